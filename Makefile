@@ -1,0 +1,26 @@
+# make app: set-up and the app on sample data.  make test: set-up and every test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: app test check
+
+app: $(VENV)/app-ready
+	$(BIN)/python -m streamlit run app.py
+
+test: $(VENV)/dev-ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev-ready
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+$(VENV)/app-ready: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/dev-ready: $(VENV)/app-ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

@@ -1,0 +1,237 @@
+"""The command line: the same things as the pages, without a browser. JSON goes to stdout alone.
+
+Exit status 0 when it did what was asked, 2 for arguments, 1 otherwise with one line on stderr.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from icm_engine.analysis.summary import run_summary
+from icm_engine.core.errors import IcmError, RunError
+from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.data.export import export_run
+from icm_engine.data.importing import ensure_sample_dataset, import_file
+from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
+from icm_engine.runs import control
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.replay import open_run
+from icm_engine.runs.store import Store
+from icm_engine.runs.verify import verify
+
+Command = Callable[[Store, argparse.Namespace], Any]
+
+
+def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Import a file as a data set."""
+    report = import_file(store, given.file, given.task, given.name, _pairs(given.map), given.rule)
+    for note in report.notes:
+        print(note, file=sys.stderr)
+    return {
+        "dataset": report.dataset,
+        "examples": report.examples,
+        "groups": report.groups,
+        "constraints": report.constraints,
+        "notes": list(report.notes),
+    }
+
+
+def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Label a data set: create a run, drive its worker, wait for the end."""
+    if given.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, given.dataset)
+    settings: dict[str, object] = dict(_pairs(given.set))
+    settings |= {k: v for k, v in (("seed", given.seed), ("max_steps", given.steps)) if v is not None}
+    spec = RunSpec(
+        dataset=given.dataset,
+        model=given.model,
+        quantization=given.quantization,
+        dtype=given.dtype,
+        device=given.device,
+        encoding=given.encoding,
+        limit=given.limit,
+        rule=given.rule,
+        preset=given.preset,
+        search=with_settings(PRESETS[given.preset], settings),
+    )
+    run = control.create_run(store, spec)
+    control.start(store, run)
+    return _detached(run) if given.detach else _follow(store, run)
+
+
+def resume_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Go on with a run."""
+    control.resume(store, given.run)
+    return _detached(given.run) if given.detach else _follow(store, given.run)
+
+
+def pause_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Pause a run after the step in progress."""
+    control.pause(store, given.run)
+    return _follow(store, given.run)
+
+
+def stop_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """End a run after the step in progress."""
+    control.stop(store, given.run)
+    return _follow(store, given.run)
+
+
+def step_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Take some steps, then pause."""
+    control.step(store, given.run, given.steps)
+    return _follow(store, given.run)
+
+
+def list_command(store: Store, given: argparse.Namespace) -> list[dict[str, object]]:
+    """Show all runs, the newest first."""
+    return [run_summary(store, run) for run in store.run_names()]
+
+
+def show_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Show where a run stands."""
+    return run_summary(store, given.run)
+
+
+def log_command(store: Store, given: argparse.Namespace) -> None:
+    """Print the events of a run, one JSON object a line."""
+    store.spec(given.run)
+    for event in store.read_after(given.run):
+        row = {"number": event.number, "kind": event.kind, "time": event.time, "seconds": event.seconds}
+        print(json.dumps({**row, **event.body}, ensure_ascii=False))
+
+
+def verify_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Recompute every decision of a run from its log."""
+    steps, wrong = verify(store, open_run(store, given.run))
+    if wrong:
+        raise RunError(f"run {given.run!r} has {len(wrong)} wrong entries, first {wrong[0]}: do not use its labels")
+    return {"run": given.run, "steps_checked": steps, "wrong": 0}
+
+
+def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Write the labels of a run to a file."""
+    rows = export_run(store, given.run, given.output, given.format)
+    return {"run": given.run, "output": str(given.output), "rows": rows}
+
+
+def _follow(store: Store, run: str) -> dict[str, object]:
+    """Show progress on stderr until nothing more happens; Ctrl-C pauses. Raises RunError if the run failed."""
+    with tqdm(total=store.spec(run).search.max_steps, unit="step", file=sys.stderr, desc=run) as bar:
+        while True:
+            try:
+                now = control.status(store, run)
+                bar.update(now.steps - bar.n)
+                if now.settled:
+                    break
+                bar.set_postfix_str(now.phase)
+                control.nap()
+            except KeyboardInterrupt:
+                control.pause(store, run)
+    if now.phase in ("failed", "interrupted"):
+        raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
+    return run_summary(store, run)
+
+
+def _detached(run: str) -> dict[str, object]:
+    return {"run": run, "status": "starting"}
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _assignment(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} has no '=': use name=value")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="python -m icm_engine", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_import(_command(commands, "import", import_command))
+    _add_run(_command(commands, "run", run_command))
+    for name, function in (
+        ("resume", resume_command), ("pause", pause_command), ("stop", stop_command), ("step", step_command),
+        ("show", show_command), ("log", log_command), ("verify", verify_command), ("export", export_command),
+    ):  # fmt: skip
+        command = _command(commands, name, function)
+        command.add_argument("run", metavar="RUN")
+        if name == "resume":
+            command.add_argument("--detach", action="store_true", help="return at once")
+        if name == "step":
+            command.add_argument("steps", nargs="?", type=_count, default=1, metavar="N")
+        if name == "export":
+            command.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv")
+            command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    _command(commands, "list", list_command)
+    return top
+
+
+def _command(commands: Any, name: str, function: Command) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+    made.add_argument("--db", type=Path, metavar="FILE", help="the database (else ICM_DB, else the user's own)")
+    made.add_argument("--json", action="store_true", help="print JSON on stdout")
+    made.set_defaults(function=function)
+    return made
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--task", required=True, choices=sorted(TASKS))
+    command.add_argument("--name", help="name of the data set (else the file's)")
+    command.add_argument("--map", action="append", default=[], type=_assignment, metavar="field=column")
+    command.add_argument("--rule", help="consistency rule (else the task's)")
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", required=True, metavar="NAME")
+    command.add_argument("--model", required=True, help="sample, a directory, a hub id, or fake")
+    command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
+    command.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
+    command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")
+    command.add_argument("--preset", choices=sorted(PRESETS), default="default")
+    command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
+    command.add_argument("--rule", help="consistency rule (else the data set's)")
+    command.add_argument("--seed", type=int)
+    command.add_argument("--steps", type=_count, help="max_steps (else four times the examples)")
+    command.add_argument("--detach", action="store_true", help="return at once with the run's name")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        with Store(given.db) as store:
+            result = given.function(store, given)
+    except IcmError as error:
+        print(f"icm: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(json.dumps(result, ensure_ascii=False) if given.json else _as_text(result))
+    return 0
+
+
+def _as_text(result: Any) -> str:
+    if isinstance(result, list):
+        return "\n".join(f"{row['run']:<24} {row['status']:<12} step {row['steps']}" for row in result) or "no runs yet"
+    return "\n".join(f"{name:<22} {value}" for name, value in result.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Fewer points for the same picture: the lowest and the highest of every bucket, about two a pixel."""
+
+from collections.abc import Sequence
+
+POINTS = 1200  # two a pixel for a curve 600 pixels wide
+
+
+def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
+    """Return the places to keep, in order: each bucket's lowest and highest value, the first and the last place.
+
+    >>> extremes([0, 9, 1, 1, -5, 2, 3, 3], points=4)
+    [0, 1, 4, 6, 7]
+    """
+    size = len(values)
+    if size <= points:
+        return list(range(size))
+    buckets = max(1, points // 2)
+    kept = {0, size - 1}
+    for bucket in range(buckets):
+        places = range(bucket * size // buckets, (bucket + 1) * size // buckets)
+        known = [(value, place) for place in places if (value := values[place]) is not None]
+        if known:
+            kept |= {min(known)[1], max(known)[1]}
+    return sorted(kept)
+
+
+def every_nth(size: int, points: int) -> list[int]:
+    """Return at most about `points` places, evenly, the last one always: for marks, of which any will do."""
+    stride = max(1, -(-size // points))
+    return list(range((size - 1) % stride, size, stride)) if size else []

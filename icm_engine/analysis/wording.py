@@ -1,0 +1,86 @@
+"""Numbers and states in a person's words."""
+
+from dataclasses import dataclass
+
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one phase of a run looks: a colour, a shape beside it, a word, and one honest sentence."""
+
+    colour: str
+    icon: str
+    word: str
+    sentence: str
+
+
+LOOKS: dict[str, Look] = {
+    "created": Look("gray", "○", "not started", "Nothing has run yet. Press Start, or Step to take one step."),
+    "starting": Look("violet", "◔", "starting", "The worker is loading the model. The first numbers follow shortly."),
+    "running": Look("blue", "▶", "running", "The worker is searching. Closing this page does not stop it."),
+    "paused": Look("orange", "❚❚", "paused", "The worker waits. Resume goes on, Step takes one step."),
+    "interrupted": Look(
+        "orange", "⚠", "interrupted", "The worker is gone, its steps are safe. Resume goes on where it stopped."
+    ),
+    "failed": Look("red", "✕", "failed", "The worker ended with this error. No step was lost; Resume tries again."),
+    "stopped": Look("gray", "■", "stopped", "Stopped by hand. The labels so far are below; Resume goes on from here."),
+    "finished": Look("green", "✓", "finished", "All steps were taken. The labels are below, ready to download."),
+}
+
+# Which buttons a phase offers. A verb that would do nothing is not offered.
+OFFERS: dict[str, frozenset[str]] = {
+    "created": frozenset({"start", "step"}),
+    "starting": frozenset({"pause", "stop"}),
+    "running": frozenset({"pause", "stop"}),
+    "paused": frozenset({"resume", "step", "stop"}),
+    "interrupted": frozenset({"resume", "step", "stop"}),
+    "failed": frozenset({"resume", "step"}),
+    "stopped": frozenset({"resume", "step"}),
+    "finished": frozenset(),
+}
+
+MOVING = frozenset({"starting", "running"})  # phases in which numbers change by themselves
+
+
+def duration(seconds: float) -> str:
+    """Return a time in two units at most.
+
+    >>> duration(0.4), duration(42), duration(130), duration(7300)
+    ('under 1 s', '42 s', '2 min 10 s', '2 h 1 min')
+    """
+    whole = int(seconds)
+    if whole < 1:
+        return "under 1 s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(number: int) -> str:
+    """Return a whole number short enough for a tile.
+
+    >>> count(999), count(12345), count(2_500_000)
+    ('999', '12.3 k', '2.5 M')
+    """
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1000:.1f} k" if number < 1_000_000 else f"{number / 1_000_000:.1f} M"
+
+
+def decimal(number: float | None, digits: int = 1) -> str:
+    """Return a number with a true minus sign, a dash for None."""
+    return DASH if number is None else f"{number:,.{digits}f}".replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 in whole percent, a dash for None."""
+    return DASH if share is None else f"{share:.0%}"
+
+
+def one_line(text: str, width: int = 200) -> str:
+    """Return the text on one line, cut with an ellipsis: for table cells, whose whole text is elsewhere."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

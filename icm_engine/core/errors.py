@@ -1,0 +1,75 @@
+"""Every error this project raises on purpose, in one tree.
+
+    IcmError                     what went wrong, with the value and the remedy
+    ├── SettingError             a setting that does not exist or cannot have this value
+    ├── ImportRefused            a file that cannot become a data set
+    ├── ModelError               anything at the model edge
+    │   ├── ModelNotUsable       not a causal language model, no such directory, pickled weights
+    │   ├── DeviceMissing        a GPU was asked for and there is none
+    │   ├── LabelNotTokenizable  a label that becomes no token, or two labels that become the same ones
+    │   ├── PromptTooLong        a prompt that does not fit the context: never cut
+    │   ├── OutOfMemory          the model or its cache does not fit
+    │   └── ScoreNotFinite       NaN or infinity where a log-probability should be
+    └── RunError                 anything about a run as a thing that lasts
+        ├── NotFound             no run, data set or example of that name
+        ├── RunBusy              another worker holds the run
+        └── StoreError           a database that cannot be read or is newer than this program
+
+An error is never turned into a score, a label or a default.
+"""
+
+
+class IcmError(Exception):
+    """What went wrong, the value that did, and the remedy, in one sentence."""
+
+
+class SettingError(IcmError):
+    """A setting that does not exist or cannot have this value."""
+
+
+class ImportRefused(IcmError):
+    """A file that cannot become a data set; names the row and the column."""
+
+
+class ModelError(IcmError):
+    """Anything that goes wrong at the model edge."""
+
+
+class ModelNotUsable(ModelError):
+    """The model directory or hub id is not a causal language model we can load."""
+
+
+class DeviceMissing(ModelError):
+    """A device was asked for that this machine does not have."""
+
+
+class LabelNotTokenizable(ModelError):
+    """A label that becomes no token, or two labels that become the same tokens."""
+
+
+class PromptTooLong(ModelError):
+    """A prompt that does not fit the model's context; it is never cut."""
+
+
+class OutOfMemory(ModelError):
+    """The model or its key-value cache does not fit into memory."""
+
+
+class ScoreNotFinite(ModelError):
+    """The model returned NaN or infinity where a log-probability should be."""
+
+
+class RunError(IcmError):
+    """Anything that goes wrong with a run as a thing that lasts."""
+
+
+class NotFound(RunError):
+    """No run, data set or example of that name."""
+
+
+class RunBusy(RunError):
+    """Another worker holds the run."""
+
+
+class StoreError(RunError):
+    """A database that cannot be read, or that a newer program wrote."""

@@ -1,0 +1,89 @@
+"""What is labelled: examples x_i, the task, and a labeling D of some of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+Label = str
+Cause = Literal["initial", "proposal", "repair", "person"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One input x_i: its texts by field name, and what the consistency rules read. Never a gold label.
+
+    `group` names the consistency group; `answer` is the final answer read from the claim (None: none was
+    found); `twin_of` is the id of the example whose two responses this one swaps.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    group: str
+    answer: str | None = None
+    twin_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked of every example: the template, the labels, and the rule that ties labels together.
+
+    `template` is the text up to the label, with field names in braces. `true_label` is the label that the
+    rules mean by "True". `claim_field` names the field from which a final answer is extracted, if any.
+    """
+
+    name: str
+    template: str
+    labels: tuple[Label, ...] = ("True", "False")
+    true_label: Label = "True"
+    rule: str = "none"
+    fields: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One change of one label: `old` is None where the example had none."""
+
+    example: int
+    old: Label | None
+    new: Label
+    cause: Cause
+
+
+class Labeling(Mapping[int, Label]):
+    """A frozen labeling D: example index -> label, in the order in which examples were first labelled.
+
+    The order is the *slot* of an example: it decides its place in the prompts and never changes, so that a
+    new or flipped label changes U because of the label, not because demonstrations were reshuffled.
+    """
+
+    __slots__ = ("_labels",)
+
+    def __init__(self, labels: Mapping[int, Label] | None = None) -> None:
+        self._labels = MappingProxyType(dict(labels or {}))
+
+    def assign(self, example: int, label: Label) -> "Labeling":
+        """Return D with this label; a new example takes the next slot, a known one keeps its own."""
+        return Labeling({**self._labels, example: label})
+
+    def without(self, example: int) -> "Labeling":
+        """Return D without this example; the slots of the others close up."""
+        return Labeling({i: y for i, y in self._labels.items() if i != example})
+
+    def __getitem__(self, example: int) -> Label:
+        return self._labels[example]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labeling) and tuple(self.items()) == tuple(other.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._labels.items()))
+
+    def __repr__(self) -> str:
+        return f"Labeling({dict(self._labels)!r})"

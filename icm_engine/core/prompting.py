@@ -1,0 +1,93 @@
+"""From examples and labels to prompts: the template, the segments, and the order of demonstrations.
+
+A prompt is a sequence of *segments*, each a tuple of text pieces that are tokenised one by one: a demonstration
+is (text, " True", blank line) and the query is (text,), so that the same example is the same tokens in both.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Example, Label, Labeling, Task
+
+Segment = tuple[str, ...]
+SEPARATOR = "\n\n"
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Demonstrations and, last, the query; `labels` are the strings whose log-probability is asked for."""
+
+    segments: tuple[Segment, ...]
+    labels: tuple[Label, ...]
+
+    @property
+    def text(self) -> str:
+        """The prompt as the model reads it, up to the label."""
+        return "".join(piece for segment in self.segments for piece in segment)
+
+
+def label_text(label: Label) -> str:
+    """Return the label as it follows the query: one leading space, none trailing."""
+    return f" {label}"
+
+
+def render(task: Task, example: Example) -> str:
+    """Fill the task's template with the example's fields, up to and without the label. Raises SettingError."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in example.fields:
+            raise SettingError(
+                f"example {example.id!r} has no field {match[1]!r}, which the template of task {task.name!r} "
+                f"needs; it has {', '.join(sorted(example.fields))}: map a column to it"
+            )
+        return example.fields[match[1]]
+
+    return _FIELD.sub(value, task.template)
+
+
+def demonstration(text: str, label: Label) -> Segment:
+    """Return one labelled example as a segment."""
+    return (text, label_text(label), SEPARATOR)
+
+
+def query_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i: int) -> Prompt:
+    """Return the prompt that asks for example i, every other labelled example before it in slot order.
+
+    The example's own current label is not in its context (Algorithm 1, line 6).
+    """
+    demonstrations = tuple(demonstration(render(task, examples[j]), y) for j, y in labeling.items() if j != i)
+    return Prompt((*demonstrations, (render(task, examples[i]),)), task.labels)
+
+
+def leave_one_out_prompts(task: Task, examples: Sequence[Example], labeling: Labeling) -> dict[int, Prompt]:
+    """Return, for each labelled example, a prompt with every other one as a demonstration, exactly once.
+
+    The orders share prefixes so that only about n*log2(n) distinct demonstrations are encoded.
+    """
+    texts = {i: render(task, examples[i]) for i in labeling}
+    shown: Mapping[int, Segment] = {i: demonstration(texts[i], y) for i, y in labeling.items()}
+    return {
+        i: Prompt((*(shown[j] for j in context), (texts[i],)), task.labels)
+        for i, context in leave_one_out_orders(tuple(labeling))
+    }
+
+
+def leave_one_out_orders(block: tuple[int, ...], context: tuple[int, ...] = ()) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield (i, order of all the others) for each i of the block, by divide and conquer.
+
+    To score a block given a context, split it into halves L and R: score L given context + R, and R given
+    context + L. Halves are the even and the odd places, so a new last example moves no other one, and the
+    tree stays balanced (the k-th example stands at the bit-reversal of k).
+
+    >>> dict(leave_one_out_orders((0, 1, 2)))
+    {0: (1, 2), 2: (1, 0), 1: (0, 2)}
+    """
+    if len(block) == 1:
+        yield block[0], context
+    elif block:
+        left, right = block[0::2], block[1::2]
+        yield from leave_one_out_orders(left, context + right)
+        yield from leave_one_out_orders(right, context + left)

@@ -1,0 +1,130 @@
+"""The model edge as the search sees it: one verb, `score`, and a deterministic fake that ships with it."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from icm_engine.core.errors import ScoreNotFinite
+from icm_engine.core.labeling import Label
+from icm_engine.core.prompting import Prompt
+
+
+@dataclass(frozen=True)
+class LabelLogProbs:
+    """Natural-log probabilities of the label strings after one prompt, as the model gave them.
+
+    `raw[k]` belongs to the k-th label of the task; a label of several tokens has the sum of theirs.
+    """
+
+    raw: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in self.raw):
+            raise ScoreNotFinite(
+                f"the model gave label log-probabilities {self.raw}: a run cannot go on with these; "
+                "try quantization none, or another dtype"
+            )
+
+    @cached_property
+    def log_mass(self) -> float:
+        """Log of the probability that fell on the labels before renormalising; small: the template does not fit."""
+        top = max(self.raw)
+        return top + math.log(sum(math.exp(value - top) for value in self.raw))
+
+    @property
+    def mass(self) -> float:
+        """Probability that fell on the labels before renormalising, in (0, 1]."""
+        return math.exp(self.log_mass)
+
+    @cached_property
+    def normalized(self) -> tuple[float, ...]:
+        """Log-probabilities renormalised over the labels."""
+        return tuple(value - self.log_mass for value in self.raw)
+
+    @property
+    def argmax(self) -> int:
+        """Index of the likeliest label; the first one of a tie."""
+        return self.raw.index(max(self.raw))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What scoring has cost so far: prompts asked for, tokens the model saw, tokens full prompts would have been."""
+
+    prompts: int = 0
+    tokens_encoded: int = 0
+    tokens_full: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompts + other.prompts,
+            self.tokens_encoded + other.tokens_encoded,
+            self.tokens_full + other.tokens_full,
+        )
+
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompts - other.prompts,
+            self.tokens_encoded - other.tokens_encoded,
+            self.tokens_full - other.tokens_full,
+        )
+
+
+class Scorer(Protocol):
+    """Anything that gives label log-probabilities for prompts; every error is raised, none becomes a number."""
+
+    @property
+    def usage(self) -> Usage:
+        """What all calls of `score` so far have cost."""
+
+    def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
+        """Return, for each prompt in order, the log-probability of each of its labels."""
+
+    def check_fits(self, prompts: Iterable[Prompt]) -> None:
+        """Raise PromptTooLong if one of the prompts does not fit the model's context."""
+
+    def describe(self) -> Mapping[str, object]:
+        """Return facts for the run's record: model, dtype, device, how prompts are encoded and why."""
+
+
+Belief = Callable[[Prompt], tuple[float, ...]]
+
+
+class TableScorer:
+    """The deterministic fake: label log-probabilities from a function of the prompt, words counted as tokens."""
+
+    def __init__(self, belief: Belief) -> None:
+        self._belief = belief
+        self.usage = Usage()
+
+    def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
+        words = sum(len(prompt.text.split()) for prompt in prompts)
+        self.usage += Usage(len(prompts), words, words)
+        return [LabelLogProbs(self._belief(prompt)) for prompt in prompts]
+
+    def check_fits(self, prompts: Iterable[Prompt]) -> None:
+        """A table has no context to exceed."""
+
+    def describe(self) -> Mapping[str, object]:
+        return {"model": "fake", "encoding": "table"}
+
+
+def agreeable_belief(prompt: Prompt) -> tuple[float, ...]:
+    """Believe labels that agree with a hash of the text, the more demonstrations do: a stand-in for a model.
+
+    It knows one hidden labeling of all texts (the hash) and becomes surer of it as demonstrations agree with it.
+    """
+    labels = prompt.labels
+    agreeing = sum(_hidden(demo[0], labels) == demo[1].strip() for demo in prompt.segments[:-1])
+    weight = 1.0 + 4.0 * agreeing / len(prompt.segments)
+    hidden = _hidden(prompt.segments[-1][0], labels)
+    logits = [weight if label == hidden else 0.0 for label in labels]
+    total = math.log(sum(math.exp(logit) for logit in logits)) + 0.01  # leaves 1 % of the mass elsewhere
+    return tuple(logit - total for logit in logits)
+
+
+def _hidden(text: str, labels: Sequence[Label]) -> Label:
+    return labels[hashlib.sha256(text.encode()).digest()[0] % len(labels)]

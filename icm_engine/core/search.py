@@ -1,0 +1,262 @@
+"""Algorithm 1 (simulated annealing over labelings) and Algorithm 2 (repair of inconsistencies).
+
+`initialize` and `step` are pure: they return a record of what happened, also of what was rejected, and the state
+that follows. `apply` is the only way a state changes, live or replayed. Line numbers are the paper's
+(Wen et al. 2025, arXiv 2506.10139).
+"""
+
+import math
+import random
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from icm_engine.core.consistency import Pair, Rule
+from icm_engine.core.labeling import Cause, Flip, Label, Labeling
+from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.scoring import LabelLogProbs
+from icm_engine.core.settings import SearchConfig
+
+Verdict = Literal["accepted", "rejected", "unchanged"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a search stands: the labeling with its score, the steps taken and the proposals accepted."""
+
+    labeling: Labeling
+    evaluation: Evaluation
+    step: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class Option:
+    """One consistent pair of labels that a repair tried, and the utility it gave."""
+
+    labels: tuple[Label, Label]
+    utility: float
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One round of Algorithm 2: the pair drawn, the labels it had, every option, and the one taken, if any."""
+
+    pair: tuple[int, int]
+    labels: tuple[Label, Label]
+    utility: float
+    options: tuple[Option, ...]
+    taken: tuple[Label, Label] | None
+
+
+@dataclass(frozen=True)
+class InitialInfo:
+    """Lines 1-2: the random initial labels, their repair, and the labeling the search starts from."""
+
+    drawn: tuple[tuple[int, Label], ...]
+    repairs: tuple[Repair, ...]
+    flips: tuple[Flip, ...]
+    after: Evaluation
+    set_evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """One step of Algorithm 1, kept also if rejected; every number of its decision can be recomputed from it.
+
+    `after` is the proposal's evaluation (None for `unchanged`, which scores nothing but the drawn example);
+    `flips` are the label changes proposed, made only if the verdict is `accepted`.
+    """
+
+    number: int
+    temperature: float
+    example: int
+    old: Label | None
+    proposed: Label
+    scores: LabelLogProbs
+    before: Evaluation
+    after: Evaluation | None
+    repairs: tuple[Repair, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    delta: float = 0.0
+    accept_probability: float = 0.0
+    draw: float = 0.0
+    verdict: Verdict = "unchanged"
+    set_evaluations: int = 0
+
+
+class _Scored:
+    """The objective, remembering within one step: a pair drawn twice by Algorithm 2 is not scored twice."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective, self._seen = objective, dict[Labeling, Evaluation]()
+
+    def __call__(self, labeling: Labeling) -> Evaluation:
+        if labeling not in self._seen:
+            self._seen[labeling] = self.objective.evaluate(labeling)
+        return self._seen[labeling]
+
+    @property
+    def set_evaluations(self) -> int:
+        return len(self._seen)
+
+
+def initialize(objective: Objective, config: SearchConfig) -> tuple[State, InitialInfo]:
+    """Label K random examples at random, then repair (lines 1-2)."""
+    rng, evaluate = random_of(config.seed, 0), _Scored(objective)
+    chosen = _sample(rng, len(objective.examples), min(config.initial_labels, len(objective.examples)))
+    drawn = Labeling(dict(zip(chosen, _coins(rng, objective.task.labels, config, len(chosen)), strict=True)))
+    repaired, after, repairs = repair(drawn, evaluate(drawn), evaluate, config, rng)
+    flips = _flips(Labeling(), drawn, "initial") + _flips(drawn, repaired, "repair")
+    info = InitialInfo(tuple(drawn.items()), repairs, flips, after, evaluate.set_evaluations)
+    return start(info), info
+
+
+def start(info: InitialInfo) -> State:
+    """Return the state that the initial labels lead to."""
+    return State(flipped(Labeling(), info.flips), info.after)
+
+
+def step(state: State, objective: Objective, config: SearchConfig) -> tuple[State, StepInfo]:
+    """Take one step of Algorithm 1 (lines 3-16). A pure function of its arguments."""
+    n = state.step + 1  # line 3
+    rng = random_of(config.seed, n)
+    heat = temperature(n, state.accepted, config)  # line 4
+    i = draw_example(state.labeling, objective, config, rng)  # line 5
+    scores = objective.predict(state.labeling, i)  # line 6
+    old, label = state.labeling.get(i), objective.task.labels[scores.argmax]
+    info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None)
+    if label != old or (state.evaluation.pairs and config.repair_unchanged):
+        info = _decide(info, state, objective, config, rng)
+    return apply(state, info), info
+
+
+def _decide(info: StepInfo, state: State, objective: Objective, config: SearchConfig, rng: random.Random) -> StepInfo:
+    """Score the proposal, repair it, and accept or reject it (lines 7-16)."""
+    evaluate = _Scored(objective)
+    proposal = state.labeling.assign(info.example, info.proposed)  # line 7
+    scored = state.evaluation if info.proposed == info.old else evaluate(proposal)
+    repaired, after, repairs = repair(proposal, scored, evaluate, config, rng, config.keep_worse_repair)  # line 8
+    delta = after.utility - state.evaluation.utility  # line 9
+    probability = accept_probability(delta, info.temperature)
+    draw = rng.random()
+    accepted = delta > 0 or draw < probability  # lines 10-16
+    verdict: Verdict = "unchanged" if repaired == state.labeling else "accepted" if accepted else "rejected"
+    flips = _flips(state.labeling, proposal, "proposal") + _flips(proposal, repaired, "repair")
+    return replace(
+        info, after=after, repairs=repairs, flips=flips, delta=delta, accept_probability=probability, draw=draw,
+        verdict=verdict, set_evaluations=evaluate.set_evaluations,
+    )  # fmt: skip
+
+
+def apply(state: State, info: StepInfo) -> State:
+    """Return the state after a recorded step: the only way a state changes, live or replayed."""
+    if info.verdict != "accepted" or info.after is None:
+        return replace(state, step=info.number)
+    return State(flipped(state.labeling, info.flips), info.after, info.number, state.accepted + 1)
+
+
+def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:
+    """Return the labeling after these label changes, in order."""
+    for flip in flips:
+        labeling = labeling.assign(flip.example, flip.new)
+    return labeling
+
+
+def repair(
+    labeling: Labeling,
+    evaluation: Evaluation,
+    evaluate: _Scored,
+    config: SearchConfig,
+    rng: random.Random,
+    keep_worse: bool = False,
+) -> tuple[Labeling, Evaluation, tuple[Repair, ...]]:
+    """Algorithm 2: draw an inconsistent pair, try every consistent option, keep the best if U rises.
+
+    Works on the proposal alone: the accepted labels are never touched. With `keep_worse` the best option is kept
+    even if U falls (the authors' code). Rounds that could only repeat failed ones are left out.
+    """
+    repairs: list[Repair] = []
+    failed: set[Pair] = set()  # pairs that no option helped, since the labeling last changed
+    for _ in range(config.max_repairs):
+        if failed.issuperset(evaluation.pairs):
+            break
+        i, j = evaluation.pairs[_below(rng, len(evaluation.pairs))]
+        labels = _options(labeling, i, j, evaluate.objective.rule, config)
+        candidates = [labeling.assign(i, a).assign(j, b) for a, b in labels]
+        scored = [evaluate(candidate) for candidate in candidates]
+        best = max(range(len(scored)), key=lambda k: scored[k].utility, default=-1)  # -1: no option at all
+        taken = best >= 0 and (keep_worse or scored[best].utility > evaluation.utility)
+        repairs.append(
+            Repair(
+                (i, j),
+                (labeling[i], labeling[j]),
+                evaluation.utility,
+                tuple(Option(pair, result.utility) for pair, result in zip(labels, scored, strict=True)),
+                labels[best] if taken else None,
+            )
+        )
+        failed = set() if taken else failed | {(i, j)}
+        if taken:
+            labeling, evaluation = candidates[best], scored[best]
+    return labeling, evaluation, tuple(repairs)
+
+
+def _options(labeling: Labeling, i: int, j: int, rule: Rule, config: SearchConfig) -> list[tuple[Label, Label]]:
+    """Every consistent pair of labels; without FF where the pair excludes TT, if the config leaves FF out."""
+    options = rule.consistent_options(i, j, labeling)
+    if config.offer_neither or (rule.true_label, rule.true_label) in options:
+        return options
+    return [pair for pair in options if rule.true_label in pair]
+
+
+def temperature(n: int, accepted: int, config: SearchConfig) -> float:
+    """T = max(Tmin, T0 / (1 + beta * ln n)); n counts steps from 1, or 1 + the proposals accepted so far."""
+    count = n if config.cooling == "per-step" else 1 + accepted
+    return max(config.final_temperature, config.initial_temperature / (1 + config.cooling_rate * math.log(count)))
+
+
+def accept_probability(delta: float, temperature: float) -> float:
+    """Return 1 for a gain, else exp(delta / T); a gain is decided first, since exp of it can overflow."""
+    return 1.0 if delta > 0 else math.exp(delta / temperature)
+
+
+def draw_example(labeling: Labeling, objective: Objective, config: SearchConfig, rng: random.Random) -> int:
+    """Draw an example: weight 1, but `neighbour_weight` for an unlabelled one tied to a labelled one.
+
+    The urn is every example once, then the extra weight of the few that have it, so that a draw looks at the
+    labelled examples and their groups and never scans the data set.
+    """
+    waiting = sorted({j for i in labeling for j in objective.rule.neighbours(i) if j not in labeling})
+    extra = config.neighbour_weight - 1
+    size = len(objective.examples)
+    ticket = _below(rng, size + extra * len(waiting))
+    return ticket if ticket < size else waiting[(ticket - size) // extra]
+
+
+def random_of(seed: int, n: int) -> random.Random:
+    """Randomness is a pure function of (seed, n): pause, crash, replay and fork all give the same chain."""
+    return random.Random(f"{seed}:{n}")
+
+
+def _below(rng: random.Random, bound: int) -> int:
+    """A whole number below the bound, from `random()` alone, whose sequence Python promises to keep."""
+    return min(int(rng.random() * bound), bound - 1)
+
+
+def _sample(rng: random.Random, size: int, count: int) -> list[int]:
+    """Distinct numbers below size, in the order drawn, without building the whole range."""
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen[_below(rng, size)] = None
+    return list(chosen)
+
+
+def _coins(rng: random.Random, labels: tuple[Label, ...], config: SearchConfig, count: int) -> list[Label]:
+    if config.initial_draw == "coin-flips":
+        return [labels[_below(rng, len(labels))] for _ in range(count)]
+    equal_parts = [labels[k % len(labels)] for k in range(count)]
+    return [equal_parts.pop(_below(rng, len(equal_parts))) for _ in range(count)]
+
+
+def _flips(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:
+    return tuple(Flip(i, before.get(i), y, cause) for i, y in after.items() if before.get(i) != y)

@@ -1,0 +1,100 @@
+"""The settings of a search and the named presets; every value is visible and can be changed."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from icm_engine.core.errors import SettingError
+
+Cooling = Literal["per-step", "per-acceptance"]
+InitialDraw = Literal["coin-flips", "balanced"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """Every setting of Algorithms 1 and 2. Temperature is on the scale of U."""
+
+    predictability: str = "mean_log_odds"
+    alpha: float = 50.0
+    pair_weight: float = 1.0
+    initial_temperature: float = 10.0
+    final_temperature: float = 0.01
+    cooling_rate: float = 0.99
+    cooling: Cooling = "per-step"
+    initial_labels: int = 8
+    initial_draw: InitialDraw = "coin-flips"
+    max_repairs: int = 10
+    offer_neither: bool = True  # FF beside TF and FT, where two claims merely exclude each other
+    keep_worse_repair: bool = False  # a proposal's repair keeps the best option even if U falls
+    repair_unchanged: bool = True  # an unchanged label still repairs what is inconsistent
+    neighbour_weight: int = 100
+    max_steps: int = 0  # 0: four times the number of examples
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in _AT_LEAST.items():
+            if getattr(self, name) < low:
+                raise SettingError(f"{name} is {getattr(self, name)}: use {low} or more")
+        if self.final_temperature <= 0:
+            raise SettingError(f"final_temperature is {self.final_temperature}: use a value above 0, such as 0.01")
+        for name, choices in (("cooling", get_args(Cooling)), ("initial_draw", get_args(InitialDraw))):
+            if getattr(self, name) not in choices:
+                raise SettingError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(choices)}")
+
+
+_AT_LEAST = {
+    "alpha": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
+    "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0,
+}  # fmt: skip
+
+PRESETS: dict[str, SearchConfig] = {
+    "default": SearchConfig(),
+    "paper": SearchConfig(predictability="sum_log_prob", pair_weight=2.0),
+    "authors-code": SearchConfig(
+        alpha=30.0,
+        cooling_rate=2.0,
+        cooling="per-acceptance",
+        initial_draw="balanced",
+        offer_neither=False,
+        keep_worse_repair=True,
+        repair_unchanged=False,
+    ),
+}
+
+EXPLANATIONS: dict[str, str] = {
+    "predictability": "The form of P(D): sum_log_prob is the paper's formula, mean_log_odds the authors' code, "
+    "mean_log_prob ours. They are different algorithms with the same alpha.",
+    "alpha": "Weight of mutual predictability against inconsistency in U(D) = alpha * P(D) - I(D).",
+    "pair_weight": "What one inconsistent pair costs: 2 in the paper's double sum, 1 in the authors' code.",
+    "initial_temperature": "Temperature at the first step, on the scale of U: higher accepts more losses.",
+    "final_temperature": "The temperature never falls below this.",
+    "cooling_rate": "beta in T = max(final, initial / (1 + beta * ln n)): higher cools faster.",
+    "cooling": "Whether n counts steps (the paper) or accepted proposals (the authors' code).",
+    "initial_labels": "How many random examples are labelled at random before the first step (K).",
+    "initial_draw": "Initial labels by independent coin flips (the paper) or the labels in equal parts (the code).",
+    "max_repairs": "Rounds of Algorithm 2 for one proposal.",
+    "offer_neither": "Offer a repair that makes neither claim True, where both may be False.",
+    "keep_worse_repair": "Keep the best repair of a proposal even if U falls (the authors' code).",
+    "repair_unchanged": "When the drawn example keeps its label, repair what is inconsistent all the same.",
+    "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
+    "max_steps": "Steps of Algorithm 1; 0 means four times the number of examples.",
+    "seed": "All randomness is a pure function of the seed and the step number.",
+}
+
+
+def with_settings(config: SearchConfig, values: dict[str, Any]) -> SearchConfig:
+    """Return the config with these values, given as themselves or as text. Raises SettingError, naming the value."""
+    kinds = get_type_hints(SearchConfig)
+    unknown = sorted(set(values) - {f.name for f in fields(SearchConfig)})
+    if unknown:
+        raise SettingError(f"setting {unknown[0]!r} does not exist: use one of {', '.join(kinds)}")
+    return replace(config, **{name: _parse(name, value, kinds[name]) for name, value in values.items()})
+
+
+def _parse(name: str, value: Any, kind: Any) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+        return kind(value) if kind in (int, float) else str(value)
+    except (KeyError, ValueError, TypeError):
+        wanted = "true or false" if kind is bool else "a whole number" if kind is int else "a number"
+        raise SettingError(f"{name} is {value!r}: use {wanted}") from None

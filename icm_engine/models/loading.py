@@ -1,0 +1,120 @@
+"""Load a causal language model and its tokenizer from a directory or a hub id, safely and without surprises.
+
+Safetensors only, no code from the model's side, no weights invented for what a checkpoint lacks.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError
+
+SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+QUANTIZATIONS = ("nf4", "int8", "none")
+_GENERATIVE = ("ForCausalLM", "LMHeadModel")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to score, with what its record should say."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    device: str
+    dtype: str
+    quantization: str
+
+    @property
+    def context(self) -> int:
+        """The number of tokens the model takes."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+
+
+def load(model: str, quantization: str = "nf4", dtype: str = "bfloat16", device: str = "auto") -> LoadedModel:
+    """Load `sample`, a directory or a hub id. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError."""
+    if quantization not in QUANTIZATIONS:
+        raise SettingError(f"quantization is {quantization!r}: use one of {', '.join(QUANTIZATIONS)}")
+    if dtype not in DTYPES:
+        raise SettingError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
+    place = pick_device(device)
+    source = str(SAMPLE_MODEL) if model == "sample" else model
+    _require_causal(model, source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        network, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=DTYPES[dtype],
+            quantization_config=_quantization_config(quantization, DTYPES[dtype]),
+            device_map={"": place},
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unusable(model, error) from error
+    except RuntimeError as error:
+        raise as_memory_error(error, f"loading {model!r}") or _unusable(model, error) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelNotUsable(
+            f"model {model!r} has no weights for {missing[0]!r} ({len(missing)} missing): random ones would be "
+            "made up for them; use a complete causal language model"
+        )
+    return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization)
+
+
+def pick_device(device: str) -> str:
+    """Return `cpu` or a CUDA device. Raises DeviceMissing when a GPU is asked for and there is none."""
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceMissing(f"device {device!r} was asked for and no CUDA GPU is visible: use device cpu or auto")
+    if device != "cpu" and not device.startswith("cuda"):
+        raise DeviceMissing(f"device {device!r} is not known: use cpu, cuda or auto")
+    return device
+
+
+def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
+    """Return what to raise if this error means that memory ran out, else None."""
+    text = str(error).lower()
+    if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
+        return None
+    return OutOfMemory(
+        f"memory ran out while {doing} ({str(error).splitlines()[0][:160]}): use a smaller --limit, "
+        "shorter demonstrations, a smaller model or quantization nf4"
+    )
+
+
+def _require_causal(model: str, source: str) -> None:
+    looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
+    if looks_local and not (Path(source) / "config.json").is_file():
+        raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unusable(model, error) from error
+    architectures = config.architectures or []
+    if config.is_encoder_decoder or not any(name.endswith(_GENERATIVE) for name in architectures):
+        raise ModelNotUsable(
+            f"model {model!r} is {architectures or config.model_type}, not a causal language model: "
+            "use one whose architecture ends in ForCausalLM"
+        )
+
+
+def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if quantization == "nf4":
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
+
+
+def _unusable(model: str, error: BaseException) -> ModelNotUsable:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+    return ModelNotUsable(
+        f"model {model!r} cannot be loaded ({reason}): give `sample`, a local directory with safetensors weights, "
+        "or a hub id that this machine can reach"
+    )

@@ -1,0 +1,217 @@
+"""Label log-probabilities from any causal language model of transformers, each distinct prefix encoded once.
+
+Prompts become a tree of distinct prefixes that is walked depth first with the model's own key-value cache: extend,
+recurse, crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped,
+and the mode `full-prompts`, encode every prompt by itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from icm_engine.core.errors import LabelNotTokenizable, ModelNotUsable, PromptTooLong, SettingError
+from icm_engine.core.labeling import Label
+from icm_engine.core.prompting import Prompt, Segment, label_text
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.models.loading import LoadedModel, as_memory_error
+from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
+
+ENCODINGS = ("prefix-tree", "full-prompts")
+CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
+CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways differ by rounding alone
+
+
+class TransformersScorer:
+    """Scores prompts with a loaded model. `describe` says how prompts are encoded, and why."""
+
+    def __init__(self, loaded: LoadedModel, encoding: str = "prefix-tree", chunk_tokens: int = CHUNK_TOKENS) -> None:
+        if encoding not in ENCODINGS:
+            raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
+        self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
+        self.usage, self.reason = Usage(), "as asked"
+        self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
+        bos = loaded.tokenizer.bos_token_id
+        self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
+        if encoding == "prefix-tree":
+            self._choose_encoding()
+
+    def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
+        """Return the log-probability of each label of each prompt, in order.
+
+        Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
+        """
+        self.check_fits(prompts)
+        requests = [
+            Request(number, self._segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
+            for number, prompt in enumerate(prompts)
+        ]
+        seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
+        try:
+            for read, value, encoded in self._log_probs(requests):
+                scores[read.prompt][read.continuation] += value
+                seen = encoded
+        except (RuntimeError, MemoryError) as error:
+            raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
+        self.usage += Usage(len(prompts), seen, sum(len(part) for request in requests for part in request.segments))
+        return [LabelLogProbs(tuple(row)) for row in scores]
+
+    def check_fits(self, prompts: Iterable[Prompt]) -> None:
+        """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
+        for prompt in prompts:
+            longest = max(map(len, self.label_tokens(prompt.labels)))
+            tokens = sum(len(part) for part in self._segments(prompt)) + longest
+            if tokens > self.loaded.context:
+                raise PromptTooLong(
+                    f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
+                    f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
+                )
+
+    def describe(self) -> Mapping[str, object]:
+        config = self.loaded.model.config
+        return {
+            "model": self.loaded.name,
+            "architecture": type(self.loaded.model).__name__,
+            "parameters": int(self.loaded.model.num_parameters()),
+            "quantization": self.loaded.quantization,
+            "dtype": self.loaded.dtype,
+            "device": self.loaded.device,
+            "context": self.loaded.context,
+            "trained_context": getattr(config, "trained_context", None),
+            "encoding": self.encoding,
+            "reason": self.reason,
+            "torch": torch.__version__,
+        }
+
+    @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
+    def label_tokens(self, labels: tuple[Label, ...]) -> tuple[Tokens, ...]:
+        """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
+        tokens = tuple(self.tokenize(label_text(label)) for label in labels)
+        for label, ids in zip(labels, tokens, strict=True):
+            if not ids:
+                raise LabelNotTokenizable(f"label {label!r} becomes no token with this tokenizer: use another label")
+            if clash := [b for b, other in zip(labels, tokens, strict=True) if b != label and other[: len(ids)] == ids]:
+                raise LabelNotTokenizable(
+                    f"the tokens of label {clash[0]!r} begin with those of {label!r}: their probabilities "
+                    "cannot be told apart; use other labels"
+                )
+        return tokens
+
+    # -- tokens
+
+    def _tokenize(self, text: str) -> Tokens:
+        return tuple(self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _segments(self, prompt: Prompt) -> list[Tokens]:
+        return [*self._beginning, *(self._segment(segment) for segment in prompt.segments)]
+
+    def _segment(self, segment: Segment) -> Tokens:
+        """Piece by piece, so that a query and the same text as a demonstration are the same tokens."""
+        return tuple(token for piece in segment for token in self.tokenize(piece))
+
+    # -- the walk
+
+    def _log_probs(self, requests: Sequence[Request]) -> Iterator[tuple[Read, float, int]]:
+        """Yield every read with its log-probability and the tokens encoded so far."""
+        encoded = 0
+        for tree in self._trees(requests):
+            cache, cached = self._new_cache(), 0
+            for step in walk(tree, self.chunk_tokens if cache is not None else tree.size):
+                if cache is not None and cached > step.depth:
+                    cache.crop(step.depth - cached)  # a negative count: tokens to remove
+                cached = step.depth + len(step.chunk.tokens)
+                encoded += len(step.chunk.tokens)
+                for read, value in self._encode(step.chunk, step.depth, cache):
+                    yield read, value, encoded
+
+    def _trees(self, requests: Sequence[Request]) -> Iterator[Node]:
+        """One tree of all prompts, or a tree without branches for each."""
+        if self.encoding == "prefix-tree":
+            yield build(requests)
+        else:
+            yield from (build([single]) for request in requests for single in request.alone())
+
+    def _new_cache(self) -> DynamicCache | None:
+        return DynamicCache(config=self.loaded.model.config) if self.encoding == "prefix-tree" else None
+
+    @torch.inference_mode()
+    def _encode(self, chunk: Chunk, depth: int, cache: Any) -> list[tuple[Read, float]]:
+        """Run the model on one chunk; log-softmax in float32: in bfloat16 it loses the third digit."""
+        offsets = sorted({read.offset for read in chunk.reads}) or [len(chunk.tokens) - 1]
+        device = self.loaded.model.device
+        inputs: dict[str, Any] = {
+            "input_ids": torch.tensor([chunk.tokens], device=device),
+            "use_cache": cache is not None,
+            "logits_to_keep": torch.tensor(offsets, device=device),
+        }
+        if cache is not None:
+            inputs["past_key_values"] = cache
+            inputs["position_ids"] = torch.tensor([_positions(chunk, depth)], device=device)
+            if not chunk.linear:
+                inputs["attention_mask"] = self._tree_mask(chunk, depth)
+        logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
+        row = {offset: k for k, offset in enumerate(offsets)}
+        log_probs = torch.log_softmax(logits, dim=-1)
+        values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
+        return list(zip(chunk.reads, values, strict=True))
+
+    def _tree_mask(self, chunk: Chunk, depth: int) -> torch.Tensor:
+        """(1, 1, chunk, depth + chunk), additive: a token sees the cache, its ancestors and itself."""
+        size = len(chunk.tokens)
+        sees = torch.zeros(size, size, dtype=torch.bool)
+        for k, parent in enumerate(chunk.parents):
+            if parent >= 0:
+                sees[k, : parent + 1] = sees[parent, : parent + 1]
+            sees[k, k] = True
+        dtype = self.loaded.model.dtype
+        mask = torch.zeros(1, 1, size, depth + size, dtype=dtype)
+        mask[0, 0, :, depth:].masked_fill_(~sees, torch.finfo(dtype).min)
+        return mask.to(self.loaded.model.device)
+
+    # -- which way to encode
+
+    def _choose_encoding(self) -> None:
+        """Keep the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
+        reason = self._why_not_croppable()
+        if reason is None:
+            difference = self._trial_difference()
+            tolerance = CHECK_TOLERANCE[self.loaded.dtype]
+            if difference <= tolerance:
+                self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
+                return
+            reason = f"tree and full prompts differ by {difference:.1e} in a trial, more than {tolerance}"
+        self.encoding, self.reason = "full-prompts", reason
+
+    def _why_not_croppable(self) -> str | None:
+        try:
+            layers = DynamicCache(config=self.loaded.model.config).layers
+        except (KeyError, AttributeError, ValueError) as error:
+            return f"the model has no standard cache ({error})"
+        odd = {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}
+        return f"its cache has layers that cannot be cropped: {', '.join(sorted(odd))}" if odd else None
+
+    def _trial_difference(self) -> float:
+        """Largest difference in label log-odds between both ways on a few prompts made of the model's own tokens."""
+        demo = [(f"{k} + {k + 1} is", " True" if k % 2 else " False", "\n\n") for k in range(6)]
+        prompts = [Prompt((*demo[:k], *demo[k + 1 :][: k + 1], (f"{k} + 1 is",)), ("True", "False")) for k in range(6)]
+        try:
+            tree = self.score(prompts)
+            self.encoding = "full-prompts"
+            full = self.score(prompts)
+        except (TypeError, AttributeError, NotImplementedError, IndexError) as error:
+            raise ModelNotUsable(f"model {self.loaded.name!r} cannot score prompts ({error})") from error
+        finally:
+            self.encoding, self.usage = "prefix-tree", Usage()
+        odds = [score.raw[0] - score.raw[1] for score in tree], [score.raw[0] - score.raw[1] for score in full]
+        return max(abs(a - b) for a, b in zip(*odds, strict=True))
+
+
+def _positions(chunk: Chunk, depth: int) -> list[int]:
+    """Distance of each token from the beginning of its path."""
+    positions: list[int] = []
+    for parent in chunk.parents:
+        positions.append(depth if parent < 0 else positions[parent] + 1)
+    return positions
+

@@ -1,0 +1,182 @@
+"""What a person can ask of a run: start, pause, step, resume, stop. Writes commands and launches the worker.
+
+The status of a run is derived from its last events and its lease; it is stored nowhere.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from icm_engine.core.errors import SettingError
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.lease import alive
+from icm_engine.runs.replay import open_run
+from icm_engine.runs.store import Store
+
+Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
+POLL = 0.2  # seconds
+LAUNCH_GRACE = 20.0  # seconds a worker may take from its launch to its lease
+_SEARCH_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """Where a run stands. `silent_for` is the age of the worker's heartbeat in seconds, None without a worker."""
+
+    phase: Phase
+    message: str
+    steps: int
+    max_steps: int
+    pid: int | None
+    silent_for: float | None
+    pending: tuple[str, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing happens until somebody asks for it."""
+        return self.phase not in ("starting", "running") and not self.pending
+
+
+def create_run(store: Store, spec: RunSpec) -> str:
+    """Store a new run and return its name. Raises NotFound, SettingError; max_steps 0 becomes 4N."""
+    dataset = store.dataset(spec.dataset, spec.limit)
+    if not dataset.examples:
+        raise SettingError(
+            f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
+        )
+    if spec.search.max_steps == 0:
+        spec = replace(spec, search=replace(spec.search, max_steps=4 * len(dataset.examples)))
+    with store.transaction():
+        name = store.add_run(spec)
+        open_run(store, name)  # a rule that does not exist is refused before anything is kept
+    return name
+
+
+def start(store: Store, run: str) -> None:
+    """Start a run that was never started."""
+    _ask(store, run, "start")
+
+
+def pause(store: Store, run: str) -> None:
+    """Pause after the step in progress."""
+    _ask(store, run, "pause")
+
+
+def resume(store: Store, run: str) -> None:
+    """Go on where the run stopped, also after a failure or a crash."""
+    _ask(store, run, "resume")
+
+
+def step(store: Store, run: str, steps: int = 1) -> None:
+    """Take this many steps, then pause. Raises SettingError for less than one."""
+    if steps < 1:
+        raise SettingError(f"steps is {steps}: use 1 or more")
+    _ask(store, run, "step", steps)
+
+
+def stop(store: Store, run: str) -> None:
+    """End the run after the step in progress; `resume` can still go on with it."""
+    _ask(store, run, "stop")
+
+
+def _ask(store: Store, run: str, verb: str, steps: int = 0) -> None:
+    store.send(run, verb, uuid.uuid4().hex, steps)
+    launch(store, run)
+
+
+def launch(store: Store, run: str) -> None:
+    """Launch a detached worker unless one lives; it outlives this process."""
+    row = store.lease_row(run)
+    if row is not None and alive(row):
+        return
+    path = log_path(store, run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    search = os.pathsep.join(filter(None, [str(_SEARCH_ROOT), os.environ.get("PYTHONPATH")]))
+    with path.open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "icm_engine.runs.worker", "--db", str(store.path.resolve()), run],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # closing the terminal, the page or its server leaves it going
+            env={**os.environ, "PYTHONPATH": search},
+        )
+
+
+def log_path(store: Store, run: str) -> Path:
+    """Return the file that holds what the run's workers printed."""
+    return store.path.parent / "logs" / f"{store.path.stem}-{run}.log"
+
+
+def log_tail(store: Store, run: str, lines: int = 20) -> str:
+    """Return the last lines of the worker's log; empty if there is none."""
+    path = log_path(store, run)
+    if not path.is_file():
+        return ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def status(store: Store, run: str) -> RunStatus:
+    """Return where a run stands. Raises NotFound."""
+    spec, row = store.spec(run), store.lease_row(run)
+    living = row if row is not None and alive(row) else None
+    pending = store.pending(run)
+    phase, message = _phase(store, run, living is not None, bool(living and living["ready"]))
+    if living is None and pending and time.time() - pending[-1].created < LAUNCH_GRACE:
+        phase = "starting"
+    last = store.last_event(run, ("step",))
+    return RunStatus(
+        phase,
+        message,
+        last.body["step"] if last else 0,
+        spec.search.max_steps,
+        living["pid"] if living else None,
+        max(0.0, time.time() - living["heartbeat"]) if living else None,
+        tuple(command.verb for command in pending),
+    )
+
+
+def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, str]:
+    last = store.last_event(run, ("control", "failed", "finished"))
+    if last is None:
+        return ("starting", "the worker is starting") if living else ("created", "not started yet")
+    if last.kind == "failed":
+        return "failed", str(last.body["message"])
+    if last.kind == "finished":
+        return "finished", "all steps are done"
+    verb = last.body["verb"]
+    if verb == "stop":
+        return "stopped", "stopped by hand"
+    if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
+        return "paused", "waiting for a command"
+    if not living:
+        return "interrupted", "the worker is gone; nothing is lost, resume goes on from the last step"
+    return ("running", "searching") if ready else ("starting", "loading the model")
+
+
+def steps_left(store: Store, run: str) -> int | None:
+    """Return how many steps the run may take now: 0 while it waits, None for as many as there are."""
+    last = store.last_event(run, ("control", "failed", "finished"))
+    if last is None or last.kind != "control" or last.body["verb"] in ("pause", "stop"):
+        return 0
+    if last.body["verb"] != "step":
+        return None
+    taken = len(store.read_after(run, last.number, ("step",), limit=last.body["steps"]))
+    return int(last.body["steps"]) - taken
+
+
+def wait_until_settled(store: Store, run: str) -> RunStatus:
+    """Block until nothing more happens by itself, and return the status then."""
+    while not (now := status(store, run)).settled:
+        nap()
+    return now
+
+
+def nap() -> None:
+    """Wait a moment between two looks at a run."""
+    time.sleep(POLL)

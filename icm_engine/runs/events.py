@@ -1,0 +1,215 @@
+"""What a run is made of, to and from JSON: its RunSpec, and the records of the search.
+
+Examples appear in events by id. The label log-probabilities of an accepted labeling are packed (zlib, base64,
+little-endian float64, one row a labelled example in slot order), so that a replay gives back the same digits.
+"""
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from icm_engine.core.labeling import Flip, Label, Labeling
+from icm_engine.core.objective import Evaluation
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.search import InitialInfo, Option, Repair, State, StepInfo, apply, flipped
+from icm_engine.core.settings import SearchConfig
+
+Json = dict[str, Any]
+MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that decides what a run does; two runs with equal specs give the same events.
+
+    `model` is `sample`, a local directory, a hub id or `fake`; `encoding` is `prefix-tree` or `full-prompts`;
+    `limit` is the largest prefix of whole groups with at most that many examples (None: all).
+    """
+
+    dataset: str
+    model: str
+    quantization: str = "nf4"
+    dtype: str = "bfloat16"
+    device: str = "auto"
+    encoding: str = "prefix-tree"
+    limit: int | None = None
+    rule: str | None = None
+    preset: str = "default"
+    supervised: bool = False
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Json) -> "RunSpec":
+        return RunSpec(**{**value, "search": SearchConfig(**value["search"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one step cost: prompts and tokens, and the hash of the prompt that was asked about the drawn example."""
+
+    usage: Usage
+    prompt_sha256: str = ""
+
+
+class Codec:
+    """Turns records of the search into event bodies and back, for one run's examples and labels."""
+
+    def __init__(self, ids: Sequence[str], labels: Sequence[Label]) -> None:
+        self.ids, self.labels = ids, tuple(labels)
+        self._index = {name: index for index, name in enumerate(ids)}
+
+    def index(self, example_id: str) -> int:
+        """Return the place of an example in the run's data set."""
+        return self._index[example_id]
+
+    # -- records to bodies
+
+    def encode_initial(self, info: InitialInfo, cost: Cost) -> Json:
+        """Return the body of the `initial` event."""
+        return {
+            "drawn": [{"example": self.ids[i], "label": y} for i, y in info.drawn],
+            "repairs": [self._encode_repair(repair) for repair in info.repairs],
+            "flips": [self._encode_flip(flip) for flip in info.flips],
+            "after": self._encode_evaluation(info.after),
+            "scores": self._pack(info.after.scores),
+            "set_evaluations": info.set_evaluations,
+            "usage": asdict(cost.usage),
+        }
+
+    def encode_step(self, info: StepInfo, cost: Cost, before: Labeling) -> Json:
+        """Return the body of a `step` event; `before` is the labeling the step started from."""
+        kept = info.verdict == "accepted" and info.after is not None
+        return {
+            "step": info.number,
+            "temperature": info.temperature,
+            "example": self.ids[info.example],
+            "old": info.old,
+            "proposed": info.proposed,
+            "log_probs": dict(zip(self.labels, info.scores.raw, strict=True)),
+            "label_mass": info.scores.mass,
+            "before": self._encode_evaluation(info.before),
+            "after": self._encode_evaluation(info.after) if info.after else None,
+            "delta": info.delta,
+            "accept_probability": info.accept_probability,
+            "draw": info.draw,
+            "accepted": info.verdict == "accepted",
+            "verdict": info.verdict,
+            "repairs": [self._encode_repair(repair) for repair in info.repairs],
+            "flips": [self._encode_flip(flip) for flip in info.flips],
+            "movers": self._movers(info, before),
+            "scores": self._pack(info.after.scores) if kept and info.after else None,
+            "set_evaluations": info.set_evaluations,
+            "usage": asdict(cost.usage),
+            "prompt_sha256": cost.prompt_sha256,
+        }
+
+    def _encode_evaluation(self, evaluation: Evaluation) -> Json:
+        return {
+            "utility": evaluation.utility,
+            "weighted_predictability": evaluation.weighted_predictability,
+            "mutual_predictability": evaluation.mutual_predictability,
+            "inconsistency": evaluation.inconsistency,
+            "pairs": [[self.ids[i], self.ids[j]] for i, j in evaluation.pairs],
+            "label_mass": evaluation.label_mass,
+        }
+
+    def _encode_repair(self, repair: Repair) -> Json:
+        return {
+            "pair": [self.ids[i] for i in repair.pair],
+            "labels": list(repair.labels),
+            "utility": repair.utility,
+            "options": [{"labels": list(option.labels), "utility": option.utility} for option in repair.options],
+            "taken": list(repair.taken) if repair.taken else None,
+        }
+
+    def _encode_flip(self, flip: Flip) -> Json:
+        return {"example": self.ids[flip.example], "old": flip.old, "new": flip.new, "cause": flip.cause}
+
+    def _movers(self, info: StepInfo, before: Labeling) -> list[Json]:
+        """The examples whose log p of their own label moved most from before the step to its proposal."""
+        if info.after is None:
+            return []
+        now, then = info.after.scores, info.before.scores
+        proposal = {**before, **{flip.example: flip.new for flip in info.flips}}
+        moved = [
+            {"example": self.ids[i], "before": self._own(then[i], before[i]), "after": self._own(now[i], proposal[i])}
+            for i in now
+            if i in then
+        ]
+        return sorted(moved, key=lambda row: -abs(row["after"] - row["before"]))[:MOVERS]
+
+    def _own(self, scores: LabelLogProbs, label: Label) -> float:
+        return scores.normalized[self.labels.index(label)]
+
+    def _pack(self, scores: Mapping[int, LabelLogProbs]) -> str:
+        values = [value for score in scores.values() for value in score.raw]
+        return base64.b64encode(zlib.compress(struct.pack(f"<{len(values)}d", *values))).decode()
+
+    # -- bodies to records
+
+    def decode_initial(self, body: Json) -> InitialInfo:
+        """Return the record of an `initial` event."""
+        flips = self._decode_flips(body)
+        labeling = flipped(Labeling(), flips)
+        return InitialInfo(
+            tuple((self.index(row["example"]), row["label"]) for row in body["drawn"]),
+            tuple(self._decode_repair(repair) for repair in body["repairs"]),
+            flips,
+            self._decode_evaluation(body["after"], self._unpack(body["scores"], labeling)),
+            body["set_evaluations"],
+        )
+
+    def decode_step(self, body: Json, state: State) -> StepInfo:
+        """Return the record of a `step` event; `state` is the one it started from."""
+        flips = self._decode_flips(body)
+        scores = self._unpack(body["scores"], flipped(state.labeling, flips)) if body["scores"] else {}
+        return StepInfo(
+            number=body["step"],
+            temperature=body["temperature"],
+            example=self.index(body["example"]),
+            old=body["old"],
+            proposed=body["proposed"],
+            scores=LabelLogProbs(tuple(body["log_probs"][label] for label in self.labels)),
+            before=state.evaluation,
+            after=self._decode_evaluation(body["after"], scores) if body["after"] else None,
+            repairs=tuple(self._decode_repair(repair) for repair in body["repairs"]),
+            flips=flips,
+            delta=body["delta"],
+            accept_probability=body["accept_probability"],
+            draw=body["draw"],
+            verdict=body["verdict"],
+            set_evaluations=body["set_evaluations"],
+        )
+
+    def replay_step(self, body: Json, state: State) -> State:
+        """Return the state after a recorded step."""
+        return apply(state, self.decode_step(body, state))
+
+    def _decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
+        pairs = tuple((self.index(a), self.index(b)) for a, b in body["pairs"])
+        terms = (body["weighted_predictability"], body["mutual_predictability"], body["inconsistency"])
+        return Evaluation(*terms, pairs, scores)
+
+    def _decode_repair(self, body: Json) -> Repair:
+        return Repair(
+            (self.index(body["pair"][0]), self.index(body["pair"][1])),
+            (body["labels"][0], body["labels"][1]),
+            body["utility"],
+            tuple(Option((o["labels"][0], o["labels"][1]), o["utility"]) for o in body["options"]),
+            (body["taken"][0], body["taken"][1]) if body["taken"] else None,
+        )
+
+    def _decode_flips(self, body: Json) -> tuple[Flip, ...]:
+        return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in body["flips"])
+
+    def _unpack(self, packed: str, labeling: Labeling) -> dict[int, LabelLogProbs]:
+        data = zlib.decompress(base64.b64decode(packed))
+        rows = struct.iter_unpack(f"<{len(self.labels)}d", data)
+        return {i: LabelLogProbs(row) for i, row in zip(labeling, rows, strict=True)}
+

@@ -1,0 +1,68 @@
+"""The database schema, as named migrations: each is applied once, in one transaction with its record."""
+
+from sqlite_utils import Database, Migrations
+
+from icm_engine.core.errors import StoreError
+
+migrations = Migrations("icm")
+
+
+@migrations()
+def m001_first(db: Database) -> None:
+    """Data sets with gold and human labels apart; runs, events, commands, leases."""
+    db["datasets"].create(
+        {"name": str, "task": str, "source": str, "columns": str, "notes": str, "created": float},
+        pk="name",
+    )
+    example_key = ("dataset", "position")
+    db["examples"].create(
+        {
+            "dataset": str, "position": int, "id": str, "fields": str, "consistency_group": str, "answer": str,
+            "twin_of": str, "input": str,
+        },
+        pk=example_key,
+        not_null={"id", "fields", "consistency_group"},
+    )  # fmt: skip
+    db["examples"].create_index(["dataset", "id"], unique=True)
+    db["gold"].create({"dataset": str, "example": str, "label": str}, pk=("dataset", "example"))
+    db["human"].create(
+        {"dataset": str, "example": str, "source": str, "label": str}, pk=("dataset", "example", "source")
+    )
+    db["runs"].create({"name": str, "spec": str, "created": float}, pk="name")
+    db["events"].create(
+        {"run": str, "number": int, "kind": str, "time": float, "seconds": float, "body": str},
+        pk=("run", "number"),
+        not_null={"kind", "time", "body"},
+    )
+    db["commands"].create(
+        {"id": int, "token": str, "run": str, "verb": str, "steps": int, "created": float, "applied": int}, pk="id"
+    )
+    db["commands"].create_index(["token"], unique=True)
+    db["leases"].create(
+        {
+            "run": str, "token": str, "pid": int, "pid_started": float, "host": str, "heartbeat": float,
+            "ready": int, "log": str,
+        },
+        pk="run",
+    )  # fmt: skip
+
+
+def migrate(db: Database) -> None:
+    """Bring the database to this program's schema. Raises StoreError if a newer program wrote it."""
+    if not migrations.pending(db) and not _unknown(db):
+        return
+    with db.conn:
+        db.conn.execute("BEGIN IMMEDIATE")  # two processes may open a new database at once
+        if unknown := _unknown(db):
+            raise StoreError(
+                f"the database has the migration {unknown[-1]!r}, which this program does not know: "
+                "it was written by a newer version; use that one, or another database (--db)"
+            )
+        migrations.apply(db)
+
+
+def _unknown(db: Database) -> list[str]:
+    if "_sqlite_migrations" not in db.table_names():
+        return []
+    known = {migration.name for migration in migrations._migrations}  # the library has no public list
+    return sorted({migration.name for migration in migrations.applied(db)} - known)

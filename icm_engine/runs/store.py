@@ -1,0 +1,295 @@
+"""SQLite through sqlite-utils: data sets, and runs as append-only tables of events, read after a cursor.
+
+Gold and human labels live in tables of their own, which nothing in this file reads: see `data.gold`.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from icm_engine.core.errors import NotFound, RunBusy, StoreError
+from icm_engine.core.labeling import Example, Task
+from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.migrations import migrate
+
+BUSY_TIMEOUT = 30.0  # seconds a writer waits for another one
+
+
+def default_path() -> Path:
+    """Return the database: the environment variable ICM_DB, else ~/.local/share/icm-workbench/icm.db."""
+    if given := os.environ.get("ICM_DB"):
+        return Path(given)
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "icm-workbench" / "icm.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One appended fact of a run; `number` counts from 1 within the run."""
+
+    number: int
+    kind: str
+    time: float
+    seconds: float
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asked a run to do; `applied` is the number of the event that did it, None while pending."""
+
+    token: str
+    verb: str
+    steps: int
+    created: float
+    applied: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """An imported data set: what is asked, the examples in order, each one's input row, and what import noted."""
+
+    name: str
+    task: Task
+    examples: tuple[Example, ...]
+    inputs: tuple[Json, ...]
+    columns: tuple[str, ...] = ()
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Store:
+    """One database file. Every method is one transaction; `transaction` puts several into one."""
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = Path(path) if path is not None else default_path()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, check_same_thread=False)
+            self.db = Database(connection)
+            self.db.enable_wal()
+            migrate(self.db)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"database {self.path} cannot be opened ({error}): check the file, or use --db") from None
+
+    def close(self) -> None:
+        self.db.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; takes the write lock at once, so that what is read inside stays true until the end."""
+        if self.db.conn.in_transaction:
+            yield
+            return
+        try:
+            self.db.conn.execute("BEGIN IMMEDIATE")
+            yield
+            self.db.conn.execute("COMMIT")
+        except BaseException as error:
+            if self.db.conn.in_transaction:
+                self.db.conn.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreError(f"database {self.path} cannot be written ({error}): nothing was changed") from error
+            raise
+
+    # -- data sets
+
+    def add_dataset(self, dataset: Dataset) -> None:
+        """Store a data set. Raises StoreError if the name is taken."""
+        with self.transaction():
+            if self.has_dataset(dataset.name):
+                raise StoreError(f"data set {dataset.name!r} exists already: import it under another name (--name)")
+            self.db["datasets"].insert(
+                {
+                    "name": dataset.name,
+                    "task": json.dumps(asdict(dataset.task)),
+                    "source": dataset.source,
+                    "columns": json.dumps(dataset.columns),
+                    "notes": json.dumps(dataset.notes),
+                    "created": time.time(),
+                }
+            )
+            self.db["examples"].insert_all(_example_rows(dataset))
+
+    def has_dataset(self, name: str) -> bool:
+        return bool(self.db.execute("select 1 from datasets where name = ?", [name]).fetchone())
+
+    def dataset_names(self) -> list[str]:
+        return [row[0] for row in self.db.execute("select name from datasets order by created, name")]
+
+    def dataset(self, name: str, limit: int | None = None) -> Dataset:
+        """Return a data set, or its largest prefix of whole groups with at most `limit` examples."""
+        row = self.db.execute("select task, source, columns, notes from datasets where name = ?", [name]).fetchone()
+        if row is None:
+            known = ", ".join(self.dataset_names()) or "none yet"
+            raise NotFound(f"data set {name!r} does not exist: import it first; there are: {known}")
+        task = json.loads(row[0])
+        examples, inputs = self._examples(name)
+        count = prefix_of_whole_groups([example.group for example in examples], limit)
+        return Dataset(
+            name,
+            Task(**{**task, "labels": tuple(task["labels"]), "fields": tuple(task["fields"])}),
+            examples[:count],
+            inputs[:count],
+            tuple(json.loads(row[2])),
+            row[1],
+            tuple(json.loads(row[3])),
+        )
+
+    def _examples(self, name: str) -> tuple[tuple[Example, ...], tuple[Json, ...]]:
+        rows = self.db.execute(
+            "select id, fields, consistency_group, answer, twin_of, input from examples "
+            "where dataset = ? order by position",
+            [name],
+        ).fetchall()
+        examples = tuple(Example(r[0], json.loads(r[1]), r[2], r[3], r[4]) for r in rows)
+        return examples, tuple(json.loads(r[5]) for r in rows)
+
+    # -- runs and their events
+
+    def add_run(self, spec: RunSpec) -> str:
+        """Store a new run and return its name: the data set and the next free number."""
+        with self.transaction():
+            taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
+            while self._run_row(name := f"{spec.dataset}-{taken + 1}"):
+                taken += 1
+            self.db["runs"].insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
+        return name
+
+    def run_names(self) -> list[str]:
+        """Return all runs, the newest first."""
+        return [row[0] for row in self.db.execute("select name from runs order by created desc, rowid desc")]
+
+    def spec(self, run: str) -> RunSpec:
+        """Return what a run was asked to be. Raises NotFound."""
+        row = self._run_row(run)
+        if row is None:
+            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+        return RunSpec.from_json(json.loads(row[0]))
+
+    def created(self, run: str) -> float:
+        return float(self.db.execute("select created from runs where name = ?", [run]).fetchone()[0])
+
+    def set_max_steps(self, run: str, steps: int) -> None:
+        """Resolve max_steps 0 (four times the number of examples) once the examples are known."""
+        spec = self.spec(run)
+        resolved = replace(spec, search=replace(spec.search, max_steps=steps))
+        with self.transaction():
+            self.db["runs"].update(run, {"spec": json.dumps(resolved.to_json())})
+
+    def _run_row(self, run: str) -> Any:
+        return self.db.execute("select spec from runs where name = ?", [run]).fetchone()
+
+    def append(self, run: str, kind: str, body: Json, seconds: float = 0.0, lease: str | None = None) -> int:
+        """Append one event and return its number. With `lease`, only if that worker still holds the run."""
+        with self.transaction():
+            if lease is not None and self.lease_token(run) != lease:
+                raise RunBusy(f"run {run!r} was taken over by another worker: this one stops, nothing was written")
+            number = self.last_number(run) + 1
+            text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            self.db["events"].insert(
+                {"run": run, "number": number, "kind": kind, "time": time.time(), "seconds": seconds, "body": text}
+            )
+        return number
+
+    def last_number(self, run: str) -> int:
+        return int(self.db.execute("select max(number) from events where run = ?", [run]).fetchone()[0] or 0)
+
+    def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """Return the events of a run with a number above the cursor, in order."""
+        wanted = f"and kind in ({','.join('?' * len(kinds))})" if kinds else ""
+        query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
+        return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
+
+    def last_event(self, run: str, kinds: Sequence[str] = ()) -> Event | None:
+        wanted = f"and kind in ({','.join('?' * len(kinds))})" if kinds else ""
+        query = f"select * from events where run = ? {wanted} order by number desc limit 1"
+        return next((_event(row) for row in self.db.query(query, [run, *kinds])), None)
+
+    # -- commands: the way from a person to the worker
+
+    def send(self, run: str, verb: str, token: str, steps: int = 0) -> None:
+        """Ask a run to do something; the same token twice is one command."""
+        self.spec(run)
+        row = {"token": token, "run": run, "verb": verb, "steps": steps, "created": time.time(), "applied": None}
+        with self.transaction():
+            self.db["commands"].insert(row, ignore=True)
+
+    def pending(self, run: str) -> list[Command]:
+        """Return the commands no event has answered yet, oldest first."""
+        query = "select token, verb, steps, created, applied from commands where run = ? and applied is null order by id"
+        return [Command(**row) for row in self.db.query(query, [run])]
+
+    def answer(self, run: str, command: Command, body: Json, lease: str) -> int:
+        """Append the `control` event of a command and its receipt, together."""
+        with self.transaction():
+            number = self.append(run, "control", body, lease=lease)
+            self.db.execute("update commands set applied = ? where token = ?", [number, command.token])
+        return number
+
+    # -- leases: one worker a run; who may take one is decided in `runs.lease`
+
+    def lease_row(self, run: str) -> Json | None:
+        return next(iter(self.db.query("select * from leases where run = ?", [run])), None)
+
+    def lease_token(self, run: str) -> str | None:
+        row = self.lease_row(run)
+        return row["token"] if row else None
+
+    def put_lease(self, row: Json) -> None:
+        with self.transaction():
+            self.db["leases"].insert(row, replace=True)
+
+    def update_lease(self, run: str, token: str, **values: object) -> None:
+        names = ", ".join(f"{name} = ?" for name in values)
+        with self.transaction():
+            self.db.execute(f"update leases set {names} where run = ? and token = ?", [*values.values(), run, token])
+
+    def drop_lease(self, run: str, token: str) -> None:
+        with self.transaction():
+            self.db.execute("delete from leases where run = ? and token = ?", [run, token])
+
+
+def prefix_of_whole_groups(groups: Sequence[str], limit: int | None) -> int:
+    """Return the length of the largest prefix that cuts no group and has at most `limit` examples."""
+    if limit is None or limit >= len(groups):
+        return len(groups)
+    last = {group: position for position, group in enumerate(groups)}
+    best, reach = 0, -1
+    for position, group in enumerate(groups[:limit]):
+        reach = max(reach, last[group])
+        if reach == position:
+            best = position + 1
+    return best
+
+
+def _example_rows(dataset: Dataset) -> Iterator[Json]:
+    for position, (example, row) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
+        yield {
+            "dataset": dataset.name,
+            "position": position,
+            "id": example.id,
+            "fields": json.dumps(dict(example.fields), ensure_ascii=False),
+            "consistency_group": example.group,
+            "answer": example.answer,
+            "twin_of": example.twin_of,
+            "input": json.dumps(row, ensure_ascii=False),
+        }
+
+
+def _event(row: Json) -> Event:
+    return Event(row["number"], row["kind"], row["time"], row["seconds"], json.loads(row["body"]))

@@ -1,0 +1,177 @@
+"""The process that searches: python -m icm_engine.runs.worker --db FILE RUN.
+
+Claims the run, builds the scorer, takes steps, appends each one whole, and obeys commands between steps. It can be
+killed at any moment: what is appended is a whole step, and the next worker goes on from there.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from icm_engine.core.errors import IcmError, RunBusy
+from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import Prompt, demonstration, query_prompt, render
+from icm_engine.core.scoring import Scorer, TableScorer, Usage, agreeable_belief
+from icm_engine.core.search import State, initialize, step
+from icm_engine.runs.control import steps_left
+from icm_engine.runs.events import Cost, RunSpec
+from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.runs.replay import OpenRun, current_state, open_run
+from icm_engine.runs.store import Store
+
+POLL = 0.1  # seconds between looks at the commands while paused
+IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
+
+
+def make_scorer(spec: RunSpec) -> Scorer:
+    """Build the scorer a run asks for: the one place where a model runtime is imported. Raises ModelError."""
+    if spec.model == "fake":
+        return TableScorer(agreeable_belief)
+    from icm_engine.models.loading import load
+    from icm_engine.models.transformers_scorer import TransformersScorer
+
+    return TransformersScorer(load(spec.model, spec.quantization, spec.dtype, spec.device), spec.encoding)
+
+
+@dataclass
+class Worker:
+    """One process's hold on one run."""
+
+    store: Store
+    opened: OpenRun
+    lease: str
+    state: State | None = None
+
+    def work(self) -> None:
+        """Search until the run is finished, stopped, failed, or left paused for long."""
+        self.obey()
+        scorer = make_scorer(self.opened.spec)
+        objective = self._objective(scorer)
+        require_context(objective, self.opened.spec)
+        self._record_model(scorer)
+        self.state = current_state(self.store, self.opened)
+        self.store.update_lease(self.opened.name, self.lease, ready=1)
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < IDLE:
+            self.obey()
+            if self._ended():
+                return
+            if steps_left(self.store, self.opened.name) == 0:
+                time.sleep(POLL)
+                continue
+            self._advance(objective)
+            idle_since = time.monotonic()
+
+    def obey(self) -> None:
+        """Answer every pending command with an event and its receipt."""
+        for command in self.store.pending(self.opened.name):
+            body = {"verb": command.verb, "steps": command.steps} if command.steps else {"verb": command.verb}
+            self.store.answer(self.opened.name, command, body, self.lease)
+
+    def fail(self, error: Exception) -> None:
+        """Record why the run cannot go on; it can be resumed once the cause is gone."""
+        body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
+        self.store.append(self.opened.name, "failed", body, lease=self.lease)
+
+    def _ended(self) -> bool:
+        last = self.store.last_event(self.opened.name, ("control", "finished"))
+        if last is not None and (last.kind == "finished" or last.body["verb"] == "stop"):
+            return True
+        if self.state is None or self.state.step < self.opened.spec.search.max_steps:
+            return False
+        self._append("finished", {"steps": self.state.step})
+        return True
+
+    def _advance(self, objective: Objective) -> None:
+        """Draw the initial labels, or take one step, and append it whole."""
+        began, used = time.perf_counter(), objective.scorer.usage
+        codec, config = self.opened.codec, self.opened.spec.search
+        if self.state is None:
+            self.state, first = initialize(objective, config)
+            cost = Cost(_since(used, objective))
+            self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
+            return
+        before = self.state.labeling
+        self.state, info = step(self.state, objective, config)
+        prompt = query_prompt(objective.task, objective.examples, before, info.example)
+        cost = Cost(_since(used, objective), hashlib.sha256(prompt.text.encode()).hexdigest())
+        self._append("step", codec.encode_step(info, cost, before), time.perf_counter() - began)
+
+    def _append(self, kind: str, body: dict[str, object], seconds: float = 0.0) -> None:
+        self.store.append(self.opened.name, kind, body, seconds, self.lease)
+
+    def _objective(self, scorer: Scorer) -> Objective:
+        dataset, config = self.opened.dataset, self.opened.spec.search
+        return Objective(
+            dataset.examples, dataset.task, self.opened.rule, scorer,
+            config.predictability, config.alpha, config.pair_weight,
+        )  # fmt: skip
+
+    def _record_model(self, scorer: Scorer) -> None:
+        """Say which model scores; again only if something about it changed."""
+        facts = dict(scorer.describe())
+        last = self.store.last_event(self.opened.name, ("model",))
+        if last is None or last.body != facts:
+            self._append("model", facts)
+
+
+def require_context(objective: Objective, spec: RunSpec) -> None:
+    """Refuse at the start what would not fit later. Raises PromptTooLong with the numbers and the remedy.
+
+    The longest prompt has as many demonstrations as can ever be labelled: the initial ones and one a step.
+    """
+    texts = [render(objective.task, example) for example in objective.examples]
+    count = min(len(texts), spec.search.initial_labels + spec.search.max_steps)
+    longest = sorted(texts, key=len)[-count:]
+    label = max(objective.task.labels, key=len)
+    shown = tuple(demonstration(text, label) for text in longest[1:])
+    objective.scorer.check_fits([Prompt((*shown, (longest[0],)), objective.task.labels)])
+
+
+def _since(used: Usage, objective: Objective) -> Usage:
+    return objective.scorer.usage - used
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or is held by another."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--db", type=Path, required=True)
+    parser.add_argument("run")
+    given = parser.parse_args(arguments)
+    with Store(given.db) as store:
+        try:
+            code = _hold(store, given.run)
+            while store.pending(given.run):  # sent while this worker was on its way out
+                code = _hold(store, given.run)
+        except RunBusy as error:
+            print(error, file=sys.stderr)
+            return 1
+    return code
+
+
+def _hold(store: Store, run: str) -> int:
+    lease = claim(store, run)
+    with heartbeat(store, run, lease):
+        return _guarded(store, run, lease)
+
+
+def _guarded(store: Store, run: str, lease: str) -> int:
+    worker = Worker(store, open_run(store, run), lease)
+    try:
+        worker.work()
+    except RunBusy:
+        raise
+    except Exception as error:  # whatever it is, the run must say so; the log has the traceback
+        if not isinstance(error, IcmError):
+            traceback.print_exc()
+        worker.fail(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

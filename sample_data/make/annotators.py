@@ -1,0 +1,55 @@
+"""Who wrote the labels of the corpus: the mix that decides what the search can find."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from sample_data.make.claims import Claim
+
+# (name, share of labelled long documents, noise levels to draw from)
+MIX: tuple[tuple[str, float, tuple[float, ...]], ...] = (
+    ("careful", 0.60, (0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
+    ("burst", 0.22, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
+    ("always-true", 0.09, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
+    ("always-false", 0.02, (0.2,)),
+    ("surface", 0.07, (0.1, 0.2)),
+)
+DRIVE_BY_TRUE = 0.92  # how often the writer of a document of one to three claims ticks True, whatever the claim
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """One simulated person; labels of claims number burst[0] up to burst[1] are coin flips."""
+
+    name: str
+    noise: float
+    burst: tuple[int, int] = (0, 0)
+    feature: int = 0
+
+    def label(self, claim: Claim, position: int, rng: random.Random) -> bool:
+        """The label this person gives to the claim that stands at `position` in the document."""
+        if self.burst[0] <= position < self.burst[1]:
+            return rng.random() < 0.5
+        return self.opinion(claim) != (rng.random() < self.noise)
+
+    def opinion(self, claim: Claim) -> bool:
+        """The label before noise."""
+        if self.name in ("always-true", "always-false"):
+            return self.name == "always-true"
+        return claim.features[self.feature] if self.name == "surface" else claim.truth
+
+
+def draw_annotator(length: int, rng: random.Random) -> Annotator:
+    """A random annotator for a document of about `length` claims."""
+    name, _, noises = rng.choices(MIX, weights=[share for _, share, _ in MIX])[0]
+    noise = rng.choice(noises)
+    if name != "burst":
+        return Annotator(name, noise, feature=rng.randrange(2))
+    start = 0 if rng.random() < 0.5 else rng.randrange(max(1, length))
+    return Annotator(name, noise, (start, start + rng.randint(4, 12)))
+
+
+def drive_by_label(rng: random.Random) -> bool:
+    """A label of somebody who passes by: it says nothing about the claim."""
+    return rng.random() < DRIVE_BY_TRUE

@@ -1,0 +1,40 @@
+"""What the tests share: a small problem with a table for a model, and a database of its own for every test."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from icm_engine.core.labeling import Example, Task
+from icm_engine.runs.store import Dataset, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A database that is nobody else's; pages and workers find it through ICM_DB."""
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    with Store(tmp_path / "icm.db") as made:
+        yield made
+
+
+@pytest.fixture
+def pairs() -> Dataset:
+    """Forty claims in twenty groups of two, of which exactly one is True."""
+    examples = tuple(Example(f"e{i}", {"text": f"claim {i}"}, f"g{i // 2}") for i in range(40))
+    task = Task("pairs", "{text} is", rule="exactly-one", fields=("text",))
+    return Dataset("pairs", task, examples, tuple({"text": e.fields["text"]} for e in examples), ("text",))
+
+
+def probabilities(*values: float) -> tuple[float, ...]:
+    """Label probabilities as a scorer gives them: natural logs."""
+    return tuple(math.log(value) for value in values)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones last, so that a broken core shows at once."""
+    items.sort(key=lambda item: "browser" in item.keywords or "model" in item.keywords)
+
+
+REQUIRE_BROWSER = os.environ.get("ICM_REQUIRE_BROWSER") == "1"
