@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from icm_engine.analysis.summary import run_summary
+from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import export_run

@@ -2,6 +2,9 @@
 
 import math
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of several processes only wait for each other
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,5 +39,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The slow ones last, so that a broken core shows at once."""
     items.sort(key=lambda item: "browser" in item.keywords or "model" in item.keywords)
 
-
-REQUIRE_BROWSER = os.environ.get("ICM_REQUIRE_BROWSER") == "1"

@@ -3,7 +3,7 @@
 Labels change here only through the search's own `apply`, so what people see is what a replay gives.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -12,22 +12,12 @@ from icm_engine.analysis.steps import StepRow, step_row
 from icm_engine.analysis.tally import Accuracy, Tally
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.search import State, start
-from icm_engine.runs.events import Codec, Json, RunSpec
-from icm_engine.runs.store import Dataset, Event
+from icm_engine.runs.events import Json
+from icm_engine.runs.replay import OpenRun
+from icm_engine.runs.store import Event
 
 WINDOW = 50  # proposals that the rolling acceptance rate looks back on, and steps that the pace does
 STEPS_KEPT = 200  # rows of the last-steps table
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a run is about and what never changes while it runs: its spec, its examples, and gold if there is any."""
-
-    run: str
-    spec: RunSpec
-    dataset: Dataset
-    codec: Codec
-    gold: Mapping[str, Label] = field(default_factory=dict)  # by example id
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +61,7 @@ class Spent:
     tokens_full: int = 0
     set_evaluations: int = 0
     seconds: float = 0.0
+    prompt_tokens: int = 0  # the largest mean length of a step's prompts
 
     def plus(self, event: Event) -> "Spent":
         usage = event.body["usage"]
@@ -80,6 +71,7 @@ class Spent:
             self.tokens_full + usage["tokens_full"],
             self.set_evaluations + event.body["set_evaluations"],
             self.seconds + event.seconds,
+            max(self.prompt_tokens, usage["tokens_full"] // max(1, usage["prompts"])),
         )
 
 
@@ -102,7 +94,8 @@ class Failure:
 class Reading:
     """Everything read of a run up to event `cursor`."""
 
-    source: Source
+    run: OpenRun
+    gold: Mapping[str, Label]  # by example id; empty where there is none
     trajectory: Trajectory
     tally: Tally
     cursor: int = 0
@@ -129,20 +122,17 @@ class Reading:
         return fold.frozen()
 
 
-def empty_reading(source: Source) -> Reading:
-    """Return the reading of a run before its first event."""
-    labels = source.dataset.task.labels
-    gold: dict[Label, int] = {}
-    for label in source.gold.values():
-        gold[label] = gold.get(label, 0) + 1
-    return Reading(source, Trajectory(labels), Tally(labels, gold))
+def empty_reading(run: OpenRun, gold: Mapping[str, Label]) -> Reading:
+    """Return the reading of a run before its first event; `gold` has labels of the run's own examples only."""
+    labels = run.dataset.task.labels
+    return Reading(run, gold, Trajectory(labels), Tally(labels, Counter(gold.values())))
 
 
 class _Fold:
     """The one mutable thing here: takes a batch of events, so that a long run is not copied once a step."""
 
     def __init__(self, reading: Reading) -> None:
-        self.reading, self.codec = reading, reading.source.codec
+        self.reading, self.codec = reading, reading.run.codec
         self.state, self.tally, self.cursor = reading.state, reading.tally, reading.cursor
         self.points = list(reading.trajectory.points)
         self.changes = dict(reading.changes)
@@ -196,7 +186,7 @@ class _Fold:
         self.state = state
 
     def _gold(self, i: int) -> Label | None:
-        return self.reading.source.gold.get(self.codec.ids[i])
+        return self.reading.gold.get(self.codec.ids[i])
 
     def _point(self, step: int, temperature: float | None, verdict: str, delta: float) -> None:
         assert self.state is not None

@@ -6,32 +6,32 @@ Gold is read here and in nothing that the search reaches; it only ever stands be
 import math
 from dataclasses import dataclass
 
-from icm_engine.analysis.reading import Reading, Source, empty_reading
+from icm_engine.analysis.reading import Reading, empty_reading
 from icm_engine.analysis.tally import Accuracy
 from icm_engine.analysis.wording import duration, one_line
 from icm_engine.core.labeling import Label
 from icm_engine.data.gold import load_gold
+from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
-from icm_engine.runs.events import Codec, Json
-from icm_engine.runs.store import Store
+from icm_engine.runs.events import Json
+from icm_engine.runs.replay import open_run
+from icm_engine.runs.store import Dataset, Store
 
 BATCH = 2000  # events read at once, so that a long run is not held in memory twice
 
 
 def open_reading(store: Store, run: str) -> Reading:
     """Return a reading of a run at its beginning. Raises NotFound for a run or data set that does not exist."""
-    spec = store.spec(run)
-    dataset = store.dataset(spec.dataset, spec.limit)
-    ids = [example.id for example in dataset.examples]
-    known = load_gold(store, spec.dataset).labels
-    gold = {name: known[name] for name in ids if name in known}
-    return empty_reading(Source(run, spec, dataset, Codec(ids, dataset.task.labels), gold))
+    opened = open_run(store, run)
+    known = load_gold(store, opened.spec.dataset).labels
+    ids = [example.id for example in opened.dataset.examples]
+    return empty_reading(opened, {name: known[name] for name in ids if name in known})
 
 
 def refreshed(store: Store, reading: Reading) -> Reading:
     """Return the reading with every event that has come since."""
-    while events := store.read_after(reading.source.run, reading.cursor, limit=BATCH):
+    while events := store.read_after(reading.run.name, reading.cursor, limit=BATCH):
         reading = reading.extended(events)
     return reading
 
@@ -86,9 +86,9 @@ class Overview:
 
 def overview(reading: Reading, status: RunStatus) -> Overview:
     """Return a run's line of the list."""
-    source, last = reading.source, reading.trajectory.last
+    source, last = reading.run, reading.trajectory.last
     return Overview(
-        source.run,
+        source.name,
         status.phase,
         progress(reading, status),
         source.spec.dataset,
@@ -109,11 +109,11 @@ def summary(reading: Reading, status: RunStatus) -> Json:
     """Return the summary of a run already read; `acceptance_rate` is over all its proposals."""
     last, spent, tally = reading.trajectory.last, reading.spent, reading.tally
     result: Json = {
-        "run": reading.source.run,
+        "run": reading.run.name,
         "status": status.phase,
         "steps": status.steps,
         "labelled": tally.labelled,
-        "examples": len(reading.source.dataset.examples),
+        "examples": len(reading.run.dataset.examples),
         "label_balance": dict(zip(tally.labels, tally.balance, strict=True)),
         "utility": last.utility if last else None,
         "mutual_predictability": reading.state.evaluation.mutual_predictability if reading.state else None,
@@ -155,7 +155,7 @@ def conflicts_now(reading: Reading) -> tuple[Conflict, ...]:
     """Return the inconsistent pairs of the accepted labeling."""
     if reading.state is None:
         return ()
-    examples, labeling = reading.source.dataset.examples, reading.labeling
+    examples, labeling = reading.run.dataset.examples, reading.labeling
     rule = rule_name(reading)
     return tuple(
         Conflict(
@@ -171,12 +171,12 @@ def conflicts_now(reading: Reading) -> tuple[Conflict, ...]:
 
 def rule_name(reading: Reading) -> str:
     """Return the consistency rule that this run goes by."""
-    return reading.source.spec.rule or reading.source.dataset.task.rule
+    return reading.run.rule.name
 
 
 def example_text(reading: Reading, i: int) -> str:
     """Return an example's texts, one field a line: text from outside, never markup."""
-    return "\n".join(reading.source.dataset.examples[i].fields.values())
+    return "\n".join(reading.run.dataset.examples[i].fields.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +194,14 @@ class LabelRow:
 
 def labels_table(reading: Reading, limit: int | None = None) -> tuple[LabelRow, ...]:
     """Return the examples in data set order; with `limit`, the labelled ones first and only so many."""
-    order: list[int] = list(range(len(reading.source.dataset.examples)))
+    order: list[int] = list(range(len(reading.run.dataset.examples)))
     if limit is not None:
         order = sorted(order, key=lambda i: i not in reading.labeling)[:limit]
     return tuple(_label_row(reading, i) for i in order)
 
 
 def _label_row(reading: Reading, i: int) -> LabelRow:
-    name = reading.source.dataset.examples[i].id
+    name = reading.run.dataset.examples[i].id
     label, change = reading.labeling.get(i), reading.changes.get(i)
     return LabelRow(
         name,
@@ -210,7 +210,7 @@ def _label_row(reading: Reading, i: int) -> LabelRow:
         _probability(reading, i, label),
         change.last if change else None,
         change.flips if change else 0,
-        reading.source.gold.get(name),
+        reading.gold.get(name),
     )
 
 
@@ -234,24 +234,53 @@ class Notice:
 def notices(reading: Reading) -> tuple[Notice, ...]:
     """Return what must be said about this run's labels: a stand-in model, a supervised start, a long context."""
     found = []
-    spec, source = reading.source.spec, reading.source.dataset.source
-    if spec.model == "sample" and not source.startswith("sample"):
+    spec, dataset = reading.run.spec, reading.run.dataset
+    if spec.model == "sample" and not is_sample(dataset):
         text = "A sample model is in use: its labels on data that is not sample data mean nothing."
         found.append(Notice("sample-model", text))
     if spec.model == "fake":
         found.append(Notice("fake-model", "A stand-in for a model is in use: its labels mean nothing."))
     if spec.supervised:
         found.append(Notice("supervised", "Supervised: this run started from labels that a person or gold gave."))
-    if too_long := _beyond_training(reading.model):
+    if too_long := _beyond_training(reading):
         found.append(Notice("context", too_long))
     return tuple(found)
 
 
-def _beyond_training(model: Json) -> str | None:
-    trained, longest = model.get("trained_context"), model.get("longest_prompt")
-    if not trained or not longest or longest <= trained:
+def is_sample(dataset: Dataset) -> bool:
+    """Say whether the sample model was trained for this: a sample data set, not just one of that name."""
+    return dataset.name in SAMPLE_DATASETS and dataset.task.name == dataset.name
+
+
+def _beyond_training(reading: Reading) -> str | None:
+    trained, reached = reading.model.get("trained_context"), reading.spent.prompt_tokens
+    if not trained or reached <= trained:
         return None
     return (
-        f"The longest prompt of this run may have {longest:,} tokens, the model was trained on up to {trained:,}: "
-        "expect worse labels, or use a smaller limit."
+        f"Prompts have reached {reached:,} tokens on average, the model was trained on up to {trained:,}: "
+        "expect worse labels; a smaller limit keeps prompts shorter."
     )
+
+
+# -- what is kept between looks
+
+
+class Shelf:
+    """Readings kept between looks, so that no event is read twice; the oldest goes when there are too many."""
+
+    def __init__(self, size: int = 64) -> None:
+        self.size, self._readings = size, dict[tuple[str, str, float], Reading]()
+
+    def reading(self, store: Store, run: str) -> Reading:
+        """Return the run as it is now. Raises NotFound."""
+        key = (str(store.path), run, store.created(run))
+        kept = self._readings.pop(key, None) or open_reading(store, run)
+        self._readings[key] = now = refreshed(store, kept)
+        while len(self._readings) > self.size:
+            self._readings.pop(next(iter(self._readings)), None)
+        return now
+
+
+def runs_overview(store: Store, shelf: Shelf, limit: int | None = None) -> tuple[Overview, ...]:
+    """Return the list of runs, the newest first."""
+    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in store.run_names()[:limit])

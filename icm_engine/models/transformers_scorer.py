@@ -7,6 +7,7 @@ and the mode `full-prompts`, encode every prompt by itself.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -89,13 +90,13 @@ class TransformersScorer:
     def label_tokens(self, labels: tuple[Label, ...]) -> tuple[Tokens, ...]:
         """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
         tokens = tuple(self.tokenize(label_text(label)) for label in labels)
-        for label, ids in zip(labels, tokens, strict=True):
-            if not ids:
-                raise LabelNotTokenizable(f"label {label!r} becomes no token with this tokenizer: use another label")
-            if clash := [b for b, other in zip(labels, tokens, strict=True) if b != label and other[: len(ids)] == ids]:
+        if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
+            raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
+        for (a, short), (b, long) in permutations(zip(labels, tokens, strict=True), 2):
+            if long[: len(short)] == short:
                 raise LabelNotTokenizable(
-                    f"the tokens of label {clash[0]!r} begin with those of {label!r}: their probabilities "
-                    "cannot be told apart; use other labels"
+                    f"the tokens of label {b!r} begin with those of {a!r}: their probabilities cannot be told "
+                    "apart; use other labels"
                 )
         return tokens
 

@@ -1,0 +1,99 @@
+"""What a person can choose for a run, with the explanations, and the RunSpec that the choices make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args, get_type_hints
+
+from icm_engine.core.consistency import RULES
+from icm_engine.core.errors import IcmError
+from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
+from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
+from icm_engine.runs import control
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.store import Store
+
+__all__ = ["IcmError", "RunSpec", "Setting", "Store"]  # pages take the error and the database from here
+
+QUANTIZATIONS = {
+    "nf4": "4 bits a weight, by bitsandbytes: the smallest",
+    "int8": "8 bits a weight, by bitsandbytes",
+    "none": "the weights as they are, in bfloat16",
+}
+FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # what the one button on the home page starts
+APART = ("seed", "max_steps")  # settings with a place of their own on the page
+
+ABOUT = {
+    "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
+    "model": "sample is the small model in this repository; or a directory, or a model's name on the hub.",
+    "quantization": "How the model's weights are stored: " + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items()),
+    "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
+    "examples. 0 means all of them.",
+    "preset": "A named set of values for every setting below.",
+    "rule": "Which pairs of examples constrain each other. The data set brings its own.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the search: its value in a preset, the values it can have (none: a number), what it means."""
+
+    name: str
+    value: Any
+    choices: tuple[str, ...]
+    explanation: str
+
+    @property
+    def words(self) -> str:
+        """The name as a person reads it."""
+        return self.name.replace("_", " ")
+
+
+def settings(preset: str) -> tuple[Setting, ...]:
+    """Return every setting with its value in the preset, in the order of SearchConfig."""
+    return settings_of(PRESETS[preset])
+
+
+def settings_of(config: SearchConfig) -> tuple[Setting, ...]:
+    """Return every setting with its value in this configuration."""
+    kinds = get_type_hints(SearchConfig)
+    named = {"predictability": tuple(PREDICTABILITY)}
+    return tuple(
+        Setting(
+            field.name,
+            getattr(config, field.name),
+            named.get(field.name, tuple(map(str, get_args(kinds[field.name])))),
+            EXPLANATIONS[field.name],
+        )
+        for field in fields(SearchConfig)
+    )
+
+
+def presets() -> tuple[str, ...]:
+    return tuple(PRESETS)
+
+
+def rules() -> tuple[str, ...]:
+    return tuple(RULES)
+
+
+def dataset_names(store: Store) -> tuple[str, ...]:
+    """Return the data sets a run can use: the sample ones first, then those imported."""
+    return (*SAMPLE_DATASETS, *(name for name in store.dataset_names() if name not in SAMPLE_DATASETS))
+
+
+def make_spec(
+    dataset: str, model: str, quantization: str, limit: int, preset: str, values: Mapping[str, Any]
+) -> RunSpec:
+    """Return the RunSpec of these choices; limit 0 means all. Raises SettingError for a value that cannot be."""
+    search = with_settings(PRESETS[preset], dict(values))
+    return RunSpec(dataset, model.strip(), quantization, limit=limit or None, preset=preset, search=search)
+
+
+def begin(store: Store, spec: RunSpec) -> str:
+    """Create a run, first putting its sample data set into the database, and start it; return the run's name."""
+    if spec.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, spec.dataset)
+    run = control.create_run(store, spec)
+    control.start(store, run)
+    return run

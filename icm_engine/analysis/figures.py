@@ -1,0 +1,163 @@
+"""From a trajectory to plotly figures: Okabe-Ito colours, and a dash or a shape beside every colour."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from icm_engine.analysis.reading import Point, Trajectory
+from icm_engine.analysis.resample import every_nth, extremes
+
+Value = Callable[[Point], float | None]
+MARKS = 300  # accepted and rejected marks each: more would hide the curve
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Okabe-Ito, with the ones that stand out on this background."""
+
+    strong: str
+    accepted: str
+    rejected: str
+    second: str
+    third: str
+    text: str
+    grid: str
+
+
+LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#33414D", "rgba(60,80,100,0.13)")
+DARK = Palette("#56B4E9", "#56B4E9", "#E8783B", "#2BBF95", "#E39BC5", "#C9D3DC", "rgba(200,215,230,0.14)")
+
+
+def palette(dark: bool) -> Palette:
+    return DARK if dark else LIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure with what it says in words, for those who do not see it."""
+
+    title: str
+    caption: str
+    figure: go.Figure
+    alt: str
+
+
+def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
+    """U(D) with its two terms; every proposal marked as accepted (filled) or rejected (hollow)."""
+    colours, figure = palette(dark), _figure(dark, "U")
+    points = trajectory.points
+    _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
+    _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
+    _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
+    _marks(figure, points, "accepted", colours.accepted, "circle")
+    _marks(figure, points, "rejected", colours.rejected, "circle-open")
+    caption = "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected."
+    return Chart("Utility", caption, figure, _alt("Utility U(D)", trajectory, lambda p: p.utility))
+
+
+def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
+    """Temperature, and the share of the last 50 proposals that were accepted, on an axis of its own."""
+    colours, figure = palette(dark), _figure(dark, "T")
+    points = trajectory.points
+    _line(figure, points, "temperature", lambda p: p.temperature, colours.rejected, "dash", shape="linear")
+    _line(figure, points, "acceptance rate", lambda p: p.acceptance_rate, colours.strong, axis="y2")
+    figure.update_layout(yaxis2=_second_axis(colours), margin_r=44)
+    caption = "Temperature (left) and the accepted share of the last 50 proposals (right)."
+    alt = _alt("Temperature", trajectory, lambda p: p.temperature)
+    return Chart("Temperature and acceptance", caption, figure, alt)
+
+
+def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
+    """How many examples are labelled, and how many have each label."""
+    colours, figure = palette(dark), _figure(dark, "examples")
+    _line(figure, trajectory.points, "labelled", lambda p: p.labelled, colours.text, width=1.5)
+    shades = (colours.strong, colours.rejected, colours.second, colours.third)
+    looks = list(zip(shades, ("dash", "dot", "dashdot", "longdash"), strict=True))
+    for k, label in enumerate(trajectory.labels):
+        colour, dash = looks[k % len(looks)]
+        _line(figure, trajectory.points, label, lambda p, k=k: p.balance[k], colour, dash)  # type: ignore[misc]
+    figure.update_yaxes(rangemode="tozero")
+    caption = "Examples labelled so far, and how many have each label."
+    return Chart("Labels", caption, figure, _alt("Labelled examples", trajectory, lambda p: p.labelled))
+
+
+def accuracy(trajectory: Trajectory, dark: bool = False) -> Chart | None:
+    """Agreement with gold, unlabelled counted as wrong; None where there is no gold."""
+    if not any(point.accuracy for point in trajectory.points):
+        return None
+    colours, figure = palette(dark), _figure(dark, "share")
+    points = trajectory.points
+    _line(figure, points, "accuracy", _agreement("raw"), colours.strong)
+    _line(figure, points, "balanced", _agreement("balanced"), colours.second, "dash", width=1.5)
+    _line(figure, points, "flipped", _agreement("flipped"), colours.rejected, "dot", width=1.5)
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
+    caption = "Compared with gold, which the search never sees. Unlabelled is wrong; flipped: both labels swapped."
+    alt = _alt("Accuracy", trajectory, _agreement("raw"))
+    return Chart("Accuracy", caption, figure, alt)
+
+
+def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
+    return lambda point: getattr(point.accuracy, kind) if point.accuracy else None
+
+
+def all_charts(trajectory: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
+    """Return the charts of the search page, U first, accuracy only where there is gold."""
+    charts = (utility(trajectory, dark), annealing(trajectory, dark), labels(trajectory, dark))
+    known = accuracy(trajectory, dark)
+    return (*charts, known) if known else charts
+
+
+def _line(
+    figure: go.Figure, points: Sequence[Point], name: str, value: Value, colour: str, dash: str = "solid",
+    width: float = 2.0, axis: str = "y", shape: str = "hv",
+) -> None:  # fmt: skip
+    values = [value(point) for point in points]
+    kept = extremes(values)
+    figure.add_scatter(
+        x=[points[k].step for k in kept], y=[values[k] for k in kept], name=name, mode="lines", yaxis=axis,
+        line={"color": colour, "dash": dash, "width": width, "shape": shape},
+    )  # fmt: skip
+
+
+def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str) -> None:
+    chosen = [point for point in points if point.verdict == verdict]
+    shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
+    figure.add_scatter(
+        x=[point.step for point in shown], y=[point.utility for point in shown], name=verdict, mode="markers",
+        customdata=[point.delta for point in shown], hovertemplate="delta %{customdata:.2f}",
+        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}},
+    )  # fmt: skip
+
+
+def _figure(dark: bool, unit: str) -> go.Figure:
+    colours = palette(dark)
+    figure = go.Figure()
+    axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}
+    figure.update_layout(
+        template="none", uirevision="kept", hovermode="x unified", height=280, font={"color": colours.text, "size": 12},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 44, "r": 8, "t": 8, "b": 36},
+        xaxis={**axis, "title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
+        yaxis={**axis, "title": {"text": unit, "standoff": 4}},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
+        hoverlabel={"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
+    )  # fmt: skip
+    return figure
+
+
+def _second_axis(colours: Palette) -> dict[str, object]:
+    return {
+        "overlaying": "y", "side": "right", "range": [0, 1.02], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
+        "showgrid": False,
+        "zeroline": False, "linecolor": colours.grid,
+    }  # fmt: skip
+
+
+def _alt(what: str, trajectory: Trajectory, value: Value) -> str:
+    """Say where a curve begins and ends."""
+    known = [(point.step, v) for point in trajectory.points if (v := value(point)) is not None]
+    if not known:
+        return f"{what}: no steps yet."
+    (first, start), (last, end) = known[0], known[-1]
+    return f"{what}: {start:.2f} at step {first}, {end:.2f} at step {last}."

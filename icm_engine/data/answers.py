@@ -1,0 +1,91 @@
+"""The final answer of a worked claim, read from its text: what the rule `same-answer` compares.
+
+>>> extract_answer("16 - 3 = 13, times 2 makes $26. The answer is $26.00.")
+'26'
+"""
+
+import re
+from fractions import Fraction
+
+LONGEST_NUMBER = 100  # characters; a longer run of digits is compared as text
+
+LONGEST_MENTION = 1000  # characters read after "The answer is"
+
+# each matches up to where the answer begins
+_OPENINGS = (
+    re.compile(r"(?i)\banswer\s(?:is|=)[ \t]*:?\s{0,4}(?=\S)"),
+    re.compile(r"(?m)^[ \t*]*(?:A|(?:[Ff]inal )?[Aa]nswer|ANSWER)[ \t*]*:[ \t*]*(?=\S)"),
+    re.compile(r"####[ \t]*(?=\S)"),
+)
+_BRACE = re.compile(r"[{}]")
+_BOXED = re.compile(r"\\boxed\{")
+# a sentence ends here, but not after an initial or "St."; or a reason begins
+_END = re.compile(
+    r"(?<!\b[A-Z])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.(?=\s|$)|;|,?\s(?:because|since|which)\s"
+)
+_NUMBER = re.compile(
+    r"(?:\w{1,10} ?= ?|about |exactly )?(?P<sign>[-−+]?) ?[$€£]? ?(?P<inner>[-−]?)"
+    r"(?P<value>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+    r"(?: ?/ ?(?P<divisor>[0-9]+))? ?%?(?P<unit>(?: [^\W\d_]+)*)"
+)
+# words after a number that change its value: "3 million" is not 3
+_CHANGES_VALUE = {"hundred", "thousand", "million", "billion", "trillion", "dozen", "pi", "half", "times", "or", "and"}
+
+
+def extract_answer(claim: str) -> str | None:
+    """Return the normalised final answer of the last mention in the claim; None if it has no mention.
+
+    Mentions are "The answer is 42.", a line "A: 42" or "Answer: 42", "#### 42" and \\boxed{42}.
+    """
+    openings = [(match.end(), _rest_of_line) for pattern in _OPENINGS for match in pattern.finditer(claim)]
+    boxes = [(match.end(), _braced) for match in _BOXED.finditer(claim)]
+    mentions = sorted(openings + boxes, key=lambda mention: -mention[0])
+    return next((answer for start, read in mentions if (answer := normalize_answer(read(claim, start)))), None)
+
+
+def _rest_of_line(text: str, start: int) -> str:
+    """The text up to the end of the sentence or the line."""
+    line = text[start : start + LONGEST_MENTION].split("\n", 1)[0]
+    return _END.split(line)[0]
+
+
+def _braced(text: str, start: int) -> str:
+    """The text up to the brace that closes the one before `start`; nothing if it is not near."""
+    depth = 1
+    for match in _BRACE.finditer(text, start, start + LONGEST_MENTION):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return text[start : match.start()]
+    return ""
+
+
+def normalize_answer(text: str) -> str | None:
+    """Return an answer such that equal answers are equal strings; None of blank text.
+
+    Numbers lose thousands commas, currency, per cent, trailing zeros and units; 3/4 is 0.75; anything else is
+    compared as text in lower case.
+    """
+    plain = " ".join(text.replace("\\(", " ").replace("\\)", " ").replace("\\$", "$").split()).strip("*`\"' ")
+    plain = plain.rstrip("$. ").lstrip("$ ") if plain.strip("$. ") else ""
+    if not plain:
+        return None
+    match = _NUMBER.fullmatch(plain) if len(plain) <= LONGEST_NUMBER else None
+    if match is None or _CHANGES_VALUE & set(match["unit"].casefold().split()):
+        return plain.casefold()
+    divisor = int(match["divisor"] or 1)
+    return _canonical(match, divisor) if divisor else plain.casefold()
+
+
+def _canonical(match: re.Match[str], divisor: int) -> str:
+    """The number as a decimal where it ends, else as a reduced fraction."""
+    value = Fraction(match["value"].replace(",", "").rstrip(".")) / divisor
+    if {match["sign"], match["inner"]} & {"-", "−"}:
+        value = -value
+    rest, places = value.denominator, 0
+    while rest % 10 == 0 or rest % 5 == 0 or rest % 2 == 0:
+        rest, places = rest // (10 if rest % 10 == 0 else 5 if rest % 5 == 0 else 2), places + 1
+    if rest != 1:
+        return str(value)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    whole, part = digits[: len(digits) - places], digits[len(digits) - places :].rstrip("0")
+    return ("-" if value < 0 else "") + whole + ("." + part if part else "")

@@ -1,0 +1,77 @@
+"""Home: what this is, one button, and the runs there are."""
+
+import streamlit as st
+
+from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store, begin
+from icm_engine.analysis.strip import Look
+from icm_engine.analysis.views import Overview, runs_overview
+from icm_engine.analysis.wording import LOOKS, MOVING, decimal, percent
+from pages.parts import menu, session
+
+SHOWN = 12  # runs in the list; the search page can open all
+
+WHAT = """
+A pretrained language model is asked to label a data set **without any human label**: it searches for the labels that
+predict each other best and do not contradict each other. This is Internal Coherence Maximization
+([Wen et al. 2025](https://arxiv.org/abs/2506.10139)), run on your own machine, one visible step at a time.
+Where there are gold labels, they only ever stand beside the result.
+"""
+
+
+def show() -> None:
+    """Draw the home page."""
+    st.title("ICM Workbench")
+    st.markdown(WHAT)
+    with st.container(horizontal=True, gap="small"):
+        st.button(
+            "Start a run on sample data", type="primary", icon=":material/play_arrow:", key="first_run",
+            on_click=_begin_first, help="64 sums from the sample data, labelled by the small sample model.",
+        )  # fmt: skip
+        st.page_link(menu.SEARCH, label="Choose your own settings", icon=":material/tune:")
+    if error := st.session_state.pop("problem", None):
+        session.complain(error)
+    if run := st.session_state.pop("begun", None):
+        st.switch_page(menu.SEARCH, query_params={"run": run})
+    _list()
+
+
+def _begin_first() -> None:
+    try:
+        with Store() as store:
+            st.session_state["begun"] = begin(store, FIRST_RUN)
+    except IcmError as error:
+        st.session_state["problem"] = error
+
+
+def _list() -> None:
+    with Store() as store:
+        rows = runs_overview(store, session.shelf(), SHOWN)
+    st.header("Runs")
+    if not rows:
+        st.info("No runs yet. The button above starts one; it takes a minute or two.", icon=":material/info:")
+        return
+    moving = any(row.phase in MOVING for row in rows)
+    st.fragment(_cards, run_every=2 if moving else None)(moving)
+
+
+def _cards(moving: bool) -> None:
+    with Store() as store:
+        rows = runs_overview(store, session.shelf(), SHOWN)
+    for row in rows:
+        _card(row, LOOKS[row.phase])
+    if moving and not any(row.phase in MOVING for row in rows):
+        st.rerun()  # nothing moves any more: stop ticking
+
+
+def _card(row: Overview, look: Look) -> None:
+    with st.container(border=True, key=f"card_{row.run}"):
+        name, state, utility, accuracy = st.columns([2.4, 2.6, 1, 1], vertical_alignment="center", gap="medium")
+        with name:
+            st.page_link(menu.SEARCH, label=row.run.replace("_", "\\_"), icon=":material/show_chart:",
+                         query_params={"run": row.run})  # fmt: skip
+            st.text(f"{row.dataset} · {row.model}")
+        with state:
+            st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
+            st.progress(row.progress.share, text=row.progress.words)
+        utility.metric("U(D)", decimal(row.utility))
+        accuracy.metric("Accuracy", percent(row.accuracy.raw if row.accuracy else None))

@@ -1,0 +1,61 @@
+"""A curve that is updated in place: zoom, pan and hover survive, which st.plotly_chart loses at every tick."""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import streamlit as st
+
+from icm_engine.analysis.figures import Chart
+
+STATIC = Path(__file__).resolve().parents[2] / "static"
+
+# The figure arrives as data and is drawn by Plotly; no HTML is ever built from it.
+JS = """
+function load() {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  window.icmPlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("app/static/plotly.min.js", document.baseURI).href;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => { window.icmPlotly = undefined; reject(new Error("plotly.min.js is not served")); };
+    document.head.appendChild(script);
+  });
+  return window.icmPlotly;
+}
+
+export default function ({ data, parentElement }) {
+  const node = parentElement.querySelector(".icm-curve");
+  node.setAttribute("aria-label", data.alt);
+  const needless = ["select2d", "lasso2d", "autoScale2d"];
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: needless };
+  load()
+    .then((Plotly) => node.isConnected && Plotly.react(node, data.figure.data, data.figure.layout, config))
+    .catch((error) => { node.textContent = error.message; });
+  return () => window.Plotly && window.Plotly.purge(node);
+}
+"""
+CSS = ".icm-curve { width: 100%; min-height: 280px; }"
+
+_curve = st.components.v2.component(
+    "icm_live_curve", html='<div class="icm-curve" role="img"></div>', css=CSS, js=JS, isolate_styles=False
+)
+
+
+@st.cache_resource
+def _served() -> Path:
+    """Copy plotly.min.js out of the installed plotly, whole or not at all, and return where it is served from."""
+    target = STATIC / "plotly.min.js"
+    with as_file(files("plotly") / "package_data" / "plotly.min.js") as source:
+        if not target.exists() or target.stat().st_size != source.stat().st_size:
+            STATIC.mkdir(exist_ok=True)
+            partial = target.with_suffix(".partial")
+            shutil.copyfile(source, partial)
+            partial.replace(target)
+    return target
+
+
+def show(chart: Chart, key: str) -> None:
+    """Draw a chart, or bring the one already drawn under this key up to date."""
+    _served()
+    _curve(key=key, data={"figure": chart.figure.to_dict(), "alt": chart.alt})

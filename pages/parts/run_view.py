@@ -1,0 +1,53 @@
+"""One run: controls that stay put, and around them what changes, each in its own rhythm."""
+
+import streamlit as st
+
+from icm_engine.analysis.frames import settings_frame
+from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.strip import offers
+from icm_engine.analysis.views import rule_name
+from pages.parts import controls, curves, session, status, tables
+
+NEW = "New run"
+RHYTHMS = {"status": 1.0, "curves": 2.0, "tables": 5.0}  # seconds; a slow one must not hold up the buttons
+
+
+def heading(names: list[str], run: str | None) -> None:
+    """Draw the title and the choice of runs, which writes the run into the address."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
+        st.title("Search", width="content")
+        options = [NEW, *names]
+        st.selectbox(
+            "Run", options, options.index(run or NEW), key=f"pick_{run}", width=300, on_change=_picked, args=(run,),
+            help="Runs there are, the newest first.",
+        )  # fmt: skip
+
+
+def _picked(run: str | None) -> None:
+    chosen = st.session_state[f"pick_{run}"]
+    session.choose(None if chosen == NEW else chosen)
+
+
+def show(run: str) -> None:
+    """Draw a run. Only while something moves do its fragments tick."""
+    reading, now = session.look(run)
+    _about(reading)
+    controls.show(run, offers(now))
+    seen = (now.phase, now.settled)
+    every = dict.fromkeys(RHYTHMS) if now.settled else RHYTHMS
+    st.fragment(status.show, run_every=every["status"])(run, seen)
+    st.toggle("Curves as a table", key="as_table")
+    st.fragment(curves.show, run_every=every["curves"])(run)
+    st.fragment(tables.show, run_every=every["tables"])(run)
+    with st.expander("Settings of this run", icon=":material/tune:"):
+        st.dataframe(settings_frame(reading.run.spec.to_json()), hide_index=True, alt="The settings of this run")
+        if reading.model:
+            st.dataframe(settings_frame({"search": reading.model}), hide_index=True, alt="The model of this run")
+
+
+def _about(reading: Reading) -> None:
+    spec, count = reading.run.spec, len(reading.run.dataset.examples)
+    facts = (spec.dataset, f"{count:,} examples", spec.model, spec.quantization, f"preset {spec.preset}",
+             f"seed {spec.search.seed}", f"rule {rule_name(reading)}")  # fmt: skip
+    with st.container(key="about"):
+        st.text(" · ".join(facts))

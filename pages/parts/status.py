@@ -1,0 +1,56 @@
+"""The status of a run: its phase in one honest sentence, progress, and the strip of numbers."""
+
+import streamlit as st
+
+from icm_engine.analysis.choices import Store
+from icm_engine.analysis.strip import look, silence, tiles, waiting
+from icm_engine.analysis.views import notices, progress
+from icm_engine.runs import control
+from icm_engine.runs.control import RunStatus
+from pages.parts import session
+
+
+def show(run: str, seen: tuple[str, bool]) -> None:
+    """Draw the status; when it is no longer the one seen by the rest of the page, draw the page anew."""
+    reading, status = session.look(run)
+    if (status.phase, status.settled) != seen:
+        st.rerun()
+    _phase(status)
+    if status.phase == "failed" and reading.failure:
+        _failure(reading.failure.error, reading.failure.message)
+    if status.phase in ("failed", "interrupted"):
+        _log(run)
+    done = progress(reading, status)
+    st.progress(done.share, text=done.words)
+    with st.container(horizontal=True, gap="small", key="tiles"):
+        for tile in tiles(reading):
+            st.metric(
+                tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                help=tile.explanation,
+            )  # fmt: skip
+    for notice in notices(reading):
+        st.warning(notice.text, icon=":material/info:")
+
+
+def _phase(status: RunStatus) -> None:
+    shown = look(status)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
+        st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
+        st.text(shown.sentence)
+    if sent := waiting(status):
+        st.text(sent)
+    if silent := silence(status):
+        st.warning(silent, icon=":material/heart_broken:")
+
+
+def _failure(error: str, message: str) -> None:
+    st.error("The worker ended with an error.", icon=":material/error:")
+    session.plain(f"{error}: {message}" if error else message)
+
+
+def _log(run: str) -> None:
+    with Store() as store:
+        tail = control.log_tail(store, run)
+    if tail:
+        with st.expander("The worker's last lines"):
+            session.plain(tail)

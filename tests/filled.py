@@ -1,0 +1,85 @@
+"""Databases for page tests: a small data set with gold, and a run in any phase, its events made by the real search."""
+
+import hashlib
+import os
+import socket
+import time
+
+import psutil
+
+from icm_engine.core.labeling import Example, Task
+from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import Prompt
+from icm_engine.core.scoring import TableScorer, agreeable_belief
+from icm_engine.core.search import initialize, step
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.gold import add_gold
+from icm_engine.runs.events import Cost, RunSpec
+from icm_engine.runs.replay import open_run
+from icm_engine.runs.store import Dataset, Store
+
+HOSTILE = "<b onclick=alert(1)>bold</b> **stars** $x$ :smile:"
+SENT = {"starting": "start", "running": "start", "interrupted": "start", "failed": "start", "finished": "start",
+        "paused": "pause", "stopped": "stop"}  # fmt: skip
+
+
+def small_dataset(store: Store, name: str = "sums", groups: int = 6, gold: bool = True) -> None:
+    """Store claims about sums, three to a question, two of them with the same answer."""
+    examples = []
+    for group in range(groups):
+        for k, answer in enumerate((group + 2, group + 2, group + 3)):
+            fields = {"question": f"What is {group} + 2? {HOSTILE}", "claim": f"({k}) It is {answer}."}
+            examples.append(Example(f"{name}-{group}-{k}", fields, f"g{group}", str(answer)))
+    task = Task("maths-verification", "Question: {question}\nClaim: {claim}\nI think this claim is", rule="same-answer",
+                fields=("question", "claim"))  # fmt: skip
+    store.add_dataset(Dataset(name, task, tuple(examples), tuple(dict(e.fields) for e in examples), task.fields, name))
+    if gold:
+        add_gold(store, name, {e.id: str(not e.id.endswith("-2")) for e in examples})
+
+
+def add_run(store: Store, phase: str = "paused", steps: int = 30, dataset: str = "sums") -> str:
+    """Store a run of the fake model in this phase; any phase but `created` and `starting` has taken steps."""
+    if not store.has_dataset(dataset):
+        small_dataset(store, dataset)
+    spec = RunSpec(dataset, "fake", search=SearchConfig(max_steps=steps if phase == "finished" else 4 * steps, seed=3))
+    run = store.add_run(spec)
+    if phase == "created":
+        return run
+    store.append(run, "control", {"verb": "start"})
+    if phase != "starting":
+        _search(store, run, steps)
+    if SENT[phase] != "start":
+        store.append(run, "control", {"verb": SENT[phase]})
+    if phase == "failed":
+        store.append(run, "failed", {"error": "PromptTooLong", "message": f"prompt has 5,120 tokens {HOSTILE}"})
+    if phase == "finished":
+        store.append(run, "finished", {"steps": steps})
+    if phase in ("starting", "running"):
+        hold(store, run, ready=phase == "running")
+    return run
+
+
+def _search(store: Store, run: str, steps: int) -> None:
+    opened = open_run(store, run)
+    config, scorer = opened.spec.search, TableScorer(moody_belief)
+    objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha)
+    store.append(run, "model", {"model": "fake", "encoding": "table", "trained_context": 100})
+    state, first = initialize(objective, config)
+    store.append(run, "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5)
+    for _ in range(steps):
+        before, used = state.labeling, scorer.usage
+        state, info = step(state, objective, config)
+        store.append(run, "step", opened.codec.encode_step(info, Cost(scorer.usage - used), before), 0.25)
+
+
+def moody_belief(prompt: Prompt) -> tuple[float, ...]:
+    """Believe as the fake model does, give or take a hash of the whole prompt: some proposals are then rejected."""
+    moods = hashlib.sha256(prompt.text.encode()).digest()
+    return tuple(value / 4 - moods[k] / 128 for k, value in enumerate(agreeable_belief(prompt)))
+
+
+def hold(store: Store, run: str, ready: bool = True) -> None:
+    """Put this process down as the run's worker."""
+    lease = {"run": run, "token": "test", "pid": os.getpid(), "pid_started": psutil.Process().create_time(),
+             "host": socket.gethostname(), "heartbeat": time.time(), "ready": int(ready), "log": ""}  # fmt: skip
+    store.put_lease(lease)

@@ -1,0 +1,256 @@
+"""Read models against numbers worked by hand, on a log of four examples written by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from icm_engine.analysis import figures, frames, strip, views
+from icm_engine.analysis.reading import WINDOW, Reading
+from icm_engine.analysis.resample import every_nth, extremes
+from icm_engine.core.labeling import Example, Flip, Labeling, Task
+from icm_engine.core.objective import Evaluation
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.search import InitialInfo, Option, Repair, StepInfo
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.gold import add_gold
+from icm_engine.runs import control
+from icm_engine.runs.events import Codec, Cost, RunSpec
+from icm_engine.runs.store import Dataset, Store
+
+IDS = ("a", "b", "c", "d")
+GOLD = {"a": "True", "b": "False", "c": "True", "d": "False"}
+CODEC = Codec(IDS, ("True", "False"))
+SURE = LabelLogProbs((math.log(0.72), math.log(0.08)))  # 0.9 and 0.1 of a mass of 0.8
+COST = Cost(Usage(prompts=2, tokens_encoded=100, tokens_full=300))
+
+
+def evaluation(
+    weighted: float, inconsistency: float, labelled: int, pairs: tuple[tuple[int, int], ...] = ()
+) -> Evaluation:
+    return Evaluation(weighted, weighted / 50, inconsistency, pairs, dict.fromkeys(range(labelled), SURE))
+
+
+START = evaluation(10.0, 1.0, 2, ((0, 1),))  # U = 10 - 1 = 9
+GROWN = evaluation(15.0, 1.0, 3, ((0, 1),))  # U = 14
+WORSE = evaluation(12.0, 0.0, 3)  # U = 12
+MENDED = evaluation(20.0, 0.0, 3)  # U = 20
+
+
+def first() -> InitialInfo:
+    drawn = ((0, "True"), (1, "True"))
+    return InitialInfo(drawn, (), tuple(Flip(i, None, y, "initial") for i, y in drawn), START, 1)
+
+
+def steps() -> list[tuple[StepInfo, Labeling]]:
+    """Accepted (c becomes True), rejected, unchanged, accepted with a repair (b becomes False)."""
+    two, three = Labeling({0: "True", 1: "True"}), Labeling({0: "True", 1: "True", 2: "True"})
+    repair = Repair((0, 1), ("True", "True"), 14.0, (Option(("True", "False"), 20.0),), ("True", "False"))
+    mended = (Flip(1, "True", "False", "repair"),)
+    return [
+        (StepInfo(1, 10.0, 2, None, "True", SURE, START, GROWN, (), (Flip(2, None, "True", "proposal"),), 5.0, 1.0, 0.3,
+                  "accepted", 2), two),
+        (StepInfo(2, 6.0, 1, "True", "False", SURE, GROWN, WORSE, (), (Flip(1, "True", "False", "proposal"),), -2.0,
+                  math.exp(-2 / 6), 0.9, "rejected", 1), three),
+        (StepInfo(3, 5.0, 0, "True", "True", SURE, GROWN, None), three),
+        (StepInfo(4, 4.0, 0, "True", "True", SURE, GROWN, MENDED, (repair,), mended, 6.0, 1.0, 0.2, "accepted", 3), three),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return a database with the data set and a run that has not begun."""
+    store = Store(tmp_path / "icm.db")
+    examples = tuple(Example(i, {"question": f"Q {i}", "claim": f"C {i}"}, "g", answer="1") for i in IDS)
+    task = Task("truthfulness", "{question} {claim}", rule="same-answer", fields=("question", "claim"))
+    store.add_dataset(Dataset("four", task, examples, tuple(dict(e.fields) for e in examples), task.fields, "four.csv"))
+    add_gold(store, "four", GOLD)
+    store.add_run(RunSpec("four", "sample", search=SearchConfig(max_steps=16)))
+    return store
+
+
+def write(store: Store, upto: int = 4) -> None:
+    store.append("four-1", "model", {"model": "sample", "trained_context": 120})
+    store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
+    for info, before in steps()[:upto]:
+        store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
+
+
+@pytest.fixture
+def reading(store: Store) -> Reading:
+    write(store)
+    return views.load(store, "four-1")
+
+
+def test_curves_have_one_point_for_the_initial_labels_and_one_a_step(reading: Reading) -> None:
+    points = reading.trajectory.points
+    assert [p.step for p in points] == [0, 1, 2, 3, 4]
+    assert [p.utility for p in points] == [9.0, 14.0, 14.0, 14.0, 20.0]  # a rejected step changes nothing
+    assert [p.weighted_predictability for p in points] == [10.0, 15.0, 15.0, 15.0, 20.0]
+    assert [p.inconsistency for p in points] == [1.0, 1.0, 1.0, 1.0, 0.0]
+    assert [p.temperature for p in points] == [None, 10.0, 6.0, 5.0, 4.0]
+    assert [p.balance for p in points] == [(2, 0), (3, 0), (3, 0), (3, 0), (2, 1)]
+
+
+def test_acceptance_counts_proposals_and_not_unchanged_steps(reading: Reading) -> None:
+    # accepted; rejected; unchanged; accepted: 1/1, 1/2, still 1/2, 2/3
+    assert [p.acceptance_rate for p in reading.trajectory.points] == [None, 1.0, 0.5, 0.5, pytest.approx(2 / 3)]
+    assert (reading.proposals, reading.accepted) == (3, 2)
+
+
+def test_acceptance_looks_back_on_fifty_proposals(store: Store) -> None:
+    write(store, 1)
+    rejected = steps()[1]
+    for number in range(2, 2 + WINDOW):
+        body = CODEC.encode_step(rejected[0], COST, rejected[1]) | {"step": number}
+        store.append("four-1", "step", body)
+    reading = views.load(store, "four-1")
+    last, one_before = reading.trajectory.points[-1], reading.trajectory.points[-2]
+    assert last.acceptance_rate == 0.0  # fifty rejected ones; the accepted one has left the window
+    assert one_before.acceptance_rate == 1 / WINDOW
+    assert views.acceptance_rate(reading) == 1 / (1 + WINDOW)
+
+
+def test_accuracy_counts_unlabelled_as_wrong(reading: Reading) -> None:
+    found = [p.accuracy for p in reading.trajectory.points]
+    # a right, b wrong, c and d unlabelled: 1 of 4; recall of True 1 of 2, of False 0 of 2
+    assert found[0] is not None and (found[0].raw, found[0].balanced, found[0].flipped) == (0.25, 0.25, 0.25)
+    # c right too: 2 of 4; recall 2/2 and 0/2; swapped, only b would be right
+    assert found[1] is not None and (found[1].raw, found[1].balanced, found[1].flipped) == (0.5, 0.5, 0.25)
+    # b repaired to False: 3 of 4; recall 2/2 and 1/2; swapped, none would be right
+    assert found[4] is not None and (found[4].raw, found[4].balanced, found[4].flipped) == (0.75, 0.75, 0.0)
+
+
+def test_reading_on_is_the_same_as_reading_at_once(store: Store) -> None:
+    reading = views.open_reading(store, "four-1")
+    store.append("four-1", "model", {"model": "sample", "trained_context": 120})
+    store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
+    seen = []
+    for info, before in steps():
+        store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
+        reading = views.refreshed(store, reading)
+        seen.append(len(reading.trajectory.points))
+    at_once = views.load(store, "four-1")
+    assert seen == [2, 3, 4, 5]
+    assert (reading.trajectory, reading.tally, reading.changes, reading.steps, reading.spent, reading.cursor) == (
+        at_once.trajectory, at_once.tally, at_once.changes, at_once.steps, at_once.spent, at_once.cursor,
+    )  # fmt: skip
+
+
+def test_an_older_reading_is_not_touched_by_reading_on(store: Store) -> None:
+    write(store, 1)
+    before = views.load(store, "four-1")
+    body = CODEC.encode_step(steps()[3][0], COST, steps()[3][1])
+    store.append("four-1", "step", body)
+    views.refreshed(store, before)
+    assert (len(before.trajectory.points), before.tally.balance, before.changes[1].last) == (2, (3, 0), 0)
+
+
+def test_labels_have_probability_last_change_and_flips(reading: Reading) -> None:
+    rows = {row.example: row for row in views.labels_table(reading)}
+    assert list(rows) == list(IDS)
+    assert (rows["a"].label, rows["a"].last_change, rows["a"].flips, rows["a"].gold) == ("True", 0, 0, "True")
+    assert (rows["b"].label, rows["b"].last_change, rows["b"].flips) == ("False", 4, 1)  # the rejected flip is not one
+    assert (rows["c"].last_change, rows["c"].flips) == (1, 0)
+    assert (rows["d"].label, rows["d"].probability, rows["d"].last_change) == (None, None, None)
+    assert rows["a"].probability == pytest.approx(0.9)  # 0.72 of 0.80
+    assert rows["b"].probability == pytest.approx(0.1)
+    assert [row.example for row in views.labels_table(reading, 2)] == ["a", "b"]
+
+
+def test_conflicts_are_those_of_the_accepted_labeling(store: Store) -> None:
+    write(store, 3)
+    (pair,) = views.conflicts_now(views.load(store, "four-1"))
+    assert (pair.rule, pair.examples, pair.labels, pair.answers) == (
+        "same-answer",
+        ("a", "b"),
+        ("True", "True"),
+        ("1", "1"),
+    )
+    assert pair.texts == ("Q a\nC a", "Q b\nC b")
+    store.append("four-1", "step", CODEC.encode_step(steps()[3][0], COST, steps()[3][1]))
+    assert views.conflicts_now(views.load(store, "four-1")) == ()
+
+
+def test_steps_have_words_for_their_verdicts(reading: Reading) -> None:
+    assert [row.words for row in reading.steps] == ["● accepted", "○ rejected", "– unchanged", "● accepted"]
+    assert [row.repair_words for row in reading.steps] == ["", "", "", "⟲ repaired 1"]
+    assert reading.steps[2].delta is None  # nothing was proposed
+    newest_first = frames.steps_frame(reading).data
+    assert list(newest_first["step"]) == [4, 3, 2, 1]
+    assert list(newest_first["label"]) == ["True", "True", "True → False", "· → True"]
+
+
+def test_summary_has_the_keys_of_the_command_line(store: Store) -> None:
+    write(store)
+    assert views.run_summary(store, "four-1") == {
+        "run": "four-1", "status": "created", "steps": 4, "labelled": 3, "examples": 4,
+        "label_balance": {"True": 2, "False": 1}, "utility": 20.0, "mutual_predictability": 0.4, "inconsistency": 0.0,
+        "temperature": 4.0, "acceptance_rate": 2 / 3, "prompts_scored": 10, "tokens_encoded": 500,
+        "set_evaluations": 7, "seconds": 9.0, "pid": None, "accuracy": 0.75, "balanced_accuracy": 0.75,
+        "accuracy_flipped": 0.0,
+    }  # fmt: skip
+
+
+def test_without_gold_there_is_no_accuracy_anywhere(store: Store) -> None:
+    write(store)
+    store.db.execute("delete from gold")
+    reading = views.load(store, "four-1")
+    assert not {"accuracy", "balanced_accuracy", "accuracy_flipped"} & set(views.run_summary(store, "four-1"))
+    assert "Accuracy" not in {tile.name for tile in strip.tiles(reading)}
+    assert [chart.title for chart in figures.all_charts(reading.trajectory)] == [
+        "Utility", "Temperature and acceptance", "Labels",
+    ]  # fmt: skip
+    assert "gold" not in frames.labels_frame(views.labels_table(reading)).columns
+
+
+def test_a_run_before_its_first_event_can_be_looked_at(store: Store) -> None:
+    reading, status = views.load(store, "four-1"), control.status(store, "four-1")
+    assert views.summary(reading, status)["utility"] is None
+    assert views.progress(reading, status) == views.Progress(0, 16, 0.0, None)
+    assert {tile.value for tile in strip.tiles(reading)} == {"–", "0"}
+    assert strip.offers(status) == {"start", "step"}
+
+
+def test_time_left_goes_by_the_pace_of_the_last_steps(store: Store) -> None:
+    write(store)
+    running = control.RunStatus("running", "", 4, 16, 1, 0.0, ())
+    done = views.progress(views.load(store, "four-1"), running)
+    assert (done.share, done.seconds_left) == (0.25, 24.0)  # 12 steps at 2 s
+    assert done.words == "4 of 16 steps · about 24 s left"
+
+
+def test_what_must_be_said_about_the_model_is_said(reading: Reading) -> None:
+    said = {notice.kind: notice.text for notice in views.notices(reading)}
+    assert "mean nothing" in said["sample-model"]  # the sample model, on data that is not sample data
+    assert "150" in said["context"] and "120" in said["context"]  # 300 tokens in 2 prompts, trained on 120
+
+
+def test_resampling_keeps_every_extreme() -> None:
+    values = [math.sin(k / 7) for k in range(10_000)]
+    values[1234], values[8765] = 5.0, -5.0
+    kept = extremes(values, points=200)
+    assert len(kept) <= 202
+    assert {0, 1234, 8765, 9999} <= set(kept)
+    assert kept == sorted(kept)
+    assert extremes([None, None, 1.0], points=2) == [0, 2]
+    assert every_nth(10, 5) == [1, 3, 5, 7, 9] and every_nth(0, 5) == []
+
+
+def test_accepted_and_rejected_differ_by_colour_shape_and_word(reading: Reading) -> None:
+    for dark in (False, True):
+        marks = {t.name: t.marker for t in figures.utility(reading.trajectory, dark).figure.data if t.mode == "markers"}
+        assert (marks["accepted"].symbol, marks["rejected"].symbol) == ("circle", "circle-open")
+        assert marks["accepted"].color != marks["rejected"].color
+    chart = figures.utility(reading.trajectory)
+    assert chart.alt == "Utility U(D): 9.00 at step 0, 20.00 at step 4."
+    assert chart.figure.layout.uirevision == "kept"
+
+
+def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
+    shelf = views.Shelf(size=1)
+    store.add_run(RunSpec("four", "fake"))
+    write(store)
+    assert shelf.reading(store, "four-1").cursor == 6
+    assert shelf.reading(store, "four-2").cursor == 0
+    assert [row.run for row in views.runs_overview(store, shelf)] == ["four-2", "four-1"]
