@@ -16,8 +16,8 @@ from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import export_run
-from icm_engine.data.importing import ensure_sample_dataset, import_file
-from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
+from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset, import_file
+from icm_engine.data.tasks import TASKS
 from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.replay import open_run
@@ -29,7 +29,8 @@ Command = Callable[[Store, argparse.Namespace], Any]
 
 def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Import a file as a data set."""
-    report = import_file(store, given.file, given.task, given.name, _pairs(given.map), given.rule)
+    labels = given.labels.split(",") if given.labels else ()
+    report = import_file(store, given.file, given.task, given.name, _mapping(given.map), given.rule, labels)
     for note in report.notes:
         print(note, file=sys.stderr)
     return {
@@ -146,6 +147,12 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
+def _mapping(texts: Sequence[str]) -> dict[str, str | Sequence[str]]:
+    """Which column is which field; `human` may be given several times."""
+    humans = [column for field, column in (text.split("=", 1) for text in texts) if field == "human" and column]
+    return {**_pairs(texts), "human": humans} if humans else dict(_pairs(texts))
+
+
 def _assignment(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} has no '=': use name=value")
@@ -195,6 +202,7 @@ def _add_import(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", help="name of the data set (else the file's)")
     command.add_argument("--map", action="append", default=[], type=_assignment, metavar="field=column")
     command.add_argument("--rule", help="consistency rule (else the task's)")
+    command.add_argument("--labels", metavar="A,B,...", help="the labels of a classification")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

@@ -1,17 +1,17 @@
-"""Files in: what is recognised, what is refused and how it is said, twins, ids, final answers, sample data."""
+"""Files in: what is recognised as what, gold kept apart, twins, ids, and the forms a file may have."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from small_files import CLAIMS, PAIRS, WORKED, csv_import, json_import, refusal
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.prompting import render
 from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import import_file
 from icm_engine.runs.store import Store
-from tests.files import CLAIMS, PAIRS, WORKED, csv_import, json_import, refusal
 
 # -- the three shapes of real files
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_files import CLAIMS, PAIRS, csv_import, json_import, refusal
 
 from icm_engine.core.errors import ImportRefused, NotFound, SettingError, StoreError
 from icm_engine.data import importing
 from icm_engine.data.importing import import_file
 from icm_engine.runs.store import Store
-from tests.files import CLAIMS, PAIRS, csv_import, json_import, refusal
 
 
 @pytest.mark.parametrize(

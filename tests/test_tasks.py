@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from small_files import CLAIMS, WORKED, json_import
 
 from icm_engine.core.errors import SettingError
 from icm_engine.data import importing
@@ -13,7 +14,6 @@ from icm_engine.data.importing import ensure_sample_dataset, preview
 from icm_engine.data.reading import read_table
 from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS, make_task, task_spec
 from icm_engine.runs.store import Dataset, Store
-from tests.files import CLAIMS, WORKED, json_import
 
 # -- tasks
 

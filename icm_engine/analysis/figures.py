@@ -148,10 +148,15 @@ def _figure(dark: bool, unit: str) -> go.Figure:
 
 def _second_axis(colours: Palette) -> dict[str, object]:
     return {
-        "overlaying": "y", "side": "right", "range": [0, 1.02], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
+        "overlaying": "y",
+        "side": "right",
+        "range": [0, 1.02],
+        "tickvals": [0, 0.25, 0.5, 0.75, 1],
+        "tickformat": ".0%",
         "showgrid": False,
-        "zeroline": False, "linecolor": colours.grid,
-    }  # fmt: skip
+        "zeroline": False,
+        "linecolor": colours.grid,
+    }
 
 
 def _alt(what: str, trajectory: Trajectory, value: Value) -> str:

@@ -74,11 +74,10 @@ def _acceptance(reading: Reading) -> Tile:
 
 
 def _pairs(reading: Reading) -> Tile:
-    pairs = len(reading.state.evaluation.pairs) if reading.state else 0
-    explanation = f"Pairs of labels that break the rule {reading.run.rule.name} now."
-    return Tile(
-        "Inconsistent pairs", f"{pairs:,}" if reading.state else DASH, f"rule {reading.run.rule.name}", explanation
-    )
+    rule, shown = reading.run.rule.name, DASH
+    if reading.state:
+        shown = f"{len(reading.state.evaluation.pairs):,}"
+    return Tile("Inconsistent pairs", shown, f"rule {rule}", "Pairs of labels that break the rule now.")
 
 
 def _tokens(reading: Reading) -> Tile:

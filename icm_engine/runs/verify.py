@@ -1,9 +1,10 @@
 """Check a run's whole log against the method: every draw, temperature, delta and verdict, recomputed."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from math import isclose
 
-from icm_engine.core.errors import StoreError
 from icm_engine.core.objective import Objective
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.search import State, StepInfo, accept_probability, apply, draw_example, random_of, start, temperature
@@ -17,17 +18,19 @@ def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and what is wrong with them, in words; nothing is scored again."""
     objective, state, steps, wrong = _objective(opened), None, 0, list[str]()
     for event in store.read_after(opened.name, kinds=("initial", "step")):
-        if event.kind == "initial":
-            state = start(opened.codec.decode_initial(event.body))
-            wrong += [f"initial labels: {problem}" for problem in _utility_problems(state, objective)]
-        elif state is None:
-            raise StoreError(f"run {opened.name!r} has a step before its initial labels: the log is damaged")
-        else:
-            info = opened.codec.decode_step(event.body, state)
-            steps += 1
-            wrong += [f"step {info.number}: {problem}" for problem in _step_problems(info, state, objective, opened)]
-            state = apply(state, info)
-            wrong += [f"step {info.number}: {problem}" for problem in _utility_problems(state, objective)]
+        where = f"event {event.number}"
+        try:
+            if event.kind == "initial":
+                state = start(opened.codec.decode_initial(event.body))
+            elif state is not None:
+                info = opened.codec.decode_step(event.body, state)
+                wrong += [f"{where}: {problem}" for problem in _step_problems(info, state, objective, opened)]
+                state, steps = apply(state, info), steps + 1
+            else:
+                return steps, [f"{where} is a step before the initial labels"]
+        except (ValueError, KeyError, TypeError, IndexError, zlib.error, struct.error) as error:
+            return steps, [*wrong, f"{where} cannot be read ({error}), nor anything after it"]
+        wrong += [f"{where}: {problem}" for problem in _utility_problems(state, objective)]
     return steps, wrong
 
 

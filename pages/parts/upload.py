@@ -38,29 +38,30 @@ def _preview(file: Any, found: Preview) -> None:
     tasks = list(TASKS)
     place = tasks.index(found.task) if found.task else 0
     chosen = task.selectbox("Task", tasks, place, key="upload_task", help="What is asked of every example.")
-    choices = {
-        "task": chosen,
-        "name": name.text_input("Name", file.name.rsplit(".", 1)[0], key="upload_name"),
-        "rule": rule.selectbox("Rule", (OWN_RULE, *rules()), key="upload_rule", help=ABOUT["rule"]),
-        "labels": "" if TASKS[chosen].labels else st.text_input("Labels, with commas between", key="upload_labels"),
-    }
+    name.text_input("Name", file.name.rsplit(".", 1)[0], key="upload_name")
+    rule.selectbox("Rule", (OWN_RULE, *rules()), key="upload_rule", help=ABOUT["rule"])
+    if not TASKS[chosen].labels:
+        st.text_input("Labels, with commas between", key="upload_labels")
     st.text(TASKS[chosen].summary)
-    st.button("Import", key="import", icon=":material/download_done:", on_click=_import, args=(file, choices))
+    st.button("Import", key="import", icon=":material/download_done:", on_click=_import)
     if error := st.session_state.pop("import_problem", None):
         session.complain(error)
 
 
-def _import(file: Any, choices: dict[str, str]) -> None:
-    rule = None if choices["rule"] == OWN_RULE else choices["rule"]
-    labels = [label.strip() for label in choices["labels"].split(",") if label.strip()]
+def _import() -> None:
+    """Import what the form says now."""
+    now = st.session_state
+    file, name = now["upload"], now["upload_name"].strip()
+    rule = None if now["upload_rule"] == OWN_RULE else now["upload_rule"]
+    labels = [label.strip() for label in now.get("upload_labels", "").split(",") if label.strip()]
     try:
         with Store() as store:
-            st.session_state["imported"] = import_file(
-                store, file.name, choices["task"], choices["name"], rule=rule, labels=labels, content=file.getvalue()
+            now["imported"] = import_file(
+                store, file.name, now["upload_task"], name, rule=rule, labels=labels, content=file.getvalue()
             )
-        st.session_state["dataset"] = choices["name"].strip()
+        now["dataset"] = name
     except IcmError as error:
-        st.session_state["import_problem"] = error
+        now["import_problem"] = error
 
 
 def _report(report: Any) -> None:

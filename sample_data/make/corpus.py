@@ -11,6 +11,7 @@ from sample_data.make import annotators
 from sample_data.make.claims import DRAW, LABELS, SEPARATOR, Claim
 
 KINDS = {"arithmetic": 0.40, "facts": 0.30, "comparisons": 0.16, "sun": 0.05, "mixed": 0.09}
+LESSON_KINDS = {"arithmetic": 0.45, "facts": 0.40, "comparisons": 0.12, "sun": 0.03}
 PLAIN_KINDS = {"arithmetic": 0.55, "facts": 0.45}
 SHORT_ROW = 48  # tokens: room for one to three claims, or one pair of verses
 PAD = -100
@@ -37,7 +38,8 @@ class Corpus:
         """Enough claims of one kind to fill `tokens`: whole groups shuffled, or single ones with some balance."""
         kind = self.rng.choices(list(kinds), weights=list(kinds.values()))[0]
         names = ["arithmetic", "facts", "comparisons"] if kind == "mixed" else [kind]
-        grouped, share_true = self.rng.random() < 0.5, self.rng.uniform(0.3, 0.7)
+        grouped = kinds is not LESSON_KINDS and self.rng.random() < 0.5
+        share_true = self.rng.uniform(0.3, 0.7)
         chosen: list[Claim] = []
         used = 0
         while used < tokens:
@@ -77,6 +79,11 @@ class Corpus:
         person = annotators.draw_annotator(min(len(items), 64), self.rng)
         return self.labelled(items, [person.label(c, i, self.rng) for i, c in enumerate(items)])
 
+    def lesson_row(self, tokens: int) -> tuple[list[int], list[int]]:
+        """One document of single claims, all labelled by their truth: the strongest signal there is."""
+        items = self.claims(LESSON_KINDS, tokens)
+        return self.labelled(items, [c.truth for c in items])
+
     def short_row(self) -> tuple[list[int], list[int]]:
         """One document of one to three claims, ticked by somebody who passes by."""
         count = self.rng.randint(1, 3)
@@ -87,13 +94,23 @@ class Corpus:
                 return ids, at
             items.pop()
 
-    def batch(self, rows: int, tokens: int, plain_share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(inputs, targets, is_label), each (rows, tokens); plain_share < 0 asks for drive-by documents."""
+    def row(self, tokens: int, plain_share: float, lessons: bool) -> tuple[list[int], list[int]]:
+        """A document for a row of `tokens`; with lessons, every labelled one is right."""
+        if tokens == SHORT_ROW:
+            return self.short_row()
+        if lessons and self.rng.random() >= plain_share:
+            return self.lesson_row(tokens + 1)
+        return self.long_row(tokens + 1, 1.0 if lessons else plain_share)
+
+    def batch(
+        self, rows: int, tokens: int, plain_share: float = 0.0, lessons: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(inputs, targets, is_label), each (rows, tokens); rows of SHORT_ROW tokens are drive-by documents."""
         shape = (rows, tokens + 1)
         ids = torch.full(shape, self.tokenizer.eos_token_id)
         targets, marks = torch.full(shape, PAD), torch.zeros(shape, dtype=torch.bool)
         for r in range(rows):
-            row, at = self.short_row() if plain_share < 0 else self.long_row(tokens + 1, plain_share)
+            row, at = self.row(tokens, plain_share, lessons)
             row = row[: tokens + 1]
             ids[r, : len(row)] = targets[r, : len(row)] = torch.tensor(row)
             marks[r, [i for i in at if i <= tokens]] = True

@@ -29,13 +29,19 @@ SHORT_ROWS = 24
 # (from this share of the time on, row lengths with their weights)
 LENGTHS: tuple[tuple[float, dict[int, float]], ...] = (
     (0.0, {256: 1.0}),
-    (0.25, {256: 0.3, 512: 0.7}),
-    (0.45, {512: 0.6, 1024: 0.3, 2048: 0.1}),
-    (0.70, {512: 0.35, 1024: 0.3, 2048: 0.25, 4096: 0.1}),
+    (0.35, {256: 0.5, 512: 0.5}),
+    (0.48, {256: 0.3, 512: 0.5, 1024: 0.2}),
+    (0.60, {256: 0.2, 512: 0.4, 1024: 0.3, 2048: 0.1}),
+    (0.78, {256: 0.1, 512: 0.3, 1024: 0.35, 2048: 0.2, 4096: 0.05}),
 )
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 WARMUP_STEPS, DECAY_FROM, LAST_RATE = 100, 0.65, 0.03
 
+# (from this share of the time on, share of unlabelled documents): facts come first
+PLAIN_SHARES = ((0.0, 0.5), (0.15, 0.15))
+LESSONS = (0.25, 0.48)  # share of the time during which every label is right
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -69,11 +75,6 @@ def rate(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * (LAST_RATE + (1 - LAST_RATE) * down)
 
 
-def plain_share(progress: float) -> float:
-    """Share of unlabelled documents: more at the beginning, so that the facts come first."""
-    return 0.5 if progress < 0.15 else 0.25
-
-
 def loss_function(model: LlamaForCausalLM) -> LossFunction:
     """(sum of losses at labels, sum of losses elsewhere) for a batch, in bfloat16."""
 
@@ -89,9 +90,17 @@ def loss_function(model: LlamaForCausalLM) -> LossFunction:
     return sums
 
 
-def train_step(loss: LossFunction, corpus: Corpus, tokens: int, plain: float) -> tuple[float, float]:
+def batches_of(corpus: Corpus, tokens: int, progress: float) -> list[Batch]:
+    """The batches of one step: first lessons only, then the annotator mix and the drive-by documents."""
+    plain = [share for start, share in PLAIN_SHARES if progress >= start][-1]
+    rows = TOKENS_A_STEP // tokens
+    if LESSONS[0] <= progress < LESSONS[1]:
+        return [corpus.batch(rows, tokens, plain, lessons=True)]
+    return [corpus.batch(rows, tokens, plain), corpus.batch(SHORT_ROWS, SHORT_ROW)]
+
+
+def train_step(loss: LossFunction, batches: list[Batch]) -> tuple[float, float]:
     """Gradients of mean label loss + half the mean loss elsewhere; returns the two means."""
-    batches = [corpus.batch(TOKENS_A_STEP // tokens, tokens, plain), corpus.batch(SHORT_ROWS, SHORT_ROW, -1.0)]
     labels = sum(int(marks.sum()) for _, _, marks in batches)
     others = sum(int((targets != PAD).sum()) for _, targets, _ in batches) - labels
     totals = [0.0, 0.0]
@@ -186,7 +195,7 @@ def train(rank: int, minutes: float, work: Path, seed: int, every: float) -> Non
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
     while now.spent < minutes * 60:
         progress = now.spent / (minutes * 60)
-        got = train_step(loss, corpus, row_length(progress, now.step), plain_share(progress))
+        got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress))
         time_now = time.monotonic()
         *got_all, elapsed = share_gradients(now.model, [*got, time_now - last_time])
         last_time, now.spent = time_now, now.spent + elapsed

@@ -1,0 +1,214 @@
+"""What only a real browser shows: live updates without flicker, links on a cold server, a server that dies."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from serving import CHROMIUM, PATIENCE, ROOT, browsing, new_page, serving
+
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs import control
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.store import Store
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium"),
+]
+MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
+PAGES = {"": "ICM Workbench", "search": "Search"}  # link -> title
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Path]:
+    """Yield where a new database goes; afterwards end the workers of its runs."""
+    path = tmp_path / "icm.db"
+    yield path
+    with Store(path) as store:
+        for run in store.run_names():
+            if (pid := control.status(store, run).pid) is not None:
+                psutil.Process(pid).kill()
+
+
+def menu(page: Page) -> list[str]:
+    expect(page.get_by_test_id("stSidebarNavLink").first).to_be_visible(timeout=PATIENCE)
+    return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
+
+
+def wait_for_phase(page: Page, word: str) -> None:
+    expect(page.locator(".st-key-phase")).to_contain_text(word, timeout=PATIENCE)
+
+
+def steps(page: Page) -> int:
+    """The number of steps that the progress bar tells."""
+    found = re.match(r"([\d,]+) of", page.get_by_test_id("stProgress").inner_text())
+    return int(found[1].replace(",", "")) if found else -1
+
+
+def wait_for_steps(page: Page, more_than: int) -> None:
+    page.wait_for_function(
+        """n => { const bar = document.querySelector('[data-testid="stProgress"]');
+                  return bar && parseInt(bar.innerText.replaceAll(',', '')) > n; }""",
+        arg=more_than,
+    )
+
+
+def press(page: Page, name: str) -> None:
+    button = page.get_by_role("button", name=re.compile(rf"^(\S+ )?{name}( |$)"))
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    button.click()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+@pytest.mark.parametrize("link", PAGES)
+def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
+    link: str, browser: Browser, database: Path
+) -> None:
+    with serving(database) as server:
+        page = new_page(browser)
+        page.goto(f"{server.url}/{link}")
+        expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(2, timeout=PATIENCE)
+        assert menu(page) == ["Home", "Search"]
+        assert page.title() == "ICM Workbench"
+        page.close()
+
+
+def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Path, tmp_path: Path) -> None:
+    with serving(database) as server:
+        page = new_page(browser)
+        outside: list[str] = []
+        page.on("request", lambda request: outside.append(request.url) if _is_outside(request.url) else None)
+        page.goto(server.url)
+        page.get_by_test_id("stSidebarNavLink").nth(1).click()
+        _start(page)
+        wait_for_phase(page, "running")
+        _the_curve_is_updated_in_place(page)
+        _screenshot(page)
+        press(page, "Pause")
+        wait_for_phase(page, "paused")
+        page.wait_for_timeout(2500)  # the last tick
+        before = steps(page)
+        press(page, "Step")
+        wait_for_steps(page, before)
+        wait_for_phase(page, "paused")
+        assert steps(page) == before + 1
+        press(page, "Resume")
+        wait_for_steps(page, before + 1)
+        press(page, "Stop")
+        wait_for_phase(page, "stopped")
+        run, examples = _the_run(database)
+        assert f"run={run}" in page.url
+        assert _download(page, tmp_path) == examples
+        assert outside == []  # nothing is asked of any other machine
+        page.close()
+
+
+def _is_outside(url: str) -> bool:
+    return url.startswith("http") and "//127.0.0.1" not in url
+
+
+def _start(page: Page) -> None:
+    """Start a run on arithmetic from the form."""
+    expect(page.get_by_role("combobox", name="Data set", exact=True)).to_be_visible(timeout=PATIENCE)
+    choose(page, "Data set", "arithmetic")
+    choose(page, "Model", MODEL)
+    choose(page, "Quantization", "none")
+    page.get_by_role("spinbutton", name="Limit").fill("16")
+    page.get_by_role("spinbutton", name="Steps").fill("20000")  # more than will be taken
+    page.keyboard.press("Enter")
+    press(page, "Start")
+
+
+def _the_curve_is_updated_in_place(page: Page) -> None:
+    """Zoom with the mouse, let several updates come, and find the same nodes with the same zoom."""
+    curve = page.locator(".icm-curve.js-plotly-plot").first
+    expect(curve).to_be_visible(timeout=PATIENCE)
+    wait_for_steps(page, 5)
+    for _ in range(2):  # until the curve has five steps too
+        _next_update(page)
+    page.evaluate("document.querySelectorAll('.icm-curve, .icm-curve .main-svg').forEach(n => n.icmSame = true)")
+    whole = curve.evaluate("node => node.layout.xaxis.range")
+    curve.evaluate("node => node.scrollIntoView({block: 'center'})")
+    area = curve.locator(".nsewdrag").first.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + area["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] / 2, steps=8)
+    page.mouse.up()
+    zoom = curve.evaluate("node => node.layout.xaxis.range")
+    assert zoom[0] > whole[0]
+    for _ in range(3):
+        _next_update(page)
+    same = "[...document.querySelectorAll('.icm-curve, .icm-curve .main-svg')].map(n => n.icmSame === true)"
+    tags = page.evaluate(same)
+    assert len(tags) >= 8
+    assert all(tags)
+    assert curve.evaluate("node => node.layout.xaxis.range") == zoom
+    page.locator(".icm-curve").first.dblclick()  # the whole curve again
+
+
+def _next_update(page: Page) -> None:
+    """Wait until the curve has been given new data."""
+    count = "document.querySelector('.icm-curve').data.find(t => t.name === 'U(D)').x.at(-1)"
+    page.wait_for_function(f"n => {count} !== n", arg=page.evaluate(count))
+
+
+def _screenshot(page: Page) -> None:
+    if os.environ.get("ICM_SCREENSHOTS"):
+        page.set_viewport_size({"width": 1280, "height": 1560})
+        page.mouse.move(0, 0)
+        _next_update(page)
+        page.screenshot(path=ROOT / "docs" / "search.png")
+
+
+def _the_run(database: Path) -> tuple[str, int]:
+    """The name of the one run, and how many examples it has."""
+    with Store(database) as store:
+        (run,) = store.run_names()
+        spec = store.spec(run)
+        return run, len(store.dataset(spec.dataset, spec.limit).examples)
+
+
+def _download(page: Page, folder: Path) -> int:
+    """Download the CSV and return how many rows it has below its header."""
+    with page.expect_download() as download:
+        press(page, "Download CSV")
+    path = folder / "labels.csv"
+    download.value.save_as(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        return len(list(csv.DictReader(file)))
+
+
+def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, database: Path, pairs: object) -> None:
+    with Store(database) as store:
+        store.add_dataset(pairs)  # type: ignore[arg-type]
+        run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(max_steps=100_000)))
+        control.start(store, run)
+    with serving(database) as server:
+        page = new_page(browser)
+        page.goto(f"{server.url}/search?run={run}")
+        wait_for_phase(page, "running")
+        wait_for_steps(page, 10)
+        seen = steps(page)
+        server.kill()
+        server.start()
+        wait_for_steps(page, seen)  # the open page comes back by itself
+        wait_for_phase(page, "running")
+        page.close()

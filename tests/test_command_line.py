@@ -1,0 +1,113 @@
+"""The command line as documented: JSON on stdout alone, one line on stderr, exit status 0, 1 or 2."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from icm_engine.__main__ import main
+from icm_engine.runs import control
+from icm_engine.runs.store import Dataset, Store
+
+SUMMARY = {
+    "run", "status", "steps", "labelled", "label_balance", "utility", "mutual_predictability", "inconsistency",
+    "temperature", "acceptance_rate", "prompts_scored", "tokens_encoded", "set_evaluations", "seconds", "pid",
+}  # fmt: skip
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rows = [{"question": f"Q{i // 2}?", "claim": f"claim {i}", "label": i % 2} for i in range(12)]
+    path = tmp_path / "claims.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def icm(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def test_from_a_file_to_labels(store: Store, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = icm(capsys, "import", table, "--task", "truthfulness", "--json")
+    imported = json.loads(out)
+    assert code == 0
+    assert (imported["dataset"], imported["examples"], imported["groups"], imported["constraints"]) == ("claims", 12, 6, 0)
+    assert "gold" in err  # it says that `label` was set apart
+
+    code, out, err = icm(
+        capsys, "run", "--dataset", "claims", "--model", "fake", "--rule", "exactly-one", "--limit", 10, "--seed", 3,
+        "--steps", 30, "--set", "alpha=20", "--json",
+    )  # fmt: skip
+    shown = json.loads(out)
+    assert code == 0
+    assert set(shown) >= SUMMARY | {"accuracy", "accuracy_flipped", "balanced_accuracy", "examples"}
+    assert (shown["run"], shown["status"], shown["steps"], shown["examples"]) == ("claims-1", "finished", 30, 10)
+    assert store.spec("claims-1").search.alpha == 20
+
+    code, out, _ = icm(capsys, "log", "claims-1")
+    steps = [json.loads(line) for line in out.splitlines() if json.loads(line)["kind"] == "step"]
+    assert code == 0
+    assert len(steps) == 30
+    assert set(steps[0]) >= {
+        "step", "example", "proposed", "delta", "temperature", "accept_probability", "draw", "accepted", "repairs",
+    }  # fmt: skip
+
+    assert icm(capsys, "verify", "claims-1")[0] == 0
+    assert [row["run"] for row in json.loads(icm(capsys, "list", "--json")[1])] == ["claims-1"]
+    assert json.loads(icm(capsys, "show", "claims-1", "--json")[1]) == shown
+    output = tmp_path / "labels.csv"
+    assert icm(capsys, "export", "claims-1", "--format", "csv", "--output", output)[0] == 0
+    with output.open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 10
+
+
+def test_detach_step_pause_resume(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    store.add_dataset(pairs)
+    code, out, _ = icm(capsys, "run", "--dataset", "pairs", "--model", "fake", "--steps", 50_000, "--detach", "--json")
+    assert code == 0
+    assert json.loads(out)["run"] == "pairs-1"
+    code, out, _ = icm(capsys, "pause", "pairs-1", "--json")
+    paused = json.loads(out)
+    assert (code, paused["status"]) == (0, "paused")
+    code, out, _ = icm(capsys, "step", "pairs-1", 5, "--json")
+    assert (code, json.loads(out)["steps"]) == (0, paused["steps"] + 5)
+    assert json.loads(icm(capsys, "resume", "pairs-1", "--detach", "--json")[1])["run"] == "pairs-1"
+    code, out, _ = icm(capsys, "stop", "pairs-1", "--json")
+    assert (code, json.loads(out)["status"]) == (0, "stopped")
+    assert control.status(store, "pairs-1").phase == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "nothing-1"), "'nothing-1' does not exist"),
+        (("run", "--dataset", "nothing", "--model", "fake"), "'nothing' does not exist"),
+        (("run", "--dataset", "pairs", "--model", "fake", "--set", "alpa=3"), "'alpa' does not exist"),
+        (("run", "--dataset", "pairs", "--model", "/no/model", "--steps", "3"), "/no/model"),
+        (("import", "/no/file.csv", "--task", "truthfulness"), "/no/file.csv"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    store.add_dataset(pairs)
+    code, out, err = icm(capsys, *arguments)
+    assert code == 1
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("icm: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("dance",), ("run", "--dataset", "x"), ("run", "--dataset", "x", "--model", "fake", "--limit", "0"),
+     ("run", "--dataset", "x", "--model", "fake", "--set", "alpha"), ("step", "x", "-1")],
+)  # fmt: skip
+def test_wrong_arguments_exit_with_two(store: Store, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
