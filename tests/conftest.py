@@ -38,4 +38,3 @@ def probabilities(*values: float) -> tuple[float, ...]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow ones last, so that a broken core shows at once."""
     items.sort(key=lambda item: "browser" in item.keywords or "model" in item.keywords)
-

@@ -65,8 +65,9 @@ def wait_for_steps(page: Page, more_than: int) -> None:
     )
 
 
-def press(page: Page, name: str) -> None:
-    button = page.get_by_role("button", name=re.compile(rf"^(\S+ )?{name}( |$)"))
+def press(page: Page, key: str) -> None:
+    """Press the button with this key in Streamlit, once it can be pressed."""
+    button = page.locator(f".st-key-{key}").get_by_role("button")
     expect(button).to_be_enabled(timeout=PATIENCE)
     button.click()
 
@@ -101,17 +102,17 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         wait_for_phase(page, "running")
         _the_curve_is_updated_in_place(page)
         _screenshot(page)
-        press(page, "Pause")
+        press(page, "do_pause")
         wait_for_phase(page, "paused")
         page.wait_for_timeout(2500)  # the last tick
         before = steps(page)
-        press(page, "Step")
+        press(page, "do_step")
         wait_for_steps(page, before)
         wait_for_phase(page, "paused")
         assert steps(page) == before + 1
-        press(page, "Resume")
+        press(page, "do_resume")
         wait_for_steps(page, before + 1)
-        press(page, "Stop")
+        press(page, "do_stop")
         wait_for_phase(page, "stopped")
         run, examples = _the_run(database)
         assert f"run={run}" in page.url
@@ -133,7 +134,7 @@ def _start(page: Page) -> None:
     page.get_by_role("spinbutton", name="Limit").fill("16")
     page.get_by_role("spinbutton", name="Steps").fill("20000")  # more than will be taken
     page.keyboard.press("Enter")
-    press(page, "Start")
+    press(page, "start_new")
 
 
 def _the_curve_is_updated_in_place(page: Page) -> None:
@@ -173,6 +174,7 @@ def _next_update(page: Page) -> None:
 def _screenshot(page: Page) -> None:
     if os.environ.get("ICM_SCREENSHOTS"):
         page.set_viewport_size({"width": 1280, "height": 1560})
+        page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
         page.mouse.move(0, 0)
         _next_update(page)
         page.screenshot(path=ROOT / "docs" / "search.png")
@@ -189,7 +191,7 @@ def _the_run(database: Path) -> tuple[str, int]:
 def _download(page: Page, folder: Path) -> int:
     """Download the CSV and return how many rows it has below its header."""
     with page.expect_download() as download:
-        press(page, "Download CSV")
+        press(page, "download")
     path = folder / "labels.csv"
     download.value.save_as(path)
     with path.open(newline="", encoding="utf-8") as file:

@@ -34,7 +34,12 @@ def test_from_a_file_to_labels(store: Store, table: Path, tmp_path: Path, capsys
     code, out, err = icm(capsys, "import", table, "--task", "truthfulness", "--json")
     imported = json.loads(out)
     assert code == 0
-    assert (imported["dataset"], imported["examples"], imported["groups"], imported["constraints"]) == ("claims", 12, 6, 0)
+    assert (imported["dataset"], imported["examples"], imported["groups"], imported["constraints"]) == (
+        "claims",
+        12,
+        6,
+        0,
+    )
     assert "gold" in err  # it says that `label` was set apart
 
     code, out, err = icm(

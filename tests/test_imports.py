@@ -82,11 +82,17 @@ def test_pages_import_analysis_data_and_control_alone() -> None:
 def loaded_by(statement: str) -> set[str]:
     """The modules in a fresh interpreter after a statement."""
     code = f"{statement}\nimport sys; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
+        ).stdout.split()
+    )
 
 
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
-    loaded = loaded_by("import icm_engine.runs.worker, icm_engine.models.loading, icm_engine.models.transformers_scorer")
+    loaded = loaded_by(
+        "import icm_engine.runs.worker, icm_engine.models.loading, icm_engine.models.transformers_scorer"
+    )
     assert "icm_engine.runs.worker" in loaded
     assert "torch" in loaded
     assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]

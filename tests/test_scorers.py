@@ -10,7 +10,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from icm_engine.core.errors import (
-    DeviceMissing, LabelNotTokenizable, ModelNotUsable, OutOfMemory, PromptTooLong, SettingError,
+    DeviceMissing,
+    LabelNotTokenizable,
+    ModelNotUsable,
+    OutOfMemory,
+    PromptTooLong,
+    SettingError,
 )  # fmt: skip
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
@@ -94,7 +99,7 @@ class TestContract:
         scorer.score([Prompt((("The sky is",),), ("True", "False"))] * 3)
         used = scorer.usage - before
         assert used.prompts == 3
-        assert 0 < used.tokens_encoded
+        assert used.tokens_encoded > 0
         assert scorer.score([]) == []
 
     def test_it_says_what_it_is(self, scorer: Scorer) -> None:

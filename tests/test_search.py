@@ -18,7 +18,12 @@ from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, TableScorer, agreeable_belief
 from icm_engine.core.search import (
-    State, accept_probability, draw_example, initialize, step, temperature,
+    State,
+    accept_probability,
+    draw_example,
+    initialize,
+    step,
+    temperature,
 )  # fmt: skip
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
 from icm_engine.runs.store import Dataset

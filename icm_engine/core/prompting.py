@@ -75,7 +75,9 @@ def leave_one_out_prompts(task: Task, examples: Sequence[Example], labeling: Lab
     }
 
 
-def leave_one_out_orders(block: tuple[int, ...], context: tuple[int, ...] = ()) -> Iterator[tuple[int, tuple[int, ...]]]:
+def leave_one_out_orders(
+    block: tuple[int, ...], context: tuple[int, ...] = ()
+) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yield (i, order of all the others) for each i of the block, by divide and conquer.
 
     To score a block given a context, split it into halves L and R: score L given context + R, and R given

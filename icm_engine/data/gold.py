@@ -38,7 +38,7 @@ def add_gold(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:
     with store.transaction():
         _check(store, dataset, labels)
         store.db.execute("delete from gold where dataset = ?", [dataset])
-        store.db["gold"].insert_all({"dataset": dataset, "example": i, "label": y} for i, y in labels.items())
+        store.db.table("gold").insert_all({"dataset": dataset, "example": i, "label": y} for i, y in labels.items())
 
 
 def load_gold(store: Store, dataset: str) -> GoldLabels:
@@ -53,7 +53,7 @@ def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Labe
     with store.transaction():
         _check(store, dataset, labels)
         store.db.execute("delete from human where dataset = ? and source = ?", [dataset, source])
-        store.db["human"].insert_all(
+        store.db.table("human").insert_all(
             {"dataset": dataset, "example": i, "source": source, "label": y} for i, y in labels.items()
         )
 

@@ -215,4 +215,3 @@ def _positions(chunk: Chunk, depth: int) -> list[int]:
     for parent in chunk.parents:
         positions.append(depth if parent < 0 else positions[parent] + 1)
     return positions
-

@@ -137,12 +137,9 @@ class Codec:
             return []
         now, then = info.after.scores, info.before.scores
         proposal = {**before, **{flip.example: flip.new for flip in info.flips}}
-        moved = [
-            {"example": self.ids[i], "before": self._own(then[i], before[i]), "after": self._own(now[i], proposal[i])}
-            for i in now
-            if i in then
-        ]
-        return sorted(moved, key=lambda row: -abs(row["after"] - row["before"]))[:MOVERS]
+        moved = [(i, self._own(then[i], before[i]), self._own(now[i], proposal[i])) for i in now if i in then]
+        moved.sort(key=lambda row: -abs(row[2] - row[1]))
+        return [{"example": self.ids[i], "before": old, "after": new} for i, old, new in moved[:MOVERS]]
 
     def _own(self, scores: LabelLogProbs, label: Label) -> float:
         return scores.normalized[self.labels.index(label)]
@@ -212,4 +209,3 @@ class Codec:
         data = zlib.decompress(base64.b64decode(packed))
         rows = struct.iter_unpack(f"<{len(self.labels)}d", data)
         return {i: LabelLogProbs(row) for i, row in zip(labeling, rows, strict=True)}
-

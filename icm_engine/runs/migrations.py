@@ -10,12 +10,12 @@ migrations = Migrations("icm")
 @migrations()
 def m001_first(db: Database) -> None:
     """Data sets with gold and human labels apart; runs, events, commands, leases."""
-    db["datasets"].create(
+    db.table("datasets").create(
         {"name": str, "task": str, "source": str, "columns": str, "notes": str, "created": float},
         pk="name",
     )
     example_key = ("dataset", "position")
-    db["examples"].create(
+    db.table("examples").create(
         {
             "dataset": str, "position": int, "id": str, "fields": str, "consistency_group": str, "answer": str,
             "twin_of": str, "input": str,
@@ -23,22 +23,22 @@ def m001_first(db: Database) -> None:
         pk=example_key,
         not_null={"id", "fields", "consistency_group"},
     )  # fmt: skip
-    db["examples"].create_index(["dataset", "id"], unique=True)
-    db["gold"].create({"dataset": str, "example": str, "label": str}, pk=("dataset", "example"))
-    db["human"].create(
+    db.table("examples").create_index(["dataset", "id"], unique=True)
+    db.table("gold").create({"dataset": str, "example": str, "label": str}, pk=("dataset", "example"))
+    db.table("human").create(
         {"dataset": str, "example": str, "source": str, "label": str}, pk=("dataset", "example", "source")
     )
-    db["runs"].create({"name": str, "spec": str, "created": float}, pk="name")
-    db["events"].create(
+    db.table("runs").create({"name": str, "spec": str, "created": float}, pk="name")
+    db.table("events").create(
         {"run": str, "number": int, "kind": str, "time": float, "seconds": float, "body": str},
         pk=("run", "number"),
         not_null={"kind", "time", "body"},
     )
-    db["commands"].create(
+    db.table("commands").create(
         {"id": int, "token": str, "run": str, "verb": str, "steps": int, "created": float, "applied": int}, pk="id"
     )
-    db["commands"].create_index(["token"], unique=True)
-    db["leases"].create(
+    db.table("commands").create_index(["token"], unique=True)
+    db.table("leases").create(
         {
             "run": str, "token": str, "pid": int, "pid_started": float, "host": str, "heartbeat": float,
             "ready": int, "log": str,

@@ -113,7 +113,7 @@ class Store:
         with self.transaction():
             if self.has_dataset(dataset.name):
                 raise StoreError(f"data set {dataset.name!r} exists already: import it under another name (--name)")
-            self.db["datasets"].insert(
+            self.db.table("datasets").insert(
                 {
                     "name": dataset.name,
                     "task": json.dumps(asdict(dataset.task)),
@@ -123,7 +123,7 @@ class Store:
                     "created": time.time(),
                 }
             )
-            self.db["examples"].insert_all(_example_rows(dataset))
+            self.db.table("examples").insert_all(_example_rows(dataset))
 
     def has_dataset(self, name: str) -> bool:
         return bool(self.db.execute("select 1 from datasets where name = ?", [name]).fetchone())
@@ -167,7 +167,7 @@ class Store:
             taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
             while self._run_row(name := f"{spec.dataset}-{taken + 1}"):
                 taken += 1
-            self.db["runs"].insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
+            self.db.table("runs").insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
         return name
 
     def run_names(self) -> list[str]:
@@ -189,7 +189,7 @@ class Store:
         spec = self.spec(run)
         resolved = replace(spec, search=replace(spec.search, max_steps=steps))
         with self.transaction():
-            self.db["runs"].update(run, {"spec": json.dumps(resolved.to_json())})
+            self.db.table("runs").update(run, {"spec": json.dumps(resolved.to_json())})
 
     def _run_row(self, run: str) -> Any:
         return self.db.execute("select spec from runs where name = ?", [run]).fetchone()
@@ -201,7 +201,7 @@ class Store:
                 raise RunBusy(f"run {run!r} was taken over by another worker: this one stops, nothing was written")
             number = self.last_number(run) + 1
             text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            self.db["events"].insert(
+            self.db.table("events").insert(
                 {"run": run, "number": number, "kind": kind, "time": time.time(), "seconds": seconds, "body": text}
             )
         return number
@@ -227,11 +227,13 @@ class Store:
         self.spec(run)
         row = {"token": token, "run": run, "verb": verb, "steps": steps, "created": time.time(), "applied": None}
         with self.transaction():
-            self.db["commands"].insert(row, ignore=True)
+            self.db.table("commands").insert(row, ignore=True)
 
     def pending(self, run: str) -> list[Command]:
         """Return the commands no event has answered yet, oldest first."""
-        query = "select token, verb, steps, created, applied from commands where run = ? and applied is null order by id"
+        query = (
+            "select token, verb, steps, created, applied from commands where run = ? and applied is null order by id"
+        )
         return [Command(**row) for row in self.db.query(query, [run])]
 
     def answer(self, run: str, command: Command, body: Json, lease: str) -> int:
@@ -252,7 +254,7 @@ class Store:
 
     def put_lease(self, row: Json) -> None:
         with self.transaction():
-            self.db["leases"].insert(row, replace=True)
+            self.db.table("leases").insert(row, replace=True)
 
     def update_lease(self, run: str, token: str, **values: object) -> None:
         names = ", ".join(f"{name} = ?" for name in values)

@@ -7,7 +7,16 @@ from math import isclose
 
 from icm_engine.core.objective import Objective
 from icm_engine.core.scoring import TableScorer
-from icm_engine.core.search import State, StepInfo, accept_probability, apply, draw_example, random_of, start, temperature
+from icm_engine.core.search import (
+    State,
+    StepInfo,
+    accept_probability,
+    apply,
+    draw_example,
+    random_of,
+    start,
+    temperature,
+)
 from icm_engine.runs.replay import OpenRun
 from icm_engine.runs.store import Store
 

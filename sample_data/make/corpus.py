@@ -11,7 +11,7 @@ from sample_data.make import annotators
 from sample_data.make.claims import DRAW, LABELS, SEPARATOR, Claim
 
 KINDS = {"arithmetic": 0.40, "facts": 0.30, "comparisons": 0.16, "sun": 0.05, "mixed": 0.09}
-LESSON_KINDS = {"arithmetic": 0.45, "facts": 0.40, "comparisons": 0.12, "sun": 0.03}
+LESSON_KINDS = {"arithmetic": 0.80, "facts": 0.12, "comparisons": 0.05, "sun": 0.03}
 PLAIN_KINDS = {"arithmetic": 0.55, "facts": 0.45}
 SHORT_ROW = 48  # tokens: room for one to three claims, or one pair of verses
 PAD = -100
