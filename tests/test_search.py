@@ -150,6 +150,31 @@ def test_unchanged_label_repairs_in_the_paper_and_skips_in_the_authors_code(pair
     assert skips.set_evaluations == 0
 
 
+def test_a_pair_that_cannot_be_repaired_is_scored_once(pairs: Dataset) -> None:
+    stubborn = TableScorer(lambda prompt: probabilities(0.9, 0.1))  # everything is True, and every repair lowers U
+    rule = make_rule("exactly-one", pairs.examples, pairs.task.labels, "True")
+    objective = Objective(pairs.examples, pairs.task, rule, stubborn)
+    labeling = Labeling({0: "True", 1: "True", 2: "True", 3: "True"})
+    states = [State(labeling, objective.evaluate(labeling), step=k) for k in range(200)]
+    unchanged = next(s for s in states if step(s, objective, SearchConfig())[1].example in labeling)
+    first, info = step(unchanged, objective, SearchConfig())
+    assert (info.verdict, info.set_evaluations) == ("unchanged", 4)  # TF and FT for each of two pairs
+    assert first.hopeless == {(0, 1), (2, 3)}
+    again = replace(unchanged, hopeless=first.hopeless)
+    assert step(again, objective, SearchConfig())[1].set_evaluations == 0
+
+
+def test_an_accepted_change_gives_every_pair_another_chance(pairs: Dataset) -> None:
+    objective, config = problem(pairs)
+    state, _ = initialize(objective, config)
+    verdicts = set()
+    for _ in range(40):
+        state, info = step(replace(state, hopeless=frozenset({(0, 1)})), objective, config)
+        assert (state.hopeless == frozenset()) == (info.verdict == "accepted")
+        verdicts.add(info.verdict)
+    assert "accepted" in verdicts
+
+
 def test_labels_are_any_set_of_strings() -> None:
     task = Task("colours", "{text}:", labels=("red", "green", "blue"), true_label="red", rule="exclusive")
     examples = tuple(Example(str(i), {"text": f"thing {i}"}, str(i // 3)) for i in range(12))

@@ -21,12 +21,16 @@ Verdict = Literal["accepted", "rejected", "unchanged"]
 
 @dataclass(frozen=True)
 class State:
-    """Where a search stands: the labeling with its score, the steps taken and the proposals accepted."""
+    """Where a search stands: the labeling with its score, the steps taken and the proposals accepted.
+
+    `hopeless` are inconsistent pairs that no repair of this very labeling helps: they are not tried again.
+    """
 
     labeling: Labeling
     evaluation: Evaluation
     step: int = 0
     accepted: int = 0
+    hopeless: frozenset[Pair] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
     evaluate = _Scored(objective)
     proposal = state.labeling.assign(info.example, info.proposed)  # line 7
     scored = state.evaluation if info.proposed == info.old else evaluate(proposal)
-    repaired, after, repairs = repair(proposal, scored, evaluate, config, rng, config.keep_worse_repair)  # line 8
+    hopeless = state.hopeless if info.proposed == info.old else frozenset[Pair]()
+    repaired, after, repairs = repair(
+        proposal, scored, evaluate, config, rng, config.keep_worse_repair, hopeless
+    )  # line 8
     delta = after.utility - state.evaluation.utility  # line 9
     probability = accept_probability(delta, info.temperature)
     draw = rng.random()
@@ -151,7 +158,8 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
 def apply(state: State, info: StepInfo) -> State:
     """Return the state after a recorded step: the only way a state changes, live or replayed."""
     if info.verdict != "accepted" or info.after is None:
-        return replace(state, step=info.number)
+        tried = {repair.pair for repair in info.repairs if repair.taken is None and info.proposed == info.old}
+        return replace(state, step=info.number, hopeless=state.hopeless | tried)
     return State(flipped(state.labeling, info.flips), info.after, info.number, state.accepted + 1)
 
 
@@ -169,18 +177,19 @@ def repair(
     config: SearchConfig,
     rng: random.Random,
     keep_worse: bool = False,
+    hopeless: frozenset[Pair] = frozenset(),
 ) -> tuple[Labeling, Evaluation, tuple[Repair, ...]]:
     """Algorithm 2: draw an inconsistent pair, try every consistent option, keep the best if U rises.
 
     Works on the proposal alone: the accepted labels are never touched. With `keep_worse` the best option is kept
-    even if U falls (the authors' code). Rounds that could only repeat failed ones are left out.
+    even if U falls (the authors' code). A pair that no option helps is not drawn again until a label changes.
     """
     repairs: list[Repair] = []
-    failed: set[Pair] = set()  # pairs that no option helped, since the labeling last changed
     for _ in range(config.max_repairs):
-        if failed.issuperset(evaluation.pairs):
+        pairs = [pair for pair in evaluation.pairs if pair not in hopeless]
+        if not pairs:
             break
-        i, j = evaluation.pairs[_below(rng, len(evaluation.pairs))]
+        i, j = pairs[_below(rng, len(pairs))]
         labels = _options(labeling, i, j, evaluate.objective.rule, config)
         candidates = [labeling.assign(i, a).assign(j, b) for a, b in labels]
         scored = [evaluate(candidate) for candidate in candidates]
@@ -195,7 +204,7 @@ def repair(
                 labels[best] if taken else None,
             )
         )
-        failed = set() if taken else failed | {(i, j)}
+        hopeless = frozenset() if taken else hopeless | {(i, j)}
         if taken:
             labeling, evaluation = candidates[best], scored[best]
     return labeling, evaluation, tuple(repairs)

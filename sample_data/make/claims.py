@@ -77,8 +77,14 @@ def sum_claim(a: int, b: int, answer: int, wording: int) -> Claim:
 
 
 def wrong_sum(a: int, b: int, rng: random.Random) -> int:
-    """A wrong answer near the right one, never negative."""
-    return a + b + rng.choice([e for e in ERRORS if a + b + e >= 0])
+    """A wrong answer: a near miss or, as often, the sum of two other numbers; never negative."""
+    if rng.random() < 0.5:
+        return a + b + rng.choice([e for e in ERRORS if a + b + e >= 0])
+    # sums of random numbers are spread like right answers, so an answer's size does not give it away
+    other = a + b
+    while other == a + b:
+        other = rng.randint(0, MAX_ADDEND) + rng.randint(0, MAX_ADDEND)
+    return other
 
 
 def sum_group(a: int, b: int, size: int, rng: random.Random) -> list[Claim]:
