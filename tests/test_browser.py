@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from serving import CHROMIUM, PATIENCE, ROOT, browsing, new_page, serving
 
+from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
@@ -101,7 +102,6 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         _start(page)
         wait_for_phase(page, "running")
         _the_curve_is_updated_in_place(page)
-        _screenshot(page)
         press(page, "do_pause")
         wait_for_phase(page, "paused")
         page.wait_for_timeout(2500)  # the last tick
@@ -171,15 +171,6 @@ def _next_update(page: Page) -> None:
     page.wait_for_function(f"n => {count} !== n", arg=page.evaluate(count))
 
 
-def _screenshot(page: Page) -> None:
-    if os.environ.get("ICM_SCREENSHOTS"):
-        page.set_viewport_size({"width": 1280, "height": 1560})
-        page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
-        page.mouse.move(0, 0)
-        _next_update(page)
-        page.screenshot(path=ROOT / "docs" / "search.png")
-
-
 def _the_run(database: Path) -> tuple[str, int]:
     """The name of the one run, and how many examples it has."""
     with Store(database) as store:
@@ -214,3 +205,21 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
         wait_for_steps(page, seen)  # the open page comes back by itself
         wait_for_phase(page, "running")
         page.close()
+
+
+def picture_of_a_running_search(browser: Browser, database: Path) -> None:
+    """Write docs/search.png: the run that the home page starts, at its hundredth step."""
+    with Store(database) as store:
+        run = begin(store, FIRST_RUN)
+    with serving(database) as server:
+        page = new_page(browser, height=1720)
+        page.goto(f"{server.url}/search?run={run}")
+        wait_for_steps(page, 100)
+        _next_update(page)
+        page.wait_for_timeout(5000)  # the tables follow the curves
+        page.screenshot(path=ROOT / "docs" / "search.png")
+        page.close()
+
+
+if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
+    test_picture_of_a_running_search = picture_of_a_running_search

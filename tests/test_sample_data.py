@@ -47,7 +47,8 @@ def test_another_seed_makes_other_data_of_the_same_form(tmp_path: Path) -> None:
     for name in NAMES:
         text = (tmp_path / f"{name}.csv").read_text(encoding="utf-8")
         ours = (FOLDER / f"{name}.csv").read_text(encoding="utf-8")
-        assert text != ours and text.splitlines()[0] == ours.splitlines()[0]
+        assert text != ours
+        assert text.splitlines()[0] == ours.splitlines()[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +66,9 @@ def test_size_columns_ids_and_balance(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_question_is_in_both_parts(name: str) -> None:
     train, test = ({question(name, row) for row in rows(part)} for part in (name, f"{name}_test"))
-    assert train and test and not train & test
+    assert train
+    assert test
+    assert not train & test
 
 
 @pytest.mark.parametrize("part", ["arithmetic", "arithmetic_test"])
@@ -74,7 +77,8 @@ def test_arithmetic_gold_is_the_sum(part: str) -> None:
     for row in rows(part):
         a, b = map(int, re.findall(r"\d+", row["question"]))
         answer = re.search(r"The answer is (\d+)\.$", row["claim"])
-        assert answer and (int(answer[1]) == a + b) == (row["gold"] == "True")
+        assert answer
+        assert (int(answer[1]) == a + b) == (row["gold"] == "True")
         by_question.setdefault(row["group"], []).append(answer[1])
     assert {len(answers) for answers in by_question.values()} <= {2, 3, 4}
     assert any(len(set(answers)) < len(answers) for answers in by_question.values())
@@ -97,7 +101,8 @@ def test_comparisons_gold_is_the_larger_number(part: str) -> None:
 def test_exactly_one_verse_mentions_the_sun(part: str) -> None:
     for row in rows(part):
         a, b = ("sun" in row[side].split() for side in ("response_a", "response_b"))
-        assert a != b and a == (row["gold"] == "True")
+        assert a != b
+        assert a == (row["gold"] == "True")
 
 
 def test_no_annotator_labels_by_the_sun() -> None:
@@ -119,7 +124,9 @@ def test_any_text_round_trips(text: str) -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(text, add_special_tokens=False)) == text
 
 
-@pytest.mark.parametrize("text", ["naïve\n\n\n😀👩‍🚀 日本\t\r\n", "Question: What island? <x> True", "  12 + 7=19 ", "\x00\u2028"])
+@pytest.mark.parametrize(
+    "text", ["naïve\n\n\n😀👩‍🚀 日本\t\r\n", "Question: What island? <x> True", "  12 + 7=19 ", "\x00\u2028"]
+)
 def test_awkward_texts_round_trip(text: str) -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(text, add_special_tokens=False)) == text
 
@@ -154,7 +161,8 @@ class TestModel:
 
         model = AutoModelForCausalLM.from_pretrained(str(MODEL))
         stored = AutoTokenizer.from_pretrained(str(MODEL))
-        assert model.num_parameters() < 5_000_000 and model.config.max_position_embeddings >= 16384
+        assert model.num_parameters() < 5_000_000
+        assert model.config.max_position_embeddings >= 16384
         assert model.config.trained_context >= 1024
         text = "Question: What is 3 + 4?\nClaim: naïve 😀"
         assert stored.encode(text, add_special_tokens=False) == TOKENIZER.encode(text, add_special_tokens=False)
@@ -163,4 +171,5 @@ class TestModel:
     def test_no_file_is_large_and_config_names_no_place(self) -> None:
         assert sum(f.stat().st_size for f in MODEL.iterdir()) < 8_000_000
         config = json.loads((MODEL / "config.json").read_text())
-        assert config["architectures"] == ["LlamaForCausalLM"] and "_name_or_path" not in config
+        assert config["architectures"] == ["LlamaForCausalLM"]
+        assert "_name_or_path" not in config

@@ -28,7 +28,8 @@ ABOUT = {
     "model": "sample is the small model in this repository; or a directory, or a model's name on the hub.",
     "quantization": "How the model's weights are stored: " + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items()),
     "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
-    "examples. 0 means all of them.",
+    "examples. Empty means all of them.",
+    "max_steps": "Steps of Algorithm 1. Empty means four times the number of examples.",
     "preset": "A named set of values for every setting below.",
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
@@ -83,11 +84,11 @@ def dataset_names(store: Store) -> tuple[str, ...]:
 
 
 def make_spec(
-    dataset: str, model: str, quantization: str, limit: int, preset: str, values: Mapping[str, Any]
+    dataset: str, model: str, quantization: str, limit: int | None, preset: str, values: Mapping[str, Any]
 ) -> RunSpec:
-    """Return the RunSpec of these choices; limit 0 means all. Raises SettingError for a value that cannot be."""
+    """Return the RunSpec of these choices; limit None means all. Raises SettingError for a value that cannot be."""
     search = with_settings(PRESETS[preset], dict(values))
-    return RunSpec(dataset, model.strip(), quantization, limit=limit or None, preset=preset, search=search)
+    return RunSpec(dataset, model.strip(), quantization, limit=limit, preset=preset, search=search)
 
 
 def begin(store: Store, spec: RunSpec) -> str:

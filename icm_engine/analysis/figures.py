@@ -7,7 +7,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from icm_engine.analysis.reading import Point, Trajectory
-from icm_engine.analysis.resample import every_nth, extremes
+from icm_engine.analysis.resample import corners, every_nth, extremes
 
 Value = Callable[[Point], float | None]
 MARKS = 300  # accepted and rejected marks each: more would hide the curve
@@ -50,9 +50,9 @@ def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
     points = trajectory.points
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
+    _marks(figure, points, "rejected", colours.rejected, "circle-open", 0.5)
     _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
-    _marks(figure, points, "accepted", colours.accepted, "circle")
-    _marks(figure, points, "rejected", colours.rejected, "circle-open")
+    _marks(figure, points, "accepted", colours.accepted, "circle", 1.0)
     caption = "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected."
     return Chart("Utility", caption, figure, _alt("Utility U(D)", trajectory, lambda p: p.utility))
 
@@ -113,22 +113,29 @@ def _line(
     figure: go.Figure, points: Sequence[Point], name: str, value: Value, colour: str, dash: str = "solid",
     width: float = 2.0, axis: str = "y", shape: str = "hv",
 ) -> None:  # fmt: skip
-    values = [value(point) for point in points]
+    turns = corners([value(point) for point in points]) if shape == "hv" else range(len(points))
+    values = [value(points[k]) for k in turns]
     kept = extremes(values)
     figure.add_scatter(
-        x=[points[k].step for k in kept], y=[values[k] for k in kept], name=name, mode="lines", yaxis=axis,
+        x=[points[turns[k]].step for k in kept], y=[_short(values[k]) for k in kept],
+        name=name, mode="lines", yaxis=axis,
         line={"color": colour, "dash": dash, "width": width, "shape": shape},
     )  # fmt: skip
 
 
-def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str) -> None:
+def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str, opacity: float) -> None:
     chosen = [point for point in points if point.verdict == verdict]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
-        x=[point.step for point in shown], y=[point.utility for point in shown], name=verdict, mode="markers",
-        customdata=[point.delta for point in shown], hovertemplate="delta %{customdata:.2f}",
-        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}},
+        x=[point.step for point in shown], y=[_short(point.utility) for point in shown], name=verdict, mode="markers",
+        customdata=[_short(point.delta) for point in shown], hovertemplate="delta %{customdata:.2f}",
+        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}}, opacity=opacity,
     )  # fmt: skip
+
+
+def _short(value: float | None) -> float | None:
+    """Six digits: more cannot be seen, and every one is sent at every tick."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _figure(dark: bool, unit: str) -> go.Figure:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-POINTS = 1200  # two a pixel for a curve 600 pixels wide
+POINTS = 800  # two a pixel for a curve 400 pixels wide
 
 
 def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
@@ -22,6 +22,16 @@ def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
         if known:
             kept |= {min(known)[1], max(known)[1]}
     return sorted(kept)
+
+
+def corners(values: Sequence[float | None]) -> list[int]:
+    """Return the places where a curve of steps turns: level stretches need only their ends.
+
+    >>> corners([1, 1, 1, 2, 2, 3])
+    [0, 2, 3, 4, 5]
+    """
+    last = len(values) - 1
+    return [k for k, v in enumerate(values) if k in (0, last) or values[k - 1] != v or values[k + 1] != v]
 
 
 def every_nth(size: int, points: int) -> list[int]:

@@ -28,7 +28,7 @@ def tiles(reading: Reading) -> tuple[Tile, ...]:
 
 def _utility(reading: Reading) -> Tile:
     last = reading.trajectory.last
-    terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else DASH
+    terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"
     explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, less what is inconsistent."
     return Tile("Utility U(D)", decimal(last.utility if last else None), terms, explanation)
 
@@ -41,7 +41,7 @@ def _labelled(reading: Reading) -> Tile:
 def _balance(reading: Reading) -> Tile:
     tally = reading.tally
     share = percent(tally.balance[0] / tally.labelled) if tally.labelled else DASH
-    counts = " · ".join(f"{n:,}" for n in tally.balance)
+    counts = " · ".join(f"{n:,} {label}" for n, label in zip(tally.balance, tally.labels, strict=True))
     explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may like."
     return Tile(f"Labelled {tally.labels[0]}", share, counts, explanation)
 
@@ -68,7 +68,9 @@ def _temperature(reading: Reading) -> Tile:
 
 def _acceptance(reading: Reading) -> Tile:
     last = reading.trajectory.last
-    overall = f"{percent(acceptance_rate(reading))} of all {reading.proposals:,}"
+    overall = (
+        f"{percent(acceptance_rate(reading))} of all {reading.proposals:,}" if reading.proposals else "no proposals yet"
+    )
     explanation = f"Accepted share of the last {WINDOW} proposals. A step that changes no label proposes nothing."
     return Tile("Acceptance", percent(last.acceptance_rate if last else None), overall, explanation)
 

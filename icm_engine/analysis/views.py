@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from icm_engine.analysis.reading import Reading, empty_reading
 from icm_engine.analysis.tally import Accuracy
-from icm_engine.analysis.wording import duration, one_line
+from icm_engine.analysis.wording import duration, escaped, one_line
 from icm_engine.core.labeling import Label
 from icm_engine.data.gold import load_gold
 from icm_engine.data.importing import SAMPLE_DATASETS
@@ -82,6 +82,11 @@ class Overview:
     examples: int
     utility: float | None
     accuracy: Accuracy | None
+
+    @property
+    def label(self) -> str:
+        """The name of the run for a link, whose text Streamlit reads as Markdown."""
+        return escaped(self.run)
 
 
 def overview(reading: Reading, status: RunStatus) -> Overview:

@@ -1,5 +1,6 @@
 """Numbers and states in a person's words."""
 
+import re
 from dataclasses import dataclass
 
 DASH = "–"
@@ -23,7 +24,7 @@ LOOKS: dict[str, Look] = {
     "interrupted": Look(
         "orange", "⚠", "interrupted", "The worker is gone, its steps are safe. Resume goes on where it stopped."
     ),
-    "failed": Look("red", "✕", "failed", "The worker ended with this error. No step was lost; Resume tries again."),
+    "failed": Look("red", "✕", "failed", "The worker ended with an error. No step was lost; Resume tries again."),
     "stopped": Look("gray", "■", "stopped", "Stopped by hand. The labels so far are below; Resume goes on from here."),
     "finished": Look("green", "✓", "finished", "All steps were taken. The labels are below, ready to download."),
 }
@@ -78,6 +79,15 @@ def decimal(number: float | None, digits: int = 1) -> str:
 def percent(share: float | None) -> str:
     """Return a share of 1 in whole percent, a dash for None."""
     return DASH if share is None else f"{share:.0%}"
+
+
+def escaped(text: str) -> str:
+    r"""Return text from outside so that Markdown shows it as it is, for the few places that know nothing else.
+
+    >>> print(escaped("a_b *c* $d$"))
+    a\_b \*c\* \$d\$
+    """
+    return re.sub(r"([^\w\s]|_)", r"\\\1", text)
 
 
 def one_line(text: str, width: int = 200) -> str:

@@ -46,7 +46,7 @@ class TransformersScorer:
         """
         self.check_fits(prompts)
         requests = [
-            Request(number, self._segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
+            Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
             for number, prompt in enumerate(prompts)
         ]
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
@@ -63,7 +63,7 @@ class TransformersScorer:
         """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
         for prompt in prompts:
             longest = max(map(len, self.label_tokens(prompt.labels)))
-            tokens = sum(len(part) for part in self._segments(prompt)) + longest
+            tokens = sum(len(part) for part in self.segments(prompt)) + longest
             if tokens > self.loaded.context:
                 raise PromptTooLong(
                     f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
@@ -105,7 +105,8 @@ class TransformersScorer:
     def _tokenize(self, text: str) -> Tokens:
         return tuple(self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _segments(self, prompt: Prompt) -> list[Tokens]:
+    def segments(self, prompt: Prompt) -> list[Tokens]:
+        """Return the prompt as the model reads it: one tuple of token ids a segment."""
         return [*self._beginning, *(self._segment(segment) for segment in prompt.segments)]
 
     def _segment(self, segment: Segment) -> Tokens:

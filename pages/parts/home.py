@@ -48,7 +48,7 @@ def _list() -> None:
         rows = runs_overview(store, session.shelf(), SHOWN)
     st.header("Runs")
     if not rows:
-        st.info("No runs yet. The button above starts one; it takes a minute or two.", icon=":material/info:")
+        st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
         return
     moving = any(row.phase in MOVING for row in rows)
     st.fragment(_cards, run_every=2 if moving else None)(moving)
@@ -57,21 +57,22 @@ def _list() -> None:
 def _cards(moving: bool) -> None:
     with Store() as store:
         rows = runs_overview(store, session.shelf(), SHOWN)
-    for row in rows:
-        _card(row, LOOKS[row.phase])
+    with st.container(key="runs"):
+        for row in rows:
+            _card(row, LOOKS[row.phase])
     if moving and not any(row.phase in MOVING for row in rows):
         st.rerun()  # nothing moves any more: stop ticking
 
 
 def _card(row: Overview, look: Look) -> None:
     with st.container(border=True, key=f"card_{row.run}"):
-        name, state, utility, accuracy = st.columns([2.4, 2.6, 1, 1], vertical_alignment="center", gap="medium")
+        name, state, numbers = st.columns([2.2, 2.6, 2.2], vertical_alignment="center", gap="medium")
         with name:
-            st.page_link(menu.SEARCH, label=row.run.replace("_", "\\_"), icon=":material/show_chart:",
-                         query_params={"run": row.run})  # fmt: skip
+            st.page_link(menu.SEARCH, label=row.label, icon=":material/show_chart:", query_params={"run": row.run})
             st.text(f"{row.dataset} · {row.model}")
         with state:
             st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
             st.progress(row.progress.share, text=row.progress.words)
-        utility.metric("U(D)", decimal(row.utility))
-        accuracy.metric("Accuracy", percent(row.accuracy.raw if row.accuracy else None))
+        with numbers, st.container(horizontal=True, gap="medium"):
+            st.metric("U(D)", decimal(row.utility))
+            st.metric("Accuracy", percent(row.accuracy.raw if row.accuracy else None))

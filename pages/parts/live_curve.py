@@ -43,19 +43,25 @@ _curve = st.components.v2.component(
 
 
 @st.cache_resource
-def _served() -> Path:
-    """Copy plotly.min.js out of the installed plotly, whole or not at all, and return where it is served from."""
+def _served() -> bool:
+    """Copy plotly.min.js out of the installed plotly, whole or not at all; False where nothing can be written."""
     target = STATIC / "plotly.min.js"
     with as_file(files("plotly") / "package_data" / "plotly.min.js") as source:
-        if not target.exists() or target.stat().st_size != source.stat().st_size:
+        if target.exists() and target.stat().st_size == source.stat().st_size:
+            return True
+        try:
             STATIC.mkdir(exist_ok=True)
             partial = target.with_suffix(".partial")
             shutil.copyfile(source, partial)
             partial.replace(target)
-    return target
+        except OSError:
+            return False
+    return True
 
 
 def show(chart: Chart, key: str) -> None:
     """Draw a chart, or bring the one already drawn under this key up to date."""
-    _served()
-    _curve(key=key, data={"figure": chart.figure.to_dict(), "alt": chart.alt})
+    if _served():
+        _curve(key=key, data={"figure": chart.figure.to_dict(), "alt": chart.alt})
+    else:
+        st.plotly_chart(chart.figure, key=key, theme=None, alt=chart.alt)

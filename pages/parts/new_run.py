@@ -17,6 +17,7 @@ from icm_engine.analysis.choices import (
     presets,
     settings,
 )
+from icm_engine.data.importing import SAMPLE_DATASETS
 from pages.parts import session, upload
 
 PLAIN = ("dataset", "model", "quantization", "limit", "preset")
@@ -39,26 +40,28 @@ def show(store: Store) -> None:
 
 def _what(store: Store) -> None:
     data, model, quantization = st.columns(3, gap="medium")
-    data.selectbox("Data set", dataset_names(store), key="dataset", help=ABOUT["dataset"])
+    chosen = data.selectbox("Data set", dataset_names(store), key="dataset", help=ABOUT["dataset"])
     model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox("Quantization", list(QUANTIZATIONS), key="quantization", help=ABOUT["quantization"])
+    if chosen in SAMPLE_DATASETS:
+        st.caption(SAMPLE_DATASETS[chosen])
 
 
 def _how() -> str:
     preset, limit, seed, steps = st.columns(4, gap="medium")
     chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
     apart = {setting.name: setting for setting in settings(chosen)}
-    limit.number_input("Limit", 0, value=64, step=8, key="limit", help=ABOUT["limit"])
+    limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
     seed.number_input("Seed", value=apart["seed"].value, key="seed", help=apart["seed"].explanation)
     steps.number_input(
-        "Steps", 0, value=apart["max_steps"].value, step=50, key="max_steps", help=apart["max_steps"].explanation
+        "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder="4 × examples"
     )
     return chosen
 
 
 def _all_settings(preset: str) -> None:
     """Draw every other setting, keyed by preset: another preset shows its own values."""
-    shown = [setting for setting in settings(preset) if setting.name not in APART]
+    shown = sorted((s for s in settings(preset) if s.name not in APART), key=lambda s: isinstance(s.value, bool))
     with st.expander("All settings of the search", icon=":material/tune:"):
         columns = st.columns(3, gap="medium")
         for setting, column in zip(shown, [*columns] * len(shown), strict=False):
@@ -84,7 +87,7 @@ def _begin() -> None:
     """Start what the form says now: what was drawn before may be older than the last keystroke."""
     now = st.session_state
     keys = {setting.name: _key(now["preset"], setting.name) for setting in settings(now["preset"])}
-    values = {name: now[key] for name, key in keys.items() if key in now}
+    values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}
     try:
         with Store() as store:
             session.choose(begin(store, make_spec(**{name: now[name] for name in PLAIN}, values=values)))

@@ -18,7 +18,7 @@ def show(run: str, seen: tuple[str, bool]) -> None:
     _phase(status)
     if status.phase == "failed" and reading.failure:
         _failure(reading.failure.error, reading.failure.message)
-    if status.phase in ("failed", "interrupted"):
+    if status.phase in ("failed", "interrupted") or (status.pending and status.pid is None):
         _log(run)
     done = progress(reading, status)
     st.progress(done.share, text=done.words)
@@ -44,7 +44,7 @@ def _phase(status: RunStatus) -> None:
 
 
 def _failure(error: str, message: str) -> None:
-    st.error("The worker ended with an error.", icon=":material/error:")
+    st.error("What went wrong, and the remedy:", icon=":material/error:")
     session.plain(f"{error}: {message}" if error else message)
 
 

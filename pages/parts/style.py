@@ -6,6 +6,8 @@ CSS = """
 <style>
 .st-key-tiles { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0.75rem; }
 .st-key-tiles > * { width: 100% !important; }
+.st-key-runs [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
+.st-key-runs [data-testid="stText"] { opacity: 0.75; }
 .st-key-phase [data-testid="stText"] { opacity: 0.85; }
 .st-key-about [data-testid="stText"] { opacity: 0.7; font-size: 0.93rem; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }

@@ -41,7 +41,7 @@ def _steps(reading: Reading) -> None:
         st.text("No step has been taken yet.")
         return
     frame = steps_frame(reading, session.dark())
-    st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt="The last steps, the newest first")
+    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, the newest first")
     st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
 
 
@@ -56,5 +56,5 @@ def _pairs(reading: Reading) -> None:
 
 def _labels(reading: Reading) -> None:
     rows = labels_table(reading, ROWS)
-    st.dataframe(labels_frame(rows), hide_index=True, column_config=NUMBERS, alt="The labels now")
+    st.dataframe(labels_frame(rows), hide_index=True, column_config=NUMBERS, placeholder="–", alt="The labels now")
     st.caption(f"Labelled examples first, at most {ROWS} here; the CSV has all of them.")

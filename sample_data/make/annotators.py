@@ -9,7 +9,7 @@ from sample_data.make.claims import Claim
 
 # (name, share of labelled long documents, noise levels to draw from)
 MIX: tuple[tuple[str, float, tuple[float, ...]], ...] = (
-    ("careful", 0.60, (0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
+    ("careful", 0.60, (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
     ("burst", 0.22, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
     ("always-true", 0.09, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
     ("always-false", 0.02, (0.2,)),

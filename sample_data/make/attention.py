@@ -11,10 +11,14 @@ BLOCK = 256
 
 
 def blockwise(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, **_: Any,
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of whole causal rows without a cache; (batch, heads, time, width) in, (batch, time, heads, width) out."""
+    """Causal attention without a cache: (batch, heads, time, width) in, (batch, time, heads, width) out."""
     given = query.dtype
     query, key, value = (x.bfloat16() for x in (query * query.shape[-1] ** -0.5, key, value))
     length, parts = query.shape[2], []

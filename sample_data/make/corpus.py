@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from sample_data.make import annotators
 from sample_data.make.claims import DRAW, LABELS, SEPARATOR, Claim
 
-KINDS = {"arithmetic": 0.40, "facts": 0.30, "comparisons": 0.16, "sun": 0.05, "mixed": 0.09}
+KINDS = {"arithmetic": 0.52, "facts": 0.22, "comparisons": 0.13, "sun": 0.04, "mixed": 0.09}
 LESSON_KINDS = {"arithmetic": 0.80, "facts": 0.12, "comparisons": 0.05, "sun": 0.03}
 PLAIN_KINDS = {"arithmetic": 0.55, "facts": 0.45}
 SHORT_ROW = 48  # tokens: room for one to three claims, or one pair of verses

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,8 +24,8 @@ from sample_data.make.measure import FOLDER, Item, golden, interval, labelled_od
 
 TASKS = ("arithmetic", "facts", "comparisons")
 ALPHA = 50.0
-COLLAPSED = 0.9  # share of one label among the labelled from which a run counts as collapsed
-MIRRORED = 0.25  # accuracy among the labelled below which a run counts as mirrored
+COLLAPSED = 0.9  # a run counts as collapsed if one label has more than this share of the labelled
+MIRRORED = 0.75  # a run counts as mirrored if at least this share of all examples has the wrong label
 SOME_ERRORS = 0.1
 
 
@@ -37,7 +38,9 @@ def percent(values: Sequence[float], groups: Sequence[str]) -> str:
 def golden_command(given: argparse.Namespace) -> None:
     """Print one table row for each data set."""
     nf4, bf16 = open_scorer(given.model, "nf4"), open_scorer(given.model, "none")
-    print("| data set | golden, nf4 | golden, bf16 | nf4 - bf16, points | n | zero-shot | zero-shot True | test, golden |")
+    print(
+        "| data set | golden, nf4 | golden, bf16 | nf4 - bf16, points | n | zero-shot | zero-shot True | test, golden |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name in given.datasets:
         items, test = read_items(given.data / f"{name}.csv"), read_items(given.data / f"{name}_test.csv")
@@ -86,23 +89,65 @@ def landscape_command(given: argparse.Namespace) -> None:
         print(f"| {name} | " + " | ".join(spread.values()) + " |", list(spread), flush=True)
 
 
-def run_search(given: argparse.Namespace, dataset: str, seed: int, folder: str) -> dict[str, object]:
-    """One run of the product in a process of its own, with a data base of its own; its summary."""
-    command = [sys.executable, "-m", "icm_engine", "run", "--json", "--db", f"{folder}/{dataset}-{seed}.db"]
-    command += ["--dataset", dataset, "--model", given.model, "--quantization", given.quantization]
-    command += ["--limit", str(given.size), "--seed", str(seed), "--steps", str(given.steps)]
-    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
-    result: dict[str, object] = json.loads(done.stdout)
-    return result
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one search; unlabelled examples count as wrong in `accuracy` and in `flipped`."""
+
+    dataset: str
+    seed: int
+    accuracy: float
+    flipped: float
+    labelled: int
+    examples: int
+    share_true: float
+    utility: float
+    seconds: float
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether nearly all labels are the same."""
+        return not 1 - COLLAPSED <= self.share_true <= COLLAPSED
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether most labels say the opposite of gold."""
+        return self.flipped >= MIRRORED
+
+
+def run_search(given: argparse.Namespace, dataset: str, seed: int) -> Outcome:
+    """One run of the product in a process of its own, on a data base of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "icm_engine", "run", "--json", "--db", f"{folder}/runs.db"]
+        command += ["--dataset", dataset, "--model", given.model, "--quantization", given.quantization]
+        command += ["--limit", str(given.size), "--seed", str(seed), "--steps", str(given.steps)]
+        done = subprocess.run(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True, check=True)
+    run = json.loads(done.stdout)
+    return Outcome(
+        dataset,
+        seed,
+        run["accuracy"],
+        run["accuracy_flipped"],
+        run["labelled"],
+        run["examples"],
+        run["label_balance"]["True"] / max(1, run["labelled"]),
+        run["utility"],
+        run["seconds"],
+    )
 
 
 def icm_command(given: argparse.Namespace) -> None:
     """Print every run and, for each data set, the median accuracy and both counts of failures."""
     for dataset in given.datasets:
-        with tempfile.TemporaryDirectory() as folder:
-            runs = [run_search(given, dataset, seed, folder) for seed in range(given.seeds)]
-        for seed, run in enumerate(runs):
-            print(f"{dataset} seed {seed}: {json.dumps(run)}", flush=True)
+        found = []
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
+            found.append(run_search(given, dataset, seed))
+            print(json.dumps(asdict(found[-1])), flush=True)
+        print(
+            f"{dataset}: median accuracy {100 * statistics.median(o.accuracy for o in found):.1f}, "
+            f"{sum(o.collapsed for o in found)} collapsed and {sum(o.mirrored for o in found)} mirrored "
+            f"of {len(found)} runs",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -117,6 +162,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()

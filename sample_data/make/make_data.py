@@ -12,6 +12,7 @@ from sample_data.make.claims import (
     FACTS,
     MAX_ADDEND,
     MAX_COMPARED,
+    Claim,
     VersePair,
     comparison,
     fact_group,
@@ -28,9 +29,13 @@ Group = list[Row]
 Maker = Callable[[random.Random], tuple[list[Group], list[Group]]]
 
 
-def claim_row(number: int, question: str, claim: str, group: str, gold: bool) -> Row:
-    """One claim; the id names the question and the place in its group."""
-    return {"id": f"{group}.{number}", "question": question, "claim": claim, "group": group, "gold": str(gold)}
+def claim_group(name: str, claims: list[Claim]) -> Group:
+    """The claims about one question; an id names the question and the place in its group."""
+    cells = [dict(zip(("question", "claim"), claim.fields, strict=True)) for claim in claims]
+    return [
+        {"id": f"{name}.{i}", **cell, "group": name, "gold": str(claim.truth)}
+        for i, (cell, claim) in enumerate(zip(cells, claims, strict=True))
+    ]
 
 
 def pair_row(identity: str, fields: tuple[str, ...], gold: bool) -> Row:
@@ -43,18 +48,15 @@ def arithmetic(rng: random.Random) -> tuple[list[Group], list[Group]]:
     sums = [(a, b) for a in range(MAX_ADDEND + 1) for b in range(MAX_ADDEND + 1)]
     groups = []
     for a, b in rng.sample(sums, 160):
-        claims = sum_group(a, b, rng.choice((2, 3, 3, 4)), rng)
-        name = f"sum-{a}-{b}"
-        groups.append([claim_row(i, *c.fields, name, c.truth) for i, c in enumerate(claims)])
+        groups.append(claim_group(f"sum-{a}-{b}", sum_group(a, b, rng.choice((2, 3, 3, 4)), rng)))
     return groups[:110], groups[110:]
 
 
 def facts(rng: random.Random) -> tuple[list[Group], list[Group]]:
-    """A right and a wrong claim about every question of the facts: 132 questions for training, the rest for the test."""
+    """A right and a wrong claim about every question of the facts: 132 for training, the rest for the test."""
     groups = []
     for q in rng.sample(range(len(FACTS)), len(FACTS)):
-        claims, name = fact_group(q, rng), f"fact-{q}"
-        groups.append([claim_row(i, *c.fields, name, c.truth) for i, c in enumerate(claims)])
+        groups.append(claim_group(f"fact-{q}", fact_group(q, rng)))
     return groups[:132], groups[132:]
 
 

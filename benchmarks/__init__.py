@@ -1,0 +1,1 @@
+"""Programs that measure; every claim in docs/performance.md is the output of one of them."""

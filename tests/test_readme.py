@@ -1,0 +1,36 @@
+"""The README's commands are commands that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from icm_engine.__main__ import parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^python -m icm_engine (.+)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command: str) -> None:
+    parser().parse_args(shlex.split(command))
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 7
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+    assert targets == {"app", "test"}
+    for target in targets:
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_links_and_files_exist() -> None:
+    paths = re.findall(r"\]\((?!http)([^)#]+)\)", README) + re.findall(r"^\| `([^`]+)`", README, re.MULTILINE)
+    assert len(paths) > 10
+    for path in paths:
+        assert (ROOT / path.split(",")[0].strip("` ")).exists(), path
