@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from icm_engine.core.errors import (
     DeviceMissing,
@@ -137,32 +137,6 @@ def test_the_tree_equals_full_prompts_on_quantized_weights(llama: str, quantizat
     assert transformers_scorer(llama, "full-prompts").score(prompts[:1])[0].raw != pytest.approx(
         full.score(prompts[:1])[0].raw, abs=1e-4
     )  # it is quantized
-
-
-def test_learned_positions(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, n_positions=2048, initializer_range=0.1)
-    GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
-    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
-    tree, full = (transformers_scorer(str(tmp_path), encoding) for encoding in ("prefix-tree", "full-prompts"))
-    assert tree.encoding == "prefix-tree"
-    for one, other in zip(tree.score(prompts), full.score(prompts), strict=True):
-        assert one.raw == pytest.approx(other.raw, abs=1e-4)
-
-
-def test_a_cache_that_cannot_be_cropped_means_full_prompts_and_says_so(tmp_path: Path) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=32, max_position_embeddings=4096,
-    )  # fmt: skip
-    MistralForCausalLM(config).save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
-    scorer = transformers_scorer(str(tmp_path), "prefix-tree")
-    assert scorer.describe()["encoding"] == "full-prompts"
-    assert "cannot be cropped" in str(scorer.describe()["reason"])
 
 
 # -- errors: each its own, with the value and the remedy
