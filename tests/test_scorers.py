@@ -20,7 +20,7 @@ from icm_engine.core.errors import (
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
-from icm_engine.models.loading import as_memory_error, load
+from icm_engine.models.loading import LoadedModel, as_memory_error, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.06}  # of a log-probability; rounding alone
@@ -217,3 +217,12 @@ def test_out_of_memory_is_an_error_of_its_own(llama: str, monkeypatch: pytest.Mo
         scorer.score([Prompt((("The sky is",),), ("True", "False"))])
     assert scorer.usage == used
     assert as_memory_error(ValueError("something else"), "scoring") is None
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_it_is_built(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = transformers_scorer(llama, "prefix-tree")
+    assert scorer.loaded.cache_bytes_per_token == 2 * 3 * 2 * 16 * 4  # keys and values, layers, heads, width, float32
+    monkeypatch.setattr(LoadedModel, "free_bytes", lambda self: 500_000)
+    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+    with pytest.raises(OutOfMemory, match=r"prompts of 8\d\d tokens need a cache of 0\.9 MB, 0\.5 MB are free on cpu.*--limit"):
+        TransformersScorer(scorer.loaded, "prefix-tree", chunk_tokens=64).score(prompts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
@@ -34,6 +35,20 @@ class LoadedModel:
         """The number of tokens the model takes."""
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Keys and values of one token in every layer."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_hidden_layers * heads * width * DTYPES[self.dtype].itemsize)
+
+    def free_bytes(self) -> int:
+        """Memory that is free where the model lives."""
+        if self.device.startswith("cuda"):
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        return int(psutil.virtual_memory().available)
 
 
 def load(model: str, quantization: str = "nf4", dtype: str = "bfloat16", device: str = "auto") -> LoadedModel:

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from icm_engine.core.errors import LabelNotTokenizable, ModelNotUsable, PromptTooLong, SettingError
+from icm_engine.core.errors import LabelNotTokenizable, ModelNotUsable, OutOfMemory, PromptTooLong, SettingError
 from icm_engine.core.labeling import Label
 from icm_engine.core.prompting import Prompt, Segment, label_text
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.models.loading import LoadedModel, as_memory_error
+from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
 
 ENCODINGS = ("prefix-tree", "full-prompts")
@@ -33,6 +33,7 @@ class TransformersScorer:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
         self.usage, self.reason = Usage(), "as asked"
+        self._affordable = 0  # tokens of cache that were seen to fit
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
         bos = loaded.tokenizer.bos_token_id
         self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
@@ -45,6 +46,7 @@ class TransformersScorer:
         Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
         self.check_fits(prompts)
+        self._check_memory(prompts)
         requests = [
             Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
             for number, prompt in enumerate(prompts)
@@ -69,6 +71,23 @@ class TransformersScorer:
                     f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
                     f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
                 )
+
+    def _check_memory(self, prompts: Sequence[Prompt]) -> None:
+        """Raise OutOfMemory beforehand if one path and one chunk do not fit: the cache never holds more."""
+        if self.encoding != "prefix-tree" or not prompts:
+            return
+        tokens = max(sum(map(len, self.segments(prompt))) for prompt in prompts) + self.chunk_tokens
+        if tokens <= self._affordable:
+            return
+        mask = tokens * self.chunk_tokens * DTYPES[self.loaded.dtype].itemsize
+        needed, free = tokens * self.loaded.cache_bytes_per_token + mask, self.loaded.free_bytes()
+        if needed > free:
+            raise OutOfMemory(
+                f"prompts of {tokens - self.chunk_tokens:,} tokens need a cache of {needed / 1e6:,.1f} MB, "
+                f"{free / 1e6:,.1f} MB are free on {self.loaded.device}: use fewer examples (--limit) or shorter "
+                "demonstrations"
+            )
+        self._affordable = tokens
 
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config
