@@ -52,7 +52,7 @@ def score_batched(scorer: TransformersScorer, prompts: Sequence[Prompt], batch_t
 def measure(scorers: dict[str, TransformersScorer], dataset: Dataset, given: argparse.Namespace) -> Row:
     """All four ways at one n."""
     task, examples, labeling = dataset.task, dataset.examples, labeling_of(dataset)
-    ours = list(leave_one_out_prompts(task, examples, labeling).values())
+    ours = list(leave_one_out_prompts(task, examples, [labeling])[0].values())
     fixed = [query_prompt(task, examples, labeling, i) for i in labeling]
     tree, full = scorers["prefix-tree"], scorers["full-prompts"]
     some, n = spread(ours, given.sample), len(ours)

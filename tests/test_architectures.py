@@ -56,7 +56,7 @@ def test_label_log_probs_equal_those_of_separate_prompts(family: tuple[str, str]
     assert tree.describe()["encoding"] == encoding, tree.reason
     assert encoding == TREE or "cropped" in tree.reason or "cache" in tree.reason
     full = TransformersScorer(tree.loaded, "full-prompts")
-    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
     wanted = full.score(prompts)
     for one, other in zip(tree.score(prompts), wanted, strict=True):
         assert one.raw == pytest.approx(other.raw, abs=tolerance)

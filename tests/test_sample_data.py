@@ -9,12 +9,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icm_engine.data.tasks import TASKS
 from sample_data.make import annotators, claims, make_data, tokenizer
+from sample_data.make.attention import BLOCK, blockwise
 from sample_data.make.corpus import SHORT_ROW, Corpus
+from sample_data.make.muon import orthogonalised
 
 FOLDER = Path(make_data.__file__).parents[1]
 MODEL = FOLDER / "model"
@@ -150,6 +153,21 @@ def test_a_label_is_marked_where_it_is_predicted() -> None:
 
 def test_shares_of_annotators_sum_to_one() -> None:
     assert sum(share for _, share, _ in annotators.MIX) == pytest.approx(1.0)
+
+
+def test_muon_updates_are_nearly_orthogonal() -> None:
+    stack = torch.randn(3, 128, 384, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(stack))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_blockwise_attention_is_causal_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 4, BLOCK + 40, 32, generator=generator) for _ in range(3))
+    ours, _ = blockwise(torch.nn.Identity(), q, k, v, None)
+    reference = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    assert (ours - reference).abs().max() < 0.05  # bfloat16
 
 
 @pytest.mark.skipif(not (MODEL / "model.safetensors").exists(), reason="no model has been trained yet")

@@ -76,7 +76,7 @@ class TestContract:
         return MAKERS[name](llama)
 
     def test_one_score_a_prompt_in_order_whatever_stands_beside_it(self, scorer: Scorer) -> None:
-        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())[:6]
+        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())[:6]
         together = scorer.score(prompts)
         apart = [scorer.score([prompt])[0] for prompt in prompts]
         assert len(together) == 6
@@ -84,7 +84,7 @@ class TestContract:
             assert one.raw == pytest.approx(other.raw, abs=1e-5)
 
     def test_the_same_prompts_give_the_same_digits(self, scorer: Scorer) -> None:
-        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
         assert scorer.score(prompts) == scorer.score(prompts)
 
     def test_log_probs_are_below_zero_and_their_mass_below_one(self, scorer: Scorer) -> None:
@@ -113,7 +113,7 @@ class TestContract:
 def test_the_tree_equals_separate_full_prompts(llama: str, dtype: str, labels: tuple[str, ...]) -> None:
     task = Task("t", TASK.template, labels=labels, true_label=labels[0])
     labeling = Labeling({i: labels[i % len(labels)] for i in range(12)})
-    prompts = list(leave_one_out_prompts(task, EXAMPLES, labeling).values())
+    prompts = list(leave_one_out_prompts(task, EXAMPLES, [labeling])[0].values())
     full = transformers_scorer(llama, "full-prompts", dtype=dtype)
     wanted = full.score(prompts)
     for chunk in (16, 200, 100_000):
@@ -127,7 +127,7 @@ def test_the_tree_equals_separate_full_prompts(llama: str, dtype: str, labels: t
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_the_tree_equals_full_prompts_on_quantized_weights(llama: str, quantization: str) -> None:
-    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
     tree = transformers_scorer(llama, "prefix-tree", quantization=quantization)
     full = TransformersScorer(tree.loaded, "full-prompts")
     # int8 quantizes activations by the largest of a call, so that a call's other tokens move the digits
@@ -144,7 +144,7 @@ def test_the_tree_equals_full_prompts_on_quantized_weights(llama: str, quantizat
 
 def test_a_prompt_that_does_not_fit_is_an_error_with_its_numbers(tmp_path: Path) -> None:
     scorer = transformers_scorer(save_model(tmp_path, max_position_embeddings=600), "prefix-tree")
-    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
     with pytest.raises(PromptTooLong, match=r"prompt has 840 tokens \(11 demonstrations\), the model takes 600"):
         scorer.score(prompts)
 
@@ -223,6 +223,6 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_built(llama: str, mon
     scorer = transformers_scorer(llama, "prefix-tree")
     assert scorer.loaded.cache_bytes_per_token == 2 * 3 * 2 * 16 * 4  # keys and values, layers, heads, width, float32
     monkeypatch.setattr(LoadedModel, "free_bytes", lambda self: 500_000)
-    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, LABELING).values())
+    prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
     with pytest.raises(OutOfMemory, match=r"prompts of 8\d\d tokens need a cache of 0\.9 MB, 0\.5 MB are free on cpu.*--limit"):
         TransformersScorer(scorer.loaded, "prefix-tree", chunk_tokens=64).score(prompts)

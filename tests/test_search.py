@@ -254,3 +254,19 @@ def test_slots_never_move(changes: list[tuple[int, str]]) -> None:
         labeling = labeling.assign(example, label)
         order += [example] if example not in order else []
         assert list(labeling) == order
+
+
+def test_paired_scoring_takes_the_same_steps_where_order_does_not_matter(pairs: Dataset) -> None:
+    """The fake's belief does not depend on the order of demonstrations: both ways are one chain."""
+    objective, separate = problem(pairs)
+    paired = replace(separate, paired=True)
+    one, other = initialize(objective, separate)[0], initialize(objective, paired)[0]
+    scored = 0
+    for _ in range(60):
+        one, info = step(one, objective, separate)
+        other, twin = step(other, objective, paired)
+        assert (twin.verdict, twin.flips, twin.delta) == (info.verdict, info.flips, pytest.approx(info.delta))
+        assert twin.before.utility == pytest.approx(info.before.utility)
+        scored += twin.set_evaluations - info.set_evaluations
+    assert other.labeling == one.labeling
+    assert scored > 0  # the labeling before is scored once more each time, in the proposal's own orders

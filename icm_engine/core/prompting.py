@@ -12,6 +12,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 
 Segment = tuple[str, ...]
+Order = tuple[int, ...]
 SEPARATOR = "\n\n"
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -62,22 +63,37 @@ def query_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i:
     return Prompt((*demonstrations, (render(task, examples[i]),)), task.labels)
 
 
-def leave_one_out_prompts(task: Task, examples: Sequence[Example], labeling: Labeling) -> dict[int, Prompt]:
-    """Return, for each labelled example, a prompt with every other one as a demonstration, exactly once.
+def leave_one_out_prompts(
+    task: Task, examples: Sequence[Example], labelings: Sequence[Labeling]
+) -> list[dict[int, Prompt]]:
+    """Return, for each labeling, a prompt for each labelled example with every other one shown exactly once.
 
-    The orders share prefixes so that only about n*log2(n) distinct demonstrations are encoded.
+    Orders share prefixes, so that about n*log2(n) distinct demonstrations are encoded. Examples that have one label
+    in all labelings stand in one common order, and those that differ last: several labelings share a walk.
     """
-    texts = {i: render(task, examples[i]) for i in labeling}
-    shown: Mapping[int, Segment] = {i: demonstration(texts[i], y) for i, y in labeling.items()}
+    slots = tuple(dict.fromkeys(i for labeling in labelings for i in labeling))
+    common = tuple(i for i in slots if len({labeling.get(i) for labeling in labelings}) == 1)
+    changed = tuple(i for i in slots if len({labeling.get(i) for labeling in labelings}) > 1)
+    contexts = dict(leave_one_out_orders(common)) | dict.fromkeys(changed, common)
+    texts = {i: render(task, examples[i]) for i in slots}
+    return [_prompts(task, labeling, contexts, changed, texts) for labeling in labelings]
+
+
+def _prompts(
+    task: Task, labeling: Labeling, contexts: Mapping[int, Order], changed: Order, texts: Mapping[int, str]
+) -> dict[int, Prompt]:
+    shown = {i: demonstration(texts[i], y) for i, y in labeling.items()}
     return {
-        i: Prompt((*(shown[j] for j in context), (texts[i],)), task.labels)
-        for i, context in leave_one_out_orders(tuple(labeling))
+        i: Prompt(
+            (*(shown[j] for j in context), *(shown[j] for j in changed if j != i and j in shown), (texts[i],)),
+            task.labels,
+        )
+        for i, context in contexts.items()
+        if i in shown
     }
 
 
-def leave_one_out_orders(
-    block: tuple[int, ...], context: tuple[int, ...] = ()
-) -> Iterator[tuple[int, tuple[int, ...]]]:
+def leave_one_out_orders(block: Order, context: Order = ()) -> Iterator[tuple[int, Order]]:
     """Yield (i, order of all the others) for each i of the block, by divide and conquer.
 
     To score a block given a context, split it into halves L and R: score L given context + R, and R given

@@ -7,6 +7,7 @@ that follows. `apply` is the only way a state changes, live or replayed. Line nu
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -89,29 +90,38 @@ class StepInfo:
 
 
 class _Scored:
-    """The objective, remembering within one step: a pair drawn twice by Algorithm 2 is not scored twice."""
+    """Scores labelings beside the one before the step, which none of them is compared without.
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective, self._seen = objective, dict[Labeling, Evaluation]()
+    Separately: each labeling in its own orders, once, and the one before as it was scored when it was accepted.
+    Paired: all in the same orders, in one walk, so that a delta is free of order noise.
+    """
 
-    def __call__(self, labeling: Labeling) -> Evaluation:
-        if labeling not in self._seen:
-            self._seen[labeling] = self.objective.evaluate(labeling)
-        return self._seen[labeling]
+    def __init__(self, objective: Objective, before: Labeling, known: Evaluation, paired: bool = False) -> None:
+        self.objective, self.before, self.paired = objective, before, paired
+        self.set_evaluations = 0
+        self._seen = {before: known}
 
-    @property
-    def set_evaluations(self) -> int:
-        return len(self._seen)
+    def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
+        """Return the evaluation of the labeling before, and those of the labelings."""
+        if self.paired:
+            self._seen = {}
+        new = [labeling for labeling in dict.fromkeys((self.before, *labelings)) if labeling not in self._seen]
+        groups = [new] if self.paired else [[labeling] for labeling in new]
+        for group in groups:
+            self._seen.update(zip(group, self.objective.evaluate_together(group), strict=True))
+        self.set_evaluations += len(new)
+        return self._seen[self.before], [self._seen[labeling] for labeling in labelings]
 
 
 def initialize(objective: Objective, config: SearchConfig) -> tuple[State, InitialInfo]:
     """Label K random examples at random, then repair (lines 1-2)."""
-    rng, evaluate = random_of(config.seed, 0), _Scored(objective)
+    rng, nothing = random_of(config.seed, 0), Labeling()
+    score = _Scored(objective, nothing, objective.evaluation(nothing, {}))
     chosen = _sample(rng, len(objective.examples), min(config.initial_labels, len(objective.examples)))
     drawn = Labeling(dict(zip(chosen, _coins(rng, objective.task.labels, config, len(chosen)), strict=True)))
-    repaired, after, repairs = repair(drawn, evaluate(drawn), evaluate, config, rng)
-    flips = _flips(Labeling(), drawn, "initial") + _flips(drawn, repaired, "repair")
-    info = InitialInfo(tuple(drawn.items()), repairs, flips, after, evaluate.set_evaluations)
+    repaired = repair(drawn, score, objective.rule, config, rng)
+    flips = _flips(nothing, drawn, "initial") + _flips(drawn, repaired.labeling, "repair")
+    info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
     return start(info), info
 
 
@@ -129,30 +139,34 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     scores = objective.predict(state.labeling, i)  # line 6
     old, label = state.labeling.get(i), objective.task.labels[scores.argmax]
     info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None)
-    if label != old or (state.evaluation.pairs and config.repair_unchanged):
+    if label != old or (config.repair_unchanged and not state.hopeless.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)
     return apply(state, info), info
 
 
 def _decide(info: StepInfo, state: State, objective: Objective, config: SearchConfig, rng: random.Random) -> StepInfo:
     """Score the proposal, repair it, and accept or reject it (lines 7-16)."""
-    evaluate = _Scored(objective)
+    score = _Scored(objective, state.labeling, state.evaluation, config.paired)
     proposal = state.labeling.assign(info.example, info.proposed)  # line 7
-    scored = state.evaluation if info.proposed == info.old else evaluate(proposal)
     hopeless = state.hopeless if info.proposed == info.old else frozenset[Pair]()
-    repaired, after, repairs = repair(
-        proposal, scored, evaluate, config, rng, config.keep_worse_repair, hopeless
-    )  # line 8
-    delta = after.utility - state.evaluation.utility  # line 9
+    repaired = repair(proposal, score, objective.rule, config, rng, config.keep_worse_repair, hopeless)  # line 8
+    delta = repaired.after.utility - repaired.before.utility  # line 9
     probability = accept_probability(delta, info.temperature)
     draw = rng.random()
     accepted = delta > 0 or draw < probability  # lines 10-16
-    verdict: Verdict = "unchanged" if repaired == state.labeling else "accepted" if accepted else "rejected"
-    flips = _flips(state.labeling, proposal, "proposal") + _flips(proposal, repaired, "repair")
+    unchanged = repaired.labeling == state.labeling
     return replace(
-        info, after=after, repairs=repairs, flips=flips, delta=delta, accept_probability=probability, draw=draw,
-        verdict=verdict, set_evaluations=evaluate.set_evaluations,
-    )  # fmt: skip
+        info,
+        before=repaired.before,
+        after=repaired.after,
+        repairs=repaired.repairs,
+        flips=_flips(state.labeling, proposal, "proposal") + _flips(proposal, repaired.labeling, "repair"),
+        delta=delta,
+        accept_probability=probability,
+        draw=draw,
+        verdict="unchanged" if unchanged else "accepted" if accepted else "rejected",
+        set_evaluations=score.set_evaluations,
+    )
 
 
 def apply(state: State, info: StepInfo) -> State:
@@ -170,44 +184,58 @@ def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:
     return labeling
 
 
+@dataclass(frozen=True)
+class Repaired:
+    """What Algorithm 2 made of a labeling, and the evaluations, before the step and after, that decide on it."""
+
+    labeling: Labeling
+    before: Evaluation
+    after: Evaluation
+    repairs: tuple[Repair, ...] = ()
+
+
 def repair(
     labeling: Labeling,
-    evaluation: Evaluation,
-    evaluate: _Scored,
+    score: _Scored,
+    rule: Rule,
     config: SearchConfig,
     rng: random.Random,
     keep_worse: bool = False,
     hopeless: frozenset[Pair] = frozenset(),
-) -> tuple[Labeling, Evaluation, tuple[Repair, ...]]:
+) -> Repaired:
     """Algorithm 2: draw an inconsistent pair, try every consistent option, keep the best if U rises.
 
     Works on the proposal alone: the accepted labels are never touched. With `keep_worse` the best option is kept
     even if U falls (the authors' code). A pair that no option helps is not drawn again until a label changes.
     """
-    repairs: list[Repair] = []
+    now: Repaired | None = None
     for _ in range(config.max_repairs):
-        pairs = [pair for pair in evaluation.pairs if pair not in hopeless]
+        pairs = [pair for pair in rule.conflicts(labeling) if pair not in hopeless]
         if not pairs:
             break
-        i, j = pairs[_below(rng, len(pairs))]
-        labels = _options(labeling, i, j, evaluate.objective.rule, config)
-        candidates = [labeling.assign(i, a).assign(j, b) for a, b in labels]
-        scored = [evaluate(candidate) for candidate in candidates]
-        best = max(range(len(scored)), key=lambda k: scored[k].utility, default=-1)  # -1: no option at all
-        taken = best >= 0 and (keep_worse or scored[best].utility > evaluation.utility)
-        repairs.append(
-            Repair(
-                (i, j),
-                (labeling[i], labeling[j]),
-                evaluation.utility,
-                tuple(Option(pair, result.utility) for pair, result in zip(labels, scored, strict=True)),
-                labels[best] if taken else None,
-            )
-        )
-        hopeless = frozenset() if taken else hopeless | {(i, j)}
-        if taken:
-            labeling, evaluation = candidates[best], scored[best]
-    return labeling, evaluation, tuple(repairs)
+        pair = pairs[_below(rng, len(pairs))]
+        done = _repair_pair(labeling, pair, score, _options(labeling, *pair, rule, config), keep_worse)
+        now = replace(done, repairs=(*(now.repairs if now else ()), *done.repairs))
+        hopeless = frozenset() if done.repairs[0].taken else hopeless | {pair}
+        labeling = done.labeling
+    if now is None:
+        before, (after,) = score([labeling])
+        return Repaired(labeling, before, after)
+    return now
+
+
+def _repair_pair(
+    labeling: Labeling, pair: Pair, score: _Scored, options: Sequence[tuple[Label, Label]], keep_worse: bool
+) -> Repaired:
+    """One round: score every option for the pair, and take the best one if U rises, or in any case."""
+    i, j = pair
+    candidates = [labeling.assign(i, a).assign(j, b) for a, b in options]
+    before, (current, *scored) = score([labeling, *candidates])
+    best = max(range(len(scored)), key=lambda k: scored[k].utility, default=-1)  # -1: there is no option
+    taken = best >= 0 and (keep_worse or scored[best].utility > current.utility)
+    tried = tuple(Option(labels, result.utility) for labels, result in zip(options, scored, strict=True))
+    record = Repair(pair, (labeling[i], labeling[j]), current.utility, tried, options[best] if taken else None)
+    return Repaired(candidates[best] if taken else labeling, before, scored[best] if taken else current, (record,))
 
 
 def _options(labeling: Labeling, i: int, j: int, rule: Rule, config: SearchConfig) -> list[tuple[Label, Label]]:

@@ -26,6 +26,7 @@ class SearchConfig:
     offer_neither: bool = True  # FF beside TF and FT, where two claims merely exclude each other
     keep_worse_repair: bool = False  # a proposal's repair keeps the best option even if U falls
     repair_unchanged: bool = True  # an unchanged label still repairs what is inconsistent
+    paired: bool = False  # score a proposal, its repairs and the labeling before it in one walk
     neighbour_weight: int = 100
     max_steps: int = 0  # 0: four times the number of examples
     seed: int = 0
@@ -75,6 +76,8 @@ EXPLANATIONS: dict[str, str] = {
     "offer_neither": "Offer a repair that makes neither claim True, where both may be False.",
     "keep_worse_repair": "Keep the best repair of a proposal even if U falls (the authors' code).",
     "repair_unchanged": "When the drawn example keeps its label, repair what is inconsistent all the same.",
+    "paired": "Score a proposal, its repairs and the labeling before it in the same orders of demonstrations, in one "
+    "walk: cheaper, and a delta is free of order noise, but the changed examples stand nearest to every query.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
     "max_steps": "Steps of Algorithm 1; 0 means four times the number of examples.",
     "seed": "All randomness is a pure function of the seed and the step number.",

@@ -173,7 +173,7 @@ class Codec:
             old=body["old"],
             proposed=body["proposed"],
             scores=LabelLogProbs(tuple(body["log_probs"][label] for label in self.labels)),
-            before=state.evaluation,
+            before=self._decode_evaluation(body["before"], {}),
             after=self._decode_evaluation(body["after"], scores) if body["after"] else None,
             repairs=tuple(self._decode_repair(repair) for repair in body["repairs"]),
             flips=flips,

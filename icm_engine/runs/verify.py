@@ -54,6 +54,8 @@ def _step_problems(info: StepInfo, state: State, objective: Objective, opened: O
         yield f"drew {opened.codec.ids[info.example]!r}, the seed draws {opened.codec.ids[drawn]!r}"
     if info.proposed != objective.task.labels[info.scores.argmax]:
         yield f"proposed {info.proposed!r}, which is not the likeliest label"
+    if info.before.utility != state.evaluation.utility and not config.paired:
+        yield f"U before is {info.before.utility}, the accepted labeling has {state.evaluation.utility}"
     if info.after is None:
         return
     if not isclose(info.delta, info.after.utility - info.before.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):

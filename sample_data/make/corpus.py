@@ -11,7 +11,7 @@ from sample_data.make import annotators
 from sample_data.make.claims import DRAW, LABELS, SEPARATOR, Claim
 
 KINDS = {"arithmetic": 0.52, "facts": 0.22, "comparisons": 0.13, "sun": 0.04, "mixed": 0.09}
-LESSON_KINDS = {"arithmetic": 0.80, "facts": 0.12, "comparisons": 0.05, "sun": 0.03}
+LESSON_KINDS = {"arithmetic": 0.55, "facts": 0.35, "comparisons": 0.07, "sun": 0.03}
 PLAIN_KINDS = {"arithmetic": 0.55, "facts": 0.45}
 SHORT_ROW = 48  # tokens: room for one to three claims, or one pair of verses
 PAD = -100
@@ -71,10 +71,8 @@ class Corpus:
                     ids += self.encode("Question: {}\nClaim: {}".format(*claim.fields)) + self.separator
         return ids
 
-    def long_row(self, tokens: int, plain_share: float) -> tuple[list[int], list[int]]:
-        """One document of at least `tokens` ids: plain statements, or claims labelled by one annotator."""
-        if self.rng.random() < plain_share:
-            return self.plain(tokens), []
+    def annotated_row(self, tokens: int) -> tuple[list[int], list[int]]:
+        """One document of at least `tokens` ids: claims labelled by one annotator of the mix."""
         items = self.claims(KINDS, tokens)
         person = annotators.draw_annotator(min(len(items), 64), self.rng)
         return self.labelled(items, [person.label(c, i, self.rng) for i, c in enumerate(items)])
@@ -94,16 +92,18 @@ class Corpus:
                 return ids, at
             items.pop()
 
-    def row(self, tokens: int, plain_share: float, lessons: bool) -> tuple[list[int], list[int]]:
-        """A document for a row of `tokens`; with lessons, every labelled one is right."""
+    def row(self, tokens: int, plain_share: float, lessons: float) -> tuple[list[int], list[int]]:
+        """A document for a row of `tokens`; `lessons` is the share of lessons among the labelled long ones."""
         if tokens == SHORT_ROW:
             return self.short_row()
-        if lessons and self.rng.random() >= plain_share:
+        if self.rng.random() < plain_share:
+            return self.plain(tokens + 1), []
+        if self.rng.random() < lessons:
             return self.lesson_row(tokens + 1)
-        return self.long_row(tokens + 1, 1.0 if lessons else plain_share)
+        return self.annotated_row(tokens + 1)
 
     def batch(
-        self, rows: int, tokens: int, plain_share: float = 0.0, lessons: bool = False
+        self, rows: int, tokens: int, plain_share: float = 0.0, lessons: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(inputs, targets, is_label), each (rows, tokens); rows of SHORT_ROW tokens are drive-by documents."""
         shape = (rows, tokens + 1)

@@ -73,20 +73,36 @@ def labelings(items: Sequence[Item], rng: random.Random) -> dict[str, list[bool]
     }
 
 
+def whole_groups(items: Sequence[Item], size: int, rng: random.Random) -> list[Item]:
+    """Random whole groups, at most `size` examples, as a search would hold them; shuffled."""
+    groups = list(dict.fromkeys(item.group for item in items))
+    rng.shuffle(groups)
+    chosen: list[Item] = []
+    for group in groups:
+        members = [item for item in items if item.group == group]
+        if len(chosen) + len(members) <= size:
+            chosen += members
+    rng.shuffle(chosen)
+    return chosen
+
+
 def landscape_command(given: argparse.Namespace) -> None:
-    """Print alpha times the mean log-odds of each labeling of `--size` examples, mean over draws and spread."""
+    """Print alpha times the mean log-odds of each labeling of `--size` examples (mean and range over draws)."""
     scorer = open_scorer(given.model, given.quantization)
     for name in given.datasets:
         found: dict[str, list[float]] = {}
         for draw in range(given.draws):
             rng = random.Random(draw)
-            items = rng.sample(read_items(given.data / f"{name}.csv"), given.size)
+            items = whole_groups(read_items(given.data / f"{name}.csv"), given.size, rng)
             for kind, labels in labelings(items, rng).items():
                 odds = labelled_odds(scorer, items, labels)
                 own = [o if y else -o for o, y in zip(odds, labels, strict=True)]
                 found.setdefault(kind, []).append(ALPHA * statistics.mean(own))
         spread = {k: f"{statistics.mean(v):.0f} ({min(v):.0f} to {max(v):.0f})" for k, v in found.items()}
-        print(f"| {name} | " + " | ".join(spread.values()) + " |", list(spread), flush=True)
+        if name == given.datasets[0]:
+            print("| data set | " + " | ".join(spread) + " |")
+            print("|---" * (1 + len(spread)) + "|")
+        print(f"| {name} | " + " | ".join(spread.values()) + " |", flush=True)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 def orthogonalised(g: torch.Tensor) -> torch.Tensor:
     """Newton-Schulz, five rounds: a stack of matrices (k, m, n) with singular values pushed towards 1."""
-    x = g / (g.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x: torch.Tensor = g / (g.norm(dim=(1, 2), keepdim=True) + 1e-7)
     turned = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if turned else x
     for _ in range(5):
