@@ -1,34 +1,33 @@
 """Whole-set evaluation of n labelled examples, four ways in one process.
 
-    python -m benchmarks.leave_one_out --model sample --n 16 32 64 128 --repeat 5
+    python -m benchmarks.leave_one_out --model sample --n 16 32 64 128 256 --repeat 5
+    python -m benchmarks.leave_one_out --model random-90m --tokens 40 --n 64 256 --repeat 3 --sample 4
 
 one by one   every leave-one-out prompt encoded by itself
 batched      the same prompts, padded on the left, as many at once as --batch-tokens allows
 fixed order  demonstrations in one order, shared prefixes encoded once: what prefix caching gives
 ours         divide-and-conquer orders, shared prefixes encoded once
 
-The first two may take hours: they time --sample prompts, evenly spread, and scale up.
+The first three may take hours: they time --sample prompts, evenly spread, and scale up; for the fixed order, with the
+shared prefix of each already in the cache.
 """
 
 import argparse
+import math
+import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers.cache_utils import DynamicCache
 
-from benchmarks.report import Row, median_seconds, show
-from icm_engine.core.labeling import Labeling
+from benchmarks.models import examples_for, load_any
+from benchmarks.report import Row, median_seconds, show, synchronize
+from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
-from icm_engine.data.importing import ensure_sample_dataset
-from icm_engine.models.loading import load
+from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.models.transformers_scorer import TransformersScorer
-from icm_engine.runs.store import Dataset, Store
-
-
-def labeling_of(dataset: Dataset) -> Labeling:
-    """Labels that take turns: what they say does not matter for the time they take."""
-    labels = dataset.task.labels
-    return Labeling({i: labels[i % len(labels)] for i in range(len(dataset.examples))})
 
 
 def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -40,18 +39,41 @@ def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 def score_batched(scorer: TransformersScorer, prompts: Sequence[Prompt], batch_tokens: int) -> None:
     """Encode full prompts padded on the left, in batches of at most `batch_tokens` tokens."""
     rows = [[t for part in scorer.segments(prompt) for t in part] for prompt in prompts]
-    longest = max(map(len, rows))
+    longest, device = max(map(len, rows)), scorer.loaded.model.device
     size = max(1, batch_tokens // longest)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        ids = torch.tensor([[0] * (longest - len(row)) + row for row in batch])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in batch])
+        ids = torch.tensor([[0] * (longest - len(row)) + row for row in batch], device=device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in batch], device=device)
         scorer.loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=1, use_cache=False)
 
 
-def measure(scorers: dict[str, TransformersScorer], dataset: Dataset, given: argparse.Namespace) -> Row:
-    """All four ways at one n."""
-    task, examples, labeling = dataset.task, dataset.examples, labeling_of(dataset)
+@torch.inference_mode()
+def fixed_order_seconds(scorer: TransformersScorer, fixed: Sequence[Prompt], count: int) -> float:
+    """Seconds for all prompts in one order of demonstrations, timed on `count` of them, evenly spread.
+
+    Prompt i shares its first i demonstrations with the next one; what follows them is encoded for it alone.
+    """
+    places, seconds, n = [k * len(fixed) // count for k in range(count)], 0.0, len(fixed)
+    for place in places:
+        parts = scorer.segments(fixed[place])
+        shared = [t for part in parts[: 1 + place] for t in part]
+        own = [t for part in parts[1 + place :] for t in part]
+        cache = DynamicCache(config=scorer.loaded.model.config)
+        device = scorer.loaded.model.device
+        scorer.loaded.model(input_ids=torch.tensor([shared], device=device), past_key_values=cache, logits_to_keep=1)
+        began = time.perf_counter()
+        scorer.loaded.model(input_ids=torch.tensor([own], device=device), past_key_values=cache, logits_to_keep=1)
+        synchronize()
+        seconds += time.perf_counter() - began
+    return seconds * n / len(places)
+
+
+def measure(
+    scorers: dict[str, TransformersScorer], task: Task, examples: Sequence[Example], given: argparse.Namespace
+) -> Row:
+    """All four ways at one n; the labels take turns, since what they say does not matter for the time they take."""
+    labeling = Labeling({i: task.labels[i % len(task.labels)] for i in range(len(examples))})
     ours = list(leave_one_out_prompts(task, examples, [labeling])[0].values())
     fixed = [query_prompt(task, examples, labeling, i) for i in labeling]
     tree, full = scorers["prefix-tree"], scorers["full-prompts"]
@@ -60,29 +82,32 @@ def measure(scorers: dict[str, TransformersScorer], dataset: Dataset, given: arg
     seconds = {
         "one by one": scale * median_seconds(lambda: full.score(some), given.repeat),
         "batched": scale * median_seconds(lambda: score_batched(full, some, given.batch_tokens), given.repeat),
-        "fixed order": median_seconds(lambda: tree.score(fixed), given.repeat),
+        "fixed order": statistics.median(
+            fixed_order_seconds(tree, fixed, min(n, given.sample)) for _ in range(given.repeat)
+        ),
         "ours": median_seconds(lambda: tree.score(ours), given.repeat),
     }
     before = tree.usage
     scores, same = tree.score(ours), full.score(some)
     used = tree.usage - before
-    tree.score(fixed)
-    by_prompt = dict(zip(ours, scores, strict=True))
-    difference = max(
-        abs((by_prompt[p].raw[0] - by_prompt[p].raw[1]) - (s.raw[0] - s.raw[1]))
-        for p, s in zip(some, same, strict=True)
-    )
+    demonstration = sum(len(part) for part in tree.segments(fixed[0])[1:]) / n
     return {
         "n": n,
         "tokens, full": used.tokens_full,
-        "tokens, fixed order": (tree.usage - before - used).tokens_encoded,
         "tokens, ours": used.tokens_encoded,
+        "of n(log2 n + 1) demonstrations": used.tokens_encoded / (demonstration * n * (math.log2(n) + 1)),
         **{f"s, {name}": value for name, value in seconds.items()},
-        "x one by one": seconds["one by one"] / seconds["ours"],
-        "x batched": seconds["batched"] / seconds["ours"],
-        "x fixed order": seconds["fixed order"] / seconds["ours"],
-        "largest difference in log-odds": difference,
+        **{f"x {name}": value / seconds["ours"] for name, value in seconds.items() if name != "ours"},
+        "largest difference in log-odds": largest_difference(ours, scores, some, same),
     }
+
+
+def largest_difference(
+    prompts: Sequence[Prompt], scores: Sequence[LabelLogProbs], some: Sequence[Prompt], same: Sequence[LabelLogProbs]
+) -> float:
+    """Between the tree and full prompts, over the prompts that both scored."""
+    odds = {prompt: score.raw[0] - score.raw[1] for prompt, score in zip(prompts, scores, strict=True)}
+    return max(abs(odds[p] - (score.raw[0] - score.raw[1])) for p, score in zip(some, same, strict=True))
 
 
 def main() -> None:
@@ -91,19 +116,21 @@ def main() -> None:
     parser.add_argument("--model", default="sample")
     parser.add_argument("--quantization", default="none")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--dataset", default="arithmetic")
+    parser.add_argument("--dataset", default="arithmetic", help="sample data set, for a model that is not random")
+    parser.add_argument("--tokens", type=int, default=40, help="tokens of a demonstration, for a random model")
     parser.add_argument("--n", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--sample", type=int, default=16, help="full prompts timed, then scaled to n")
     parser.add_argument("--batch-tokens", type=int, default=16384)
     parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--db", type=Path, required=True, help="a database with the data set")
+    parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"), help="where sample data goes")
     given = parser.parse_args()
-    loaded = load(given.model, given.quantization, given.dtype)
+    loaded = load_any(given.model, given.quantization, given.dtype)
     scorers = {encoding: TransformersScorer(loaded, encoding) for encoding in ("prefix-tree", "full-prompts")}
-    with Store(given.db) as store:
-        ensure_sample_dataset(store, given.dataset)
-        rows = [measure(scorers, store.dataset(given.dataset, n), given) for n in given.n]
+    rows = []
+    for n in given.n:
+        rows.append(measure(scorers, *examples_for(loaded, n, given.tokens, given.dataset, given.db), given))
+        print(rows[-1], flush=True)
     show(rows, given.output)
 
 

@@ -22,7 +22,14 @@ def median_seconds(work: Callable[[], object], repeat: int) -> float:
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
+    synchronize()
     return time.perf_counter() - began
+
+
+def synchronize() -> None:
+    """Wait for the GPU, where there is one: its calls return before they are done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def machine() -> Row:

@@ -1,0 +1,112 @@
+"""A whole search on each sample data set: what it costs, and what it would have cost with separate full prompts.
+
+    python -m benchmarks.search --n 128 --steps 600
+
+The full prompts' time is that of a random sample of the prompts the search really asked, timed in the same process.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.models import examples_for, load_any
+from benchmarks.report import Row, median_seconds, show, synchronize
+from icm_engine.core.consistency import make_rule
+from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import Prompt
+from icm_engine.core.scoring import LabelLogProbs
+from icm_engine.core.search import initialize, step
+from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
+from icm_engine.models.loading import LoadedModel
+from icm_engine.models.transformers_scorer import TransformersScorer
+
+
+class WatchedScorer(TransformersScorer):
+    """Keeps the time spent in the model and a uniform sample of the prompts asked (a reservoir)."""
+
+    def __init__(self, loaded: LoadedModel, keep: int) -> None:
+        super().__init__(loaded)
+        self.seconds, self.asked, self.keep = 0.0, 0, keep
+        self.sample: list[Prompt] = []
+        self._rng = random.Random(0)
+
+    def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
+        """Score as ever, and watch."""
+        began = time.perf_counter()
+        scores = super().score(prompts)
+        synchronize()
+        if hasattr(self, "keep"):  # not during the trial at load
+            self.seconds += time.perf_counter() - began
+            self._watch(prompts)
+        return scores
+
+    def _watch(self, prompts: Sequence[Prompt]) -> None:
+        for prompt in prompts:
+            self.asked += 1
+            if len(self.sample) < self.keep:
+                self.sample.append(prompt)
+            elif (place := self._rng.randrange(self.asked)) < self.keep:
+                self.sample[place] = prompt
+
+
+def measure(loaded: LoadedModel, dataset: str, config: SearchConfig, given: argparse.Namespace) -> Row:
+    """One search from the beginning until everything is labelled or the steps are used up."""
+    task, examples = examples_for(loaded, given.n, 0, dataset, given.db)
+    scorer = WatchedScorer(loaded, given.sample)
+    rule = make_rule(task.rule, examples, task.labels, task.true_label)
+    objective = Objective(examples, task, rule, scorer, config.predictability, config.alpha, config.pair_weight)
+    began = time.perf_counter()
+    state, first = initialize(objective, config)
+    evaluations = first.set_evaluations
+    while len(state.labeling) < len(examples) and state.step < given.steps:
+        state, info = step(state, objective, config)
+        evaluations += info.set_evaluations
+    seconds, labelled = time.perf_counter() - began, len(state.labeling)
+    full = TransformersScorer(loaded, "full-prompts")
+    one = median_seconds(lambda: full.score(scorer.sample), given.repeat) / len(scorer.sample)
+    return {
+        "data set": dataset,
+        "paired": config.paired,
+        "labelled": f"{labelled} of {len(examples)}",
+        "steps": state.step,
+        "seconds": seconds,
+        "labels/s": labelled / seconds,
+        "outside the model": 1 - scorer.seconds / seconds,
+        "prompts": scorer.usage.prompts,
+        "tokens encoded": scorer.usage.tokens_encoded,
+        "of full": scorer.usage.tokens_encoded / scorer.usage.tokens_full,
+        "evaluations a label": evaluations / labelled,
+        "s, full prompts": one * scorer.asked,
+        "x full prompts": one * scorer.asked / scorer.seconds,
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="sample")
+    parser.add_argument("--quantization", default="nf4")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--datasets", nargs="+", default=["arithmetic", "facts", "comparisons"])
+    parser.add_argument("--n", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sample", type=int, default=24)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
+    given = parser.parse_args()
+    loaded = load_any(given.model, given.quantization, given.dtype)
+    rows = []
+    for dataset in given.datasets:
+        for paired in (False, True):
+            config = with_settings(PRESETS["default"], {"seed": given.seed, "paired": paired})
+            rows.append(measure(loaded, dataset, config, given))
+            print(rows[-1], flush=True)
+    show(rows, given.output)
+
+
+if __name__ == "__main__":
+    main()
