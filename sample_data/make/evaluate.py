@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -136,7 +139,10 @@ def run_search(given: argparse.Namespace, dataset: str, seed: int) -> Outcome:
         command = [sys.executable, "-m", "icm_engine", "run", "--json", "--db", f"{folder}/runs.db"]
         command += ["--dataset", dataset, "--model", given.model, "--quantization", given.quantization]
         command += ["--limit", str(given.size), "--seed", str(seed), "--steps", str(given.steps)]
-        done = subprocess.run(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True, check=True)
+        threads = {"OMP_NUM_THREADS": str(max(1, given.threads // given.jobs))}
+        done = subprocess.run(
+            command, cwd=FOLDER.parent, env=os.environ | threads, stdout=subprocess.PIPE, text=True, check=True
+        )
     run = json.loads(done.stdout)
     return Outcome(
         dataset,
@@ -155,9 +161,11 @@ def icm_command(given: argparse.Namespace) -> None:
     """Print every run and, for each data set, the median accuracy and both counts of failures."""
     for dataset in given.datasets:
         found = []
-        for seed in range(given.first_seed, given.first_seed + given.seeds):
-            found.append(run_search(given, dataset, seed))
-            print(json.dumps(asdict(found[-1])), flush=True)
+        with ThreadPoolExecutor(given.jobs) as pool:
+            seeds = range(given.first_seed, given.first_seed + given.seeds)
+            for outcome in pool.map(partial(run_search, given, dataset), seeds):
+                found.append(outcome)
+                print(json.dumps(asdict(outcome)), flush=True)
         print(
             f"{dataset}: median accuracy {100 * statistics.median(o.accuracy for o in found):.1f}, "
             f"{sum(o.collapsed for o in found)} collapsed and {sum(o.mirrored for o in found)} mirrored "
@@ -180,6 +188,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=1, help="searches at the same time")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
