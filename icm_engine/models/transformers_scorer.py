@@ -76,14 +76,16 @@ class TransformersScorer:
         """Raise OutOfMemory beforehand if one path and one chunk do not fit: the cache never holds more."""
         if self.encoding != "prefix-tree" or not prompts:
             return
-        tokens = max(sum(map(len, self.segments(prompt))) for prompt in prompts) + self.chunk_tokens
+        sizes = [sum(map(len, self.segments(prompt))) for prompt in prompts]
+        chunk = min(self.chunk_tokens, sum(sizes))
+        tokens = max(sizes) + chunk
         if tokens <= self._affordable:
             return
-        mask = tokens * self.chunk_tokens * DTYPES[self.loaded.dtype].itemsize
+        mask = tokens * chunk * DTYPES[self.loaded.dtype].itemsize
         needed, free = tokens * self.loaded.cache_bytes_per_token + mask, self.loaded.free_bytes()
         if needed > free:
             raise OutOfMemory(
-                f"prompts of {tokens - self.chunk_tokens:,} tokens need a cache of {needed / 1e6:,.1f} MB, "
+                f"prompts of {max(sizes):,} tokens need a cache of {needed / 1e6:,.1f} MB, "
                 f"{free / 1e6:,.1f} MB are free on {self.loaded.device}: use fewer examples (--limit) or shorter "
                 "demonstrations"
             )
