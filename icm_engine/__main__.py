@@ -123,14 +123,14 @@ def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]
 
 def _follow(store: Store, run: str) -> dict[str, object]:
     """Show progress on stderr until nothing more happens; Ctrl-C pauses. Raises RunError if the run failed."""
-    with tqdm(total=store.spec(run).search.max_steps, unit="step", file=sys.stderr, desc=run) as bar:
+    with tqdm(total=store.spec(run).search.max_steps, unit="step", file=sys.stderr, desc=run, mininterval=1) as bar:
         while True:
             try:
                 now = control.status(store, run)
+                bar.set_postfix_str(now.phase, refresh=False)
                 bar.update(now.steps - bar.n)
                 if now.settled:
                     break
-                bar.set_postfix_str(now.phase)
                 control.nap()
             except KeyboardInterrupt:
                 control.pause(store, run)

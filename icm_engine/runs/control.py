@@ -21,6 +21,8 @@ from icm_engine.runs.store import Store
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
 LAUNCH_GRACE = 20.0  # seconds a worker may take from its launch to its lease
+# threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 _SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -104,7 +106,7 @@ def launch(store: Store, run: str) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,  # closing the terminal, the page or its server leaves it going
-            env={**os.environ, "PYTHONPATH": search},
+            env={**WAITING, **os.environ, "PYTHONPATH": search},
         )
 
 

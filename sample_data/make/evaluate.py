@@ -3,6 +3,8 @@
 golden     golden demonstrations (64 shots, leave-one-out), zero-shot, and nf4 against bf16 on the same prompts
 landscape  mean log-odds, times alpha, of gold, mirror, constants, random labels, gold with errors
 icm        the search over seeds, through the command line of the product
+
+Each prints a table; with --card it also replaces that table in the model card.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +32,7 @@ ALPHA = 50.0
 COLLAPSED = 0.9  # a run counts as collapsed if one label has more than this share of the labelled
 MIRRORED = 0.75  # a run counts as mirrored if at least this share of all examples has the wrong label
 SOME_ERRORS = 0.1
+ZERO_SHOT = ("zero-shot, nf4", "zero-shot True", "golden, nf4, test questions")
 
 
 def percent(values: Sequence[float], groups: Sequence[str]) -> str:
@@ -38,13 +41,16 @@ def percent(values: Sequence[float], groups: Sequence[str]) -> str:
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def golden_command(given: argparse.Namespace) -> None:
-    """Print one table row for each data set."""
+def table_head(*names: str) -> Iterator[str]:
+    """The two first lines of a table."""
+    yield "| " + " | ".join(names) + " |"
+    yield "|---" * len(names) + "|"
+
+
+def golden_table(given: argparse.Namespace) -> Iterator[str]:
+    """Percent right on training and test questions, with intervals; one row for each data set."""
     nf4, bf16 = open_scorer(given.model, "nf4"), open_scorer(given.model, "none")
-    print(
-        "| data set | golden, nf4 | golden, bf16 | nf4 - bf16, points | n | zero-shot | zero-shot True | test, golden |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    yield from table_head("data set", "golden, nf4", "golden, bf16", "nf4 - bf16, points", "predictions", *ZERO_SHOT)
     for name in given.datasets:
         items, test = read_items(given.data / f"{name}.csv"), read_items(given.data / f"{name}_test.csv")
         low, high = (golden(scorer, items, given.shots, given.draws) for scorer in (nf4, bf16))
@@ -59,7 +65,7 @@ def golden_command(given: argparse.Namespace) -> None:
             f"{100 * statistics.mean(p.odds > 0 for p in none):.0f}",
             percent([p.right for p in held], [p.group for p in held]),
         ]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        yield f"| {name} | " + " | ".join(cells) + " |"
 
 
 def labelings(items: Sequence[Item], rng: random.Random) -> dict[str, list[bool]]:
@@ -89,8 +95,8 @@ def whole_groups(items: Sequence[Item], size: int, rng: random.Random) -> list[I
     return chosen
 
 
-def landscape_command(given: argparse.Namespace) -> None:
-    """Print alpha times the mean log-odds of each labeling of `--size` examples (mean and range over draws)."""
+def landscape_table(given: argparse.Namespace) -> Iterator[str]:
+    """Alpha times the mean log-odds of each labeling of `--size` examples (mean and range over draws)."""
     scorer = open_scorer(given.model, given.quantization)
     for name in given.datasets:
         found: dict[str, list[float]] = {}
@@ -103,9 +109,8 @@ def landscape_command(given: argparse.Namespace) -> None:
                 found.setdefault(kind, []).append(ALPHA * statistics.mean(own))
         spread = {k: f"{statistics.mean(v):.0f} ({min(v):.0f} to {max(v):.0f})" for k, v in found.items()}
         if name == given.datasets[0]:
-            print("| data set | " + " | ".join(spread) + " |")
-            print("|---" * (1 + len(spread)) + "|")
-        print(f"| {name} | " + " | ".join(spread.values()) + " |", flush=True)
+            yield from table_head("data set", *spread)
+        yield f"| {name} | " + " | ".join(spread.values()) + " |"
 
 
 @dataclass(frozen=True)
@@ -157,27 +162,62 @@ def run_search(given: argparse.Namespace, dataset: str, seed: int) -> Outcome:
     )
 
 
-def icm_command(given: argparse.Namespace) -> None:
-    """Print every run and, for each data set, the median accuracy and both counts of failures."""
+def icm_row(found: Sequence[Outcome]) -> str:
+    """One data set's row: median and range of accuracy, what was left unlabelled, both counts of failures."""
+    right = [100 * o.accuracy for o in found]
+    cells = [
+        f"{statistics.median(right):.1f} ({min(right):.1f} to {max(right):.1f})",
+        f"{100 * statistics.median(o.flipped for o in found):.1f}",
+        f"{sum(o.labelled < o.examples for o in found)} ({max(o.examples - o.labelled for o in found)})",
+        f"{sum(o.collapsed for o in found)}",
+        f"{sum(o.mirrored for o in found)}",
+        f"{len(found)} ({found[0].seed} to {found[-1].seed})",
+        f"{statistics.median(o.seconds for o in found):.0f}",
+    ]
+    return f"| {found[0].dataset} | " + " | ".join(cells) + " |"
+
+
+def icm_table(given: argparse.Namespace) -> Iterator[str]:
+    """The search over seeds; every single run goes to stderr as a line of JSON."""
+    unlabelled = "runs with unlabelled (most)"
+    yield from table_head(
+        "data set",
+        "accuracy, median (range)",
+        "flipped",
+        unlabelled,
+        "collapsed",
+        "mirrored",
+        "runs (seeds)",
+        "seconds",
+    )
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     for dataset in given.datasets:
         found = []
         with ThreadPoolExecutor(given.jobs) as pool:
-            seeds = range(given.first_seed, given.first_seed + given.seeds)
             for outcome in pool.map(partial(run_search, given, dataset), seeds):
                 found.append(outcome)
-                print(json.dumps(asdict(outcome)), flush=True)
-        print(
-            f"{dataset}: median accuracy {100 * statistics.median(o.accuracy for o in found):.1f}, "
-            f"{sum(o.collapsed for o in found)} collapsed and {sum(o.mirrored for o in found)} mirrored "
-            f"of {len(found)} runs",
-            flush=True,
-        )
+                print(json.dumps(asdict(outcome)), file=sys.stderr, flush=True)
+        yield icm_row(found)
+
+
+TABLES = {"golden": golden_table, "landscape": landscape_table, "icm": icm_table}
+
+
+def into_card(card: Path, name: str, table: str) -> None:
+    """Replace what stands between the marks of a table in the card."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = card.read_text(encoding="utf-8").partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{card} has no {start} ... {end}: put the marks back")
+    card.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("golden", "landscape", "icm"))
+    parser.add_argument("what", choices=tuple(TABLES))
+    parser.add_argument("--card", action="store_true", help="write the table into the model card")
     parser.add_argument("--model", default="sample")
     parser.add_argument("--quantization", default="nf4")
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the data files")
@@ -192,7 +232,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    {"golden": golden_command, "landscape": landscape_command, "icm": icm_command}[given.what](given)
+    lines = []
+    for line in TABLES[given.what](given):
+        print(line, flush=True)
+        lines.append(line)
+    if given.card:
+        into_card(FOLDER / "model" / "README.md", given.what, "\n".join(lines))
 
 
 if __name__ == "__main__":
