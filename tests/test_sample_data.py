@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icm_engine.data.tasks import TASKS
-from sample_data.make import annotators, claims, make_data, tokenizer
+from sample_data.make import annotators, claims, make_data, measure, tokenizer
 from sample_data.make.attention import BLOCK, blockwise
 from sample_data.make.corpus import SHORT_ROW, Corpus
 from sample_data.make.muon import orthogonalised
@@ -153,6 +153,23 @@ def test_a_label_is_marked_where_it_is_predicted() -> None:
 
 def test_shares_of_annotators_sum_to_one() -> None:
     assert sum(share for _, share, _ in annotators.MIX) == pytest.approx(1.0)
+
+
+def test_labels_of_demonstrations() -> None:
+    items = [measure.Item("a", True, "g"), measure.Item("b", False, "g")]
+    assert measure.shown_labels(items, "gold", random.Random(0)) == [True, False]
+    assert measure.shown_labels(items, "wrong", random.Random(0)) == [False, True]
+
+
+def test_interval_by_hand() -> None:
+    """Two groups with the means 1 and 0: a resample has mean 0, 1/2 or 1, each end with chance 1/4."""
+    assert measure.interval([1, 1, 0, 0], ["a", "a", "b", "b"]) == (0.5, 0.0, 1.0)
+
+
+def test_pairs_are_followed_by_their_twins() -> None:
+    first, twin, *_ = measure.read_items(FOLDER / "comparisons.csv")
+    assert first.group == twin.group
+    assert first.gold != twin.gold
 
 
 def test_muon_updates_are_nearly_orthogonal() -> None:

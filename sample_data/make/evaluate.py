@@ -25,7 +25,16 @@ from pathlib import Path
 
 import torch
 
-from sample_data.make.measure import FOLDER, Item, golden, interval, labelled_odds, open_scorer, read_items, zero_shot
+from sample_data.make.measure import (
+    FOLDER,
+    Item,
+    interval,
+    labelled_odds,
+    leave_one_out,
+    open_scorer,
+    read_items,
+    zero_shot,
+)
 
 TASKS = ("arithmetic", "facts", "comparisons")
 ALPHA = 50.0
@@ -53,9 +62,9 @@ def golden_table(given: argparse.Namespace) -> Iterator[str]:
     yield from table_head("data set", "golden, nf4", "golden, bf16", "nf4 - bf16, points", "predictions", *ZERO_SHOT)
     for name in given.datasets:
         items, test = read_items(given.data / f"{name}.csv"), read_items(given.data / f"{name}_test.csv")
-        low, high = (golden(scorer, items, given.shots, given.draws) for scorer in (nf4, bf16))
+        low, high = (leave_one_out(scorer, items, given.shots, given.draws, given.labels) for scorer in (nf4, bf16))
         none, groups = zero_shot(nf4, items), [p.group for p in low]
-        held = golden(nf4, test, min(given.shots, len(test) - 1), given.draws)
+        held = leave_one_out(nf4, test, min(given.shots, len(test) - 1), given.draws, given.labels)
         cells = [
             percent([p.right for p in low], groups),
             percent([p.right for p in high], groups),
@@ -223,6 +232,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the data files")
     parser.add_argument("--datasets", nargs="+", default=list(TASKS))
     parser.add_argument("--shots", type=int, default=64)
+    parser.add_argument("--labels", choices=("gold", "random", "wrong"), default="gold", help="of demonstrations")
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=10)

@@ -75,12 +75,21 @@ def labelled_odds(scorer: TransformersScorer, items: Sequence[Item], labels: Seq
     return log_odds(scorer, prompts)
 
 
-def golden(scorer: TransformersScorer, items: Sequence[Item], shots: int, draws: int) -> list[Prediction]:
-    """Leave-one-out predictions with `shots` golden demonstrations, on `draws` random sets of examples."""
+def shown_labels(items: Sequence[Item], kind: str, rng: random.Random) -> list[bool]:
+    """The labels that the demonstrations get: `gold`, `random` (coin flips), or all `wrong`."""
+    if kind == "random":
+        return [rng.random() < 0.5 for _ in items]
+    return [item.gold == (kind == "gold") for item in items]
+
+
+def leave_one_out(
+    scorer: TransformersScorer, items: Sequence[Item], shots: int, draws: int, kind: str = "gold"
+) -> list[Prediction]:
+    """Leave-one-out predictions with `shots` demonstrations, on `draws` random sets of examples."""
     found = []
     for draw in range(draws):
         some = random.Random(draw).sample(list(items), shots + 1)
-        odds = labelled_odds(scorer, some, [item.gold for item in some])
+        odds = labelled_odds(scorer, some, shown_labels(some, kind, random.Random(1000 + draw)))
         found += [Prediction(item.group, item.gold, o) for item, o in zip(some, odds, strict=True)]
     return found
 

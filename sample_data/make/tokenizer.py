@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sample_data.make import claims
@@ -64,8 +64,6 @@ def build() -> PreTrainedTokenizerFast:
     # ignore_merges: a piece that is an entry becomes it directly, so no merge rules are needed at all
     model = models.BPE(vocab={w: i for i, w in enumerate(entries)}, merges=[], ignore_merges=True)
     tokenizer = Tokenizer(model)
-    from tokenizers import Regex
-
     split = pre_tokenizers.Split(Regex(pattern()), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, mapping])
     tokenizer.decoder = decoders.ByteLevel()

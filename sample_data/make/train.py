@@ -1,4 +1,4 @@
-"""Train the sample model: `python -m sample_data.make.train --minutes 75 --work FOLDER`; resumes from FOLDER."""
+"""Train the sample model: `python -m sample_data.make.train --work FOLDER [--minutes 61]`; resumes from FOLDER."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def train(rank: int, minutes: float, work: Path, seed: int, every: float) -> Non
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--minutes", type=float, default=61)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=3, help="minutes between checkpoints")
