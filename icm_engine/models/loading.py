@@ -16,7 +16,6 @@ from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, S
 SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 QUANTIZATIONS = ("nf4", "int8", "none")
-ONE_THREAD = 10_000_000  # parameters below which threads wait for each other longer than they help (measured)
 _GENERATIVE = ("ForCausalLM", "LMHeadModel")
 
 
@@ -81,8 +80,6 @@ def load(model: str, quantization: str = "nf4", dtype: str = "bfloat16", device:
             f"model {model!r} has no weights for {missing[0]!r} ({len(missing)} missing): random ones would be "
             "made up for them; use a complete causal language model"
         )
-    if place == "cpu" and network.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
     return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization)
 
 
