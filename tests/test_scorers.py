@@ -225,6 +225,6 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_built(llama: str, mon
     monkeypatch.setattr(LoadedModel, "free_bytes", lambda self: 500_000)
     prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
     with pytest.raises(
-        OutOfMemory, match=r"prompts of 8\d\d tokens need a cache of 0\.9 MB, 0\.5 MB are free on cpu.*--limit"
+        OutOfMemory, match=r"a path of 9\d\d tokens needs a cache of 0\.9 MB, 0\.5 MB are free on cpu.*--limit"
     ):
         TransformersScorer(scorer.loaded, "prefix-tree", chunk_tokens=64).score(prompts)

@@ -29,6 +29,7 @@ class LoadedModel:
     device: str
     dtype: str
     quantization: str
+    attention: str = "sdpa"  # the implementation the model came with
 
     @property
     def context(self) -> int:
@@ -80,7 +81,8 @@ def load(model: str, quantization: str = "nf4", dtype: str = "bfloat16", device:
             f"model {model!r} has no weights for {missing[0]!r} ({len(missing)} missing): random ones would be "
             "made up for them; use a complete causal language model"
         )
-    return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization)
+    attention = str(network.config._attn_implementation)
+    return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization, attention)
 
 
 def pick_device(device: str) -> str:

@@ -17,7 +17,9 @@ from icm_engine.core.errors import LabelNotTokenizable, ModelNotUsable, OutOfMem
 from icm_engine.core.labeling import Label
 from icm_engine.core.prompting import Prompt, Segment, label_text
 from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.models import attention
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
+from icm_engine.models.path_cache import path_cache
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
 
 ENCODINGS = ("prefix-tree", "full-prompts")
@@ -33,7 +35,9 @@ class TransformersScorer:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
         self.usage, self.reason = Usage(), "as asked"
-        self._affordable = 0  # tokens of cache that were seen to fit
+        self.attention = loaded.attention
+        self._cache: DynamicCache | None = None
+        self._room = 0  # tokens that the cache can hold
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
         bos = loaded.tokenizer.bos_token_id
         self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
@@ -46,7 +50,7 @@ class TransformersScorer:
         Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
         self.check_fits(prompts)
-        self._check_memory(prompts)
+        self._use_attention()
         requests = [
             Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
             for number, prompt in enumerate(prompts)
@@ -57,6 +61,7 @@ class TransformersScorer:
                 scores[read.prompt][read.continuation] += value
                 seen = encoded
         except (RuntimeError, MemoryError) as error:
+            self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
         self.usage += Usage(len(prompts), seen, sum(len(part) for request in requests for part in request.segments))
         return [LabelLogProbs(tuple(row)) for row in scores]
@@ -72,25 +77,6 @@ class TransformersScorer:
                     f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
                 )
 
-    def _check_memory(self, prompts: Sequence[Prompt]) -> None:
-        """Raise OutOfMemory beforehand if one path and one chunk do not fit: the cache never holds more."""
-        if self.encoding != "prefix-tree" or not prompts:
-            return
-        sizes = [sum(map(len, self.segments(prompt))) for prompt in prompts]
-        chunk = min(self.chunk_tokens, sum(sizes))
-        tokens = max(sizes) + chunk
-        if tokens <= self._affordable:
-            return
-        mask = tokens * chunk * DTYPES[self.loaded.dtype].itemsize
-        needed, free = tokens * self.loaded.cache_bytes_per_token + mask, self.loaded.free_bytes()
-        if needed > free:
-            raise OutOfMemory(
-                f"prompts of {max(sizes):,} tokens need a cache of {needed / 1e6:,.1f} MB, "
-                f"{free / 1e6:,.1f} MB are free on {self.loaded.device}: use fewer examples (--limit) or shorter "
-                "demonstrations"
-            )
-        self._affordable = tokens
-
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config
         return {
@@ -104,6 +90,7 @@ class TransformersScorer:
             "trained_context": getattr(config, "trained_context", None),
             "encoding": self.encoding,
             "reason": self.reason,
+            "attention": self.attention,
             "torch": torch.__version__,
         }
 
@@ -139,8 +126,8 @@ class TransformersScorer:
     def _log_probs(self, requests: Sequence[Request]) -> Iterator[tuple[Read, float, int]]:
         """Yield every read with its log-probability and the tokens encoded so far."""
         encoded = 0
-        for tree in self._trees(requests):
-            cache, cached = self._new_cache(), 0
+        for tree, cache in self._trees(requests):
+            cached = 0
             for step in walk(tree, self.chunk_tokens if cache is not None else tree.size):
                 if cache is not None and cached > step.depth:
                     cache.crop(step.depth - cached)  # a negative count: tokens to remove
@@ -149,15 +136,36 @@ class TransformersScorer:
                 for read, value in self._encode(step.chunk, step.depth, cache):
                     yield read, value, encoded
 
-    def _trees(self, requests: Sequence[Request]) -> Iterator[Node]:
-        """One tree of all prompts, or a tree without branches for each."""
+    def _trees(self, requests: Sequence[Request]) -> Iterator[tuple[Node, DynamicCache | None]]:
+        """One tree of all prompts with the cache it is walked with, or a tree without branches for each."""
         if self.encoding == "prefix-tree":
-            yield build(requests)
+            yield build(requests), self._empty_cache(requests)
         else:
-            yield from (build([single]) for request in requests for single in request.alone())
+            yield from ((build([single]), None) for request in requests for single in request.alone())
 
-    def _new_cache(self) -> DynamicCache | None:
-        return DynamicCache(config=self.loaded.model.config) if self.encoding == "prefix-tree" else None
+    def _empty_cache(self, requests: Sequence[Request]) -> DynamicCache:
+        """A cache with room for the longest path and one chunk: the walk never holds more. Raises OutOfMemory."""
+        sizes = [sum(map(len, request.segments)) + self._longest_label(request) for request in requests]
+        room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
+        if self._cache is None or room > self._room:
+            self._cache, self._room = None, 0  # what it held is free again before more is asked for
+            self._check_memory(room)
+            self._cache, self._room = path_cache(self.loaded.model.config, room), room
+        self._cache.crop(-self._cache.get_seq_length())
+        return self._cache
+
+    def _longest_label(self, request: Request) -> int:
+        return max(map(len, request.continuations.values()), default=0)
+
+    def _check_memory(self, room: int) -> None:
+        """Raise OutOfMemory beforehand, with the numbers, if a cache of this room does not fit."""
+        mask = room * self.chunk_tokens * DTYPES[self.loaded.dtype].itemsize
+        needed, free = room * self.loaded.cache_bytes_per_token + mask, self.loaded.free_bytes()
+        if needed > free:
+            raise OutOfMemory(
+                f"a path of {room:,} tokens needs a cache of {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free on "
+                f"{self.loaded.device}: use fewer examples (--limit) or shorter demonstrations"
+            )
 
     @torch.inference_mode()
     def _encode(self, chunk: Chunk, depth: int, cache: Any) -> list[tuple[Read, float]]:
@@ -172,25 +180,25 @@ class TransformersScorer:
         if cache is not None:
             inputs["past_key_values"] = cache
             inputs["position_ids"] = torch.tensor([_positions(chunk, depth)], device=device)
-            if not chunk.linear:
-                inputs["attention_mask"] = self._tree_mask(chunk, depth)
+            inputs["attention_mask"] = self._mask(chunk, depth)
         logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
         log_probs = torch.log_softmax(logits, dim=-1)
         values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
         return list(zip(chunk.reads, values, strict=True))
 
-    def _tree_mask(self, chunk: Chunk, depth: int) -> torch.Tensor:
-        """(1, 1, chunk, depth + chunk), additive: a token sees the cache, its ancestors and itself."""
-        size = len(chunk.tokens)
-        sees = torch.zeros(size, size, dtype=torch.bool)
-        for k, parent in enumerate(chunk.parents):
-            if parent >= 0:
-                sees[k, : parent + 1] = sees[parent, : parent + 1]
-            sees[k, k] = True
+    def _mask(self, chunk: Chunk, depth: int) -> torch.Tensor | None:
+        """What the chunk's tokens see, added to the scores; None where plain causal attention says it.
+
+        (1, 1, chunk, depth + chunk), or (1, 1, chunk, chunk) for the attention that takes the cache as seen by all.
+        """
+        ours = self.attention == attention.NAME
+        if chunk.linear and not ours:
+            return None
         dtype = self.loaded.model.dtype
-        mask = torch.zeros(1, 1, size, depth + size, dtype=dtype)
-        mask[0, 0, :, depth:].masked_fill_(~sees, torch.finfo(dtype).min)
+        own = torch.zeros(1, 1, *[len(chunk.tokens)] * 2, dtype=dtype)
+        own.masked_fill_(~_sees(chunk), torch.finfo(dtype).min)
+        mask = own if ours else torch.nn.functional.pad(own, (depth, 0))
         return mask.to(self.loaded.model.device)
 
     # -- which way to encode
@@ -198,14 +206,26 @@ class TransformersScorer:
     def _choose_encoding(self) -> None:
         """Keep the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
         reason = self._why_not_croppable()
-        if reason is None:
-            difference = self._trial_difference()
-            tolerance = CHECK_TOLERANCE[self.loaded.dtype]
+        for way in [] if reason else self._attentions():
+            self.attention = way
+            difference, tolerance = self._trial_difference(), CHECK_TOLERANCE[self.loaded.dtype]
             if difference <= tolerance:
                 self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
                 return
             reason = f"tree and full prompts differ by {difference:.1e} in a trial, more than {tolerance}"
-        self.encoding, self.reason = "full-prompts", reason
+        self.attention = self.loaded.attention
+        self.encoding, self.reason = "full-prompts", str(reason)
+
+    def _attentions(self) -> list[str]:
+        """The ways to compute attention in a walk, the fastest first."""
+        blocks = self.loaded.device == "cpu" and self.loaded.dtype == "bfloat16"
+        return [attention.register(), self.loaded.attention] if blocks else [self.loaded.attention]
+
+    def _use_attention(self) -> None:
+        """Tell the model; full prompts always have its own. Scorers may share a model."""
+        wanted = self.attention if self.encoding == "prefix-tree" else self.loaded.attention
+        if self.loaded.model.config._attn_implementation != wanted:
+            self.loaded.model.set_attn_implementation(wanted)
 
     def _why_not_croppable(self) -> str | None:
         try:
@@ -229,6 +249,16 @@ class TransformersScorer:
             self.encoding, self.usage = "prefix-tree", Usage()
         odds = [score.raw[0] - score.raw[1] for score in tree], [score.raw[0] - score.raw[1] for score in full]
         return max(abs(a - b) for a, b in zip(*odds, strict=True))
+
+
+def _sees(chunk: Chunk) -> torch.Tensor:
+    """(chunk, chunk), bool: a token sees itself and its ancestors, which are all tokens whose subtree it is in."""
+    ends = list(range(1, len(chunk.parents) + 1))  # depth first: a subtree is a run of tokens
+    for k in range(len(ends) - 1, -1, -1):
+        if (parent := chunk.parents[k]) >= 0:
+            ends[parent] = max(ends[parent], ends[k])
+    place = torch.arange(len(ends))
+    return (place[:, None] >= place) & (place[:, None] < torch.tensor(ends))
 
 
 def _positions(chunk: Chunk, depth: int) -> list[int]:
