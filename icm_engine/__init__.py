@@ -1,3 +1,35 @@
-"""ICM Workbench: Internal Coherence Maximization, step by step and inspectable."""
+"""ICM Workbench: Internal Coherence Maximization, step by step and inspectable.
+
+    import icm_engine as icm
+
+gives `icm.label`, `icm.open_run`, `icm.list_runs` and `icm.IcmError`, which are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from icm_engine.core.errors import IcmError as IcmError
+    from icm_engine.notebook import label as label
+    from icm_engine.notebook import list_runs as list_runs
+    from icm_engine.notebook import open_run as open_run
 
 __version__ = "0.1.0"
+
+# the worker imports this package too, and nothing that it reaches may know gold: hence not at import
+_LATER = {
+    "IcmError": "icm_engine.core.errors",
+    "label": "icm_engine.notebook",
+    "list_runs": "icm_engine.notebook",
+    "open_run": "icm_engine.notebook",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

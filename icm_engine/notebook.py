@@ -1,0 +1,213 @@
+"""The workbench from Python: label a data frame, and read stored runs as data frames.
+
+    import icm_engine as icm
+
+    labelled = icm.label(frame, task="truthfulness", model="sample", seed=0)
+    run = icm.open_run(labelled["icm_run"].iloc[0])
+    run.steps, run.flips, run.labels
+
+The store and the worker are the app's: a run shows there while it goes on, outlives the notebook's kernel, and the
+same call finds it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from icm_engine.analysis.views import run_summary
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.own_rules import reference
+from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.data.columns import PREFIX, Mapped
+from icm_engine.data.export import Exported, export_run
+from icm_engine.data.frames import FrameImport, import_frame
+from icm_engine.data.labelled import read_labels
+from icm_engine.data.writing import rows_to_frame
+from icm_engine.runs import control
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.following import follow
+from icm_engine.runs.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+Database = Path | str | None
+
+
+def label(
+    frame: pandas.DataFrame,
+    task: str,
+    model: str,
+    *,
+    seed: int | None = None,
+    steps: int | None = None,
+    limit: int | None = None,
+    preset: str = "default",
+    settings: Mapping[str, Any] | None = None,
+    columns: Mapped | None = None,
+    rule: str | None = None,
+    labels: Sequence[str] = (),
+    name: str | None = None,
+    db: Database = None,
+    fresh: bool = False,
+    progress: bool = True,
+    **model_options: str,
+) -> pandas.DataFrame:
+    """Label a frame and return a copy of it, with its own index, and with columns that begin with `icm_`.
+
+    `task` may be a file (my_task.toml), `rule` too (my_rule.py). `columns` says which column is which field; one that
+    looks like gold is set apart and never used. `settings`, `seed` and `steps` change the preset; `model_options` are
+    quantization, dtype, device and encoding. The same call again gives the labels of the run there is, or goes on with
+    it; `fresh` starts another one. An interrupt pauses the run after the step in progress. Raises IcmError, and
+    RunError if the run ended without its labels.
+    """
+    chosen = dict(settings or {}) | {k: v for k, v in (("seed", seed), ("max_steps", steps)) if v is not None}
+    with Store(db) as store:
+        rule = reference(rule) if rule is not None and rule.endswith(".py") else rule
+        made = import_frame(store, frame, task, name, columns, rule, labels)
+        run = _run(store, _spec(made.dataset, model, preset, chosen, limit, model_options), fresh)
+        _go_on(store, run, progress)
+        return _labelled(frame, store, run, made)
+
+
+def open_run(name: str, db: Database = None) -> Run:
+    """Return a stored run. Raises NotFound."""
+    with Store(db) as store:
+        store.spec(name)
+        return Run(name, store.path)
+
+
+def list_runs(db: Database = None) -> pandas.DataFrame:
+    """Return all runs, the newest first, with what they were asked to be."""
+    with Store(db) as store:
+        return _query(store, "select * from v_runs order by created desc, run desc").drop(columns="spec")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stored run; every table is read anew when it is asked for."""
+
+    name: str
+    database: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Where the run stands, as `show --json` prints it."""
+        with Store(self.database) as store:
+            return run_summary(store, self.name)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the run was asked to be, with every setting of its search."""
+        with Store(self.database) as store:
+            return store.spec(self.name).to_json()
+
+    @property
+    def steps(self) -> pandas.DataFrame:
+        """One row a step: what was proposed, the arithmetic of the decision, and what became of it."""
+        found = self._of_run("v_steps", "step")
+        return found.astype({"accepted": bool})
+
+    @property
+    def flips(self) -> pandas.DataFrame:
+        """One row for each change of a label; step 0 has the initial labels."""
+        return self._of_run("v_flips", "event, example")
+
+    @property
+    def labels(self) -> pandas.DataFrame:
+        """One row an example, twins too: its input columns, then its label, probability, last change and flips."""
+        with Store(self.database) as store:
+            return rows_to_frame(list(read_labels(store, self.name).rows()))
+
+    @property
+    def gold(self) -> pandas.DataFrame:
+        """The gold labels of the run's examples, to compare with: the search never sees them."""
+        with Store(self.database) as store:
+            run = read_labels(store, self.name)
+            known = [(example.id, run.gold.get(example.id)) for example, _ in run.examples()]
+            return rows_to_frame([{"icm_id": i, "icm_gold": y} for i, y in known if y is not None])
+
+    def resume(self, progress: bool = True) -> None:
+        """Go on with the run and wait for its end; an interrupt pauses it. Raises RunError."""
+        with Store(self.database) as store:
+            control.resume(store, self.name)
+            _wait(store, self.name, progress)
+
+    def pause(self) -> None:
+        """Pause the run after the step in progress."""
+        with Store(self.database) as store:
+            control.pause(store, self.name)
+            control.wait_until_settled(store, self.name)
+
+    def export(self, path: Path | str, format: str = "csv", gold: bool = False, human: bool = False) -> Exported:
+        """Write the labels as `python -m icm_engine export` does. Raises SettingError."""
+        with Store(self.database) as store:
+            return export_run(store, self.name, path, format, gold, human)
+
+    def _of_run(self, view: str, order: str) -> pandas.DataFrame:
+        with Store(self.database) as store:
+            return _query(store, f"select * from {view} where run = ? order by {order}", self.name).drop(columns="run")
+
+
+def _spec(
+    dataset: str, model: str, preset: str, settings: dict[str, Any], limit: int | None, options: Mapping[str, Any]
+) -> RunSpec:
+    if preset not in PRESETS:
+        raise SettingError(f"preset {preset!r} does not exist: use one of {', '.join(PRESETS)}")
+    known = ("quantization", "dtype", "device", "encoding")
+    if unknown := next((name for name in options if name not in known), None):
+        raise SettingError(f"argument {unknown!r} does not exist: of the model, use {', '.join(known)}")
+    search = with_settings(PRESETS[preset], settings)
+    return RunSpec(dataset, model, limit=limit, preset=preset, search=search, **options)
+
+
+def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
+    """The newest run of this very spec, which would take the same steps again; else a new one."""
+    if spec.search.max_steps == 0:  # as `create_run` does
+        steps = 4 * store.dataset_size(spec.dataset, spec.limit)
+        spec = replace(spec, search=replace(spec.search, max_steps=steps))
+    same = [] if fresh else [run for run in store.run_names() if store.spec(run) == spec]
+    return same[0] if same else control.create_run(store, spec)
+
+
+def _go_on(store: Store, run: str, progress: bool) -> None:
+    """Let a run come to its end: start it, resume it, or just wait; a person's stop is an end too."""
+    phase = control.status(store, run).phase
+    if phase in ("finished", "stopped"):
+        return
+    if phase == "created":
+        control.start(store, run)
+    elif phase in ("paused", "interrupted", "failed"):
+        control.resume(store, run)
+    _wait(store, run, progress)
+
+
+def _wait(store: Store, run: str, progress: bool) -> None:
+    now, interrupted = follow(store, run, tqdm, quiet=not progress)
+    if now.phase not in ("finished", "stopped"):
+        words = f"run {run!r} is {now.phase} at step {now.steps} of {now.max_steps}: the same call goes on with it"
+        raise KeyboardInterrupt(words) if interrupted else RunError(words)
+
+
+def _labelled(frame: pandas.DataFrame, store: Store, run: str, made: FrameImport) -> pandas.DataFrame:
+    """The frame with what the run says of its rows; rows beyond the run's limit have an id and nothing else."""
+    said = {row["icm_id"]: row for row in read_labels(store, run).rows()}
+    ours = ("icm_label", "icm_probability", "icm_last_change_step", "icm_flips")
+    rows = [
+        {"icm_id": name, **{c: said[name][c] if name in said else None for c in ours}, "icm_run": run}
+        for name in made.ids
+    ]
+    added = rows_to_frame(rows).set_axis(frame.index, axis=0)
+    kept = frame.drop(columns=[c for c in frame.columns if str(c).startswith(PREFIX)])  # of an earlier labelling
+    return kept.assign(**{str(c): added[c].array for c in added})
+
+
+def _query(store: Store, sql: str, *values: str) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.read_sql_query(sql, store.db.conn, params=list(values))

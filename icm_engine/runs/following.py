@@ -1,0 +1,34 @@
+"""Watch a run from a terminal or a notebook: a progress bar until nothing more happens; Ctrl-C pauses the run."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from icm_engine.core.errors import RunError
+from icm_engine.runs import control
+from icm_engine.runs.control import RunStatus
+from icm_engine.runs.store import Store
+
+
+def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tuple[RunStatus, bool]:
+    """Wait until nothing more happens by itself; return the status then, and whether Ctrl-C paused the run.
+
+    `bar` is the progress bar's class, drawn on stderr unless `quiet`. Raises RunError if the run failed.
+    """
+    interrupted, most = False, store.spec(run).search.max_steps
+    with bar(total=most, unit="step", file=sys.stderr, desc=run, mininterval=1, disable=quiet) as drawn:
+        while True:
+            try:
+                now = control.status(store, run)
+                drawn.set_postfix_str(now.phase, refresh=False)
+                drawn.update(now.steps - drawn.n)
+                if now.settled:
+                    break
+                control.nap()
+            except KeyboardInterrupt:
+                interrupted = True
+                control.pause(store, run)
+    if now.phase in ("failed", "interrupted"):
+        raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
+    return now, interrupted
