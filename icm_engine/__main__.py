@@ -10,36 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from icm_engine import data_commands, job_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.settings import PRESETS, with_settings
-from icm_engine.data.export import export_run
-from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset, import_file
-from icm_engine.data.tasks import TASKS
+from icm_engine.data.export import FORMATS, export_run
+from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
+from icm_engine.data.publishing import push_run
 from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
+from icm_engine.runs.following import follow
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
 
 Command = Callable[[Store, argparse.Namespace], Any]
-
-
-def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Import a file as a data set."""
-    labels = given.labels.split(",") if given.labels else ()
-    report = import_file(store, given.file, given.task, given.name, _mapping(given.map), given.rule, labels)
-    for note in report.notes:
-        print(note, file=sys.stderr)
-    return {
-        "dataset": report.dataset,
-        "examples": report.examples,
-        "groups": report.groups,
-        "constraints": report.constraints,
-        "notes": list(report.notes),
-    }
 
 
 def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
@@ -56,7 +41,7 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
         device=given.device,
         encoding=given.encoding,
         limit=given.limit,
-        rule=given.rule,
+        rule=data_commands.rule_of(given.rule),
         preset=given.preset,
         search=with_settings(PRESETS[given.preset], settings),
     )
@@ -117,25 +102,19 @@ def verify_command(store: Store, given: argparse.Namespace) -> dict[str, object]
 
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Write the labels of a run to a file."""
-    rows = export_run(store, given.run, given.output, given.format)
-    return {"run": given.run, "output": str(given.output), "rows": rows}
+    made = export_run(store, given.run, given.output, given.format, given.gold, given.human)
+    return {"run": given.run, "output": str(given.output), "rows": made.rows, **made.left_out}
+
+
+def push_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+    """Upload the labels of a run to the hub, as `export --format datasets` writes them."""
+    url, rows = push_run(store, given.run, given.repo, given.public, given.update, given.gold, given.human)
+    return {"run": given.run, "url": url, "rows": rows}
 
 
 def _follow(store: Store, run: str) -> dict[str, object]:
     """Show progress on stderr until nothing more happens; Ctrl-C pauses. Raises RunError if the run failed."""
-    with tqdm(total=store.spec(run).search.max_steps, unit="step", file=sys.stderr, desc=run, mininterval=1) as bar:
-        while True:
-            try:
-                now = control.status(store, run)
-                bar.set_postfix_str(now.phase, refresh=False)
-                bar.update(now.steps - bar.n)
-                if now.settled:
-                    break
-                control.nap()
-            except KeyboardInterrupt:
-                control.pause(store, run)
-    if now.phase in ("failed", "interrupted"):
-        raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
+    follow(store, run)
     return run_summary(store, run)
 
 
@@ -145,12 +124,6 @@ def _detached(run: str) -> dict[str, object]:
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
-
-
-def _mapping(texts: Sequence[str]) -> dict[str, str | Sequence[str]]:
-    """Which column is which field; `human` may be given several times."""
-    humans = [column for field, column in (text.split("=", 1) for text in texts) if field == "human" and column]
-    return {**_pairs(texts), "human": humans} if humans else dict(_pairs(texts))
 
 
 def _assignment(text: str) -> str:
@@ -169,11 +142,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="python -m icm_engine", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_import(_command(commands, "import", import_command))
+    data_commands.add(lambda name, function: _command(commands, name, function), _assignment)
     _add_run(_command(commands, "run", run_command))
     for name, function in (
         ("resume", resume_command), ("pause", pause_command), ("stop", stop_command), ("step", step_command),
         ("show", show_command), ("log", log_command), ("verify", verify_command), ("export", export_command),
+        ("push", push_command),
     ):  # fmt: skip
         command = _command(commands, name, function)
         command.add_argument("run", metavar="RUN")
@@ -182,9 +156,11 @@ def parser() -> argparse.ArgumentParser:
         if name == "step":
             command.add_argument("steps", nargs="?", type=_count, default=1, metavar="N")
         if name == "export":
-            command.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv")
-            command.add_argument("--output", type=Path, required=True, metavar="FILE")
+            _add_export(command)
+        if name == "push":
+            _add_push(command)
     _command(commands, "list", list_command)
+    job_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 
 
@@ -196,13 +172,22 @@ def _command(commands: Any, name: str, function: Command) -> argparse.ArgumentPa
     return made
 
 
-def _add_import(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=Path, metavar="FILE")
-    command.add_argument("--task", required=True, choices=sorted(TASKS))
-    command.add_argument("--name", help="name of the data set (else the file's)")
-    command.add_argument("--map", action="append", default=[], type=_assignment, metavar="field=column")
-    command.add_argument("--rule", help="consistency rule (else the task's)")
-    command.add_argument("--labels", metavar="A,B,...", help="the labels of a classification")
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, default="csv")
+    command.add_argument("--output", type=Path, required=True, metavar="PATH", help="a file; of datasets, a new folder")
+    _add_apart(command)
+
+
+def _add_push(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the data set repository")
+    command.add_argument("--public", action="store_true", help="make the repository public (else it is private)")
+    command.add_argument("--update", action="store_true", help="add to a repository that exists")
+    _add_apart(command)
+
+
+def _add_apart(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--gold", action="store_true", help="put gold, where there is any, into a folder's labels")
+    command.add_argument("--human", action="store_true", help="put human labels into a folder's labels")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

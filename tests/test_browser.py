@@ -26,7 +26,7 @@ pytestmark = [
     ),
 ]
 MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
-PAGES = {"": "ICM Workbench", "search": "Search"}  # link -> title
+PAGES = {"": "ICM Workbench", "search": "Search", "data": "Data"}  # link -> title
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
         page = new_page(browser)
         page.goto(f"{server.url}/{link}")
         expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(2, timeout=PATIENCE)
-        assert menu(page) == ["Home", "Search"]
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(3, timeout=PATIENCE)
+        assert menu(page) == ["Home", "Search", "Data"]
         assert page.title() == "ICM Workbench"
         page.close()
 

@@ -67,6 +67,14 @@ def test_from_a_file_to_labels(store: Store, table: Path, tmp_path: Path, capsys
     assert icm(capsys, "export", "claims-1", "--format", "csv", "--output", output)[0] == 0
     with output.open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 10
+    code, out, _ = icm(capsys, "export", "claims-1", "--format", "sft", "--output", tmp_path / "sft.jsonl", "--json")
+    assert (code, json.loads(out)) == (
+        0,
+        {
+            "run": "claims-1", "output": str(tmp_path / "sft.jsonl"), "rows": shown["labelled"],
+            "unlabelled": 10 - shown["labelled"], "contradicting_twins": 0,
+        },
+    )  # fmt: skip
 
 
 def test_detach_step_pause_resume(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,3 +124,33 @@ def test_wrong_arguments_exit_with_two(store: Store, arguments: tuple[str, ...])
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+def test_the_context_check_is_a_job_with_a_result(
+    store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.add_dataset(pairs)
+    assert icm(capsys, "jobs")[:2] == (0, "no jobs yet\n")
+    code, out, _ = icm(capsys, "context", "pairs", "--model", "fake", "--limit", 9, "--json")
+    found = json.loads(out)
+    assert (code, found["examples"], found["batch"], found["tokens"]["max"]) == (0, 8, 8, 4)
+    code, out, _ = icm(capsys, "context", "pairs", "--model", "fake")
+    assert (code, out.splitlines()[1]) == (0, "This model has no known context: every number of examples fits.")
+    listed = json.loads(icm(capsys, "jobs", "--json")[1])
+    assert [(row["job"], row["status"]) for row in listed] == [
+        ("context-check.2", "done"),
+        ("context-check.1", "done"),
+    ]
+    assert json.loads(icm(capsys, "jobs", "context-check.1", "--json")[1])["result"] == found
+
+
+def test_a_context_check_that_cannot_be_is_refused(
+    store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.add_dataset(pairs)
+    code, out, err = icm(capsys, "context", "nothing", "--model", "fake")
+    assert (code, out) == (1, "")
+    assert "'nothing' does not exist" in err
+    code, out, err = icm(capsys, "context", "pairs", "--model", "/no/model")
+    assert (code, out) == (1, "")
+    assert "job 'context-check.1' failed: model directory '/no/model'" in err

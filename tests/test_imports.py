@@ -75,7 +75,13 @@ def test_pages_import_analysis_data_and_control_alone() -> None:
             assert module.split(".")[0] not in RUNTIMES, f"{path} imports {module}"
             if room_of(module):
                 assert module.startswith(
-                    ("icm_engine.analysis", "icm_engine.data", "icm_engine.runs.control", "icm_engine.core.errors")
+                    (
+                        "icm_engine.analysis",
+                        "icm_engine.data",
+                        "icm_engine.runs.control",
+                        "icm_engine.runs.jobs",
+                        "icm_engine.core.errors",
+                    )
                 ), f"{path} imports {module}"
 
 
@@ -91,7 +97,8 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     loaded = loaded_by(
-        "import icm_engine.runs.worker, icm_engine.models.loading, icm_engine.models.transformers_scorer"
+        "import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading, "
+        "icm_engine.models.transformers_scorer"
     )
     assert "icm_engine.runs.worker" in loaded
     assert "torch" in loaded

@@ -178,20 +178,3 @@ def test_curves_can_be_read_as_a_table(store: Store) -> None:
 
 def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
     assert page("search", run="nothing-1").subheader[0].value == "New run"
-
-
-def test_an_uploaded_file_is_previewed_and_imported(store: Store) -> None:
-    test = page("search")
-    rows = "\n".join(f"What is {n} + 1?,It is {n + 1}. {HOSTILE},{n % 2 == 0}" for n in range(4))
-    test.file_uploader(key="upload").set_value(
-        ("mine.csv", f"question,claim,gold\n{rows}\n".encode(), "text/csv")
-    ).run()
-    assert not test.exception
-    assert len(test.dataframe[0].value) == 4
-    test.selectbox(key="upload_task").set_value("truthfulness")
-    button(test, "import").click().run()
-    assert not test.exception
-    assert store.dataset_names() == ["mine"]
-    assert test.selectbox(key="dataset").value == "mine"
-    assert "mine: 4 examples" in texts(test)
-    assert HOSTILE not in shown_markup(test)

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,24 @@ COMMANDS = re.findall(r"^python -m icm_engine (.+)$", README, re.MULTILINE)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command: str) -> None:
     parser().parse_args(shlex.split(command))
+
+
+@pytest.mark.model
+def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The block as it stands: a frame comes back labelled, and its run is there as frames."""
+    (block,) = re.findall(r"^```python\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    labelled, run = names["labelled"], names["run"]
+    assert len(labelled) == 24
+    assert set(labelled["icm_label"]) <= {"True", "False"}
+    assert list(labelled.columns[-6:]) == re.findall(r"`(icm_\w+)`", README)[:6]
+    assert run.summary["status"] == "finished"
+    assert len(run.steps) == 4 * 24
+    assert run.labels["icm_label"].tolist() == labelled["icm_label"].tolist()
+    assert run.flips["new"].isin(["True", "False"]).all()
 
 
 def test_there_are_commands() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from small_files import CLAIMS, PAIRS, csv_import, json_import, refusal
 
 from icm_engine.core.errors import ImportRefused, NotFound, SettingError, StoreError
-from icm_engine.data import importing
+from icm_engine.data import staging
 from icm_engine.data.importing import import_file
 from icm_engine.runs.store import Store
 
@@ -28,7 +28,7 @@ from icm_engine.runs.store import Store
         ("question,claim,group\nq,c,\n", "row 1 (line 2), column 'group' has no group"),
         ("id,question,claim\n,q,c\n", "row 1 (line 2), column 'id' has no id"),
         ('question,claim\nq,"c\n', "not valid CSV"),
-        ("question,claim\nq,c\0\n", "line 2 has a NUL"),
+        ("question,claim\nq,c\0\n", "row 1 (line 2), column 'claim' has a NUL"),
         ("question,claim,icm_label\nq,c,True\n", "'icm_label' has a name that our exports use"),
     ],
 )
@@ -39,7 +39,9 @@ def test_refused_csv(store: Store, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{}", "not an array of objects"),
+        (b"{}", "the file has none"),
+        (b"3", "not an array of objects"),
+        (b'{\n"question": "q"}', "not an array of objects"),
         (b"[]", "no rows"),
         (b"[1]", "row 1 is not an object"),
         (b'[{"question": "q", "claim": "c"},\n {"question"]', "line 2 is not valid JSON"),
@@ -49,11 +51,16 @@ def test_refused_csv(store: Store, text: str, said: str) -> None:
         (b'[{"question": "q", "claim": NaN}]', "row 1, column 'claim' has no text"),
         (b'[{"question": "q", "claim": null}]', "row 1, column 'claim' has no text"),
         (b'[{"question": "q", "claim": "\\ud800"}]', "row 1, column 'claim' has a character that UTF-8"),
-        (b'[{"question": "q", "claim": "\\u0000"}]', "row 1, column 'claim' has a character that UTF-8"),
+        (b'[{"question": "q", "claim": "\\u0000"}]', "row 1, column 'claim' has a NUL"),
         (b'[{"question": "q", "claim": "c", "label": "NaN"}]', "column 'label' has the value 'NaN'"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'[{"question": ' + b"[" * 100_000, "line 1 is nested too deeply"),
+        (b'[{"question": "q"}, ', "not valid JSON (Expecting value, character 21)"),
+        (b'[{"question": "q"} {', "Expecting ',' or ']'"),
+        (b'[{"question": "q"}] x', "Extra data"),
         (b'[{"question": "q", "claim": "\xe9"}]', "0xe9, which is not UTF-8"),
-        ("[]".encode("utf-16"), "UTF-16"),
+        ("[]".encode("utf-16"), "no rows"),
+        ("[]".encode("utf-16-le"), "--encoding utf-16-le"),
     ],
 )
 def test_refused_json(store: Store, content: bytes, said: str) -> None:
@@ -93,7 +100,7 @@ def test_all_or_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise NotFound("a fault in the middle")
 
-    monkeypatch.setattr(importing, "add_human", fail)
+    monkeypatch.setattr(staging, "count_labels", fail)
     with pytest.raises(NotFound):
         csv_import(store, "question,claim,gold,crowd\nq,c,1,0\n")
     assert store.dataset_names() == []

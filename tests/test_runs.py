@@ -12,9 +12,10 @@ import pytest
 from icm_engine.core.errors import NotFound, RunBusy, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, lease, worker
+from icm_engine.runs.datasets import whole_groups
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Dataset, Event, Store, prefix_of_whole_groups
+from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.verify import verify
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=60))
@@ -218,11 +219,8 @@ def test_max_steps_is_four_times_the_examples_by_default(store: Store, pairs: Da
 
 
 def test_a_limit_cuts_no_group() -> None:
-    assert prefix_of_whole_groups("aabbcc", None) == 6
-    assert prefix_of_whole_groups("aabbcc", 4) == 4
-    assert prefix_of_whole_groups("aabbcc", 3) == 2
-    assert prefix_of_whole_groups("abab", 3) == 0  # the groups are interleaved
-    assert prefix_of_whole_groups("abcab", 5) == 5
+    for groups, limit, count in (("aabbcc", 6, 6), ("aabbcc", 4, 4), ("aabbcc", 3, 2), ("abab", 3, 0), ("abcab", 5, 5)):
+        assert whole_groups(groups[:limit], groups.rindex) == count  # "abab" is interleaved
 
 
 def test_a_database_of_a_newer_program_is_refused(store: Store) -> None:

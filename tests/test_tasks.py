@@ -11,8 +11,8 @@ from icm_engine.core.errors import SettingError
 from icm_engine.data import importing
 from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import ensure_sample_dataset, preview
-from icm_engine.data.reading import read_table
-from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS, make_task, task_spec
+from icm_engine.data.reading import open_source
+from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS, TRUTH, make_task, task_spec
 from icm_engine.runs.store import Dataset, Store
 
 # -- tasks
@@ -22,7 +22,7 @@ def test_templates_end_before_the_label() -> None:
     for spec in TASKS.values():
         task = make_task(spec, labels=() if spec.labels else ("x", "y"))
         assert task.template == task.template.rstrip()
-        assert spec.name == "classification" or task.template.endswith("\nI think this claim is")
+        assert spec.labels != TRUTH or task.template.endswith("\nI think this claim is")
     assert TASKS["sun"].template == TASKS["comparisons"].template == TASKS["preference"].template
 
 
@@ -94,7 +94,7 @@ def test_the_sample_data_sets(store: Store, name: str) -> None:
     path = importing.SAMPLE_DIRECTORY / f"{name}.csv"
     if not path.exists():
         pytest.skip(f"{path.name} has not been made: python -m sample_data.make")
-    rows = len(read_table(path).records)
+    rows = len(list(open_source(path).records()))
     ensure_sample_dataset(store, name)
     dataset: Dataset = store.dataset(name)
     gold, crowd = load_gold(store, name).labels, load_human(store, name)["crowd"].labels
@@ -102,5 +102,5 @@ def test_the_sample_data_sets(store: Store, name: str) -> None:
     assert dataset.task.rule == TASKS[name].rule
     first = [gold[e.id] for e in dataset.examples[:64]]
     assert 0.4 <= first.count("True") / 64 <= 0.6
-    if TASKS[name].reads_answers:
+    if TASKS[name].answer:
         assert all(e.answer is not None for e in dataset.examples)

@@ -8,8 +8,9 @@ from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import IcmError
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
+from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
-from icm_engine.runs import control
+from icm_engine.runs import control, jobs
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
@@ -98,3 +99,21 @@ def begin(store: Store, spec: RunSpec) -> str:
     run = control.create_run(store, spec)
     control.start(store, run)
     return run
+
+
+def load_sample(store: Store, name: str) -> None:
+    """Put a sample data set into the database, if it is not there yet. Raises SettingError for another name."""
+    ensure_sample_dataset(store, name)
+
+
+def ask_context(store: Store, dataset: str, model: str, quantization: str, limit: int | None) -> str:
+    """Start a context check and return its job. Raises NotFound for an unknown data set."""
+    store.dataset_info(dataset)
+    choice = jobs.ModelChoice(model.strip(), quantization)
+    return jobs.request(store, jobs.JobSpec("context-check", {"dataset": dataset, "limit": limit}, choice))
+
+
+def ask_rule_check(store: Store, dataset: str) -> str:
+    """Start the check of a large data set's rule and return its job. Raises NotFound for an unknown data set."""
+    store.dataset_info(dataset)
+    return jobs.request(store, rule_check_spec(dataset))

@@ -46,7 +46,7 @@ class Chart:
 
 def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
     """U(D) with its two terms; every proposal marked as accepted (filled) or rejected (hollow)."""
-    colours, figure = palette(dark), _figure(dark, "U")
+    colours, figure = palette(dark), blank_figure(dark, "U")
     points = trajectory.points
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
@@ -59,7 +59,7 @@ def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
     """Temperature, and the share of the last 50 proposals that were accepted, on an axis of its own."""
-    colours, figure = palette(dark), _figure(dark, "T")
+    colours, figure = palette(dark), blank_figure(dark, "T")
     points = trajectory.points
     _line(figure, points, "temperature", lambda p: p.temperature, colours.rejected, "dash", shape="linear")
     _line(figure, points, "acceptance rate", lambda p: p.acceptance_rate, colours.strong, axis="y2")
@@ -71,7 +71,7 @@ def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
     """How many examples are labelled, and how many have each label."""
-    colours, figure = palette(dark), _figure(dark, "examples")
+    colours, figure = palette(dark), blank_figure(dark, "examples")
     _line(figure, trajectory.points, "labelled", lambda p: p.labelled, colours.text, width=1.5)
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
     looks = list(zip(shades, ("dash", "dot", "dashdot", "longdash"), strict=True))
@@ -87,7 +87,7 @@ def accuracy(trajectory: Trajectory, dark: bool = False) -> Chart | None:
     """Agreement with gold, unlabelled counted as wrong; None where there is no gold."""
     if not any(point.accuracy for point in trajectory.points):
         return None
-    colours, figure = palette(dark), _figure(dark, "share")
+    colours, figure = palette(dark), blank_figure(dark, "share")
     points = trajectory.points
     _line(figure, points, "accuracy", _agreement("raw"), colours.strong)
     _line(figure, points, "balanced", _agreement("balanced"), colours.second, "dash", width=1.5)
@@ -138,7 +138,8 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
 
 
-def _figure(dark: bool, unit: str) -> go.Figure:
+def blank_figure(dark: bool, unit: str) -> go.Figure:
+    """Return a figure without data in the style of all of them; `unit` is that of its values."""
     colours = palette(dark)
     figure = go.Figure()
     axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.figures import palette
 from icm_engine.analysis.reading import Reading, Trajectory
 from icm_engine.analysis.resample import every_nth
@@ -107,6 +108,24 @@ def settings_frame(spec: dict[str, Any]) -> pd.DataFrame:
     flat = {**{name: value for name, value in spec.items() if name != "search"}, **spec["search"]}
     values = ["" if value is None else str(value) for value in flat.values()]
     return pd.DataFrame({"setting": [name.replace("_", " ") for name in flat], "value": values})
+
+
+def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.DataFrame:
+    """Return examples, one a row, their texts cut to one line; a column is left out where none has anything in it."""
+    frame = pd.DataFrame(
+        [
+            {
+                "place": line.position + 1,
+                **{field: one_line(line.example.fields.get(field, "")) for field in fields},
+                "answer": line.example.answer,
+                "gold": line.gold,
+                "group": one_line(line.example.group, 60),
+                "id": line.example.id,
+            }
+            for line in lines
+        ]
+    )
+    return frame.drop(columns=[name for name in ("answer", "gold") if frame[name].isna().all()])
 
 
 def cells_frame(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:

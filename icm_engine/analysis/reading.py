@@ -122,10 +122,13 @@ class Reading:
         return fold.frozen()
 
 
-def empty_reading(run: OpenRun, gold: Mapping[str, Label]) -> Reading:
-    """Return the reading of a run before its first event; `gold` has labels of the run's own examples only."""
+def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label, int] | None = None) -> Reading:
+    """Return the reading of a run before its first event; `gold` has labels of the run's own examples only.
+
+    `counts` says how often each label is in it, where that is known.
+    """
     labels = run.dataset.task.labels
-    return Reading(run, gold, Trajectory(labels), Tally(labels, Counter(gold.values())))
+    return Reading(run, gold, Trajectory(labels), Tally(labels, Counter(gold.values()) if counts is None else counts))
 
 
 class _Fold:

@@ -4,13 +4,15 @@ Gold is read here and in nothing that the search reaches; it only ever stands be
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from icm_engine.analysis.reading import Reading, empty_reading
 from icm_engine.analysis.tally import Accuracy
 from icm_engine.analysis.wording import duration, escaped, one_line
 from icm_engine.core.labeling import Label
-from icm_engine.data.gold import load_gold
+from icm_engine.data.gold import open_gold
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
@@ -24,9 +26,8 @@ BATCH = 2000  # events read at once, so that a long run is not held in memory tw
 def open_reading(store: Store, run: str) -> Reading:
     """Return a reading of a run at its beginning. Raises NotFound for a run or data set that does not exist."""
     opened = open_run(store, run)
-    known = load_gold(store, opened.spec.dataset).labels
-    ids = [example.id for example in opened.dataset.examples]
-    return empty_reading(opened, {name: known[name] for name in ids if name in known})
+    gold = open_gold(store, opened.dataset.name, len(opened.dataset.examples))
+    return empty_reading(opened, gold, gold.counts)
 
 
 def refreshed(store: Store, reading: Reading) -> Reading:
@@ -176,7 +177,7 @@ def conflicts_now(reading: Reading) -> tuple[Conflict, ...]:
 
 def rule_name(reading: Reading) -> str:
     """Return the consistency rule that this run goes by."""
-    return reading.run.rule.name
+    return reading.run.rule_name
 
 
 def example_text(reading: Reading, i: int) -> str:
@@ -199,9 +200,10 @@ class LabelRow:
 
 def labels_table(reading: Reading, limit: int | None = None) -> tuple[LabelRow, ...]:
     """Return the examples in data set order; with `limit`, the labelled ones first and only so many."""
-    order: list[int] = list(range(len(reading.run.dataset.examples)))
+    order: Iterable[int] = range(len(reading.run.dataset.examples))
     if limit is not None:
-        order = sorted(order, key=lambda i: i not in reading.labeling)[:limit]
+        unlabelled = (i for i in order if i not in reading.labeling)
+        order = islice(chain(sorted(reading.labeling), unlabelled), limit)
     return tuple(_label_row(reading, i) for i in order)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 DASH = "–"
 
@@ -79,6 +80,15 @@ def decimal(number: float | None, digits: int = 1) -> str:
 def percent(share: float | None) -> str:
     """Return a share of 1 in whole percent, a dash for None."""
     return DASH if share is None else f"{share:.0%}"
+
+
+def moment(time: float) -> str:
+    """Return a point in time as the clock of this machine shows it.
+
+    >>> len(moment(0.0))
+    16
+    """
+    return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}"
 
 
 def escaped(text: str) -> str:

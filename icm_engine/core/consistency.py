@@ -1,7 +1,7 @@
 """Logical consistency: which pairs of examples a rule constrains, and which labels they may have together.
 
-A rule reads examples and labels, never gold. A rule of a user's own subclasses `Rule` and defines
-`groups_of` and `consistent`.
+A rule reads examples and labels, never gold. A rule of a user's own subclasses `Rule` in a file of its own and
+defines `key` and `consistent`: see `own_rules`.
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +30,10 @@ class Rule(ABC):
 
     @abstractmethod
     def key(self, example: Example) -> str | None:
-        """Return what constrained examples share; None if the rule has nothing to say about this one."""
+        """Return what constrained examples share; None if the rule has nothing to say about this one.
+
+        It depends on the example alone, so that a large data set can be counted without holding it.
+        """
 
     @abstractmethod
     def consistent(self, i: int, j: int, labeling: Labeling) -> bool:
@@ -138,7 +141,16 @@ RULES: dict[str, type[Rule]] = {
 
 
 def make_rule(name: str, examples: Sequence[Example], labels: Sequence[Label], true_label: Label) -> Rule:
-    """Return the rule of this name over these examples. Raises SettingError for an unknown name."""
-    if name not in RULES:
-        raise SettingError(f"rule {name!r} does not exist: use one of {', '.join(sorted(RULES))}")
-    return RULES[name](examples, labels, true_label)
+    """Return the rule of this name, or of this reference to a file, over these examples. Raises SettingError."""
+    return rule_class(name)(examples, labels, true_label)
+
+
+def rule_class(name: str) -> type[Rule]:
+    """Return the rule of this name, or of this reference to a file of the user's own. Raises SettingError."""
+    if name in RULES:
+        return RULES[name]
+    from icm_engine.core import own_rules  # a rule file subclasses Rule, which is here
+
+    if own_rules.is_reference(name):
+        return own_rules.load_rule(name)
+    raise SettingError(f"rule {name!r} does not exist: use one of {', '.join(sorted(RULES))}")

@@ -3,6 +3,7 @@
     IcmError                     what went wrong, with the value and the remedy
     ├── SettingError             a setting that does not exist or cannot have this value
     ├── ImportRefused            a file that cannot become a data set
+    ├── HubError                 the hub cannot be reached, or does not let us
     ├── ModelError               anything at the model edge
     │   ├── ModelNotUsable       not a causal language model, no such directory, pickled weights
     │   ├── DeviceMissing        a GPU was asked for and there is none
@@ -29,6 +30,10 @@ class SettingError(IcmError):
 
 class ImportRefused(IcmError):
     """A file that cannot become a data set; names the row and the column."""
+
+
+class HubError(IcmError):
+    """The hub cannot be reached, or does not let us read or write there."""
 
 
 class ModelError(IcmError):

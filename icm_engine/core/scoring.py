@@ -86,6 +86,12 @@ class Scorer(Protocol):
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
         """Raise PromptTooLong if one of the prompts does not fit the model's context."""
 
+    def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
+        """Return the tokens of each prompt with its longest label: what the context must hold."""
+
+    def cost(self, prompts: Sequence[Prompt]) -> Usage:
+        """Return what `score` would cost, without running the model."""
+
     def describe(self) -> Mapping[str, object]:
         """Return facts for the run's record: model, dtype, device, how prompts are encoded and why."""
 
@@ -101,12 +107,18 @@ class TableScorer:
         self.usage = Usage()
 
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
-        words = sum(len(prompt.text.split()) for prompt in prompts)
-        self.usage += Usage(len(prompts), words, words)
+        self.usage += self.cost(prompts)
         return [LabelLogProbs(self._belief(prompt)) for prompt in prompts]
 
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
         """A table has no context to exceed."""
+
+    def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
+        return [len(prompt.text.split()) + max(len(label.split()) for label in prompt.labels) for prompt in prompts]
+
+    def cost(self, prompts: Sequence[Prompt]) -> Usage:
+        words = sum(len(prompt.text.split()) for prompt in prompts)
+        return Usage(len(prompts), words, words)
 
     def describe(self) -> Mapping[str, object]:
         return {"model": "fake", "encoding": "table"}

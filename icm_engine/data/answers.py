@@ -1,10 +1,14 @@
 """The final answer of a worked claim, read from its text: what the rule `same-answer` compares.
 
+A task names one of `EXTRACTORS` or gives a pattern of its own.
+
 >>> extract_answer("16 - 3 = 13, times 2 makes $26. The answer is $26.00.")
 '26'
 """
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 LONGEST_NUMBER = 100  # characters; a longer run of digits is compared as text
@@ -23,6 +27,7 @@ _BOXED = re.compile(r"\\boxed\{")
 _END = re.compile(
     r"(?<!\b[A-Z])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.(?=\s|$)|;|,?\s(?:because|since|which)\s"
 )
+_ANY_NUMBER = re.compile(r"[-−]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?")
 _NUMBER = re.compile(
     r"(?:\w{1,10} ?= ?|about |exactly )?(?P<sign>[-−+]?) ?[$€£]? ?(?P<inner>[-−]?)"
     r"(?P<value>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
@@ -41,6 +46,31 @@ def extract_answer(claim: str) -> str | None:
     boxes = [(match.end(), _braced) for match in _BOXED.finditer(claim)]
     mentions = sorted(openings + boxes, key=lambda mention: -mention[0])
     return next((answer for start, read in mentions if (answer := normalize_answer(read(claim, start)))), None)
+
+
+def last_number(claim: str) -> str | None:
+    """Return the last number that is in the claim, normalised; None if it has none."""
+    numbers = _ANY_NUMBER.findall(claim)
+    return normalize_answer(numbers[-1]) if numbers else None
+
+
+def last_line(claim: str) -> str | None:
+    """Return the last line of the claim that is not blank, normalised; None if it is longer than an answer."""
+    line = claim.rstrip().rpartition("\n")[2]
+    return normalize_answer(line) if len(line) <= LONGEST_MENTION else None
+
+
+def pattern_reader(pattern: str) -> Callable[[str], str | None]:
+    """Return a function that finds the pattern's one group in its last match. Raises re.error."""
+    compiled = re.compile(pattern, re.MULTILINE)
+    if compiled.groups != 1:
+        raise re.error(f"it has {compiled.groups} groups")
+
+    def read(claim: str) -> str | None:
+        found = [match[1] for match in compiled.finditer(claim) if match[1]]
+        return normalize_answer(found[-1]) if found else None
+
+    return read
 
 
 def _rest_of_line(text: str, start: int) -> str:
@@ -69,6 +99,8 @@ def normalize_answer(text: str) -> str | None:
     plain = plain.rstrip("$. ").lstrip("$ ") if plain.strip("$. ") else ""
     if not plain:
         return None
+    if plain.isascii() and plain.isdecimal() and len(plain) <= LONGEST_NUMBER:
+        return str(int(plain))
     match = _NUMBER.fullmatch(plain) if len(plain) <= LONGEST_NUMBER else None
     if match is None or _CHANGES_VALUE & set(match["unit"].casefold().split()):
         return plain.casefold()
@@ -89,3 +121,18 @@ def _canonical(match: re.Match[str], divisor: int) -> str:
     digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
     whole, part = digits[: len(digits) - places], digits[len(digits) - places :].rstrip("0")
     return ("-" if value < 0 else "") + whole + ("." + part if part else "")
+
+
+EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {
+    "final-answer": extract_answer,
+    "last-number": last_number,
+    "last-line": last_line,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """From which field a final answer is read, and how."""
+
+    field: str
+    read: Callable[[str], str | None]

@@ -2,23 +2,23 @@
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.core.labeling import Example, Label, Task
-from icm_engine.data.answers import extract_answer, normalize_answer
+from icm_engine.data.answers import AnswerReader, normalize_answer
 from icm_engine.data.columns import Plan
-from icm_engine.data.reading import Record, Table, refuse
-from icm_engine.data.tasks import TRUTH, TaskSpec
+from icm_engine.data.labels import LabelReader
+from icm_engine.data.readers.source import NoText, Record, refuse, strange
+from icm_engine.data.survey import NO_ROW, Survey, Surveyor
+from icm_engine.data.tasks.spec import TRUTH, TaskSpec
 
+_JSON = json.JSONEncoder()
 TWIN_SUFFIX = "~swapped"
 ID_LENGTH = 16  # hexadecimal digits of a content hash: a collision among a million rows has chance 3e-8
-
-_SPELLINGS = {"true": 0, "1": 0, "1.0": 0, "yes": 0, "false": 1, "0": 1, "0.0": 1, "no": 1}
-_PAIR_SPELLINGS = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,113 +29,111 @@ class Row:
     inputs: Mapping[str, str]
     gold: Label | None
     human: Mapping[str, Label]
+    where: str
 
 
 class RowBuilder:
-    """Turns one table into rows for one task, as the plan says which column is what."""
+    """Turns the records of one file into rows for one task, as the plan says which column is what.
 
-    def __init__(self, task: Task, spec: TaskSpec, plan: Plan, name: str) -> None:
-        self.task, self.spec, self.plan, self.name = task, spec, plan, name
+    Goes through the records twice: `survey` finds names that come twice and twins that are there, `rows` builds.
+    """
 
-    def rows(self, table: Table) -> list[Row]:
-        """Return all rows in file order, each pair followed by its twin. Raises ImportRefused."""
-        ids = self._ids(table)
-        rows = [self._row(record, name) for record, name in zip(table.records, ids, strict=True)]
-        return list(self._with_twins(rows)) if self.spec.makes_twins else rows
+    def __init__(self, task: Task, spec: TaskSpec, plan: Plan, name: str, answer: AnswerReader | None) -> None:
+        self.task, self.spec, self.plan, self.name, self.answer = task, spec, plan, name, answer
+        means_true = spec.true_label or ("True" if set(task.labels) == set(TRUTH) else None)
+        self.labels = LabelReader(task.labels, means_true, spec.makes_twins)
 
-    def _row(self, record: Record, name: str) -> Row:
-        fields = self._fields(record)
+    def survey(self, records: Iterable[Record]) -> Survey:
+        """Go through the records once. Raises ImportRefused for a missing text or id."""
+        surveyor = Surveyor(self.spec.makes_twins)
+        for record in records:
+            fields = self._fields(record)
+            texts = [fields.get(field, "") for field in ("query", "response_a", "response_b")]
+            surveyor.see(self._name(record, fields), *texts)
+        return surveyor.survey()
+
+    def rows(self, records: Iterable[Record], survey: Survey, id_of: Callable[[int], str]) -> Iterator[Row]:
+        """Yield all rows in file order, each pair followed by its twin. Raises ImportRefused.
+
+        `id_of` gives the id of an example that was yielded before, by its position among them.
+        """
+        names = _Names(self.name, self.plan.id, survey)
+        for k, record in enumerate(records):
+            fields = self._fields(record)
+            row = self._row(record, fields, names.take(self._name(record, fields), record))
+            if survey.partners is None or survey.positions is None or survey.makes_twin is None:
+                yield row
+            elif (partner := int(survey.partners[k])) != NO_ROW:
+                original = id_of(int(survey.positions[partner]))
+                yield replace(row, example=replace(row.example, twin_of=original, group=original))
+            else:
+                yield row
+                if survey.makes_twin[k]:
+                    yield self._twin(row, names.of_twin(row.example.id))
+
+    def _row(self, record: Record, fields: dict[str, str], name: str) -> Row:
         group = name if self.spec.makes_twins else self._group(record, fields, name)
         example = Example(name, fields, group, self._answer(record, fields))
         human = {self.plan.source(c): y for c in self.plan.human if (y := self._label(record, c)) is not None}
         gold = self._label(record, self.plan.gold) if self.plan.gold is not None else None
-        return Row(example, {c: record.cells[c] for c in self.plan.inputs}, gold, human)
+        return Row(example, {c: record.cells[c] for c in self.plan.inputs}, gold, human, record.where)
 
     def _fields(self, record: Record) -> dict[str, str]:
-        fields = {field: record.cells[column] for field, column in self.plan.fields.items()}
+        fields = {field: self._text(record, column) for field, column in self.plan.fields.items()}
         for field, text in fields.items():
             if not text.strip():
                 refuse(self.name, record.where, self.plan.fields[field], "no text", "fill it or delete the row")
         return fields
 
+    def _text(self, record: Record, column: str) -> str:
+        """The text of a cell that a field, an id, a group or a label is read from."""
+        text = record.cells[column]
+        if isinstance(text, NoText):
+            refuse(self.name, record.where, column, "a nested value", "use text, a number, true or false")
+        return text
+
     def _group(self, record: Record, fields: Mapping[str, str], name: str) -> str:
         """The group cell, else the question, else the example alone."""
         if self.plan.group is None:
             return fields.get("question", name)
-        group = record.cells[self.plan.group].strip()
+        group = self._text(record, self.plan.group).strip()
         if not group:
             refuse(self.name, record.where, self.plan.group, "no group", "fill it, or do without (--map group=)")
         return group
 
     def _answer(self, record: Record, fields: Mapping[str, str]) -> str | None:
-        """The final answer: of its own column, else read from the claim where the rule needs one."""
+        """The final answer: of its own column, else read from a field where the rule needs one."""
         if self.plan.answer is not None:
-            return normalize_answer(record.cells[self.plan.answer])
-        if self.spec.reads_answers or self.task.rule == "same-answer":
-            return extract_answer(fields["claim"])
-        return None
+            return normalize_answer(self._text(record, self.plan.answer))
+        return self.answer.read(fields.get(self.answer.field, "")) if self.answer is not None else None
 
     def _label(self, record: Record, column: str) -> Label | None:
         """The label that a gold or human cell spells; None if the cell is empty."""
-        cell = record.cells[column].strip()
+        cell = self._text(record, column).strip()
         if not cell:
             return None
-        label = read_label(cell, self.task.labels, pairwise=self.spec.makes_twins)
+        label = self.labels.read(cell)
         if label is None:
-            known = ", ".join(self.task.labels) + (", 1, 0, yes, no" if self.task.labels == TRUTH else "")
             field = "gold" if column == self.plan.gold else "human"
-            remedy = f"use one of {known}, or leave the column out (--map {field}=)"
-            refuse(self.name, record.where, column, f"the value {_short(cell)}, which is no label", remedy)
+            remedy = f"use one of {self.labels.known}, or leave the column out (--map {field}=)"
+            refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
         return label
 
-    # -- ids: a column's, else a hash of the texts; never of gold
+    def _name(self, record: Record, fields: Mapping[str, str]) -> str:
+        """The id of the row's column, else a hash of the texts; never of gold."""
+        if self.plan.id is None:
+            texts = sorted(([field, text] for field, text in fields.items()))
+            return hashlib.sha256(_JSON.encode(texts).encode()).hexdigest()[:ID_LENGTH]
+        name = self._text(record, self.plan.id).strip()
+        if not name:
+            refuse(self.name, record.where, self.plan.id, "no id", "fill it, or do without (--map id=)")
+        if strange(name):
+            refuse(self.name, record.where, self.plan.id, "an id with a character nobody sees", "remove it")
+        return name
 
-    def _ids(self, table: Table) -> list[str]:
-        if self.plan.id is not None:
-            return self._ids_of_column(table, self.plan.id)
-        hashes = [self._hash(record) for record in table.records]
-        seen: Counter[str] = Counter()
-        return [_numbered(name, seen) for name in hashes]
-
-    def _ids_of_column(self, table: Table, column: str) -> list[str]:
-        first: dict[str, str] = {}
-        for record in table.records:
-            name = record.cells[column].strip()
-            if not name:
-                refuse(self.name, record.where, column, "no id", "fill it, or do without (--map id=)")
-            if name in first:
-                raise ImportRefused(
-                    f"{self.name}: {first[name]} and {record.where} have the same id {_short(name)} in column "
-                    f"{column!r}: make ids unique, or do without (--map id=)"
-                )
-            first[name] = record.where
-        return list(first)
-
-    def _hash(self, record: Record) -> str:
-        texts = [[field, record.cells[column]] for field, column in sorted(self.plan.fields.items())]
-        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:ID_LENGTH]
-
-    # -- twins: "A over B" and "B over A"
-
-    def _with_twins(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Each pair followed by its twin, unless the file has the twin itself; both are one group."""
-        partners = _partners(rows)
-        originals = set(partners.values())
-        taken = {row.example.id for row in rows}
-        for k, row in enumerate(rows):
-            if k in partners:
-                original = rows[partners[k]].example.id
-                yield replace(row, example=replace(row.example, twin_of=original, group=original))
-            else:
-                yield row
-                if k not in originals:
-                    yield self._twin(row, taken)
-
-    def _twin(self, row: Row, taken: set[str]) -> Row:
+    def _twin(self, row: Row, name: str) -> Row:
         """The same pair with its responses swapped, and its labels flipped with them."""
         original = row.example
-        name = next(name for name in _twin_names(original.id) if name not in taken)
-        taken.add(name)
         fields = {**original.fields, "response_a": original.fields["response_b"]}
         fields["response_b"] = original.fields["response_a"]
         swapped = {self.plan.fields[field]: fields[field] for field in ("response_a", "response_b")}
@@ -143,54 +141,41 @@ class RowBuilder:
         if self.plan.id in inputs:
             inputs[self.plan.id] = name
         example = replace(original, id=name, fields=fields, twin_of=original.id)
-        gold = self._other(row.gold) if row.gold is not None else None
-        return Row(example, inputs, gold, {source: self._other(label) for source, label in row.human.items()})
-
-    def _other(self, label: Label) -> Label:
-        first, second = self.task.labels
-        return second if label == first else first
+        gold = self.labels.other(row.gold) if row.gold is not None else None
+        human = {source: self.labels.other(label) for source, label in row.human.items()}
+        return Row(example, inputs, gold, human, row.where)
 
 
-def read_label(cell: str, labels: Sequence[Label], pairwise: bool = False) -> Label | None:
-    """Return the label that a cell spells, None if it spells none.
+class _Names:
+    """Gives every example an id of its own; only names that the survey saw twice are remembered."""
 
-    A label's own name counts in any case; True and False also as 1 and 0, yes and no, and for pairs as A and B.
-    """
-    if cell in labels:
-        return cell
-    named = [label for label in labels if label.casefold() == cell.casefold()]
-    if len(named) == 1:
-        return named[0]
-    if tuple(labels) != TRUTH:
-        return None
-    place = {**_SPELLINGS, **(_PAIR_SPELLINGS if pairwise else {})}.get(cell.casefold())
-    return None if place is None else labels[place]
+    def __init__(self, file: str, column: str | None, survey: Survey) -> None:
+        self.file, self.column, self.survey = file, column, survey
+        self._repeated = survey.repeated()
+        self._first: dict[str, str] = {}
+        self._seen: Counter[str] = Counter()
 
+    def take(self, name: str, record: Record) -> str:
+        """Return the id of a row: a name that comes twice is refused, but equal texts are numbered."""
+        if hash(name) not in self._repeated:
+            return name
+        if self.column is None:
+            self._seen[name] += 1
+            return name if self._seen[name] == 1 else f"{name}#{self._seen[name]}"
+        if name in self._first:
+            raise ImportRefused(
+                f"{self.file}: {self._first[name]} and {record.where} have the same id {short(name)} in column "
+                f"{self.column!r}: make ids unique, or do without (--map id=)"
+            )
+        self._first[name] = record.where
+        return name
 
-def _partners(rows: Sequence[Row]) -> dict[int, int]:
-    """Rows whose swapped pair stands earlier in the file, each with that row; every row has one partner at most."""
-    waiting: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
-    partners: dict[int, int] = {}
-    for k, row in enumerate(rows):
-        fields = row.example.fields
-        query, a, b = fields.get("query", ""), fields["response_a"], fields["response_b"]
-        if waiting[query, b, a]:
-            partners[k] = waiting[query, b, a].pop(0)
-        else:
-            waiting[query, a, b].append(k)
-    return partners
-
-
-def _numbered(name: str, seen: Counter[str]) -> str:
-    """The name, with "#2" for the second of the same content."""
-    seen[name] += 1
-    return name if seen[name] == 1 else f"{name}#{seen[name]}"
+    def of_twin(self, name: str) -> str:
+        """Return the id of a made twin, which no row of the file has."""
+        names = (f"{name}{TWIN_SUFFIX}{k if k > 1 else ''}" for k in count(1))
+        return next(twin for twin in names if not self.survey.knows(twin))
 
 
-def _twin_names(name: str) -> Iterator[str]:
-    yield name + TWIN_SUFFIX
-    yield from (f"{name}{TWIN_SUFFIX}{k}" for k in count(2))
-
-
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return a text for a message: in quotation marks, and not long."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

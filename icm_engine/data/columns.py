@@ -8,23 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from icm_engine.core.errors import ImportRefused, SettingError
-from icm_engine.data.tasks import TaskSpec
+from icm_engine.data.tasks.spec import TaskSpec
 
 Mapped = Mapping[str, str | Sequence[str]]
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "question": ("question",),
-    "claim": ("claim", "choice", "solution", "answer", "statement"),
-    "query": ("query", "prompt", "question"),
-    "response_a": ("response_a", "post_a", "poem_a"),
-    "response_b": ("response_b", "post_b", "poem_b"),
-    "text": ("text",),
+COMMON: dict[str, tuple[str, ...]] = {
     "group": ("group", "consistency_id", "question_id"),
     "answer": ("answer", "final_answer"),
     "id": ("id",),
-    "gold": ("gold", "label", "is_correct", "a_is_better"),
+    "gold": ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better"),
     "human": ("human", "crowd"),
 }
+_NUMBERED = re.compile(r"_?[0-9]+$")  # human_1, human_2
 PREFIX = "icm_"  # what our exports add begins with this
 MARKERS = {"icm_id", "icm_twin_of", "icm_label", "icm_run"}  # a file with all of these is one of our exports
 HUMAN_PREFIX = "icm_human_"
@@ -60,7 +55,7 @@ def plan_columns(
 
     `reads_answers`: whether final answers matter (None: as the task says).
     """
-    wanted = spec.reads_answers if reads_answers is None else reads_answers
+    wanted = spec.answer is not None if reads_answers is None else reads_answers
     return _Planner(spec, columns, mapping, name).plan(wanted)
 
 
@@ -69,6 +64,7 @@ class _Planner:
 
     def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str) -> None:
         self.spec, self.columns, self.name = spec, columns, name
+        self.known = known_names(spec)
         self.ours = is_our_export(columns)
         self.mapping = {field: self._mapped(field, value) for field, value in mapping.items()}
         self.taken = {column: field for field, found in self.mapping.items() for column in found}
@@ -89,8 +85,8 @@ class _Planner:
 
     def _mapped(self, field: str, value: str | Sequence[str]) -> tuple[str, ...]:
         """The columns a person named for a field; none if the field is switched off."""
-        if field not in ALIASES:
-            raise SettingError(f"field {field!r} does not exist: use one of {', '.join(ALIASES)}")
+        if field not in self.known:
+            raise SettingError(f"field {field!r} does not exist: use one of {', '.join(self.known)}")
         names = [value] if isinstance(value, str) else list(value)
         found = tuple(self._column(field, column) for column in names if column != "")
         if len(found) > 1 and field != "human":
@@ -129,13 +125,14 @@ class _Planner:
 
     def _alike(self, field: str) -> list[str]:
         """Free columns with a known name for the field, the best name first."""
-        names = ((PREFIX + field,) if self.ours and field in ("id", "gold") else ()) + ALIASES[field]
-        return [c for name in names for c in self.columns if plain(c) == name and c not in self.taken]
+        names = ((PREFIX + field,) if self.ours and field in ("id", "gold") else ()) + self.known[field]
+        found = [c for name in names for c in self.columns if _means(c, name, field) and c not in self.taken]
+        return list(dict.fromkeys(found))
 
     def _required(self, field: str) -> str | None:
         column = self._find(field)
         if column is None and field not in self.spec.optional:
-            known = " or ".join(ALIASES[field])
+            known = " or ".join(self.known[field])
             raise ImportRefused(
                 f"{self.name}: task {self.spec.name!r} needs a column {known}, the file has {self._listed()}: "
                 f"say which it is (--map {field}=COLUMN)"
@@ -186,7 +183,19 @@ class _Planner:
         return self.ours and plain(column).startswith(PREFIX)
 
     def _listed(self) -> str:
-        return ", ".join(self.columns)
+        return ", ".join(self.columns) or "none"
+
+
+def known_names(spec: TaskSpec) -> dict[str, tuple[str, ...]]:
+    """Return the column names by which each field of a task is recognised: its own first, then its further ones."""
+    fields = {field: (field,) for field in spec.fields} | COMMON
+    return {field: (*names, *map(plain, spec.columns.get(field, ()))) for field, names in fields.items()}
+
+
+def _means(column: str, name: str, field: str) -> bool:
+    """Whether a column has this name; columns of human labels may be numbered."""
+    found = plain(column)
+    return found == name or (field == "human" and _NUMBERED.sub("", found) == name)
 
 
 def plain(column: str) -> str:

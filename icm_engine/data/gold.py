@@ -1,15 +1,23 @@
 """Gold and human labels: their own types, their own tables; nothing the worker reaches imports this module."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from icm_engine.core.errors import NotFound
 from icm_engine.core.labeling import Label
 from icm_engine.runs.store import Store
+from icm_engine.runs.stored_rows import look_into
 
 _IN_ORDER = (
     "join (select dataset, id as example, position from examples) using (dataset, example) "
     "where dataset = ? order by position"
+)
+
+_FIRST = (
+    "join (select dataset, id as example, position from examples) using (dataset, example) "
+    "where dataset = ? and position < ?"
 )
 
 
@@ -39,6 +47,7 @@ def add_gold(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:
         _check(store, dataset, labels)
         store.db.execute("delete from gold where dataset = ?", [dataset])
         store.db.table("gold").insert_all({"dataset": dataset, "example": i, "label": y} for i, y in labels.items())
+        count_labels(store, dataset)
 
 
 def load_gold(store: Store, dataset: str) -> GoldLabels:
@@ -46,6 +55,54 @@ def load_gold(store: Store, dataset: str) -> GoldLabels:
     _check(store, dataset, {})
     rows = store.db.execute(f"select example, label from gold {_IN_ORDER}", [dataset])
     return GoldLabels(dataset, dict(rows.fetchall()))
+
+
+def gold_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, Label]:
+    """Return the gold of these examples alone; those without gold are not in it."""
+    query = "select example, label from gold where dataset = ? and example in (select value from json_each(?))"
+    return dict(store.db.execute(query, [dataset, json.dumps(list(examples))]).fetchall())
+
+
+@dataclass(frozen=True)
+class OpenGold(Mapping[str, Label]):
+    """The gold of the first `size` examples of a data set, each label read when it is looked at.
+
+    `counts` says how many examples have each label. Every look opens the database for itself: threads may share this.
+    """
+
+    path: Path
+    dataset: str
+    size: int
+    counts: Mapping[Label, int]
+    kept: dict[str, Label | None] = field(default_factory=dict)
+
+    def __getitem__(self, example: str) -> Label:
+        if example not in self.kept:
+            with look_into(self.path) as db:
+                query = "select label from gold where dataset = ? and example = ?"
+                row = db.execute(query, [self.dataset, example]).fetchone()
+            self.kept[example] = row[0] if row else None
+        label = self.kept[example]
+        if label is None:
+            raise KeyError(example)
+        return label
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __iter__(self) -> Iterator[str]:
+        with look_into(self.path) as db:
+            yield from (row[0] for row in db.execute(f"select example from gold {_FIRST}", [self.dataset, self.size]))
+
+
+def open_gold(store: Store, dataset: str, size: int) -> OpenGold:
+    """Return the gold of the first examples of a data set, counted but not read. Raises NotFound."""
+    info = store.dataset_info(dataset)
+    if size == info.examples:
+        rows = store.db.execute("select label, examples from gold_counts where dataset = ?", [dataset])
+    else:
+        rows = store.db.execute(f"select label, count(*) from gold {_FIRST} group by label", [dataset, size])
+    return OpenGold(store.path, dataset, size, dict(rows.fetchall()))
 
 
 def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Label]) -> None:
@@ -56,6 +113,17 @@ def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Labe
         store.db.table("human").insert_all(
             {"dataset": dataset, "example": i, "source": source, "label": y} for i, y in labels.items()
         )
+        count_labels(store, dataset)
+
+
+def count_labels(store: Store, dataset: str) -> None:
+    """Note how many gold and human labels a data set has, so that lists need not count them."""
+    counts = ", ".join(f"{t} = (select count(*) from {t} where dataset = datasets.name)" for t in ("gold", "human"))
+    store.db.execute(f"update datasets set {counts} where name = ?", [dataset])
+    store.db.execute("delete from gold_counts where dataset = ?", [dataset])
+    store.db.execute(
+        "insert into gold_counts select dataset, label, count(*) from gold where dataset = ? group by label", [dataset]
+    )
 
 
 def load_human(store: Store, dataset: str) -> dict[str, HumanLabels]:

@@ -2,33 +2,44 @@
 
     python -m icm_engine import FILE --task TASK
 
-reads the file whole (`reading`), finds its columns (`columns`), makes examples (`building`), and stores them in one
-transaction.
+opens the file (`reading`), finds its columns (`columns`), goes through its rows twice (`survey`, `building`), and puts
+them into the database in one transaction (`staging`). Only a few thousand rows are in memory at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from icm_engine.core.consistency import make_rule
-from icm_engine.core.errors import ImportRefused, SettingError, StoreError
-from icm_engine.core.labeling import Label, Task
-from icm_engine.data.answers import extract_answer
-from icm_engine.data.building import Row, RowBuilder
-from icm_engine.data.columns import Mapped, Plan, is_our_export, plan_columns
-from icm_engine.data.gold import add_gold, add_human
-from icm_engine.data.reading import Record, Table, read_table
-from icm_engine.data.tasks import SAMPLE_DATASETS as SAMPLE_DATASETS  # pages look for it here
-from icm_engine.data.tasks import TASKS, TaskSpec, make_task, task_spec
+from icm_engine.core.consistency import rule_class
+from icm_engine.core.errors import SettingError, StoreError
+from icm_engine.core.labeling import Label
+from icm_engine.data.checking import PairCounter
+from icm_engine.data.checking import RuleCheck as RuleCheck  # pages look for these here
+from icm_engine.data.checking import check_rule as check_rule
+from icm_engine.data.columns import Mapped, is_our_export
+from icm_engine.data.deleting import delete_dataset as delete_dataset
+from icm_engine.data.findings import Findings
+from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare
+from icm_engine.data.previewing import Preview as Preview
+from icm_engine.data.previewing import preview as preview
+from icm_engine.data.readers.hub import PREFIX
+from icm_engine.data.readers.source import Record, Source
+from icm_engine.data.staging import Staging
+from icm_engine.data.tasks import SAMPLE_DATASETS as SAMPLE_DATASETS
+from icm_engine.data.tasks import task_spec
 from icm_engine.runs.store import Dataset, Store
 
-LISTED = 10  # ids named in a note before "and so on"
+Progress = Callable[[int, int | None], None]  # rows done, and rows there are (None: not counted yet)
 SAMPLE_DIRECTORY = Path(__file__).resolve().parents[2] / "sample_data"
+TOLD = 500  # rows between two calls of a progress
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import made; `groups` are all consistency groups, `constraints` the pairs the rule ties together."""
+    """What an import made; `groups` are all consistency groups, `constraints` the pairs the rule ties together.
+
+    `without_answer` has up to 1,000 ids of the `without_answer_count` examples in which no answer was found.
+    """
 
     dataset: str
     task: str
@@ -44,18 +55,7 @@ class ImportReport:
     columns: tuple[str, ...]
     fields: Mapping[str, str]
     without_answer: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The first rows of a file, and what an import would take them for; `task` is None where nothing fits."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Mapping[str, str], ...]
-    total: int
-    task: str | None
-    mapping: Mapping[str, str | tuple[str, ...]]
+    without_answer_count: int
     notes: tuple[str, ...]
 
 
@@ -68,48 +68,84 @@ def import_file(
     rule: str | None = None,
     labels: Sequence[Label] = (),
     content: bytes | None = None,
+    progress: Progress | None = None,
+    encoding: str | None = None,
+    split: str | None = None,
 ) -> ImportReport:
-    """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError or StoreError.
+    """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError, HubError or StoreError.
 
+    `path` may also be a directory that `datasets` saved, or "hub:owner/name"; `task` is a name or a TOML file;
     `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
-    of a classification; `content` stands for the file's bytes where it was uploaded.
+    of a classification; `content` stands for the file's bytes where it was uploaded; `encoding` and `split` are as
+    in `open_source`. `progress` is called as rows are checked and, from 0 again, as they are stored.
     """
-    path = Path(path)
-    spec, name = task_spec(task), _dataset_name(path.stem if name is None else name)
-    table = restored(read_table(path, content))
-    plan = plan_columns(spec, table.columns, mapping or {}, path.name, _reads_answers(spec, rule))
-    made = _make_task(spec, rule, labels, table, plan)
-    rows = RowBuilder(made, spec, plan, path.name).rows(table)
-    dataset = _dataset(name, made, rows, table, plan, path.name)
-    with store.transaction():
-        store.add_dataset(dataset)
-        _add_labels(store, dataset, rows, plan)
-    return _report(dataset, rows, table, plan)
+    spec, name = task_spec(task), _dataset_name(path, name)
+    _require_free(store, name)
+    source = open_rows(path, content, encoding, split)
+    first = source.head(LOOKED_AT)[1]
+    prepared = prepare(spec, source.name, source.columns, first, Wish(mapping or {}, rule, labels))
+    return _Import(store, name, source, prepared, progress or (lambda done, total: None)).run()
 
 
-def preview(path: Path | str, rows: int = 20, content: bytes | None = None) -> Preview:
-    """Return the first rows of a file with a guess at its task and columns. Raises ImportRefused."""
-    path = Path(path)
-    table = restored(read_table(path, content))
-    shown = tuple(record.cells for record in table.records[:rows])
-    task = suggested_task(table)
-    if task is None:
-        return Preview(table.columns, shown, len(table.records), None, {}, ("No task fits these columns: map them.",))
-    plan = plan_columns(task_spec(task), table.columns, {}, path.name)
-    return Preview(table.columns, shown, len(table.records), task, _mapping(plan), plan.notes)
+@dataclass
+class _Import:
+    """One import on its way through the file."""
 
+    store: Store
+    name: str
+    source: Source
+    prepared: Prepared
+    progress: Progress
 
-def suggested_task(table: Table) -> str | None:
-    """Return the first task whose columns the file has; worked answers are told from claims by their answers."""
-    for name in ("preference", "truthfulness", "classification"):
-        try:
-            plan = plan_columns(TASKS[name], table.columns, {"gold": "", "human": ""}, "")
-        except ImportRefused:
-            continue
-        claims = [r.cells[plan.fields["claim"]] for r in table.records[:100]] if "claim" in plan.fields else []
-        answers = sum(extract_answer(claim) is not None for claim in claims)
-        return "maths-verification" if claims and answers > len(claims) / 2 else name
-    return None
+    def run(self) -> ImportReport:
+        task, plan = self.prepared.task, self.prepared.plan
+        rule = rule_class(task.rule)((), task.labels, task.true_label)
+        survey = self.prepared.builder.survey(self._told(self.source.total))
+        findings, pairs = Findings(answers=task.rule == "same-answer"), PairCounter(rule)
+        with Staging(self.store) as staging:
+            for row in self.prepared.builder.rows(self._told(survey.rows), survey, staging.id_of):
+                findings.see(row)
+                pairs.see(row.example)
+                staging.add(row)
+            notes = (*self.source.notes, *plan.notes, *self._notes(), *findings.notes(survey.rows))
+            dataset = Dataset(self.name, task, (), (), plan.inputs, self.source.name, notes)
+            groups = staging.move_into(dataset)
+        return self._report(dataset, survey.rows, groups, findings, pairs)
+
+    def _told(self, total: int | None) -> Iterator[Record]:
+        """The records, with a word about each few hundred."""
+        done = 0
+        for done, record in enumerate(self.source.records(), 1):
+            if done % TOLD == 0:
+                self.progress(done, total)
+            yield record
+        self.progress(done, done)
+
+    def _notes(self) -> list[str]:
+        if not is_our_export(self.source.columns):
+            return []
+        return ["The file is an export of ours: its ids were kept, the labels of its run were left behind."]
+
+    def _report(self, dataset: Dataset, rows: int, groups: int, findings: Findings, pairs: PairCounter) -> ImportReport:
+        plan = self.prepared.plan
+        return ImportReport(
+            dataset=dataset.name,
+            task=dataset.task.name,
+            rule=dataset.task.rule,
+            rows=rows,
+            examples=findings.examples,
+            twins=findings.twins,
+            groups=groups,
+            constraints=pairs.pairs(),
+            gold_column=plan.gold,
+            gold_labels=findings.gold,
+            human_columns=plan.human,
+            columns=self.source.columns,
+            fields=plan.fields,
+            without_answer=tuple(findings.without_answer.ids),
+            without_answer_count=findings.without_answer.count,
+            notes=dataset.notes,
+        )
 
 
 def ensure_sample_dataset(store: Store, name: str) -> None:
@@ -125,115 +161,17 @@ def ensure_sample_dataset(store: Store, name: str) -> None:
             raise
 
 
-def restored(table: Table) -> Table:
-    """Return the table with the apostrophes removed that our CSV export put before cells a spreadsheet would run.
-
-    The export puts one before every text cell that begins with an apostrophe, so none here is somebody's own.
-    """
-    if table.kind != "csv" or not is_our_export(table.columns):
-        return table
-    columns = tuple(column.removeprefix("'") for column in table.columns)
-    records = tuple(
-        Record(record.where, {c.removeprefix("'"): text.removeprefix("'") for c, text in record.cells.items()})
-        for record in table.records
-    )
-    return Table(columns, records, table.kind)
-
-
-def _reads_answers(spec: TaskSpec, rule: str | None) -> bool:
-    if (spec.rule if rule is None else rule) != "same-answer":
-        return spec.reads_answers
-    if "claim" not in spec.fields:
-        raise SettingError(f"rule same-answer reads claims, task {spec.name!r} has none: use another rule")
-    return True
-
-
-def _make_task(spec: TaskSpec, rule: str | None, labels: Sequence[Label], table: Table, plan: Plan) -> Task:
-    """The task; where labels must be named, what the gold column has helps to name them but does not decide."""
-    if not spec.labels and not labels:
-        seen = sorted({record.cells[plan.gold] for record in table.records} - {""}) if plan.gold is not None else []
-        hint = f" (column {plan.gold!r} has: {', '.join(seen[:LISTED])})" if seen else ""
-        raise SettingError(f"task {spec.name!r} has no labels of its own: name two or more (--labels A,B){hint}")
-    return make_task(spec, rule, labels, tuple(plan.fields))
-
-
-def _dataset_name(name: str) -> str:
-    name = name.strip()
+def _dataset_name(path: Path | str, given: str | None) -> str:
+    """The name a person gave, else the file's without its ending; of the hub's, its last part."""
+    if given is not None:
+        name = given.strip()
+    else:
+        name = str(path).split("/")[-1] if str(path).startswith(PREFIX) else Path(path).stem
     if not name or not name.isprintable():
         raise SettingError(f"data set name {name!r} cannot be used: name it in printable characters (--name)")
     return name
 
 
-def _dataset(name: str, task: Task, rows: Sequence[Row], table: Table, plan: Plan, source: str) -> Dataset:
-    """The data set as the worker will load it: no gold and no human label is in it."""
-    examples, inputs = tuple(row.example for row in rows), tuple(dict(row.inputs) for row in rows)
-    return Dataset(name, task, examples, inputs, plan.inputs, source, (*plan.notes, *_notes(task, rows, table)))
-
-
-def _notes(task: Task, rows: Sequence[Row], table: Table) -> list[str]:
-    """What a person should know about this import, in sentences."""
-    notes = []
-    if is_our_export(table.columns):
-        notes.append("The file is an export of ours: its ids were kept, the labels of its run were left behind.")
-    twins = len(rows) - len(table.records)
-    if twins:
-        notes.append(f"{twins} swapped twins were made, so that both orders of every pair are asked about.")
-    if same := [row.example.id for row in rows if _equal_responses(row)]:
-        notes.append(f"The two responses are the same in {_several(same)}.")
-    missing = _without_answer(task, rows)
-    if missing:
-        notes.append(f"No final answer was found in {_several(missing)}: the rule says nothing about these.")
-    return notes
-
-
-def _equal_responses(row: Row) -> bool:
-    fields = row.example.fields
-    return "response_a" in fields and fields["response_a"] == fields["response_b"]
-
-
-def _without_answer(task: Task, rows: Sequence[Row]) -> list[str]:
-    return [row.example.id for row in rows if row.example.answer is None] if task.rule == "same-answer" else []
-
-
-def _several(ids: Sequence[str]) -> str:
-    more = "" if len(ids) <= LISTED else ", …"
-    return f"{len(ids)} example{'s' if len(ids) > 1 else ''} ({', '.join(ids[:LISTED])}{more})"
-
-
-def _add_labels(store: Store, dataset: Dataset, rows: Sequence[Row], plan: Plan) -> None:
-    gold = {row.example.id: row.gold for row in rows if row.gold is not None}
-    if gold:
-        add_gold(store, dataset.name, gold)
-    for source in dict.fromkeys(plan.source(column) for column in plan.human):
-        said = {row.example.id: row.human[source] for row in rows if source in row.human}
-        add_human(store, dataset.name, source, said)
-
-
-def _report(dataset: Dataset, rows: Sequence[Row], table: Table, plan: Plan) -> ImportReport:
-    task = dataset.task
-    rule = make_rule(task.rule, dataset.examples, task.labels, task.true_label)
-    return ImportReport(
-        dataset=dataset.name,
-        task=task.name,
-        rule=task.rule,
-        rows=len(table.records),
-        examples=len(rows),
-        twins=sum(example.twin_of is not None for example in dataset.examples),
-        groups=len({example.group for example in dataset.examples}),
-        constraints=rule.constraints(),
-        gold_column=plan.gold,
-        gold_labels=sum(row.gold is not None for row in rows),
-        human_columns=plan.human,
-        columns=table.columns,
-        fields=plan.fields,
-        without_answer=tuple(_without_answer(task, rows)),
-        notes=dataset.notes,
-    )
-
-
-def _mapping(plan: Plan) -> dict[str, str | tuple[str, ...]]:
-    """What the plan found, as a mapping that would find the same again."""
-    single = {"group": plan.group, "answer": plan.answer, "id": plan.id, "gold": plan.gold}
-    found: dict[str, str | tuple[str, ...]] = dict(plan.fields)
-    found.update({field: column for field, column in single.items() if column is not None})
-    return {**found, "human": plan.human} if plan.human else found
+def _require_free(store: Store, name: str) -> None:
+    if store.has_dataset(name):  # said before a large file is read; the transaction looks again
+        raise StoreError(f"data set {name!r} exists already: import it under another name (--name)")

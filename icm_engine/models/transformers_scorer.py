@@ -51,10 +51,7 @@ class TransformersScorer:
         """
         self.check_fits(prompts)
         self._use_attention()
-        requests = [
-            Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
-            for number, prompt in enumerate(prompts)
-        ]
+        requests = self._requests(prompts)
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             for read, value, encoded in self._log_probs(requests):
@@ -63,14 +60,32 @@ class TransformersScorer:
         except (RuntimeError, MemoryError) as error:
             self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
-        self.usage += Usage(len(prompts), seen, sum(len(part) for request in requests for part in request.segments))
+        self.usage += Usage(len(prompts), seen, _full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
+
+    def cost(self, prompts: Sequence[Prompt]) -> Usage:
+        """Return what `score` would add to the usage for these prompts, without running the model."""
+        requests = self._requests(prompts)
+        tree = self.encoding == "prefix-tree"
+        trees = [requests] if tree else [[single] for request in requests for single in request.alone()]
+        return Usage(len(prompts), sum(build(together).size for together in trees), _full_tokens(requests))
+
+    def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
+        """Return the tokens of each prompt with its longest label: what the context must hold."""
+        return [
+            sum(map(len, self.segments(prompt))) + max(map(len, self.label_tokens(prompt.labels))) for prompt in prompts
+        ]
+
+    def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
+        return [
+            Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
+            for number, prompt in enumerate(prompts)
+        ]
 
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
         """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
         for prompt in prompts:
-            longest = max(map(len, self.label_tokens(prompt.labels)))
-            tokens = sum(len(part) for part in self.segments(prompt)) + longest
+            (tokens,) = self.count_tokens([prompt])
             if tokens > self.loaded.context:
                 raise PromptTooLong(
                     f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
@@ -249,6 +264,11 @@ class TransformersScorer:
             self.encoding, self.usage = "prefix-tree", Usage()
         odds = [score.raw[0] - score.raw[1] for score in tree], [score.raw[0] - score.raw[1] for score in full]
         return max(abs(a - b) for a, b in zip(*odds, strict=True))
+
+
+def _full_tokens(requests: Iterable[Request]) -> int:
+    """The tokens of every prompt as if each were read by itself."""
+    return sum(len(part) for request in requests for part in request.segments)
 
 
 def _sees(chunk: Chunk) -> torch.Tensor:

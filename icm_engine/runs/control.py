@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from icm_engine.core.consistency import rule_class
 from icm_engine.core.errors import SettingError
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.lease import alive
-from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
 
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
@@ -46,17 +46,15 @@ class RunStatus:
 
 def create_run(store: Store, spec: RunSpec) -> str:
     """Store a new run and return its name. Raises NotFound, SettingError; max_steps 0 becomes 4N."""
-    dataset = store.dataset(spec.dataset, spec.limit)
-    if not dataset.examples:
+    examples = store.dataset_size(spec.dataset, spec.limit)
+    rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
+    if not examples:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
     if spec.search.max_steps == 0:
-        spec = replace(spec, search=replace(spec.search, max_steps=4 * len(dataset.examples)))
-    with store.transaction():
-        name = store.add_run(spec)
-        open_run(store, name)  # a rule that does not exist is refused before anything is kept
-    return name
+        spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
+    return store.add_run(spec)
 
 
 def start(store: Store, run: str) -> None:
@@ -94,14 +92,18 @@ def _ask(store: Store, run: str, verb: str, steps: int = 0) -> None:
 def launch(store: Store, run: str) -> None:
     """Launch a detached worker unless one lives; it outlives this process."""
     row = store.lease_row(run)
-    if row is not None and alive(row):
-        return
-    path = log_path(store, run)
+    if row is None or not alive(row):
+        spawn(store, "icm_engine.runs.worker", run)
+
+
+def spawn(store: Store, module: str, name: str) -> None:
+    """Start `python -m MODULE --db FILE NAME` as a detached process, what it prints going to the log of that name."""
+    path = log_path(store, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     search = os.pathsep.join(filter(None, [str(_SEARCH_ROOT), os.environ.get("PYTHONPATH")]))
     with path.open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "icm_engine.runs.worker", "--db", str(store.path.resolve()), run],
+            [sys.executable, "-m", module, "--db", str(store.path.resolve()), name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -111,7 +113,7 @@ def launch(store: Store, run: str) -> None:
 
 
 def log_path(store: Store, run: str) -> Path:
-    """Return the file that holds what the run's workers printed."""
+    """Return the file that holds what the workers of a run or a job printed."""
     return store.path.parent / "logs" / f"{store.path.stem}-{run}.log"
 
 

@@ -7,7 +7,7 @@ little-endian float64, one row a labelled example in slot order), so that a repl
 import base64
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,13 +60,13 @@ class Cost:
 class Codec:
     """Turns records of the search into event bodies and back, for one run's examples and labels."""
 
-    def __init__(self, ids: Sequence[str], labels: Sequence[Label]) -> None:
+    def __init__(self, ids: Sequence[str], labels: Sequence[Label], place: Callable[[str], int] | None = None) -> None:
         self.ids, self.labels = ids, tuple(labels)
-        self._index = {name: index for index, name in enumerate(ids)}
+        self._place = place or {name: index for index, name in enumerate(ids)}.__getitem__
 
     def index(self, example_id: str) -> int:
         """Return the place of an example in the run's data set."""
-        return self._index[example_id]
+        return self._place(example_id)
 
     # -- records to bodies
 

@@ -6,11 +6,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
-from icm_engine.core.errors import RunBusy
+from icm_engine.core.errors import RunBusy, StoreError
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
@@ -60,7 +60,8 @@ def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
     def beat() -> None:
         with Store(store.path) as own:
             while not done.wait(HEARTBEAT):
-                own.update_lease(run, token, heartbeat=time.time())
+                with suppress(StoreError):  # a long write of another process costs a heartbeat, not the thread
+                    own.update_lease(run, token, heartbeat=time.time())
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 from sqlite_utils import Database, Migrations
 
 from icm_engine.core.errors import StoreError
+from icm_engine.runs.sql_views import JOBS, VIEWS
 
 migrations = Migrations("icm")
 
@@ -45,6 +46,44 @@ def m001_first(db: Database) -> None:
         },
         pk="run",
     )  # fmt: skip
+
+
+@migrations()
+def m002_counts(db: Database) -> None:
+    """What a list of data sets shows is stored, not counted again; the last example of a group is found at once."""
+    for column in ("examples", "consistency_groups", "gold", "human"):
+        db.execute(f"alter table datasets add column {column} integer not null default 0")
+    db.table("examples").create_index(["dataset", "consistency_group", "position"])
+    db.table("gold_counts").create({"dataset": str, "label": str, "examples": int}, pk=("dataset", "label"))
+    db.execute("insert into gold_counts select dataset, label, count(*) from gold group by dataset, label")
+    db.execute(
+        """
+        update datasets set
+            examples = (select count(*) from examples where dataset = datasets.name),
+            consistency_groups = (select count(distinct consistency_group) from examples where dataset = datasets.name),
+            gold = (select count(*) from gold where dataset = datasets.name),
+            human = (select count(*) from human where dataset = datasets.name)
+        """
+    )
+
+
+@migrations()
+def m003_views(db: Database) -> None:
+    """Read-only views for notebooks and other tools; gold and human labels in views of their own."""
+    for name, query in VIEWS.items():
+        db.create_view(name, query)
+
+
+@migrations()
+def m004_jobs(db: Database) -> None:
+    """Jobs: what takes long and is not a search; their events and leases stand among those of the runs."""
+    db.table("jobs").create({"name": str, "kind": str, "spec": str, "created": float}, pk="name")
+
+
+@migrations()
+def m005_job_view(db: Database) -> None:
+    """The read-only view of jobs."""
+    db.create_view("v_jobs", JOBS)
 
 
 def migrate(db: Database) -> None:

@@ -1,12 +1,15 @@
 """Open a stored run: its spec, its data set, and the state its events lead to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from icm_engine.core.consistency import Rule, make_rule
+from icm_engine.core.own_rules import rule_title
 from icm_engine.core.search import State, start
 from icm_engine.runs.events import Codec, RunSpec
 from icm_engine.runs.store import Dataset, Event, Store
+from icm_engine.runs.stored_rows import StoredIds
 
 
 @dataclass(frozen=True)
@@ -16,17 +19,30 @@ class OpenRun:
     name: str
     spec: RunSpec
     dataset: Dataset
-    rule: Rule
     codec: Codec
+
+    @property
+    def rule_name(self) -> str:
+        """What the run's consistency rule is called; of a rule file, its name, and the file is not read."""
+        return rule_title(self.spec.rule or self.dataset.task.rule)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The consistency rule over all examples of the run. Raises SettingError for a rule file that has changed."""
+        task = self.dataset.task
+        return make_rule(self.spec.rule or task.rule, self.dataset.examples, task.labels, task.true_label)
+
+    def whole(self) -> "OpenRun":
+        """Return the run with all its examples in memory, which a search looks at again and again."""
+        return replace(self, dataset=replace(self.dataset, examples=tuple(self.dataset.examples)))
 
 
 def open_run(store: Store, run: str) -> OpenRun:
-    """Return a stored run, its data set cut to the run's limit. Raises NotFound, SettingError."""
+    """Return a stored run, its data set cut to the run's limit and read where it is looked at. Raises NotFound."""
     spec = store.spec(run)
-    dataset = store.dataset(spec.dataset, spec.limit)
-    task = dataset.task
-    rule = make_rule(spec.rule or task.rule, dataset.examples, task.labels, task.true_label)
-    return OpenRun(run, spec, dataset, rule, Codec([example.id for example in dataset.examples], task.labels))
+    dataset = store.open_dataset(spec.dataset, spec.limit)
+    ids = StoredIds(dataset.examples)
+    return OpenRun(run, spec, dataset, Codec(ids, dataset.task.labels, ids.place))
 
 
 def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None) -> State | None:

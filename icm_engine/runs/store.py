@@ -9,18 +9,21 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from icm_engine.core.errors import NotFound, RunBusy, StoreError
-from icm_engine.core.labeling import Example, Task
+from icm_engine.core.labeling import Example
+from icm_engine.runs import datasets
+from icm_engine.runs.datasets import Dataset as Dataset
+from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.migrations import migrate
 
-BUSY_TIMEOUT = 30.0  # seconds a writer waits for another one
+BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows are copied in at once
 
 
 def default_path() -> Path:
@@ -51,19 +54,6 @@ class Command:
     steps: int
     created: float
     applied: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """An imported data set: what is asked, the examples in order, each one's input row, and what import noted."""
-
-    name: str
-    task: Task
-    examples: tuple[Example, ...]
-    inputs: tuple[Json, ...]
-    columns: tuple[str, ...] = ()
-    source: str = ""
-    notes: tuple[str, ...] = ()
 
 
 class Store:
@@ -111,53 +101,38 @@ class Store:
     def add_dataset(self, dataset: Dataset) -> None:
         """Store a data set. Raises StoreError if the name is taken."""
         with self.transaction():
-            if self.has_dataset(dataset.name):
-                raise StoreError(f"data set {dataset.name!r} exists already: import it under another name (--name)")
-            self.db.table("datasets").insert(
-                {
-                    "name": dataset.name,
-                    "task": json.dumps(asdict(dataset.task)),
-                    "source": dataset.source,
-                    "columns": json.dumps(dataset.columns),
-                    "notes": json.dumps(dataset.notes),
-                    "created": time.time(),
-                }
-            )
-            self.db.table("examples").insert_all(_example_rows(dataset))
+            datasets.insert_dataset(self.db, dataset)
 
     def has_dataset(self, name: str) -> bool:
         return bool(self.db.execute("select 1 from datasets where name = ?", [name]).fetchone())
 
     def dataset_names(self) -> list[str]:
-        return [row[0] for row in self.db.execute("select name from datasets order by created, name")]
+        """Return all data sets in the order of their import."""
+        return datasets.read_names(self.db)
+
+    def dataset_info(self, name: str) -> DatasetInfo:
+        """Return a data set without its examples, in a time that does not depend on their number. Raises NotFound."""
+        return datasets.read_info(self.db, name)
 
     def dataset(self, name: str, limit: int | None = None) -> Dataset:
-        """Return a data set, or its largest prefix of whole groups with at most `limit` examples."""
-        row = self.db.execute("select task, source, columns, notes from datasets where name = ?", [name]).fetchone()
-        if row is None:
-            known = ", ".join(self.dataset_names()) or "none yet"
-            raise NotFound(f"data set {name!r} does not exist: import it first; there are: {known}")
-        task = json.loads(row[0])
-        examples, inputs = self._examples(name)
-        count = prefix_of_whole_groups([example.group for example in examples], limit)
-        return Dataset(
-            name,
-            Task(**{**task, "labels": tuple(task["labels"]), "fields": tuple(task["fields"])}),
-            examples[:count],
-            inputs[:count],
-            tuple(json.loads(row[2])),
-            row[1],
-            tuple(json.loads(row[3])),
-        )
+        """Return a data set, or its largest prefix of whole groups with at most `limit` examples. Raises NotFound."""
+        return datasets.read_dataset(self.db, name, limit)
 
-    def _examples(self, name: str) -> tuple[tuple[Example, ...], tuple[Json, ...]]:
-        rows = self.db.execute(
-            "select id, fields, consistency_group, answer, twin_of, input from examples "
-            "where dataset = ? order by position",
-            [name],
-        ).fetchall()
-        examples = tuple(Example(r[0], json.loads(r[1]), r[2], r[3], r[4]) for r in rows)
-        return examples, tuple(json.loads(r[5]) for r in rows)
+    def open_dataset(self, name: str, limit: int | None = None) -> Dataset:
+        """Return what `dataset` returns, its rows read from the file when they are looked at. Raises NotFound."""
+        return datasets.open_dataset(self.db, self.path, name, limit)
+
+    def examples(self, name: str) -> Iterator[Example]:
+        """Go through the examples of a data set, which are not all held at once."""
+        return (example for example, _ in datasets.read_examples(self.db, name))
+
+    def examples_at(self, name: str, positions: Sequence[int]) -> list[Example]:
+        """Return the examples at these places of a data set, in its order."""
+        return datasets.read_some(self.db, name, positions)
+
+    def dataset_size(self, name: str, limit: int | None = None) -> int:
+        """Return how many examples `dataset` would return, without reading them. Raises NotFound."""
+        return datasets.count_within(self.db, self.dataset_info(name), limit)
 
     # -- runs and their events
 
@@ -264,33 +239,6 @@ class Store:
     def drop_lease(self, run: str, token: str) -> None:
         with self.transaction():
             self.db.execute("delete from leases where run = ? and token = ?", [run, token])
-
-
-def prefix_of_whole_groups(groups: Sequence[str], limit: int | None) -> int:
-    """Return the length of the largest prefix that cuts no group and has at most `limit` examples."""
-    if limit is None or limit >= len(groups):
-        return len(groups)
-    last = {group: position for position, group in enumerate(groups)}
-    best, reach = 0, -1
-    for position, group in enumerate(groups[:limit]):
-        reach = max(reach, last[group])
-        if reach == position:
-            best = position + 1
-    return best
-
-
-def _example_rows(dataset: Dataset) -> Iterator[Json]:
-    for position, (example, row) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
-        yield {
-            "dataset": dataset.name,
-            "position": position,
-            "id": example.id,
-            "fields": json.dumps(dict(example.fields), ensure_ascii=False),
-            "consistency_group": example.group,
-            "answer": example.answer,
-            "twin_of": example.twin_of,
-            "input": json.dumps(row, ensure_ascii=False),
-        }
 
 
 def _event(row: Json) -> Event:

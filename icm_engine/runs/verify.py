@@ -25,6 +25,7 @@ TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and what is wrong with them, in words; nothing is scored again."""
+    opened = opened.whole()
     objective, state, steps, wrong = _objective(opened), None, 0, list[str]()
     for event in store.read_after(opened.name, kinds=("initial", "step")):
         where = f"event {event.number}"

@@ -19,6 +19,7 @@ from icm_engine.core.scoring import Scorer, TableScorer, Usage, agreeable_belief
 from icm_engine.core.search import State, initialize, step
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import Cost, RunSpec
+from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.store import Store
@@ -27,8 +28,8 @@ POLL = 0.1  # seconds between looks at the commands while paused
 IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 
 
-def make_scorer(spec: RunSpec) -> Scorer:
-    """Build the scorer a run asks for: the one place where a model runtime is imported. Raises ModelError."""
+def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
+    """Build the scorer a run or a job asks for: the one place where a model runtime is imported. Raises ModelError."""
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     from icm_engine.models.loading import load
@@ -160,7 +161,7 @@ def _hold(store: Store, run: str) -> int:
 
 
 def _guarded(store: Store, run: str, lease: str) -> int:
-    worker = Worker(store, open_run(store, run), lease)
+    worker = Worker(store, open_run(store, run).whole(), lease)
     try:
         worker.work()
     except RunBusy:

@@ -8,6 +8,7 @@ import streamlit as st
 from pages.parts import style
 
 SEARCH = "pages/search.py"
+DATA = "pages/data.py"
 ICON = Path(__file__).resolve().parents[2] / "static" / "icon.svg"  # a file of ours: others come over the network
 
 
@@ -20,6 +21,7 @@ def show(home: Any) -> Any:
         [
             st.Page(home, title="Home", icon=":material/home:", url_path="home", default=True),
             st.Page(SEARCH, title="Search", icon=":material/travel_explore:"),
+            st.Page(DATA, title="Data", icon=":material/database:"),
         ]
     )
 

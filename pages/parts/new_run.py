@@ -1,4 +1,4 @@
-"""The settings of a new run: what to label, with what, how; and a file to import."""
+"""The settings of a new run: what to label, with what, how."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from icm_engine.analysis.choices import (
     settings,
 )
 from icm_engine.data.importing import SAMPLE_DATASETS
-from pages.parts import session, upload
+from pages.parts import menu, session
 
 PLAIN = ("dataset", "model", "quantization", "limit", "preset")
 
@@ -35,12 +35,12 @@ def show(store: Store) -> None:
     )  # fmt: skip
     if error := st.session_state.pop("problem", None):
         session.complain(error)
-    upload.show()
+    st.page_link(menu.DATA, label="Import a data set of your own", icon=":material/database:")
 
 
 def _what(store: Store) -> None:
     data, model, quantization = st.columns(3, gap="medium")
-    chosen = data.selectbox("Data set", dataset_names(store), key="dataset", help=ABOUT["dataset"])
+    chosen = data.selectbox("Data set", dataset_names(store), key="dataset", help=ABOUT["dataset"], bind="query-params")
     model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox("Quantization", list(QUANTIZATIONS), key="quantization", help=ABOUT["quantization"])
     if chosen in SAMPLE_DATASETS:

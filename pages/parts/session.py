@@ -1,12 +1,17 @@
 """What pages know of the moment: the database, the run in the address, what was read of it, the theme."""
 
+from typing import Literal
+
 import streamlit as st
 
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.views import Shelf
+from icm_engine.analysis.visible import SIGNS, visible
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+
+ZERO_WIDTH = chr(0x200B)  # a place where a line may break; one in the text itself is shown by its code
 
 
 @st.cache_resource
@@ -35,6 +40,23 @@ def choose(run: str | None) -> None:
         st.query_params["run"] = run
 
 
+def chosen_dataset(names: list[str]) -> str | None:
+    """Return the data set in the address, None if there is none of that name."""
+    dataset = st.query_params.get("dataset")
+    return dataset if dataset in names else None
+
+
+def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
+    """Put a data set into the address in place of what was there of another; None shows all of them."""
+    for name in ("dataset", "page", "example", "check", "job"):
+        st.query_params.pop(name, None)
+    st.session_state.pop("page", None)
+    if dataset is not None:
+        st.query_params["dataset"] = dataset
+    if arrived:
+        st.session_state["arrived"] = True
+
+
 def dark() -> bool:
     """Say whether the page is dark."""
     return bool(st.context.theme.type == "dark")
@@ -43,6 +65,12 @@ def dark() -> bool:
 def plain(text: str) -> None:
     """Show text from outside as it is: wrapped, and never read as markup."""
     st.code(text, language=None, wrap_lines=True)
+
+
+def exactly(text: str, height: int | Literal["content"] = "content") -> None:
+    """Show text from outside as a model reads it, its whitespace to be seen; lines may break after a space."""
+    shown = visible(text).replace(SIGNS[" "], SIGNS[" "] + ZERO_WIDTH)
+    st.code(shown, language=None, wrap_lines=True, height=height)
 
 
 def complain(error: Exception) -> None:

@@ -1,72 +1,56 @@
-"""A file to import: chosen, previewed as it is, and only then imported."""
+"""Where a file comes from: uploaded, or from the data folder of this machine."""
 
 from typing import Any
 
 import streamlit as st
 
-from icm_engine.analysis.choices import ABOUT, IcmError, Store, rules
-from icm_engine.analysis.frames import cells_frame
-from icm_engine.data.importing import Preview, import_file, preview
-from icm_engine.data.tasks import TASKS
-from pages.parts import session
+from icm_engine.analysis.arriving import ENDINGS, Arriving, at_path, data_folder, files_there
+from icm_engine.analysis.choices import IcmError
+from pages.parts import arrival, session
 
-OWN_RULE = "the task's own"
-KINDS = ("csv", "json", "jsonl")
+WAYS = ("Upload a file", "A file on this machine")
 
 
 def show() -> None:
-    """Draw the uploader; with a file, its preview and the button that imports it."""
-    title = "Or import a data set of your own"
-    with st.expander(title, icon=":material/upload_file:", expanded="imported" in st.session_state):
-        file = st.file_uploader("CSV, JSON or JSONL, one example a row", KINDS, key="upload")
-        if report := st.session_state.pop("imported", None):
-            _report(report)
-        if file is None:
-            return
+    """Draw the choice of a file; with one, its form."""
+    with st.container(border=True, key="arrival"):
+        st.subheader("Add a data set")
+        way = st.segmented_control(
+            "Where is it?", WAYS, default=WAYS[0], required=True, key="way", label_visibility="collapsed"
+        )
         try:
-            _preview(file, preview(file.name, content=file.getvalue()))
+            found = _uploaded() if way == WAYS[0] else _on_this_machine()
+            if found is not None:
+                arrival.show(*found)
         except IcmError as error:
             session.complain(error)
 
 
-def _preview(file: Any, found: Preview) -> None:
-    st.text(f"{found.total:,} rows; the first {len(found.rows)}:")
-    st.dataframe(cells_frame(found.columns, found.rows), hide_index=True, height=240, alt="The first rows of the file")
-    for note in found.notes:
-        st.text(note)
-    task, name, rule = st.columns(3, gap="medium")
-    tasks = list(TASKS)
-    place = tasks.index(found.task) if found.task else 0
-    chosen = task.selectbox("Task", tasks, place, key="upload_task", help="What is asked of every example.")
-    name.text_input("Name", file.name.rsplit(".", 1)[0], key="upload_name")
-    rule.selectbox("Rule", (OWN_RULE, *rules()), key="upload_rule", help=ABOUT["rule"])
-    if not TASKS[chosen].labels:
-        st.text_input("Labels, with commas between", key="upload_labels")
-    st.text(TASKS[chosen].summary)
-    st.button("Import", key="import", icon=":material/download_done:", on_click=_import)
-    if error := st.session_state.pop("import_problem", None):
-        session.complain(error)
+def _uploaded() -> tuple[Arriving, str] | None:
+    """The uploaded file with a key that no other one has."""
+    file: Any = st.file_uploader("One example a row", ENDINGS, key="upload")
+    if file is None:
+        return None
+    return Arriving(file.name, file.size, content=file.getvalue()), file.file_id
 
 
-def _import() -> None:
-    """Import what the form says now."""
-    now = st.session_state
-    file, name = now["upload"], now["upload_name"].strip()
-    rule = None if now["upload_rule"] == OWN_RULE else now["upload_rule"]
-    labels = [label.strip() for label in now.get("upload_labels", "").split(",") if label.strip()]
-    try:
-        with Store() as store:
-            now["imported"] = import_file(
-                store, file.name, now["upload_task"], name, rule=rule, labels=labels, content=file.getvalue()
-            )
-        now["dataset"] = name
-    except IcmError as error:
-        now["import_problem"] = error
+def _on_this_machine() -> tuple[Arriving, str] | None:
+    """The file at the path that was typed, or put there by a choice from the list beside it."""
+    typed, listed = st.columns([3, 2], gap="medium")
+    root = data_folder()
+    text = typed.text_input(
+        "Path", key="path", placeholder=f"inside {root}",
+        help=f"A file inside {root}, or a folder that the library datasets saved there. "
+        "The environment variable ICM_DATA names another data folder when the app starts.",
+    )  # fmt: skip
+    listed.selectbox("Files there", files_there(), None, key="listed", on_change=_listed, placeholder="choose one")
+    if not text.strip():
+        return None
+    file = at_path(text)
+    assert file.path is not None
+    return file, f"{file.path}:{file.size}:{file.path.stat().st_mtime_ns}"
 
 
-def _report(report: Any) -> None:
-    st.success("Imported. It is chosen as the data set above.", icon=":material/check_circle:")
-    gold = f"gold apart from column {report.gold_column!r}" if report.gold_column else "no gold"
-    st.text(f"{report.dataset}: {report.examples:,} examples, {report.constraints:,} constrained pairs, {gold}")
-    for note in report.notes:
-        st.text(note)
+def _listed() -> None:
+    if st.session_state["listed"]:
+        st.session_state["path"] = st.session_state["listed"]

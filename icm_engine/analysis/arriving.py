@@ -1,0 +1,153 @@
+"""A file on its way to a data set: where it may come from, a trial of its import, and the import itself."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icm_engine.core.errors import ImportRefused
+from icm_engine.data.checking import RuleCheck, check_rule
+from icm_engine.data.data_jobs import import_spec, upload_path
+from icm_engine.data.importing import ImportReport, Preview, import_file, preview
+from icm_engine.data.reading import KINDS
+from icm_engine.data.tasks import RESERVED, TASKS, TaskSpec
+from icm_engine.runs import jobs
+from icm_engine.runs.store import Store
+
+SMALL = 4_000_000  # bytes up to which a file is tried and imported while the page waits; more is a job
+LISTED = 200  # files offered of the data folder
+DEPTH = 3  # folders below one another in which they are looked for
+TRIAL = "trial"
+ENDINGS = tuple(ending.removeprefix(".") for ending in KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A file to import: its name, and either its content or its place on this machine."""
+
+    name: str
+    size: int
+    content: bytes | None = None
+    path: Path | None = None
+
+    @property
+    def small(self) -> bool:
+        """Whether the page can wait for it."""
+        return self.size <= SMALL
+
+    @property
+    def source(self) -> Path:
+        """Where the importer looks: the place, or the name that says what the content is."""
+        return self.path or Path(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person chose for an import; `mapping` has "" for a field that is not used."""
+
+    task: str
+    name: str
+    mapping: Mapping[str, Any]
+    rule: str | None = None
+    labels: Sequence[str] = ()
+    encoding: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the further arguments of `import_file` and `preview`."""
+        return {
+            "mapping": dict(self.mapping), "rule": self.rule, "labels": list(self.labels), "encoding": self.encoding,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What an import would make, found by making it in a database that is thrown away."""
+
+    report: ImportReport
+    check: RuleCheck
+
+
+def data_folder() -> Path:
+    """Return the folder whose files a page may read: the environment variable ICM_DATA, else where the app runs."""
+    return Path(os.environ.get("ICM_DATA") or Path.cwd()).resolve()
+
+
+def files_there() -> list[str]:
+    """Return files of the data folder and of its folders that could be data, as paths within it."""
+    root = data_folder()
+    found = (str(path.relative_to(root)) for path in _files(root, DEPTH))
+    return [name for name, _ in zip(found, range(LISTED), strict=False)]
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    """Files that could be data, a folder's own before those of its folders; what is hidden stays so."""
+    try:
+        entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=str)
+    except OSError:
+        return
+    yield from (path for path in entries if path.suffix.lower() in KINDS and path.is_file())
+    if depth > 1:
+        for path in entries:
+            if path.is_dir() and not path.is_symlink():
+                yield from _files(path, depth - 1)
+
+
+def at_path(text: str) -> Arriving:
+    """Return the file at a path within the data folder. Raises ImportRefused for any other."""
+    root = data_folder()
+    path = (root / text.strip()).resolve()
+    if not path.is_relative_to(root):
+        raise ImportRefused(
+            f"{text}: the page reads files inside {root} only: put it there, upload it, import it on the command line, "
+            "or start the app with ICM_DATA set to its folder"
+        )
+    if not path.exists():
+        raise ImportRefused(f"{text}: there is no such file in {root}: check its name")
+    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+    return Arriving(path.name, size, path=path)
+
+
+def look(file: Arriving, choices: Choices | None = None) -> Preview:
+    """Return the preview of a file as guessed, or with these choices. Raises ImportRefused, SettingError."""
+    if choices is None:
+        return preview(file.source, content=file.content)
+    return preview(file.source, content=file.content, task=choices.task, **choices.options())
+
+
+def fields_of(task: str) -> tuple[str, ...]:
+    """Return the fields that a column can be mapped to, `human` apart, which takes several."""
+    spec = TASKS[task]
+    unused = {"human", *(["group"] if spec.makes_twins else []), *([] if "claim" in spec.fields else ["answer"])}
+    return (*spec.fields, *(name for name in RESERVED if name not in unused))
+
+
+def tasks() -> Mapping[str, TaskSpec]:
+    """Return the tasks by name."""
+    return TASKS
+
+
+def try_out(file: Arriving, choices: Choices) -> Trial:
+    """Return what an import would make, without keeping it. Raises what the import would."""
+    with tempfile.TemporaryDirectory(prefix="icm-trial-") as folder, Store(Path(folder) / "icm.db") as store:
+        report = import_file(store, file.source, choices.task, TRIAL, content=file.content, **choices.options())
+        return Trial(report, check_rule(store, TRIAL))
+
+
+def save(store: Store, file: Arriving, choices: Choices) -> str | None:
+    """Import a small file now; return the job that imports a large one. Raises what the import does."""
+    if file.small:
+        import_file(store, file.source, choices.task, choices.name, content=file.content, **choices.options())
+        return None
+    path = file.path or _kept(store, file)
+    return jobs.request(store, import_spec(path, choices.task, choices.name, **choices.options()))
+
+
+def _kept(store: Store, file: Arriving) -> Path:
+    """Put an uploaded file where the job finds it."""
+    path = upload_path(store, uuid.uuid4().hex, file.name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(file.content or b"")
+    return path

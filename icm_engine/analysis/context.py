@@ -1,0 +1,141 @@
+"""The read model of a context check: its sentences, its tiles, its histogram."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from icm_engine.analysis.figures import Chart, blank_figure, palette
+from icm_engine.analysis.strip import Tile
+from icm_engine.analysis.wording import count, decimal, duration
+from icm_engine.core.context import Bar
+from icm_engine.runs.events import Json as Json  # pages take it from here
+
+
+def sentences(found: Json) -> list[str]:
+    """Return what a context check found, one sentence a fact."""
+    lines = [_tokens(found), _fit(found), *_batch(found)]
+    if found["evaluation"]:
+        lines += [_cost(found["evaluation"]), _time(found["evaluation"])]
+    return [*lines, *warnings(found)]
+
+
+def warnings(found: Json) -> list[str]:
+    """Return what a person should know before a run, in sentences; often nothing."""
+    lines = []
+    if found["tokenised"] < found["examples"]:
+        lines.append(
+            f"Tokens were counted for {found['tokenised']:,} of {found['examples']:,} examples, drawn with seed "
+            f"{found['seed']}: a longer example may not be among them. The batch was counted exactly."
+        )
+    if found["batch"] == 0:
+        lines.append(
+            f"Not even the first group of examples fits the {found['context']:,} tokens of this model: use a model "
+            "with a longer context, or shorter texts."
+        )
+    trained, evaluation = found["trained_context"], found["evaluation"]
+    if trained and evaluation and (length := evaluation["tokens_full"] // evaluation["prompts"]) > trained:
+        lines.append(
+            f"Prompts of the whole batch have about {length:,} tokens; this model was trained on at most "
+            f"{trained:,}: about {int(trained / found['tokens']['mean']):,} examples stay within that."
+        )
+    return lines
+
+
+def tiles(found: Json) -> tuple[Tile, ...]:
+    """Return the numbers a person looks at first, each with its whole sentence as explanation."""
+    tokens, fits, evaluation = found["tokens"], found["fits"], found["evaluation"]
+    context = f"in {found['context']:,} tokens" if found["context"] else "no known limit"
+    return (
+        Tile("Demonstration", decimal(tokens["median"], 0), f"tokens, up to {tokens['max']:,}", _tokens(found)),
+        Tile("Fit the context", f"{fits['by_mean']:,}" if fits else "all", context, _fit(found)),
+        Tile("Batch", f"{found['batch']:,}", f"of {found['examples']:,}", " ".join(_batch(found) or warnings(found))),
+        *(_evaluation_tiles(evaluation) if evaluation else ()),
+    )  # fmt: skip
+
+
+def _evaluation_tiles(evaluation: Json) -> tuple[Tile, ...]:
+    measured = evaluation["timed"][-1]["examples"]
+    how = "measured" if _is_whole(evaluation) else f"from {measured:,} examples"
+    return (
+        Tile("Evaluation", count(evaluation["tokens_encoded"]), "tokens", _cost(evaluation)),
+        Tile("Time", _seconds(evaluation["seconds"]), how, _time(evaluation)),
+    )
+
+
+def token_histogram(found: Json, dark: bool = False) -> Chart:
+    """Return the histogram of tokens per demonstration."""
+    bars = [Bar(**bar) for bar in found["histogram"]]
+    colours, figure = palette(dark), blank_figure(dark, "examples")
+    named = [f"{bar.low:,}" if bar.low == bar.high else f"{bar.low:,} – {bar.high:,}" for bar in bars]
+    figure.add_bar(
+        x=[(bar.low + bar.high) / 2 for bar in bars], y=[bar.count for bar in bars], customdata=named,
+        width=[bar.high - bar.low + 1 for bar in bars], marker={"color": colours.strong, "line": {"width": 0}},
+        hovertemplate="%{customdata} tokens: %{y:,} examples<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(hovermode="closest", bargap=0.06, showlegend=False)
+    figure.update_xaxes(title_text="tokens a demonstration", rangemode="normal")
+    return Chart("Tokens a demonstration", _tokens(found), figure, _alt(bars, found))
+
+
+def histogram_frame(found: Json) -> pd.DataFrame:
+    """Return the histogram as a table."""
+    bars = found["histogram"]
+    named = {"tokens from": "low", "to": "high", "examples": "count"}
+    return pd.DataFrame({title: [bar[field] for bar in bars] for title, field in named.items()})
+
+
+def _alt(bars: Sequence[Bar], found: Json) -> str:
+    most = max(bars, key=lambda bar: bar.count)
+    return f"{_tokens(found)} The most, {most.count:,}, have {most.low:,} to {most.high:,}."
+
+
+def _tokens(found: Json) -> str:
+    tokens = found["tokens"]
+    return (
+        f"Demonstrations have {tokens['min']:,} to {tokens['max']:,} tokens: {decimal(tokens['median'], 0)} at the "
+        f"median, {decimal(tokens['mean'])} on average, at most {tokens['p95']:,} in 95\u00a0%."
+    )
+
+
+def _fit(found: Json) -> str:
+    if found["fits"] is None:
+        return "This model has no known context: every number of examples fits."
+    fits, all_fit = found["fits"], found["fits"]["whichever"] >= found["tokenised"] >= found["examples"]
+    whichever = "all of them fit" if all_fit else f"{fits['whichever']:,} fit even if they are the longest"
+    return f"The context of {found['context']:,} tokens takes {fits['by_mean']:,} examples of mean length; {whichever}."
+
+
+def _batch(found: Json) -> list[str]:
+    if not found["batch"]:
+        return []
+    if found["batch"] == found["examples"]:
+        return [f"All {found['examples']:,} examples fit one prompt: a run can take them at once."]
+    return [f"A run can take the first {found['batch']:,} examples (--limit {found['batch']}), cutting no group."]
+
+
+def _cost(evaluation: Json) -> str:
+    encoded, full = evaluation["tokens_encoded"], evaluation["tokens_full"]
+    ratio = f", {full / encoded:.1f} times as many" if encoded else ""
+    return (
+        f"One evaluation of {evaluation['examples']:,} examples encodes {encoded:,} tokens (counted by the "
+        f"{evaluation['counted']}); separate full prompts would be {full:,}{ratio}."
+    )
+
+
+def _time(evaluation: Json) -> str:
+    if _is_whole(evaluation):
+        return f"One evaluation took {_seconds(evaluation['seconds'])}, measured on the whole batch."
+    last = evaluation["timed"][-1]
+    return (
+        f"One evaluation takes about {_seconds(evaluation['seconds'])}: {last['examples']:,} examples "
+        f"({last['tokens_encoded']:,} tokens) took {_seconds(last['seconds'])}; the rest is scaled by tokens, and by "
+        "how the time for a token grew with the length of the prompts."
+    )
+
+
+def _is_whole(evaluation: Json) -> bool:
+    return bool(evaluation["timed"][-1]["examples"] == evaluation["examples"])
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if 0.05 <= seconds < 60 else duration(seconds) if seconds >= 60 else "under 0.1 s"

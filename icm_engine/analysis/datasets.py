@@ -1,0 +1,161 @@
+"""Read models of data sets: the list, one page of examples, what a rule yields, in counts and sentences.
+
+Nothing here reads a whole data set but `rule_findings`, which says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icm_engine.analysis.wording import decimal, escaped, percent
+from icm_engine.core.labeling import Example, Label
+from icm_engine.core.own_rules import is_reference, rule_title
+from icm_engine.core.prompting import render
+from icm_engine.data.agreement import agreement, majority
+from icm_engine.data.checking import RuleCheck, check_rule
+from icm_engine.data.gold import gold_of, load_human
+from icm_engine.data.importing import SAMPLE_DATASETS
+from icm_engine.runs.store import DatasetInfo as DatasetInfo  # pages take it from here
+from icm_engine.runs.store import Store
+
+PAGE = 10  # examples on one page
+QUICK = 6_000  # examples up to which a rule is checked without being asked to
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the list of data sets."""
+
+    name: str
+    about: str
+    examples: int
+    groups: int
+    gold: int
+    human: int
+    runs: int
+
+    @property
+    def label(self) -> str:
+        """The name for a link, whose text Streamlit reads as Markdown."""
+        return escaped(self.name)
+
+
+def lines(store: Store) -> list[Line]:
+    """Return all data sets, the last imported first."""
+    used = dict(store.db.execute("select json_extract(spec, '$.dataset'), count(*) from runs group by 1").fetchall())
+    return [_line(store, name, used.get(name, 0)) for name in store.dataset_names()[::-1]]
+
+
+def samples(store: Store) -> dict[str, str]:
+    """Return the sample data sets that are not imported yet, with a sentence about each."""
+    stored = set(store.dataset_names())
+    return {name: about for name, about in SAMPLE_DATASETS.items() if name not in stored}
+
+
+def _line(store: Store, name: str, runs: int) -> Line:
+    info = store.dataset_info(name)
+    about = f"{info.task.name} · rule {rule_title(info.task.rule)} · from {info.source}"
+    return Line(name, about, info.examples, info.groups, info.gold, info.human, runs)
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleLine:
+    """One example as a page of them shows it."""
+
+    position: int
+    example: Example
+    gold: Label | None
+
+
+def example_pages(examples: int) -> int:
+    """Return how many pages so many examples have, one at least.
+
+    >>> example_pages(0), example_pages(10), example_pages(11)
+    (1, 1, 2)
+    """
+    return max(1, -(-examples // PAGE))
+
+
+def example_page(store: Store, dataset: str, page: int) -> list[ExampleLine]:
+    """Return the examples of one page, counted from 1; nothing else is read. Raises NotFound."""
+    examples = store.dataset_info(dataset).examples
+    first = (page - 1) * PAGE
+    found = store.examples_at(dataset, range(first, min(first + PAGE, examples)))
+    gold = gold_of(store, dataset, [example.id for example in found])
+    return [ExampleLine(first + k, example, gold.get(example.id)) for k, example in enumerate(found)]
+
+
+def zero_shot(store: Store, dataset: str, example: Example) -> str:
+    """Return the example as a query without demonstrations, up to its label."""
+    return render(store.dataset_info(dataset).task, example)
+
+
+def rule_findings(store: Store, dataset: str) -> RuleCheck:
+    """Return what the data set's own rule yields; this reads every example once."""
+    return check_rule(store, dataset)
+
+
+def runs_code(info: DatasetInfo) -> bool:
+    """Say whether the rule is a file of somebody's own, which no page runs."""
+    return is_reference(info.task.rule)
+
+
+def facts(info: DatasetInfo) -> str:
+    """Return what a data set is on one line."""
+    task = info.task
+    parts = (task.name, f"rule {rule_title(task.rule)}", f"labels {', '.join(task.labels)}", f"from {info.source}")
+    return " · ".join(parts)
+
+
+def human_sentences(store: Store, dataset: str) -> list[str]:
+    """Return what people said and how far they agree; this reads every human label once."""
+    human = load_human(store, dataset)
+    said = ", ".join(f"{len(labels.labels):,} by {source}" for source, labels in human.items())
+    if len(human) < 2:
+        return [f"Human labels: {said}."]
+    clear, agreed = majority(human), agreement(human)
+    lines = [
+        f"Human labels: {said}. The majority is clear for {_examples(len(clear.labels))}, and tied for "
+        f"{_examples(len(clear.ties))}."
+    ]
+    if agreed.share is not None:
+        alpha = "" if agreed.alpha is None else f", Krippendorff's alpha is {decimal(agreed.alpha, 2)}"
+        lines.append(f"Two labels of one example agree in {percent(agreed.share)} of {agreed.pairs:,} pairs{alpha}.")
+    return lines
+
+
+def rule_sentences(check: RuleCheck) -> list[str]:
+    """Return what a rule yields, one sentence a fact."""
+    if check.rule == "none":
+        return ["No rule ties the labels of examples together: nothing can be inconsistent."]
+    lines = [f"The rule {check.rule} ties {check.pairs:,} pairs together, in {check.groups:,} groups."]
+    if not check.pairs:
+        lines = [f"The rule {check.rule} finds no pair to tie together: it will do nothing."]
+    if check.without_answer_count:
+        lines.append(
+            f"No final answer was found in {_examples(check.without_answer_count)}, about which the rule says nothing "
+            f"({_several(check.without_answer)})."
+        )
+    return [*lines, *_gold_sentences(check)]
+
+
+def _gold_sentences(check: RuleCheck) -> list[str]:
+    lines = []
+    if check.gold_violated:
+        lines.append(
+            f"Gold itself violates the rule in {check.gold_violated:,} of {check.gold_pairs:,} pairs "
+            f"({check.gold_violated / check.gold_pairs:.1%}), in {check.gold_groups_violated:,} of "
+            f"{check.gold_groups:,} groups: there the rule works against the truth."
+        )
+    elif check.gold_pairs:
+        lines.append(f"Gold never violates the rule, in {check.gold_pairs:,} pairs that have gold.")
+    if check.gold_groups_unchecked:
+        lines.append(f"{check.gold_groups_unchecked:,} groups are too large to hold gold against each of their pairs.")
+    return lines
+
+
+def _examples(count: int) -> str:
+    return f"{count:,} example{'' if count == 1 else 's'}"
+
+
+def _several(ids: Sequence[str], shown: int = 5) -> str:
+    return ", ".join(ids[:shown]) + (", …" if len(ids) > shown else "")

@@ -1,0 +1,126 @@
+"""Where Arrow batches come from: Parquet files, and directories that `Dataset.save_to_disk` or a hub clone made."""
+
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from icm_engine.core.errors import ImportRefused
+from icm_engine.data.readers.arrow_rows import BATCH, ArrowSource, refused_if_unreadable
+
+_SHARD = re.compile(r"(.+?)-\d+-of-\d+")  # train-00000-of-00002.parquet
+FORMS = (".parquet", ".arrow")
+
+
+class ParquetSource(ArrowSource):
+    """Parquet files of one schema, one after the other."""
+
+    def __init__(self, name: str, paths: Sequence[Path], content: bytes | None = None) -> None:
+        self.paths, self.content = paths, content
+        with refused_if_unreadable(name):
+            files = [self._open(path) for path in paths]
+            super().__init__(name, files[0].schema_arrow, sum(file.metadata.num_rows for file in files))
+            odd = next(
+                (p for p, f in zip(paths, files, strict=True) if f.schema_arrow.names != list(self.columns)), None
+            )
+        if odd is not None:
+            raise ImportRefused(f"{name}: {odd.name} has other columns than {paths[0].name}: import one of them")
+
+    def batches(self) -> Iterator[Any]:
+        for path in self.paths:
+            yield from self._open(path).iter_batches(BATCH)
+
+    def _open(self, path: Path) -> Any:
+        import pyarrow.parquet
+
+        if self.content is not None:
+            return pyarrow.parquet.ParquetFile(io.BytesIO(self.content))
+        return pyarrow.parquet.ParquetFile(path, memory_map=True)
+
+
+class ArrowFilesSource(ArrowSource):
+    """Files of Arrow's stream format, one after the other, mapped into memory and not loaded."""
+
+    kind = "arrow"
+
+    def __init__(self, name: str, paths: Sequence[Path], content: bytes | None = None) -> None:
+        self.paths, self.content = paths, content
+        with refused_if_unreadable(name):
+            super().__init__(name, self._open(paths[0]).schema, None)
+            self.total = sum(batch.num_rows for path in paths for batch in self._open(path))
+
+    def batches(self) -> Iterator[Any]:
+        for path in self.paths:
+            for batch in self._open(path):
+                yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
+
+    def _open(self, path: Path) -> Any:
+        import pyarrow
+
+        file = pyarrow.memory_map(str(path)) if self.content is None else pyarrow.BufferReader(self.content)
+        return pyarrow.ipc.open_stream(file)
+
+
+def open_arrow(path: Path, content: bytes | None = None) -> ArrowSource:
+    """Open one Parquet or Arrow file. Raises ImportRefused."""
+    form = ParquetSource if path.suffix.lower() == ".parquet" else ArrowFilesSource
+    return form(path.name, [path], content)
+
+
+def open_directory(path: Path, split: str | None = None) -> ArrowSource:
+    """Open a directory of a `datasets` data set, or one split of it. Raises ImportRefused."""
+    if (path / "state.json").is_file():
+        return ArrowFilesSource(path.name, _saved_files(path))
+    if (path / "dataset_dict.json").is_file():
+        splits = _names(path, "dataset_dict.json", "splits")
+        return open_directory(path / chosen_split(splits, split, path.name))
+    return _open_shards(path, split)
+
+
+def chosen_split(splits: Sequence[str], split: str | None, name: str) -> str:
+    """Return the split that was asked for, or the only one there is. Raises ImportRefused."""
+    if not splits:
+        raise ImportRefused(f"{name}: the data set has no splits: it is empty")
+    chosen = splits[0] if split is None and len(splits) == 1 else split
+    if chosen is None or chosen not in splits:
+        asked = "" if split is None else f", but no {split!r}"
+        raise ImportRefused(
+            f"{name}: the data set has the splits {', '.join(splits)}{asked}: name one (--split {splits[0]})"
+        )
+    return chosen
+
+
+def _saved_files(path: Path) -> list[Path]:
+    """The files of one saved split; a name that leads out of the directory is refused."""
+    files = [path / name for name in _names(path, "state.json", "_data_files")]
+    for file in files:
+        if file.parent != path or not file.is_file():
+            raise ImportRefused(f"{path.name}: state.json names {file.name!r}, which is not there: save it again")
+    return files
+
+
+def _names(path: Path, file: str, key: str) -> list[str]:
+    """The names that a note of `datasets` lists; those of files stand in objects."""
+    try:
+        listed = json.loads((path / file).read_text(encoding="utf-8"))[key]
+        names = [str(item["filename"]) if isinstance(item, dict) else str(item) for item in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    if not names:
+        raise ImportRefused(f"{path.name}: {file} names no {key.strip('_').replace('_', ' ')}: save the data set again")
+    return names
+
+
+def _open_shards(path: Path, split: str | None) -> ArrowSource:
+    """The Parquet files of a directory as the hub lays them out: data/train-00000-of-00001.parquet."""
+    shards: dict[str, list[Path]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        match = _SHARD.fullmatch(file.stem)
+        shards.setdefault(match[1] if match else file.stem, []).append(file)
+    if not shards:
+        raise ImportRefused(
+            f"{path}: the directory is no data set that `datasets` saved and has no Parquet file: name a file in it"
+        )
+    return ParquetSource(path.name, shards[chosen_split(list(shards), split, path.name)])

@@ -1,0 +1,103 @@
+"""From bytes to text: UTF-8, what a byte order mark says, or the encoding a person names. Nothing is guessed."""
+
+import codecs
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from icm_engine.core.errors import ImportRefused, SettingError
+
+CHUNK = 1 << 16  # bytes
+MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class TextFile:
+    """The text of a file, or of `content` in its place; opened anew for every pass over it."""
+
+    def __init__(self, path: Path, content: bytes | None = None, encoding: str | None = None) -> None:
+        self.path, self.name, self.content = path, path.name, content
+        with self.binary() as file:
+            self.encoding = _encoding(file.read(CHUNK), encoding, self.name)
+
+    def binary(self) -> BinaryIO:
+        """Open the bytes. Raises ImportRefused for a file that cannot be read."""
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        try:
+            return self.path.open("rb")
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise ImportRefused(f"{self.path}: the file cannot be read ({cause}): check its name") from None
+
+    @contextmanager
+    def open(self, newline: str = "") -> Iterator[TextIO]:
+        """Open the text; what is not in its encoding raises ImportRefused with the line, whoever reads it."""
+        with self.binary() as file, io.TextIOWrapper(file, self.encoding, newline=newline) as text:
+            try:
+                yield text
+            except UnicodeError:
+                self._refuse_undecodable()
+            except OSError as error:
+                raise ImportRefused(f"{self.path}: the file cannot be read ({error.strerror}): check it") from None
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return len(self.content) if self.content is not None else self.path.stat().st_size
+
+    def _refuse_undecodable(self) -> None:
+        """Raise ImportRefused with the line and the byte that the encoding cannot have."""
+        decoder, line = codecs.getincrementaldecoder(self.encoding)(), 1
+        with self.binary() as file:
+            while chunk := file.read(CHUNK):
+                try:
+                    line += decoder.decode(chunk).count("\n")
+                except UnicodeDecodeError as error:
+                    line += error.object.count(b"\n", 0, error.start)
+                    self._refuse_byte(line, f"the byte 0x{error.object[error.start]:02x}, which")
+                except UnicodeError as error:
+                    self._refuse_byte(line, f"bytes ({error}) of which one")
+        self._refuse_byte(line, "an end amid a character, which")
+
+    def _refuse_byte(self, line: int, found: str) -> None:
+        shown = "UTF-8" if self.encoding == "utf-8" else self.encoding.removesuffix("-sig").upper()
+        raise ImportRefused(
+            f"{self.name}: line {line} has {found} is not {shown}: save the file as UTF-8, "
+            "or name the encoding it has (--encoding cp1252)"
+        )
+
+
+def _encoding(beginning: bytes, given: str | None, name: str) -> str:
+    """The encoding of a file that begins like this."""
+    if given:
+        return _known(given)
+    for mark, encoding in MARKS:
+        if beginning.startswith(mark):
+            return encoding
+    if len(beginning) > 1 and beginning[:2].count(0) == 1:  # no text has a NUL among its first two bytes
+        likely = "utf-16-le" if beginning[1] == 0 else "utf-16-be"
+        raise ImportRefused(
+            f"{name}: line 1 has a NUL byte, the file looks like UTF-16 without its mark: save it as UTF-8, "
+            f"or name its encoding (--encoding {likely})"
+        )
+    return "utf-8"
+
+
+def _known(given: str) -> str:
+    """The encoding a person named, with its byte order mark taken off. Raises SettingError."""
+    try:
+        found = codecs.lookup(given)
+        "".encode(found.name)  # refuses those that are no encoding of text, such as base64
+        codecs.getincrementaldecoder(found.name)
+    except (LookupError, ValueError, TypeError):
+        raise SettingError(
+            f"encoding {given!r} does not exist: use utf-8, utf-16, cp1252, or another of Python's"
+        ) from None
+    return "utf-8-sig" if found.name == "utf-8" else found.name

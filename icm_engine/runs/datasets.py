@@ -1,0 +1,166 @@
+"""Data sets in the database: read as much of one as is asked for, and never its gold.
+
+Positions count from 0 within a data set; an index knows the last position of every group.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from icm_engine.core.errors import NotFound, StoreError
+from icm_engine.core.labeling import Example, Task
+from icm_engine.runs.events import Json
+from icm_engine.runs.stored_rows import StoredRows, example_of, inputs_of
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
+Row = tuple[str, str, str, str | None, str | None, str]
+_EXAMPLES = (
+    "select id, fields, consistency_group, answer, twin_of, input from examples "
+    "where dataset = ? and position >= ? and position < ? order by position"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """An imported data set: what is asked, the examples in order, each one's input row, and what import noted."""
+
+    name: str
+    task: Task
+    examples: Sequence[Example]
+    inputs: Sequence[Json]
+    columns: tuple[str, ...] = ()
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """What a data set is and how large, without its examples; `gold` and `human` count labels, `created` is a time."""
+
+    name: str
+    task: Task
+    source: str
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+    created: float
+    examples: int
+    groups: int
+    gold: int
+    human: int
+
+
+def read_info(db: Database, name: str) -> DatasetInfo:
+    """Return a data set without its examples. Raises NotFound."""
+    query = (
+        "select name, task, source, columns, notes, created, examples, consistency_groups, gold, human "
+        "from datasets where name = ?"
+    )
+    row = db.execute(query, [name]).fetchone()
+    if row is None:
+        known = ", ".join(read_names(db)) or "none yet"
+        raise NotFound(f"data set {name!r} does not exist: import it first; there are: {known}")
+    task = json.loads(row[1])
+    task = Task(**{**task, "labels": tuple(task["labels"]), "fields": tuple(task["fields"])})
+    return DatasetInfo(row[0], task, row[2], tuple(json.loads(row[3])), tuple(json.loads(row[4])), *row[5:])
+
+
+def read_names(db: Database) -> list[str]:
+    """Return all data sets in the order of their import."""
+    return [row[0] for row in db.execute("select name from datasets order by created, name")]
+
+
+def read_dataset(db: Database, name: str, limit: int | None = None) -> Dataset:
+    """Return a data set, or its largest prefix of whole groups with at most `limit` examples. Raises NotFound."""
+    info = read_info(db, name)
+    rows = list(read_examples(db, name, stop=count_within(db, info, limit)))
+    examples, inputs = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
+    return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
+
+
+def open_dataset(db: Database, path: Path, name: str, limit: int | None = None) -> Dataset:
+    """Return a data set as `read_dataset` does, its rows read when they are looked at. Raises NotFound."""
+    info = read_info(db, name)
+    count = count_within(db, info, limit)
+    examples = StoredRows(path, name, count, example_of)
+    inputs = StoredRows(path, name, count, inputs_of)
+    return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
+
+
+def read_examples(db: Database, name: str, start: int = 0, stop: int | None = None) -> Iterator[tuple[Example, Json]]:
+    """Go through the examples from one position up to another, each with its input row."""
+    for row in db.execute(_EXAMPLES, [name, start, 2**62 if stop is None else stop]):
+        yield example_of(row), inputs_of(row)
+
+
+def read_some(db: Database, name: str, positions: Sequence[int]) -> list[Example]:
+    """Return the examples at these positions, in the order of the data set."""
+    query = (
+        "select id, fields, consistency_group, answer, twin_of from examples where dataset = ? "
+        "and position in (select value from json_each(?)) order by position"
+    )
+    rows = db.execute(query, [name, json.dumps(list(positions))])
+    return [example_of(row) for row in rows]
+
+
+def count_within(db: Database, info: DatasetInfo, limit: int | None) -> int:
+    """Return the number of examples in the largest prefix of whole groups with at most `limit` of them."""
+    if limit is None or limit >= info.examples:
+        return info.examples
+    query = "select consistency_group from examples where dataset = ? and position < ? order by position"
+    groups = [row[0] for row in db.execute(query, [info.name, limit])]
+    last = "select max(position) from examples where dataset = ? and consistency_group = ?"
+    return whole_groups(groups, lambda group: int(db.execute(last, [info.name, group]).fetchone()[0]))
+
+
+def whole_groups(groups: Sequence[str], last_of: Callable[[str], int]) -> int:
+    """Return the length of the largest prefix that cuts no group; `last_of` is the last position of a group."""
+    best, reach, ends = 0, -1, dict[str, int]()
+    for position, group in enumerate(groups):
+        if group not in ends:
+            ends[group] = last_of(group)
+        reach = max(reach, ends[group])
+        if reach == position:
+            best = position + 1
+    return best
+
+
+def insert_dataset(db: Database, dataset: Dataset) -> None:
+    """Insert a data set with its examples. Raises StoreError if the name is taken."""
+    groups = len({example.group for example in dataset.examples})
+    insert_info(db, dataset, len(dataset.examples), groups)
+    rows = zip(dataset.examples, dataset.inputs, strict=True)
+    db.conn.executemany(
+        "insert into examples (dataset, position, id, fields, consistency_group, answer, twin_of, input) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((dataset.name, position, *example_row(*row)) for position, row in enumerate(rows)),
+    )
+
+
+def insert_info(db: Database, dataset: Dataset, examples: int, groups: int) -> None:
+    """Insert a data set's own row, without its examples. Raises StoreError if the name is taken."""
+    if db.execute("select 1 from datasets where name = ?", [dataset.name]).fetchone():
+        raise StoreError(f"data set {dataset.name!r} exists already: import it under another name (--name)")
+    db.table("datasets").insert(
+        {
+            "name": dataset.name,
+            "task": json.dumps(asdict(dataset.task)),
+            "source": dataset.source,
+            "columns": json.dumps(dataset.columns),
+            "notes": json.dumps(dataset.notes),
+            "created": time.time(),
+            "examples": examples,
+            "consistency_groups": groups,
+            "gold": 0,
+            "human": 0,
+        }
+    )
+
+
+def example_row(example: Example, inputs: Mapping[str, str]) -> Row:
+    """Return id, fields, group, answer, twin and input as the table has them."""
+    fields, row = _JSON.encode(dict(example.fields)), _JSON.encode(dict(inputs))
+    return example.id, fields, example.group, example.answer, example.twin_of, row

@@ -1,0 +1,105 @@
+"""The process that does one job: it claims the job, calls the function of its kind, and writes down how it ended.
+
+A kind is a function from a `Job` to its result as JSON. It reports progress, which is also where it learns that it
+was cancelled, and may keep parts that a later process of the same job finds again.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from icm_engine.core.errors import IcmError, RunBusy
+from icm_engine.runs import jobs
+from icm_engine.runs.events import Json
+from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.runs.store import Store
+
+PROGRESS_EVERY = 1.0  # seconds between two progress events: enough for a bar, few enough for a log
+
+
+class Cancelled(Exception):
+    """A person no longer wants this job."""
+
+
+@dataclass
+class Job:
+    """One process's hold on one job: what the function of its kind is given."""
+
+    store: Store
+    name: str
+    spec: jobs.JobSpec
+    lease: str
+    _told: float = 0.0
+
+    def ready(self, facts: Mapping[str, object]) -> None:
+        """Say that all is there, and which model it is, if any."""
+        self.append("ready", dict(facts))
+        self.store.update_lease(self.name, self.lease, ready=1)
+
+    def progress(self, done: int, total: int | None, words: str = "") -> None:
+        """Say how far it is, at most once a second. Raises Cancelled."""
+        if (now := time.monotonic()) - self._told < PROGRESS_EVERY:
+            return
+        self._told = now
+        if self.cancelled():
+            raise Cancelled
+        self.append("progress", {"done": done, "total": total, "words": words})
+
+    def cancelled(self) -> bool:
+        """Say whether it was cancelled since it was last started."""
+        last = self.store.last_event(self.name, ("start", "cancel"))
+        return last is not None and last.kind == "cancel"
+
+    def keep(self, part: Json) -> None:
+        """Keep a finished piece: after a crash, `kept` has it."""
+        self.append("part", part)
+
+    def kept(self) -> list[Json]:
+        """Return the pieces that this job's processes finished so far, in order."""
+        return [event.body for event in self.store.read_after(self.name, kinds=("part",))]
+
+    def append(self, kind: str, body: Json, seconds: float = 0.0) -> None:
+        """Append an event, unless another process has taken the job over: then raise RunBusy."""
+        self.store.append(self.name, kind, body, seconds, self.lease)
+
+
+Kind = Callable[[Job], Json]
+
+
+def main(kinds: Mapping[str, Kind], arguments: list[str] | None = None) -> int:
+    """Do one job to its end; 0 if it was done or cancelled, 1 if it failed or is held by another process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--db", type=Path, required=True)
+    parser.add_argument("job")
+    given = parser.parse_args(arguments)
+    with Store(given.db) as store:
+        try:
+            lease = claim(store, given.job)
+            with heartbeat(store, given.job, lease):
+                return _guarded(Job(store, given.job, jobs.spec(store, given.job), lease), kinds)
+        except RunBusy as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+def _guarded(job: Job, kinds: Mapping[str, Kind]) -> int:
+    began = time.perf_counter()
+    try:
+        if job.cancelled():
+            return 0
+        found = kinds[job.spec.kind](job)
+        job.append("result", found, time.perf_counter() - began)
+    except Cancelled:
+        return 0
+    except RunBusy:
+        raise
+    except Exception as error:  # whatever it is, the job must say so; the log has the traceback
+        if not isinstance(error, IcmError):
+            traceback.print_exc()
+        job.append("failed", {"error": type(error).__name__, "message": str(error) or type(error).__name__})
+        return 1
+    return 0

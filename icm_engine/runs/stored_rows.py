@@ -1,0 +1,130 @@
+"""The rows of a data set where they lie: a page looks at some of a million examples and reads no others."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from icm_engine.core.labeling import Example
+from icm_engine.runs.events import Json
+
+Item = TypeVar("Item")
+FEW = 10_000  # rows that are simply read whole
+KEPT = 50_000  # rows kept of a data set that is not
+
+_SELECT = "select id, fields, consistency_group, answer, twin_of, input from examples where dataset = ? "
+
+
+@contextmanager
+def look_into(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for a look alone; one that is gone is not made anew."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        yield db
+
+
+class StoredRows(Sequence[Item]):
+    """What `read` makes of the first `count` rows of a data set, each read when it is looked at.
+
+    Data sets never change, and one that a run uses cannot be deleted. Every look opens the database for itself, so
+    that threads may share this.
+    """
+
+    def __init__(self, path: Path, dataset: str, count: int, read: Callable[[Sequence[Any]], Item]) -> None:
+        self._path, self._dataset, self._count, self._read = path, dataset, count, read
+        self._kept: dict[int, Item] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | Sequence[Item]:
+        if isinstance(place, slice):
+            return tuple(self[i] for i in range(*place.indices(self._count)))
+        position = place + self._count if place < 0 else place
+        if not 0 <= position < self._count:
+            raise IndexError(f"position {place} of {self._count} examples")
+        return self._whole[position] if self._count <= FEW else self._one(position)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._whole) if self._count <= FEW else self._rows()
+
+    def find(self, example: str) -> int:
+        """Return the position of the example of this id. Raises KeyError."""
+        with look_into(self._path) as db:
+            query = "select position from examples where dataset = ? and id = ?"
+            row = db.execute(query, [self._dataset, example]).fetchone()
+        if row is None or row[0] >= self._count:
+            raise KeyError(example)
+        return int(row[0])
+
+    @cached_property
+    def _whole(self) -> tuple[Item, ...]:
+        return tuple(self._rows())
+
+    def _rows(self) -> Iterator[Item]:
+        with look_into(self._path) as db:
+            query = _SELECT + "and position < ? order by position"
+            yield from map(self._read, db.execute(query, [self._dataset, self._count]))
+
+    def _one(self, position: int) -> Item:
+        if position not in self._kept:
+            if len(self._kept) >= KEPT:
+                self._kept = {}
+            with look_into(self._path) as db:
+                row = db.execute(_SELECT + "and position = ?", [self._dataset, position]).fetchone()
+            self._kept[position] = self._read(row)
+        return self._kept[position]
+
+
+class StoredIds(Sequence[str]):
+    """The ids of stored examples, and the way back from an id to its place."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples, self._places = examples, dict[str, int]()
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return tuple(example.id for example in self._examples[place])
+        return self._examples[place].id
+
+    def __iter__(self) -> Iterator[str]:
+        return (example.id for example in self._examples)
+
+    def place(self, example: str) -> int:
+        """Return the place of an id. Raises KeyError."""
+        if not self._places and not self._stored:
+            self._places = {name: place for place, name in enumerate(self)}
+        if example not in self._places and isinstance(self._examples, StoredRows):
+            self._places[example] = self._examples.find(example)
+        return self._places[example]
+
+    @property
+    def _stored(self) -> bool:
+        """Whether there are too many to read them all."""
+        return isinstance(self._examples, StoredRows) and len(self._examples) > FEW
+
+
+def example_of(row: Sequence[Any]) -> Example:
+    """Return the example of a row."""
+    return Example(row[0], json.loads(row[1]), row[2], row[3], row[4])
+
+
+def inputs_of(row: Sequence[Any]) -> Json:
+    """Return the input cells of a row."""
+    found: Json = json.loads(row[5])
+    return found

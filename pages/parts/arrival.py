@@ -1,0 +1,172 @@
+"""The form of one file: what it is, which column is which, what the model will see, what the checks say; save."""
+
+from typing import Any
+
+import streamlit as st
+
+from icm_engine.analysis.arriving import Arriving, Choices, Trial, fields_of, look, save, tasks, try_out
+from icm_engine.analysis.choices import ABOUT, IcmError, Store, rules
+from icm_engine.analysis.datasets import rule_sentences
+from icm_engine.analysis.frames import cells_frame
+from icm_engine.analysis.visible import SIGNS
+from icm_engine.data.importing import Preview
+from pages.parts import session
+
+OWN_RULE = "the task's own"
+UNUSED = "not used"
+PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
+LONG = 700  # characters
+FIELD_HELP = {
+    "group": "Examples with the same cell here are one consistency group. Not used: the question, else each its own.",
+    "answer": "The final answer. Not used: it is read from the claim, where the rule needs one.",
+    "id": "A unique name of each example. Not used: a hash of its texts.",
+    "gold": "The true label, set apart: only ever compared with, never seen by the search.",
+}
+
+
+def show(file: Arriving, key: str) -> None:
+    """Draw the form of a file; `key` is one that no other file has."""
+    guess = _look(file, key, None)
+    _rows(guess)
+    choices = _choices(file, guess, key)
+    found = _look(file, key, choices)
+    for note in found.notes:
+        st.text(f"· {note}")
+    if found.problem:
+        st.warning("Not ready yet:", icon=":material/rule:")
+        session.plain(found.problem)
+    prompts, checks = st.columns([3, 2], gap="large")
+    with prompts:
+        _prompts(found)
+    with checks:
+        ready = _checks(file, key, choices, found)
+        st.button(
+            "Save as a data set", type="primary", icon=":material/save:", key="save", disabled=not ready,
+            on_click=_save, args=(file, choices),
+        )  # fmt: skip
+        if error := st.session_state.pop("save_problem", None):
+            session.complain(error)
+
+
+@st.cache_data(max_entries=40, show_spinner=False)
+def _look(_file: Arriving, key: str, choices: Choices | None) -> Preview:
+    return look(_file, choices)
+
+
+@st.cache_data(max_entries=20, show_spinner="Checking the whole file …")
+def _trial(_file: Arriving, key: str, choices: Choices) -> Trial:
+    return try_out(_file, choices)
+
+
+def _rows(guess: Preview) -> None:
+    total = f"{guess.total:,} rows" if guess.total is not None else "Many rows"
+    with st.expander(f"{total}, {len(guess.columns)} columns: the first {len(guess.rows)}", icon=":material/table:"):
+        frame = cells_frame(guess.columns, guess.rows)
+        st.dataframe(frame, hide_index=True, height=240, alt="The first rows of the file")
+
+
+def _choices(file: Arriving, guess: Preview, key: str) -> Choices:
+    """Draw what a person decides, as guessed at first; every file and task has widgets of its own."""
+    task_place, name_place, rule_place = st.columns(3, gap="medium")
+    names = list(tasks())
+    place = names.index(guess.task) if guess.task else 0
+    task = task_place.selectbox("Task", names, place, key=f"task_{key}", help="What is asked of every example.")
+    name = name_place.text_input("Name of the data set", file.name.rsplit(".", 1)[0], key=f"name_{key}")
+    rule = rule_place.selectbox("Rule", (OWN_RULE, *rules()), key=f"rule_{key}_{task}", help=ABOUT["rule"])
+    st.caption(f"{tasks()[task].summary} Its own rule: {tasks()[task].rule}.")
+    labels: list[str] = []
+    if not tasks()[task].labels:
+        labels = st.multiselect(
+            "Labels", [], key=f"labels_{key}_{task}", accept_new_options=True, placeholder="type a label, then Enter",
+            help="What an example can be called: two or more.",
+        )  # fmt: skip
+    mapping = _mapping(guess.columns, _look(file, key, Choices(task, "", {}, labels=labels)), f"{key}_{task}", task)
+    return Choices(task, name.strip(), mapping, None if rule == OWN_RULE else rule, tuple(labels))
+
+
+def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> dict[str, Any]:
+    """Draw one choice of a column for every field, and the columns of human labels."""
+    st.markdown("**Which column is which**")
+    fields, options = fields_of(task), [UNUSED, *columns]
+    mapping: dict[str, Any] = {}
+    places = [place for _ in range(0, len(fields) + 1, 4) for place in st.columns(4, gap="medium")]
+    for place, field in zip(places, fields, strict=False):
+        guessed = guess.mapping.get(field, UNUSED)
+        chosen = place.selectbox(
+            field.replace("_", " "), options, options.index(guessed) if guessed in options else 0,
+            key=f"map_{key}_{field}", help=FIELD_HELP.get(field, "A text of the prompt."),
+        )  # fmt: skip
+        mapping[field] = "" if chosen == UNUSED else chosen
+    human = [column for column in guess.mapping.get("human", ()) if column in columns]
+    mapping["human"] = places[len(fields)].multiselect(
+        "human labels", columns, human, key=f"map_{key}_human", placeholder=UNUSED,
+        help="What people said: one column a source. A baseline, never seen by the search.",
+    )  # fmt: skip
+    return mapping
+
+
+def _prompts(found: Preview) -> None:
+    st.markdown("**What the model will see**")
+    if not found.prompts:
+        st.text("The prompts appear here once every field has its column.")
+        return
+    for tab, prompt in zip(st.tabs([f"Prompt {k + 1}" for k in range(len(found.prompts))]), found.prompts, strict=True):
+        with tab:
+            session.exactly(prompt, PROMPT_HEIGHT if len(prompt) > LONG else "content")
+    space, line, tabulator, _ = SIGNS.values()
+    st.caption(
+        f"Every space is {space}, every line end {line}, every tab {tabulator}. The labels of the demonstrations "
+        "stand in for those of a search; the label that is asked for comes next, after one more space."
+    )
+
+
+def _checks(file: Arriving, key: str, choices: Choices, found: Preview) -> bool:
+    """Draw what the whole file makes; return whether it can be saved."""
+    st.markdown("**What the checks say**")
+    if found.problem:
+        st.text("The checks run once the file fits the task.")
+        return False
+    if not file.small:
+        st.text(
+            f"The file has {file.size / 1e6:,.0f} MB. It is checked while it is imported, in the background; "
+            "nothing is kept if a row is refused."
+        )
+        return True
+    try:
+        trial = _trial(file, key, choices)
+    except IcmError as error:
+        session.complain(error)
+        return False
+    _trial_tiles(trial)
+    for sentence in rule_sentences(trial.check):
+        st.text(f"· {sentence}")
+    for note in trial.report.notes[len(found.notes) :]:
+        st.text(f"· {note}")
+    return True
+
+
+def _trial_tiles(trial: Trial) -> None:
+    report, check = trial.report, trial.check
+    violated = f"{check.gold_violated:,}" if check.gold_pairs else "–"
+    with st.container(key="checks"):
+        for name, value, meaning in (
+            ("Examples", f"{report.examples:,}", "With the swapped twins, where the task makes them."),
+            ("Groups", f"{report.groups:,}", "Consistency groups."),
+            ("Constraints", f"{check.pairs:,}", "Constrained pairs: examples that the rule ties together."),
+            ("Without answer", f"{check.without_answer_count:,}", "Examples the rule says nothing about."),
+            ("Gold labels", f"{report.gold_labels:,}", "Examples whose true label is known."),
+            ("Gold violations", violated, "Constrained pairs in which gold itself breaks the rule."),
+        ):
+            st.metric(name, value, border=True, help=meaning)
+
+
+def _save(file: Arriving, choices: Choices) -> None:
+    try:
+        with Store() as store:
+            job = save(store, file, choices)
+        if job is None:
+            session.choose_dataset(choices.name, arrived=True)
+        else:
+            st.query_params["job"] = job
+    except IcmError as error:
+        st.session_state["save_problem"] = error

@@ -1,0 +1,67 @@
+"""How far a job is: a bar that moves while its process works, its error, and the button that ends it."""
+
+import streamlit as st
+
+from icm_engine.analysis.choices import Store
+from icm_engine.runs import jobs
+from icm_engine.runs.jobs import JobStatus
+from pages.parts import session
+
+EVERY = 1.0  # seconds
+
+
+def show(store: Store, job: str) -> JobStatus:
+    """Draw a job that is not done, and return its status; a done one is drawn by whoever knows its result."""
+    now = jobs.status(store, job)
+    if not now.settled:
+        st.fragment(_moving, run_every=EVERY)(job)
+    elif now.phase in ("failed", "interrupted"):
+        _ended(store, now)
+    elif now.phase == "cancelled":
+        st.text("Cancelled.")
+    return now
+
+
+def _moving(job: str) -> None:
+    """Draw the bar; when nothing moves any more, draw the whole page anew."""
+    with Store() as store:
+        now = jobs.status(store, job)
+    if now.settled:
+        st.rerun()
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with left:
+        st.progress(_share(now), text=_words(now))
+    with right:
+        st.button("Cancel", key=f"cancel_{job}", icon=":material/close:", on_click=_cancel, args=(job,))
+
+
+def _share(now: JobStatus) -> float:
+    return min(1.0, now.done / now.total) if now.total else 0.0
+
+
+def _words(now: JobStatus) -> str:
+    if not now.words:
+        return now.message
+    of = f" of {now.total:,}" if now.total else ""
+    return f"{now.words}: {now.done:,}{of}" if now.done or now.total else now.words
+
+
+def _ended(store: Store, now: JobStatus) -> None:
+    message = "That did not work." if now.phase == "failed" else "Its process is gone. Nothing was kept half-way."
+    st.error(message, icon=":material/error:")
+    if now.phase == "failed":
+        session.plain(now.message)
+    if tail := jobs.log_tail(store, now.job):
+        with st.expander("The last lines of its process"):
+            session.plain(tail)
+    st.button("Try again", key=f"again_{now.job}", icon=":material/refresh:", on_click=_again, args=(now.job,))
+
+
+def _cancel(job: str) -> None:
+    with Store() as store:
+        jobs.cancel(store, job)
+
+
+def _again(job: str) -> None:
+    with Store() as store:
+        jobs.start(store, job)

@@ -1,0 +1,191 @@
+"""What only a real browser shows of the Data page: an upload from file to save, jobs that move, a phone, no markup."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filled import HOSTILE
+from playwright.sync_api import Browser, Page, expect
+from serving import CHROMIUM, PATIENCE, ROOT, Server, browsing, new_page, serving
+from test_browser import MODEL
+
+from icm_engine.data.importing import import_file
+from icm_engine.runs import jobs
+from icm_engine.runs.store import Store
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        CHROMIUM is None and "ICM_REQUIRE_BROWSER" not in os.environ,
+        reason="no Chromium on this machine: install the package chromium",
+    ),
+]
+MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http://example.com) # heading"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "icm.db"
+
+
+def claims(path: Path, questions: int = 10) -> Path:
+    """Write claims in groups of two, of which gold calls both true in every fifth."""
+    rows = [
+        {
+            "question": f"What is {q} + 2? {MARKUP}",
+            "choice": f"It is {q + 2 + k}.\n{MARKUP}",
+            "label": int(not k or q % 5 == 0),
+        }
+        for q in range(questions)
+        for k in range(2)
+    ]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def press(page: Page, key: str) -> None:
+    page.locator(f".st-key-{key} button:visible").click()
+
+
+def metric(page: Page, label: str) -> str:
+    """The value of the number with this name."""
+    found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True)).first
+    expect(found).to_be_visible(timeout=PATIENCE)
+    return str(found.get_by_test_id("stMetricValue").inner_text())
+
+
+def open_view(page: Page, server: Server, dataset: str, view: str) -> None:
+    page.goto(f"{server.url}/data?dataset={dataset}&view={view.replace(' ', '+')}")
+    expect(page.get_by_role("heading", level=1, name="Data")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
+    browser: Browser, database: Path, tmp_path: Path
+) -> None:
+    with serving(database) as server:
+        page = new_page(browser)
+        page.goto(f"{server.url}/data")
+        page.set_input_files("input[type=file]", claims(tmp_path / "mine.json"))
+        _the_form_is_corrected(page)
+        press(page, "save")
+        expect(page.get_by_text("Imported.")).to_be_visible(timeout=PATIENCE)
+        assert "dataset=mine" in page.url
+        assert (metric(page, "Examples"), metric(page, "Gold labels")) == ("20", "20")
+        page.get_by_role("radio", name="Rule check").click()
+        assert (metric(page, "Constrained pairs"), metric(page, "Gold violations")) == ("10", "2")
+        assert "view=Rule+check" in page.url
+        page.reload()
+        assert metric(page, "Gold violations") == "2"  # the view is in the address
+        _the_context_is_checked(page)
+        assert page.title() == "ICM Workbench"  # no markup of the file was obeyed
+        assert page.locator("img[src=x], a[href='http://example.com']").count() == 0
+        _it_is_deleted(page)
+        with Store(database) as store:
+            assert store.dataset_names() == []
+        page.close()
+
+
+def _the_form_is_corrected(page: Page) -> None:
+    expect(page.get_by_text("What the checks say")).to_be_visible(timeout=PATIENCE)
+    choose(page, "Rule", "exactly-one")
+    expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible(timeout=PATIENCE)
+    prompt = page.get_by_test_id("stCode").filter(has_text="I·").first
+    shown = prompt.inner_text().replace(chr(0x200B), "")
+    assert "Question:·What·is·0·+·2?·<b·onclick=alert(1)>bold</b>·**stars**·$x$·:smile:·<img·src=x" in shown
+    assert shown.rstrip().endswith("I·think·this·claim·is")
+    assert "↵" in shown
+
+
+def _the_context_is_checked(page: Page) -> None:
+    page.get_by_role("radio", name="Context check").click()
+    choose(page, "Model", MODEL)
+    choose(page, "Quantization", "none")
+    press(page, "context_check")
+    expect(page.get_by_text("The longest examples")).to_be_visible(timeout=PATIENCE)
+    assert metric(page, "Batch") == "20"
+    expect(page.locator(".icm-curve.js-plotly-plot")).to_be_visible(timeout=PATIENCE)
+    assert "check=context-check.1" in page.url
+
+
+def _it_is_deleted(page: Page) -> None:
+    press(page, "delete")
+    expect(page.get_by_text("go with it, for good")).to_be_visible(timeout=PATIENCE)
+    press(page, "keep")
+    expect(page.get_by_text("go with it, for good")).to_have_count(0, timeout=PATIENCE)
+    press(page, "delete")
+    press(page, "delete_really")
+    expect(page.get_by_role("heading", name="Data sets")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
+    browser: Browser, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICM_DATA", str(tmp_path))
+    with (tmp_path / "large.csv").open("w", encoding="utf-8") as file:
+        file.write("text,label\n")
+        file.writelines(f"text number {k} {'of many ' * 8},{'ab'[k % 2]}\n" for k in range(60_000))
+    with serving(database) as server:
+        page = new_page(browser)
+        page.goto(f"{server.url}/data")
+        page.get_by_role("radio", name="A file on this machine").click()
+        choose(page, "Files there", "large.csv")
+        for label in ("a", "b"):
+            page.get_by_role("combobox", name="Labels", exact=True).fill(label)
+            page.keyboard.press("Enter")
+        expect(page.get_by_text("It is checked while it is imported")).to_be_visible(timeout=PATIENCE)
+        press(page, "save")
+        expect(page.get_by_text("Import of large")).to_be_visible(timeout=PATIENCE)
+        page.get_by_test_id("stSidebarNavLink").first.click()  # meanwhile another page
+        expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible(timeout=PATIENCE)
+        with Store(database) as store:
+            (job,) = jobs.names(store, "import")
+            assert jobs.wait_until_settled(store, job).phase == "done"
+            moved = [event.body["words"] for event in store.read_after(job, kinds=("progress",))]
+        assert moved
+        page.goto(f"{server.url}/data?dataset=large&page=6000")
+        assert metric(page, "Examples") == "60.0 k"
+        expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible(timeout=PATIENCE)
+        page.close()
+
+
+@pytest.mark.parametrize("view", ["Examples", "Rule check", "Context check"])
+def test_nothing_is_wider_than_a_phone(browser: Browser, database: Path, tmp_path: Path, view: str) -> None:
+    with Store(database) as store:
+        import_file(store, claims(tmp_path / "mine.json"), "truthfulness")
+    with serving(database) as server:
+        page = new_page(browser, width=400)
+        open_view(page, server, "mine", view)
+        assert metric(page, "Examples") == "20"
+        main = page.get_by_test_id("stMain")
+        assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+        page.close()
+
+
+def picture_of_the_data_page(browser: Browser, database: Path, tmp_path: Path) -> None:
+    """Write docs/data.png: the form of sample data that is brought in as a file of one's own."""
+    with serving(database) as server:
+        page = new_page(browser, height=1240)
+        page.goto(f"{server.url}/data")
+        page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
+        expect(page.get_by_text("Gold never violates the rule")).to_be_visible(timeout=PATIENCE)
+        page.wait_for_timeout(3000)
+        page.screenshot(path=ROOT / "docs" / "data.png")
+        page.close()
+
+
+if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
+    test_picture_of_the_data_page = picture_of_the_data_page

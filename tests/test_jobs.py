@@ -1,0 +1,176 @@
+"""Jobs: asked for, done by a process of their own, recorded event by event, resumed, cancelled."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from icm_engine.core.errors import NotFound, RunBusy, SettingError
+from icm_engine.runs import job_process, jobs, lease
+from icm_engine.runs.job_process import Job
+from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.store import Dataset, Store
+
+SPEC = JobSpec("context-check", {"dataset": "pairs", "limit": None}, ModelChoice("fake"))
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The processes that would have been started: none is."""
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: seen.append((module, name)))
+    return seen
+
+
+def do(store: Store, job: str, kind: Callable[[Job], dict[str, object]]) -> int:
+    """Do a job in this process, with a function of the test's own."""
+    return job_process.main({"context-check": kind}, ["--db", str(store.path), job])
+
+
+def kinds_of(store: Store, job: str) -> list[str]:
+    return [event.kind for event in store.read_after(job)]
+
+
+def test_a_job_is_asked_for_started_and_done(store: Store, launched: list[tuple[str, str]]) -> None:
+    job = jobs.create(store, SPEC)
+    assert job == "context-check.1"
+    assert jobs.spec(store, job) == SPEC
+    assert jobs.status(store, job).phase == "created"
+    jobs.start(store, job)
+    assert launched == [("icm_engine.runs.job_worker", job)]
+    assert jobs.status(store, job).phase == "starting"
+    jobs.start(store, job)  # it is on its way: nothing is asked twice
+    assert kinds_of(store, job) == ["start"]
+
+    def kind(held: Job) -> dict[str, object]:
+        assert jobs.status(store, job).phase == "starting"
+        held.ready({"model": "a"})
+        held.progress(2, 5, "pieces")
+        now = jobs.status(store, job)
+        assert (now.phase, now.done, now.total, now.words, now.pid) == ("running", 2, 5, "pieces", os.getpid())
+        return {"found": 3}
+
+    assert do(store, job, kind) == 0
+    assert kinds_of(store, job) == ["start", "ready", "progress", "result"]
+    assert jobs.status(store, job).phase == "done"
+    assert jobs.result(store, job) == {"found": 3}
+    jobs.start(store, job)
+    assert len(launched) == 1  # what is done stays done
+
+
+def test_names_of_jobs_are_never_names_of_runs(store: Store, launched: list[tuple[str, str]]) -> None:
+    others = [SPEC, JobSpec("import", {"dataset": "mine"})]
+    made = [jobs.request(store, spec) for spec in (SPEC, *others)]
+    assert made == ["context-check.1", "context-check.2", "import.1"]
+    assert jobs.names(store) == made[::-1]
+    assert jobs.names(store, "context-check") == ["context-check.2", "context-check.1"]
+    assert jobs.names(store, dataset="mine") == ["import.1"]
+    assert not [name for name in made if name.rsplit("-", 1)[-1].isdecimal()]
+
+
+def test_progress_is_told_once_a_second_at_most(store: Store, launched: list[tuple[str, str]]) -> None:
+    job = jobs.request(store, SPEC)
+
+    def kind(held: Job) -> dict[str, object]:
+        for k in range(1000):
+            held.progress(k, 1000)
+        return {}
+
+    assert do(store, job, kind) == 0
+    assert kinds_of(store, job).count("progress") == 1
+
+
+def test_a_failure_is_recorded_and_the_job_can_be_started_again(
+    store: Store, launched: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = jobs.request(store, SPEC)
+
+    def failing(held: Job) -> dict[str, object]:
+        held.keep({"piece": 1})
+        raise ZeroDivisionError("nothing to divide")
+
+    assert do(store, job, failing) == 1
+    assert (jobs.status(store, job).phase, jobs.status(store, job).message) == ("failed", "nothing to divide")
+    assert "ZeroDivisionError" in capsys.readouterr().err  # the traceback is in the log, of what is no error of ours
+    jobs.start(store, job)
+    assert len(launched) == 2
+    assert do(store, job, lambda held: {"kept": held.kept()}) == 0
+    assert jobs.result(store, job) == {"kept": [{"piece": 1}]}
+
+
+def test_a_cancelled_job_ends_at_its_next_piece(store: Store, launched: list[tuple[str, str]]) -> None:
+    job = jobs.request(store, SPEC)
+
+    def kind(held: Job) -> dict[str, object]:
+        jobs.cancel(store, job)
+        assert jobs.status(store, job).message == "ending, as asked"
+        held.progress(1, 2)
+        raise AssertionError("it went on")
+
+    assert do(store, job, kind) == 0
+    assert jobs.status(store, job).phase == "cancelled"
+    assert kinds_of(store, job) == ["start", "cancel"]
+    assert do(store, job, kind) == 0  # a process that comes late does nothing
+    jobs.start(store, job)
+    assert do(store, job, lambda held: {}) == 0
+    assert jobs.status(store, job).phase == "done"
+
+
+def test_one_process_a_job(store: Store, launched: list[tuple[str, str]]) -> None:
+    job = jobs.request(store, SPEC)
+    token = lease.claim(store, job)
+    assert do(store, job, lambda held: {"found": 1}) == 1
+    assert jobs.result(store, job) is None
+    held = Job(store, job, SPEC, "another")
+    with pytest.raises(RunBusy):
+        held.append("result", {})
+    store.drop_lease(job, token)
+
+
+def test_a_process_that_died_shows_as_interrupted(store: Store, launched: list[tuple[str, str]]) -> None:
+    job = jobs.request(store, SPEC)
+    store.append(job, "ready", {})
+    assert jobs.status(store, job).phase == "interrupted"
+
+
+def test_what_does_not_exist_is_refused(store: Store) -> None:
+    with pytest.raises(SettingError, match="use one of context-check, import, rule-check"):
+        jobs.create(store, JobSpec("dance", {}))
+    with pytest.raises(NotFound, match=r"job 'context-check\.9' does not exist"):
+        jobs.status(store, "context-check.9")
+
+
+def test_a_real_process_does_a_job_and_survives_nothing_but_itself(store: Store, pairs: Dataset) -> None:
+    store.add_dataset(pairs)
+    job = jobs.request(store, SPEC)
+    assert jobs.wait_until_settled(store, job).phase == "done"
+    found = jobs.result(store, job)
+    assert found is not None
+    assert found["examples"] == 40
+    assert jobs.log_tail(store, job) == ""
+
+
+def test_a_killed_process_leaves_an_interrupted_job_that_starts_again(store: Store, tmp_path: Path) -> None:
+    """The import waits for a named pipe, so that it can be killed half-way."""
+    pipe = tmp_path / "endless.csv"
+    os.mkfifo(pipe)
+    job = jobs.request(store, JobSpec("import", {
+        "path": str(pipe), "task": "classification", "dataset": "mine", "options": {"labels": ["a", "b"]},
+    }))  # fmt: skip
+    while (now := jobs.status(store, job)).phase != "running":
+        assert not now.settled, jobs.log_tail(store, job)
+        time.sleep(0.05)
+    assert now.pid is not None
+    process = psutil.Process(now.pid)
+    os.kill(now.pid, signal.SIGKILL)
+    psutil.wait_procs([process])
+    assert jobs.status(store, job).phase == "interrupted"
+    pipe.unlink()
+    pipe.write_text("text\nOne\nTwo\n")
+    jobs.start(store, job)
+    assert jobs.wait_until_settled(store, job).phase == "done"
+    assert store.dataset_info("mine").examples == 2
