@@ -10,7 +10,7 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "icm_path_attention"
-BLOCK = 128  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
+BLOCK = 256  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
 
 
 def register() -> str:
