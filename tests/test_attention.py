@@ -12,6 +12,7 @@ from icm_engine.models.prefix_tree import Chunk
 
 # two branches of two tokens on one, after three cached ones:  (c c c) a < b b, a < d d
 TREE = Chunk((1, 2, 3, 4, 5), (-1, 0, 1, 0, 3), ())
+LIKE = torch.empty(0)
 SEEN = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, 1, 1]]
 
 
@@ -21,13 +22,13 @@ def seen(mask: torch.Tensor) -> list[list[int]]:
 
 def test_a_token_sees_itself_and_its_ancestors() -> None:
     assert positions(TREE, 3) == [3, 4, 5, 4, 5]
-    assert seen(own_mask(TREE, torch.float32)) == SEEN
-    assert seen(path_mask(TREE, 3, None, torch.float32)) == [[1, 1, 1, *row] for row in SEEN]
+    assert seen(own_mask(TREE, LIKE)) == SEEN
+    assert seen(path_mask(TREE, 3, None, LIKE)) == [[1, 1, 1, *row] for row in SEEN]
 
 
 def test_a_window_counts_along_the_path_and_not_along_the_chunk() -> None:
     # window 3: position 3 sees positions 1 to 3, position 5 of the second branch sees 3 (a), 4 and 5 (its own)
-    assert seen(path_mask(TREE, 3, 3, torch.float32)) == [
+    assert seen(path_mask(TREE, 3, 3, LIKE)) == [
         [0, 1, 1, 1, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 0, 0, 0],
         [0, 0, 0, 1, 1, 1, 0, 0],
@@ -45,9 +46,9 @@ def test_path_attention_equals_that_of_torch(new: int, key_heads: int) -> None:
     )
     chunk = Chunk((0,) * new, tuple(range(-1, new - 1)), ())
     wanted = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, path_mask(chunk, 7, None, torch.float32), scale=0.3, enable_gqa=True
+        query, key, value, path_mask(chunk, 7, None, LIKE), scale=0.3, enable_gqa=True
     ).transpose(1, 2)
-    for mask in (own_mask(chunk, torch.float32), path_mask(chunk, 7, None, torch.float32)):
+    for mask in (own_mask(chunk, LIKE), path_mask(chunk, 7, None, LIKE)):
         found, _ = path_attention(torch.nn.Module(), query, key, value, mask, scaling=0.3)
         torch.testing.assert_close(found, wanted)
 

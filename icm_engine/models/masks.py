@@ -15,17 +15,20 @@ def positions(chunk: Chunk, depth: int) -> list[int]:
     return found
 
 
-def own_mask(chunk: Chunk, dtype: torch.dtype) -> torch.Tensor:
-    """Return (1, 1, chunk, chunk), to be added to scores: what the chunk's tokens see of each other."""
-    return _additive(_ancestors(chunk.parents), dtype)
+def own_mask(chunk: Chunk, like: torch.Tensor) -> torch.Tensor:
+    """Return (1, 1, chunk, chunk), to be added to scores: what the chunk's tokens see of each other.
+
+    Masks have the type, and are where, `like` is: a long one is made on the device, not sent to it.
+    """
+    return _additive(_ancestors(chunk.parents).to(like.device), like.dtype)
 
 
-def path_mask(chunk: Chunk, depth: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+def path_mask(chunk: Chunk, depth: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
     """Return (1, 1, chunk, depth + chunk): all of the cache and the ancestors, or the last `window` tokens of them."""
-    sees = torch.nn.functional.pad(_ancestors(chunk.parents), (depth, 0), value=True)
+    sees = torch.nn.functional.pad(_ancestors(chunk.parents).to(like.device), (depth, 0), value=True)
     if window is not None:
-        places = torch.tensor(positions(chunk, depth))
-        seen = torch.cat((torch.arange(depth), places))
+        places = torch.tensor(positions(chunk, depth), device=like.device)
+        seen = torch.cat((torch.arange(depth, device=like.device), places))
         sees &= places[:, None] - seen < window
     return _additive(sees, dtype)
 
@@ -41,5 +44,5 @@ def _ancestors(parents: Sequence[int]) -> torch.Tensor:
 
 
 def _additive(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    mask = torch.zeros(1, 1, *sees.shape, dtype=dtype)
+    mask = torch.zeros(1, 1, *sees.shape, dtype=dtype, device=sees.device)
     return mask.masked_fill_(~sees, torch.finfo(dtype).min)

@@ -198,15 +198,15 @@ class TransformersScorer:
 
     def _mask(self, chunk: Chunk, depth: int) -> torch.Tensor | dict[str, torch.Tensor] | None:
         """What the chunk's tokens see, by type of layer if there are several; None for plain causal attention."""
-        model, ours = self.loaded.model, self.attention == attention.NAME  # which takes the cache as seen by all
+        ours = self.attention == attention.NAME  # which takes the cache as seen by all
         if chunk.linear and not ours and not any(self._windows.values()):
             return None
+        like = torch.empty(0, dtype=self.loaded.model.dtype, device=self.loaded.model.device)
         masks = {
-            kind: own_mask(chunk, model.dtype) if ours and not window else path_mask(chunk, depth, window, model.dtype)
+            kind: own_mask(chunk, like) if ours and not window else path_mask(chunk, depth, window, like)
             for kind, window in self._windows.items()
         }
-        placed = {kind: mask.to(model.device) for kind, mask in masks.items()}
-        return placed if len(placed) > 1 else next(iter(placed.values()))
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     # -- which way to encode
 
