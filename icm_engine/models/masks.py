@@ -30,7 +30,7 @@ def path_mask(chunk: Chunk, depth: int, window: int | None, like: torch.Tensor) 
         places = torch.tensor(positions(chunk, depth), device=like.device)
         seen = torch.cat((torch.arange(depth, device=like.device), places))
         sees &= places[:, None] - seen < window
-    return _additive(sees, dtype)
+    return _additive(sees, like.dtype)
 
 
 def _ancestors(parents: Sequence[int]) -> torch.Tensor:
