@@ -6,7 +6,8 @@
 one by one   every leave-one-out prompt encoded by itself
 batched      the same prompts, padded on the left, as many at once as --batch-tokens allows
 fixed order  demonstrations in one order, shared prefixes encoded once: what prefix caching gives
-ours         divide-and-conquer orders, shared prefixes encoded once
+ours, sdpa   divide-and-conquer orders, shared prefixes encoded once, with the model's own attention as above
+ours         the same with the attention that the scorer chose
 
 The first three may take hours: they time --sample prompts, evenly spread, and scale up; for the fixed order, with the
 shared prefix of each already in the cache.
@@ -85,6 +86,7 @@ def measure(
         "fixed order": statistics.median(
             fixed_order_seconds(tree, fixed, min(n, given.sample)) for _ in range(given.repeat)
         ),
+        "ours, sdpa": median_seconds(lambda: scorers["own attention"].score(ours), given.repeat),
         "ours": median_seconds(lambda: tree.score(ours), given.repeat),
     }
     before = tree.usage
@@ -127,6 +129,8 @@ def main() -> None:
     given = parser.parse_args()
     loaded = load_any(given.model, given.quantization, given.dtype)
     scorers = {encoding: TransformersScorer(loaded, encoding) for encoding in ("prefix-tree", "full-prompts")}
+    scorers["own attention"] = TransformersScorer(loaded)
+    scorers["own attention"].attention = loaded.attention
     rows = []
     for n in given.n:
         rows.append(measure(scorers, *examples_for(loaded, n, given.tokens, given.dataset, given.db), given))

@@ -69,7 +69,8 @@ class StepInfo:
     """One step of Algorithm 1, kept also if rejected; every number of its decision can be recomputed from it.
 
     `after` is the proposal's evaluation (None for `unchanged`, which scores nothing but the drawn example);
-    `flips` are the label changes proposed, made only if the verdict is `accepted`.
+    `flips` are the label changes proposed, made only if the verdict is `accepted`. `before` was scored when it was
+    accepted, in its own orders, or, if `paired`, together with `after` in the same ones.
     """
 
     number: int
@@ -87,6 +88,7 @@ class StepInfo:
     draw: float = 0.0
     verdict: Verdict = "unchanged"
     set_evaluations: int = 0
+    paired: bool = False
 
 
 class _Scored:
@@ -166,6 +168,7 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
         draw=draw,
         verdict="unchanged" if unchanged else "accepted" if accepted else "rejected",
         set_evaluations=score.set_evaluations,
+        paired=config.paired,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "icm_path_attention"
-BLOCK = 128  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
+BLOCK = 256  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
 
 
 def register() -> str:
@@ -39,7 +39,7 @@ def path_attention(
     _, heads, new, width = query.shape
     groups = heads // key.shape[1]
     queries = query[0].reshape(key.shape[1], groups * new, width)  # heads that share keys, one under the other
-    own = attention_mask[0, 0].to(query.dtype).repeat(groups, 1)
+    mask = attention_mask[0, 0].to(query.dtype).repeat(groups, 1)
     scale = width**-0.5 if scaling is None else scaling
     out = torch.empty_like(queries)
     room = queries.new_empty(2, min(BLOCK, groups * new), key.shape[2])
@@ -48,7 +48,7 @@ def path_attention(
         scores, weights = room[:, : rows.stop - start]
         for head in range(len(queries)):
             torch.addmm(scores, queries[head, rows], key[0, head].t(), beta=0, alpha=scale, out=scores)
-            scores[:, -new:] += own[rows]
+            scores[:, -mask.shape[1] :] += mask[rows]
             torch.softmax(scores, -1, out=weights)
             torch.mm(weights, value[0, head], out=out[head, rows])
     return out.view(heads, new, width).transpose(0, 1).unsqueeze(0), None

@@ -59,6 +59,7 @@ def load(model: str, quantization: str = "nf4", dtype: str = "bfloat16", device:
     if dtype not in DTYPES:
         raise SettingError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
     place = pick_device(device)
+    torch.set_flush_denormal(True)  # probabilities below 1e-38 matter to nobody and take most of a softmax's time
     source = str(SAMPLE_MODEL) if model == "sample" else model
     _require_causal(model, source)
     try:

@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, get_layer_types_and_kwargs
+
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-class PathLayer(DynamicLayer):
+class PathLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
     """A layer's keys and values, (1, heads, tokens, width), as views of a fixed room: growing copies nothing."""
 
     def __init__(self, room: int) -> None:
@@ -18,10 +20,9 @@ class PathLayer(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new tokens behind the cached ones and return both. Raises RuntimeError past the room."""
-        if not self.is_initialized:
+        if self._store is None:
             self.lazy_initialization(key_states, value_states)
             self._store = _empty(key_states, self.room), _empty(value_states, self.room)
-        assert self._store is not None
         start = self.get_seq_length()
         stop = start + key_states.shape[-2]
         self._store[0][:, :, start:stop] = key_states
@@ -32,6 +33,18 @@ class PathLayer(DynamicLayer):
 
 def _empty(states: torch.Tensor, room: int) -> torch.Tensor:
     return states.new_empty(*states.shape[:2], room, states.shape[3])
+
+
+def windows(config: Any) -> dict[str, int | None]:
+    """Return the window of each type of layer, None for those that see everything. Raises ValueError for other types.
+
+    A layer with a window keeps its whole path here, and a mask says what it sees: its own cache forgets what a
+    sibling would need.
+    """
+    types, settings = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+    if odd := sorted(set(types) - {FULL, SLIDING}):
+        raise ValueError(f"its cache has layers that cannot be cropped: {', '.join(odd)}")
+    return {kind: given.get("sliding_window") for kind, given in zip(types, settings, strict=True)}
 
 
 def path_cache(config: Any, room: int) -> DynamicCache:

@@ -1,8 +1,8 @@
 """Label log-probabilities from any causal language model of transformers, each distinct prefix encoded once.
 
 Prompts become a tree of distinct prefixes that is walked depth first with the model's own key-value cache: extend,
-recurse, crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped,
-and the mode `full-prompts`, encode every prompt by itself.
+recurse, crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped (state
+spaces), and the mode `full-prompts`, encode every prompt by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,15 +11,23 @@ from itertools import permutations
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
-from icm_engine.core.errors import LabelNotTokenizable, ModelNotUsable, OutOfMemory, PromptTooLong, SettingError
+from icm_engine.core.errors import (
+    IcmError,
+    LabelNotTokenizable,
+    ModelNotUsable,
+    OutOfMemory,
+    PromptTooLong,
+    SettingError,
+)
 from icm_engine.core.labeling import Label
 from icm_engine.core.prompting import Prompt, Segment, label_text
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.models import attention
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
-from icm_engine.models.path_cache import path_cache
+from icm_engine.models.masks import own_mask, path_mask, positions
+from icm_engine.models.path_cache import path_cache, windows
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
 
 ENCODINGS = ("prefix-tree", "full-prompts")
@@ -38,6 +46,7 @@ class TransformersScorer:
         self.attention = loaded.attention
         self._cache: DynamicCache | None = None
         self._room = 0  # tokens that the cache can hold
+        self._windows: Mapping[str, int | None] = {}
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
         bos = loaded.tokenizer.bos_token_id
         self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
@@ -194,7 +203,7 @@ class TransformersScorer:
         }
         if cache is not None:
             inputs["past_key_values"] = cache
-            inputs["position_ids"] = torch.tensor([_positions(chunk, depth)], device=device)
+            inputs["position_ids"] = torch.tensor([positions(chunk, depth)], device=device)
             inputs["attention_mask"] = self._mask(chunk, depth)
         logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
@@ -202,34 +211,36 @@ class TransformersScorer:
         values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
         return list(zip(chunk.reads, values, strict=True))
 
-    def _mask(self, chunk: Chunk, depth: int) -> torch.Tensor | None:
-        """What the chunk's tokens see, added to the scores; None where plain causal attention says it.
-
-        (1, 1, chunk, depth + chunk), or (1, 1, chunk, chunk) for the attention that takes the cache as seen by all.
-        """
-        ours = self.attention == attention.NAME
-        if chunk.linear and not ours:
+    def _mask(self, chunk: Chunk, depth: int) -> torch.Tensor | dict[str, torch.Tensor] | None:
+        """What the chunk's tokens see, by type of layer if there are several; None for plain causal attention."""
+        ours = self.attention == attention.NAME  # which takes the cache as seen by all
+        if chunk.linear and not ours and not any(self._windows.values()):
             return None
-        dtype = self.loaded.model.dtype
-        own = torch.zeros(1, 1, *[len(chunk.tokens)] * 2, dtype=dtype)
-        own.masked_fill_(~_sees(chunk), torch.finfo(dtype).min)
-        mask = own if ours else torch.nn.functional.pad(own, (depth, 0))
-        return mask.to(self.loaded.model.device)
+        like = torch.empty(0, dtype=self.loaded.model.dtype, device=self.loaded.model.device)
+        masks = {
+            kind: own_mask(chunk, like) if ours and not window else path_mask(chunk, depth, window, like)
+            for kind, window in self._windows.items()
+        }
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     # -- which way to encode
 
     def _choose_encoding(self) -> None:
         """Keep the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
         reason = self._why_not_croppable()
+        prompts, wanted = self._trial()
         for way in [] if reason else self._attentions():
-            self.attention = way
-            difference, tolerance = self._trial_difference(), CHECK_TOLERANCE[self.loaded.dtype]
-            if difference <= tolerance:
-                self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
+            if not (reason := self._why_not(way, prompts, wanted)):
                 return
-            reason = f"tree and full prompts differ by {difference:.1e} in a trial, more than {tolerance}"
-        self.attention = self.loaded.attention
-        self.encoding, self.reason = "full-prompts", str(reason)
+        self.encoding, self.reason, self.attention = "full-prompts", reason, self.loaded.attention
+
+    def _why_not_croppable(self) -> str:
+        """Why the cache cannot be cropped, empty if it can; the windows of its layers are noted."""
+        try:
+            self._windows = windows(self.loaded.model.config)
+        except (KeyError, AttributeError, ValueError) as error:
+            return str(error)
+        return ""
 
     def _attentions(self) -> list[str]:
         """The ways to compute attention in a walk, the fastest first."""
@@ -242,48 +253,46 @@ class TransformersScorer:
         if self.loaded.model.config._attn_implementation != wanted:
             self.loaded.model.set_attn_implementation(wanted)
 
-    def _why_not_croppable(self) -> str | None:
-        try:
-            layers = DynamicCache(config=self.loaded.model.config).layers
-        except (KeyError, AttributeError, ValueError) as error:
-            return f"the model has no standard cache ({error})"
-        odd = {type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer}
-        return f"its cache has layers that cannot be cropped: {', '.join(sorted(odd))}" if odd else None
-
-    def _trial_difference(self) -> float:
-        """Largest difference in label log-odds between both ways on a few prompts made of the model's own tokens."""
+    def _trial(self) -> tuple[list[Prompt], list[float]]:
+        """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
         demo = [(f"{k} + {k + 1} is", " True" if k % 2 else " False", "\n\n") for k in range(6)]
-        prompts = [Prompt((*demo[:k], *demo[k + 1 :][: k + 1], (f"{k} + 1 is",)), ("True", "False")) for k in range(6)]
+        longest = max((window or 0 for window in self._windows.values()), default=0)
+        filling = demo * (1 + longest // sum(len(self._segment(d)) for d in demo)) if longest else []
+        prompts = [
+            Prompt((*filling, *demo[:k], *demo[k + 1 :][: k + 1], (f"{k} + 1 is",)), ("True", "False"))
+            for k in range(6)
+        ]
+        self.encoding = "full-prompts"
         try:
-            tree = self.score(prompts)
-            self.encoding = "full-prompts"
-            full = self.score(prompts)
-        except (TypeError, AttributeError, NotImplementedError, IndexError) as error:
+            return prompts, self._odds(prompts)
+        except IcmError:
+            raise
+        except Exception as error:  # whatever a model's own code or a quantized layer's may raise
             raise ModelNotUsable(f"model {self.loaded.name!r} cannot score prompts ({error})") from error
         finally:
             self.encoding, self.usage = "prefix-tree", Usage()
-        odds = [score.raw[0] - score.raw[1] for score in tree], [score.raw[0] - score.raw[1] for score in full]
-        return max(abs(a - b) for a, b in zip(*odds, strict=True))
+
+    def _why_not(self, way: str, prompts: Sequence[Prompt], wanted: Sequence[float]) -> str:
+        """Why the tree with this attention cannot be used; empty, with the reason to use it noted, if it can."""
+        self.attention = way
+        try:
+            found = self._odds(prompts)
+        except IcmError:
+            raise
+        except Exception as error:
+            return f"the model does not take a walk of its cache ({error})"
+        finally:
+            self.usage = Usage()
+        difference = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+        if difference > CHECK_TOLERANCE[self.loaded.dtype]:
+            return f"tree and full prompts differ by {difference:.1e} in a trial"
+        self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
+        return ""
+
+    def _odds(self, prompts: Sequence[Prompt]) -> list[float]:
+        return [score.raw[0] - score.raw[1] for score in self.score(prompts)]
 
 
 def _full_tokens(requests: Iterable[Request]) -> int:
     """The tokens of every prompt as if each were read by itself."""
     return sum(len(part) for request in requests for part in request.segments)
-
-
-def _sees(chunk: Chunk) -> torch.Tensor:
-    """(chunk, chunk), bool: a token sees itself and its ancestors, which are all tokens whose subtree it is in."""
-    ends = list(range(1, len(chunk.parents) + 1))  # depth first: a subtree is a run of tokens
-    for k in range(len(ends) - 1, -1, -1):
-        if (parent := chunk.parents[k]) >= 0:
-            ends[parent] = max(ends[parent], ends[k])
-    place = torch.arange(len(ends))
-    return (place[:, None] >= place) & (place[:, None] < torch.tensor(ends))
-
-
-def _positions(chunk: Chunk, depth: int) -> list[int]:
-    """Distance of each token from the beginning of its path."""
-    positions: list[int] = []
-    for parent in chunk.parents:
-        positions.append(depth if parent < 0 else positions[parent] + 1)
-    return positions

@@ -105,6 +105,7 @@ class Codec:
             "movers": self._movers(info, before),
             "scores": self._pack(info.after.scores) if kept and info.after else None,
             "set_evaluations": info.set_evaluations,
+            "paired": info.paired,
             "usage": asdict(cost.usage),
             "prompt_sha256": cost.prompt_sha256,
         }
@@ -182,6 +183,7 @@ class Codec:
             draw=body["draw"],
             verdict=body["verdict"],
             set_evaluations=body["set_evaluations"],
+            paired=body.get("paired", False),  # absent in logs of before it was recorded
         )
 
     def replay_step(self, body: Json, state: State) -> State:
