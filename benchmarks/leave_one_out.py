@@ -1,4 +1,4 @@
-"""Whole-set evaluation of n labelled examples, four ways in one process.
+"""Whole-set evaluation of n labelled examples, several ways in one process.
 
     python -m benchmarks.leave_one_out --model sample --n 16 32 64 128 256 --repeat 5
     python -m benchmarks.leave_one_out --model random-90m --tokens 40 --n 64 256 --repeat 3 --sample 4
@@ -6,11 +6,11 @@
 one by one   every leave-one-out prompt encoded by itself
 batched      the same prompts, padded on the left, as many at once as --batch-tokens allows
 fixed order  demonstrations in one order, shared prefixes encoded once: what prefix caching gives
-ours, sdpa   divide-and-conquer orders, shared prefixes encoded once, with the model's own attention as above
+ours, sdpa   divide-and-conquer orders, shared prefixes encoded once, with the model's own attention
 ours         the same with the attention that the scorer chose
 
-The first three may take hours: they time --sample prompts, evenly spread, and scale up; for the fixed order, with the
-shared prefix of each already in the cache.
+The first two have transformers' own attention, the third all that ours has but the orders. These three may take hours:
+they time --sample prompts, evenly spread, and scale up; for the fixed order, with the shared prefix in the cache.
 """
 
 import argparse
@@ -28,7 +28,11 @@ from benchmarks.report import Row, median_seconds, show, synchronize
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
+from icm_engine.models.path_cache import path_cache
+from icm_engine.models.prefix_tree import Chunk
 from icm_engine.models.transformers_scorer import TransformersScorer
+
+WAYS = ("one by one", "batched", "fixed order", "ours, sdpa", "ours")
 
 
 def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -49,46 +53,52 @@ def score_batched(scorer: TransformersScorer, prompts: Sequence[Prompt], batch_t
         scorer.loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=1, use_cache=False)
 
 
-@torch.inference_mode()
 def fixed_order_seconds(scorer: TransformersScorer, fixed: Sequence[Prompt], count: int) -> float:
     """Seconds for all prompts in one order of demonstrations, timed on `count` of them, evenly spread.
 
-    Prompt i shares its first i demonstrations with the next one; what follows them is encoded for it alone.
+    Prompt i shares its first i demonstrations with the next one; what follows them is encoded for it alone, in the
+    same calls, on the same cache and with the same attention as our own walk.
     """
     places, seconds, n = [k * len(fixed) // count for k in range(count)], 0.0, len(fixed)
     for place in places:
         parts = scorer.segments(fixed[place])
-        shared = [t for part in parts[: 1 + place] for t in part]
-        own = [t for part in parts[1 + place :] for t in part]
-        cache = DynamicCache(config=scorer.loaded.model.config)
-        device = scorer.loaded.model.device
-        scorer.loaded.model(input_ids=torch.tensor([shared], device=device), past_key_values=cache, logits_to_keep=1)
+        cache = path_cache(scorer.loaded.model.config, sum(map(len, parts)))
+        shared = _extend(scorer, cache, 0, [t for part in parts[: 1 + place] for t in part])
         began = time.perf_counter()
-        scorer.loaded.model(input_ids=torch.tensor([own], device=device), past_key_values=cache, logits_to_keep=1)
+        _extend(scorer, cache, shared, [t for part in parts[1 + place :] for t in part])
         synchronize()
         seconds += time.perf_counter() - began
     return seconds * n / len(places)
 
 
+def _extend(scorer: TransformersScorer, cache: DynamicCache, depth: int, tokens: Sequence[int]) -> int:
+    """Encode tokens on a path of `depth` tokens, and return its length then."""
+    for start in range(0, len(tokens), scorer.chunk_tokens):
+        chunk = tuple(tokens[start : start + scorer.chunk_tokens])
+        scorer._encode(Chunk(chunk, tuple(range(-1, len(chunk) - 1)), ()), depth + start, cache)
+    return depth + len(tokens)
+
+
 def measure(
     scorers: dict[str, TransformersScorer], task: Task, examples: Sequence[Example], given: argparse.Namespace
 ) -> Row:
-    """All four ways at one n; the labels take turns, since what they say does not matter for the time they take."""
+    """All ways at one n; the labels take turns, since what they say does not matter for the time they take."""
     labeling = Labeling({i: task.labels[i % len(task.labels)] for i in range(len(examples))})
     ours = list(leave_one_out_prompts(task, examples, [labeling])[0].values())
     fixed = [query_prompt(task, examples, labeling, i) for i in labeling]
     tree, full = scorers["prefix-tree"], scorers["full-prompts"]
     some, n = spread(ours, given.sample), len(ours)
     scale = n / len(some)
-    seconds = {
-        "one by one": scale * median_seconds(lambda: full.score(some), given.repeat),
-        "batched": scale * median_seconds(lambda: score_batched(full, some, given.batch_tokens), given.repeat),
-        "fixed order": statistics.median(
+    ways = {
+        "one by one": lambda: scale * median_seconds(lambda: full.score(some), given.repeat),
+        "batched": lambda: scale * median_seconds(lambda: score_batched(full, some, given.batch_tokens), given.repeat),
+        "ours, sdpa": lambda: median_seconds(lambda: scorers["own attention"].score(ours), given.repeat),
+        "ours": lambda: median_seconds(lambda: tree.score(ours), given.repeat),
+        "fixed order": lambda: statistics.median(  # after "ours", which leaves the model with its attention
             fixed_order_seconds(tree, fixed, min(n, given.sample)) for _ in range(given.repeat)
         ),
-        "ours, sdpa": median_seconds(lambda: scorers["own attention"].score(ours), given.repeat),
-        "ours": median_seconds(lambda: tree.score(ours), given.repeat),
     }
+    seconds = {name: way() for name, way in ways.items() if name in given.ways}
     before = tree.usage
     scores, same = tree.score(ours), full.score(some)
     used = tree.usage - before
@@ -124,6 +134,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--sample", type=int, default=16, help="full prompts timed, then scaled to n")
     parser.add_argument("--batch-tokens", type=int, default=16384)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"), help="where sample data goes")
     given = parser.parse_args()
