@@ -178,7 +178,7 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, database: Path, tmp_pat
 def picture_of_the_data_page(browser: Browser, database: Path, tmp_path: Path) -> None:
     """Write docs/data.png: the form of sample data that is brought in as a file of one's own."""
     with serving(database) as server:
-        page = new_page(browser, height=1240)
+        page = new_page(browser, height=1290)
         page.goto(f"{server.url}/data")
         page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
         expect(page.get_by_text("Gold never violates the rule")).to_be_visible(timeout=PATIENCE)

@@ -135,6 +135,18 @@ def test_a_file_that_cannot_be_read_says_why(store: Store) -> None:
     assert any("has column 'text' twice" in code for code in test.code.values)
 
 
+def test_a_file_in_another_encoding_is_read_once_it_is_named(store: Store) -> None:
+    test = page("data")
+    content = "text,topic\ncafé,a\nthé,b\n".encode("latin-1")
+    test.file_uploader(key="upload").set_value(("posts.csv", content, "text/csv")).run()
+    assert "0xe9" in test.code[0].value
+    chosen(test, "selectbox", "Encoding").set_value("windows-1252").run()
+    chosen(test, "multiselect", "Labels").set_value(["a", "b"]).run()
+    button(test, "save").click().run()
+    assert not test.exception
+    assert [example.fields["text"] for example in store.examples("posts")] == ["café", "thé"]
+
+
 def test_a_name_that_is_taken_is_refused_and_the_form_stays(store: Store) -> None:
     small_dataset(store, "mine")
     test = uploaded(page("data"), "mine.csv", CLAIMS)
@@ -203,6 +215,19 @@ def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path:
     test = page("data", job=job)
     assert any("row 5" in code for code in test.code.values)
     assert store.dataset_names() == []
+
+
+def test_an_import_that_was_cut_short_can_be_tried_again_or_forgotten(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "data" / "mine.csv").write_text(CLAIMS)
+    job = jobs.request(store, data_jobs.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    store.append(job, "ready", {})  # its process was there, and is gone
+    test = page("data")
+    assert "Import of mine" in texts(test)
+    button(test, f"again_{job}").click().run()
+    assert jobs.status(store, job).phase == "starting"
+    store.append(job, "ready", {})
+    button(page("data"), f"cancel_{job}").click().run()
+    assert "Import of mine" not in texts(page("data"))
 
 
 # -- the data sets there are

@@ -26,12 +26,16 @@ ENDINGS = tuple(ending.removeprefix(".") for ending in KINDS)
 
 @dataclass(frozen=True, slots=True)
 class Arriving:
-    """A file to import: its name, and either its content or its place on this machine."""
+    """A file to import: its name, either its content or its place on this machine, and how its text is encoded.
+
+    `encoding` is None where the file says it itself, or is UTF-8.
+    """
 
     name: str
     size: int
     content: bytes | None = None
     path: Path | None = None
+    encoding: str | None = None
 
     @property
     def small(self) -> bool:
@@ -53,13 +57,11 @@ class Choices:
     mapping: Mapping[str, Any]
     rule: str | None = None
     labels: Sequence[str] = ()
-    encoding: str | None = None
 
-    def options(self) -> dict[str, Any]:
+    def options(self, file: Arriving) -> dict[str, Any]:
         """Return the further arguments of `import_file` and `preview`."""
-        return {
-            "mapping": dict(self.mapping), "rule": self.rule, "labels": list(self.labels), "encoding": self.encoding,
-        }  # fmt: skip
+        mapping, labels = dict(self.mapping), list(self.labels)
+        return {"mapping": mapping, "rule": self.rule, "labels": labels, "encoding": file.encoding}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,8 @@ def at_path(text: str) -> Arriving:
 def look(file: Arriving, choices: Choices | None = None) -> Preview:
     """Return the preview of a file as guessed, or with these choices. Raises ImportRefused, SettingError."""
     if choices is None:
-        return preview(file.source, content=file.content)
-    return preview(file.source, content=file.content, task=choices.task, **choices.options())
+        return preview(file.source, content=file.content, encoding=file.encoding)
+    return preview(file.source, content=file.content, task=choices.task, **choices.options(file))
 
 
 def fields_of(task: str) -> tuple[str, ...]:
@@ -132,17 +134,17 @@ def tasks() -> Mapping[str, TaskSpec]:
 def try_out(file: Arriving, choices: Choices) -> Trial:
     """Return what an import would make, without keeping it. Raises what the import would."""
     with tempfile.TemporaryDirectory(prefix="icm-trial-") as folder, Store(Path(folder) / "icm.db") as store:
-        report = import_file(store, file.source, choices.task, TRIAL, content=file.content, **choices.options())
+        report = import_file(store, file.source, choices.task, TRIAL, content=file.content, **choices.options(file))
         return Trial(report, check_rule(store, TRIAL))
 
 
 def save(store: Store, file: Arriving, choices: Choices) -> str | None:
     """Import a small file now; return the job that imports a large one. Raises what the import does."""
     if file.small:
-        import_file(store, file.source, choices.task, choices.name, content=file.content, **choices.options())
+        import_file(store, file.source, choices.task, choices.name, content=file.content, **choices.options(file))
         return None
     path = file.path or _kept(store, file)
-    return jobs.request(store, import_spec(path, choices.task, choices.name, **choices.options()))
+    return jobs.request(store, import_spec(path, choices.task, choices.name, **choices.options(file)))
 
 
 def _kept(store: Store, file: Arriving) -> Path:

@@ -76,7 +76,7 @@ def _acceptance(reading: Reading) -> Tile:
 
 
 def _pairs(reading: Reading) -> Tile:
-    rule, shown = reading.run.rule.name, DASH
+    rule, shown = reading.run.rule_name, DASH
     if reading.state:
         shown = f"{len(reading.state.evaluation.pairs):,}"
     return Tile("Inconsistent pairs", shown, f"rule {rule}", "Pairs of labels that break the rule now.")

@@ -97,12 +97,13 @@ class OpenGold(Mapping[str, Label]):
 
 def open_gold(store: Store, dataset: str, size: int) -> OpenGold:
     """Return the gold of the first examples of a data set, counted but not read. Raises NotFound."""
-    info = store.dataset_info(dataset)
-    if size == info.examples:
-        rows = store.db.execute("select label, examples from gold_counts where dataset = ?", [dataset])
+    if size == store.dataset_info(dataset).examples:
+        counted = store.db.execute("select gold_counts from datasets where name = ?", [dataset]).fetchone()[0]
+        counts: dict[Label, int] = json.loads(counted or "{}")
     else:
         rows = store.db.execute(f"select label, count(*) from gold {_FIRST} group by label", [dataset, size])
-    return OpenGold(store.path, dataset, size, dict(rows.fetchall()))
+        counts = dict(rows.fetchall())
+    return OpenGold(store.path, dataset, size, counts)
 
 
 def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Label]) -> None:
@@ -117,12 +118,13 @@ def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Labe
 
 
 def count_labels(store: Store, dataset: str) -> None:
-    """Note how many gold and human labels a data set has, so that lists need not count them."""
-    counts = ", ".join(f"{t} = (select count(*) from {t} where dataset = datasets.name)" for t in ("gold", "human"))
-    store.db.execute(f"update datasets set {counts} where name = ?", [dataset])
-    store.db.execute("delete from gold_counts where dataset = ?", [dataset])
+    """Note how many gold and human labels a data set has, so that lists and runs need not count them."""
+    rows = store.db.execute("select label, count(*) from gold where dataset = ? group by label", [dataset])
+    counts: dict[Label, int] = dict(rows.fetchall())
+    human = store.db.execute("select count(*) from human where dataset = ?", [dataset]).fetchone()[0]
     store.db.execute(
-        "insert into gold_counts select dataset, label, count(*) from gold where dataset = ? group by label", [dataset]
+        "update datasets set gold = ?, human = ?, gold_counts = ? where name = ?",
+        [sum(counts.values()), human, json.dumps(counts), dataset],
     )
 
 

@@ -1,5 +1,6 @@
 """The form of one file: what it is, which column is which, what the model will see, what the checks say; save."""
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ from pages.parts import session
 
 OWN_RULE = "the task's own"
 UNUSED = "not used"
+ENCODINGS = ("windows-1252", "iso-8859-15", "utf-16", "gb18030", "shift_jis", "koi8-r")
 PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
 LONG = 700  # characters
 FIELD_HELP = {
@@ -26,7 +28,10 @@ FIELD_HELP = {
 
 def show(file: Arriving, key: str) -> None:
     """Draw the form of a file; `key` is one that no other file has."""
-    guess = _look(file, key, None)
+    read = _read(file, key)
+    if read is None:
+        return
+    file, key, guess = read
     _rows(guess)
     choices = _choices(file, guess, key)
     found = _look(file, key, choices)
@@ -46,6 +51,22 @@ def show(file: Arriving, key: str) -> None:
         )  # fmt: skip
         if error := st.session_state.pop("save_problem", None):
             session.complain(error)
+
+
+def _read(file: Arriving, key: str) -> tuple[Arriving, str, Preview] | None:
+    """The file as it can be read; where it cannot, say why and ask for its encoding, which is then part of its key."""
+    asked = st.session_state.get(f"encoding_{key}")
+    named, found = replace(file, encoding=asked), None
+    try:
+        found = _look(named, f"{key}:{asked}", None)
+    except IcmError as error:
+        session.complain(error)
+    if asked is not None or found is None:
+        st.selectbox(
+            "Encoding", ENCODINGS, None, key=f"encoding_{key}", accept_new_options=True, placeholder="as the file says",
+            help="How the text of the file is written, if it is not UTF-8.", width=300,
+        )  # fmt: skip
+    return None if found is None else (named, f"{key}:{asked}", found)
 
 
 @st.cache_data(max_entries=40, show_spinner=False)

@@ -56,14 +56,17 @@ def _samples(store: Store) -> None:
 
 
 def _import(store: Store, job: str) -> None:
-    """Draw an import on its way, or the one in the address when it is over; others that are over are not news."""
+    """Draw an import on its way or cut short, and the one in the address however it ended; the others are no news."""
     now = jobs.status(store, job)
-    if now.settled and st.query_params.get("job") != job:
+    asked_for = st.query_params.get("job") == job
+    if now.settled and now.phase != "interrupted" and not asked_for:
         return
     name = jobs.spec(store, job).body["dataset"]
-    if now.phase == "done" and store.has_dataset(name):
-        session.choose_dataset(name, arrived=True)
-        st.rerun()
+    if now.phase == "done":
+        if store.has_dataset(name):
+            session.choose_dataset(name, arrived=True)
+            st.rerun()
+        return
     with st.container(border=True):
         st.text(f"Import of {name}")
         job_line.show(store, job)

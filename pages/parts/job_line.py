@@ -54,7 +54,10 @@ def _ended(store: Store, now: JobStatus) -> None:
     if tail := jobs.log_tail(store, now.job):
         with st.expander("The last lines of its process"):
             session.plain(tail)
-    st.button("Try again", key=f"again_{now.job}", icon=":material/refresh:", on_click=_again, args=(now.job,))
+    with st.container(horizontal=True, gap="small"):
+        st.button("Try again", key=f"again_{now.job}", icon=":material/refresh:", on_click=_again, args=(now.job,))
+        if now.phase == "interrupted":
+            st.button("Forget it", key=f"cancel_{now.job}", icon=":material/close:", on_click=_cancel, args=(now.job,))
 
 
 def _cancel(job: str) -> None:
