@@ -29,26 +29,29 @@ def path_attention(
     scaling: float | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Return (1, new, heads, width): every new token sees all cached ones, and of the new ones those its mask leaves.
+    """Return (1, new, heads, width): a new token sees what its mask leaves of the path up to itself.
 
-    `query` is (1, heads, new, width), `key` and `value` are (1, key heads, cached + new, width), `attention_mask` is
-    (1, 1, new, new) and added to the scores. Raises NotImplementedError for what a model may ask for beyond that.
+    `query` is (1, heads, new, width), `key` and `value` are (1, key heads, path, width), `attention_mask` is
+    (1, 1, new, last tokens of the path) and added to the scores of these; what comes before them is seen by all. Raises
+    NotImplementedError for what a model may ask for beyond that.
     """
     if asked := sorted(name for name in ("softcap", "s_aux", "position_bias") if unknown.get(name) is not None):
         raise NotImplementedError(f"attention with {', '.join(asked)}")
     _, heads, new, width = query.shape
-    groups = heads // key.shape[1]
-    queries = query[0].reshape(key.shape[1], groups * new, width)  # heads that share keys, one under the other
-    mask = attention_mask[0, 0].to(query.dtype).repeat(groups, 1)
+    path, sharing = key.shape[2], heads // key.shape[1]
+    mask = attention_mask[0, 0].to(query.dtype)
+    open_to_all = path - mask.shape[1]
     scale = width**-0.5 if scaling is None else scaling
-    out = torch.empty_like(queries)
-    room = queries.new_empty(2, min(BLOCK, groups * new), key.shape[2])
-    for start in range(0, groups * new, BLOCK):
-        rows = slice(start, min(start + BLOCK, groups * new))
-        scores, weights = room[:, : rows.stop - start]
-        for head in range(len(queries)):
-            torch.addmm(scores, queries[head, rows], key[0, head].t(), beta=0, alpha=scale, out=scores)
-            scores[:, -mask.shape[1] :] += mask[rows]
+    out = torch.empty_like(query[0])
+    room = query.new_empty(2, min(BLOCK, new) * path)
+    for start in range(0, new, BLOCK):
+        stop = min(start + BLOCK, new)
+        seen = path - new + stop  # a chunk is depth first: nobody sees what comes later in it
+        scores, weights = room[:, : (stop - start) * seen].view(2, stop - start, seen)
+        for head in range(heads):
+            keys, values = key[0, head // sharing, :seen], value[0, head // sharing, :seen]
+            torch.addmm(scores, query[0, head, start:stop], keys.t(), beta=0, alpha=scale, out=scores)
+            scores[:, open_to_all:] += mask[start:stop, : seen - open_to_all]
             torch.softmax(scores, -1, out=weights)
-            torch.mm(weights, value[0, head], out=out[head, rows])
-    return out.view(heads, new, width).transpose(0, 1).unsqueeze(0), None
+            torch.mm(weights, values, out=out[head, start:stop])
+    return out.transpose(0, 1).unsqueeze(0), None

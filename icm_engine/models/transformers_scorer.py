@@ -48,6 +48,7 @@ class TransformersScorer:
         self._room = 0  # tokens that the cache can hold
         self._windows: Mapping[str, int | None] = {}
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
+        self._segment = lru_cache(maxsize=200_000)(self._tokenize_segment)
         bos = loaded.tokenizer.bos_token_id
         self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
         if encoding == "prefix-tree":
@@ -58,9 +59,10 @@ class TransformersScorer:
 
         Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
-        self.check_fits(prompts)
-        self._use_attention()
         requests = self._requests(prompts)
+        for request in requests:
+            self._require_context(request)
+        self._use_attention()
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             for read, value, encoded in self._log_probs(requests):
@@ -81,25 +83,27 @@ class TransformersScorer:
 
     def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
         """Return the tokens of each prompt with its longest label: what the context must hold."""
-        return [
-            sum(map(len, self.segments(prompt))) + max(map(len, self.label_tokens(prompt.labels))) for prompt in prompts
-        ]
-
-    def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
-        return [
-            Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
-            for number, prompt in enumerate(prompts)
-        ]
+        return [_longest(self._request(0, prompt)) for prompt in prompts]
 
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
         """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
         for prompt in prompts:
-            (tokens,) = self.count_tokens([prompt])
-            if tokens > self.loaded.context:
-                raise PromptTooLong(
-                    f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
-                    f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
-                )
+            self._require_context(self._request(0, prompt))
+
+    def _require_context(self, request: Request) -> None:
+        tokens = _longest(request)
+        if tokens > self.loaded.context:
+            demonstrations = len(request.segments) - len(self._beginning) - 1
+            raise PromptTooLong(
+                f"prompt has {tokens:,} tokens ({demonstrations} demonstrations), the model takes "
+                f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
+            )
+
+    def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
+        return [self._request(number, prompt) for number, prompt in enumerate(prompts)]
+
+    def _request(self, number: int, prompt: Prompt) -> Request:
+        return Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
 
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config
@@ -139,9 +143,9 @@ class TransformersScorer:
 
     def segments(self, prompt: Prompt) -> list[Tokens]:
         """Return the prompt as the model reads it: one tuple of token ids a segment."""
-        return [*self._beginning, *(self._segment(segment) for segment in prompt.segments)]
+        return [*self._beginning, *map(self._segment, prompt.segments)]
 
-    def _segment(self, segment: Segment) -> Tokens:
+    def _tokenize_segment(self, segment: Segment) -> Tokens:
         """Piece by piece, so that a query and the same text as a demonstration are the same tokens."""
         return tuple(token for piece in segment for token in self.tokenize(piece))
 
@@ -169,7 +173,7 @@ class TransformersScorer:
 
     def _empty_cache(self, requests: Sequence[Request]) -> DynamicCache:
         """A cache with room for the longest path and one chunk: the walk never holds more. Raises OutOfMemory."""
-        sizes = [sum(map(len, request.segments)) + self._longest_label(request) for request in requests]
+        sizes = [_longest(request) for request in requests]
         room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
         if self._cache is None or room > self._room:
             self._cache, self._room = None, 0  # what it held is free again before more is asked for
@@ -177,9 +181,6 @@ class TransformersScorer:
             self._cache, self._room = path_cache(self.loaded.model.config, room), room
         self._cache.crop(-self._cache.get_seq_length())
         return self._cache
-
-    def _longest_label(self, request: Request) -> int:
-        return max(map(len, request.continuations.values()), default=0)
 
     def _check_memory(self, room: int) -> None:
         """Raise OutOfMemory beforehand, with the numbers, if a cache of this room does not fit."""
@@ -291,6 +292,11 @@ class TransformersScorer:
 
     def _odds(self, prompts: Sequence[Prompt]) -> list[float]:
         return [score.raw[0] - score.raw[1] for score in self.score(prompts)]
+
+
+def _longest(request: Request) -> int:
+    """Tokens of the prompt with its longest continuation."""
+    return sum(map(len, request.segments)) + max(map(len, request.continuations.values()), default=0)
 
 
 def _full_tokens(requests: Iterable[Request]) -> int:
