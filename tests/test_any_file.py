@@ -1,7 +1,8 @@
 """Any file at all: every reader gives a valid task or the project's own error, and what comes in is what was there.
 
-    python -m pytest tests/test_any_file.py                                  10,000 generated files
-    ICM_FILES=1000000 python -m pytest --timeout=0 tests/test_any_file.py    as many as you like
+10,000 generated files, or as many as you like:
+
+    ICM_FILES=1000000 python -m pytest --timeout=0 tests/test_any_file.py
 """
 
 import csv

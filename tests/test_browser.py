@@ -101,7 +101,8 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         outside: list[str] = []
         page.on("request", lambda request: outside.append(request.url) if _is_outside(request.url) else None)
         page.goto(server.url)
-        page.get_by_test_id("stSidebarNavLink").nth(1).click()
+        expect(page.get_by_role("heading", level=1, name=PAGES[""])).to_be_visible(timeout=PATIENCE)
+        page.get_by_test_id("stSidebarNavLink").filter(has_text="Search").click()
         _start(page)
         wait_for_phase(page, "running")
         _the_curve_is_updated_in_place(page)

@@ -149,7 +149,7 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
         expect(page.get_by_text("It is checked while it is imported")).to_be_visible(timeout=PATIENCE)
         press(page, "save")
         expect(page.get_by_text("Import of large")).to_be_visible(timeout=PATIENCE)
-        page.get_by_test_id("stSidebarNavLink").first.click()  # meanwhile another page
+        page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
         expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible(timeout=PATIENCE)
         with Store(database) as store:
             (job,) = jobs.names(store, "import")

@@ -268,6 +268,24 @@ def test_examples_are_shown_page_by_page_as_text(store: Store) -> None:
     assert "example sums-19-1 · group g19 · answer 21" in texts(test)
 
 
+def test_another_data_set_begins_at_its_first_page(store: Store) -> None:
+    small_dataset(store, groups=20)
+    small_dataset(store, "more", groups=20)
+    test = page("data", dataset="sums", page="6")
+    test.selectbox(key="open_sums").set_value("more").run()
+    assert not test.exception
+    assert test.query_params["dataset"] == "more"
+    assert "page" not in test.query_params
+    assert list(test.dataframe[0].value["place"]) == list(range(1, PAGE + 1))
+
+
+@pytest.mark.parametrize("asked", ["0", "-3", "x", "999999999999"])
+def test_a_page_that_does_not_exist_is_the_nearest(store: Store, asked: str) -> None:
+    small_dataset(store, groups=20)
+    places = list(page("data", dataset="sums", page=asked).dataframe[0].value["place"])
+    assert places[0] == (51 if asked == "999999999999" else 1)
+
+
 def test_only_the_shown_examples_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     small_dataset(store, groups=50)
     read: list[int] = []

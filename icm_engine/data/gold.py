@@ -97,13 +97,11 @@ class OpenGold(Mapping[str, Label]):
 
 def open_gold(store: Store, dataset: str, size: int) -> OpenGold:
     """Return the gold of the first examples of a data set, counted but not read. Raises NotFound."""
-    if size == store.dataset_info(dataset).examples:
-        counted = store.db.execute("select gold_counts from datasets where name = ?", [dataset]).fetchone()[0]
-        counts: dict[Label, int] = json.loads(counted or "{}")
+    if size == store.dataset_info(dataset).examples:  # an index has these counts
+        rows = store.db.execute("select label, count(*) from gold where dataset = ? group by label", [dataset])
     else:
         rows = store.db.execute(f"select label, count(*) from gold {_FIRST} group by label", [dataset, size])
-        counts = dict(rows.fetchall())
-    return OpenGold(store.path, dataset, size, counts)
+    return OpenGold(store.path, dataset, size, dict(rows.fetchall()))
 
 
 def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Label]) -> None:
@@ -118,14 +116,9 @@ def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Labe
 
 
 def count_labels(store: Store, dataset: str) -> None:
-    """Note how many gold and human labels a data set has, so that lists and runs need not count them."""
-    rows = store.db.execute("select label, count(*) from gold where dataset = ? group by label", [dataset])
-    counts: dict[Label, int] = dict(rows.fetchall())
-    human = store.db.execute("select count(*) from human where dataset = ?", [dataset]).fetchone()[0]
-    store.db.execute(
-        "update datasets set gold = ?, human = ?, gold_counts = ? where name = ?",
-        [sum(counts.values()), human, json.dumps(counts), dataset],
-    )
+    """Note how many gold and human labels a data set has, so that lists need not count them."""
+    counts = ", ".join(f"{t} = (select count(*) from {t} where dataset = datasets.name)" for t in ("gold", "human"))
+    store.db.execute(f"update datasets set {counts} where name = ?", [dataset])
 
 
 def load_human(store: Store, dataset: str) -> dict[str, HumanLabels]:

@@ -53,19 +53,15 @@ def m002_counts(db: Database) -> None:
     """What a list of data sets shows is stored, not counted again; the last example of a group is found at once."""
     for column in ("examples", "consistency_groups", "gold", "human"):
         db.execute(f"alter table datasets add column {column} integer not null default 0")
-    db.execute("alter table datasets add column gold_counts text")  # how often each label is gold; data.gold's alone
     db.table("examples").create_index(["dataset", "consistency_group", "position"])
+    db.table("gold").create_index(["dataset", "label"])
     db.execute(
         """
         update datasets set
             examples = (select count(*) from examples where dataset = datasets.name),
             consistency_groups = (select count(distinct consistency_group) from examples where dataset = datasets.name),
             gold = (select count(*) from gold where dataset = datasets.name),
-            human = (select count(*) from human where dataset = datasets.name),
-            gold_counts = (
-                select json_group_object(label, examples)
-                from (select label, count(*) as examples from gold where dataset = datasets.name group by label)
-            )
+            human = (select count(*) from human where dataset = datasets.name)
         """
     )
 

@@ -46,9 +46,11 @@ def show(store: Store, dataset: str) -> None:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:
                 st.text(f"· {note}")
+    asked, key = st.query_params.get("view"), f"view_{dataset}"
     view = st.segmented_control(
-        "View", VIEWS, default=VIEWS[0], required=True, key="view", label_visibility="collapsed", bind="query-params"
-    )
+        "View", VIEWS, default=asked if asked in VIEWS else VIEWS[0], required=True, key=key,
+        label_visibility="collapsed", on_change=session.address, args=("view", key),
+    )  # fmt: skip
     if view == VIEWS[1]:
         _rule(store, info)
     elif view == VIEWS[2]:
@@ -105,7 +107,7 @@ def _delete(dataset: str) -> None:
 
 def _examples(store: Store, info: DatasetInfo) -> None:
     pages = example_pages(info.examples)
-    page = min(pages, st.pagination(pages, key="page", bind="query-params")) if pages > 1 else 1
+    page = _page(info.name, pages)
     lines = example_page(store, info.name, page)
     frame = examples_frame(lines, info.task.fields)
     key, ids = f"examples_{info.name}_{page}", [line.example.id for line in lines]
@@ -118,6 +120,15 @@ def _examples(store: Store, info: DatasetInfo) -> None:
     if lines:
         asked = st.query_params.get("example")
         _whole(store, info, lines[ids.index(asked)] if asked in ids else lines[0])
+
+
+def _page(dataset: str, pages: int) -> int:
+    """Draw the choice of a page, at first the one in the address."""
+    asked, key = st.query_params.get("page", "1"), f"page_{dataset}"
+    first = min(int(asked), pages) if asked.isdecimal() and int(asked) > 0 else 1
+    if pages == 1:
+        return 1
+    return st.pagination(pages, default=first, key=key, on_change=session.address, args=("page", key))
 
 
 def _widths(info: DatasetInfo) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def show(store: Store) -> None:
 
 def _what(store: Store) -> None:
     data, model, quantization = st.columns(3, gap="medium")
-    chosen = data.selectbox("Data set", dataset_names(store), key="dataset", help=ABOUT["dataset"], bind="query-params")
+    names, asked = dataset_names(store), st.query_params.get("dataset")
+    if asked in names and "dataset" not in st.session_state:
+        st.session_state["dataset"] = asked
+    chosen = data.selectbox("Data set", names, key="dataset", help=ABOUT["dataset"])
     model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox("Quantization", list(QUANTIZATIONS), key="quantization", help=ABOUT["quantization"])
     if chosen in SAMPLE_DATASETS:

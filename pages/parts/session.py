@@ -38,6 +38,7 @@ def choose(run: str | None) -> None:
         st.query_params.pop("run", None)
     else:
         st.query_params["run"] = run
+        st.query_params.pop("dataset", None)
 
 
 def chosen_dataset(names: list[str]) -> str | None:
@@ -50,11 +51,15 @@ def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
     """Put a data set into the address in place of what was there of another; None shows all of them."""
     for name in ("dataset", "page", "example", "check", "job"):
         st.query_params.pop(name, None)
-    st.session_state.pop("page", None)
     if dataset is not None:
         st.query_params["dataset"] = dataset
     if arrived:
         st.session_state["arrived"] = True
+
+
+def address(name: str, key: str) -> None:
+    """Put the value of a widget into the address: a callback, before anything is drawn."""
+    st.query_params[name] = str(st.session_state[key])
 
 
 def dark() -> bool:
