@@ -162,6 +162,28 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
         page.close()
 
 
+def test_what_is_looked_at_is_in_the_address(browser: Browser, database: Path, tmp_path: Path) -> None:
+    """A page of examples and a row of it survive a reload; from there the data set goes to the Search page."""
+    with Store(database) as store:
+        import_file(store, claims(tmp_path / "mine.json", 30), "truthfulness")
+        twelfth = store.examples_at("mine", [11])[0].id
+    with serving(database) as server:
+        page = new_page(browser)
+        open_view(page, server, "mine", "Examples")
+        expect(page.get_by_text("Examples 1 to 10 of 60.")).to_be_visible(timeout=PATIENCE)
+        page.locator(".st-key-page_mine button").filter(has_text="2").click()
+        expect(page.get_by_text("Examples 11 to 20 of 60.")).to_be_visible(timeout=PATIENCE)
+        table = page.get_by_test_id("stDataFrame").first.bounding_box()
+        assert table is not None
+        page.mouse.click(table["x"] + 16, table["y"] + 2.5 * 34)  # the box of the second row, below the header
+        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
+        page.reload()
+        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
+        page.get_by_text("Label it").click()
+        expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value("mine", timeout=PATIENCE)
+        page.close()
+
+
 @pytest.mark.parametrize("view", ["Examples", "Rule check", "Context check"])
 def test_nothing_is_wider_than_a_phone(browser: Browser, database: Path, tmp_path: Path, view: str) -> None:
     with Store(database) as store:
