@@ -58,7 +58,11 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def press(page: Page, key: str) -> None:
-    page.locator(f".st-key-{key} button:visible").click()
+    """Press the button with this key, once a redrawing page has no other one like it."""
+    button = page.locator(f".st-key-{key} button:visible")
+    expect(button).to_have_count(1, timeout=PATIENCE)
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    button.click()
 
 
 def metric(page: Page, label: str) -> str:
