@@ -8,10 +8,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of severa
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from icm_engine.core.labeling import Example, Task
 from icm_engine.runs.store import Dataset, Store
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture
