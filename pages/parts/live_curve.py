@@ -9,6 +9,7 @@ import streamlit as st
 from icm_engine.analysis.figures import Chart
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
+UPLOADS = ["sendChartToCloud"]  # a button of plotly's toolbar that would send the chart to its makers
 
 # The figure arrives as data and is drawn by Plotly; no HTML is ever built from it.
 JS = """
@@ -27,7 +28,7 @@ function load() {
 export default function ({ data, parentElement }) {
   const node = parentElement.querySelector(".icm-curve");
   node.setAttribute("aria-label", data.alt);
-  const needless = ["select2d", "lasso2d", "autoScale2d"];
+  const needless = ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"];  // the last uploads the chart
   const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: needless };
   load()
     .then((Plotly) => node.isConnected && Plotly.react(node, data.figure.data, data.figure.layout, config))
@@ -64,4 +65,4 @@ def show(chart: Chart, key: str) -> None:
     if _served():
         _curve(key=key, data={"figure": chart.figure.to_dict(), "alt": chart.alt})
     else:
-        st.plotly_chart(chart.figure, key=key, theme=None, alt=chart.alt)
+        st.plotly_chart(chart.figure, key=key, theme=None, alt=chart.alt, config={"modeBarButtonsToRemove": UPLOADS})
