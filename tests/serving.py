@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +21,14 @@ QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+NEEDS_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        CHROMIUM is None and "ICM_REQUIRE_BROWSER" not in os.environ,
+        reason="no Chromium on this machine: install the package chromium",
+    ),
+]
 PATIENCE = 120_000  # milliseconds: a loaded machine is slow, not wrong
 
 
@@ -86,3 +95,9 @@ def new_page(browser: Browser, width: int = 1280, height: int = 900) -> Page:
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(PATIENCE)
     return page
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose an option of the box with this label."""
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()

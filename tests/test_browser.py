@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from serving import CHROMIUM, PATIENCE, ROOT, browsing, new_page, serving
+from serving import NEEDS_BROWSER, PATIENCE, ROOT, browsing, choose, new_page, serving
 
 from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
@@ -17,14 +17,7 @@ from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        CHROMIUM is None and "ICM_REQUIRE_BROWSER" not in os.environ,
-        reason="no Chromium on this machine: install the package chromium",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
 PAGES = {"": "ICM Workbench", "search": "Search", "data": "Data"}  # link -> title
 
@@ -74,11 +67,6 @@ def press(page: Page, key: str) -> None:
     button = page.locator(f".st-key-{key}").get_by_role("button")
     expect(button).to_be_enabled(timeout=PATIENCE)
     button.click()
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 @pytest.mark.parametrize("link", PAGES)

@@ -8,21 +8,14 @@ from pathlib import Path
 import pytest
 from filled import HOSTILE
 from playwright.sync_api import Browser, Page, expect
-from serving import CHROMIUM, PATIENCE, ROOT, Server, browsing, new_page, serving
+from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, browsing, choose, new_page, serving
 from test_browser import MODEL
 
 from icm_engine.data.importing import import_file
 from icm_engine.runs import jobs
 from icm_engine.runs.store import Store
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        CHROMIUM is None and "ICM_REQUIRE_BROWSER" not in os.environ,
-        reason="no Chromium on this machine: install the package chromium",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http://example.com) # heading"
 
 
@@ -50,11 +43,6 @@ def claims(path: Path, questions: int = 10) -> Path:
     ]
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def press(page: Page, key: str) -> None:

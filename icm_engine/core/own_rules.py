@@ -10,7 +10,7 @@
             return labeling[i] == labeling[j]
 
 A run records the file's path with its sha256 and goes on only while the file is the same. No page takes such a file:
-`reference` is called by the command line alone, and what is uploaded never becomes code.
+`reference` is called by the command line and by `icm_engine.label` alone, and what is uploaded never becomes code.
 """
 
 import hashlib
