@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import Row, show
-from icm_engine.analysis.views import Shelf, runs_overview
+from icm_engine.analysis.shelf import Shelf, runs_overview
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import preview
 from icm_engine.runs import control

@@ -8,27 +8,29 @@ whole script. Times are medians after a first drawing, which is given apart: it 
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
-from streamlit.testing.v1 import AppTest
-
 from benchmarks.importing import imported, write
+from benchmarks.page_time import drawn
 from benchmarks.report import Row, show
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
 DATASET = "csv"
 PAGES: dict[str, tuple[str | None, dict[str, str]]] = {
     "home": (None, {}),
     "search, a new run": ("search", {}),
     "search, a run on 64 examples": ("search", {"run": f"{DATASET}-1"}),
     "search, a run on all examples": ("search", {"run": f"{DATASET}-2"}),
+    "compare, beside gold": ("compare", {"run": f"{DATASET}-2", "view": "Gold"}),
+    "compare, seeds": ("compare", {"run": f"{DATASET}-2", "view": "Seeds"}),
+    "compare, two runs": ("compare", {"run": f"{DATASET}-2", "with": f"{DATASET}-1"}),
+    "compare, landscape": ("compare", {"run": f"{DATASET}-2", "view": "Landscape"}),
+    "annotate, data set order": ("annotate", {"run": f"{DATASET}-2", "at": "MIDDLE"}),
+    "annotate, least certain first": ("annotate", {"run": f"{DATASET}-2", "queue": "margin"}),
     "data, the list": ("data", {}),
     "data, the first examples": ("data", {"dataset": DATASET}),
     "data, examples in the middle": ("data", {"dataset": DATASET, "page": "MIDDLE"}),
@@ -51,22 +53,9 @@ def prepared(database: Path, folder: Path, rows: int) -> None:
 
 
 def measured(name: str, rows: int, repeat: int) -> Row:
-    """Draw one page again and again; return the first time and the median of the others, in milliseconds."""
+    """Draw one page and return its times."""
     link, query = PAGES[name]
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=600)
-    test.run()
-    began = time.perf_counter()
-    if link is not None:
-        test.query_params.update({key: value.replace("MIDDLE", str(rows // 20)) for key, value in query.items()})
-        test.switch_page(f"pages/{link}.py")
-    test.run()
-    first, times = time.perf_counter() - began, list[float]()
-    for _ in range(repeat):
-        began = time.perf_counter()
-        test.run()
-        times.append(time.perf_counter() - began)
-        assert not test.exception, test.exception
-    return {"page": name, "first, ms": 1000 * first, "median, ms": 1000 * statistics.median(times), "drawn": repeat}
+    return drawn(name, link, {key: value.replace("MIDDLE", str(rows // 20)) for key, value in query.items()}, repeat)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, job_commands
+from icm_engine import data_commands, hand_commands, job_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.settings import PRESETS, with_settings
@@ -160,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "push":
             _add_push(command)
     _command(commands, "list", list_command)
+    hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 

@@ -1,7 +1,7 @@
 """Search: choose settings, start a run, steer it, and watch it label."""
 
 from icm_engine.analysis.choices import IcmError, Store
-from pages.parts import home, menu, new_run, run_view, session
+from pages.parts import home, menu, new_run, run_heading, run_view, session
 
 menu.require(home.show)
 
@@ -9,7 +9,7 @@ try:
     with Store() as store:
         names = store.run_names()
         run = session.chosen_run(names)
-        run_view.heading(names, run)
+        run_heading.show("Search", names, run, run_view.NEW)
         if run is None:
             new_run.show(store)
         else:

@@ -7,9 +7,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of severa
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 from icm_engine.core.labeling import Example, Task
 from icm_engine.runs.store import Dataset, Store
@@ -24,6 +28,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
     with Store(tmp_path / "icm.db") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium."""
+    from serving import browsing
+
+    with browsing() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import time
+from typing import Any
 
 import psutil
 
@@ -37,11 +38,22 @@ def small_dataset(store: Store, name: str = "sums", groups: int = 6, gold: bool 
         add_gold(store, name, {e.id: str(not e.id.endswith("-2")) for e in examples})
 
 
-def add_run(store: Store, phase: str = "paused", steps: int = 30, dataset: str = "sums") -> str:
-    """Store a run of the fake model in this phase; any phase but `created` and `starting` has taken steps."""
+def add_run(
+    store: Store,
+    phase: str = "paused",
+    steps: int = 30,
+    dataset: str = "sums",
+    rule: str | None = None,
+    **settings: Any,
+) -> str:
+    """Store a run of the fake model in this phase; any phase but `created` and `starting` has taken steps.
+
+    `settings` are of the search, where they are not its defaults.
+    """
     if not store.has_dataset(dataset):
         small_dataset(store, dataset)
-    spec = RunSpec(dataset, "fake", search=SearchConfig(max_steps=steps if phase == "finished" else 4 * steps, seed=3))
+    most = steps if phase == "finished" else 4 * steps
+    spec = RunSpec(dataset, "fake", rule=rule, search=SearchConfig(**{"max_steps": most, "seed": 3, **settings}))
     run = store.add_run(spec)
     if phase == "created":
         return run
@@ -62,7 +74,8 @@ def add_run(store: Store, phase: str = "paused", steps: int = 30, dataset: str =
 def _search(store: Store, run: str, steps: int) -> None:
     opened = open_run(store, run)
     config, scorer = opened.spec.search, TableScorer(moody_belief)
-    objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha)
+    objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha,
+                          pair_weight=config.pair_weight)  # fmt: skip
     store.append(run, "model", {"model": "fake", "encoding": "table", "trained_context": 100})
     state, first = initialize(objective, config)
     store.append(run, "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, browsing, choose, new_page, serving
+from serving import NEEDS_BROWSER, PATIENCE, ROOT, choose, new_page, serving
 
 from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
@@ -19,13 +19,18 @@ from icm_engine.runs.store import Store
 
 pytestmark = NEEDS_BROWSER
 MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
-PAGES = {"": "ICM Workbench", "search": "Search", "data": "Data"}  # link -> title
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
+PAGES = {  # link -> title
+    "": "ICM Workbench",
+    "search": "Search",
+    "steps": "Steps",
+    "flips": "Flips",
+    "consistency": "Consistency",
+    "compare": "Compare",
+    "annotate": "Annotate",
+    "forks": "Forks",
+    "data": "Data",
+    "tour": "Tour",
+}
 
 
 @pytest.fixture
@@ -77,8 +82,8 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
         page = new_page(browser)
         page.goto(f"{server.url}/{link}")
         expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(3, timeout=PATIENCE)
-        assert menu(page) == ["Home", "Search", "Data"]
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES), timeout=PATIENCE)
+        assert menu(page) == ["Home", *list(PAGES.values())[1:]]
         assert page.title() == "ICM Workbench"
         page.close()
 
@@ -124,7 +129,7 @@ def _start(page: Page) -> None:
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
     page.get_by_role("spinbutton", name="Limit").fill("16")
-    page.get_by_role("spinbutton", name="Steps").fill("20000")  # more than will be taken
+    page.get_by_role("spinbutton", name="Steps").fill("5000000")  # more than will be taken
     page.keyboard.press("Enter")
     press(page, "start_new")
 
@@ -147,7 +152,7 @@ def _the_curve_is_updated_in_place(page: Page) -> None:
     page.mouse.up()
     zoom = curve.evaluate("node => node.layout.xaxis.range")
     assert zoom[0] > whole[0]
-    for _ in range(3):
+    for _ in range(10):
         _next_update(page)
     same = "[...document.querySelectorAll('.icm-curve, .icm-curve .main-svg')].map(n => n.icmSame === true)"
     tags = page.evaluate(same)
@@ -184,7 +189,7 @@ def _download(page: Page, folder: Path) -> int:
 def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, database: Path, pairs: object) -> None:
     with Store(database) as store:
         store.add_dataset(pairs)  # type: ignore[arg-type]
-        run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(max_steps=100_000)))
+        run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(max_steps=10_000_000)))
         control.start(store, run)
     with serving(database) as server:
         page = new_page(browser)

@@ -154,3 +154,28 @@ def test_a_context_check_that_cannot_be_is_refused(
     code, out, err = icm(capsys, "context", "pairs", "--model", "/no/model")
     assert (code, out) == (1, "")
     assert "job 'context-check.1' failed: model directory '/no/model'" in err
+
+
+def test_a_hand_from_the_command_line(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real workers answer; the run is finished before and after, and its labels are a person's."""
+    store.add_dataset(pairs)
+    given = ("--model", "fake", "--seed", 1, "--steps", 20, "--json")
+    run = json.loads(icm(capsys, "run", "--dataset", "pairs", *given)[1])["run"]
+    labels = {row["example"]: row["label"] for row in store.db.query("select * from v_labels where run = ?", [run])}
+    example, label = next(iter(labels.items()))
+    other = "False" if label == "True" else "True"
+    code, out, _ = icm(capsys, "what-if", run, example, other, "--json")
+    supposed = json.loads(out)
+    assert (code, supposed["old"], supposed["label"]) == (0, label, other)
+    pinned = json.loads(icm(capsys, "pin", run, f"{example}={other}", "--json")[1])
+    assert pinned["utility"] == supposed["after"]["utility"]
+    assert icm(capsys, "retune", run, "alpha=10")[0] == 0
+    code, out, _ = icm(capsys, "fork", run, "--step", 20, "--steps", 5, "--set", "seed=9", "--json")
+    assert (code, json.loads(out)["status"], json.loads(out)["steps"]) == (0, "finished", 25)
+    assert icm(capsys, "undo", run)[0] == 0
+    code, out, err = icm(capsys, "undo", run)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "nothing to undo" in err
+    now = {row["example"]: row["label"] for row in store.db.query("select * from v_labels where run = ?", [run])}
+    assert now == labels
+    assert json.loads(icm(capsys, "verify", run, "--json")[1])["wrong"] == 0

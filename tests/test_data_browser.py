@@ -2,13 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filled import HOSTILE
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, browsing, choose, new_page, serving
+from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, choose, new_page, serving
 from test_browser import MODEL
 
 from icm_engine.data.importing import import_file
@@ -17,12 +16,6 @@ from icm_engine.runs.store import Store
 
 pytestmark = NEEDS_BROWSER
 MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http://example.com) # heading"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
 
 
 @pytest.fixture

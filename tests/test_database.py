@@ -74,7 +74,7 @@ def test_views_only_read(finished: Store) -> None:
 
 def test_every_table_has_its_view(finished: Store) -> None:
     tables = {name for name in finished.db.table_names() if not name.startswith("_")}
-    assert {f"v_{name}" for name in tables} <= set(finished.db.view_names())
+    assert {f"v_{name}" for name in tables - {"snapshots"}} <= set(finished.db.view_names())  # a cache of the log
 
 
 def test_datasets_and_examples(finished: Store, reading: Reading) -> None:
@@ -169,7 +169,7 @@ def test_commands_leases_and_jobs(finished: Store) -> None:
 def test_a_run_is_read_without_looking_at_the_others(finished: Store) -> None:
     for name in ("v_steps", "v_flips", "v_labels", "v_repairs", "v_events"):
         plan = [row[3] for row in finished.db.execute(f"explain query plan select * from {name} where run = 'x'")]
-        assert [line for line in plan if "sqlite_autoindex_events_1 (run=?)" in line], plan
+        assert [line for line in plan if "events" in line and "(run=?" in line], plan
 
 
 def test_an_older_database_gets_the_views(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from icm_engine.runs.events import Cost, RunSpec
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
 
-ADDED = ["icm_id", "icm_twin_of", "icm_label", "icm_probability", "icm_last_change_step", "icm_flips"]
+ADDED = ["icm_id", "icm_twin_of", "icm_label", "icm_probability", "icm_last_change_step", "icm_flips", "icm_pinned"]
 CLAIMS = [{"topic": f"t{k // 2}", "claim": f"claim {k}", "gold": k % 2, "question": f"q{k // 2}"} for k in range(12)]
 
 # a text that is no half of a surrogate pair, has no NUL, and is not blank

@@ -138,7 +138,7 @@ def test_a_process_that_died_shows_as_interrupted(store: Store, launched: list[t
 
 
 def test_what_does_not_exist_is_refused(store: Store) -> None:
-    with pytest.raises(SettingError, match="use one of context-check, import, rule-check"):
+    with pytest.raises(SettingError, match="use one of context-check, what-if, import"):
         jobs.create(store, JobSpec("dance", {}))
     with pytest.raises(NotFound, match=r"job 'context-check\.9' does not exist"):
         jobs.status(store, "context-check.9")

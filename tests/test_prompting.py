@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
-from icm_engine.core.prompting import leave_one_out_orders, leave_one_out_prompts, query_prompt, render
+from icm_engine.core.prompting import (
+    leave_one_out_order,
+    leave_one_out_orders,
+    leave_one_out_prompts,
+    query_prompt,
+    render,
+)
 
 TASK = Task("t", "Claim: {claim}\nI think this claim is")
 EXAMPLES = tuple(Example(str(i), {"claim": f"claim {i}"}, str(i)) for i in range(300))
@@ -38,6 +44,7 @@ def test_a_missing_field_is_named() -> None:
 def test_every_order_holds_every_other_example_exactly_once(n: int) -> None:
     block = tuple(range(n))
     orders = dict(leave_one_out_orders(block))
+    assert orders == {i: leave_one_out_order(block, i) for i in block}
     assert set(orders) == set(block)
     for i, order in orders.items():
         assert sorted(order) == [j for j in block if j != i]

@@ -45,7 +45,9 @@ def search_facts(store: Store, run: str) -> list[str]:
 def test_replay_equals_live(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     live = []
     advance = worker.Worker._advance
-    monkeypatch.setattr(worker.Worker, "_advance", lambda self, o: (advance(self, o), live.append(self.state))[0])
+    monkeypatch.setattr(
+        worker.Worker, "_advance", lambda self, *given: (advance(self, *given), live.append(self.state))[0]
+    )
     assert work(store, run) == 0
     assert len(live) == 61  # the initial labels and 60 steps
     assert current_state(store, open_run(store, run)) == live[-1]

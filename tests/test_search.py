@@ -15,7 +15,7 @@ from icm_engine.core.consistency import make_rule
 from icm_engine.core.errors import ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
-from icm_engine.core.prompting import Prompt
+from icm_engine.core.prompting import Prompt, leave_one_out_prompt
 from icm_engine.core.scoring import LabelLogProbs, TableScorer, agreeable_belief
 from icm_engine.core.search import (
     State,
@@ -270,3 +270,24 @@ def test_paired_scoring_takes_the_same_steps_where_order_does_not_matter(pairs: 
         scored += twin.set_evaluations - info.set_evaluations
     assert other.labeling == one.labeling
     assert scored > 0  # the labeling before is scored once more each time, in the proposal's own orders
+
+
+def test_a_labelled_example_is_not_asked_about_again(pairs: Dataset) -> None:
+    """Line 6 for a labelled example is one of the predictions that U was put together from."""
+    objective, config = problem(pairs, repair_unchanged=False)
+    state, _ = initialize(objective, config)
+    free = 0
+    for _ in range(150):
+        before, used = state, objective.scorer.usage
+        state, info = step(state, objective, config)
+        assert info.reused == (info.example in before.labeling)
+        if info.reused:
+            prompt = leave_one_out_prompt(pairs.task, pairs.examples, before.labeling, info.example)
+            assert TableScorer(agreeable_belief).score([prompt]) == [info.scores]
+        if info.reused and info.after is None:
+            assert objective.scorer.usage == used
+            free += 1
+    assert free > 20
+    paired, settings = problem(pairs, paired=True)
+    state, _ = initialize(paired, settings)
+    assert not any(step(replace(state, step=n), paired, settings)[1].reused for n in range(20))

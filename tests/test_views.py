@@ -1,6 +1,7 @@
 """Read models against numbers worked by hand, on a log of four examples written by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from icm_engine.analysis import figures, frames, strip, views
 from icm_engine.analysis.reading import WINDOW, Reading
 from icm_engine.analysis.resample import every_nth, extremes
+from icm_engine.analysis.shelf import Shelf, runs_overview
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
+from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import InitialInfo, Option, Repair, StepInfo
+from icm_engine.core.search import InitialInfo, StepInfo
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.runs import control
@@ -252,9 +255,25 @@ def test_accepted_and_rejected_differ_by_colour_shape_and_word(reading: Reading)
 
 
 def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
-    shelf = views.Shelf(size=1)
+    shelf = Shelf(size=1)
     store.add_run(RunSpec("four", "fake"))
     write(store)
     assert shelf.reading(store, "four-1").cursor == 6
     assert shelf.reading(store, "four-2").cursor == 0
-    assert [row.run for row in views.runs_overview(store, shelf)] == ["four-2", "four-1"]
+    assert [row.run for row in runs_overview(store, shelf)] == ["four-2", "four-1"]
+
+
+def test_the_outline_of_a_long_run_keeps_every_extreme_and_the_newest_points(store: Store, reading: Reading) -> None:
+    """2,300 steps: the sketch grows with the reading, whichever way it was read on."""
+    (event,) = [e for e in store.read_after(reading.run.name, kinds=("step",)) if e.body["verdict"] == "unchanged"]
+    long, many = reading, [replace(event, number=reading.cursor + k) for k in range(1, 2301)]
+    assert long.outline is long.trajectory
+    for first in range(0, 2300, 700):
+        long = long.extended(many[first : first + 700])
+    points, kept = long.trajectory.points, long.outline.points
+    assert long.sketch == reading.extended(many).sketch
+    assert len(kept) < 300
+    assert kept[-1] == points[-1]
+    assert set(kept) <= set(points)
+    assert {p.utility for p in points} == {p.utility for p in kept}
+    assert list(kept) == sorted(kept, key=lambda p: p.event)

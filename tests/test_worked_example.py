@@ -17,8 +17,9 @@ from icm_engine.core.consistency import make_rule
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import TableScorer
-from icm_engine.core.search import Option, Repair, State, step
+from icm_engine.core.search import State, step
 from icm_engine.core.settings import SearchConfig
 
 TASK = Task("abc", "{text} is", rule="exclusive")

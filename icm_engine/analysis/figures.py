@@ -10,7 +10,9 @@ from icm_engine.analysis.reading import Point, Trajectory
 from icm_engine.analysis.resample import corners, every_nth, extremes
 
 Value = Callable[[Point], float | None]
-MARKS = 300  # accepted and rejected marks each: more would hide the curve
+INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their words
+LINES = 40  # of these, the last ones
+MARKS = 200  # accepted and rejected marks each: more would hide the curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,26 @@ def all_charts(trajectory: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
     """Return the charts of the search page, U first, accuracy only where there is gold."""
     charts = (utility(trajectory, dark), annealing(trajectory, dark), labels(trajectory, dark))
     known = accuracy(trajectory, dark)
-    return (*charts, known) if known else charts
+    found = (*charts, known) if known else charts
+    for chart in found:
+        mark_interventions(chart.figure, trajectory, dark)
+    return found
+
+
+def mark_interventions(figure: go.Figure, trajectory: Trajectory, dark: bool = False) -> None:
+    """Draw a line with a word where a person changed labels or settings, and where a fork began; the last of many."""
+    marked = dict[int, dict[str, None]]()  # step -> words, each once
+    for point in trajectory.points:
+        if point.verdict in INTERVENTIONS:
+            marked.setdefault(point.step, {})[INTERVENTIONS[point.verdict]] = None
+    shown = list(marked.items())[-LINES:]
+    colour = palette(dark).text
+    across = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": colour, "width": 1, "dash": "dot"}}
+    label = {"yref": "paper", "y": 1, "yanchor": "top", "xanchor": "left", "showarrow": False, "textangle": 90}
+    figure.update_layout(
+        shapes=[{**across, "x0": step, "x1": step} for step, _ in shown],
+        annotations=[{**label, "x": step, "text": ", ".join(words)} for step, words in shown],
+    )
 
 
 def _line(
@@ -134,24 +155,24 @@ def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str
 
 
 def _short(value: float | None) -> float | None:
-    """Six digits: more cannot be seen, and every one is sent at every tick."""
-    return None if value is None else float(f"{value:.6g}")
+    """Five digits: more cannot be seen, and every one is sent at every tick."""
+    return None if value is None else float(f"{value:.5g}")
 
 
 def blank_figure(dark: bool, unit: str) -> go.Figure:
     """Return a figure without data in the style of all of them; `unit` is that of its values."""
     colours = palette(dark)
-    figure = go.Figure()
     axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}
-    figure.update_layout(
-        template="none", uirevision="kept", hovermode="x unified", height=280, font={"color": colours.text, "size": 12},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 44, "r": 8, "t": 8, "b": 36},
-        xaxis={**axis, "title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
-        yaxis={**axis, "title": {"text": unit, "standoff": 4}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
-        hoverlabel={"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
-    )  # fmt: skip
-    return figure
+    layout = {
+        "template": {}, "uirevision": "kept", "hovermode": "x unified", "height": 280,
+        "font": {"color": colours.text, "size": 12}, "margin": {"l": 44, "r": 8, "t": 8, "b": 36},
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": {**axis, "title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
+        "yaxis": {**axis, "title": {"text": unit, "standoff": 4}},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
+        "hoverlabel": {"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
+    }  # fmt: skip
+    return go.Figure(layout=layout)  # at once: update_layout takes twelve times as long
 
 
 def _second_axis(colours: Palette) -> dict[str, object]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from icm_engine.analysis.annotating import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.figures import palette
+from icm_engine.analysis.forks import Branch, Difference
 from icm_engine.analysis.reading import Reading, Trajectory
 from icm_engine.analysis.resample import every_nth
 from icm_engine.analysis.views import Conflict, LabelRow, example_text
@@ -131,3 +133,64 @@ def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.Da
 def cells_frame(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return the cells of a file as they are, each cut to one line."""
     return pd.DataFrame([{name: one_line(row[name]) for name in columns} for row in rows], columns=list(columns))
+
+
+def branches_frame(branches: Sequence[Branch], run: str) -> pd.DataFrame:
+    """Return a tree of runs, one a row; the run that is looked at is marked."""
+    return pd.DataFrame(
+        [
+            {
+                "run": "   " * branch.depth + ("└ " if branch.depth else "") + branch.run,
+                "": "◀ this run" if branch.run == run else "",
+                "parted after step": branch.step,
+                "changed": "; ".join(f"{name}: {old} → {new}" for name, (old, new) in branch.changes.items()),
+            }
+            for branch in branches
+        ]
+    )
+
+
+def differing_frame(reading: Reading, found: Difference, other: str) -> pd.DataFrame:
+    """Return the examples on which two runs differ, one a row."""
+    codec = reading.run.codec
+    return pd.DataFrame(
+        [
+            {
+                "example": row.example,
+                "text": one_line(example_text(reading, codec.index(row.example))),
+                reading.run.name: row.ours,
+                other: row.theirs,
+                "pinned": "pinned" if row.pinned else "",
+                **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
+            }
+            for row in found.differing
+        ]
+    )
+
+
+def members_frame(members: Sequence[Member]) -> pd.DataFrame:
+    """Return the other examples of a group, one a row."""
+    return pd.DataFrame(
+        [
+            {"label": row.label, "pinned": "pinned" if row.pinned else "", "text": row.text, "id": row.example}
+            for row in members
+        ]
+    )
+
+
+def acts_frame(rows: Sequence[ActRow]) -> pd.DataFrame:
+    """Return what a person did, one act a row."""
+    return pd.DataFrame(
+        [
+            {
+                "time": row.time,
+                "act": row.verb,
+                "examples": row.examples,
+                "first": row.first,
+                "labels": row.labels,
+                "changed": row.changed,
+                "note": row.note,
+            }
+            for row in rows
+        ]
+    )

@@ -3,53 +3,31 @@
 Labels change here only through the search's own `apply`, so what people see is what a replay gives.
 """
 
+import math
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from icm_engine.analysis.history import LabelChange, Moment, RepairMark, Spell, causes_of, last_turn, spells_after
 from icm_engine.analysis.steps import StepRow, step_row
-from icm_engine.analysis.tally import Accuracy, Tally
+from icm_engine.analysis.tally import Tally
+from icm_engine.analysis.trajectory import BLOCK, WHOLE, sketched
+from icm_engine.analysis.trajectory import Point as Point
+from icm_engine.analysis.trajectory import Trajectory as Trajectory
+from icm_engine.core.breakpoints import Breakpoints
+from icm_engine.core.consistency import Pair
+from icm_engine.core.hand import Done
 from icm_engine.core.labeling import Label, Labeling
-from icm_engine.core.search import State, start
-from icm_engine.runs.events import Json
-from icm_engine.runs.replay import OpenRun
+from icm_engine.core.search import State
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs.events import Codec, Json
+from icm_engine.runs.interventions import breakpoints_of, decode_done, tuned
+from icm_engine.runs.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.runs.store import Event
 
 WINDOW = 50  # proposals that the rolling acceptance rate looks back on, and steps that the pace does
 STEPS_KEPT = 200  # rows of the last-steps table
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One place on every curve: the accepted labeling after a step (step 0: the initial labels)."""
-
-    step: int
-    utility: float
-    weighted_predictability: float
-    inconsistency: float
-    temperature: float | None
-    acceptance_rate: float | None  # over the last 50 proposals; None before the first
-    balance: tuple[int, ...]
-    accuracy: Accuracy | None
-    verdict: str
-    delta: float
-
-    @property
-    def labelled(self) -> int:
-        return sum(self.balance)
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """A run's curves: one point a step, the initial labels first."""
-
-    labels: tuple[Label, ...]
-    points: tuple[Point, ...] = ()
-
-    @property
-    def last(self) -> Point | None:
-        return self.points[-1] if self.points else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +68,21 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a person asked and the worker could not do, and why; `event` tells one refusal from another."""
+
+    event: int
+    verb: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Reading:
     """Everything read of a run up to event `cursor`."""
 
     run: OpenRun
-    gold: Mapping[str, Label]  # by example id; empty where there is none
+    gold: Mapping[str, Label]  # by example id; empty where there is none, and where it is withheld
     trajectory: Trajectory
     tally: Tally
     cursor: int = 0
@@ -109,10 +96,48 @@ class Reading:
     steps: tuple[StepRow, ...] = ()  # the last ones, oldest first
     model: Json = field(default_factory=dict)  # the scorer's own description
     failure: Failure | None = None
+    history: tuple[LabelChange, ...] = ()
+    repairs: tuple[RepairMark, ...] = ()
+    spells: Mapping[Pair, Spell] = field(default_factory=dict)
+    acts: tuple[Done, ...] = ()  # a person's, oldest first
+    moments: tuple[Moment, ...] = ()  # of these acts
+    config: SearchConfig = field(default_factory=SearchConfig)  # the settings in force
+    breakpoints: Breakpoints = field(default_factory=Breakpoints)
+    refused: Refusal | None = None  # the last command that could not be obeyed
+    sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
+    withheld: bool = False  # read without gold, see `analysis.shelf`
+
+    @property
+    def pins(self) -> frozenset[int]:
+        """The examples whose labels a person has fixed."""
+        return self.state.hand.pins if self.state else frozenset()
+
+    @property
+    def blind(self) -> bool:
+        """Whether a person annotates without seeing gold."""
+        return self.withheld or last_turn(self.acts) == "blind"
 
     @property
     def labeling(self) -> Labeling:
         return self.state.labeling if self.state else Labeling()
+
+    @property
+    def outline(self) -> Trajectory:
+        """The run's curves for drawing: all points of a short run; of a long one, each block's extremes and its end.
+
+        A block is sketched once, when it is whole, so that a tick of a long run looks at its newest points alone.
+        """
+        points = self.trajectory.points
+        if len(points) <= WHOLE:
+            return self.trajectory
+        return replace(self.trajectory, points=(*self.sketch, *points[len(points) // BLOCK * BLOCK :]))
+
+    def probability(self, i: int) -> float | None:
+        """Return p of the label that an example has, given all the others, over the labels; None without one."""
+        label = self.labeling.get(i)
+        if self.state is None or label is None or i not in self.state.evaluation.scores:
+            return None
+        return math.exp(self.state.evaluation.scores[i].normalized[self.tally.labels.index(label)])
 
     def extended(self, events: Iterable[Event]) -> "Reading":
         """Return the reading after these events, the ones that follow the cursor, in order."""
@@ -128,7 +153,8 @@ def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label
     `counts` says how often each label is in it, where that is known.
     """
     labels = run.dataset.task.labels
-    return Reading(run, gold, Trajectory(labels), Tally(labels, Counter(gold.values()) if counts is None else counts))
+    tally = Tally(labels, Counter(gold.values()) if counts is None else counts)
+    return Reading(run, gold, Trajectory(labels), tally, config=run.spec.search)
 
 
 class _Fold:
@@ -144,60 +170,90 @@ class _Fold:
         self.pace = deque(reading.pace, WINDOW)
         self.steps = deque(reading.steps, STEPS_KEPT)
         self.spent, self.model, self.failure = reading.spent, reading.model, reading.failure
+        self.history, self.repairs, self.acts = list(reading.history), list(reading.repairs), list(reading.acts)
+        self.spells, self.config, self.moments = dict(reading.spells), reading.config, list(reading.moments)
+        self.breakpoints, self.refused = reading.breakpoints, reading.refused
+        self.sketch = list(reading.sketch)
 
     def take(self, event: Event) -> None:
         """Count one event in; kinds that change nothing people see here only move the cursor."""
         self.cursor = event.number
-        if event.kind == "initial":
-            self._initial(event)
-        elif event.kind == "step":
-            self._step(event)
+        if event.kind in STATE_KINDS:
+            self._state(event)
         elif event.kind == "model":
             self.model = event.body
+        elif event.kind == "breakpoints":
+            self.breakpoints = breakpoints_of(event.body)
+        elif event.kind == "refused":
+            self.refused = Refusal(event.number, event.body["verb"], event.body["message"])
         elif event.kind == "failed":
             self.failure = Failure(str(event.body.get("error", "")), str(event.body.get("message", "")))
 
-    def _initial(self, event: Event) -> None:
-        self._become(start(self.codec.decode_initial(event.body)), event.body, 0)
-        self.spent = self.spent.plus(event)
-        self._point(0, None, "initial", 0.0)
+    def _state(self, event: Event) -> None:
+        state = after_event(self.codec, event, self.state)
+        if state is None:
+            return  # a log without its beginning: nothing can be replayed
+        self._become(state, event)
+        if "usage" in event.body:
+            self.spent = self.spent.plus(event)
+        if event.kind == "step":
+            self._step(event)
+        else:
+            self._beside(event)
 
     def _step(self, event: Event) -> None:
-        if self.state is None:
-            return  # a log without its beginning: nothing can be replayed
         body = event.body
         self.failure = None  # it went on after a resume
-        self._become(self.codec.replay_step(body, self.state), body, body["step"])
         if body["verdict"] != "unchanged":
             self.proposals += 1
             self.accepted += body["accepted"]
             self.window.append(body["accepted"])
-        self.spent = self.spent.plus(event)
         self.pace.append(event.seconds)
         self.steps.append(step_row(body, event.seconds))
-        self._point(body["step"], body["temperature"], body["verdict"], body["delta"])
+        self._point(event, body["temperature"], body["verdict"], body["delta"])
 
-    def _become(self, state: State, body: Json, step: int) -> None:
-        """Move to the next state and count the labels that are different in it; a repair may undo a proposal."""
-        before = self.state.labeling if self.state else Labeling()
-        for i in {self.codec.index(flip["example"]) for flip in body["flips"]}:
-            old, new = before.get(i), state.labeling.get(i)
-            if old != new:
-                flips = self.changes[i].flips + 1 if i in self.changes else 0
-                self.changes[i] = Change(step, flips)
-                self.tally = self.tally.changed(old, new, self._gold(i))
+    def _beside(self, event: Event) -> None:
+        """What is not a step: the initial labels, a fork's, a person's hand, other settings."""
+        if event.kind == "hand":
+            self.acts += [decode_done(self.codec, body) for body in event.body["acts"]]
+            self.moments += [Moment(event.number, event.time)] * len(event.body["acts"])
+        elif event.kind == "retuned":
+            self.config = tuned(self.config, event.body["settings"])
+        self._point(event, self.points[-1].temperature if self.points else None, event.kind, 0.0)
+
+    def _become(self, state: State, event: Event) -> None:
+        """Move to the next state and count what is different in it; a repair may undo a proposal."""
+        before, after = self.state.labeling if self.state else Labeling(), state.labeling
+        if before is not after:
+            for example, cause in causes_of(event.kind, event.body).items():
+                i = self.codec.index(example)
+                if before.get(i) != after.get(i):
+                    self._changed(LabelChange(state.step, event.number, i, before.get(i), after.get(i), cause))
+        then = self.state.since if self.state else {}
+        if then.keys() != state.since.keys():
+            self.spells = spells_after(self.spells, then, state.since, state.step)
+        self.repairs += _repair_marks(self.codec, event, state.step)
         self.state = state
+
+    def _changed(self, change: LabelChange) -> None:
+        i = change.example
+        self.history.append(change)
+        self.changes[i] = Change(change.step, self.changes[i].flips + 1 if i in self.changes else 0)
+        self.tally = self.tally.changed(change.old, change.new, self._gold(i))
 
     def _gold(self, i: int) -> Label | None:
         return self.reading.gold.get(self.codec.ids[i])
 
-    def _point(self, step: int, temperature: float | None, verdict: str, delta: float) -> None:
+    def _point(self, event: Event, temperature: float | None, verdict: str, delta: float) -> None:
         assert self.state is not None
         now = self.state.evaluation
         rate = sum(self.window) / len(self.window) if self.window else None
         terms = (now.utility, now.weighted_predictability, now.inconsistency)
         counts = (self.tally.balance, self.tally.accuracy)
-        self.points.append(Point(step, *terms, temperature, rate, *counts, verdict, delta))
+        usual = (self.state.step, *terms, temperature, rate, *counts, verdict, delta)
+        self.points.append(Point(*usual, event.number, self.spent.tokens_encoded, len(now.pairs)))
+        if len(self.points) % BLOCK == 0:
+            self.sketch += sketched(self.points[-BLOCK:])
 
     def frozen(self) -> Reading:
         return replace(
@@ -206,4 +262,15 @@ class _Fold:
             tally=self.tally, cursor=self.cursor, state=self.state, changes=self.changes,
             proposals=self.proposals, accepted=self.accepted, window=tuple(self.window), pace=tuple(self.pace),
             spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,
+            history=tuple(self.history), repairs=tuple(self.repairs), acts=tuple(self.acts), spells=self.spells,
+            moments=tuple(self.moments), config=self.config, breakpoints=self.breakpoints, refused=self.refused,
+            sketch=tuple(self.sketch),
         )  # fmt: skip
+
+
+def _repair_marks(codec: Codec, event: Event, step: int) -> Iterator[RepairMark]:
+    kept = event.kind == "initial" or event.body.get("accepted", False)
+    for number, repair in enumerate(event.body.get("repairs", ())):
+        pair = (codec.index(repair["pair"][0]), codec.index(repair["pair"][1]))
+        taken = repair["taken"] is not None
+        yield RepairMark(step, event.number, number, pair, taken, taken and kept, "withheld" in repair)

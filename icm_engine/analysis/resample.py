@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-POINTS = 800  # two a pixel for a curve 400 pixels wide
+POINTS = 500  # more than one a pixel for a curve 400 pixels wide; all are sent at every tick
 
 
 def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
@@ -19,6 +19,20 @@ def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
     for bucket in range(buckets):
         places = range(bucket * size // buckets, (bucket + 1) * size // buckets)
         known = [(value, place) for place in places if (value := values[place]) is not None]
+        if known:
+            kept |= {min(known)[1], max(known)[1]}
+    return sorted(kept)
+
+
+def extremes_of(columns: Sequence[Sequence[float | None]]) -> list[int]:
+    """Return the places of each column's lowest and highest value, the first place and the last, in order.
+
+    >>> extremes_of([[3, 9, 1, 4], [None, 2, 2, 5]])
+    [0, 1, 2, 3]
+    """
+    kept = {0, len(columns[0]) - 1}
+    for column in columns:
+        known = [(value, place) for place, value in enumerate(column) if value is not None]
         if known:
             kept |= {min(known)[1], max(known)[1]}
     return sorted(kept)

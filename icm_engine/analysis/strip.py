@@ -26,6 +26,11 @@ def tiles(reading: Reading) -> tuple[Tile, ...]:
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
 
 
+def tiles_then(reading: Reading) -> tuple[Tile, ...]:
+    """Return the tiles of a reading as of an earlier event: what labels and their score say, and no costs."""
+    return (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading), _pairs(reading))
+
+
 def _utility(reading: Reading) -> Tile:
     last = reading.trajectory.last
     terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"

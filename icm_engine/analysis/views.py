@@ -3,9 +3,8 @@
 Gold is read here and in nothing that the search reaches; it only ever stands beside the labels.
 """
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from icm_engine.analysis.reading import Reading, empty_reading
@@ -23,9 +22,11 @@ from icm_engine.runs.store import Dataset, Store
 BATCH = 2000  # events read at once, so that a long run is not held in memory twice
 
 
-def open_reading(store: Store, run: str) -> Reading:
-    """Return a reading of a run at its beginning. Raises NotFound for a run or data set that does not exist."""
+def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
+    """Return a reading of a run at its beginning, `withheld` without gold. Raises NotFound for what does not exist."""
     opened = open_run(store, run)
+    if withheld:
+        return replace(empty_reading(opened, {}), withheld=True)
     gold = open_gold(store, opened.dataset.name, len(opened.dataset.examples))
     return empty_reading(opened, gold, gold.counts)
 
@@ -214,17 +215,11 @@ def _label_row(reading: Reading, i: int) -> LabelRow:
         name,
         one_line(example_text(reading, i)),
         label,
-        _probability(reading, i, label),
+        reading.probability(i),
         change.last if change else None,
         change.flips if change else 0,
         reading.gold.get(name),
     )
-
-
-def _probability(reading: Reading, i: int, label: Label | None) -> float | None:
-    if reading.state is None or label is None or i not in reading.state.evaluation.scores:
-        return None
-    return math.exp(reading.state.evaluation.scores[i].normalized[reading.tally.labels.index(label)])
 
 
 # -- what a person must know about the model
@@ -267,27 +262,3 @@ def _beyond_training(reading: Reading) -> str | None:
         f"Prompts have reached {reached:,} tokens on average, the model was trained on up to {trained:,}: "
         "expect worse labels; a smaller limit keeps prompts shorter."
     )
-
-
-# -- what is kept between looks
-
-
-class Shelf:
-    """Readings kept between looks, so that no event is read twice; the oldest goes when there are too many."""
-
-    def __init__(self, size: int = 64) -> None:
-        self.size, self._readings = size, dict[tuple[str, str, float], Reading]()
-
-    def reading(self, store: Store, run: str) -> Reading:
-        """Return the run as it is now. Raises NotFound."""
-        key = (str(store.path), run, store.created(run))
-        kept = self._readings.pop(key, None) or open_reading(store, run)
-        self._readings[key] = now = refreshed(store, kept)
-        while len(self._readings) > self.size:
-            self._readings.pop(next(iter(self._readings)), None)
-        return now
-
-
-def runs_overview(store: Store, shelf: Shelf, limit: int | None = None) -> tuple[Overview, ...]:
-    """Return the list of runs, the newest first."""
-    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in store.run_names()[:limit])

@@ -82,6 +82,30 @@ def percent(share: float | None) -> str:
     return DASH if share is None else f"{share:.0%}"
 
 
+def figures(number: float | None) -> str:
+    """Return a number with two decimals, or with three figures where it is small.
+
+    >>> figures(9.1), figures(0.0123), figures(0.0), figures(1.5e-7)
+    ('9.10', '0.0123', '0.00', '1.5e−07')
+    """
+    if number is None:
+        return DASH
+    return decimal(number, 2) if abs(number) >= 0.1 or number == 0 else f"{number:.3g}".replace("-", "−")
+
+
+def chance(share: float | None) -> str:
+    r"""Return a chance in percent, with the figures that tell it from 0.
+
+    >>> [chance(share).replace("\xa0", " ") for share in (0.13, 0.0042, 1.0, 0.0, 1e-9)]
+    ['13 %', '0.42 %', '100 %', '0 %', 'under 0.01 %']
+    """
+    if share is None:
+        return DASH
+    if 0 < share < 0.0001:
+        return "under 0.01\u00a0%"
+    return f"{100 * share:.3g}\u00a0%" if 0 < share < 0.1 else f"{share:.0%}".replace("%", "\u00a0%")
+
+
 def moment(time: float) -> str:
     """Return a point in time as the clock of this machine shows it.
 
@@ -97,7 +121,7 @@ def escaped(text: str) -> str:
     >>> print(escaped("a_b *c* $d$"))
     a\_b \*c\* \$d\$
     """
-    return re.sub(r"([^\w\s]|_)", r"\\\1", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def one_line(text: str, width: int = 200) -> str:

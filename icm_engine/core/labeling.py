@@ -42,11 +42,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One change of one label: `old` is None where the example had none."""
+    """One change of one label: `old` is None where the example had none, `new` where a person took it back."""
 
     example: int
     old: Label | None
-    new: Label
+    new: Label | None
     cause: Cause
 
 

@@ -93,6 +93,27 @@ def _prompts(
     }
 
 
+def leave_one_out_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i: int) -> Prompt:
+    """Return the one of a labeling's leave-one-out prompts that asks for example i."""
+    order = leave_one_out_order(tuple(labeling), i)
+    shown = tuple(demonstration(render(task, examples[j]), labeling[j]) for j in order)
+    return Prompt((*shown, (render(task, examples[i]),)), task.labels)
+
+
+def leave_one_out_order(block: Order, i: int) -> Order:
+    """Return the order that `leave_one_out_orders` gives i, in a time that grows with the block alone.
+
+    >>> leave_one_out_order((0, 1, 2), 2)
+    (1, 0)
+    """
+    context: Order = ()
+    while len(block) > 1:
+        left, right = block[0::2], block[1::2]
+        block, others = (left, right) if i in left else (right, left)
+        context += others
+    return context
+
+
 def leave_one_out_orders(block: Order, context: Order = ()) -> Iterator[tuple[int, Order]]:
     """Yield (i, order of all the others) for each i of the block, by divide and conquer.
 

@@ -124,6 +124,15 @@ class TableScorer:
         return {"model": "fake", "encoding": "table"}
 
 
+def no_scorer() -> "TableScorer":
+    """Return a scorer for work that asks for no score, such as a replay; if it is asked, it raises."""
+
+    def refuse(prompt: Prompt) -> tuple[float, ...]:
+        raise AssertionError(f"nothing was to be scored here, and a score was asked for: {prompt.text[-60:]!r}")
+
+    return TableScorer(refuse)
+
+
 def agreeable_belief(prompt: Prompt) -> tuple[float, ...]:
     """Believe labels that agree with a hash of the text, the more demonstrations do: a stand-in for a model.
 

@@ -1,19 +1,23 @@
-"""Algorithm 1 (simulated annealing over labelings) and Algorithm 2 (repair of inconsistencies).
+"""Algorithm 1: simulated annealing over labelings; Algorithm 2, which it calls, is in `repair`.
 
 `initialize` and `step` are pure: they return a record of what happened, also of what was rejected, and the state
-that follows. `apply` is the only way a state changes, live or replayed. Line numbers are the paper's
-(Wen et al. 2025, arXiv 2506.10139).
+that follows. So does `intervene`, for what a person puts in between two steps. `apply` is the only way a state
+changes, live or replayed. Line numbers are the paper's (Wen et al. 2025, arXiv 2506.10139).
 """
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from icm_engine.core.consistency import Pair, Rule
+from icm_engine.core.consistency import Pair
+from icm_engine.core.draws import below, random_of, sample
+from icm_engine.core.errors import SettingError
+from icm_engine.core.hand import Act, Done, Hand, apply_changes, flips_of, resolve
 from icm_engine.core.labeling import Cause, Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.repair import Repair, Repairer, Scored
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
 
@@ -24,7 +28,8 @@ Verdict = Literal["accepted", "rejected", "unchanged"]
 class State:
     """Where a search stands: the labeling with its score, the steps taken and the proposals accepted.
 
-    `hopeless` are inconsistent pairs that no repair of this very labeling helps: they are not tried again.
+    `hopeless` are inconsistent pairs that no repair of this very labeling helps: they are not tried again. `hand` is
+    what a person has put in; `since` says for each inconsistent pair after which step it became so.
     """
 
     labeling: Labeling
@@ -32,25 +37,15 @@ class State:
     step: int = 0
     accepted: int = 0
     hopeless: frozenset[Pair] = frozenset()
+    hand: Hand = field(default_factory=Hand)
+    since: Mapping[Pair, int] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Option:
-    """One consistent pair of labels that a repair tried, and the utility it gave."""
-
-    labels: tuple[Label, Label]
-    utility: float
-
-
-@dataclass(frozen=True)
-class Repair:
-    """One round of Algorithm 2: the pair drawn, the labels it had, every option, and the one taken, if any."""
-
-    pair: tuple[int, int]
-    labels: tuple[Label, Label]
-    utility: float
-    options: tuple[Option, ...]
-    taken: tuple[Label, Label] | None
+    def relabelled(self, labeling: Labeling, evaluation: Evaluation, step: int, **others: Any) -> "State":
+        """Return the state with another labeling and its score, after this step."""
+        since = {pair: self.since.get(pair, step) for pair in evaluation.pairs}
+        return replace(
+            self, labeling=labeling, evaluation=evaluation, step=step, hopeless=frozenset(), since=since, **others
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,8 @@ class StepInfo:
 
     `after` is the proposal's evaluation (None for `unchanged`, which scores nothing but the drawn example);
     `flips` are the label changes proposed, made only if the verdict is `accepted`. `before` was scored when it was
-    accepted, in its own orders, or, if `paired`, together with `after` in the same ones.
+    accepted, in its own orders, or, if `paired`, together with `after` in the same ones. If `reused`, the model was not
+    asked about the drawn example: `scores` are what `before` has of it, given the same labels of all others.
     """
 
     number: int
@@ -89,39 +85,34 @@ class StepInfo:
     verdict: Verdict = "unchanged"
     set_evaluations: int = 0
     paired: bool = False
+    reused: bool = False
 
 
-class _Scored:
-    """Scores labelings beside the one before the step, which none of them is compared without.
+@dataclass(frozen=True)
+class HandInfo:
+    """What a person put in between two steps; `after` is the evaluation it led to, None where no label changed."""
 
-    Separately: each labeling in its own orders, once, and the one before as it was scored when it was accepted.
-    Paired: all in the same orders, in one walk, so that a delta is free of order noise.
-    """
+    done: tuple[Done, ...]
+    flips: tuple[Flip, ...] = ()
+    after: Evaluation | None = None
+    set_evaluations: int = 0
 
-    def __init__(self, objective: Objective, before: Labeling, known: Evaluation, paired: bool = False) -> None:
-        self.objective, self.before, self.paired = objective, before, paired
-        self.set_evaluations = 0
-        self._seen = {before: known}
 
-    def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
-        """Return the evaluation of the labeling before, and those of the labelings."""
-        if self.paired:
-            self._seen = {}
-        new = [labeling for labeling in dict.fromkeys((self.before, *labelings)) if labeling not in self._seen]
-        groups = [new] if self.paired else [[labeling] for labeling in new]
-        for group in groups:
-            self._seen.update(zip(group, self.objective.evaluate_together(group), strict=True))
-        self.set_evaluations += len(new)
-        return self._seen[self.before], [self._seen[labeling] for labeling in labelings]
+@dataclass(frozen=True)
+class TuneInfo:
+    """Settings that a person changed between two steps, and the evaluation of the same labels under them."""
+
+    settings: Mapping[str, float]
+    after: Evaluation
 
 
 def initialize(objective: Objective, config: SearchConfig) -> tuple[State, InitialInfo]:
     """Label K random examples at random, then repair (lines 1-2)."""
     rng, nothing = random_of(config.seed, 0), Labeling()
-    score = _Scored(objective, nothing, objective.evaluation(nothing, {}))
-    chosen = _sample(rng, len(objective.examples), min(config.initial_labels, len(objective.examples)))
+    score = Scored(objective, nothing, objective.evaluation(nothing, {}))
+    chosen = sample(rng, len(objective.examples), min(config.initial_labels, len(objective.examples)))
     drawn = Labeling(dict(zip(chosen, _coins(rng, objective.task.labels, config, len(chosen)), strict=True)))
-    repaired = repair(drawn, score, objective.rule, config, rng)
+    repaired = Repairer(score, objective.rule, config)(drawn, rng)
     flips = _flips(nothing, drawn, "initial") + _flips(drawn, repaired.labeling, "repair")
     info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
     return start(info), info
@@ -129,7 +120,7 @@ def initialize(objective: Objective, config: SearchConfig) -> tuple[State, Initi
 
 def start(info: InitialInfo) -> State:
     """Return the state that the initial labels lead to."""
-    return State(flipped(Labeling(), info.flips), info.after)
+    return State(Labeling(), info.after).relabelled(flipped(Labeling(), info.flips), info.after, step=0)
 
 
 def step(state: State, objective: Objective, config: SearchConfig) -> tuple[State, StepInfo]:
@@ -137,10 +128,11 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     n = state.step + 1  # line 3
     rng = random_of(config.seed, n)
     heat = temperature(n, state.accepted, config)  # line 4
-    i = draw_example(state.labeling, objective, config, rng)  # line 5
-    scores = objective.predict(state.labeling, i)  # line 6
+    i = draw_example(state.labeling, objective, config, rng, state.hand.pins)  # line 5
+    reused = i in state.labeling and not config.paired
+    scores = state.evaluation.scores[i] if reused else objective.predict(state.labeling, i)  # line 6
     old, label = state.labeling.get(i), objective.task.labels[scores.argmax]
-    info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None)
+    info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused)
     if label != old or (config.repair_unchanged and not state.hopeless.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)
     return apply(state, info), info
@@ -148,10 +140,11 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
 
 def _decide(info: StepInfo, state: State, objective: Objective, config: SearchConfig, rng: random.Random) -> StepInfo:
     """Score the proposal, repair it, and accept or reject it (lines 7-16)."""
-    score = _Scored(objective, state.labeling, state.evaluation, config.paired)
+    score = Scored(objective, state.labeling, state.evaluation, config.paired)
     proposal = state.labeling.assign(info.example, info.proposed)  # line 7
     hopeless = state.hopeless if info.proposed == info.old else frozenset[Pair]()
-    repaired = repair(proposal, score, objective.rule, config, rng, config.keep_worse_repair, hopeless)  # line 8
+    repairer = Repairer(score, objective.rule, config, state.hand.pins, hopeless, config.keep_worse_repair)
+    repaired = repairer(proposal, rng)  # line 8
     delta = repaired.after.utility - repaired.before.utility  # line 9
     probability = accept_probability(delta, info.temperature)
     draw = rng.random()
@@ -172,81 +165,55 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
     )
 
 
-def apply(state: State, info: StepInfo) -> State:
-    """Return the state after a recorded step: the only way a state changes, live or replayed."""
+def apply(state: State, info: StepInfo | HandInfo | TuneInfo) -> State:
+    """Return the state after a recorded step or act: the only way a state changes, live or replayed."""
+    if isinstance(info, HandInfo):
+        changes = [change for done in info.done for change in done.changes]
+        labeling, hand = apply_changes(state.labeling, state.hand, changes)
+        if info.after is None:
+            return replace(state, hand=hand, hopeless=frozenset())  # an unpinned example may help a pair
+        return state.relabelled(labeling, info.after, state.step, hand=hand)
+    if isinstance(info, TuneInfo):
+        return state.relabelled(state.labeling, info.after, state.step)
     if info.verdict != "accepted" or info.after is None:
         tried = {repair.pair for repair in info.repairs if repair.taken is None and info.proposed == info.old}
         return replace(state, step=info.number, hopeless=state.hopeless | tried)
-    return State(flipped(state.labeling, info.flips), info.after, info.number, state.accepted + 1)
+    return state.relabelled(flipped(state.labeling, info.flips), info.after, info.number, accepted=state.accepted + 1)
 
 
 def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:
     """Return the labeling after these label changes, in order."""
     for flip in flips:
-        labeling = labeling.assign(flip.example, flip.new)
+        labeling = labeling.without(flip.example) if flip.new is None else labeling.assign(flip.example, flip.new)
     return labeling
 
 
-@dataclass(frozen=True)
-class Repaired:
-    """What Algorithm 2 made of a labeling, and the evaluations, before the step and after, that decide on it."""
+def resolved(state: State, acts: Iterable[Act], history: Sequence[Done]) -> HandInfo:
+    """Return what acts of a person change, one after the other; not yet scored. Raises SettingError.
 
-    labeling: Labeling
-    before: Evaluation
-    after: Evaluation
-    repairs: tuple[Repair, ...] = ()
-
-
-def repair(
-    labeling: Labeling,
-    score: _Scored,
-    rule: Rule,
-    config: SearchConfig,
-    rng: random.Random,
-    keep_worse: bool = False,
-    hopeless: frozenset[Pair] = frozenset(),
-) -> Repaired:
-    """Algorithm 2: draw an inconsistent pair, try every consistent option, keep the best if U rises.
-
-    Works on the proposal alone: the accepted labels are never touched. With `keep_worse` the best option is kept
-    even if U falls (the authors' code). A pair that no option helps is not drawn again until a label changes.
+    `history` are the acts of this run before these, which undo and redo look at.
     """
-    now: Repaired | None = None
-    for _ in range(config.max_repairs):
-        pairs = [pair for pair in rule.conflicts(labeling) if pair not in hopeless]
-        if not pairs:
-            break
-        pair = pairs[_below(rng, len(pairs))]
-        done = _repair_pair(labeling, pair, score, _options(labeling, *pair, rule, config), keep_worse)
-        now = replace(done, repairs=(*(now.repairs if now else ()), *done.repairs))
-        hopeless = frozenset() if done.repairs[0].taken else hopeless | {pair}
-        labeling = done.labeling
-    if now is None:
-        before, (after,) = score([labeling])
-        return Repaired(labeling, before, after)
-    return now
+    labeling, hand, done = state.labeling, state.hand, list[Done]()
+    for act in acts:
+        done.append(resolve(labeling, hand, act, (*history, *done)))
+        labeling, hand = apply_changes(labeling, hand, done[-1].changes)
+    touched = [change.example for entry in done for change in entry.changes]
+    return HandInfo(tuple(done), flips_of(state.labeling, labeling, touched))
 
 
-def _repair_pair(
-    labeling: Labeling, pair: Pair, score: _Scored, options: Sequence[tuple[Label, Label]], keep_worse: bool
-) -> Repaired:
-    """One round: score every option for the pair, and take the best one if U rises, or in any case."""
-    i, j = pair
-    candidates = [labeling.assign(i, a).assign(j, b) for a, b in options]
-    before, (current, *scored) = score([labeling, *candidates])
-    best = max(range(len(scored)), key=lambda k: scored[k].utility, default=-1)  # -1: there is no option
-    taken = best >= 0 and (keep_worse or scored[best].utility > current.utility)
-    tried = tuple(Option(labels, result.utility) for labels, result in zip(options, scored, strict=True))
-    record = Repair(pair, (labeling[i], labeling[j]), current.utility, tried, options[best] if taken else None)
-    return Repaired(candidates[best] if taken else labeling, before, scored[best] if taken else current, (record,))
+def intervene(state: State, info: HandInfo, objective: Objective) -> tuple[State, HandInfo]:
+    """Take in what a person put in: score the labeling it leads to, if a label changed. No step: nothing is drawn."""
+    if info.flips:
+        changes = [change for done in info.done for change in done.changes]
+        labeling, _ = apply_changes(state.labeling, state.hand, changes)
+        info = replace(info, after=objective.evaluate(labeling), set_evaluations=1)
+    return apply(state, info), info
 
 
-def _options(labeling: Labeling, i: int, j: int, rule: Rule, config: SearchConfig) -> list[tuple[Label, Label]]:
-    """Every consistent pair of labels; without FF where the pair excludes TT, if the config leaves FF out."""
-    options = rule.consistent_options(i, j, labeling)
-    if config.offer_neither or (rule.true_label, rule.true_label) in options:
-        return options
-    return [pair for pair in options if rule.true_label in pair]
+def retune(state: State, settings: Mapping[str, float], objective: Objective) -> tuple[State, TuneInfo]:
+    """Go on under other settings, already in the objective: the labels and their log-probabilities stay as they are."""
+    info = TuneInfo(settings, objective.evaluation(state.labeling, state.evaluation.scores))
+    return apply(state, info), info
 
 
 def temperature(n: int, accepted: int, config: SearchConfig) -> float:
@@ -260,42 +227,38 @@ def accept_probability(delta: float, temperature: float) -> float:
     return 1.0 if delta > 0 else math.exp(delta / temperature)
 
 
-def draw_example(labeling: Labeling, objective: Objective, config: SearchConfig, rng: random.Random) -> int:
-    """Draw an example: weight 1, but `neighbour_weight` for an unlabelled one tied to a labelled one.
+def draw_example(
+    labeling: Labeling, objective: Objective, config: SearchConfig, rng: random.Random,
+    pins: frozenset[int] = frozenset(),
+) -> int:  # fmt: skip
+    """Draw an example: weight 1, but `neighbour_weight` for an unlabelled one tied to a labelled one; never a pin.
 
-    The urn is every example once, then the extra weight of the few that have it, so that a draw looks at the
-    labelled examples and their groups and never scans the data set.
+    The urn is every unpinned example once, then the extra weight of the few that have it, so that a draw looks at the
+    labelled examples and their groups and never scans the data set. Raises SettingError where all are pinned.
     """
     waiting = sorted({j for i in labeling for j in objective.rule.neighbours(i) if j not in labeling})
     extra = config.neighbour_weight - 1
-    size = len(objective.examples)
-    ticket = _below(rng, size + extra * len(waiting))
-    return ticket if ticket < size else waiting[(ticket - size) // extra]
+    size = len(objective.examples) - len(pins)
+    if size == 0:
+        raise SettingError(f"all {len(pins):,} examples are pinned, none is left to draw: unpin some, or stop the run")
+    ticket = below(rng, size + extra * len(waiting))
+    return _unpinned(ticket, pins) if ticket < size else waiting[(ticket - size) // extra]
 
 
-def random_of(seed: int, n: int) -> random.Random:
-    """Randomness is a pure function of (seed, n): pause, crash, replay and fork all give the same chain."""
-    return random.Random(f"{seed}:{n}")
-
-
-def _below(rng: random.Random, bound: int) -> int:
-    """A whole number below the bound, from `random()` alone, whose sequence Python promises to keep."""
-    return min(int(rng.random() * bound), bound - 1)
-
-
-def _sample(rng: random.Random, size: int, count: int) -> list[int]:
-    """Distinct numbers below size, in the order drawn, without building the whole range."""
-    chosen: dict[int, None] = {}
-    while len(chosen) < count:
-        chosen[_below(rng, size)] = None
-    return list(chosen)
+def _unpinned(place: int, pins: frozenset[int]) -> int:
+    """The example at this place among those without a pin."""
+    for pin in sorted(pins):
+        if pin > place:
+            break
+        place += 1
+    return place
 
 
 def _coins(rng: random.Random, labels: tuple[Label, ...], config: SearchConfig, count: int) -> list[Label]:
     if config.initial_draw == "coin-flips":
-        return [labels[_below(rng, len(labels))] for _ in range(count)]
+        return [labels[below(rng, len(labels))] for _ in range(count)]
     equal_parts = [labels[k % len(labels)] for k in range(count)]
-    return [equal_parts.pop(_below(rng, len(equal_parts))) for _ in range(count)]
+    return [equal_parts.pop(below(rng, len(equal_parts))) for _ in range(count)]
 
 
 def _flips(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:

@@ -40,6 +40,7 @@ def card_facts(run: LabelledRun, model: Json, phase: str) -> Json:
         "rule": _public(spec.rule or run.task.rule),
         "examples": len(dataset.examples),
         "labelled": len(run.labeling),
+        "pinned_by_a_person": len(run.pins),
         "label_balance": {label: counts[label] for label in run.task.labels},
         "utility": evaluation.utility if evaluation else None,
         "mutual_predictability": evaluation.mutual_predictability if evaluation else None,
@@ -59,7 +60,7 @@ def data_card(run: LabelledRun, facts: Json, parts: Iterable[Part], gold: bool =
         "model": spec["model"], "preset": spec["preset"], "predictability": spec["search"]["predictability"],
         "seed": spec["search"]["seed"], "steps": f"{facts['steps']} of {spec['search']['max_steps']}",
         "utility": facts["utility"], "mutual_predictability": facts["mutual_predictability"],
-        "inconsistent_pairs": facts["inconsistent_pairs"],
+        "inconsistent_pairs": facts["inconsistent_pairs"], "pinned_by_a_person": facts["pinned_by_a_person"],
     }  # fmt: skip
     general = {name: value for name, value in spec.items() if name != "search"}
     sections = [

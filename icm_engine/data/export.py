@@ -41,10 +41,10 @@ def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
     return list(read_labels(store, run).rows(gold=True, human=True))
 
 
-def csv_bytes(store: Store, run: str) -> bytes:
+def csv_bytes(store: Store, run: str, gold: bool = True) -> bytes:
     """Return the run's rows as CSV: UTF-8, CRLF between rows, formulas defused, empty cells for None."""
     out = io.BytesIO()
-    write_csv(read_labels(store, run).rows(gold=True, human=True), out)
+    write_csv(read_labels(store, run).rows(gold, human=True), out)
     return out.getvalue()
 
 

@@ -11,7 +11,7 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.search import State
 from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.gold import load_gold, load_human
-from icm_engine.runs.replay import OpenRun, open_run, replay
+from icm_engine.runs.replay import STATE_KINDS, OpenRun, open_run, replay
 from icm_engine.runs.store import Store
 
 Value = str | int | float | None
@@ -64,6 +64,11 @@ class LabelledRun:
     def labeling(self) -> Labeling:
         return self.history.state.labeling if self.history.state else Labeling()
 
+    @property
+    def pins(self) -> frozenset[int]:
+        """The examples whose labels a person has fixed: these are not the search's."""
+        return self.history.state.hand.pins if self.history.state else frozenset()
+
     def examples(self) -> Iterator[tuple[Example, Label | None]]:
         """Yield every example in data set order with its label, None where it has none."""
         return ((example, self.labeling.get(i)) for i, example in enumerate(self.opened.dataset.examples))
@@ -72,7 +77,8 @@ class LabelledRun:
         """Yield one row an example in data set order: every input column, then ours; cells without a value are None.
 
         `icm_probability` is the label's, renormalised over the labels, in the last labeling accepted;
-        `icm_last_change_step` is 0 for an initial label; `icm_flips` counts changes after the first.
+        `icm_last_change_step` is 0 for an initial label; `icm_flips` counts changes after the first;
+        `icm_pinned` is "pinned" where a person fixed the label.
         """
         dataset, sources = self.opened.dataset, self.human if human else {}
         for i, (example, inputs) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
@@ -90,6 +96,7 @@ class LabelledRun:
             "icm_probability": self._probability(i),
             "icm_last_change_step": self.history.last_change.get(i),
             "icm_flips": self.history.flips.get(i),
+            "icm_pinned": "pinned" if i in self.pins else None,
         }
 
     def _probability(self, i: int) -> float | None:
@@ -109,7 +116,7 @@ def read_labels(store: Store, run: str) -> LabelledRun:
 def _history(store: Store, opened: OpenRun) -> _History:
     """Follow the initial labels and every step; a rejected one changes nothing."""
     history, cursor = _History(), 0
-    while events := store.read_after(opened.name, cursor, ("initial", "step"), limit=BATCH):
+    while events := store.read_after(opened.name, cursor, STATE_KINDS, limit=BATCH):
         for event in events:
             state = replay(opened, [event], history.state)
             if state is not None:

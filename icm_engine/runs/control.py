@@ -8,21 +8,28 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.consistency import rule_class
 from icm_engine.core.errors import SettingError
-from icm_engine.runs.events import RunSpec
+from icm_engine.core.hand import Verb
+from icm_engine.core.labeling import Label
+from icm_engine.core.settings import with_settings
+from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.interventions import RETUNABLE
 from icm_engine.runs.lease import alive
 from icm_engine.runs.store import Store
 
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
+WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
 LAUNCH_GRACE = 20.0  # seconds a worker may take from its launch to its lease
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 _SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -84,8 +91,37 @@ def stop(store: Store, run: str) -> None:
     _ask(store, run, "stop")
 
 
-def _ask(store: Store, run: str, verb: str, steps: int = 0) -> None:
-    store.send(run, verb, uuid.uuid4().hex, steps)
+def put_in(
+    store: Store, run: str, verb: Verb, examples: Sequence[str] = (), labels: Sequence[Label] = (), text: str = ""
+) -> None:
+    """Put a person's act in, after the step in progress: pin, override, unpin, note, undo, redo, blind, unblind.
+
+    `labels` belong to `examples` one by one. Raises SettingError for a label that the task has not.
+    """
+    known = store.dataset_info(store.spec(run).dataset).task.labels
+    if unknown := [label for label in labels if label not in known]:
+        raise SettingError(f"label {unknown[0]!r} does not exist: use one of {', '.join(known)}")
+    if verb in ("pin", "override") and len(labels) != len(examples):
+        raise SettingError(f"{verb} has {len(examples)} examples and {len(labels)} labels: give one label for each")
+    body = {"verb": verb, "examples": list(examples), "labels": list(labels), "text": text}
+    _ask(store, run, "hand", body=body)
+
+
+def retune(store: Store, run: str, settings: Mapping[str, float | str]) -> None:
+    """Go on under other settings from the next step. Raises SettingError for one that cannot change on the way."""
+    if fixed := [name for name in settings if name not in RETUNABLE]:
+        raise SettingError(f"{fixed[0]} cannot change while a run is on its way: change one of {', '.join(RETUNABLE)}")
+    search = with_settings(store.spec(run).search, dict(settings))
+    _ask(store, run, "retune", body={"settings": {name: getattr(search, name) for name in settings}})
+
+
+def set_breakpoints(store: Store, run: str, points: Breakpoints) -> None:
+    """Pause at these from now on, in place of those before; empty ones take them away."""
+    _ask(store, run, "breakpoints", body=asdict(points))
+
+
+def _ask(store: Store, run: str, verb: str, steps: int = 0, body: Json | None = None) -> None:
+    store.send(run, verb, uuid.uuid4().hex, steps, body)
     launch(store, run)
 
 
@@ -108,7 +144,7 @@ def spawn(store: Store, module: str, name: str) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,  # closing the terminal, the page or its server leaves it going
-            env={**WAITING, **os.environ, "PYTHONPATH": search},
+            env={**SLEEPING, **os.environ, "PYTHONPATH": search},
         )
 
 
@@ -133,7 +169,7 @@ def status(store: Store, run: str) -> RunStatus:
     phase, message = _phase(store, run, living is not None, bool(living and living["ready"]))
     if living is None and pending and time.time() - pending[-1].created < LAUNCH_GRACE:
         phase = "starting"
-    last = store.last_event(run, ("step",))
+    last = store.last_event(run, ("step", "forked"))
     return RunStatus(
         phase,
         message,
@@ -157,7 +193,7 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if verb == "stop":
         return "stopped", "stopped by hand"
     if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
-        return "paused", "waiting for a command"
+        return "paused", str(last.body.get("reason") or WAITING)
     if not living:
         return "interrupted", "the worker is gone; nothing is lost, resume goes on from the last step"
     return ("running", "searching") if ready else ("starting", "loading the model")
@@ -170,8 +206,7 @@ def steps_left(store: Store, run: str) -> int | None:
         return 0
     if last.body["verb"] != "step":
         return None
-    taken = len(store.read_after(run, last.number, ("step",), limit=last.body["steps"]))
-    return int(last.body["steps"]) - taken
+    return max(0, int(last.body["steps"]) - store.count_after(run, last.number, "step"))
 
 
 def wait_until_settled(store: Store, run: str) -> RunStatus:

@@ -106,6 +106,12 @@ def read_some(db: Database, name: str, positions: Sequence[int]) -> list[Example
     return [example_of(row) for row in rows]
 
 
+def read_group(db: Database, name: str, group: str, limit: int) -> list[int]:
+    """Return the first positions of a consistency group, at most `limit` of them; an index knows them."""
+    query = "select position from examples where dataset = ? and consistency_group = ? order by position limit ?"
+    return [row[0] for row in db.execute(query, [name, group, limit])]
+
+
 def count_within(db: Database, info: DatasetInfo, limit: int | None) -> int:
     """Return the number of examples in the largest prefix of whole groups with at most `limit` of them."""
     if limit is None or limit >= info.examples:

@@ -7,14 +7,16 @@ little-endian float64, one row a labelled example in slot order), so that a repl
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from icm_engine.core.labeling import Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation
+from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import InitialInfo, Option, Repair, State, StepInfo, apply, flipped
+from icm_engine.core.search import InitialInfo, State, StepInfo, flipped
 from icm_engine.core.settings import SearchConfig
 
 Json = dict[str, Any]
@@ -26,7 +28,8 @@ class RunSpec:
     """Everything that decides what a run does; two runs with equal specs give the same events.
 
     `model` is `sample`, a local directory, a hub id or `fake`; `encoding` is `prefix-tree` or `full-prompts`;
-    `limit` is the largest prefix of whole groups with at most that many examples (None: all).
+    `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
+    `forked_from` stood after its event `forked_at`.
     """
 
     dataset: str
@@ -39,6 +42,8 @@ class RunSpec:
     rule: str | None = None
     preset: str = "default"
     supervised: bool = False
+    forked_from: str | None = None
+    forked_at: int | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def to_json(self) -> Json:
@@ -75,9 +80,9 @@ class Codec:
         return {
             "drawn": [{"example": self.ids[i], "label": y} for i, y in info.drawn],
             "repairs": [self._encode_repair(repair) for repair in info.repairs],
-            "flips": [self._encode_flip(flip) for flip in info.flips],
-            "after": self._encode_evaluation(info.after),
-            "scores": self._pack(info.after.scores),
+            "flips": [self.encode_flip(flip) for flip in info.flips],
+            "after": self.encode_evaluation(info.after),
+            "scores": self.pack(info.after.scores),
             "set_evaluations": info.set_evaluations,
             "usage": asdict(cost.usage),
         }
@@ -93,24 +98,26 @@ class Codec:
             "proposed": info.proposed,
             "log_probs": dict(zip(self.labels, info.scores.raw, strict=True)),
             "label_mass": info.scores.mass,
-            "before": self._encode_evaluation(info.before),
-            "after": self._encode_evaluation(info.after) if info.after else None,
+            "before": self.encode_evaluation(info.before),
+            "after": self.encode_evaluation(info.after) if info.after else None,
             "delta": info.delta,
             "accept_probability": info.accept_probability,
             "draw": info.draw,
             "accepted": info.verdict == "accepted",
             "verdict": info.verdict,
             "repairs": [self._encode_repair(repair) for repair in info.repairs],
-            "flips": [self._encode_flip(flip) for flip in info.flips],
+            "flips": [self.encode_flip(flip) for flip in info.flips],
             "movers": self._movers(info, before),
-            "scores": self._pack(info.after.scores) if kept and info.after else None,
+            "scores": self.pack(info.after.scores) if kept and info.after else None,
             "set_evaluations": info.set_evaluations,
             "paired": info.paired,
+            "reused": info.reused,
             "usage": asdict(cost.usage),
             "prompt_sha256": cost.prompt_sha256,
         }
 
-    def _encode_evaluation(self, evaluation: Evaluation) -> Json:
+    def encode_evaluation(self, evaluation: Evaluation) -> Json:
+        """Return U with its parts and its inconsistent pairs; the log-probabilities are packed apart."""
         return {
             "utility": evaluation.utility,
             "weighted_predictability": evaluation.weighted_predictability,
@@ -127,9 +134,11 @@ class Codec:
             "utility": repair.utility,
             "options": [{"labels": list(option.labels), "utility": option.utility} for option in repair.options],
             "taken": list(repair.taken) if repair.taken else None,
+            **({"withheld": [list(labels) for labels in repair.withheld]} if repair.withheld else {}),
         }
 
-    def _encode_flip(self, flip: Flip) -> Json:
+    def encode_flip(self, flip: Flip) -> Json:
+        """Return one label change."""
         return {"example": self.ids[flip.example], "old": flip.old, "new": flip.new, "cause": flip.cause}
 
     def _movers(self, info: StepInfo, before: Labeling) -> list[Json]:
@@ -137,7 +146,7 @@ class Codec:
         if info.after is None:
             return []
         now, then = info.after.scores, info.before.scores
-        proposal = {**before, **{flip.example: flip.new for flip in info.flips}}
+        proposal = flipped(before, info.flips)
         moved = [(i, self._own(then[i], before[i]), self._own(now[i], proposal[i])) for i in now if i in then]
         moved.sort(key=lambda row: -abs(row[2] - row[1]))
         return [{"example": self.ids[i], "before": old, "after": new} for i, old, new in moved[:MOVERS]]
@@ -145,7 +154,8 @@ class Codec:
     def _own(self, scores: LabelLogProbs, label: Label) -> float:
         return scores.normalized[self.labels.index(label)]
 
-    def _pack(self, scores: Mapping[int, LabelLogProbs]) -> str:
+    def pack(self, scores: Mapping[int, LabelLogProbs]) -> str:
+        """Return the label log-probabilities, in their own order, as text."""
         values = [value for score in scores.values() for value in score.raw]
         return base64.b64encode(zlib.compress(struct.pack(f"<{len(values)}d", *values))).decode()
 
@@ -153,20 +163,20 @@ class Codec:
 
     def decode_initial(self, body: Json) -> InitialInfo:
         """Return the record of an `initial` event."""
-        flips = self._decode_flips(body)
+        flips = self.decode_flips(body)
         labeling = flipped(Labeling(), flips)
         return InitialInfo(
             tuple((self.index(row["example"]), row["label"]) for row in body["drawn"]),
             tuple(self._decode_repair(repair) for repair in body["repairs"]),
             flips,
-            self._decode_evaluation(body["after"], self._unpack(body["scores"], labeling)),
+            self.decode_evaluation(body["after"], self.unpack(body["scores"], labeling)),
             body["set_evaluations"],
         )
 
     def decode_step(self, body: Json, state: State) -> StepInfo:
         """Return the record of a `step` event; `state` is the one it started from."""
-        flips = self._decode_flips(body)
-        scores = self._unpack(body["scores"], flipped(state.labeling, flips)) if body["scores"] else {}
+        flips = self.decode_flips(body)
+        scores = self.unpack(body["scores"], flipped(state.labeling, flips)) if body["scores"] else {}
         return StepInfo(
             number=body["step"],
             temperature=body["temperature"],
@@ -174,8 +184,8 @@ class Codec:
             old=body["old"],
             proposed=body["proposed"],
             scores=LabelLogProbs(tuple(body["log_probs"][label] for label in self.labels)),
-            before=self._decode_evaluation(body["before"], {}),
-            after=self._decode_evaluation(body["after"], scores) if body["after"] else None,
+            before=self.decode_evaluation(body["before"], {}),
+            after=self.decode_evaluation(body["after"], scores) if body["after"] else None,
             repairs=tuple(self._decode_repair(repair) for repair in body["repairs"]),
             flips=flips,
             delta=body["delta"],
@@ -183,14 +193,12 @@ class Codec:
             draw=body["draw"],
             verdict=body["verdict"],
             set_evaluations=body["set_evaluations"],
-            paired=body.get("paired", False),  # absent in logs of before it was recorded
+            paired=body.get("paired", False),  # these two are absent in logs of before they were recorded
+            reused=body.get("reused", False),
         )
 
-    def replay_step(self, body: Json, state: State) -> State:
-        """Return the state after a recorded step."""
-        return apply(state, self.decode_step(body, state))
-
-    def _decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
+    def decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
+        """Return an evaluation with these log-probabilities."""
         pairs = tuple((self.index(a), self.index(b)) for a, b in body["pairs"])
         terms = (body["weighted_predictability"], body["mutual_predictability"], body["inconsistency"])
         return Evaluation(*terms, pairs, scores)
@@ -202,12 +210,38 @@ class Codec:
             body["utility"],
             tuple(Option((o["labels"][0], o["labels"][1]), o["utility"]) for o in body["options"]),
             (body["taken"][0], body["taken"][1]) if body["taken"] else None,
+            tuple((a, b) for a, b in body.get("withheld", [])),
         )
 
-    def _decode_flips(self, body: Json) -> tuple[Flip, ...]:
+    def decode_flips(self, body: Json) -> tuple[Flip, ...]:
+        """Return the label changes of an event's body."""
         return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in body["flips"])
 
-    def _unpack(self, packed: str, labeling: Labeling) -> dict[int, LabelLogProbs]:
-        data = zlib.decompress(base64.b64decode(packed))
-        rows = struct.iter_unpack(f"<{len(self.labels)}d", data)
-        return {i: LabelLogProbs(row) for i, row in zip(labeling, rows, strict=True)}
+    def unpack(self, packed: str, labeling: Labeling) -> Mapping[int, LabelLogProbs]:
+        """Return packed label log-probabilities as those of this labeling's examples, unpacked when one is looked at.
+
+        A replay passes thousands of labelings and looks at the scores of the last. What cannot be unpacked raises
+        then (ValueError, zlib.error, struct.error).
+        """
+        return _Packed(packed, labeling, len(self.labels))
+
+
+class _Packed(Mapping[int, LabelLogProbs]):
+    """Label log-probabilities that are still packed."""
+
+    def __init__(self, packed: str, labeling: Labeling, width: int) -> None:
+        self._packed, self._labeling, self._width = packed, labeling, width
+
+    @cached_property
+    def _rows(self) -> dict[int, LabelLogProbs]:
+        rows = struct.iter_unpack(f"<{self._width}d", zlib.decompress(base64.b64decode(self._packed)))
+        return {i: LabelLogProbs(row) for i, row in zip(self._labeling, rows, strict=True)}
+
+    def __getitem__(self, example: int) -> LabelLogProbs:
+        return self._rows[example]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._labeling)
+
+    def __len__(self) -> int:
+        return len(self._labeling)

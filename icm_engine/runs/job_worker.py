@@ -7,24 +7,45 @@ nothing that reads gold.
 import sys
 
 from icm_engine.core.errors import SettingError
+from icm_engine.core.scoring import Scorer
 from icm_engine.runs.context_check import check_context
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, main
+from icm_engine.runs.landscape import score_landscape
+from icm_engine.runs.what_if import try_label
 from icm_engine.runs.worker import make_scorer
 
 
 def context_check(job: Job) -> Json:
     """What a data set costs with a model: tokens, what fits, seconds."""
-    if job.spec.model is None:
-        raise SettingError("a context check needs a model: name one (--model)")
-    job.progress(0, None, "loading the model")
-    scorer = make_scorer(job.spec.model)
-    job.ready(scorer.describe())
-    body = job.spec.body
+    scorer, body = _scorer(job), job.spec.body
     return check_context(job.store, body["dataset"], scorer, body.get("limit"), job.progress)
 
 
-KINDS: dict[str, Kind] = {"context-check": context_check}
+def what_if(job: Job) -> Json:
+    """What U would be if one example had the other label."""
+    scorer, body = _scorer(job), job.spec.body
+    job.progress(0, None, "scoring the other label")
+    return try_label(job.store, body["run"], body["event"], body["example"], body["label"], scorer)
+
+
+def landscape(job: Job) -> Json:
+    """U of a run's labels beside reference labelings of the same examples."""
+    scorer = _scorer(job)
+    return score_landscape(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
+
+
+def _scorer(job: Job) -> Scorer:
+    """The model that the job asks for, loaded."""
+    if job.spec.model is None:
+        raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
+    job.progress(0, None, "loading the model")
+    scorer = make_scorer(job.spec.model)
+    job.ready(scorer.describe())
+    return scorer
+
+
+KINDS: dict[str, Kind] = {"context-check": context_check, "what-if": what_if, "landscape": landscape}
 
 
 if __name__ == "__main__":

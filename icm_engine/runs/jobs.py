@@ -30,7 +30,7 @@ JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelle
 # and rule checks see gold, and so have a process that never has a model.
 WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
-KINDS = {"context-check": WORKER, "import": DATA, "rule-check": DATA}
+KINDS = {"context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER}
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
@@ -124,13 +124,14 @@ def created(store: Store, job: str) -> float:
     return float(_row(store, job)[1])
 
 
-def names(store: Store, kind: str | None = None, dataset: str | None = None) -> list[str]:
-    """Return the jobs there are, the newest first: all, or those of one kind, or those about one data set."""
+def names(store: Store, kind: str | None = None, dataset: str | None = None, run: str | None = None) -> list[str]:
+    """Return the jobs there are, the newest first: all, or those of one kind, or about one data set or run."""
     query = (
         "select name from jobs where (:kind is null or kind = :kind) "
-        "and (:dataset is null or json_extract(spec, '$.body.dataset') = :dataset) order by created desc, rowid desc"
+        "and (:dataset is null or json_extract(spec, '$.body.dataset') = :dataset) "
+        "and (:run is null or json_extract(spec, '$.body.run') = :run) order by created desc, rowid desc"
     )
-    return [row[0] for row in store.db.execute(query, {"kind": kind, "dataset": dataset})]
+    return [row[0] for row in store.db.execute(query, {"kind": kind, "dataset": dataset, "run": run})]
 
 
 def result(store: Store, job: str) -> Json | None:

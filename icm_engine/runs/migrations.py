@@ -3,7 +3,7 @@
 from sqlite_utils import Database, Migrations
 
 from icm_engine.core.errors import StoreError
-from icm_engine.runs.sql_views import JOBS, VIEWS
+from icm_engine.runs.sql_views import HAND, JOBS, VIEWS
 
 migrations = Migrations("icm")
 
@@ -83,6 +83,19 @@ def m004_jobs(db: Database) -> None:
 def m005_job_view(db: Database) -> None:
     """The read-only view of jobs."""
     db.create_view("v_jobs", JOBS)
+
+
+@migrations()
+def m006_hand(db: Database) -> None:
+    """Commands carry what a person put in; snapshots for time travel; events are found by kind; views see the hand."""
+    for name in ("v_labels", "v_flips", "v_runs", "v_commands"):
+        db.execute(f"drop view {name}")
+    db.execute("alter table commands add column body text not null default '{}'")
+    db.table("snapshots").create({"run": str, "number": int, "body": str}, pk=("run", "number"), not_null={"body"})
+    db.table("events").create_index(["run", "kind", "number"])
+    for name in ("v_runs", "v_flips", "v_labels", "v_commands"):
+        db.create_view(name, VIEWS[name])
+    db.create_view("v_hand", HAND)
 
 
 def migrate(db: Database) -> None:

@@ -1,15 +1,21 @@
-"""Open a stored run: its spec, its data set, and the state its events lead to."""
+"""Open a stored run: its spec, its data set, and the state its events lead to, now or after any of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from icm_engine.core.consistency import Rule, make_rule
+from icm_engine.core.objective import Objective
 from icm_engine.core.own_rules import rule_title
-from icm_engine.core.search import State, start
+from icm_engine.core.scoring import Scorer
+from icm_engine.core.search import State, apply, start
+from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.events import Codec, RunSpec
+from icm_engine.runs.interventions import decode_hand, decode_state, decode_tune, tuned
 from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.stored_rows import StoredIds
+
+STATE_KINDS = ("initial", "forked", "step", "hand", "retuned")  # the events that a state follows from
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,13 @@ class OpenRun:
         task = self.dataset.task
         return make_rule(self.spec.rule or task.rule, self.dataset.examples, task.labels, task.true_label)
 
+    def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
+        """Return what the run maximises under these settings."""
+        return Objective(
+            self.dataset.examples, self.dataset.task, self.rule, scorer,
+            config.predictability, config.alpha, config.pair_weight,
+        )  # fmt: skip
+
     def whole(self) -> "OpenRun":
         """Return the run with all its examples in memory, which a search looks at again and again."""
         return replace(self, dataset=replace(self.dataset, examples=tuple(self.dataset.examples)))
@@ -48,13 +61,42 @@ def open_run(store: Store, run: str) -> OpenRun:
 def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None) -> State | None:
     """Return the state after these events; None before the initial labels are drawn."""
     for event in events:
-        if event.kind == "initial":
-            state = start(opened.codec.decode_initial(event.body))
-        elif event.kind == "step" and state is not None:
-            state = opened.codec.replay_step(event.body, state)
+        state = after_event(opened.codec, event, state)
     return state
+
+
+def after_event(codec: Codec, event: Event, state: State | None) -> State | None:
+    """Return the state after one event, which is the one before it for kinds that change nothing."""
+    if event.kind == "initial":
+        return start(codec.decode_initial(event.body))
+    if event.kind == "forked":
+        return decode_state(codec, event.body)
+    if state is None:
+        return None
+    if event.kind == "step":
+        return apply(state, codec.decode_step(event.body, state))
+    if event.kind == "hand":
+        return apply(state, decode_hand(codec, event.body, state))
+    return apply(state, decode_tune(codec, event.body, state)) if event.kind == "retuned" else state
 
 
 def current_state(store: Store, opened: OpenRun) -> State | None:
     """Return where a stored run stands."""
-    return replay(opened, store.read_after(opened.name, kinds=("initial", "step")))
+    return state_at(store, opened, store.last_number(opened.name))
+
+
+def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
+    """Return where a run stood after this event; None before its initial labels."""
+    known, state = 0, None
+    if (snapshot := store.snapshot(opened.name, number)) is not None:
+        known, body = snapshot
+        state = decode_state(opened.codec, body)
+    return replay(opened, store.read_between(opened.name, known, number, STATE_KINDS), state)
+
+
+def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
+    """Return the settings in force after this event: those of the run's spec, and what was retuned since."""
+    config = opened.spec.search
+    for event in store.read_between(opened.name, 0, number, ("retuned",)):
+        config = tuned(config, event.body["settings"])
+    return config

@@ -1,7 +1,7 @@
 """Read-only views of the database for notebooks and other tools; docs/database.md has an example of each.
 
-The migrations m003 and m005 make them as they stand here. To change one, write a new migration that drops and creates
-it; a migration that alters a table drops the views that read it first.
+The migrations m003, m005 and m006 make them as they stand here. To change one, write a new migration that drops and
+creates it; a migration that alters a table drops the views that read it first.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ select r.name as run, json_extract(r.spec, '$.dataset') as dataset, json_extract
        json_extract(r.spec, '$.search.predictability') as predictability,
        json_extract(r.spec, '$.search.alpha') as alpha, json_extract(r.spec, '$.search.seed') as seed,
        json_extract(r.spec, '$.search.max_steps') as max_steps,
-       json_extract(r.spec, '$.supervised') as supervised, r.spec,
+       json_extract(r.spec, '$.supervised') as supervised, json_extract(r.spec, '$.forked_from') as forked_from,
+       json_extract(r.spec, '$.forked_at') as forked_at, r.spec,
        (select count(*) from events e where e.run = r.name and e.kind = 'step') as steps,
        exists (select 1 from events e where e.run = r.name and e.kind = 'finished') as finished,
        datetime(r.created, 'unixepoch') as created
@@ -85,12 +86,17 @@ from (
     from (
         select run, number, coalesce(json_extract(body, '$.step'), 0) as step, json_extract(body, '$.flips') as flips
         from events
-        where kind = 'initial' or (kind = 'step' and json_extract(body, '$.accepted'))
+        where kind in ('initial', 'hand') or (kind = 'step' and json_extract(body, '$.accepted'))
         group by run, number
     ) e, json_each(e.flips) f
     window in_order as (partition by e.run, e.number, json_extract(f.value, '$.example') order by f.key)
 )
 where next is null and old is not new
+union all
+select e.run, json_extract(e.body, '$.step'), json_extract(l.value, '$[0]'), null, json_extract(l.value, '$[1]'),
+       'fork', e.number
+from events e, json_each(e.body, '$.labels') l
+where e.kind = 'forked'
 """
 
 # windows and not max(): SQLite then looks at the events of one run only, where one is asked for
@@ -101,11 +107,23 @@ from (
            count(*) over (partition by run, example) as changes
     from v_flips
 )
-where back = 1
+where back = 1 and new is not null
+"""
+
+# what a person put in: one row for each example that an act touched
+HAND = """
+select e.run, json_extract(e.body, '$.step') as step, json_extract(a.value, '$.verb') as verb,
+       json_extract(c.value, '$.example') as example,
+       json_extract(c.value, '$.before.label') as label_before, json_extract(c.value, '$.after.label') as label_after,
+       json_extract(c.value, '$.before.pinned') as pinned_before,
+       json_extract(c.value, '$.after.pinned') as pinned_after,
+       json_extract(c.value, '$.after.note') as note, e.number as event
+from events e, json_each(e.body, '$.acts') a, json_each(a.value, '$.changes') c
+where e.kind = 'hand'
 """
 
 _COMMANDS = """
-select run, verb, steps, datetime(created, 'unixepoch') as created, applied as event
+select run, verb, steps, body, datetime(created, 'unixepoch') as created, applied as event
 from commands
 """
 

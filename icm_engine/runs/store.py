@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Command:
     steps: int
     created: float
     applied: int | None
+    body: Json = field(default_factory=dict)
 
 
 class Store:
@@ -130,6 +131,10 @@ class Store:
         """Return the examples at these places of a data set, in its order."""
         return datasets.read_some(self.db, name, positions)
 
+    def group_places(self, name: str, group: str, limit: int) -> list[int]:
+        """Return the first places of a consistency group in a data set, at most `limit` of them."""
+        return datasets.read_group(self.db, name, group, limit)
+
     def dataset_size(self, name: str, limit: int | None = None) -> int:
         """Return how many examples `dataset` would return, without reading them. Raises NotFound."""
         return datasets.count_within(self.db, self.dataset_info(name), limit)
@@ -156,8 +161,15 @@ class Store:
             raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
         return RunSpec.from_json(json.loads(row[0]))
 
+    def has_run(self, run: str) -> bool:
+        return self._run_row(run) is not None
+
     def created(self, run: str) -> float:
-        return float(self.db.execute("select created from runs where name = ?", [run]).fetchone()[0])
+        """Return when a run was stored. Raises NotFound."""
+        row = self.db.execute("select created from runs where name = ?", [run]).fetchone()
+        if row is None:
+            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+        return float(row[0])
 
     def set_max_steps(self, run: str, steps: int) -> None:
         """Resolve max_steps 0 (four times the number of examples) once the examples are known."""
@@ -186,36 +198,74 @@ class Store:
 
     def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
         """Return the events of a run with a number above the cursor, in order."""
-        wanted = f"and kind in ({','.join('?' * len(kinds))})" if kinds else ""
+        wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
         query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
         return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
 
+    def read_between(self, run: str, after: int, until: int, kinds: Sequence[str]) -> Iterator[Event]:
+        """Go through the events of these kinds with a number above `after` and at most `until`, in order."""
+        query = f"select * from events where run = ? and number > ? and number <= ? and kind in ({_marks(kinds)})"
+        rows = self.db.query(f"{query} order by number", [run, after, until, *kinds])
+        return (_event(row) for row in rows)
+
+    def event(self, run: str, number: int) -> Event:
+        """Return one event. Raises NotFound."""
+        found = self.read_after(run, number - 1, limit=1)
+        if not found or found[0].number != number:
+            raise NotFound(f"run {run!r} has no event {number}: it has {self.last_number(run)}")
+        return found[0]
+
+    def count_after(self, run: str, cursor: int, kind: str) -> int:
+        """Return how many events of this kind have a number above the cursor, without reading them."""
+        query = "select count(*) from events where run = ? and kind = ? and number > ?"
+        return int(self.db.execute(query, [run, kind, cursor]).fetchone()[0])
+
+    def snapshot(self, run: str, number: int) -> tuple[int, Json] | None:
+        """Return the latest whole state kept of a run up to this event, with the event it followed."""
+        query = "select number, body from snapshots where run = ? and number <= ? order by number desc limit 1"
+        row = self.db.execute(query, [run, number]).fetchone()
+        return (row[0], json.loads(row[1])) if row else None
+
+    def keep_snapshot(self, run: str, number: int, state: Json) -> None:
+        """Keep the whole state after an event, so that opening one near it need not replay what came before."""
+        row = {"run": run, "number": number, "body": json.dumps(state, ensure_ascii=False, separators=(",", ":"))}
+        with self.transaction():
+            self.db.table("snapshots").insert(row, replace=True)
+
     def last_event(self, run: str, kinds: Sequence[str] = ()) -> Event | None:
-        wanted = f"and kind in ({','.join('?' * len(kinds))})" if kinds else ""
-        query = f"select * from events where run = ? {wanted} order by number desc limit 1"
-        return next((_event(row) for row in self.db.query(query, [run, *kinds])), None)
+        """Return the newest event, or the newest of these kinds, each of which an index finds at once."""
+        newest = "select max(number) from events where run = ? and kind = ?"
+        found = (
+            [self.db.execute(newest, [run, kind]).fetchone()[0] for kind in kinds] if kinds else [self.last_number(run)]
+        )
+        number = max((number for number in found if number), default=None)
+        return self.event(run, number) if number else None
 
     # -- commands: the way from a person to the worker
 
-    def send(self, run: str, verb: str, token: str, steps: int = 0) -> None:
+    def send(self, run: str, verb: str, token: str, steps: int = 0, body: Json | None = None) -> None:
         """Ask a run to do something; the same token twice is one command."""
         self.spec(run)
         row = {"token": token, "run": run, "verb": verb, "steps": steps, "created": time.time(), "applied": None}
         with self.transaction():
-            self.db.table("commands").insert(row, ignore=True)
+            self.db.table("commands").insert({**row, "body": json.dumps(body or {})}, ignore=True)
 
     def pending(self, run: str) -> list[Command]:
         """Return the commands no event has answered yet, oldest first."""
         query = (
-            "select token, verb, steps, created, applied from commands where run = ? and applied is null order by id"
+            "select token, verb, steps, created, applied, body from commands "
+            "where run = ? and applied is null order by id"
         )
-        return [Command(**row) for row in self.db.query(query, [run])]
+        return [Command(**{**row, "body": json.loads(row["body"])}) for row in self.db.query(query, [run])]
 
-    def answer(self, run: str, command: Command, body: Json, lease: str) -> int:
-        """Append the `control` event of a command and its receipt, together."""
+    def answer(
+        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str, seconds: float = 0.0
+    ) -> int:
+        """Append the event that answers these commands, and their receipts, together."""
         with self.transaction():
-            number = self.append(run, "control", body, lease=lease)
-            self.db.execute("update commands set applied = ? where token = ?", [number, command.token])
+            number = self.append(run, kind, body, seconds, lease)
+            for command in commands:
+                self.db.execute("update commands set applied = ? where token = ?", [number, command.token])
         return number
 
     # -- leases: one worker a run; who may take one is decided in `runs.lease`
@@ -239,6 +289,10 @@ class Store:
     def drop_lease(self, run: str, token: str) -> None:
         with self.transaction():
             self.db.execute("delete from leases where run = ? and token = ?", [run, token])
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _event(row: Json) -> Event:

@@ -12,13 +12,16 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from icm_engine.core.breakpoints import reached
 from icm_engine.core.errors import IcmError, RunBusy
 from icm_engine.core.objective import Objective
-from icm_engine.core.prompting import Prompt, demonstration, query_prompt, render
-from icm_engine.core.scoring import Scorer, TableScorer, Usage, agreeable_belief
+from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
+from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
 from icm_engine.core.search import State, initialize, step
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import Cost, RunSpec
+from icm_engine.runs.intervening import Intervening
+from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
@@ -26,6 +29,7 @@ from icm_engine.runs.store import Store
 
 POLL = 0.1  # seconds between looks at the commands while paused
 IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
+SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
 def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
@@ -49,29 +53,29 @@ class Worker:
 
     def work(self) -> None:
         """Search until the run is finished, stopped, failed, or left paused for long."""
-        self.obey()
-        scorer = make_scorer(self.opened.spec)
-        objective = self._objective(scorer)
-        require_context(objective, self.opened.spec)
-        self._record_model(scorer)
+        run = self.opened.name
         self.state = current_state(self.store, self.opened)
-        self.store.update_lease(self.opened.name, self.lease, ready=1)
+        hand = Intervening(self.store, self.opened, self.lease)
+        self.state = hand.obey(self.state, None)
+        if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
+            return  # what was asked needed no model
+        scorer = make_scorer(self.opened.spec)
+        require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
+        self._record_model(scorer)
+        self.store.update_lease(run, self.lease, ready=1)
+        self._search(hand, scorer)
+
+    def _search(self, hand: Intervening, scorer: Scorer) -> None:
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < IDLE:
-            self.obey()
+            self.state = hand.obey(self.state, scorer)
             if self._ended():
                 return
             if steps_left(self.store, self.opened.name) == 0:
                 time.sleep(POLL)
                 continue
-            self._advance(objective)
+            self._advance(self.opened.objective(hand.config, scorer), hand)
             idle_since = time.monotonic()
-
-    def obey(self) -> None:
-        """Answer every pending command with an event and its receipt."""
-        for command in self.store.pending(self.opened.name):
-            body = {"verb": command.verb, "steps": command.steps} if command.steps else {"verb": command.verb}
-            self.store.answer(self.opened.name, command, body, self.lease)
 
     def fail(self, error: Exception) -> None:
         """Record why the run cannot go on; it can be resumed once the cause is gone."""
@@ -87,30 +91,29 @@ class Worker:
         self._append("finished", {"steps": self.state.step})
         return True
 
-    def _advance(self, objective: Objective) -> None:
-        """Draw the initial labels, or take one step, and append it whole."""
+    def _advance(self, objective: Objective, hand: Intervening) -> None:
+        """Draw the initial labels, or take one step, and append it whole; then see whether to stop there."""
         began, used = time.perf_counter(), objective.scorer.usage
-        codec, config = self.opened.codec, self.opened.spec.search
-        if self.state is None:
-            self.state, first = initialize(objective, config)
-            cost = Cost(_since(used, objective))
+        codec, before = self.opened.codec, self.state
+        if before is None:
+            self.state, first = initialize(objective, hand.config)
+            cost = Cost(objective.scorer.usage - used)
             self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
             return
-        before = self.state.labeling
-        self.state, info = step(self.state, objective, config)
-        prompt = query_prompt(objective.task, objective.examples, before, info.example)
-        cost = Cost(_since(used, objective), hashlib.sha256(prompt.text.encode()).hexdigest())
-        self._append("step", codec.encode_step(info, cost, before), time.perf_counter() - began)
+        after, info = step(before, objective, hand.config)
+        ask = leave_one_out_prompt if info.reused else query_prompt
+        prompt = ask(objective.task, objective.examples, before.labeling, info.example)
+        cost = Cost(objective.scorer.usage - used, hashlib.sha256(prompt.text.encode()).hexdigest())
+        self._append("step", codec.encode_step(info, cost, before.labeling), time.perf_counter() - began, after)
+        self.state = after
+        if (reason := reached(hand.breakpoints, before, info, after, codec.ids)) is not None:
+            self._append("control", {"verb": "pause", "reason": reason})
 
-    def _append(self, kind: str, body: dict[str, object], seconds: float = 0.0) -> None:
-        self.store.append(self.opened.name, kind, body, seconds, self.lease)
-
-    def _objective(self, scorer: Scorer) -> Objective:
-        dataset, config = self.opened.dataset, self.opened.spec.search
-        return Objective(
-            dataset.examples, dataset.task, self.opened.rule, scorer,
-            config.predictability, config.alpha, config.pair_weight,
-        )  # fmt: skip
+    def _append(self, kind: str, body: dict[str, object], seconds: float = 0.0, state: State | None = None) -> None:
+        """Append an event, and every so often keep the whole state it led to."""
+        number = self.store.append(self.opened.name, kind, body, seconds, self.lease)
+        if state is not None and number % SNAPSHOT_EVERY == 0:
+            self.store.keep_snapshot(self.opened.name, number, encode_state(self.opened.codec, state))
 
     def _record_model(self, scorer: Scorer) -> None:
         """Say which model scores; again only if something about it changed."""
@@ -131,10 +134,6 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
     label = max(objective.task.labels, key=len)
     shown = tuple(demonstration(text, label) for text in longest[1:])
     objective.scorer.check_fits([Prompt((*shown, (longest[0],)), objective.task.labels)])
-
-
-def _since(used: Usage, objective: Objective) -> Usage:
-    return objective.scorer.usage - used
 
 
 def main(arguments: list[str] | None = None) -> int:

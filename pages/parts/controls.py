@@ -43,8 +43,9 @@ def show(run: str, offered: Iterable[str]) -> None:
 
 
 def _csv(run: str) -> bytes:
+    reading, _ = session.look(run)
     with Store() as store:
-        return csv_bytes(store, run)
+        return csv_bytes(store, run, gold=not reading.blind)
 
 
 def _press(run: str, verb: str) -> None:

@@ -14,9 +14,9 @@ def show(run: str) -> None:
         st.text("The curves begin with the first labels.")
         return
     if st.session_state.get("as_table"):
-        st.dataframe(curves_frame(reading.trajectory), hide_index=True, alt="The curves as a table")
+        st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
         return
-    charts = all_charts(reading.trajectory, session.dark())
+    charts = all_charts(reading.outline, session.dark())
     for pair in (charts[:2], charts[2:]):
         for column, chart in zip(st.columns(2, gap="large"), pair, strict=False):
             with column:

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store, begin
+from icm_engine.analysis.shelf import runs_overview
 from icm_engine.analysis.strip import Look
-from icm_engine.analysis.views import Overview, runs_overview
+from icm_engine.analysis.views import Overview
 from icm_engine.analysis.wording import LOOKS, MOVING, decimal, percent
 from pages.parts import menu, session
 
@@ -28,6 +29,7 @@ def show() -> None:
             on_click=_begin_first, help="64 sums from the sample data, labelled by the small sample model.",
         )  # fmt: skip
         st.page_link(menu.SEARCH, label="Choose your own settings", icon=":material/tune:")
+        st.page_link(menu.TOUR, label="Take the tour", icon=":material/explore:")
     if error := st.session_state.pop("problem", None):
         session.complain(error)
     if run := st.session_state.pop("begun", None):

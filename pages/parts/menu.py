@@ -5,10 +5,17 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import style
+from pages.parts import session, style
 
 SEARCH = "pages/search.py"
+STEPS = "pages/steps.py"
+FLIPS = "pages/flips.py"
+CONSISTENCY = "pages/consistency.py"
+COMPARE = "pages/compare.py"
+ANNOTATE = "pages/annotate.py"
+FORKS = "pages/forks.py"
 DATA = "pages/data.py"
+TOUR = "pages/tour.py"
 ICON = Path(__file__).resolve().parents[2] / "static" / "icon.svg"  # a file of ours: others come over the network
 
 
@@ -16,12 +23,19 @@ def show(home: Any) -> Any:
     """Draw the frame and return the page chosen in its menu."""
     st.session_state["menu"] = True
     st.set_page_config(page_title="ICM Workbench", page_icon=str(ICON), layout="wide")
-    style.apply()
+    style.apply(session.dark())
     return st.navigation(
         [
             st.Page(home, title="Home", icon=":material/home:", url_path="home", default=True),
             st.Page(SEARCH, title="Search", icon=":material/travel_explore:"),
+            st.Page(STEPS, title="Steps", icon=":material/stairs:"),
+            st.Page(FLIPS, title="Flips", icon=":material/swap_horiz:"),
+            st.Page(CONSISTENCY, title="Consistency", icon=":material/rule:"),
+            st.Page(COMPARE, title="Compare", icon=":material/balance:"),
+            st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
+            st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
             st.Page(DATA, title="Data", icon=":material/database:"),
+            st.Page(TOUR, title="Tour", icon=":material/explore:"),
         ]
     )
 
@@ -34,3 +48,10 @@ def require(home: Any) -> None:
     if "menu" not in st.session_state:
         show(home)
         st.rerun()
+
+
+def link_step(run: str, step: int, event: int) -> None:
+    """Link to one step on the page of steps."""
+    label = f"Step {step:,}" if step else "Initial labels"
+    query = {"run": run, "event": str(event)}
+    st.page_link(STEPS, label=label, icon=":material/stairs:", query_params=query)

@@ -6,26 +6,10 @@ from icm_engine.analysis.frames import settings_frame
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.strip import offers
 from icm_engine.analysis.views import rule_name
-from pages.parts import controls, curves, session, status, tables
+from pages.parts import controls, curves, session, status, steering, tables
 
 NEW = "New run"
 RHYTHMS = {"status": 1.0, "curves": 2.0, "tables": 5.0}  # seconds; a slow one must not hold up the buttons
-
-
-def heading(names: list[str], run: str | None) -> None:
-    """Draw the title and the choice of runs, which writes the run into the address."""
-    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
-        st.title("Search", width="content")
-        options = [NEW, *names]
-        st.selectbox(
-            "Run", options, options.index(run or NEW), key=f"pick_{run}", width=300, on_change=_picked, args=(run,),
-            help="Runs there are, the newest first.",
-        )  # fmt: skip
-
-
-def _picked(run: str | None) -> None:
-    chosen = st.session_state[f"pick_{run}"]
-    session.choose(None if chosen == NEW else chosen)
 
 
 def show(run: str) -> None:
@@ -33,6 +17,7 @@ def show(run: str) -> None:
     reading, now = session.look(run)
     _about(reading)
     controls.show(run, offers(now))
+    steering.show(reading)
     seen = (now.phase, now.settled)
     every = dict.fromkeys(RHYTHMS) if now.settled else RHYTHMS
     st.fragment(status.show, run_every=every["status"])(run, seen)

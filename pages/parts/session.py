@@ -6,11 +6,14 @@ import streamlit as st
 
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.views import Shelf
+from icm_engine.analysis.shelf import Shelf
 from icm_engine.analysis.visible import SIGNS, visible
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 
+SEEN = "run_last_looked_at"
+# what an address says about one run
+OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
 ZERO_WIDTH = chr(0x200B)  # a place where a line may break; one in the text itself is shown by its code
 
 
@@ -29,13 +32,27 @@ def look(run: str) -> tuple[Reading, RunStatus]:
 def chosen_run(names: list[str]) -> str | None:
     """Return the run in the address, None if there is none of that name."""
     run = st.query_params.get("run")
-    return run if run in names else None
+    if run not in names:
+        return None
+    st.session_state[SEEN] = run
+    return run
+
+
+def followed_run(names: list[str]) -> str | None:
+    """Return the run in the address; without any there, the one last looked at: the menu's links name none."""
+    seen = st.session_state.get(SEEN)
+    if "run" not in st.query_params and seen in names:
+        st.query_params["run"] = seen
+    return chosen_run(names)
 
 
 def choose(run: str | None) -> None:
-    """Put a run into the address; None shows the settings of a new one."""
+    """Put a run into the address in place of what was there of another; None shows the settings of a new one."""
+    for name in OF_A_RUN:
+        st.query_params.pop(name, None)
     if run is None:
         st.query_params.pop("run", None)
+        st.session_state.pop(SEEN, None)
     else:
         st.query_params["run"] = run
         st.query_params.pop("dataset", None)

@@ -2,11 +2,13 @@
 
 import streamlit as st
 
+from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.strip import look, silence, tiles, waiting
 from icm_engine.analysis.views import notices, progress
+from icm_engine.analysis.wording import escaped
 from icm_engine.runs import control
-from icm_engine.runs.control import RunStatus
+from icm_engine.runs.control import WAITING, RunStatus
 from pages.parts import session
 
 
@@ -30,13 +32,18 @@ def show(run: str, seen: tuple[str, bool]) -> None:
             )  # fmt: skip
     for notice in notices(reading):
         st.warning(notice.text, icon=":material/info:")
+    for alert in alerts(reading):
+        st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
+    if reading.refused and reading.refused.event == reading.cursor:
+        st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
+        session.plain(reading.refused.message)
 
 
 def _phase(status: RunStatus) -> None:
     shown = look(status)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
         st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
-        st.text(shown.sentence)
+        st.text(status.message if status.phase == "paused" and status.message != WAITING else shown.sentence)
     if sent := waiting(status):
         st.text(sent)
     if silent := silence(status):

@@ -7,7 +7,8 @@ from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
 from pages.parts import session
 
-ROWS = 500  # rows of the labels table that are sent at every tick
+ROWS = 500  # rows of the labels table
+TICKED = 100  # rows of it while the run goes on: they are sent at every tick
 
 NUMBERS = {
     "delta U": st.column_config.NumberColumn(format="%+.2f"),
@@ -26,14 +27,14 @@ NUMBERS = {
 
 def show(run: str) -> None:
     """Draw the tables as they are now."""
-    reading, _ = session.look(run)
+    reading, status = session.look(run)
     steps, pairs, labels = st.tabs(["Last steps", "Inconsistent now", "Labels"])
     with steps:
         _steps(reading)
     with pairs:
         _pairs(reading)
     with labels:
-        _labels(reading)
+        _labels(reading, ROWS if status.settled else TICKED)
 
 
 def _steps(reading: Reading) -> None:
@@ -54,7 +55,7 @@ def _pairs(reading: Reading) -> None:
     st.dataframe(conflicts_frame(pairs[:ROWS]), hide_index=True, alt="The pairs that are inconsistent now")
 
 
-def _labels(reading: Reading) -> None:
-    rows = labels_table(reading, ROWS)
+def _labels(reading: Reading, most: int) -> None:
+    rows = labels_table(reading, most)
     st.dataframe(labels_frame(rows), hide_index=True, column_config=NUMBERS, placeholder="–", alt="The labels now")
-    st.caption(f"Labelled examples first, at most {ROWS} here; the CSV has all of them.")
+    st.caption(f"Labelled examples first, at most {most} here; the CSV has all of them.")

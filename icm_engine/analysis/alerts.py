@@ -1,0 +1,114 @@
+"""What a person should be told of a run without asking: signs that the search, or its objective, goes wrong.
+
+Each sign is a sentence with its numbers; the thresholds are the constants here. Those that compare with gold say so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from icm_engine.analysis.reading import Point, Reading
+from icm_engine.analysis.wording import decimal, percent
+
+FEW = 16  # labelled examples below which shares say little
+COLLAPSED = 0.95  # share of one label
+RETURNS = 4  # changes of one label after its first, the last of them recent
+RECENT = 100  # steps
+PROPOSALS = 30  # proposals in the window below which their acceptance says little
+HOT = 0.1  # of the initial temperature
+TINY_MASS = 0.1
+PACE = 50  # points looked back on for rising and falling
+FALL = 0.05  # of accuracy, while U rises
+INVERTED = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One sign: what it is called, and what was seen."""
+
+    kind: str
+    text: str
+
+
+def alerts(reading: Reading) -> tuple[Alert, ...]:
+    """Return what should be said of a run now; nothing for one without labels."""
+    if reading.trajectory.last is None:
+        return ()
+    found = (sign(reading) for sign in SIGNS)
+    return tuple(alert for alert in found if alert)
+
+
+def _collapse(reading: Reading) -> Alert | None:
+    tally = reading.tally
+    share, label = max(zip(tally.balance, tally.labels, strict=True))
+    if tally.labelled < FEW or share / tally.labelled < COLLAPSED:
+        return None
+    text = f"{share:,} of {tally.labelled:,} labels are {label}: the labels may have collapsed to a constant."
+    return Alert("label collapse", text)
+
+
+def _oscillation(reading: Reading) -> Alert | None:
+    assert reading.state is not None
+    now, ids = reading.state.step, reading.run.codec.ids
+    restless = [i for i, change in reading.changes.items() if change.flips >= RETURNS and now - change.last <= RECENT]
+    if not restless:
+        return None
+    names = ", ".join(ids[i] for i in restless[:3]) + (", …" if len(restless) > 3 else "")
+    many = f"{len(restless):,} example{'s keep' if len(restless) > 1 else ' keeps'}"
+    return Alert("oscillation", f"{many} changing labels ({names}): changed {RETURNS} times or more, and lately.")
+
+
+def _stuck(reading: Reading) -> Alert | None:
+    last = reading.trajectory.last
+    assert last is not None
+    hot = last.temperature is not None and last.temperature > HOT * reading.config.initial_temperature
+    if not hot or len(reading.window) < PROPOSALS or any(reading.window):
+        return None
+    text = (
+        f"None of the last {len(reading.window)} proposals was accepted, at a temperature of "
+        f"{decimal(last.temperature, 2)}: alpha may be too large for this temperature."
+    )
+    return Alert("nothing accepted while hot", text)
+
+
+def _mass(reading: Reading) -> Alert | None:
+    recent = [row.label_mass for row in reading.steps[-20:]]
+    if not recent or (mean := sum(recent) / len(recent)) >= TINY_MASS:
+        return None
+    text = f"On average {mean:.1%} of the probability falls on the labels: the template may not fit this model."
+    return Alert("tiny label mass", text)
+
+
+def _parting(reading: Reading) -> Alert | None:
+    points = reading.trajectory.points
+    then, now = points[max(0, len(points) - 1 - PACE)], points[-1]
+    right_then, right_now = _right(then), _right(now)
+    if then.labelled < FEW or right_then is None or right_now is None:
+        return None
+    if now.utility <= then.utility or right_then - right_now < FALL:
+        return None
+    text = (
+        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the labels that "
+        f"are right fell from {percent(right_then)} to {percent(right_now)} (gold)."
+    )
+    return Alert("U rises, accuracy falls", text)
+
+
+def _inverted(reading: Reading) -> Alert | None:
+    last = reading.trajectory.last
+    assert last is not None
+    right = _right(last)
+    if last.labelled < FEW or right is None or right > INVERTED:
+        return None
+    text = f"Only {percent(right)} of the labels are as gold says: the labels may be coherent but inverted."
+    return Alert("coherent but inverted", text)
+
+
+def _right(point: Point) -> float | None:
+    """The share of labelled examples with gold that are right; None with more than two labels, or without gold."""
+    accuracy = point.accuracy
+    if accuracy is None or accuracy.flipped is None or not accuracy.raw + accuracy.flipped:
+        return None
+    return accuracy.raw / (accuracy.raw + accuracy.flipped)
+
+
+SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (_collapse, _oscillation, _stuck, _mass, _parting, _inverted)

@@ -1,0 +1,186 @@
+"""The figures of the Compare page: confusion matrix, reliability, curves of several runs, the landscape."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+
+import plotly.graph_objects as go
+
+from icm_engine.analysis.agreement_with_gold import UNLABELLED, Against, cells
+from icm_engine.analysis.calibration import BINS, Calibration
+from icm_engine.analysis.figures import Chart, Palette, accuracy, blank_figure, palette
+from icm_engine.analysis.landscape import GOLD, Landscape
+from icm_engine.analysis.reading import Point, Reading
+from icm_engine.analysis.resample import every_nth, extremes
+from icm_engine.analysis.wording import decimal, percent
+from icm_engine.runs.landscape import FOUND
+
+LOOKS = (("strong", "solid"), ("rejected", "dash"), ("second", "dot"), ("third", "dashdot"), ("text", "longdash"))
+AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
+    "step": ("step", lambda point: point.step),
+    "tokens": ("tokens encoded", lambda point: point.tokens),
+}
+
+
+STEPS = 4000  # of the accuracy's curve: five a pixel
+FULLEST = 0.45  # opacity of a full cell: text on it keeps a contrast of 4.6, in light and dark
+
+
+def shade(colour: str, opacity: float) -> str:
+    """Return a colour as seen through.
+
+    >>> shade("#0072B2", 0.5)
+    'rgba(0,114,178,0.5)'
+    """
+    return f"rgba({','.join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))},{opacity})"
+
+
+def literal(text: str) -> str:
+    """Return text from outside so that Plotly, which reads a little HTML, shows it as it is."""
+    return escape(text, quote=False)
+
+
+def confusion_chart(against: Against, dark: bool = False, chosen: str | None = None) -> Chart:
+    """Gold (rows) against labels (columns); each cell says its count, its share of the row, and right or wrong.
+
+    The address of a cell is its customdata, which is what a click tells.
+    """
+    colours, figure = palette(dark), blank_figure(dark, "gold")
+    columns, rows = _columns(against), list(against.labels)
+    address = list(cells(against.labels))
+    width = len(columns)
+    figure.add_heatmap(
+        x=[literal(name) for name in columns], y=[literal(name) for name in rows],
+        z=[[_share(n, row) for n in row] for row in against.confusion], zmin=0, zmax=1, showscale=False,
+        colorscale=[[0, shade(colours.strong, 0.02)], [1, shade(colours.strong, FULLEST)]], xgap=3, ygap=3,
+        customdata=[address[k * width : (k + 1) * width] for k in range(len(rows))], hoverinfo="none",
+    )  # fmt: skip
+    for k, row in enumerate(against.confusion):
+        for j, n in enumerate(row):
+            _cell_text(figure, colours, (j, k), n, row, f"{rows[k]},{columns[j]}" == chosen)
+    figure.update_layout(hovermode="closest", showlegend=False, clickmode="event", dragmode=False, height=_tall(rows))
+    figure.update_xaxes(
+        title_text="label", type="category", side="top", showgrid=False, rangemode="normal", fixedrange=True
+    )
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, fixedrange=True)
+    figure.update_layout(margin_t=46, margin_b=8)
+    caption = "Rows: gold. Columns: labels. Click a cell to see its examples; the box below does the same."
+    return Chart("Confusion matrix", caption, figure, _confusion_alt(against))
+
+
+def _columns(against: Against) -> list[str]:
+    return [*against.labels, UNLABELLED]
+
+
+def _tall(rows: Sequence[str]) -> int:
+    return 60 + max(220, 64 * len(rows))
+
+
+def _share(n: int, row: Sequence[int]) -> float:
+    return n / sum(row) if sum(row) else 0.0
+
+
+def _cell_text(
+    figure: go.Figure, colours: Palette, place: tuple[int, int], n: int, row: Sequence[int], chosen: bool
+) -> None:
+    x, y = place
+    judged = "right" if x == y else "none" if x == len(row) - 1 else "wrong"
+    figure.add_annotation(
+        x=x, y=y, text=f"<b>{n:,}</b><br>{percent(_share(n, row))} · {judged}", showarrow=False,
+        font={"color": colours.text, "size": 14}, captureevents=False,
+    )  # fmt: skip
+    edge = {"color": colours.rejected if chosen else colours.grid, "width": 3 if chosen else 1}
+    figure.add_shape(type="rect", x0=x - 0.48, x1=x + 0.48, y0=y - 0.48, y1=y + 0.48, line=edge)
+
+
+def _confusion_alt(against: Against) -> str:
+    said = [
+        f"gold {gold} labelled {given}: {against.confusion[k][j]:,}"
+        for k, gold in enumerate(against.labels)
+        for j, given in enumerate(_columns(against))
+    ]
+    return f"Confusion matrix. {'; '.join(said)}."
+
+
+def accuracy_chart(reading: Reading, dark: bool = False) -> Chart | None:
+    """Accuracy after each step, of all examples; None without gold. Of a long run, evenly some thousand steps."""
+    points = reading.trajectory.points
+    some = tuple(points[k] for k in every_nth(len(points), STEPS))
+    chart = accuracy(replace(reading.trajectory, points=some), dark)
+    return chart and replace(chart, title="Accuracy over steps")
+
+
+def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
+    """The share of right labels in each bin of their probability; a well calibrated model is on the dashed line."""
+    colours, figure = palette(dark), blank_figure(dark, "share right")
+    line = {"color": colours.text, "dash": "dash", "width": 1}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=line, hoverinfo="skip")
+    bars = {"color": colours.strong, "opacity": 0.55, "line": {"width": 1, "color": colours.grid}}
+    figure.add_bar(
+        x=[(one.low + one.high) / 2 for one in found.bins], y=[one.right for one in found.bins], width=1 / BINS,
+        name="share right", marker=bars,
+        customdata=[f"{one.low:.1f} – {one.high:.1f}: {one.count:,} labels" for one in found.bins],
+        hovertemplate="%{customdata}, %{y:.0%} right<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[one.probability for one in found.bins], y=[one.right for one in found.bins], mode="markers",
+        name="mean probability", marker={"color": colours.rejected, "symbol": "diamond", "size": 9}, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_layout(hovermode="closest", bargap=0)
+    figure.update_xaxes(title_text="probability of the label", range=[0, 1.02], tickformat=".0%", dtick=0.2)
+    figure.update_yaxes(range=[0, 1.04], tickformat=".0%")
+    error = f"The expected calibration error is {decimal(found.error, 3)}, of {found.count:,} labels."
+    caption = f"{error} Bars: share right. Diamonds: at the mean probability of the bin."
+    bins = "; ".join(f"{one.low:.1f} to {one.high:.1f}: {percent(one.right)} of {one.count:,}" for one in found.bins)
+    return Chart("Reliability", caption, figure, f"Reliability diagram. {error} Share right by probability: {bins}.")
+
+
+def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart:
+    """U of several runs over steps, or over the tokens they had encoded by then."""
+    figure, (unit, place) = blank_figure(dark, "U"), AXES[by]
+    ends = []
+    for k, reading in enumerate(readings):
+        colour, dash = LOOKS[k % len(LOOKS)]
+        points = reading.trajectory.points
+        kept = extremes([point.utility for point in points])
+        figure.add_scatter(
+            x=[place(points[j]) for j in kept], y=[float(f"{points[j].utility:.6g}") for j in kept], mode="lines",
+            name=literal(reading.run.name),
+            line={"color": getattr(palette(dark), colour), "dash": dash, "width": 2, "shape": "hv"},
+        )  # fmt: skip
+        if points:
+            ends.append(f"{reading.run.name} ends at U = {points[-1].utility:.2f}, {unit} {place(points[-1]):,}")
+    figure.update_xaxes(title_text=unit)
+    figure.update_layout(hovermode="closest" if by == "tokens" else "x unified", showlegend=True, height=320)
+    caption = f"U(D) of each run by {unit}. Runs with another alpha or other data have another scale."
+    return Chart(f"Utility by {unit}", caption, figure, f"Utility by {unit}. {'; '.join(ends)}.")
+
+
+def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
+    """U of every labeling as a bar, its two terms as marks; the search's own bar and gold's have words and patterns."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    names = [f"{literal(place.name)}  {decimal(place.utility)}" for place in found.places]
+    shades = {FOUND: colours.strong, GOLD: colours.second}
+    patterns = {FOUND: "", GOLD: "/"}
+    figure.add_bar(
+        orientation="h", y=names, x=[place.utility for place in found.places], name="U(D)",
+        marker={
+            "color": [shades.get(place.name, colours.grid) for place in found.places],
+            "pattern": {"shape": [patterns.get(place.name, "") for place in found.places]},
+            "line": {"width": 1, "color": colours.text},
+        },
+        hovertemplate="%{x:.2f}",
+    )  # fmt: skip
+    marks = (
+        ("alpha · P(D)", "diamond", colours.rejected, [p.predictability for p in found.places]),
+        ("I(D)", "x", colours.third, [p.inconsistency for p in found.places]),
+    )
+    for name, symbol, colour, values in marks:
+        look = {"symbol": symbol, "size": 9, "color": colour}
+        figure.add_scatter(x=values, y=names, mode="markers", name=name, marker=look, hovertemplate="%{x:.2f}")
+    figure.update_layout(hovermode="y unified", height=110 + 30 * len(names), showlegend=True)
+    figure.update_xaxes(title_text="U", rangemode="normal", zeroline=True, zerolinecolor=colours.text)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    said = "; ".join(f"{place.name} {place.utility:.2f}" for place in found.places)
+    caption = "Bars: U(D) = alpha · P(D) − I(D), the highest first. Filled: found. Hatched: gold. Marks: the two terms."
+    return Chart("Landscape", caption, figure, f"U of each labeling, the highest first: {said}.")

@@ -1,0 +1,220 @@
+"""Figures of consistency: the number of inconsistent pairs, the groups in conflict, the options of a repair."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from icm_engine.analysis.conflict_groups import Edge, EdgeKind, GroupGraph, Node
+from icm_engine.analysis.conflict_repairs import RepairCard
+from icm_engine.analysis.conflicts import counted, pair_code
+from icm_engine.analysis.figures import MARKS, Chart, Palette, blank_figure, palette
+from icm_engine.analysis.history import RepairMark
+from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.resample import corners, every_nth, extremes
+from icm_engine.analysis.wording import decimal, one_line
+from icm_engine.core.labeling import Label
+
+COLUMNS = 3  # groups beside each other
+ROW = 210  # pixels
+RADIUS = 0.27  # of a circle of nodes; groups stand at a distance of 1
+SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")  # of labels, in the task's order
+UNLABELLED = "no label"
+
+
+def plain(text: str) -> str:
+    """Return text from outside so that plotly, which knows some HTML, shows it as it is."""
+    return escape(text, quote=False)
+
+
+# -- over time
+
+
+def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
+    """The number of inconsistent pairs after each step; every repair marked as kept (filled) or not (hollow)."""
+    colours, figure = palette(dark), blank_figure(dark, "pairs")
+    points = reading.trajectory.points
+    values = [point.pairs for point in points]
+    turns = corners(values)
+    kept = [turns[k] for k in extremes([values[k] for k in turns])]
+    figure.add_scatter(
+        x=[points[k].step for k in kept], y=[values[k] for k in kept], name="inconsistent pairs", mode="lines",
+        line={"color": colours.strong, "width": 2, "shape": "hv"},
+    )  # fmt: skip
+    _repairs(figure, reading, "repair not kept", lambda mark: not mark.kept, colours.rejected, "circle-open")
+    _repairs(figure, reading, "repair kept", lambda mark: mark.kept, colours.second, "circle")
+    figure.update_yaxes(rangemode="tozero")
+    caption = (
+        "Pairs of labels that break the rule after each step. Filled: a repair that was kept. Hollow: one not kept."
+    )
+    return Chart("Inconsistent pairs", caption, figure, _over_time(reading, values))
+
+
+def _repairs(
+    figure: go.Figure, reading: Reading, name: str, wanted: Callable[[RepairMark], bool], colour: str, symbol: str
+) -> None:
+    chosen = [mark for mark in reading.repairs if wanted(mark)]
+    shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
+    figure.add_scatter(
+        x=[mark.step for mark in shown], y=[pairs_after(reading, mark.event) for mark in shown], name=name,
+        mode="markers", marker={"color": colour, "symbol": symbol, "size": 7, "line": {"width": 1.5, "color": colour}},
+    )  # fmt: skip
+
+
+def pairs_after(reading: Reading, event: int) -> int:
+    """Return the number of inconsistent pairs after an event that is a point of the curves."""
+    points = reading.trajectory.points
+    return points[bisect_left(points, event, key=lambda point: point.event)].pairs
+
+
+def _over_time(reading: Reading, values: Sequence[int]) -> str:
+    points, kept = reading.trajectory.points, sum(mark.kept for mark in reading.repairs)
+    most = max(range(len(values)), key=values.__getitem__)
+    return (
+        f"Inconsistent pairs: {values[0]} at step {points[0].step}, {values[-1]} at step {points[-1].step}; "
+        f"most: {values[most]} at step {points[most].step}. {counted(len(reading.repairs), 'repair')}, {kept} kept."
+    )
+
+
+# -- groups in conflict
+
+
+def groups_chart(graphs: Sequence[GroupGraph], labels: Sequence[Label], dark: bool = False) -> Chart:
+    """Each group as a circle of its examples; what is inconsistent is a thick dashed line with a cross on it."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    placed = [(graph, k % min(COLUMNS, len(graphs)), -(k // COLUMNS)) for k, graph in enumerate(graphs)]
+    _edges(figure, placed, "constrained", {"color": colours.text, "width": 1}, 0.45)
+    _edges(figure, placed, "was inconsistent", {"color": colours.rejected, "width": 1.5, "dash": "dot"}, 0.9)
+    _edges(figure, placed, "inconsistent", {"color": colours.rejected, "width": 4, "dash": "dash"}, 1.0)
+    _crosses(figure, placed, colours)
+    for k, label in enumerate((*labels, None)):
+        _nodes(figure, placed, label, k, colours, len(labels))
+    _names(figure, placed, colours)
+    rows = -(-len(graphs) // COLUMNS)
+    figure.update_layout(height=rows * ROW + 50, hovermode="closest", dragmode=False, clickmode="event")
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 8, "b": 4})
+    hidden = {"visible": False, "fixedrange": True}
+    figure.update_xaxes(range=[-0.5, min(COLUMNS, len(graphs)) - 0.5], **hidden)
+    figure.update_yaxes(range=[0.5 - rows, 0.55], **hidden)
+    return Chart("Groups in conflict", _groups_caption(graphs), figure, _groups_alt(graphs))
+
+
+Placed = Sequence[tuple[GroupGraph, int, int]]
+
+
+def _spot(node: Node, column: int, row: int) -> tuple[float, float]:
+    return column + RADIUS * node.x, row + RADIUS * node.y - 0.04
+
+
+def _ends(
+    placed: Placed, kind: EdgeKind
+) -> Iterable[tuple[GroupGraph, Edge, tuple[float, float], tuple[float, float]]]:
+    for graph, column, row in placed:
+        for edge in graph.edges:
+            if edge.kind == kind:
+                first, second = graph.nodes[edge.first], graph.nodes[edge.second]
+                yield graph, edge, _spot(first, column, row), _spot(second, column, row)
+
+
+def _edges(figure: go.Figure, placed: Placed, kind: EdgeKind, line: dict[str, object], opacity: float) -> None:
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for _, _, (x, y), (u, v) in _ends(placed, kind):
+        xs += [x, u, None]
+        ys += [y, v, None]
+    if xs:
+        figure.add_scatter(x=xs, y=ys, name=kind, mode="lines", line=line, opacity=opacity, hoverinfo="skip")
+
+
+def _crosses(figure: go.Figure, placed: Placed, colours: Palette) -> None:
+    """A cross in the middle of every inconsistent pair, whose customdata is the pair's address: what a click tells."""
+    ends = list(_ends(placed, "inconsistent"))
+    if not ends:
+        return
+    codes = [pair_code((graph.nodes[edge.first].id, graph.nodes[edge.second].id)) for graph, edge, _, _ in ends]
+    figure.add_scatter(
+        x=[(x + u) / 2 for _, _, (x, _), (u, _) in ends], y=[(y + v) / 2 for _, _, (_, y), (_, v) in ends],
+        mode="markers", customdata=codes, hovertemplate="inconsistent: click to see the pair<extra></extra>",
+        marker={"symbol": "x", "size": 10, "color": colours.rejected}, showlegend=False,
+    )  # fmt: skip
+
+
+def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colours: Palette, labels: int) -> None:
+    chosen = [(node, _spot(node, column, row)) for graph, column, row in placed for node in graph.nodes
+              if node.label == label]  # fmt: skip
+    if not chosen:
+        return
+    shades = (colours.strong, colours.third, colours.second, colours.text)
+    symbol, colour = SHAPES[k % len(SHAPES)], shades[k % len(shades)]
+    if k == labels:
+        symbol, colour = "circle-open-dot", colours.text
+    figure.add_scatter(
+        x=[x for _, (x, _) in chosen], y=[y for _, (_, y) in chosen], name=plain(label or UNLABELLED),
+        mode="markers+text", marker={"symbol": symbol, "color": colour, "size": 15}, textfont={"size": 11},
+        text=[plain(node_text(node)) for node, _ in chosen],
+        textposition=["bottom center" if node.y < -0.1 else "top center" for node, _ in chosen],
+        hovertext=[plain(f"{node.id}: {one_line(node.text, 90)}") for node, _ in chosen],
+        hoverinfo="text",
+    )  # fmt: skip
+
+
+def node_text(node: Node) -> str:
+    """Return what stands beside an example: its label, and the answer read from it if there is one."""
+    label = one_line(node.label, 8) if node.label else "–"
+    return label if node.answer is None else f"{label} · {one_line(node.answer, 8)}"
+
+
+def _names(figure: go.Figure, placed: Placed, colours: Palette) -> None:
+    for graph, column, row in placed:
+        name = plain(one_line(graph.name, 22)) + ("" if graph.whole else " (part)")
+        figure.add_annotation(
+            x=column, y=row + 0.45, text=f"<b>{name}</b>", showarrow=False, font={"color": colours.text}
+        )
+
+
+def _groups_caption(graphs: Sequence[GroupGraph]) -> str:
+    caption = (
+        "Examples of a group, each with its label and the answer read from it. Thick, dashed, with a cross: "
+        "inconsistent now; dotted: was so; thin: tied together by the rule. Click a cross to see the pair."
+    )
+    part = sum(not graph.whole for graph in graphs)
+    return f"{caption} Of large groups (marked: part) only examples in conflict are drawn." if part else caption
+
+
+def _groups_alt(graphs: Sequence[GroupGraph]) -> str:
+    pairs = sum(edge.kind == "inconsistent" for graph in graphs for edge in graph.edges)
+    nodes = sum(len(graph.nodes) for graph in graphs)
+    return (
+        f"{counted(len(graphs), 'group')} with {counted(nodes, 'example')}: {counted(pairs, 'pair')} inconsistent now."
+    )
+
+
+# -- the options of a repair
+
+
+def options_chart(card: RepairCard, dark: bool = False) -> Chart:
+    """By how much every option changes U; the one taken is filled, the others are hollow."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    names = [plain(", ".join(one_line(label, 12) for label in option.labels)) for option in card.options]
+    changes = [option.change or 0.0 for option in card.options]
+    looks = [colours.strong if option.taken else "rgba(0,0,0,0)" for option in card.options]
+    words = [decimal(option.change, 2) if option.change is not None else option.outcome for option in card.options]
+    notes = [f"{words[k]} {option.outcome}" if option.change is not None else words[k]
+             for k, option in enumerate(card.options)]  # fmt: skip
+    figure.add_bar(
+        x=changes, y=names, orientation="h", marker={"color": looks, "line": {"color": colours.strong, "width": 2}},
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    for name, note in zip(names, notes, strict=True):
+        figure.add_annotation(x=0, xref="paper", y=name, yshift=21, text=note, showarrow=False, xanchor="left",
+                              font={"color": colours.text})  # fmt: skip
+    figure.add_vline(x=0, line={"color": colours.text, "width": 1})
+    figure.update_layout(height=70 + 62 * max(1, len(names)), bargap=0.62, dragmode=False, hovermode=False)
+    figure.update_xaxes(title_text="change of U", rangemode="normal", fixedrange=True)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, fixedrange=True)
+    caption = (
+        f"U with each consistent pair of labels, against U = {decimal(card.utility, 2)} with the labels there were."
+    )
+    alt = "; ".join(f"{', '.join(o.labels)}: {note}" for o, note in zip(card.options, notes, strict=True))
+    return Chart("Options", caption, figure, f"Change of U by option: {alt or 'no option'}.")

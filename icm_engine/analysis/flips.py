@@ -1,0 +1,184 @@
+"""Label changes of a run: filtered, queued by what is worth a look, and told in words."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from icm_engine.analysis.history import CAUSES as CAUSES  # pages take it from here
+from icm_engine.analysis.history import LabelChange
+from icm_engine.analysis.reading import Reading
+from icm_engine.core.labeling import Label
+
+CYCLES = 2  # returns to a label that an example had before, from which on it is called cycling
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which label changes are shown; an empty field lets all through. `kept`: only labels that are there still."""
+
+    cause: str | None = None
+    example: int | None = None
+    first: int | None = None  # step
+    last: int | None = None
+    kept: bool = False
+
+
+def filtered(reading: Reading, wanted: Filter) -> list[LabelChange]:
+    """Return the label changes that pass, oldest first."""
+    final = {change.example: change.event for change in reading.history} if wanted.kept else {}
+    return [change for change in reading.history if _passes(change, wanted, final)]
+
+
+def _passes(change: LabelChange, wanted: Filter, final: Mapping[int, int]) -> bool:
+    return (
+        (wanted.cause is None or change.cause == wanted.cause)
+        and (wanted.example is None or change.example == wanted.example)
+        and (wanted.first is None or change.step >= wanted.first)
+        and (wanted.last is None or change.step <= wanted.last)
+        and (not wanted.kept or (change.new is not None and final[change.example] == change.event))
+    )
+
+
+def counts(changes: Iterable[LabelChange]) -> dict[str, int]:
+    """Return how many label changes each cause made, in the order of the causes."""
+    found = dict.fromkeys(CAUSES, 0)
+    for change in changes:
+        found[change.cause] += 1
+    return {cause: count for cause, count in found.items() if count}
+
+
+# -- examples worth a look
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One example of a queue, and the number that brought it there, in words."""
+
+    example: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue: its name in the address, its title, and what it is."""
+
+    name: str
+    title: str
+    explanation: str
+    find: Callable[[Reading], list[Queued]] = field(repr=False)
+
+
+def queues(reading: Reading) -> tuple[Queue, ...]:
+    """Return the queues of a run; disagreement with gold only where gold is shown."""
+    return tuple(queue for queue in QUEUES if queue.name != "gold" or reading.gold)
+
+
+def most_flipped(reading: Reading) -> list[Queued]:
+    """Return the examples whose label changed after they had one, most often first."""
+    found = sorted((-change.flips, i) for i, change in reading.changes.items() if change.flips)
+    return [Queued(i, times(-flips, "flip")) for flips, i in found]
+
+
+def lowest_margin(reading: Reading) -> list[Queued]:
+    """Return the labelled examples, those first whose label the model likes least against its best other one."""
+    return [Queued(i, f"log-odds {margin:+.2f}".replace("-", "−")) for margin, i in sorted(margins(reading))]
+
+
+def margins(reading: Reading) -> Iterator[tuple[float, int]]:
+    """Yield (margin, example): log p of its label less that of the likeliest other one, given all other labels."""
+    labels, scores = reading.tally.labels, reading.state.evaluation.scores if reading.state else {}
+    for i, label in reading.labeling.items():
+        raw = scores[i].raw
+        k = labels.index(label)
+        yield raw[k] - max(value for other, value in enumerate(raw) if other != k), i
+
+
+def in_conflict(reading: Reading) -> list[Queued]:
+    """Return the examples of inconsistent pairs, those in most pairs first."""
+    found: dict[int, int] = defaultdict(int)
+    for pair in reading.state.evaluation.pairs if reading.state else ():
+        for i in pair:
+            found[i] += 1
+    return [
+        Queued(i, times(count, "inconsistent pair")) for i, count in sorted(found.items(), key=lambda r: (-r[1], r[0]))
+    ]
+
+
+def against_gold(reading: Reading) -> list[Queued]:
+    """Return the labelled examples whose label is not gold's, in data set order; empty where gold is not shown."""
+    if not reading.gold:
+        return []
+    ids = reading.run.codec.ids
+    found = ((i, label, reading.gold.get(ids[i])) for i, label in sorted(reading.labeling.items()))
+    return [Queued(i, f"gold {gold}") for i, label, gold in found if gold is not None and gold != label]
+
+
+def pinned(reading: Reading) -> list[Queued]:
+    """Return the examples that a person pinned, in data set order."""
+    notes = reading.state.hand.notes if reading.state else {}
+    return [Queued(i, "pinned, noted" if i in notes else "pinned") for i in sorted(reading.pins)]
+
+
+def cycling(reading: Reading) -> list[Queued]:
+    """Return the examples that went back to a label they had had, two times or more; the most often first."""
+    found = [(returns(labels), i) for i, labels in _labels_in_order(reading.history).items()]
+    chosen = sorted(((sum(back.values()), i, back) for back, i in found), key=lambda row: (-row[0], row[1]))
+    return [Queued(i, cycle_words(back)) for count, i, back in chosen if count >= CYCLES]
+
+
+def returns(labels: Sequence[Label | None]) -> dict[Label, int]:
+    """Return how often a sequence of labels came back to each label that it had had.
+
+    >>> returns(["True", "False", "True", "False"])
+    {'True': 1, 'False': 1}
+    """
+    seen, back = set[Label](), dict[Label, int]()
+    for label in labels:
+        if label in seen and label is not None:
+            back[label] = back.get(label, 0) + 1
+        elif label is not None:
+            seen.add(label)
+    return back
+
+
+def cycle_words(back: Mapping[Label, int]) -> str:
+    """Say how often an example came back to its labels."""
+    return "went back to " + ", to ".join(f"{label} {times(count, 'time')}" for label, count in back.items())
+
+
+def cycles_sentence(found: Sequence[Queued]) -> str:
+    """Say how many examples cycle; empty if none does."""
+    if not found:
+        return ""
+    one = len(found) == 1
+    return (
+        f"{'1 example cycles' if one else f'{len(found):,} examples cycle'}: back to a label "
+        f"{'it' if one else 'they'} had had, {CYCLES} times or more. The search undoes its own steps there."
+    )
+
+
+def _labels_in_order(history: Iterable[LabelChange]) -> dict[int, list[Label | None]]:
+    found: dict[int, list[Label | None]] = defaultdict(list)
+    for change in history:
+        found[change.example].append(change.new)
+    return found
+
+
+def times(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> times(1, "flip"), times(1200, "flip")
+    ('1 flip', '1,200 flips')
+    """
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+QUEUES = (
+    Queue("most-flipped", "Most flipped", "Examples whose label changed after they had one.", most_flipped),
+    Queue("lowest-margin", "Lowest margin", "Labels the model likes least: log p of the label less that of the best "
+          "other one, given all other labels. Below 0 it prefers another.", lowest_margin),
+    Queue("in-conflict", "In conflict", "Examples of pairs that are inconsistent now.", in_conflict),
+    Queue("gold", "Against gold", "Labelled otherwise than gold.", against_gold),
+    Queue("pinned", "Pinned", "Labels that a person has fixed.", pinned),
+    Queue("cycling", "Cycling", "Examples that went back to a label they had had, two times or more.", cycling),
+)  # fmt: skip

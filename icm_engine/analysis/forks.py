@@ -1,0 +1,144 @@
+"""Runs that grew out of each other, and where two of them part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from icm_engine.analysis.reading import Reading
+from icm_engine.core.labeling import Label
+from icm_engine.runs import control, forking
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One run of a tree: how deep it stands, where it parted from its parent, and what is different there."""
+
+    run: str
+    depth: int
+    step: int | None  # of the parent, at which it parted; None for the root
+    changes: Mapping[str, tuple[Any, Any]]  # setting -> (parent's, its own)
+
+
+def tree(store: Store, run: str) -> tuple[Branch, ...]:
+    """Return the tree of runs that a run belongs to, each parent before its forks."""
+    root = run
+    while (parent := store.spec(root).forked_from) is not None and store.has_run(parent):
+        root = parent
+    return tuple(_branches(store, root, 0))
+
+
+def _branches(store: Store, run: str, depth: int) -> list[Branch]:
+    spec = store.spec(run)
+    parted = store.last_event(run, ("forked",))
+    parent = spec.forked_from if depth else None
+    changes = _changes(store.spec(parent), spec) if parent else {}
+    found = [Branch(run, depth, parted.body["step"] if parted and parent else None, changes)]
+    for child in forking.children(store, run):
+        found += _branches(store, child, depth + 1)
+    return found
+
+
+def _changes(parent: RunSpec, child: RunSpec) -> dict[str, tuple[Any, Any]]:
+    """The settings that a fork has otherwise, and its rule."""
+    before = {**asdict(parent.search), "rule": parent.rule}
+    after = {**asdict(child.search), "rule": child.rule}
+    return {name: (before[name], after[name]) for name in after if before[name] != after[name]}
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """One example on which two runs differ."""
+
+    example: str
+    ours: Label | None
+    theirs: Label | None
+    pinned: bool  # in either run
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the paths of two runs part, and on which examples they differ now."""
+
+    steps: tuple[int, int]
+    parted: int | None  # the first step that they took differently; None if they have not
+    labelled_by_both: int
+    differing: tuple[Differing, ...]
+
+    @property
+    def words(self) -> str:
+        """The difference in one or two sentences."""
+        where = "They have not parted yet." if self.parted is None else f"They part at step {self.parted:,}."
+        return f"{where} {len(self.differing):,} examples differ; {self.labelled_by_both:,} are labelled by both."
+
+
+def difference(store: Store, ours: Reading, theirs: Reading) -> Difference:
+    """Return how two runs on the same examples differ now, the first step where they part by their own logs."""
+    a, b, ids = ours.labeling, theirs.labeling, ours.run.codec.ids
+    pins = ours.pins | theirs.pins
+    differing = [Differing(ids[i], a.get(i), b.get(i), i in pins) for i in sorted({*a, *b}) if a.get(i) != b.get(i)]
+    steps = tuple(reading.trajectory.last.step if reading.trajectory.last else 0 for reading in (ours, theirs))
+    both = sum(i in b for i in a)
+    return Difference((steps[0], steps[1]), _parted(store, ours, theirs), both, tuple(differing))
+
+
+def _parted(store: Store, ours: Reading, theirs: Reading) -> int | None:
+    """The first step that both took and took differently: another example, proposal, verdict or label change."""
+    first = max(_begun(ours), _begun(theirs)) + 1
+    for left, right in zip(_steps(store, ours, first), _steps(store, theirs, first), strict=False):
+        if any(left[name] != right[name] for name in ("example", "proposed", "verdict", "flips")):
+            return int(left["step"])
+    return None
+
+
+def _begun(reading: Reading) -> int:
+    """The step before the first that is in the run's own log."""
+    return reading.trajectory.points[0].step if reading.trajectory.points else 0
+
+
+def _steps(store: Store, reading: Reading, first: int) -> Any:
+    start = next((p.event for p in reading.trajectory.points if p.step >= first), reading.cursor + 1)
+    events = store.read_between(reading.run.name, start - 1, reading.cursor, ("step",))
+    return (event.body for event in events if event.body["step"] >= first)
+
+
+def event_of(reading: Reading, step: int) -> int:
+    """Return the last event that led to a state after this step, or after the last one before it."""
+    events = [point.event for point in reading.trajectory.points if point.step <= step]
+    return events[-1] if events else 0
+
+
+def begin_fork(
+    store: Store, reading: Reading, step: int, more: int, settings: Mapping[str, Any], rule: str | None = None
+) -> str:
+    """Store a fork that parts after a step and takes `more` steps, start it, and return its name.
+
+    Only settings that differ are changed. Raises SettingError, NotFound.
+    """
+    begun = event_of(reading, step)
+    child = forking.fork(store, reading.run.name, begun, {**settings, "max_steps": step + more}, rule)
+    control.start(store, child)
+    return child
+
+
+def begin_influence(store: Store, run: str, example: str, steps: int) -> tuple[str, str]:
+    """Start two forks that differ in one pin alone; return the one with it, then the other. Raises SettingError."""
+    return forking.influence_of_pin(store, run, example, steps)
+
+
+def begin_with_label(store: Store, run: str, event: int, example: str, label: Label) -> str:
+    """Store a fork in which one example is pinned to a label, and start it. Raises SettingError, NotFound."""
+    child = forking.fork(store, run, event)
+    control.put_in(store, child, "pin", [example], [label])
+    control.start(store, child)
+    return child
+
+
+def comparable(store: Store, reading: Reading, names: Sequence[str]) -> list[str]:
+    """Return those of the runs that are on the same examples: the relatives of this one first."""
+    mine = reading.run.spec
+    specs = {name: store.spec(name) for name in names}
+    same = [name for name, spec in specs.items() if (spec.dataset, spec.limit) == (mine.dataset, mine.limit)]
+    relatives = {branch.run for branch in tree(store, reading.run.name)}
+    return sorted(same, key=lambda name: name not in relatives)

@@ -1,0 +1,197 @@
+"""The landscape of a run: which reference labelings stand beside what was found, what that costs, what it means.
+
+Gold may be among the references, because here labels and gold may meet; the worker is given labelings by name and
+knows nothing of where they are from.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.wording import count, decimal, duration
+from icm_engine.core.labeling import Label
+from icm_engine.runs import jobs
+from icm_engine.runs.events import Json
+from icm_engine.runs.landscape import FOUND, ZERO_SHOT
+from icm_engine.runs.replay import STATE_KINDS
+from icm_engine.runs.store import Event, Store
+
+KIND = "landscape"
+GOLD = "gold"
+MIRROR = "mirror"
+SEEDS = (1, 2, 3)  # of the random labelings
+LOOKED_BACK = 200  # events in which a scored set is looked for
+SAME = 1e-6  # a difference of U that is none
+CLOSE = 0.01  # of the spread of the landscape: orders alone were seen to move U by 0.3 to 1.2 at alpha 50
+_NO_GOLD = "No reference scores higher than what was found: none of them shows that the search failed."
+_WELL = "Gold scores as high as what was found, and no reference higher: search and objective did their work."
+
+MEANING = {
+    FOUND: "what the search has now",
+    MIRROR: "every label of the search swapped",
+    ZERO_SHOT: "asked without demonstrations",
+    GOLD: "the true labels",
+}
+
+
+def meaning(name: str) -> str:
+    """Return what a labeling of the landscape is."""
+    return MEANING.get(name, "each label by a coin" if name.startswith("random") else "one label for everything")
+
+
+def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[str, Label]]:
+    """Return the reference labelings by name, each of exactly the examples labelled now, by id.
+
+    Gold is among them only if all of these examples have it.
+    """
+    ids, labels, labeling = reading.run.codec.ids, reading.tally.labels, reading.labeling
+    found: dict[str, dict[str, Label]] = {f"all {label}": {ids[i]: label for i in labeling} for label in labels}
+    if len(labels) == 2:
+        swapped = {labels[0]: labels[1], labels[1]: labels[0]}
+        found[MIRROR] = {ids[i]: swapped[label] for i, label in labeling.items()}
+    for seed in SEEDS:
+        rng = random.Random(f"landscape:{seed}")
+        found[f"random {seed}"] = {ids[i]: rng.choice(labels) for i in labeling}
+    if labeling and all(i in gold for i in labeling):
+        found[GOLD] = {ids[i]: gold[i] for i in labeling}
+    return found
+
+
+def landscape_spec(reading: Reading, labelings: Mapping[str, Mapping[str, Label]]) -> jobs.JobSpec:
+    """Return the job that scores them beside what the run has after the last event that was read."""
+    spec = reading.run.spec
+    model = jobs.ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding)
+    body: Json = {"run": reading.run.name, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
+    return jobs.JobSpec(KIND, body, model)
+
+
+def ask(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
+    """Start the landscape of a run as it is now, and return its job."""
+    return jobs.request(store, landscape_spec(reading, references(reading, gold)))
+
+
+# -- what it will cost
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a landscape costs; `tokens` and `seconds` by the last step that scored a set, None before there was one."""
+
+    labelings: int
+    examples: int
+    tokens: int | None
+    seconds: float | None
+
+    @property
+    def prompts(self) -> int:
+        """One for each example in each labeling, and one for each example to ask for its zero-shot label."""
+        return (self.labelings + 1) * self.examples
+
+    @property
+    def words(self) -> str:
+        """The price as a person reads it."""
+        what = f"Scores {self.labelings} labelings of the {self.examples:,} labelled examples"
+        first = f"{what}: {self.prompts:,} prompts"
+        if self.tokens is None or self.seconds is None:
+            return f"{first}."
+        return (
+            f"{first}, about {count(self.tokens)} tokens and {duration(self.seconds)} by what the last step took, "
+            "and the time to load the model."
+        )
+
+
+def price(store: Store, reading: Reading, labelings: int) -> Price:
+    """Return what it costs to score so many reference labelings, the zero-shot one, and what was found."""
+    scored, total = last_evaluation(store, reading), labelings + 2
+    if scored is None:
+        return Price(total, len(reading.labeling), None, None)
+    sets = scored.body["set_evaluations"]
+    tokens = round(total * scored.body["usage"]["tokens_encoded"] / sets)
+    return Price(total, len(reading.labeling), tokens, total * scored.seconds / sets)
+
+
+def last_evaluation(store: Store, reading: Reading) -> Event | None:
+    """Return the last event that scored a whole set; the beginning of the run if none has for long."""
+    recent = store.read_after(reading.run.name, max(0, reading.cursor - LOOKED_BACK), STATE_KINDS)
+    first = store.read_after(reading.run.name, 0, STATE_KINDS, limit=1)
+    return next((event for event in [*reversed(recent), *first] if event.body.get("set_evaluations")), None)
+
+
+# -- what it found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One labeling in the landscape; `same` is the share of its labels that the search's labels have too."""
+
+    name: str
+    utility: float
+    predictability: float  # alpha * P(D)
+    inconsistency: float
+    pairs: int
+    label_mass: float
+    balance: Mapping[Label, int]
+    same: float
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """The labelings that were scored, the highest U first."""
+
+    run: str
+    step: int
+    examples: int
+    places: tuple[Place, ...]
+
+    def named(self, name: str) -> Place | None:
+        """Return the labeling of this name, None if there is none."""
+        return next((place for place in self.places if place.name == name), None)
+
+
+def landscape(found: Json, with_gold: bool = True) -> Landscape:
+    """Return the result of a job as what it is; without gold where gold is not to be seen now."""
+    own = next(row["labels"] for row in found["rows"] if row["name"] == FOUND)
+    places = [_place(row, own) for row in found["rows"] if with_gold or row["name"] != GOLD]
+    places.sort(key=lambda place: -place.utility)
+    return Landscape(found["run"], found["step"], found["examples"], tuple(places))
+
+
+def _place(row: Json, own: list[Label]) -> Place:
+    same = sum(a == b for a, b in zip(row["labels"], own, strict=True)) / len(own)
+    terms = (row["utility"], row["weighted_predictability"], row["inconsistency"])
+    return Place(row["name"], *terms, row["pairs"], row["label_mass"], row["balance"], same)
+
+
+def verdict(found: Landscape) -> str:
+    """Say what the landscape means: a search that failed, an objective that prefers other labels, both, or neither."""
+    own, gold, best = found.named(FOUND), found.named(GOLD), found.places[0]
+    assert own is not None
+    said, gaps = [], []
+    if best.utility > own.utility + SAME:
+        said.append(_failed(best, own))
+        gaps.append(best.utility - own.utility)
+    if gold is not None and gold.utility < own.utility - SAME:
+        said.append(_other(gold, own))
+        gaps.append(own.utility - gold.utility)
+    if gaps and max(gaps) < CLOSE * (best.utility - found.places[-1].utility):
+        said.append("But the gap is small: the order of demonstrations alone can move U as much.")
+    return " ".join(said) or (_NO_GOLD if gold is None else _WELL)
+
+
+def _failed(best: Place, own: Place) -> str:
+    numbers = f"{best.name}: U = {decimal(best.utility, 2)}, found: {decimal(own.utility, 2)}"
+    return f"A reference scores higher than what was found: the search failed ({numbers})."
+
+
+def _other(gold: Place, own: Place) -> str:
+    numbers = f"{decimal(gold.utility, 2)} against {decimal(own.utility, 2)}"
+    return f"Gold scores lower than what was found ({numbers}): the objective prefers other labels."
+
+
+def when(found: Landscape, reading: Reading) -> str:
+    """Say which labels these were, and whether the run has gone on since."""
+    about = f"The {found.examples:,} examples labelled at step {found.step:,}, all in the same orders."
+    last = reading.trajectory.last
+    gone = last is not None and last.step > found.step
+    return f"{about} The run has taken {last.step - found.step:,} steps since." if gone and last else about

@@ -1,0 +1,45 @@
+"""Readings kept between looks at runs, and the one place that decides whether a page gets gold with them."""
+
+from icm_engine.analysis.history import last_turn
+from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.views import Overview, open_reading, overview, refreshed
+from icm_engine.runs import control
+from icm_engine.runs.store import Store
+
+
+class Shelf:
+    """Readings kept between looks, so that no event is read twice; the oldest goes when there are too many.
+
+    A blind run, or a fork of one, is read without gold from its first event, so nothing computed from gold is in it.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        self.size, self._readings = size, dict[tuple[str, str, float, bool], Reading]()
+
+    def reading(self, store: Store, run: str) -> Reading:
+        """Return the run as it is now, without gold while it is blind. Raises NotFound."""
+        seen = self._read(store, run)
+        return self._read(store, run, withheld=True) if self._blind(store, seen) else seen
+
+    def _blind(self, store: Store, seen: Reading) -> bool:
+        """A wish to be blind counts at once, one to see only when it is in the log; forks begin as their parent is."""
+        asked = (command.body for command in store.pending(seen.run.name) if command.verb == "hand")
+        if any(body["verb"] == "blind" for body in asked):
+            return True
+        turn, parent = last_turn(seen.acts), seen.run.spec.forked_from
+        if turn is None and parent is not None and store.has_run(parent):
+            return self._blind(store, self._read(store, parent))
+        return turn == "blind"
+
+    def _read(self, store: Store, run: str, withheld: bool = False) -> Reading:
+        key = (str(store.path), run, store.created(run), withheld)
+        kept = self._readings.pop(key, None) or open_reading(store, run, withheld)
+        self._readings[key] = now = refreshed(store, kept)
+        while len(self._readings) > self.size:
+            self._readings.pop(next(iter(self._readings)), None)
+        return now
+
+
+def runs_overview(store: Store, shelf: Shelf, limit: int | None = None) -> tuple[Overview, ...]:
+    """Return the list of runs, the newest first."""
+    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in store.run_names()[:limit])

@@ -1,0 +1,106 @@
+"""A guided look at a run: what U and T are, one accepted loss, one rejection and one repair, on its own real steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from icm_engine.analysis import decision_words
+from icm_engine.analysis.choices import FIRST_RUN
+from icm_engine.analysis.conflict_repairs import repair_card, repair_code
+from icm_engine.analysis.decision import decision
+from icm_engine.analysis.reading import Point, Reading
+from icm_engine.analysis.travel import open_moment
+from icm_engine.analysis.wording import decimal
+from icm_engine.runs.store import Store
+
+TOURED = FIRST_RUN.dataset
+NOT_YET = "This has not happened in this run yet. Come back when it has taken more steps."
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One stop: a title, what it means, what was seen in this run, and the page that shows it (empty: none)."""
+
+    title: str
+    meaning: str
+    seen: str
+    page: str = ""
+    query: dict[str, str] = field(default_factory=dict)
+
+
+def stations(store: Store, reading: Reading) -> tuple[Station, ...]:
+    """Return the stops of the tour for a run that has labels; those that it has nothing for yet say so."""
+    return (
+        _utility(reading),
+        _temperature(reading),
+        _step(store, reading, "A loss that was accepted", LOSS, lambda p: p.verdict == "accepted" and p.delta < 0),
+        _step(store, reading, "A proposal that was rejected", REJECTED, lambda p: p.verdict == "rejected"),
+        _repair(store, reading),
+        _next(reading),
+    )
+
+
+LOSS = (
+    "A search that only ever climbs ends on the first hill. So a step that lowers U is accepted with the chance "
+    "exp(delta / T): likely while T is high, hardly ever once it has cooled."
+)
+REJECTED = "Every rejected proposal is kept with its arithmetic: what was drawn, what the model said, and the draw."
+REPAIR = (
+    "Some labels cannot be true together: two different answers to one sum, say. When a proposal leaves such a pair, "
+    "every consistent way to label the two is scored, and the best one is taken if U rises."
+)
+
+
+def _utility(reading: Reading) -> Station:
+    first, last = reading.trajectory.points[0], reading.trajectory.points[-1]
+    seen = (
+        f"Here U = {decimal(last.weighted_predictability)} − {decimal(last.inconsistency)} = {decimal(last.utility)} "
+        f"after step {last.step:,}; the random labels it began with had {decimal(first.utility)}."
+    )
+    meaning = (
+        "Nobody tells the model what is right. It is asked how well each label follows from all the others: that is "
+        "the mutual predictability P(D). Labels that contradict each other cost I(D). The search looks for the labels "
+        "with the highest U(D) = alpha · P(D) − I(D)."
+    )
+    return Station("What U is", meaning, seen, "search", {"run": reading.run.name})
+
+
+def _temperature(reading: Reading) -> Station:
+    heats = [(point.step, point.temperature) for point in reading.trajectory.points if point.temperature is not None]
+    meaning = (
+        "The temperature T says how much loss the search still accepts, on the scale of U. It cools with every step. "
+        "Nothing is sampled from the model: T is about the search alone."
+    )
+    if not heats:
+        return Station("What T is", meaning, NOT_YET)
+    (start, hot), (end, cool) = heats[0], heats[-1]
+    seen = f"Here it went from {decimal(hot, 2)} at step {start:,} to {decimal(cool, 2)} at step {end:,}."
+    return Station("What T is", meaning, seen, "search", {"run": reading.run.name})
+
+
+def _step(store: Store, reading: Reading, title: str, meaning: str, wanted: Callable[[Point], bool]) -> Station:
+    """The first step of this kind, in the words of its decision card."""
+    points = reading.trajectory.points
+    place = next((place for place, point in enumerate(points) if wanted(point)), None)
+    if place is None:
+        return Station(title, meaning, NOT_YET)
+    card = decision(reading, open_moment(store, reading, place))
+    seen = f"Step {points[place].step:,}: {decision_words.proposal_sentence(card)} {decision_words.sentence(card)}"
+    return Station(title, meaning, seen, "steps", {"run": reading.run.name, "event": str(points[place].event)})
+
+
+def _repair(store: Store, reading: Reading) -> Station:
+    mark = next((mark for mark in reading.repairs if mark.kept and mark.step > 0), None)
+    if mark is None:
+        return Station("A repair", REPAIR, NOT_YET)
+    card = repair_card(store, reading, mark)
+    query = {"run": reading.run.name, "view": "Repairs", "repair": repair_code(mark)}
+    return Station("A repair", REPAIR, f"Step {mark.step:,}: {card.choice}", "consistency", query)
+
+
+def _next(reading: Reading) -> Station:
+    meaning = (
+        "Put in a label of your own and see what the search makes of it; ask what one label is worth; or compare the "
+        "labels with gold, which the search has never seen."
+    )
+    seen = "Annotate is the place for labels of your own."
+    return Station("Your turn", meaning, seen, "annotate", {"run": reading.run.name})

@@ -1,0 +1,140 @@
+"""Algorithm 2: repair of inconsistencies, in a proposal and never in the accepted labels.
+
+Line numbers of Algorithm 1 are in `search`; this is the `ConsistencyFix` that its lines 2 and 8 call
+(Wen et al. 2025, arXiv 2506.10139).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from icm_engine.core.consistency import Pair, Rule
+from icm_engine.core.draws import below
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.settings import SearchConfig
+
+LabelPair = tuple[Label, Label]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One consistent pair of labels that a repair tried, and the utility it gave."""
+
+    labels: LabelPair
+    utility: float
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One round of Algorithm 2: the pair drawn, the labels it had, every option, and the one taken, if any.
+
+    `withheld` are consistent options that were not tried, since they change a label that a person pinned.
+    """
+
+    pair: tuple[int, int]
+    labels: LabelPair
+    utility: float
+    options: tuple[Option, ...]
+    taken: LabelPair | None
+    withheld: tuple[LabelPair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What Algorithm 2 made of a labeling, and the evaluations, before the step and after, that decide on it."""
+
+    labeling: Labeling
+    before: Evaluation
+    after: Evaluation
+    repairs: tuple[Repair, ...] = ()
+
+
+class Scored:
+    """Scores labelings beside the one before the step, which none of them is compared without.
+
+    Separately: each labeling in its own orders, once, and the one before as it was scored when it was accepted.
+    Paired: all in the same orders, in one walk, so that a delta is free of order noise.
+    """
+
+    def __init__(self, objective: Objective, before: Labeling, known: Evaluation, paired: bool = False) -> None:
+        self.objective, self.before, self.paired = objective, before, paired
+        self.set_evaluations = 0
+        self._seen = {before: known}
+
+    def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
+        """Return the evaluation of the labeling before, and those of the labelings."""
+        if self.paired:
+            self._seen = {}
+        new = [labeling for labeling in dict.fromkeys((self.before, *labelings)) if labeling not in self._seen]
+        groups = [new] if self.paired else [[labeling] for labeling in new]
+        for group in groups:
+            self._seen.update(zip(group, self.objective.evaluate_together(group), strict=True))
+        self.set_evaluations += len(new)
+        return self._seen[self.before], [self._seen[labeling] for labeling in labelings]
+
+
+@dataclass(frozen=True)
+class Repairer:
+    """How a labeling is repaired: the scores, the rule and the settings, and what must not be touched.
+
+    `pins` are examples whose labels a person has fixed; `hopeless` pairs are those that no option helps, and are not
+    drawn again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors' code).
+    """
+
+    score: Scored
+    rule: Rule
+    config: SearchConfig
+    pins: frozenset[int] = frozenset()
+    hopeless: frozenset[Pair] = frozenset()
+    keep_worse: bool = False
+
+    def __call__(self, labeling: Labeling, rng: random.Random) -> Repaired:
+        """Draw an inconsistent pair, try every consistent option, keep the best if U rises; again, some rounds."""
+        now: Repaired | None = None
+        hopeless = self.hopeless
+        for _ in range(self.config.max_repairs):
+            pairs = [pair for pair in self.rule.conflicts(labeling) if pair not in hopeless]
+            if not pairs:
+                break
+            pair = pairs[below(rng, len(pairs))]
+            done = self._repair_pair(labeling, pair)
+            now = replace(done, repairs=(*(now.repairs if now else ()), *done.repairs))
+            hopeless = frozenset() if done.repairs[0].taken else hopeless | {pair}
+            labeling = done.labeling
+        if now is None:
+            before, (after,) = self.score([labeling])
+            return Repaired(labeling, before, after)
+        return now
+
+    def _repair_pair(self, labeling: Labeling, pair: Pair) -> Repaired:
+        """One round: score every option for the pair, and take the best one if U rises, or in any case."""
+        i, j = pair
+        options, withheld = self._options(labeling, pair)
+        candidates = [labeling.assign(i, a).assign(j, b) for a, b in options]
+        before, (current, *scored) = self.score([labeling, *candidates])
+        best = max(range(len(scored)), key=lambda k: scored[k].utility, default=-1)  # -1: there is no option
+        taken = best >= 0 and (self.keep_worse or scored[best].utility > current.utility)
+        tried = tuple(Option(labels, result.utility) for labels, result in zip(options, scored, strict=True))
+        chosen = options[best] if taken else None
+        record = Repair(pair, (labeling[i], labeling[j]), current.utility, tried, chosen, withheld)
+        return Repaired(candidates[best] if taken else labeling, before, scored[best] if taken else current, (record,))
+
+    def _options(self, labeling: Labeling, pair: Pair) -> tuple[list[LabelPair], tuple[LabelPair, ...]]:
+        """Every consistent pair of labels that leaves pinned ones as they are, and those that do not.
+
+        Without FF where the pair excludes TT, if the config leaves FF out.
+        """
+        i, j = pair
+        options = self.rule.consistent_options(i, j, labeling)
+        true = self.rule.true_label
+        if not self.config.offer_neither and (true, true) not in options:
+            options = [labels for labels in options if true in labels]
+        if self.pins.isdisjoint(pair):
+            return options, ()
+        fits = [self._fits(labeling, pair, labels) for labels in options]
+        kept = [labels for labels, fit in zip(options, fits, strict=True) if fit]
+        return kept, tuple(labels for labels, fit in zip(options, fits, strict=True) if not fit)
+
+    def _fits(self, labeling: Labeling, pair: Pair, labels: LabelPair) -> bool:
+        return all(labeling[k] == y for k, y in zip(pair, labels, strict=True) if k in self.pins)

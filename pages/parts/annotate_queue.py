@@ -1,0 +1,120 @@
+"""The queue of examples to annotate: chosen, frozen, and walked through; all of it is in the address."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from icm_engine.analysis.choices import Store
+from icm_engine.analysis.queues import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
+from icm_engine.analysis.reading import Reading
+from pages.parts import annotate_keys, session
+
+FROZEN = "annotate_queue"  # where this browser's queue is kept
+
+
+def show(store: Store, reading: Reading) -> int | None:
+    """Draw the choice of a queue and where one stands in it; return the place of the example, None without one."""
+    name = _choice(reading)
+    text = st.query_params.get("filter", "")
+    places, made = frozen(store, reading, name, text)
+    place, here, inside = _here(reading, places)
+    _position(reading, places, place, here, inside, made)
+    if name == FROM_GOLD:
+        st.warning(SUPERVISION, icon=":material/visibility:")
+    return place
+
+
+def _choice(reading: Reading) -> str:
+    offered = offered_queues(reading)
+    name = chosen(reading)
+    which, search = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
+    which.selectbox(
+        "Queue", offered, offered.index(name), key=f"queue_{reading.run.name}_{name}", format_func=QUEUES.__getitem__,
+        on_change=_picked, args=(f"queue_{reading.run.name}_{name}", "queue"),
+        help="A queue stays as it was made until you make it again: an example just labelled does not vanish.",
+    )  # fmt: skip
+    text = st.query_params.get("filter", "")
+    search.text_input(
+        "Only examples with", text, key=f"filter_{text}", placeholder="a text, an id, or a note",
+        on_change=_picked, args=(f"filter_{text}", "filter"),
+    )  # fmt: skip
+    return name
+
+
+def chosen(reading: Reading) -> str:
+    """Return the queue in the address, data set order where it has none that is offered."""
+    asked = st.query_params.get("queue", "order")
+    return asked if asked in offered_queues(reading) else "order"
+
+
+def _picked(key: str, name: str) -> None:
+    """Put the choice into the address; the walk begins anew."""
+    session.address(name, key)
+    for other in ("example", "at"):
+        st.query_params.pop(other, None)
+
+
+def frozen(store: Store, reading: Reading, name: str, text: str) -> tuple[Sequence[int], int]:
+    """Return the queue as it was made in this browser, and the step after which that was."""
+    key, kept = (reading.run.name, name, text, reading.blind), st.session_state.get(FROZEN)
+    if kept is None or kept[0] != key:
+        last = reading.trajectory.last
+        kept = (key, queue(store, reading, name, text), last.step if last else 0)
+        st.session_state[FROZEN] = kept
+    return kept[1], kept[2]
+
+
+def _here(reading: Reading, places: Sequence[int]) -> tuple[int | None, int, bool]:
+    """The example in the address, else the one at the position there; and where that is in the queue."""
+    asked = st.query_params.get("at", "1")
+    at = max(0, int(asked) - 1) if asked.isdecimal() else 0
+    try:
+        place: int | None = reading.run.codec.index(st.query_params.get("example", ""))
+    except KeyError:
+        place = places[min(at, len(places) - 1)] if places else None
+    here, inside = standing(places, place, at)
+    if place is not None:
+        st.query_params["example"] = reading.run.codec.ids[place]
+        st.query_params["at"] = str(here + 1)
+    return place, here, inside
+
+
+def _position(reading: Reading, places: Sequence[int], place: int | None, here: int, inside: bool, made: int) -> None:
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="walk"):
+        for by, label, key, icon in ((-1, "Previous", "Left", "arrow_back"), (1, "Next", "Right", "arrow_forward")):
+            st.button(
+                label, key=f"go_{by}_{place}", icon=f":material/{icon}:", shortcut=annotate_keys.key(key),
+                disabled=moved(places, place, here, by) is None, on_click=go, args=(reading.run.name, place, by),
+                help="Go on without a label." if by > 0 else "Go back.",
+            )  # fmt: skip
+        st.text(_words(places, here, inside))
+        st.button(
+            "Make the queue again", key="queue_again", icon=":material/refresh:", type="tertiary", on_click=_again,
+            help=f"It was made after step {made:,}; it does not change while you annotate.",
+        )  # fmt: skip
+
+
+def _words(places: Sequence[int], here: int, inside: bool) -> str:
+    if not places:
+        return "This queue is empty."
+    if not inside:
+        return f"Beside the queue of {len(places):,}"
+    end = " · the end" if here + 1 == len(places) else ""
+    return f"{here + 1:,} of {len(places):,}{end}"
+
+
+def _again() -> None:
+    st.session_state.pop(FROZEN, None)
+
+
+def go(run: str, place: int | None, by: int) -> None:
+    """Go to the next or previous example of the queue; past its ends, stay."""
+    kept = st.session_state.get(FROZEN)
+    if kept is None:
+        return
+    asked = st.query_params.get("at", "1")
+    there = moved(kept[1], place, int(asked) - 1 if asked.isdecimal() else 0, by)
+    if there is not None:
+        reading, _ = session.look(run)
+        st.query_params["example"] = reading.run.codec.ids[kept[1][there]]
+        st.query_params["at"] = str(there + 1)

@@ -1,0 +1,57 @@
+"""Labelling by hand: the queue, one example, the buttons, and beside it all that belongs to a person's acts."""
+
+import streamlit as st
+
+from icm_engine.analysis.annotating import card
+from icm_engine.analysis.choices import Store
+from icm_engine.runs import control
+from icm_engine.runs.control import RunStatus
+from pages.parts import annotate_blind, annotate_buttons, annotate_card, annotate_extras, annotate_queue, session
+
+
+def show(store: Store, run: str) -> None:
+    """Draw the page of one run."""
+    reading, status = session.look(run)
+    every = None if status.settled else annotate_card.EVERY
+    annotate_blind.show(reading)
+    if reading.state is None:
+        _without_labels(run, status)
+    place = annotate_queue.show(store, reading)
+    if place is not None:
+        found = card(store, reading, place)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            annotate_card.text(reading, found)
+            annotate_buttons.note(run, found)
+        with right:
+            st.fragment(annotate_card.label, run_every=every)(run, place)
+            annotate_buttons.show(store, reading, found)
+            st.fragment(annotate_card.news, run_every=every)(run, place, annotate_card.seen(reading, status, place))
+        st.fragment(annotate_card.about, run_every=every)(run, place)
+    annotate_extras.show(store, reading, place)
+
+
+def _without_labels(run: str, status: RunStatus) -> None:
+    st.info(
+        "This run has no labels yet. Labels can be put in once the search has drawn its first ones.",
+        icon=":material/info:",
+    )
+    if status.phase in ("starting", "running") or status.pending:
+        st.text("They are on their way.")
+        st.fragment(_until_labels, run_every=annotate_card.EVERY)(run)
+    else:
+        st.button(
+            "Take one step", key="first_step", type="primary", icon=":material/skip_next:", on_click=_step, args=(run,),
+            help="Draws the first labels, takes one step, then pauses.",
+        )  # fmt: skip
+
+
+def _until_labels(run: str) -> None:
+    reading, status = session.look(run)
+    if reading.state is not None or status.settled:
+        st.rerun()
+
+
+def _step(run: str) -> None:
+    with Store() as store:
+        control.step(store, run)

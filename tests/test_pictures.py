@@ -1,0 +1,54 @@
+"""The pictures of the documentation that no other test makes: ICM_SCREENSHOTS=1 pytest tests/test_pictures.py."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from serving import NEEDS_BROWSER, PATIENCE, ROOT, browsing, new_page, serving
+
+from icm_engine.analysis import forks
+from icm_engine.analysis.choices import FIRST_RUN, begin
+from icm_engine.analysis.conflict_repairs import repair_code
+from icm_engine.analysis.views import load
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs import control
+from icm_engine.runs.store import Store
+
+pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
+
+
+def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000) -> None:
+    """Open a page, wait until it is drawn, and keep what it looks like."""
+    page = new_page(browser, height=height)
+    page.goto(url)
+    expect(page.locator(seen).first).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(3000)  # charts and tables follow
+    page.screenshot(path=ROOT / "docs" / f"{name}.png")
+    page.close()
+
+
+def pictures_of_a_finished_run(tmp_path: Path) -> None:
+    """Write docs/home.png, steps, flips, consistency, forks and tour: the home page's run, with a fork of it."""
+    with Store(tmp_path / "icm.db") as store:
+        run = begin(store, replace(FIRST_RUN, search=SearchConfig(seed=1, max_steps=256)))
+        control.wait_until_settled(store, run)
+        reading = load(store, run)
+        child = forks.begin_fork(store, reading, 100, 60, {"seed": 7})
+        control.wait_until_settled(store, child)
+        rejected = next(p.event for p in reading.trajectory.points[30:] if p.verdict == "rejected")
+        repair = repair_code(next(mark for mark in reading.repairs if mark.kept and mark.step))
+    with serving(tmp_path / "icm.db") as server, browsing() as browser:
+        picture(browser, server.url, "home", ".st-key-runs")
+        curve = ".icm-curve.js-plotly-plot"
+        picture(browser, f"{server.url}/steps?run={run}&event={rejected}", "steps", curve, 1500)
+        picture(browser, f"{server.url}/flips?run={run}", "flips", curve, 1300)
+        link = f"{server.url}/consistency?run={run}&view=Repairs&repair={repair}"
+        picture(browser, link, "consistency", ".st-key-to_pair", 1400)
+        picture(browser, f"{server.url}/forks?run={run}&with={child}", "forks", ".st-key-do_fork")
+        picture(browser, f"{server.url}/tour?run={run}", "tour", ".st-key-station_6", 1500)
+
+
+if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
+    test_pictures_of_a_finished_run = pictures_of_a_finished_run
