@@ -152,7 +152,7 @@ def test_a_label_is_marked_where_it_is_predicted() -> None:
 
 
 def test_shares_of_annotators_sum_to_one() -> None:
-    assert sum(share for _, share, _ in annotators.MIX) == pytest.approx(1.0)
+    assert sum(share for share, _ in annotators.MIX.values()) == pytest.approx(1.0)
 
 
 def test_labels_of_demonstrations() -> None:

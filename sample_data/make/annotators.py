@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from sample_data.make.claims import Claim
 
-# (name, share of labelled long documents, noise levels to draw from)
-MIX: tuple[tuple[str, float, tuple[float, ...]], ...] = (
-    ("careful", 0.60, (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
-    ("burst", 0.22, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
-    ("always-true", 0.09, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
-    ("always-false", 0.02, (0.2,)),
-    ("surface", 0.07, (0.1, 0.2)),
-)
+# name: (share of labelled long documents, noise levels to draw from)
+Mix = dict[str, tuple[float, tuple[float, ...]]]
+MIX: Mix = {
+    "careful": (0.50, (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.3)),
+    "burst": (0.22, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
+    "careless": (0.12, (0.25, 0.35, 0.45, 0.55, 0.65, 0.75)),  # True or False by a coin of their own
+    "always-true": (0.08, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
+    "always-false": (0.02, (0.2,)),
+    "surface": (0.06, (0.1, 0.2)),
+    "inverted": (0.0, (0.0, 0.1)),  # none: the persona suite trains models that have met some
+}
 DRIVE_BY_TRUE = 0.92  # how often the writer of a document of one to three claims ticks True, whatever the claim
 
 
@@ -35,15 +38,30 @@ class Annotator:
 
     def opinion(self, claim: Claim) -> bool:
         """The label before noise."""
-        if self.name in ("always-true", "always-false"):
-            return self.name == "always-true"
-        return claim.features[self.feature] if self.name == "surface" else claim.truth
+        match self.name:
+            case "always-true" | "careless":
+                return True
+            case "always-false":
+                return False
+            case "surface":
+                return claim.features[self.feature]
+            case "inverted":
+                return not claim.truth
+        return claim.truth
 
 
-def draw_annotator(length: int, rng: random.Random) -> Annotator:
+def with_share(mix: Mix, name: str, share: float) -> Mix:
+    """The mix with `share` of one annotator; the others keep their proportions."""
+    if name not in mix or not 0 <= share < 1:
+        raise ValueError(f"no share {share} of annotator {name!r}: names are {', '.join(mix)}, shares 0 up to 1")
+    rest = (1 - share) / (1 - mix[name][0])
+    return {n: (share if n == name else s * rest, noises) for n, (s, noises) in mix.items()}
+
+
+def draw_annotator(length: int, rng: random.Random, mix: Mix = MIX) -> Annotator:
     """A random annotator for a document of about `length` claims."""
-    name, _, noises = rng.choices(MIX, weights=[share for _, share, _ in MIX])[0]
-    noise = rng.choice(noises)
+    name = rng.choices(list(mix), weights=[share for share, _ in mix.values()])[0]
+    noise = rng.choice(mix[name][1])
     if name != "burst":
         return Annotator(name, noise, feature=rng.randrange(2))
     start = 0 if rng.random() < 0.5 else rng.randrange(max(1, length))

@@ -20,8 +20,8 @@ PAD = -100
 class Corpus:
     """An endless source of training rows, drawn from one seeded generator."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
-        self.rng = random.Random(seed)
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, mix: annotators.Mix = annotators.MIX) -> None:
+        self.rng, self.mix = random.Random(seed), mix
         self.tokenizer = tokenizer
         self.bos = tokenizer.convert_tokens_to_ids("<s>")
         self.cache: dict[str, list[int]] = {}
@@ -74,7 +74,7 @@ class Corpus:
     def annotated_row(self, tokens: int) -> tuple[list[int], list[int]]:
         """One document of at least `tokens` ids: claims labelled by one annotator of the mix."""
         items = self.claims(KINDS, tokens)
-        person = annotators.draw_annotator(min(len(items), 64), self.rng)
+        person = annotators.draw_annotator(min(len(items), 64), self.rng, self.mix)
         return self.labelled(items, [person.label(c, i, self.rng) for i, c in enumerate(items)])
 
     def lesson_row(self, tokens: int) -> tuple[list[int], list[int]]:
