@@ -13,12 +13,13 @@ from typing import Any
 from icm_engine import data_commands, hand_commands, job_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
+from icm_engine.core.label_sources import SOURCES, parsed_options
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.data.publishing import push_run
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
+from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
@@ -43,6 +44,8 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
         limit=given.limit,
         rule=data_commands.rule_of(given.rule),
         preset=given.preset,
+        source=given.source,
+        source_options=parsed_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
     run = control.create_run(store, spec)
@@ -201,6 +204,9 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")
     command.add_argument("--preset", choices=sorted(PRESETS), default="default")
     command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
+    command.add_argument("--source", choices=(SEARCH, *SOURCES), default=SEARCH, help="who labels (else the search)")
+    command.add_argument("--option", action="append", default=[], type=_assignment, metavar="name=value",
+                         help="of the label source")  # fmt: skip
     command.add_argument("--rule", help="consistency rule (else the data set's)")
     command.add_argument("--seed", type=int)
     command.add_argument("--steps", type=_count, help="max_steps (else four times the examples)")

@@ -48,7 +48,9 @@ class Beside:
 
 def beside(reading: Reading, moment: Moment) -> Beside:
     """Return the card of an event that is no step."""
-    make = {"initial": _initial, "hand": _hand, "retuned": _retuned, "forked": _forked}[moment.event.kind]
+    make = {"initial": _initial, "hand": _hand, "retuned": _retuned, "forked": _forked, "labelled": _labelled}[
+        moment.event.kind
+    ]
     title, sentences, changed = make(reading, moment)
     before = None if moment.before is None else _terms_of(moment.before.evaluation)
     return Beside(
@@ -127,6 +129,18 @@ def _forked(reading: Reading, moment: Moment) -> Made:
         f"{len(state.labeling):,} labels, {len(state.hand.pins):,} pins."
     )
     return "A fork", [said], ()
+
+
+def _labelled(reading: Reading, moment: Moment) -> Made:
+    body = moment.body
+    said = f"{len(moment.state.labeling):,} labels at once, from the source {body['source']}."
+    where = [f"The labels are {body['given_from']}."] if body["given_from"] else []
+    return "A label source", [said, *where, *_rounds(body["rounds"]), _cost(body)], ()
+
+
+def _rounds(rounds: Sequence[Json]) -> list[str]:
+    balances = [" / ".join(f"{n:,} {label}" for label, n in one["balance"].items()) for one in rounds]
+    return [f"Round {k}: {balance}." for k, balance in enumerate(balances)]
 
 
 def _cost(body: Json) -> str:

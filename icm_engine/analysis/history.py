@@ -8,7 +8,11 @@ from icm_engine.core.hand import Done
 from icm_engine.core.labeling import Label
 from icm_engine.runs.events import Json
 
-CAUSES = ("initial", "proposal", "repair", "person", "fork")  # of a label change; a fork begins with all its parent's
+CAUSES = ("initial", "proposal", "repair", "person", "fork", "source")  # of a label change
+WHOLE = {
+    "forked": "fork",
+    "labelled": "source",
+}  # events that have every label at once, and what they say was the cause
 
 
 class LabelChange(NamedTuple):
@@ -78,6 +82,6 @@ def spells_after(
 
 def causes_of(kind: str, body: Json) -> dict[str, str]:
     """Return, by example id, what changed its label in an event; of several causes, the last."""
-    if kind == "forked":
-        return {example: "fork" for example, _ in body["labels"]}
+    if whole := WHOLE.get(kind):
+        return {example: whole for example, _ in body["labels"]}
     return {flip["example"]: flip["cause"] for flip in body.get("flips", ())}

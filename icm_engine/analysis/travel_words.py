@@ -6,7 +6,8 @@ from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shown import Shown, known
 from icm_engine.analysis.travel import Moment
 
-KINDS = {"initial": "initial labels", "forked": "a fork", "hand": "a person's hand", "retuned": "other settings"}
+KINDS = {"initial": "initial labels", "forked": "a fork", "hand": "a person's hand", "retuned": "other settings",
+         "labelled": "a label source"}  # fmt: skip
 
 
 def followed(reading: Reading, moment: Moment, asked: str | None) -> Shown | None:

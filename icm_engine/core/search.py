@@ -106,16 +106,24 @@ class TuneInfo:
     after: Evaluation
 
 
-def initialize(objective: Objective, config: SearchConfig) -> tuple[State, InitialInfo]:
-    """Label K random examples at random, then repair (lines 1-2)."""
+def initialize(
+    objective: Objective, config: SearchConfig, given: Mapping[int, Label] | None = None
+) -> tuple[State, InitialInfo]:
+    """Label K random examples at random, or as given, then repair (lines 1-2)."""
     rng, nothing = random_of(config.seed, 0), Labeling()
     score = Scored(objective, nothing, objective.evaluation(nothing, {}))
-    chosen = sample(rng, len(objective.examples), min(config.initial_labels, len(objective.examples)))
-    drawn = Labeling(dict(zip(chosen, _coins(rng, objective.task.labels, config, len(chosen)), strict=True)))
+    chosen = initial_examples(config, len(objective.examples), rng)
+    labels = _coins(rng, objective.task.labels, config, len(chosen)) if given is None else [given[i] for i in chosen]
+    drawn = Labeling(dict(zip(chosen, labels, strict=True)))
     repaired = Repairer(score, objective.rule, config)(drawn, rng)
     flips = _flips(nothing, drawn, "initial") + _flips(drawn, repaired.labeling, "repair")
     info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
     return start(info), info
+
+
+def initial_examples(config: SearchConfig, examples: int, rng: random.Random | None = None) -> list[int]:
+    """Return which of so many examples get the initial labels (line 1)."""
+    return sample(rng or random_of(config.seed, 0), examples, min(config.initial_labels, examples))
 
 
 def start(info: InitialInfo) -> State:

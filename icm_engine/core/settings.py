@@ -90,10 +90,11 @@ def with_settings(config: SearchConfig, values: dict[str, Any]) -> SearchConfig:
     unknown = sorted(set(values) - {f.name for f in fields(SearchConfig)})
     if unknown:
         raise SettingError(f"setting {unknown[0]!r} does not exist: use one of {', '.join(kinds)}")
-    return replace(config, **{name: _parse(name, value, kinds[name]) for name, value in values.items()})
+    return replace(config, **{name: parsed(name, value, kinds[name]) for name, value in values.items()})
 
 
-def _parse(name: str, value: Any, kind: Any) -> Any:
+def parsed(name: str, value: Any, kind: Any) -> Any:
+    """Return a value given as itself or as text as a value of this kind. Raises SettingError, naming both."""
     try:
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]

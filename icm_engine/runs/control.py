@@ -17,9 +17,10 @@ from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.consistency import rule_class
 from icm_engine.core.errors import SettingError
 from icm_engine.core.hand import Verb
+from icm_engine.core.label_sources import SOURCES
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import with_settings
-from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
 from icm_engine.runs.lease import alive
 from icm_engine.runs.store import Store
@@ -55,11 +56,13 @@ def create_run(store: Store, spec: RunSpec) -> str:
     """Store a new run and return its name. Raises NotFound, SettingError; max_steps 0 becomes 4N."""
     examples = store.dataset_size(spec.dataset, spec.limit)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
+    if spec.source not in (SEARCH, GIVEN, *SOURCES):
+        raise SettingError(f"label source {spec.source!r} does not exist: use {SEARCH} or one of {', '.join(SOURCES)}")
     if not examples:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
-    if spec.search.max_steps == 0:
+    if spec.search.max_steps == 0 and spec.source == SEARCH:
         spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
     return store.add_run(spec)
 
@@ -84,6 +87,11 @@ def step(store: Store, run: str, steps: int = 1) -> None:
     if steps < 1:
         raise SettingError(f"steps is {steps}: use 1 or more")
     _ask(store, run, "step", steps)
+
+
+def queue(store: Store, run: str) -> None:
+    """Have a run start, or go on, when a process that has taken it over comes to it: none is launched."""
+    store.send(run, "resume", uuid.uuid4().hex)
 
 
 def stop(store: Store, run: str) -> None:
@@ -188,7 +196,7 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if last.kind == "failed":
         return "failed", str(last.body["message"])
     if last.kind == "finished":
-        return "finished", "all steps are done"
+        return "finished", "all steps are done" if last.body["steps"] else "all labels are there"
     verb = last.body["verb"]
     if verb == "stop":
         return "stopped", "stopped by hand"

@@ -20,6 +20,7 @@ from icm_engine.core.search import InitialInfo, State, StepInfo, flipped
 from icm_engine.core.settings import SearchConfig
 
 Json = dict[str, Any]
+SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
 MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
 
 
@@ -29,7 +30,10 @@ class RunSpec:
 
     `model` is `sample`, a local directory, a hub id or `fake`; `encoding` is `prefix-tree` or `full-prompts`;
     `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
-    `forked_from` stood after its event `forked_at`.
+    `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for labels that come with
+    the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a run has, or what the
+    initial labels of a search are instead of coin flips; `given_from` says in words where they are from, and a run
+    whose labels were made with gold is `supervised`. `experiment` names the suite that asked for the run.
     """
 
     dataset: str
@@ -44,6 +48,11 @@ class RunSpec:
     supervised: bool = False
     forked_from: str | None = None
     forked_at: int | None = None
+    source: str = SEARCH
+    source_options: Json = field(default_factory=dict)
+    given: dict[str, Label] | None = None
+    given_from: str = ""
+    experiment: str | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def to_json(self) -> Json:

@@ -78,12 +78,17 @@ def main(kinds: Mapping[str, Kind], arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with Store(given.db) as store:
         try:
-            lease = claim(store, given.job)
-            with heartbeat(store, given.job, lease):
-                return _guarded(Job(store, given.job, jobs.spec(store, given.job), lease), kinds)
+            return hold(store, given.job, kinds)
         except RunBusy as error:
             print(error, file=sys.stderr)
             return 1
+
+
+def hold(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
+    """Do a job to its end; 0 if it was done or cancelled, 1 if it failed. Raises RunBusy."""
+    lease = claim(store, job)
+    with heartbeat(store, job, lease):
+        return _guarded(Job(store, job, jobs.spec(store, job), lease), kinds)
 
 
 def _guarded(job: Job, kinds: Mapping[str, Kind]) -> int:

@@ -8,10 +8,13 @@ import sys
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.scoring import Scorer
+from icm_engine.runs import worker
+from icm_engine.runs.batch import do_batch
 from icm_engine.runs.context_check import check_context
 from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import Job, Kind, main
+from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
+from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
 from icm_engine.runs.worker import make_scorer
 
@@ -35,6 +38,21 @@ def landscape(job: Job) -> Json:
     return score_landscape(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
 
 
+def use(job: Job) -> Json:
+    """A run's labels as demonstrations on a test part."""
+    scorer = _scorer(job)
+    return use_labels(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
+
+
+def batch(job: Job) -> Json:
+    """Several runs and jobs, one after the other."""
+    job.ready({})
+    return do_batch(
+        job.store, job.spec.body["names"], job.progress,
+        lambda store, run: worker.hold(store, run, idle=0.0), lambda store, name: hold(store, name, KINDS),
+    )  # fmt: skip
+
+
 def _scorer(job: Job) -> Scorer:
     """The model that the job asks for, loaded."""
     if job.spec.model is None:
@@ -45,7 +63,9 @@ def _scorer(job: Job) -> Scorer:
     return scorer
 
 
-KINDS: dict[str, Kind] = {"context-check": context_check, "what-if": what_if, "landscape": landscape}
+KINDS: dict[str, Kind] = {
+    "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

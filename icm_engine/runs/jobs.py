@@ -30,7 +30,10 @@ JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelle
 # and rule checks see gold, and so have a process that never has a model.
 WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
-KINDS = {"context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER}
+KINDS = {
+    "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
+    "use": WORKER, "batch": WORKER,
+}  # fmt: skip
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 

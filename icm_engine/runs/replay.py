@@ -15,7 +15,7 @@ from icm_engine.runs.interventions import decode_hand, decode_state, decode_tune
 from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.stored_rows import StoredIds
 
-STATE_KINDS = ("initial", "forked", "step", "hand", "retuned")  # the events that a state follows from
+STATE_KINDS = ("initial", "forked", "labelled", "step", "hand", "retuned")  # the events that a state follows from
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def after_event(codec: Codec, event: Event, state: State | None) -> State | None
     """Return the state after one event, which is the one before it for kinds that change nothing."""
     if event.kind == "initial":
         return start(codec.decode_initial(event.body))
-    if event.kind == "forked":
+    if event.kind in ("forked", "labelled"):
         return decode_state(codec, event.body)
     if state is None:
         return None

@@ -24,7 +24,7 @@ def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     state: State | None = None
     for event in store.read_after(opened.name, kinds=STATE_KINDS):
         where = f"event {event.number}"
-        if state is None and event.kind not in ("initial", "forked"):
+        if state is None and event.kind not in ("initial", "forked", "labelled"):
             return steps, [f"{where} is a {event.kind} before the initial labels"]
         try:
             if event.kind == "retuned":

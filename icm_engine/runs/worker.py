@@ -5,6 +5,7 @@ killed at any moment: what is appended is a whole step, and the next worker goes
 """
 
 import argparse
+import functools
 import hashlib
 import sys
 import time
@@ -19,10 +20,11 @@ from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_promp
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
 from icm_engine.core.search import State, initialize, step
 from icm_engine.runs.control import steps_left
-from icm_engine.runs.events import Cost, RunSpec
+from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.store import Store
@@ -33,7 +35,13 @@ SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
 def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
-    """Build the scorer a run or a job asks for: the one place where a model runtime is imported. Raises ModelError."""
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
+    return _scorer(ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding))
+
+
+@functools.lru_cache(maxsize=1)
+def _scorer(spec: ModelChoice) -> Scorer:
+    """Build a scorer: the one place where a model runtime is imported."""
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     from icm_engine.models.loading import load
@@ -49,6 +57,7 @@ class Worker:
     store: Store
     opened: OpenRun
     lease: str
+    idle: float = IDLE
     state: State | None = None
 
     def work(self) -> None:
@@ -67,12 +76,12 @@ class Worker:
 
     def _search(self, hand: Intervening, scorer: Scorer) -> None:
         idle_since = time.monotonic()
-        while time.monotonic() - idle_since < IDLE:
+        while time.monotonic() - idle_since < self.idle:
             self.state = hand.obey(self.state, scorer)
             if self._ended():
                 return
             if steps_left(self.store, self.opened.name) == 0:
-                time.sleep(POLL)
+                time.sleep(min(POLL, self.idle))
                 continue
             self._advance(self.opened.objective(hand.config, scorer), hand)
             idle_since = time.monotonic()
@@ -86,17 +95,25 @@ class Worker:
         last = self.store.last_event(self.opened.name, ("control", "finished"))
         if last is not None and (last.kind == "finished" or last.body["verb"] == "stop"):
             return True
-        if self.state is None or self.state.step < self.opened.spec.search.max_steps:
+        if self.state is None or not self._at_end(self.state):
             return False
         self._append("finished", {"steps": self.state.step})
         return True
 
+    def _at_end(self, state: State) -> bool:
+        spec = self.opened.spec
+        return spec.source != SEARCH or state.step >= spec.search.max_steps
+
     def _advance(self, objective: Objective, hand: Intervening) -> None:
         """Draw the initial labels, or take one step, and append it whole; then see whether to stop there."""
         began, used = time.perf_counter(), objective.scorer.usage
-        codec, before = self.opened.codec, self.state
+        codec, before, spec = self.opened.codec, self.state, self.opened.spec
+        if before is None and spec.source != SEARCH:
+            self.state, body = label_at_once(self.opened, objective, hand.config)
+            self._append("labelled", body, time.perf_counter() - began)
+            return
         if before is None:
-            self.state, first = initialize(objective, hand.config)
+            self.state, first = initialize(objective, hand.config, given_labels(self.opened) if spec.given else None)
             cost = Cost(objective.scorer.usage - used)
             self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
             return
@@ -129,7 +146,8 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
     The longest prompt has as many demonstrations as can ever be labelled: the initial ones and one a step.
     """
     texts = [render(objective.task, example) for example in objective.examples]
-    count = min(len(texts), spec.search.initial_labels + spec.search.max_steps)
+    most = spec.search.initial_labels + spec.search.max_steps if spec.source == SEARCH else len(texts)
+    count = min(len(texts), most)
     longest = sorted(texts, key=len)[-count:]
     label = max(objective.task.labels, key=len)
     shown = tuple(demonstration(text, label) for text in longest[1:])
@@ -144,23 +162,23 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with Store(given.db) as store:
         try:
-            code = _hold(store, given.run)
+            code = hold(store, given.run)
             while store.pending(given.run):  # sent while this worker was on its way out
-                code = _hold(store, given.run)
+                code = hold(store, given.run)
         except RunBusy as error:
             print(error, file=sys.stderr)
             return 1
     return code
 
 
-def _hold(store: Store, run: str) -> int:
+def hold(store: Store, run: str, idle: float = IDLE) -> int:
+    """Take a run as far as it goes, waiting `idle` seconds while it is paused; 0, or 1 if it failed. Raises RunBusy."""
     lease = claim(store, run)
     with heartbeat(store, run, lease):
-        return _guarded(store, run, lease)
+        return _guarded(Worker(store, open_run(store, run).whole(), lease, idle))
 
 
-def _guarded(store: Store, run: str, lease: str) -> int:
-    worker = Worker(store, open_run(store, run).whole(), lease)
+def _guarded(worker: Worker) -> int:
     try:
         worker.work()
     except RunBusy:

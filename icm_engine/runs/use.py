@@ -1,0 +1,98 @@
+"""The use of labels: a run's labels as demonstrations, on the examples of a test part. Gold is not here.
+
+For each number of shots and each shuffle, that many labelled examples of the run are shown, in a random order, before
+each test example: one common prefix. What comes back are log-probabilities; `analysis` sets them beside gold.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from icm_engine.core.draws import random_of, sample
+from icm_engine.core.errors import PromptTooLong, SettingError
+from icm_engine.core.labeling import Example, Labeling, Task
+from icm_engine.core.prompting import Prompt, Segment, demonstration, render
+from icm_engine.core.scoring import Scorer
+from icm_engine.runs.events import Json
+from icm_engine.runs.replay import current_state, open_run
+from icm_engine.runs.store import Store
+
+KIND = "use"
+FIT = "fit"  # as many shots as fit the context
+
+Progress = Callable[[int, int | None, str], None]
+
+
+def use_labels(
+    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
+) -> Json:
+    """Return the label log-probabilities of every test example. Raises IcmError, NotFound.
+
+    `body` names the run, the test data set, its examples by id (None: all of them), the numbers of shots ("fit", or
+    whole numbers), how many shuffles, and the seed. Parts already `kept` are not asked again; new ones go to `keep`.
+    """
+    opened = open_run(store, body["run"]).whole()
+    state = current_state(store, opened)
+    if state is None or not state.labeling:
+        raise SettingError(f"run {body['run']!r} has no labels to use: let it finish first")
+    task, test = opened.dataset.task, _test_part(store, body)
+    shown = _demonstrations(task, opened.dataset.examples, state.labeling)
+    queries = [(render(task, example),) for example in test]
+    counts = [_count(asked, shown, queries, task, scorer) for asked in body["shots"]]
+    wanted = [
+        (shots, shuffle) for shots in dict.fromkeys(counts) for shuffle in range(body["shuffles"] if shots else 1)
+    ]
+    parts = {(part["shots"], part["shuffle"]): part for part in kept}
+    for shots, shuffle in wanted:
+        if (shots, shuffle) in parts:
+            continue
+        progress(len(parts), len(wanted), f"asking with {shots} shots")
+        chosen = [shown[k] for k in sample(random_of(body["seed"], shuffle), len(shown), shots)]
+        before = scorer.usage
+        scores = scorer.score([Prompt((*chosen, query), task.labels) for query in queries])
+        usage = asdict(scorer.usage - before)
+        part = {"shots": shots, "shuffle": shuffle, "usage": usage, "log_probs": [list(s.raw) for s in scores]}
+        parts[shots, shuffle] = part
+        keep(part)
+    return {
+        "run": body["run"], "test": body["test"], "labels": list(task.labels), "available": len(shown),
+        "examples": [example.id for example in test], "parts": [parts[key] for key in wanted],
+        "model": dict(scorer.describe()),
+    }  # fmt: skip
+
+
+def _test_part(store: Store, body: Json) -> Sequence[Example]:
+    examples = store.dataset(body["test"]).examples
+    if body["examples"] is None:
+        return examples
+    wanted = set(body["examples"])
+    found = [example for example in examples if example.id in wanted]
+    if not found:
+        raise SettingError(f"data set {body['test']!r} has none of the test examples asked for: name some that it has")
+    return found
+
+
+def _demonstrations(task: Task, examples: Sequence[Example], labeling: Labeling) -> list[Segment]:
+    return [demonstration(render(task, examples[i]), label) for i, label in sorted(labeling.items())]
+
+
+def _count(asked: int | str, shown: Sequence[Segment], queries: Sequence[Segment], task: Task, scorer: Scorer) -> int:
+    """How many shots are meant: never more than there are labels; "fit" is the most that fit, whatever the order."""
+    if asked != FIT:
+        return min(int(asked), len(shown))
+    longest = sorted(shown, key=lambda segment: -len(segment[0]))
+    query = max(queries, key=lambda segment: len(segment[0]))
+    low, high = 0, len(shown)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (
+            (middle, high) if _fits(scorer, Prompt((*longest[:middle], query), task.labels)) else (low, middle - 1)
+        )
+    return low
+
+
+def _fits(scorer: Scorer, prompt: Prompt) -> bool:
+    try:
+        scorer.check_fits([prompt])
+    except PromptTooLong:
+        return False
+    return True
