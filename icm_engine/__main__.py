@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, hand_commands, job_commands
+from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.label_sources import SOURCES, parsed_options
@@ -165,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "list", list_command)
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
+    evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 
 

@@ -4,6 +4,7 @@ Like the search's worker it is a process of its own, gets its scorer from the wo
 nothing that reads gold.
 """
 
+import os
 import sys
 
 from icm_engine.core.errors import SettingError
@@ -45,7 +46,9 @@ def use(job: Job) -> Json:
 
 
 def batch(job: Job) -> Json:
-    """Several runs and jobs, one after the other."""
+    """Several runs and jobs, one after the other, with a share of the processor's threads."""
+    if threads := job.spec.body.get("threads"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported, which reads it once
     job.ready({})
     return do_batch(
         job.store, job.spec.body["names"], job.progress,

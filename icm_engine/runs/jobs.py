@@ -26,13 +26,14 @@ from icm_engine.runs.store import Event, Store
 
 JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelled", "interrupted"]
 
-# The process that does each kind. One that needs a model is a kind of the worker's, which never sees gold; imports
-# and rule checks see gold, and so have a process that never has a model.
+# The process that does each kind. One that needs a model is a kind of the worker's, which never sees gold; imports,
+# rule checks and suites see gold, and so have a process that never has a model.
 WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
+SUITES = "icm_engine.analysis.experiments.suite_jobs"
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "batch": WORKER,
+    "use": WORKER, "batch": WORKER, "suite": SUITES,
 }  # fmt: skip
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on

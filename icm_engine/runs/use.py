@@ -27,8 +27,9 @@ def use_labels(
 ) -> Json:
     """Return the label log-probabilities of every test example. Raises IcmError, NotFound.
 
-    `body` names the run, the test data set, its examples by id (None: all of them), the numbers of shots ("fit", or
-    whole numbers), how many shuffles, and the seed. Parts already `kept` are not asked again; new ones go to `keep`.
+    `body` names the run, the test examples (data sets, each from a place on, together at most so many), the numbers of
+    shots ("fit", or whole numbers), how many shuffles, and the seed. Parts already `kept` are not asked again; new
+    ones go to `keep`.
     """
     opened = open_run(store, body["run"]).whole()
     state = current_state(store, opened)
@@ -36,7 +37,7 @@ def use_labels(
         raise SettingError(f"run {body['run']!r} has no labels to use: let it finish first")
     task, test = opened.dataset.task, _test_part(store, body)
     shown = _demonstrations(task, opened.dataset.examples, state.labeling)
-    queries = [(render(task, example),) for example in test]
+    queries = [(render(task, example),) for _, example in test]
     counts = [_count(asked, shown, queries, task, scorer) for asked in body["shots"]]
     wanted = [
         (shots, shuffle) for shots in dict.fromkeys(counts) for shuffle in range(body["shuffles"] if shots else 1)
@@ -54,20 +55,20 @@ def use_labels(
         parts[shots, shuffle] = part
         keep(part)
     return {
-        "run": body["run"], "test": body["test"], "labels": list(task.labels), "available": len(shown),
-        "examples": [example.id for example in test], "parts": [parts[key] for key in wanted],
+        "run": body["run"], "labels": list(task.labels), "available": len(shown),
+        "examples": [[dataset, example.id] for dataset, example in test], "parts": [parts[key] for key in wanted],
         "model": dict(scorer.describe()),
     }  # fmt: skip
 
 
-def _test_part(store: Store, body: Json) -> Sequence[Example]:
-    examples = store.dataset(body["test"]).examples
-    if body["examples"] is None:
-        return examples
-    wanted = set(body["examples"])
-    found = [example for example in examples if example.id in wanted]
+def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:
+    found = list[tuple[str, Example]]()
+    for part in body["test"]:
+        examples = store.open_dataset(part["dataset"]).examples
+        stop = min(len(examples), part["start"] + body["most"] - len(found))
+        found += [(part["dataset"], examples[place]) for place in range(part["start"], stop)]
     if not found:
-        raise SettingError(f"data set {body['test']!r} has none of the test examples asked for: name some that it has")
+        raise SettingError(f"there is no test example beside those of run {body['run']!r}: name a test data set")
     return found
 
 

@@ -76,12 +76,14 @@ class Worker:
 
     def _search(self, hand: Intervening, scorer: Scorer) -> None:
         idle_since = time.monotonic()
-        while time.monotonic() - idle_since < self.idle:
+        while True:
             self.state = hand.obey(self.state, scorer)
             if self._ended():
                 return
             if steps_left(self.store, self.opened.name) == 0:
-                time.sleep(min(POLL, self.idle))
+                if time.monotonic() - idle_since >= self.idle:
+                    return
+                time.sleep(POLL)
                 continue
             self._advance(self.opened.objective(hand.config, scorer), hand)
             idle_since = time.monotonic()

@@ -1,0 +1,155 @@
+"""Drive a suite to its end: make the runs there are not yet, have processes work through them, then use their labels.
+
+Nothing here has a model. Runs and jobs are handed to `batch` jobs, each a process that loads the model once; a suite
+that was cut off goes on with what is left, since finished runs and jobs are found again.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from icm_engine.analysis.experiments.plan import Cell, cells, spec_of
+from icm_engine.analysis.experiments.suites import Suite, Use
+from icm_engine.analysis.views import run_summary
+from icm_engine.core.errors import SettingError
+from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, import_file
+from icm_engine.runs import batch, control, jobs, use
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.store import Store
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person chose for a suite: the model, how many processes, and a test data set in place of the default."""
+
+    model: ModelChoice
+    processes: int = 1
+    test: str | None = None
+
+
+@dataclass
+class Driven:
+    """A cell with what became of it: its run, the job that used its labels, or why there is neither."""
+
+    cell: Cell
+    run: str | None = None
+    use: str | None = None
+    reason: str | None = None
+
+
+def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progress) -> list[Driven]:
+    """Return every cell with its finished run and use; one that cannot be done says why. Raises Cancelled's own error.
+
+    Cells that go by another one's accuracy come second, uses last.
+    """
+    driven = [Driven(cell) for cell in cells(suite)]
+    known = _known_runs(store, key)
+    for following in (False, True):
+        part = [one for one in driven if bool(one.cell.arm.of) == following]
+        for one in part:
+            _create(store, suite, one, driven, chosen, key, known)
+        _work(store, [one.run for one in part if one.run], chosen, progress, "labelling")
+        for one in part:
+            _note_failure(store, one)
+    if suite.use is not None:
+        for one in driven:
+            if one.run and one.reason is None and one.cell.arm.use:
+                one.use = _use_job(store, one.cell, one.run, suite.use, chosen)
+        _work(store, [one.use for one in driven if one.use], chosen, progress, "using labels")
+    return driven
+
+
+def _create(
+    store: Store, suite: Suite, one: Driven, driven: Sequence[Driven], chosen: Chosen, key: str, known: dict[str, str]
+) -> None:
+    try:
+        accuracy = _accuracy_of(store, one.cell, driven) if one.cell.arm.of else None
+        spec = spec_of(store, suite, one.cell, chosen.model, key, accuracy)
+        text = _text(spec)
+        if text not in known:
+            known[text] = control.create_run(store, spec)
+        one.run = known[text]
+    except SettingError as error:
+        one.reason = str(error)
+
+
+def _known_runs(store: Store, key: str) -> dict[str, str]:
+    """The runs of this suite there are, by their spec."""
+    rows = store.db.execute("select name from runs where json_extract(spec, '$.experiment') = ?", [key])
+    return {_text(store.spec(name)): name for (name,) in rows.fetchall()}
+
+
+def _text(spec: RunSpec) -> str:
+    return json.dumps(spec.to_json(), sort_keys=True)
+
+
+def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
+    """The accuracy of the run that this cell goes by: the same data set and seed."""
+    for one in driven:
+        if (one.cell.arm.name, one.cell.dataset, one.cell.seed) == (cell.arm.of, cell.dataset, cell.seed) and one.run:
+            accuracy = run_summary(store, one.run).get("accuracy")
+            if isinstance(accuracy, float):
+                return accuracy
+    raise SettingError(f"{cell.words} goes by {cell.arm.of!r}, which has no labels beside gold")
+
+
+def _note_failure(store: Store, one: Driven) -> None:
+    if one.run is not None and (now := control.status(store, one.run)).phase != "finished":
+        one.reason = now.message
+
+
+def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen) -> str:
+    """The job that uses a cell's labels: the one there is, or a new one."""
+    spec = store.spec(run)
+    body = {
+        "run": run, "test": unlabelled_parts(store, cell, spec, chosen.test), "most": how.test,
+        "shots": list(how.shots), "shuffles": how.shuffles, "seed": cell.seed,
+    }  # fmt: skip
+    model = replace(chosen.model, model=spec.model)
+    asked = JobSpec(use.KIND, body, model)
+    for job in jobs.names(store, use.KIND, run=run):
+        if jobs.spec(store, job) == asked:
+            return job
+    return jobs.create(store, asked)
+
+
+def unlabelled_parts(store: Store, cell: Cell, spec: RunSpec, test: str | None) -> list[dict[str, object]]:
+    """The examples that no run of this cell labels: a test data set if there is one, then the rest of its own."""
+    parts: list[dict[str, object]] = []
+    if test is None and cell.dataset in SAMPLE_DATASETS:
+        test = f"{cell.dataset}_test"
+        if not store.has_dataset(test):
+            import_file(store, SAMPLE_DIRECTORY / f"{test}.csv", cell.dataset, test)
+    if test is not None:
+        parts.append({"dataset": test, "start": 0})
+    size = store.dataset_size(spec.dataset, spec.limit)
+    if spec.dataset == cell.dataset and size < store.dataset_size(cell.dataset):  # what gold chose has no rest
+        parts.append({"dataset": spec.dataset, "start": size})
+    return parts
+
+
+def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
+    """Have these runs and jobs done by so many processes, and wait for them; what is done already is left out."""
+    waiting = [name for name in dict.fromkeys(names) if not _done(store, name)]
+    shares = [waiting[k :: chosen.processes] for k in range(chosen.processes)]
+    threads = max(1, (os.cpu_count() or 1) // chosen.processes)
+    asked = [JobSpec(batch.KIND, {"names": share, "threads": threads}) for share in shares if share]
+    started = [jobs.request(store, spec) for spec in asked]
+    try:
+        while not all(jobs.status(store, job).settled for job in started):
+            progress(len(names) - sum(not _done(store, name) for name in waiting), len(names), words)
+            control.nap()
+    except BaseException:
+        for job in started:
+            jobs.cancel(store, job)
+        raise
+
+
+def _done(store: Store, name: str) -> bool:
+    if store.has_run(name):
+        return control.status(store, name).phase == "finished"
+    return jobs.result(store, name) is not None

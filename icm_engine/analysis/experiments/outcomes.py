@@ -1,0 +1,155 @@
+"""What came of each cell: its labels beside gold, its use beside gold, the numbers that need no gold, and its cost."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+from icm_engine.analysis.experiments.driving import Driven
+from icm_engine.analysis.experiments.intervals import Right
+from icm_engine.analysis.experiments.plan import Cell
+from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.views import load
+from icm_engine.core.labeling import Label
+from icm_engine.core.objective import PREDICTABILITY, mean
+from icm_engine.core.scoring import LabelLogProbs, no_scorer
+from icm_engine.data.gold import gold_of
+from icm_engine.runs import jobs
+from icm_engine.runs.events import Json
+from icm_engine.runs.store import Store
+
+
+@dataclass(frozen=True)
+class Used:
+    """The labels of a cell as demonstrations: how many, and what is right on the test part, over all shuffles."""
+
+    shots: int
+    right: Right
+    predicted_true: float  # share of the predictions that are the task's "True" label
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One cell's results; `reason` says why there are none. What needs gold is None where there is none."""
+
+    cell: Cell
+    run: str | None = None
+    use: str | None = None
+    reason: str | None = None
+    supervised: bool = False
+    examples: int = 0
+    labelled: int = 0
+    right: Right | None = None
+    flipped: Right | None = None
+    utility: float = 0.0
+    forms: Mapping[str, float] = field(default_factory=dict)  # U with each form of P, the same alpha and I
+    pairs: int = 0
+    label_mass: float = 0.0
+    margin: float = 0.0  # mean over labelled examples of log p(own label) - log p(likeliest other one)
+    balance: Mapping[Label, int] = field(default_factory=dict)
+    prompts: int = 0
+    tokens: int = 0
+    set_evaluations: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    curve: tuple[tuple[int, float], ...] = ()  # accuracy by step
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    used: tuple[Used, ...] = ()
+
+
+def outcome(store: Store, one: Driven) -> Outcome:
+    """Return what came of a cell."""
+    if one.run is None or one.reason is not None:
+        return Outcome(one.cell, one.run, one.use, one.reason)
+    reading = load(store, one.run)
+    found = _outcome(reading, one)
+    return replace(found, used=_used(store, reading, one.use)) if one.use else found
+
+
+def _outcome(reading: Reading, one: Driven) -> Outcome:
+    state, run = reading.state, reading.run
+    assert state is not None
+    examples, labeling, gold = run.dataset.examples, state.labeling, reading.gold
+    known = [i for i, example in enumerate(examples) if example.id in gold]
+    other = {a: b for a, b in (run.codec.labels, run.codec.labels[::-1])} if len(run.codec.labels) == 2 else None
+    own = {i: gold[examples[i].id] for i in known}
+    return Outcome(
+        one.cell, one.run, one.use, None, run.spec.supervised, len(examples), len(labeling),
+        _by_group([(examples[i].group, labeling.get(i) == own[i]) for i in known]) if known else None,
+        _by_group([(examples[i].group, labeling.get(i) == other[own[i]]) for i in known]) if known and other else None,
+        state.evaluation.utility, _forms(reading), len(state.evaluation.pairs), state.evaluation.label_mass,
+        mean([_margin(score, run.codec.labels.index(labeling[i])) for i, score in state.evaluation.scores.items()]),
+        Counter(labeling.values()), reading.spent.prompts, reading.spent.tokens_encoded, reading.spent.set_evaluations,
+        reading.spent.seconds, state.step, _curve(reading), {examples[i].id: y for i, y in labeling.items()},
+    )  # fmt: skip
+
+
+def _by_group(rows: Sequence[tuple[str, bool]]) -> Right:
+    found: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    for group, right in rows:
+        count, total = found[group]
+        found[group] = (count + right, total + 1)
+    return dict(found)
+
+
+def _margin(score: LabelLogProbs, own: int) -> float:
+    return score.raw[own] - max(value for k, value in enumerate(score.raw) if k != own)
+
+
+def _forms(reading: Reading) -> dict[str, float]:
+    """U of the labels with each form of P, put together from the same log-probabilities."""
+    state, config = reading.state, reading.config
+    assert state is not None
+    forms = [form for form in PREDICTABILITY if form != "mean_log_odds" or len(reading.run.codec.labels) == 2]
+    return {
+        form: reading.run.objective(replace(config, predictability=form), no_scorer())
+        .evaluation(state.labeling, state.evaluation.scores)
+        .utility
+        for form in forms
+    }
+
+
+def _curve(reading: Reading) -> tuple[tuple[int, float], ...]:
+    points = [(p.step, p.accuracy.raw) for p in reading.trajectory.points if p.accuracy is not None]
+    return tuple(points[:: max(1, len(points) // 100)])
+
+
+def _used(store: Store, reading: Reading, job: str) -> tuple[Used, ...]:
+    """Every number of shots of a finished use, its shuffles together."""
+    found = jobs.result(store, job)
+    if found is None:
+        return ()
+    truth = reading.run.dataset.task.true_label
+    gold, groups = _test_gold(store, found["examples"])
+    parts: dict[int, list[Json]] = defaultdict(list)
+    for part in found["parts"]:
+        parts[part["shots"]].append(part)
+    return tuple(_used_with(shots, some, found, gold, groups, truth) for shots, some in sorted(parts.items()))
+
+
+def _used_with(
+    shots: int, parts: Sequence[Json], found: Json, gold: Mapping[Any, Label], groups: Mapping[Any, str], truth: Label
+) -> Used:
+    labels, rows, said = found["labels"], list[tuple[str, bool]](), list[Label]()
+    for part in parts:
+        for (dataset, example), scores in zip(found["examples"], part["log_probs"], strict=True):
+            predicted = labels[scores.index(max(scores))]
+            said.append(predicted)
+            if (dataset, example) in gold:
+                rows.append((f"{dataset} {groups[dataset, example]}", predicted == gold[dataset, example]))
+    tokens = sum(part["usage"]["tokens_encoded"] for part in parts)
+    return Used(shots, _by_group(rows), fmean(label == truth for label in said), tokens)
+
+
+def _test_gold(store: Store, examples: Sequence[Sequence[str]]) -> tuple[dict[Any, Label], dict[Any, str]]:
+    """Gold and consistency group of test examples, by data set and id."""
+    gold, groups = dict[Any, Label](), dict[Any, str]()
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for dataset, example in examples:
+        wanted[dataset].add(example)
+    for dataset, names in wanted.items():
+        gold |= {(dataset, i): label for i, label in gold_of(store, dataset, sorted(names)).items()}
+        groups |= {(dataset, e.id): e.group for e in store.examples(dataset) if e.id in names}
+    return gold, groups

@@ -1,0 +1,89 @@
+"""The figures of a report, in the paper's form: bars with intervals for each source, accuracy over steps."""
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from icm_engine.analysis.figures import LIGHT, Chart
+from icm_engine.runs.events import Json
+
+PATTERNS = ("", "/", "x", ".", "\\", "+")  # beside the colours
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def figures(found: Json) -> list[Chart]:
+    """Return a suite's figures; those without anything to show are left out."""
+    made = (
+        _bars(found, "Labels beside gold", lambda row: row["accuracy"]),
+        _bars(found, "Labels in use", lambda row: row["used"][-1] if row["used"] else None),
+        _shots(found),
+        _curves(found),
+    )
+    return [chart for chart in made if chart is not None]
+
+
+def _bars(found: Json, title: str, of: Callable[[Json], Json | None]) -> Chart | None:
+    """A group of bars for each source, one a data set, with 95 % intervals."""
+    figure = _figure("percent right")
+    for k, dataset in enumerate(found["datasets"]):
+        rows = [(row["arm"], of(row)) for row in found["rows"] if row["dataset"] == dataset and "accuracy" in row]
+        known = [(arm, made) for arm, made in rows if made is not None]
+        if known:
+            figure.add_bar(
+                name=dataset, x=[arm for arm, _ in known], y=[100 * made["mean"] for _, made in known],
+                marker={"color": COLOURS[k % 6], "pattern": {"shape": PATTERNS[k % 6], "fgcolor": "white"}},
+                error_y={
+                    "type": "data", "symmetric": False, "thickness": 1.5,
+                    "array": [100 * (made["high"] - made["mean"]) for _, made in known],
+                    "arrayminus": [100 * (made["mean"] - made["low"]) for _, made in known],
+                },
+            )  # fmt: skip
+    if not figure.data:
+        return None
+    caption = "Mean over seeds; the whiskers are 95 % intervals over seeds and examples."
+    return Chart(title, caption, figure, f"{title}: bars for each source and data set; the numbers are in the tables")
+
+
+def _shots(found: Json) -> Chart | None:
+    """Accuracy in use by number of shots, for suites that ask for several."""
+    figure = _figure("percent right", "number of shots")
+    for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
+        figure.add_scatter(
+            name=f"{row['arm']}, {row['dataset']}", x=[made["shots"] for made in row["used"]],
+            y=[100 * made["mean"] for made in row["used"]], mode="lines+markers",
+            line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6]},
+        )  # fmt: skip
+    if not figure.data:
+        return None
+    return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
+
+
+def _curves(found: Json) -> Chart | None:
+    """Accuracy over the steps of every search."""
+    figure, names = _figure("percent right", "step"), list[str]()
+    for row in found["rows"]:
+        name = f"{row['arm']}, {row['dataset']}"
+        for curve in row.get("curves", ()) if "best of" not in row["arm"] else ():
+            if name not in names:
+                names.append(name)
+            k = names.index(name)
+            figure.add_scatter(
+                name=name, x=[step for step, _ in curve], y=[100 * value for _, value in curve], mode="lines",
+                line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6], "width": 1.5}, legendgroup=name,
+                showlegend=curve is row["curves"][0],
+            )  # fmt: skip
+    if not figure.data:
+        return None
+    caption = "One line a seed; examples without a label count as wrong."
+    return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
+
+
+def _figure(y: str, x: str = "") -> go.Figure:
+    axis = {"gridcolor": LIGHT.grid, "zeroline": False}
+    return go.Figure(layout={
+        "height": 420, "margin": {"l": 50, "r": 10, "t": 10, "b": 40}, "barmode": "group",
+        "paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": LIGHT.text, "size": 13},
+        "legend": {"orientation": "h", "y": 1.12}, "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
+        "xaxis": {**axis, "title": {"text": x}},
+    })  # fmt: skip

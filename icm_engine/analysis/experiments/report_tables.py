@@ -1,0 +1,154 @@
+"""The tables of a report, as text: label sources, differences, U in its three forms, what predicts accuracy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icm_engine.analysis.experiments.predictors import predictors
+from icm_engine.analysis.wording import duration
+from icm_engine.runs.events import Json
+
+NONE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table with what it says above it."""
+
+    title: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(found: Json) -> list[Table]:
+    """Return a suite's tables: one of label sources for each data set, then those about all of them."""
+    made = [_sources(found, dataset) for dataset in found["datasets"]]
+    made += [table for table in (_differences(found), _forms(found), _predictors(found)) if table is not None]
+    return made
+
+
+def percent(made: Json | None) -> str:
+    """Return an estimate in percent with its interval."""
+    if made is None:
+        return NONE
+    return f"{100 * made['mean']:.1f} [{100 * made['low']:.1f}, {100 * made['high']:.1f}]"
+
+
+def points(made: Json) -> str:
+    """Return a difference in percentage points with its interval."""
+    return f"{100 * made['mean']:+.1f} [{100 * made['low']:+.1f}, {100 * made['high']:+.1f}]"
+
+
+def _sources(found: Json, dataset: str) -> Table:
+    rows = [_source(row) for row in found["rows"] if row["dataset"] == dataset]
+    seeds = "seed" if len(found["seeds"]) == 1 else "seeds"
+    caption = (
+        f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
+        "interval over seeds and examples (whole groups); by seed in brackets. “In use”: as demonstrations for "
+        "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means of a run."
+    )
+    head = (
+        "source", "labels, % right", "by seed", "flipped", "labelled", "in use, % right", "shots", "U", "pairs",
+        "label mass", "True", "evaluations a label", "prompts", "tokens", "seconds",
+    )  # fmt: skip
+    return Table(f"Label sources on {dataset}", caption, head, tuple(rows))
+
+
+def _source(row: Json) -> tuple[str, ...]:
+    if "accuracy" not in row:
+        return (row["arm"], f"not applicable: {row['reason']}", *[NONE] * 13)
+    used = row["used"][-1] if row["used"] else None
+    cost = row["cost"]
+    name = f"{row['arm']}{' *' if row['supervised'] else ''}"
+    return (
+        name + (f" (some runs failed: {row['reason']})" if row["reason"] else ""),
+        percent(row["accuracy"]),
+        " ".join(f"{100 * value:.0f}" for value in row["accuracy"]["values"]) if row["accuracy"] else NONE,
+        f"{100 * row['flipped']['mean']:.1f}" if row["flipped"] else NONE,
+        f"{100 * row['labelled']:.0f} %",
+        percent(used),
+        NONE if used is None else " ".join(map(str, used["shots"])) if isinstance(used["shots"], list) else
+        str(used["shots"]),
+        " ".join(f"{value:.1f}" for value in row["utility"]),
+        " ".join(map(str, row["pairs"])),
+        f"{row['label_mass']:.3f}",
+        f"{100 * next(iter(row['balance'].values()), 0):.0f} %" if "True" not in row["balance"] else
+        f"{100 * row['balance']['True']:.0f} %",
+        f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
+        f"{cost['seconds']:.1f}",
+    )  # fmt: skip
+
+
+def _differences(found: Json) -> Table | None:
+    if not found["differences"]:
+        return None
+    rows = [
+        (f"{d['one']} − {d['other']}", d["dataset"], {"labels": "labels", "use": "in use"}[d["what"]], points(d),
+         _verdict(d))
+        for d in found["differences"]
+    ]  # fmt: skip
+    caption = (
+        "Percentage points with 95 % intervals, both sides resampled together over seeds and examples. An interval "
+        "that holds 0 supports no difference."
+    )
+    return Table("Differences", caption, ("pair", "data set", "what", "points", "interval"), tuple(rows))
+
+
+def _verdict(made: Json) -> str:
+    return "above 0" if made["low"] > 0 else "below 0" if made["high"] < 0 else "holds 0"
+
+
+def _forms(found: Json) -> Table | None:
+    rows = [row for row in found["rows"] if row.get("forms")]
+    if not rows:
+        return None
+    names = list(rows[0]["forms"])
+    body = [
+        (
+            row["arm"],
+            row["dataset"],
+            *(" ".join(f"{value:.1f}" for value in row["forms"].get(name, [])) for name in names),
+        )
+        for row in rows
+    ]
+    caption = (
+        "U of the labels each source came to, with each form of P and the same alpha, from the same log-probabilities; "
+        "one value a seed. A sum depends on how many examples are labelled."
+    )
+    return Table("U in three forms", caption, ("source", "data set", *names), tuple(body))
+
+
+def _predictors(found: Json) -> Table | None:
+    rows = [_predictor(one) for one in predictors(found["cells"])]
+    if all(row[1] == NONE for row in rows):
+        return None
+    caption = (
+        "Spearman's rank correlation with accuracy over the unsupervised runs of a data set, mean over data sets, with "
+        "a 95 % interval (runs resampled). A number whose interval holds 0 predicts nothing here."
+    )
+    head = ("number that needs no gold", "correlation", "data sets", "runs")
+    return Table("What predicts accuracy without gold", caption, head, tuple(rows))
+
+
+def _predictor(one: Json) -> tuple[str, ...]:
+    known = one["correlation"]
+    words = NONE if known is None else f"{known:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"
+    return one["number"], words, str(one["datasets"]), str(one["runs"])
+
+
+def facts(found: Json) -> list[tuple[str, str]]:
+    """Return how a suite was made: the command, the time, the model, the versions, and what each arm is."""
+    model, versions = found["model"], found["versions"]
+    described: Sequence[tuple[str, str]] = [(f"source {arm['name']!r}", _arm(arm)) for arm in found["arms"]]
+    return [
+        ("command", found["command"]),
+        ("time", f"{duration(found['seconds'])} ({found['seconds']:.0f} seconds) for what was not there yet"),
+        ("model", f"{model['model']}, {model['quantization']}, {model['dtype']}, {model['encoding']}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        *described,
+    ]
+
+
+def _arm(arm: Json) -> str:
+    shown = {key: value for key, value in arm.items() if value and key not in ("name", "use")}
+    return ", ".join(f"{key}={value}" for key, value in shown.items())
