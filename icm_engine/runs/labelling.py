@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 
+from icm_engine.core.draws import random_of, sample
 from icm_engine.core.errors import SettingError
 from icm_engine.core.label_sources import Labelled, label_by
 from icm_engine.core.labeling import Labeling
@@ -42,14 +43,21 @@ def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig) -
 
 
 def given_labels(opened: OpenRun) -> Labeling:
-    """Return the labels that came with a run's spec, in the order of its data set. Raises SettingError."""
+    """Return the labels that came with a run's spec, in the order of its data set. Raises SettingError.
+
+    With the option `shuffled` their slots are in a random order, of the seed: U moves with the order alone.
+    """
     places = {opened.codec.ids[i]: i for i in range(len(opened.dataset.examples))}
     given, known = opened.spec.given or {}, opened.dataset.task.labels
     if not given:
         raise SettingError(f"run {opened.name!r} has source given and no labels: give some (given)")
     if unknown := next((example for example, label in given.items() if label not in known), None):
         raise SettingError(f"label {given[unknown]!r} of example {unknown!r} does not exist: use {', '.join(known)}")
-    return Labeling({places[example]: given[example] for example in places if example in given})
+    order = [example for example in places if example in given]
+    if opened.spec.source_options.get("shuffled"):
+        rng = random_of(opened.spec.search.seed, 0)
+        order = [order[k] for k in sample(rng, len(order), len(order))]
+    return Labeling({places[example]: given[example] for example in order})
 
 
 def _round(labeling: Labeling) -> Json:
