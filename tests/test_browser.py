@@ -28,6 +28,7 @@ PAGES = {  # link -> title
     "compare": "Compare",
     "annotate": "Annotate",
     "forks": "Forks",
+    "experiments": "Experiments",
     "data": "Data",
     "tour": "Tour",
 }

@@ -41,5 +41,6 @@ class Shelf:
 
 
 def runs_overview(store: Store, shelf: Shelf, limit: int | None = None) -> tuple[Overview, ...]:
-    """Return the list of runs, the newest first."""
-    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in store.run_names()[:limit])
+    """Return the list of runs that people asked for one by one, the newest first."""
+    names = store.run_names(of_experiments=False)[:limit]
+    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in names)

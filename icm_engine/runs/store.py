@@ -150,9 +150,13 @@ class Store:
             self.db.table("runs").insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
         return name
 
-    def run_names(self) -> list[str]:
-        """Return all runs, the newest first."""
-        return [row[0] for row in self.db.execute("select name from runs order by created desc, rowid desc")]
+    def run_names(self, of_experiments: bool = True) -> list[str]:
+        """Return all runs, the newest first, those that a suite of experiments made after all others, or not at all."""
+        query = (
+            "select name from runs where :all or json_extract(spec, '$.experiment') is null "
+            "order by json_extract(spec, '$.experiment') is not null, created desc, rowid desc"
+        )
+        return [row[0] for row in self.db.execute(query, {"all": of_experiments})]
 
     def spec(self, run: str) -> RunSpec:
         """Return what a run was asked to be. Raises NotFound."""

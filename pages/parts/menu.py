@@ -14,6 +14,7 @@ CONSISTENCY = "pages/consistency.py"
 COMPARE = "pages/compare.py"
 ANNOTATE = "pages/annotate.py"
 FORKS = "pages/forks.py"
+EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
 ICON = Path(__file__).resolve().parents[2] / "static" / "icon.svg"  # a file of ours: others come over the network
@@ -34,6 +35,7 @@ def show(home: Any) -> Any:
             st.Page(COMPARE, title="Compare", icon=":material/balance:"),
             st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
             st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
+            st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
             st.Page(DATA, title="Data", icon=":material/database:"),
             st.Page(TOUR, title="Tour", icon=":material/explore:"),
         ]

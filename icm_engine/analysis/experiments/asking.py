@@ -1,10 +1,10 @@
 """Ask for a suite: what the command line and the Experiments page both do."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icm_engine.analysis.experiments.suites import SHIPPED, Suite, read_suite
+from icm_engine.analysis.experiments.suites import read_suite
 from icm_engine.core.errors import SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs
@@ -42,28 +42,27 @@ def folder_name(found: Json) -> str:
     return f"{found['suite']}{'-quick' if found['quick'] else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A suite that was asked for, as the page lists it."""
-
-    job: str
-    suite: str
-    model: str
-    phase: str
-    done: int
-    total: int | None
-
-
-def asked(store: Store) -> list[Asked]:
-    """Return the suites that were asked for, the newest first."""
-    found = []
-    for job in jobs.names(store, KIND):
-        spec, now = jobs.spec(store, job), jobs.status(store, job)
-        model = spec.model.model if spec.model else ""
-        found.append(Asked(job, spec.body["key"], model, now.phase, now.done, now.total))
-    return found
+def ask_from_page(
+    store: Store, suite: str, model: str, quantization: str, *, quick: bool, test: str | None, processes: int,
+    datasets: Sequence[str], examples: int | None,
+) -> str:  # fmt: skip
+    """Start a suite with what a form says, and return its job; the report names the command that does the same."""
+    instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
+    words = ["evaluate", suite, "--model", model.strip(), "--quantization", quantization]
+    words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]
+    words += ["--datasets", *datasets] if datasets else []
+    if examples is not None:
+        instead["examples"] = examples
+        words += ["--examples", str(examples)]
+    words += ["--processes", str(processes)] if processes > 1 else []
+    return ask(store, suite, ModelChoice(model.strip(), quantization), quick=quick, test=test, processes=processes,
+               instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
 
 
-def shipped() -> list[Suite]:
-    """Return the suites there are, in the order of the list."""
-    return [read_suite(name) for name in SHIPPED]
+def runs_of(found: Json) -> dict[str, str]:
+    """Return the runs behind a suite's results, each with what it was."""
+    return {
+        cell["run"]: f"{cell['arm']} · {cell['dataset']} · seed {cell['seed']} · {cell['run']}"
+        for cell in found["cells"]
+        if cell["run"]
+    }

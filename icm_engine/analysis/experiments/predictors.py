@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from icm_engine.analysis.experiments.outcomes import Outcome
 
 Table = npt.NDArray[np.float64]  # (runs, 2): the number, and the accuracy
-RESAMPLES = 1000
+RESAMPLES = 500
 SAME = 1e-9
 FEWEST = 5  # runs of a data set, for a correlation to be taken at all
 
@@ -68,12 +68,12 @@ def _predictor(name: str, number: Callable[[Json], float | None], cells: Sequenc
     tables = [np.array(rows) for rows in by_dataset.values() if len(rows) >= FEWEST]
     tables = [table for table in tables if _varies(table)]
     head = {"number": name, "datasets": len(tables), "runs": sum(len(table) for table in tables)}
-    if not tables:
+    if not tables:  # nothing varies, or there are too few runs
         return {**head, "correlation": None}
     rng = np.random.default_rng(0)
     means = [_mean_correlation([t[rng.integers(len(t), size=len(t))] for t in tables]) for _ in range(RESAMPLES)]
     some = [value for value in means if value is not None]
-    low, high = np.quantile(some, [0.025, 0.975]) if some else (float("nan"),) * 2
+    low, high = np.quantile(some, [0.025, 0.975])
     return {**head, "correlation": _mean_correlation(tables), "low": float(low), "high": float(high)}
 
 
@@ -83,9 +83,5 @@ def _varies(table: Table) -> bool:
 
 
 def _mean_correlation(tables: Sequence[Table]) -> float | None:
-    found = [
-        float(spearmanr(table[:, 0], table[:, 1]).statistic)
-        for table in tables
-        if _varies(table)
-    ]
+    found = [float(spearmanr(table[:, 0], table[:, 1]).statistic) for table in tables if _varies(table)]
     return fmean(found) if found else None

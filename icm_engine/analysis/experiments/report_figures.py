@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from icm_engine.analysis.figures import LIGHT, Chart
+from icm_engine.analysis.figures import Chart, palette
 from icm_engine.runs.events import Json
 
 PATTERNS = ("", "/", "x", ".", "\\", "+")  # beside the colours
@@ -12,20 +12,20 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-def figures(found: Json) -> list[Chart]:
+def figures(found: Json, dark: bool = False) -> list[Chart]:
     """Return a suite's figures; those without anything to show are left out."""
     made = (
-        _bars(found, "Labels beside gold", lambda row: row["accuracy"]),
-        _bars(found, "Labels in use", lambda row: row["used"][-1] if row["used"] else None),
-        _shots(found),
-        _curves(found),
+        _bars(found, "Labels beside gold", lambda row: row["accuracy"], dark),
+        _bars(found, "Labels in use", lambda row: row["used"][-1] if row["used"] else None, dark),
+        _shots(found, dark),
+        _curves(found, dark),
     )
     return [chart for chart in made if chart is not None]
 
 
-def _bars(found: Json, title: str, of: Callable[[Json], Json | None]) -> Chart | None:
+def _bars(found: Json, title: str, of: Callable[[Json], Json | None], dark: bool) -> Chart | None:
     """A group of bars for each source, one a data set, with 95 % intervals."""
-    figure = _figure("percent right")
+    figure = _figure(dark, "percent right")
     for k, dataset in enumerate(found["datasets"]):
         rows = [(row["arm"], of(row)) for row in found["rows"] if row["dataset"] == dataset and "accuracy" in row]
         known = [(arm, made) for arm, made in rows if made is not None]
@@ -45,9 +45,9 @@ def _bars(found: Json, title: str, of: Callable[[Json], Json | None]) -> Chart |
     return Chart(title, caption, figure, f"{title}: bars for each source and data set; the numbers are in the tables")
 
 
-def _shots(found: Json) -> Chart | None:
+def _shots(found: Json, dark: bool) -> Chart | None:
     """Accuracy in use by number of shots, for suites that ask for several."""
-    figure = _figure("percent right", "number of shots")
+    figure = _figure(dark, "percent right", "number of shots")
     for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
         figure.add_scatter(
             name=f"{row['arm']}, {row['dataset']}", x=[made["shots"] for made in row["used"]],
@@ -59,9 +59,9 @@ def _shots(found: Json) -> Chart | None:
     return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
 
 
-def _curves(found: Json) -> Chart | None:
+def _curves(found: Json, dark: bool) -> Chart | None:
     """Accuracy over the steps of every search."""
-    figure, names = _figure("percent right", "step"), list[str]()
+    figure, names = _figure(dark, "percent right", "step"), list[str]()
     for row in found["rows"]:
         name = f"{row['arm']}, {row['dataset']}"
         for curve in row.get("curves", ()) if "best of" not in row["arm"] else ():
@@ -79,11 +79,12 @@ def _curves(found: Json) -> Chart | None:
     return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
 
 
-def _figure(y: str, x: str = "") -> go.Figure:
-    axis = {"gridcolor": LIGHT.grid, "zeroline": False}
+def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
+    colours = palette(dark)
+    axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)" if dark else "white"
     return go.Figure(layout={
         "height": 420, "margin": {"l": 50, "r": 10, "t": 10, "b": 40}, "barmode": "group",
-        "paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": LIGHT.text, "size": 13},
+        "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
         "legend": {"orientation": "h", "y": 1.12}, "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
         "xaxis": {**axis, "title": {"text": x}},
     })  # fmt: skip

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.wording import duration
 from icm_engine.runs.events import Json
+
+if TYPE_CHECKING:
+    import pandas
 
 NONE = "–"
 
@@ -25,6 +28,13 @@ def tables(found: Json) -> list[Table]:
     made = [_sources(found, dataset) for dataset in found["datasets"]]
     made += [table for table in (_differences(found), _forms(found), _predictors(found)) if table is not None]
     return made
+
+
+def table_frame(table: Table) -> "pandas.DataFrame":
+    """Return a table as a frame."""
+    import pandas
+
+    return pandas.DataFrame(list(table.rows), columns=list(table.head))
 
 
 def percent(made: Json | None) -> str:
@@ -119,7 +129,7 @@ def _forms(found: Json) -> Table | None:
 
 
 def _predictors(found: Json) -> Table | None:
-    rows = [_predictor(one) for one in predictors(found["cells"])]
+    rows = [_predictor(one) for one in found["predictors"]]
     if all(row[1] == NONE for row in rows):
         return None
     caption = (

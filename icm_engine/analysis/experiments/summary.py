@@ -13,7 +13,7 @@ from statistics import fmean
 
 from icm_engine.analysis.experiments.intervals import Estimate, Right, difference, estimate
 from icm_engine.analysis.experiments.outcomes import Outcome
-from icm_engine.analysis.experiments.predictors import agreement_of
+from icm_engine.analysis.experiments.predictors import agreement_of, predictors
 from icm_engine.analysis.experiments.suites import Suite
 from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.jobs import ModelChoice
@@ -27,13 +27,14 @@ def results(
 ) -> Json:
     """Return everything there is to report of a finished suite."""
     rows = [rows_of for _, some in _by_row(outcomes) for rows_of in _rows(list(some))]
+    told = [_cell(one, outcomes) for one in outcomes]
     return {
         "suite": suite.name, "title": suite.title, "question": suite.question, "quick": quick,
         "datasets": list(suite.datasets), "examples": suite.examples, "seeds": list(suite.seeds),
         "use": asdict(suite.use) if suite.use else None, "model": asdict(model), "command": command,
         "seconds": seconds, "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "arms": [asdict(arm) for arm in suite.arms],
-        "rows": rows, "differences": _differences(suite, outcomes), "cells": [_cell(one, outcomes) for one in outcomes],
+        "rows": rows, "differences": _differences(suite, outcomes), "cells": told, "predictors": predictors(told),
     }  # fmt: skip
 
 

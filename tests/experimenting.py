@@ -1,0 +1,90 @@
+"""Suites driven in the test's own process: the same runs and jobs, without processes of their own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from icm_engine.analysis.experiments import driving
+from icm_engine.analysis.experiments.driving import Chosen, Progress
+from icm_engine.runs import job_worker, jobs, worker
+from icm_engine.runs.batch import do_batch
+from icm_engine.runs.events import Json
+from icm_engine.runs.job_process import hold
+from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.store import Store
+
+SUITE = """
+title = "Sources side by side"
+question = "Which one is best?"
+datasets = ["sums"]
+examples = 12
+seeds = [0, 1]
+compare = [["ICM", "golden"], ["ICM", "random"]]
+
+[use]
+shots = [0, 4, "fit"]
+test = 6
+
+[quick]
+seeds = [0]
+arms = ["ICM", "golden", "random"]
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 30 }
+
+[[arms]]
+name = "golden"
+source = "given"
+labels = "golden"
+once = true
+
+[[arms]]
+name = "perturbed"
+source = "given"
+labels = "perturbed"
+of = "ICM"
+
+[[arms]]
+name = "random"
+source = "random"
+
+[[arms]]
+name = "human"
+source = "given"
+labels = "human"
+once = true
+"""
+
+
+def here(patch: pytest.MonkeyPatch) -> None:
+    """Do the runs and jobs of a suite in this process."""
+
+    def work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
+        do_batch(
+            store, list(dict.fromkeys(names)), progress, lambda s, run: worker.hold(s, run, idle=0.0),
+            lambda s, job: hold(s, job, job_worker.KINDS),
+        )  # fmt: skip
+
+    patch.setattr(driving, "_work", work)
+
+
+def suite_file(folder: Path, text: str = SUITE) -> str:
+    """Write a suite of one's own and return its path."""
+    path = folder / "sides.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def done_suite(store: Store, patch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Return the job of a suite that is done."""
+    from icm_engine.analysis.experiments.suite_jobs import suite
+
+    here(patch)
+    body: Json = {"suite": suite_file(folder), "quick": False, "key": "sides", "test": None, "processes": 1,
+                  "instead": {}, "command": "python -m icm_engine evaluate sides.toml --model fake"}  # fmt: skip
+    job = jobs.create(store, JobSpec("suite", body, ModelChoice("fake")))
+    store.append(job, "start", {})
+    assert hold(store, job, {"suite": suite}) == 0, jobs.status(store, job).message
+    return job
