@@ -10,11 +10,10 @@ from icm_engine.analysis.views import example_text
 from icm_engine.analysis.wording import one_line
 from icm_engine.core.labeling import Label
 from icm_engine.runs.events import RunSpec
+from icm_engine.runs.proposal import OPPOSITE, Labels
 from icm_engine.runs.store import Store
 
-Labels = Mapping[str, Label]  # by example id
 ENOUGH = 10  # examples below which nothing is said of an agreement
-OPPOSITE = 0.25  # raw agreement below which one of two labelings looks like the mirror of the other
 
 
 def siblings(store: Store, run: str) -> list[str]:

@@ -94,11 +94,16 @@ def make_spec(
 
 def begin(store: Store, spec: RunSpec) -> str:
     """Create a run, first putting its sample data set into the database, and start it; return the run's name."""
-    if spec.dataset in SAMPLE_DATASETS:
-        ensure_sample_dataset(store, spec.dataset)
+    put_sample(store, spec.dataset)
     run = control.create_run(store, spec)
     control.start(store, run)
     return run
+
+
+def put_sample(store: Store, name: str) -> None:
+    """Put a data set into the database, if it is a sample one and not there yet."""
+    if name in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, name)
 
 
 def load_sample(store: Store, name: str) -> None:

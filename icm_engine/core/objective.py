@@ -35,6 +35,11 @@ class Predictability:
     combine: Callable[[Sequence[float]], float]
     whose: str
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether P grows with the number of labelled examples, so that U of larger and smaller sets differ in scale."""
+        return self.combine is math.fsum
+
 
 PREDICTABILITY = {
     "sum_log_prob": Predictability(log_prob, math.fsum, "the paper's formula"),

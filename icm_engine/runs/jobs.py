@@ -30,7 +30,15 @@ JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelle
 # and rule checks see gold, and so have a process that never has a model.
 WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
-KINDS = {"context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER}
+RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a worker of its own
+KINDS = {
+    "context-check": WORKER,
+    "what-if": WORKER,
+    "import": DATA,
+    "rule-check": DATA,
+    "landscape": WORKER,
+    "restarts": RESTARTS,
+}
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
