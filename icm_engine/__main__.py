@@ -28,7 +28,7 @@ Command = Callable[[Store, argparse.Namespace], Any]
 
 
 def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
-    """Label a data set: create a run, drive its worker, wait for the end; with --restarts, several, and the best by U."""
+    """Label a data set: create a run, drive its worker, wait for the end. With --restarts, several: the best by U."""
     if given.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, given.dataset)
     settings: dict[str, object] = dict(_pairs(given.set))

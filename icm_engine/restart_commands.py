@@ -73,7 +73,9 @@ def _print(told: Json) -> None:
 
 def add(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
     """Add the arguments to `run`; `count` parses a whole number of 1 or more."""
-    command.add_argument("--restarts", type=count, metavar="R", help="R chains from seeds SEED, SEED + 1, ...: best by U")
+    command.add_argument(
+        "--restarts", type=count, metavar="R", help="R chains from seeds SEED, SEED + 1, ...: best by U"
+    )
     command.add_argument(
         "--side-by-side", type=count, default=SIDE_BY_SIDE, metavar="N", help="chains at once (each loads the model)"
     )

@@ -131,10 +131,12 @@ class Disagreement:
     gold: Label | None
 
 
-def per_example(readings: Sequence[Reading], gold: Labels, limit: int) -> tuple[Disagreement, ...]:
-    """Return the examples labelled in all runs, those with the least agreement first, at most `limit`."""
+def per_example(
+    readings: Sequence[Reading], gold: Labels, limit: int, names: Sequence[str] | None = None
+) -> tuple[Disagreement, ...]:
+    """Return the examples of these ids, else those labelled in all runs, the least agreement first, at most `limit`."""
     labelings = [labels_of(reading) for reading in readings]
-    return _rows(readings[0], labelings, _common(labelings), gold, limit)
+    return _rows(readings[0], labelings, _common(labelings) if names is None else names, gold, limit)
 
 
 def differing(readings: Sequence[Reading], gold: Labels, limit: int) -> tuple[Disagreement, ...]:

@@ -110,6 +110,11 @@ def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = restarts.S
     return restarts.ask(store, spec, chains, side_by_side)
 
 
+def begin_chains(store: Store, spec: RunSpec, chains: int) -> str:
+    """Start a job of so many chains and return the run that is its first chain."""
+    return chains_of(store, ask(store, spec, chains))[0]
+
+
 # -- words
 
 
@@ -121,8 +126,11 @@ def why(found: Proposal) -> str:
         return f"{best.run} (seed {best.seed}) is proposed: no other chain can be compared with it."
     second = max(others, key=lambda one: one.compared if one.compared is not None else float("-inf"))
     what = "U per labelled example" if found.per_example else "U"
-    is_best = f"{what} is {decimal(best.compared, 2)}, the highest of {len(others) + 1} chains"
-    return f"{best.run} (seed {best.seed}) is proposed: its {is_best}; {second.run} is next, {decimal(second.compared, 2)}."
+    first = f"{best.run} (seed {best.seed}) is proposed: its {what} is {decimal(best.compared, 2)}"
+    first = f"{first}, the highest of {len(others) + 1} chains"
+    if second.compared == best.compared:
+        return f"{first}; {second.run} has the same, and the first is taken."
+    return f"{first}; {second.run} is next, {decimal(second.compared, 2)}."
 
 
 def warnings(found: Proposal) -> tuple[str, ...]:
@@ -146,8 +154,8 @@ def _sizes(found: Proposal) -> list[str]:
     for one in counted:
         if one.compared is None:
             told.append(
-                f"{one.run} labelled {one.labelled:,} examples, less than {WIDE:.0%} of the {most:,} of another chain, and "
-                "is not compared: few examples of one label predict each other best."
+                f"{one.run} labelled {one.labelled:,} examples, less than {WIDE:.0%} of the {most:,} of another chain, "
+                "and is not compared: few examples of one label predict each other best."
             )
     sizes = sorted({one.labelled for one in counted if one.compared is not None})
     if len(sizes) > 1:
@@ -156,15 +164,15 @@ def _sizes(found: Proposal) -> list[str]:
 
 
 _SIZES = {
-    True: "P is a sum here and falls with every example, so U was divided by their number: a small lead decides little.",
-    False: "P is a mean over each chain's own examples, so U of other examples was compared: a small lead decides little.",
+    True: "P is a sum here and falls with every example, so U was divided by their number: a small lead says little.",
+    False: "P is a mean over each chain's own examples, so each U is about others: a small lead says little.",
 }
 
 
 def _mirrors(found: Proposal) -> list[str]:
     return [
-        f"{one.run} agrees with the mirror of the proposal ({percent(one.same)} equal labels). Only U chose between them, "
-        "and it can be as high for inverted labels: look at a few examples before you believe either."
+        f"{one.run} agrees with the mirror of the proposal ({percent(one.same)} equal labels). Only U chose between "
+        "them, and it can be as high for inverted labels: look at a few examples before you believe either."
         for one in found.outcomes
         if one.mirror
     ]
@@ -209,3 +217,12 @@ def standing_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     for one in outcomes:
         rows.append({"run": one.run, "seed": one.seed, "status": one.phase, "so far": one.message})
     return pd.DataFrame(rows)
+
+
+def supports_frame(rows: pd.DataFrame, found: Proposal) -> pd.DataFrame:
+    """Return a table of examples with the proposed label in front, and which share of the chains gives it."""
+    supports = [found.supports[example] for example in rows["example"]]
+    front = pd.DataFrame({"proposed": [one.label for one in supports], "give it": [one.share for one in supports]})
+    if found.has_mirror:
+        front["mirrors turned"] = [one.turned_share for one in supports]
+    return pd.concat([front, rows], axis="columns")

@@ -37,7 +37,7 @@ class Predictability:
 
     @property
     def is_sum(self) -> bool:
-        """Whether P grows with the number of labelled examples, so that U of larger and smaller sets differ in scale."""
+        """Whether P is a sum, so that U of more labelled examples has another scale."""
         return self.combine is math.fsum
 
 

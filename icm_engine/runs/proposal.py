@@ -4,8 +4,9 @@ A chain is a run that differs from the others in its seed alone. Those that fini
 are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
 every example, so the highest U belongs to the chain that labelled least: where P is a sum, U is divided by the number
 of labelled examples. And a few examples of one label predict each other best, in every form of P: so a chain is
-compared only if it labelled at least `WIDE` as many examples as the chain that labelled most. Within these bounds the
-numbers may still differ, and whoever shows the result says so.
+compared only if it labelled at least `WIDE` as many examples as the chain that labelled most. That leaves room on
+purpose: a mirror that labelled everything must not win for that alone. Whoever shows the result says so where the
+numbers differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from icm_engine.core.labeling import Label
 
-WIDE = 0.9  # of the most examples that a chain labelled: with fewer, a chain is not compared
+WIDE = 0.75  # of the most examples that a chain labelled: with fewer, a chain is not compared
 OPPOSITE = 0.25  # share of equal labels below which one of two labelings looks like the mirror of the other
 
 Labels = Mapping[str, Label]  # by example id

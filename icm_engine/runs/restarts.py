@@ -1,4 +1,4 @@
-"""Restarts: chains that differ in the seed alone, one of them proposed: python -m icm_engine.runs.restarts --db FILE JOB.
+"""Chains that differ in the seed alone, one of them proposed: python -m icm_engine.runs.restarts --db FILE JOB.
 
 A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
 compares how they ended: it has no model, sees no gold, and is a job, so that chains go on when the page is closed.
@@ -39,8 +39,10 @@ def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SI
         raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
     with store.transaction():
         known = _asked_before(store, spec, chains)
-        as_it_is = known is not None and _as_it_is(store, known, side_by_side)
-        job = known if as_it_is else jobs.create(store, _job_spec(store, spec, chains, side_by_side, known))
+        if known is not None and _as_it_is(store, known, side_by_side):
+            job = known
+        else:
+            job = jobs.create(store, _job_spec(store, spec, chains, side_by_side, known))
     jobs.start(store, job)
     return job
 
@@ -113,7 +115,12 @@ def _drive(job: Job, runs: Sequence[str]) -> None:
         for run in left[: max(0, job.spec.body["side_by_side"] - busy)]:
             (control.start if now[run].phase == "created" else control.resume)(job.store, run)
             asked.add(run)
-        time.sleep(LOOK)
+        nap()
+
+
+def nap() -> None:
+    """Wait a moment between two looks at the chains."""
+    time.sleep(LOOK)
 
 
 def _left(now: Standing, asked: set[str]) -> list[str]:
