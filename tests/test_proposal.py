@@ -126,12 +126,25 @@ def test_what_must_be_known_is_said() -> None:
     assert told[4].startswith("c1 agrees with the mirror of the proposal (5% equal labels)")
 
 
+def test_a_lead_that_the_order_of_demonstrations_would_explain_is_said() -> None:
+    """Five per cent of 100 are 5."""
+    best = outcome("c0", 100.0, proposed=True)
+    near, far, equal = (outcome("c1", 95.5, same=0.9), outcome("c1", 94.5, same=0.9), outcome("c1", 95.5, same=1.0))
+    (told,) = warnings(Proposal("c0", False, (best, near), {}))
+    assert told.startswith("The lead over c1 is 4.50, and it gives other labels to some examples.")
+    assert warnings(Proposal("c0", False, (best, far), {})) == ()
+    assert warnings(Proposal("c0", False, (best, equal), {})) == ()  # whichever: the labels are the same
+
+
 def test_every_chain_has_a_role() -> None:
     outcomes = [
         outcome("c0", 9.0, proposed=True), outcome("c1", 8.0), outcome("c2", 7.0, mirror=True), outcome("c3", None),
         outcome("c4", None, counts=False, phase="stopped"), outcome("c5", None, counts=False, steered=True),
     ]  # fmt: skip
-    assert list(outcomes_frame(outcomes)["in the choice"]) == [
+    shown = outcomes_frame(Proposal("c0", False, tuple(outcomes), {}))
+    assert "U per example" not in shown  # it was U itself
+    assert list(outcomes_frame(Proposal("c0", True, tuple(outcomes), {}))["U per example"][:3]) == [9.0, 8.0, 7.0]
+    assert list(shown["in the choice"]) == [
         "proposed", "compared", "the proposal's mirror", "not compared: labelled too few", "not counted: stopped",
         "not counted: changed by hand",
     ]  # fmt: skip

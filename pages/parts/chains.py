@@ -20,8 +20,8 @@ EVERY = 2.0  # seconds
 ORDER = "Examples labelled in the proposal, those with least agreement first"
 COLUMNS = {
     "U": st.column_config.NumberColumn(format="%.2f"),
-    "compared by": st.column_config.NumberColumn(
-        format="%.3f", help="U; where P is a sum, U divided by the number of labelled examples. Gold is nowhere in it."
+    "U per example": st.column_config.NumberColumn(
+        format="%.3f", help="What the chains were compared by: U divided by the number of labelled examples."
     ),
     "same as proposed": compare_tables.SHARE,
 }
@@ -59,7 +59,7 @@ def show(store: Store, run: str) -> Proposal | None:
         st.text(why(found))
     for told in warnings(found):
         st.text(told)
-    frame = outcomes_frame(found.outcomes)
+    frame = outcomes_frame(found)
     st.dataframe(frame, hide_index=True, column_config=COLUMNS, placeholder="–", alt="How the chains ended")
     st.page_link(
         menu.SEARCH, label="Open the proposed run", icon=":material/check_circle:", query_params={"run": found.run}

@@ -52,7 +52,7 @@ def _what(store: Store) -> None:
 
 
 def _how() -> str:
-    preset, limit, seed, steps, chains = st.columns(5, gap="medium")
+    preset, limit, seed, steps, chains = st.columns([1, 1, 1, 1.3, 0.9], gap="medium")
     chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
     apart = {setting.name: setting for setting in settings(chosen)}
     limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
