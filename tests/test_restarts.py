@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,6 +193,20 @@ def test_a_cancel_pauses_what_is_on_its_way(store: Store, machine: Machine) -> N
     machine.do(job)
     for run in restarts.chains_of(store, job):
         assert [command.verb for command in store.pending(run)] == ["start", "pause"]
+
+
+def test_a_paused_chain_whose_worker_waits_is_gone_on_with_in_its_own_place(store: Store, machine: Machine) -> None:
+    """A worker keeps its model for a while; the one place is its own, so nothing would ever begin without it."""
+    job = restarts.ask(store, SPEC, 2, 1)
+    runs = restarts.chains_of(store, job)
+    control.step(store, runs[1], 5)
+    machine.look()
+    hold(store, runs[1])
+    assert (control.status(store, runs[1]).phase, control.status(store, runs[1]).pid) == ("paused", os.getpid())
+    machine.alive.append(runs[1])  # the worker that waits, and finds the command
+    assert [row["counts"] for row in rows(machine.do(job)).values()] == [True, True]
+    assert machine.most == 1
+    assert machine.order == [runs[1], runs[0]]  # no second worker
 
 
 def test_a_chain_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:

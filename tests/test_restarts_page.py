@@ -38,6 +38,14 @@ def test_more_than_one_chain_is_a_job_and_its_first_run_is_shown(store: Store, m
     assert "Chain 1 of 3 that differ in their seed alone. 0 of them finished" in texts(test)
 
 
+def test_home_starts_chains_on_sample_data(store: Store, machine: Machine) -> None:
+    test = page()
+    test.button(key="first_chains").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store)
+    assert restarts.chains_of(store, job) == ["arithmetic-1", "arithmetic-2", "arithmetic-3"]
+
+
 def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, machine: Machine) -> None:
     job = restarts.ask(store, SPEC, 3)
     runs = restarts.chains_of(store, job)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from icm_engine.analysis.between_runs import Agreement, agreement, labels_of
-from icm_engine.analysis.choices import RunSpec, put_sample
+from icm_engine.analysis.choices import RunSpec, begin, put_sample
 from icm_engine.analysis.views import load
 from icm_engine.analysis.wording import decimal, percent
 from icm_engine.runs import control, jobs, restarts
@@ -123,8 +123,8 @@ def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = restarts.S
 
 
 def begin_chains(store: Store, spec: RunSpec, chains: int) -> str:
-    """Start a job of so many chains and return the run that is its first chain."""
-    return chains_of(store, ask(store, spec, chains))[0]
+    """Start one run, or a job of several chains, and return the first of them."""
+    return begin(store, spec) if chains == 1 else chains_of(store, ask(store, spec, chains))[0]
 
 
 # -- words

@@ -112,7 +112,7 @@ def _drive(job: Job, runs: Sequence[str]) -> None:
         busy, left = sum(map(busied, now.values())), _left(now, asked)
         if not busy and not left and not any(status.phase == "paused" for status in now.values()):
             return
-        for run in left[: max(0, job.spec.body["side_by_side"] - busy)]:
+        for run in _affordable(left, now, job.spec.body["side_by_side"] - busy):
             (control.start if now[run].phase == "created" else control.resume)(job.store, run)
             asked.add(run)
         nap()
@@ -128,7 +128,13 @@ def _left(now: Standing, asked: set[str]) -> list[str]:
 
     One that somebody else has set going is theirs to end.
     """
-    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON and not busied(status)]
+    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON]
+
+
+def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
+    """Those for which there are places; a paused chain whose worker still waits has one."""
+    new = [run for run in left if not busied(now[run])][: max(0, places)]
+    return [run for run in left if busied(now[run]) or run in new]
 
 
 def busied(status: RunStatus) -> bool:

@@ -11,7 +11,6 @@ from icm_engine.analysis.choices import (
     IcmError,
     Setting,
     Store,
-    begin,
     dataset_names,
     make_spec,
     presets,
@@ -96,6 +95,6 @@ def _begin() -> None:
     try:
         with Store() as store:
             spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
-            session.choose(begin(store, spec) if now["chains"] == 1 else begin_chains(store, spec, now["chains"]))
+            session.choose(begin_chains(store, spec, now["chains"]))
     except IcmError as error:
         now["problem"] = error
