@@ -127,11 +127,11 @@ def test_what_must_be_known_is_said() -> None:
 
 
 def test_a_lead_that_the_order_of_demonstrations_would_explain_is_said() -> None:
-    """Five per cent of 100 are 5."""
+    """A tenth of 100 is 10."""
     best = outcome("c0", 100.0, proposed=True)
-    near, far, equal = (outcome("c1", 95.5, same=0.9), outcome("c1", 94.5, same=0.9), outcome("c1", 95.5, same=1.0))
+    near, far, equal = (outcome("c1", 90.5, same=0.9), outcome("c1", 89.5, same=0.9), outcome("c1", 90.5, same=1.0))
     (told,) = warnings(Proposal("c0", False, (best, near), {}))
-    assert told.startswith("The lead over c1 is 4.50, and it gives other labels to some examples.")
+    assert told.startswith("The lead over c1 is 9.50, and it gives other labels to some examples.")
     assert warnings(Proposal("c0", False, (best, far), {})) == ()
     assert warnings(Proposal("c0", False, (best, equal), {})) == ()  # whichever: the labels are the same
 
