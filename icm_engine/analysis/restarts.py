@@ -20,8 +20,8 @@ from icm_engine.runs.restarts import chains_of as chains_of
 from icm_engine.runs.restarts import job_of as job_of
 from icm_engine.runs.store import Store
 
-# a share of U: a smaller lead may be the order of demonstrations alone, which differs by seed. On the sample model chains
-# with the very same labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
+# a share of U: a smaller lead may be the order of demonstrations alone, which differs by seed. On the sample model,
+# chains with the very same labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
 CLOSE = 0.1
 
 
