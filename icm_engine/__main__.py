@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands
+from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, restart_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import IcmError, RunError
 from icm_engine.core.label_sources import SOURCES, parsed_options
@@ -28,8 +28,8 @@ from icm_engine.runs.verify import verify
 Command = Callable[[Store, argparse.Namespace], Any]
 
 
-def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Label a data set: create a run, drive its worker, wait for the end."""
+def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
+    """Label a data set: create a run, drive its worker, wait for the end. With --restarts, several: the best by U."""
     if given.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, given.dataset)
     settings: dict[str, object] = dict(_pairs(given.set))
@@ -48,6 +48,8 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
         source_options=parsed_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
+    if given.restarts is not None:
+        return restart_commands.run_chains(store, spec, given)
     run = control.create_run(store, spec)
     control.start(store, run)
     return _detached(run) if given.detach else _follow(store, run)
@@ -212,6 +214,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int)
     command.add_argument("--steps", type=_count, help="max_steps (else four times the examples)")
     command.add_argument("--detach", action="store_true", help="return at once with the run's name")
+    restart_commands.add(command, _count)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

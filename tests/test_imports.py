@@ -105,6 +105,13 @@ def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
 
 
+def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:
+    loaded = loaded_by("import icm_engine.runs.restarts")
+    assert "icm_engine.runs.proposal" in loaded
+    assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
+    assert not loaded & RUNTIMES
+
+
 def test_what_pages_import_does_not_bring_torch_along() -> None:
     loaded = loaded_by(
         "import pkgutil, importlib, icm_engine.analysis, icm_engine.data\n"

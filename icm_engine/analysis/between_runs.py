@@ -10,11 +10,10 @@ from icm_engine.analysis.views import example_text
 from icm_engine.analysis.wording import one_line
 from icm_engine.core.labeling import Label
 from icm_engine.runs.events import RunSpec
+from icm_engine.runs.proposal import OPPOSITE, Labels
 from icm_engine.runs.store import Store
 
-Labels = Mapping[str, Label]  # by example id
 ENOUGH = 10  # examples below which nothing is said of an agreement
-OPPOSITE = 0.25  # raw agreement below which one of two labelings looks like the mirror of the other
 
 
 def siblings(store: Store, run: str) -> list[str]:
@@ -132,10 +131,12 @@ class Disagreement:
     gold: Label | None
 
 
-def per_example(readings: Sequence[Reading], gold: Labels, limit: int) -> tuple[Disagreement, ...]:
-    """Return the examples labelled in all runs, those with the least agreement first, at most `limit`."""
+def per_example(
+    readings: Sequence[Reading], gold: Labels, limit: int, names: Sequence[str] | None = None
+) -> tuple[Disagreement, ...]:
+    """Return the examples of these ids, else those labelled in all runs, the least agreement first, at most `limit`."""
     labelings = [labels_of(reading) for reading in readings]
-    return _rows(readings[0], labelings, _common(labelings), gold, limit)
+    return _rows(readings[0], labelings, _common(labelings) if names is None else names, gold, limit)
 
 
 def differing(readings: Sequence[Reading], gold: Labels, limit: int) -> tuple[Disagreement, ...]:

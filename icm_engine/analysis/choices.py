@@ -31,6 +31,8 @@ ABOUT = {
     "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
     "examples. Empty means all of them.",
     "max_steps": "Steps of Algorithm 1. Empty means four times the number of examples.",
+    "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
+    "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",
     "preset": "A named set of values for every setting below.",
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
@@ -94,11 +96,16 @@ def make_spec(
 
 def begin(store: Store, spec: RunSpec) -> str:
     """Create a run, first putting its sample data set into the database, and start it; return the run's name."""
-    if spec.dataset in SAMPLE_DATASETS:
-        ensure_sample_dataset(store, spec.dataset)
+    put_sample(store, spec.dataset)
     run = control.create_run(store, spec)
     control.start(store, run)
     return run
+
+
+def put_sample(store: Store, name: str) -> None:
+    """Put a data set into the database, if it is a sample one and not there yet."""
+    if name in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, name)
 
 
 def load_sample(store: Store, name: str) -> None:

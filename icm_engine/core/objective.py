@@ -35,6 +35,11 @@ class Predictability:
     combine: Callable[[Sequence[float]], float]
     whose: str
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether P is a sum, so that U of more labelled examples has another scale."""
+        return self.combine is math.fsum
+
 
 PREDICTABILITY = {
     "sum_log_prob": Predictability(log_prob, math.fsum, "the paper's formula"),

@@ -54,6 +54,11 @@ class RunStatus:
 
 def create_run(store: Store, spec: RunSpec) -> str:
     """Store a new run and return its name. Raises NotFound, SettingError; max_steps 0 becomes 4N."""
+    return store.add_run(resolved(store, spec))
+
+
+def resolved(store: Store, spec: RunSpec) -> RunSpec:
+    """Return the spec as a new run keeps it, max_steps 0 as 4N. Raises NotFound, SettingError."""
     examples = store.dataset_size(spec.dataset, spec.limit)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
     if spec.source not in (SEARCH, GIVEN, *SOURCES):
@@ -64,7 +69,7 @@ def create_run(store: Store, spec: RunSpec) -> str:
         )
     if spec.search.max_steps == 0 and spec.source == SEARCH:
         spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
-    return store.add_run(spec)
+    return spec
 
 
 def start(store: Store, run: str) -> None:

@@ -31,9 +31,10 @@ JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelle
 WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
 SUITES = "icm_engine.analysis.experiments.suite_jobs"
+RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a worker of its own
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "batch": WORKER, "suite": SUITES,
+    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS,
 }  # fmt: skip
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on

@@ -61,4 +61,4 @@ def _differences(store: Store, readings: list[Reading]) -> None:
     rows = differing(readings, {first.run.codec.ids[i]: label for i, label in gold.items()}, ROWS)
     if rows:
         frame = disagreements_frame(rows, [one.run.name for one in readings])
-        compare_tables.examples("Where they differ", frame, ROWS, "those with least agreement first")
+        compare_tables.examples("Where they differ", frame, ROWS, compare_tables.ORDER)

@@ -7,14 +7,19 @@ from icm_engine.analysis.between_runs import agreement, labels_of, pairs_of, per
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.compare_frames import balances_frame, disagreements_frame, pairs_frame
 from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.restarts import supports_frame
 from icm_engine.analysis.wording import decimal, percent
-from pages.parts import compare_tables, session
+from pages.parts import chains, compare_tables, session
 
 ROWS = 500
 
 
 def show(store: Store, reading: Reading) -> None:
-    """Draw how far this run and its seeds agree."""
+    """Draw what was proposed, if these seeds were asked for together, and how far this run and its seeds agree."""
+    proposed = chains.show(store, reading.run.name)
+    if not reading.labeling:
+        st.text("This run has no labels yet.")
+        return
     others = [found for name in siblings(store, reading.run.name) if (found := session.look(name)[0]).labeling]
     readings = [reading, *others]
     names = [one.run.name for one in readings]
@@ -41,11 +46,15 @@ def show(store: Store, reading: Reading) -> None:
         st.markdown("**Every two runs**")
         st.dataframe(pairs_frame(pairs), hide_index=True, column_config=compare_tables.NUMBERS, placeholder="–",
                      alt="Agreement of every two runs")  # fmt: skip
-    if not found.examples:
-        return
     gold = gold_by_place(store, reading, tuple(reading.labeling))
-    rows = per_example(readings, {reading.run.codec.ids[i]: label for i, label in gold.items()}, ROWS)
-    compare_tables.examples("Every example", disagreements_frame(rows, names), ROWS, "those with least agreement first")
+    by_id = {reading.run.codec.ids[i]: label for i, label in gold.items()}
+    if proposed is not None:
+        rows = per_example(readings, by_id, ROWS, tuple(proposed.supports))
+        frame = supports_frame(disagreements_frame(rows, names), proposed)
+        compare_tables.examples("Every example", frame, ROWS, chains.ORDER)
+    elif found.examples:
+        frame = disagreements_frame(per_example(readings, by_id, ROWS), names)
+        compare_tables.examples("Every example", frame, ROWS, compare_tables.ORDER)
 
 
 def _balances(readings: list[Reading]) -> None:

@@ -25,12 +25,12 @@ def show(store: Store, run: str) -> None:
     for notice in notices(reading):
         st.warning(notice.text, icon=":material/info:")
     view = _view(reading)
-    if not reading.labeling:
+    if view == "Seeds":
+        compare_seeds.show(store, reading)
+    elif not reading.labeling:
         st.text("This run has no labels yet.")
     elif view == "Gold":
         compare_gold.show(store, reading)
-    elif view == "Seeds":
-        compare_seeds.show(store, reading)
     elif view == "Runs":
         compare_runs.show(store, reading, store.run_names())
     else:

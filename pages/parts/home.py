@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store, begin
+from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store
+from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.shelf import runs_overview
 from icm_engine.analysis.strip import Look
 from icm_engine.analysis.views import Overview
 from icm_engine.analysis.wording import LOOKS, MOVING, decimal, percent
 from pages.parts import menu, session
 
+CHAINS = 3  # of the second button
 SHOWN = 12  # runs in the list; the search page can open all
 
 WHAT = """
@@ -26,7 +28,11 @@ def show() -> None:
     with st.container(horizontal=True, gap="small"):
         st.button(
             "Start a run on sample data", type="primary", icon=":material/play_arrow:", key="first_run",
-            on_click=_begin_first, help="64 sums from the sample data, labelled by the small sample model.",
+            on_click=_begin_first, args=(1,), help="64 sums from the sample data, labelled by the small sample model.",
+        )  # fmt: skip
+        st.button(
+            f"Start {CHAINS} chains", icon=":material/account_tree:", key="first_chains", on_click=_begin_first,
+            args=(CHAINS,), help=f"The same from {CHAINS} seeds: the best by U is proposed, with how far they agree.",
         )  # fmt: skip
         st.page_link(menu.SEARCH, label="Choose your own settings", icon=":material/tune:")
         st.page_link(menu.TOUR, label="Take the tour", icon=":material/explore:")
@@ -37,10 +43,10 @@ def show() -> None:
     _list()
 
 
-def _begin_first() -> None:
+def _begin_first(chains: int) -> None:
     try:
         with Store() as store:
-            st.session_state["begun"] = begin(store, FIRST_RUN)
+            st.session_state["begun"] = begin_chains(store, FIRST_RUN, chains)
     except IcmError as error:
         st.session_state["problem"] = error
 

@@ -47,7 +47,7 @@ def _words(now: JobStatus) -> str:
 
 
 def _ended(store: Store, now: JobStatus) -> None:
-    message = "That did not work." if now.phase == "failed" else "Its process is gone. Nothing was kept half-way."
+    message = "That did not work." if now.phase == "failed" else "Its process is gone. Trying again does what is left."
     st.error(message, icon=":material/error:")
     if now.phase == "failed":
         session.plain(now.message)

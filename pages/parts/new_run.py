@@ -11,12 +11,12 @@ from icm_engine.analysis.choices import (
     IcmError,
     Setting,
     Store,
-    begin,
     dataset_names,
     make_spec,
     presets,
     settings,
 )
+from icm_engine.analysis.restarts import begin_chains
 from icm_engine.data.importing import SAMPLE_DATASETS
 from pages.parts import menu, session
 
@@ -51,7 +51,7 @@ def _what(store: Store) -> None:
 
 
 def _how() -> str:
-    preset, limit, seed, steps = st.columns(4, gap="medium")
+    preset, limit, seed, steps, chains = st.columns([1, 1, 1, 1.3, 0.9], gap="medium")
     chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
     apart = {setting.name: setting for setting in settings(chosen)}
     limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
@@ -59,6 +59,7 @@ def _how() -> str:
     steps.number_input(
         "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder="4 × examples"
     )
+    chains.number_input("Chains", 1, value=1, key="chains", help=ABOUT["chains"])
     return chosen
 
 
@@ -93,6 +94,7 @@ def _begin() -> None:
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}
     try:
         with Store() as store:
-            session.choose(begin(store, make_spec(**{name: now[name] for name in PLAIN}, values=values)))
+            spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
+            session.choose(begin_chains(store, spec, now["chains"]))
     except IcmError as error:
         now["problem"] = error

@@ -1,0 +1,216 @@
+"""Chains that differ in the seed alone, one of them proposed: python -m icm_engine.runs.restarts --db FILE JOB.
+
+A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
+compares how they ended: it has no model, sees no gold, and is a job, so that chains go on when the page is closed.
+Where chains stand is read from the chains, so another process of the job goes on with what is left.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.runs import control, jobs
+from icm_engine.runs.control import RunStatus
+from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs.proposal import Chain, is_mirror, propose, same_share, supports, wide, worth
+from icm_engine.runs.replay import open_run, state_at
+from icm_engine.runs.store import Event, Store
+
+KIND = "restarts"
+SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
+LOOK = 1.0  # seconds between two looks at the chains
+GO_ON = ("created", "paused", "interrupted", "failed")  # phases that a new process of the job goes on from
+OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a chain meant it
+
+Standing = Mapping[str, RunStatus]
+
+
+def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE) -> str:
+    """Start a job of so many chains of this spec, from its seed on, and return its name; asked again, it goes on.
+
+    If these chains were asked for before, no others are made: the last job of them is left alone while it works, or
+    if none of its chains is left; otherwise it, or a new one, does what is left. Raises SettingError, NotFound.
+    """
+    if min(chains, side_by_side) < 1:
+        raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
+    with store.transaction():
+        known = _asked_before(store, spec, chains)
+        if known is not None and _as_it_is(store, known, side_by_side):
+            job = known
+        else:
+            job = jobs.create(store, _job_spec(store, spec, chains, side_by_side, known))
+    jobs.start(store, job)
+    return job
+
+
+def chains_of(store: Store, job: str) -> list[str]:
+    """Return the runs of a restarts job, by seed."""
+    return list(jobs.spec(store, job).body["chains"])
+
+
+def job_of(store: Store, run: str) -> str | None:
+    """Return the newest restarts job that a run is a chain of, None if there is none."""
+    made = jobs.names(store, KIND, dataset=store.spec(run).dataset)
+    return next((job for job in made if run in chains_of(store, job)), None)
+
+
+def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
+    """The newest job whose chains have these specs."""
+    wanted = _seeded(control.resolved(store, spec), chains)
+    made = jobs.names(store, KIND, dataset=spec.dataset)
+    return next((job for job in made if [store.spec(run) for run in chains_of(store, job)] == wanted), None)
+
+
+def _as_it_is(store: Store, job: str, side_by_side: int) -> bool:
+    """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
+    phase = jobs.status(store, job).phase
+    if phase == "done":
+        return all(control.status(store, run).phase in OVER for run in chains_of(store, job))
+    return phase in ("starting", "running") or jobs.spec(store, job).body["side_by_side"] == side_by_side
+
+
+def _job_spec(store: Store, spec: RunSpec, chains: int, side_by_side: int, before: str | None) -> jobs.JobSpec:
+    """The job of these chains: those of the job before, or new ones."""
+    runs = chains_of(store, before) if before else [control.create_run(store, one) for one in _seeded(spec, chains)]
+    return jobs.JobSpec(KIND, {"dataset": spec.dataset, "chains": runs, "side_by_side": side_by_side})
+
+
+def _seeded(spec: RunSpec, chains: int) -> list[RunSpec]:
+    first = spec.search.seed
+    return [replace(spec, search=replace(spec.search, seed=first + k)) for k in range(chains)]
+
+
+# -- the job's process
+
+
+def restarts(job: Job) -> Json:
+    """Run the chains to their ends and propose the best. Raises RunError if none of them counts."""
+    job.ready({})
+    runs: list[str] = job.spec.body["chains"]
+    try:
+        _drive(job, runs)
+    except Cancelled:
+        _pause(job.store, runs)
+        raise
+    return judged(job.store, runs)
+
+
+def _drive(job: Job, runs: Sequence[str]) -> None:
+    """Start what is left, a few at a time, until nothing moves; a chain that a person pauses is waited for."""
+    asked, told = set[str](), (-1, "")
+    while True:
+        now = {run: control.status(job.store, run) for run in runs}
+        if job.cancelled():
+            raise Cancelled
+        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
+            job.progress(news[0], len(runs), news[1])  # only what is new: chains may take hours
+            told = news
+        busy, left = sum(map(busied, now.values())), _left(now, asked)
+        if not busy and not left and not any(status.phase == "paused" for status in now.values()):
+            return
+        for run in _affordable(left, now, job.spec.body["side_by_side"] - busy):
+            (control.start if now[run].phase == "created" else control.resume)(job.store, run)
+            asked.add(run)
+        nap()
+
+
+def nap() -> None:
+    """Wait a moment between two looks at the chains."""
+    time.sleep(LOOK)
+
+
+def _left(now: Standing, asked: set[str]) -> list[str]:
+    """The chains still to be started or gone on with: each once, or a chain that always fails would hold up the rest.
+
+    One that somebody else has set going is theirs to end.
+    """
+    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON]
+
+
+def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
+    """Those for which there are places; a paused chain whose worker still waits has one."""
+    new = [run for run in left if not busied(now[run])][: max(0, places)]
+    return [run for run in left if busied(now[run]) or run in new]
+
+
+def busied(status: RunStatus) -> bool:
+    """Say whether a chain takes one of the places: its worker lives, if only to wait, or is about to."""
+    return status.pid is not None or status.phase in ("starting", "running")
+
+
+def words(now: Standing) -> str:
+    """Say how the chains stand, in words for the job's bar."""
+    waiting = [run for run, status in now.items() if status.phase == "paused" and not status.pending]
+    running = sum(status.phase in ("starting", "running") for status in now.values())
+    told = f"{running} chains at work" if running != 1 else "1 chain at work"
+    return f"{told}, waiting for {waiting[0]}, which is paused; finished" if waiting else f"{told}; finished"
+
+
+def _pause(store: Store, runs: Sequence[str]) -> None:
+    for run in runs:
+        if control.status(store, run).phase in ("starting", "running"):
+            control.pause(store, run)
+
+
+# -- how the chains ended
+
+
+def judged(store: Store, runs: Sequence[str]) -> Json:
+    """Return the proposal among chains that have ended, as the job's result. Raises RunError if none counts."""
+    chains = [_ended(store, run) for run in runs]
+    labels = store.dataset_info(store.spec(runs[0]).dataset).task.labels
+    form = store.spec(runs[0]).search.predictability
+    is_sum = PREDICTABILITY[form].is_sum
+    best = propose(chains, is_sum)
+    if best is None:
+        told = "; ".join(f"{chain.run} {chain.phase}: {chain.message}" for chain in chains)
+        raise RunError(f"none of {len(chains)} chains can be proposed ({told}): mend what failed and start it again")
+    return {
+        "proposed": best.run, "predictability": form, "per_example": is_sum, "labels": list(labels),
+        "chains": [_row(chain, best, wide(chains), is_sum, labels) for chain in chains],
+        "examples": [asdict(support) for support in supports(chains, best, labels)],
+    }  # fmt: skip
+
+
+def _row(chain: Chain, best: Chain, compared: Sequence[Chain], is_sum: bool, labels: Sequence[str]) -> Json:
+    return {
+        "run": chain.run, "seed": chain.seed, "phase": chain.phase, "message": chain.message,
+        "steered": chain.steered, "utility": chain.utility, "labelled": len(chain.labels),
+        "counts": chain.counts, "compared": worth(chain, is_sum) if chain in compared else None,
+        "same": same_share(chain.labels, best.labels) if chain.counts else None,
+        "mirror": chain.counts and is_mirror(chain.labels, best.labels, labels),
+        "proposed": chain is best,
+    }  # fmt: skip
+
+
+def _ended(store: Store, run: str) -> Chain:
+    """A chain as its search left it: what a person did to a finished one since is not looked at."""
+    status, opened = control.status(store, run), open_run(store, run)
+    finished = store.last_event(run, ("finished",)) if status.phase == "finished" else None
+    number = finished.number if finished else store.last_number(run)
+    state = state_at(store, opened, number)
+    hand = store.read_between(run, 0, number, ("hand", "retuned"))
+    return Chain(
+        run, opened.spec.search.seed, status.phase, status.message, any(map(_steers, hand)),
+        state.evaluation.utility if state else None,
+        {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {},
+    )  # fmt: skip
+
+
+def _steers(event: Event) -> bool:
+    """Whether a person changed the search there; a note or a blind eye changes nothing."""
+    if event.kind == "retuned":
+        return True
+    changes = [change for act in event.body["acts"] for change in act["changes"]]
+    return any(change["before"][name] != change["after"][name] for change in changes for name in ("label", "pinned"))
+
+
+KINDS: dict[str, Kind] = {KIND: restarts}
+
+
+if __name__ == "__main__":
+    sys.exit(main(KINDS))
