@@ -4,12 +4,12 @@ import streamlit as st
 
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.experiments import asking
+from icm_engine.analysis.experiments.asking import Json
 from icm_engine.analysis.experiments.report import as_html, as_markdown
 from icm_engine.analysis.experiments.report_figures import figures
 from icm_engine.analysis.experiments.report_tables import facts, table_frame, tables
 from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
-from icm_engine.runs.events import Json
 from pages.parts import job_line, live_curve, menu, session
 
 

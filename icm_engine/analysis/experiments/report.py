@@ -1,7 +1,7 @@
 """The report of a suite: one Markdown and one HTML file with tables, figures, settings, versions and the command.
 
 Both are made of the suite's stored results alone. Figures are interactive in the HTML file, which carries plotly with
-it; static pictures beside it need a Chrome or Chromium (plotly's kaleido), and where there is none the report says so.
+it; static pictures beside it need a Chrome or Chromium, and where there is none the report says so.
 """
 
 import html
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from icm_engine.analysis.experiments.report_figures import figures
 from icm_engine.analysis.experiments.report_tables import Table, facts, tables
+from icm_engine.analysis.experiments.static import draw
 from icm_engine.analysis.figures import Chart
 from icm_engine.core.errors import SettingError
 from icm_engine.runs.events import Json
 
+NOT_DRAWN = "(The figure is in report.html: there was no Chrome here to draw it with.)"
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
@@ -42,15 +44,12 @@ def write_report(found: Json, folder: Path) -> list[Path]:
 
 
 def _static(charts: Sequence[Chart], folder: Path) -> dict[str, str]:
-    """Static pictures by the title of their chart; none where plotly finds nothing to draw them with."""
-    made = dict[str, str]()
-    for number, chart in enumerate(charts, 1):
-        try:
-            chart.figure.write_image(folder / f"figure-{number}.svg", width=1000, height=chart.figure.layout.height)
-        except (ImportError, ValueError, RuntimeError, OSError):
-            return made
-        made[chart.title] = f"figure-{number}.svg"
-    return made
+    """Static pictures by the title of their chart; none where nothing is found to draw them with."""
+    names = [f"figure-{number}.svg" for number in range(1, len(charts) + 1)]
+    figures = {str(folder / name): chart.figure.to_json() for name, chart in zip(names, charts, strict=True)}
+    if not draw(figures):
+        return {}
+    return {chart.title: name for name, chart in zip(names, charts, strict=True)}
 
 
 def as_markdown(found: Json, charts: Sequence[Chart], pictures: dict[str, str]) -> str:
@@ -60,7 +59,11 @@ def as_markdown(found: Json, charts: Sequence[Chart], pictures: dict[str, str]) 
         lines += [f"## {table.title}", "", table.caption, "", *_markdown_table(table), ""]
     for chart in charts:
         where = pictures.get(chart.title)
-        picture = f"![{chart.alt}]({where})" if where else "(The figure is in report.html: no Chrome was found here.)"
+        picture = (
+            f"![{chart.alt}]({where})"
+            if where
+            else "(The figure is in report.html: there was no Chrome here to draw it with.)"
+        )
         lines += [f"## {chart.title}", "", picture, "", chart.caption, ""]
     lines += ["## How this was made", "", *(f"- {name}: {value}" for name, value in facts(found)), ""]
     return "\n".join(lines)
