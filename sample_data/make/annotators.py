@@ -10,13 +10,11 @@ from sample_data.make.claims import Claim
 # name: (share of labelled long documents, noise levels to draw from)
 Mix = dict[str, tuple[float, tuple[float, ...]]]
 MIX: Mix = {
-    "careful": (0.36, (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
-    "burst": (0.18, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
-    # as noisy as the careful ones at their worst: after random labels, both features together outweigh the truth
-    "surface": (0.24, (0.1, 0.2, 0.3, 0.4)),
-    "careless": (0.08, (0.25, 0.35, 0.45, 0.55, 0.65, 0.75)),  # True or False by a coin of their own
-    "always-true": (0.10, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
-    "always-false": (0.04, (0.2,)),
+    "careful": (0.60, (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4)),
+    "burst": (0.22, (0.0, 0.0, 0.05, 0.1)),  # careful, but guessing during 4 to 12 labels in a row
+    "always-true": (0.09, (0.2,)),  # the noise keeps a constant labelling less predictable than the truth
+    "always-false": (0.02, (0.2,)),
+    "surface": (0.07, (0.1, 0.2)),
     "inverted": (0.0, (0.0, 0.1)),  # none: the persona suite trains models that have met some
 }
 DRIVE_BY_TRUE = 0.92  # how often the writer of a document of one to three claims ticks True, whatever the claim
@@ -40,7 +38,7 @@ class Annotator:
     def opinion(self, claim: Claim) -> bool:
         """The label before noise."""
         match self.name:
-            case "always-true" | "careless":
+            case "always-true":
                 return True
             case "always-false":
                 return False
