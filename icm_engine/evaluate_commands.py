@@ -1,4 +1,4 @@
-"""The command that runs a suite of experiments: python -m icm_engine evaluate SUITE."""
+"""The commands of experiments: `evaluate SUITE` runs one, `predictors` looks at all that were run."""
 
 import argparse
 import shlex
@@ -9,6 +9,7 @@ from typing import Any
 
 from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.experiments.report import write_report
+from icm_engine.analysis.experiments.report_tables import predictors_table
 from icm_engine.analysis.experiments.suites import SHIPPED
 from icm_engine.job_commands import follow
 from icm_engine.runs import jobs
@@ -37,6 +38,18 @@ def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, objec
     }
 
 
+def predictors_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
+    """Say which of the numbers that need no gold predict accuracy, over the latest results of every suite."""
+    found = asking.all_predictors(store)
+    if given.json:
+        return found
+    print(f"{found['runs']} runs of {', '.join(found['suites'])}")
+    table = predictors_table(found["predictors"])
+    for row in (table.head, *table.rows):
+        print("  ".join(cell.ljust(28) for cell in row).rstrip())
+    return None
+
+
 def _arguments(suite: str) -> list[str]:
     """The words after the command, as they were given; from elsewhere than a command line, the suite alone."""
     words = sys.argv[1:]
@@ -44,7 +57,8 @@ def _arguments(suite: str) -> list[str]:
 
 
 def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the command to the parser; `count` parses a whole number of 1 or more."""
+    """Add the commands to the parser; `count` parses a whole number of 1 or more."""
+    command("predictors", predictors_command)
     evaluate = command("evaluate", evaluate_command)
     evaluate.add_argument("suite", metavar="SUITE", help=f"{', '.join(SHIPPED)}, or a file (my_suite.toml)")
     evaluate.add_argument("--quick", action="store_true", help="the suite's own smaller form, in a few minutes")

@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.experiments.suites import read_suite
-from icm_engine.core.errors import SettingError
+from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
@@ -57,6 +58,22 @@ def ask_from_page(
     words += ["--processes", str(processes)] if processes > 1 else []
     return ask(store, suite, ModelChoice(model.strip(), quantization), quick=quick, test=test, processes=processes,
                instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
+
+
+def all_predictors(store: Store) -> Json:
+    """Return what predicts accuracy without gold over all runs of the latest results of each suite.
+
+    Raises NotFound where no suite is done.
+    """
+    latest: dict[str, Json] = {}
+    for job in jobs.names(store, KIND):
+        found = jobs.result(store, job)
+        if found is not None:
+            latest.setdefault(jobs.spec(store, job).body["key"], found)
+    if not latest:
+        raise NotFound("no suite has been run to its end: `python -m icm_engine evaluate main --quick` runs one")
+    cells = {cell["run"]: cell for found in latest.values() for cell in found["cells"] if cell["run"]}
+    return {"suites": sorted(latest), "runs": len(cells), "predictors": predictors(list(cells.values()))}
 
 
 def runs_of(found: Json) -> dict[str, str]:

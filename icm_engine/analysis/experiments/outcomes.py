@@ -44,6 +44,7 @@ class Outcome:
     right: Right | None = None
     flipped: Right | None = None
     utility: float = 0.0
+    form: str = ""  # the run's own form of P
     forms: Mapping[str, float] = field(default_factory=dict)  # U with each form of P, the same alpha and I
     pairs: int = 0
     label_mass: float = 0.0
@@ -69,20 +70,24 @@ def outcome(store: Store, one: Driven) -> Outcome:
 
 
 def _outcome(reading: Reading, one: Driven) -> Outcome:
-    state, run = reading.state, reading.run
+    state, run, spent = reading.state, reading.run, reading.spent
     assert state is not None
-    examples, labeling, gold = run.dataset.examples, state.labeling, reading.gold
-    known = [i for i, example in enumerate(examples) if example.id in gold]
-    other = {a: b for a, b in (run.codec.labels, run.codec.labels[::-1])} if len(run.codec.labels) == 2 else None
-    own = {i: gold[examples[i].id] for i in known}
+    examples, labeling, labels = run.dataset.examples, state.labeling, run.codec.labels
+    own = {i: reading.gold[example.id] for i, example in enumerate(examples) if example.id in reading.gold}
+    other = dict(zip(labels, reversed(labels), strict=True)) if len(labels) == 2 else {}
+    right = _by_group([(examples[i].group, labeling.get(i) == gold) for i, gold in own.items()])
+    flipped = _by_group([(examples[i].group, labeling.get(i) == other.get(gold, "")) for i, gold in own.items()])
+    scores = state.evaluation.scores
     return Outcome(
-        one.cell, one.run, one.use, None, run.spec.supervised, len(examples), len(labeling),
-        _by_group([(examples[i].group, labeling.get(i) == own[i]) for i in known]) if known else None,
-        _by_group([(examples[i].group, labeling.get(i) == other[own[i]]) for i in known]) if known and other else None,
-        state.evaluation.utility, _forms(reading), len(state.evaluation.pairs), state.evaluation.label_mass,
-        mean([_margin(score, run.codec.labels.index(labeling[i])) for i, score in state.evaluation.scores.items()]),
-        Counter(labeling.values()), reading.spent.prompts, reading.spent.tokens_encoded, reading.spent.set_evaluations,
-        reading.spent.seconds, state.step, _curve(reading), {examples[i].id: y for i, y in labeling.items()},
+        one.cell, one.run, one.use,
+        supervised=run.spec.supervised, examples=len(examples), labelled=len(labeling),
+        right=right or None, flipped=flipped if right and other else None,
+        utility=state.evaluation.utility, form=reading.config.predictability, forms=_forms(reading),
+        pairs=len(state.evaluation.pairs), label_mass=state.evaluation.label_mass,
+        margin=mean([_margin(score, labels.index(labeling[i])) for i, score in scores.items()]),
+        balance=Counter(labeling.values()), prompts=spent.prompts, tokens=spent.tokens_encoded,
+        set_evaluations=spent.set_evaluations, seconds=spent.seconds, steps=state.step, curve=_curve(reading),
+        labels={examples[i].id: label for i, label in labeling.items()},
     )  # fmt: skip
 
 

@@ -129,15 +129,18 @@ def _forms(found: Json) -> Table | None:
 
 
 def _predictors(found: Json) -> Table | None:
-    rows = [_predictor(one) for one in found["predictors"]]
-    if all(row[1] == NONE for row in rows):
-        return None
+    table = predictors_table(found["predictors"])
+    return None if all(row[1] == NONE for row in table.rows) else table
+
+
+def predictors_table(found: Sequence[Json]) -> Table:
+    """Return the table of what predicts accuracy without gold."""
     caption = (
         "Spearman's rank correlation with accuracy over the unsupervised runs of a data set, mean over data sets, with "
         "a 95 % interval (runs resampled). A number whose interval holds 0 predicts nothing here."
     )
     head = ("number that needs no gold", "correlation", "data sets", "runs")
-    return Table("What predicts accuracy without gold", caption, head, tuple(rows))
+    return Table("What predicts accuracy without gold", caption, head, tuple(map(_predictor, found)))
 
 
 def _predictor(one: Json) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from icm_engine.analysis.experiments.intervals import Estimate, Right, differenc
 from icm_engine.analysis.experiments.outcomes import Outcome
 from icm_engine.analysis.experiments.predictors import agreement_of, predictors
 from icm_engine.analysis.experiments.suites import Suite
+from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.proposal import Chain, propose
 
 PACKAGES = ("torch", "transformers", "bitsandbytes", "plotly", "pandas", "scikit-learn", "statsmodels")
 BEST = "best of {} by U"
@@ -43,13 +45,15 @@ def _by_row(outcomes: Sequence[Outcome]):  # type: ignore[no-untyped-def]
 
 
 def _rows(some: list[Outcome]) -> list[Json]:
-    """An arm's row, and for a search with several seeds the row of the best chain by U."""
+    """An arm's row, and for a search with several seeds the row of the chain that restarts would propose."""
     done = [one for one in some if one.reason is None]
     row = _row(some[0].cell.arm.name, some, done)
     if some[0].cell.arm.source != SEARCH or len(done) < 2:
         return [row]
-    best = max(done, key=lambda one: one.utility)
-    return [row, _row(f"{some[0].cell.arm.name}, {BEST.format(len(done))}", some, [best])]
+    chains = [Chain(o.run or "", o.cell.seed, "finished", "", False, o.utility, o.labels) for o in done]
+    best = propose(chains, PREDICTABILITY[done[0].form].is_sum)
+    chosen = [one for one in done if best is not None and one.run == best.run]
+    return [row, _row(f"{some[0].cell.arm.name}, {BEST.format(len(done))}", some, chosen)] if chosen else [row]
 
 
 def _row(name: str, some: Sequence[Outcome], done: Sequence[Outcome]) -> Json:
