@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import random
 import re
@@ -208,3 +209,16 @@ class TestModel:
         config = json.loads((MODEL / "config.json").read_text())
         assert config["architectures"] == ["LlamaForCausalLM"]
         assert "_name_or_path" not in config
+
+
+def test_what_is_frozen_is_as_the_card_says() -> None:
+    """A change of corpus, weights or data must be logged in the card, since every suite was run on these."""
+    listed = re.findall(r"\| (\S+) \| `([0-9a-f]{64})` \|", (MODEL / "README.md").read_text(encoding="utf-8"))
+    assert {name for name, _ in listed} >= {
+        "model/model.safetensors",
+        "arithmetic.csv",
+        "sun_test.csv",
+        "make/corpus.py",
+    }
+    for name, known in listed:
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == known, name
