@@ -27,7 +27,7 @@ LOOKS: dict[str, Look] = {
     ),
     "failed": Look("red", "✕", "failed", "The worker ended with an error. No step was lost; Resume tries again."),
     "stopped": Look("gray", "■", "stopped", "Stopped by hand. The labels so far are below; Resume goes on from here."),
-    "finished": Look("green", "✓", "finished", "All steps were taken. The labels are below, ready to download."),
+    "finished": Look("green", "✓", "finished", "The labels are below, ready to download."),
 }
 
 # Which buttons a phase offers. A verb that would do nothing is not offered.

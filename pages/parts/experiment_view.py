@@ -10,7 +10,7 @@ from icm_engine.analysis.experiments.report_figures import figures
 from icm_engine.analysis.experiments.report_tables import facts, table_frame, tables
 from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
-from pages.parts import job_line, live_curve, menu, session
+from pages.parts import charts, job_line, menu, session
 
 
 def show(store: Store) -> None:
@@ -41,14 +41,11 @@ def _title(store: Store, job: str) -> str:
 def _found(found: Json, job: str) -> None:
     st.header(found["title"])
     st.text(found["question"])
-    charts = figures(found, session.dark())
-    for number, chart in enumerate(charts):
-        st.markdown(f"**{chart.title}**")
-        live_curve.show(chart, f"figure_{number}_{job}")
-        st.caption(chart.caption)
+    for number, chart in enumerate(figures(found, session.dark())):
+        charts.show(chart, None, f"figure_{number}_{job}")
     for table in tables(found):
         st.markdown(f"**{table.title}**")
-        st.dataframe(table_frame(table), hide_index=True, alt=table.title)
+        st.dataframe(table_frame(table), hide_index=True, height="content", alt=table.title)
         st.caption(table.caption)
     _runs(found, job)
     with st.expander("How this was made", icon=":material/receipt_long:"):

@@ -1,48 +1,50 @@
 """The figures of a report, in the paper's form: bars with intervals for each source, accuracy over steps."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from icm_engine.analysis.figures import Chart, palette
 from icm_engine.runs.events import Json
 
-PATTERNS = ("", "/", "x", ".", "\\", "+")  # beside the colours
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def figures(found: Json, dark: bool = False) -> list[Chart]:
     """Return a suite's figures; those without anything to show are left out."""
-    made = (
-        _bars(found, "Labels beside gold", lambda row: row["accuracy"], dark),
-        _bars(found, "Labels in use", lambda row: row["used"][-1] if row["used"] else None, dark),
-        _shots(found, dark),
-        _curves(found, dark),
-    )
+    made = (*(_bars(found, dataset, dark) for dataset in found["datasets"]), _shots(found, dark), _curves(found, dark))
     return [chart for chart in made if chart is not None]
 
 
-def _bars(found: Json, title: str, of: Callable[[Json], Json | None], dark: bool) -> Chart | None:
-    """A group of bars for each source, one a data set, with 95 % intervals."""
-    figure = _figure(dark, "percent right")
-    for k, dataset in enumerate(found["datasets"]):
-        rows = [(row["arm"], of(row)) for row in found["rows"] if row["dataset"] == dataset and "accuracy" in row]
-        known = [(arm, made) for arm, made in rows if made is not None]
-        if known:
-            figure.add_bar(
-                name=dataset, x=[arm for arm, _ in known], y=[100 * made["mean"] for _, made in known],
-                marker={"color": COLOURS[k % 6], "pattern": {"shape": PATTERNS[k % 6], "fgcolor": "white"}},
-                error_y={
-                    "type": "data", "symmetric": False, "thickness": 1.5,
-                    "array": [100 * (made["high"] - made["mean"]) for _, made in known],
-                    "arrayminus": [100 * (made["mean"] - made["low"]) for _, made in known],
-                },
-            )  # fmt: skip
-    if not figure.data:
+def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
+    """Two bars with 95 % intervals for each source: its labels beside gold, and its labels in use."""
+    rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
+    if not rows:
         return None
-    caption = "Mean over seeds; the whiskers are 95 % intervals over seeds and examples."
-    return Chart(title, caption, figure, f"{title}: bars for each source and data set; the numbers are in the tables")
+    figure = _figure(dark, "", "percent right")
+    _add_bars(figure, "labels", [(row["arm"], row["accuracy"]) for row in rows], COLOURS[0], "")
+    used = [(row["arm"], row["used"][-1]) for row in rows if row["used"]]
+    if used:
+        _add_bars(figure, "in use", used, COLOURS[1], "/")
+    axis = figure.layout.yaxis
+    axis.range, axis.autorange, axis.automargin = None, "reversed", True
+    figure.layout.xaxis.range, figure.layout.height = [0, 101], 130 + len(rows) * (38 if used else 24)
+    caption = "Percent right, mean over seeds; the whiskers are 95 % intervals over seeds and examples."
+    alt = f"Bars for each label source on {dataset}; the same numbers are in the table"
+    return Chart(f"Label sources on {dataset}", caption, figure, alt)
+
+
+def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], colour: str, pattern: str) -> None:
+    figure.add_bar(
+        name=name, orientation="h", y=[arm for arm, _ in rows], x=[100 * made["mean"] for _, made in rows],
+        marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "white", "size": 6}},
+        error_x={
+            "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
+            "array": [100 * (made["high"] - made["mean"]) for _, made in rows],
+            "arrayminus": [100 * (made["mean"] - made["low"]) for _, made in rows],
+        },
+    )  # fmt: skip
 
 
 def _shots(found: Json, dark: bool) -> Chart | None:
