@@ -10,7 +10,8 @@
     │   ├── LabelNotTokenizable  a label that becomes no token, or two labels that become the same ones
     │   ├── PromptTooLong        a prompt that does not fit the context: never cut
     │   ├── OutOfMemory          the model or its cache does not fit
-    │   └── ScoreNotFinite       NaN or infinity where a log-probability should be
+    │   ├── ScoreNotFinite       NaN or infinity where a log-probability should be
+    │   └── NotApplicable        a form of asking that this model does not have: no chat template
     └── RunError                 anything about a run as a thing that lasts
         ├── NotFound             no run, data set or example of that name
         ├── RunBusy              another worker holds the run
@@ -62,6 +63,10 @@ class OutOfMemory(ModelError):
 
 class ScoreNotFinite(ModelError):
     """The model returned NaN or infinity where a log-probability should be."""
+
+
+class NotApplicable(ModelError):
+    """A form of asking that this model does not have, such as a chat without a chat template."""
 
 
 class RunError(IcmError):

@@ -14,15 +14,21 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 Segment = tuple[str, ...]
 Order = tuple[int, ...]
 SEPARATOR = "\n\n"
-_FIELD = re.compile(r"\{(\w+)\}")
+FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Demonstrations and, last, the query; `labels` are the strings whose log-probability is asked for."""
+    """Demonstrations and, last, the query; `labels` are the strings whose log-probability is asked for.
+
+    `lead` stands between the query and a label. A text that is `whole` brings its own beginning, as a chat template's
+    does, and gets no beginning-of-sequence token put before it.
+    """
 
     segments: tuple[Segment, ...]
     labels: tuple[Label, ...]
+    lead: str = " "
+    whole: bool = False
 
     @property
     def text(self) -> str:
@@ -46,7 +52,7 @@ def render(task: Task, example: Example) -> str:
             )
         return example.fields[match[1]]
 
-    return _FIELD.sub(value, task.template)
+    return FIELD.sub(value, task.template)
 
 
 def demonstration(text: str, label: Label) -> Segment:

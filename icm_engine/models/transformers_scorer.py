@@ -22,7 +22,7 @@ from icm_engine.core.errors import (
     SettingError,
 )
 from icm_engine.core.labeling import Label
-from icm_engine.core.prompting import Prompt, Segment, label_text
+from icm_engine.core.prompting import Prompt, Segment
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.models import attention
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
@@ -60,8 +60,8 @@ class TransformersScorer:
         Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
         requests = self._requests(prompts)
-        for request in requests:
-            self._require_context(request)
+        for prompt, request in zip(prompts, requests, strict=True):
+            self._require_context(prompt, request)
         self._use_attention()
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
@@ -88,14 +88,12 @@ class TransformersScorer:
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
         """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
         for prompt in prompts:
-            self._require_context(self._request(0, prompt))
+            self._require_context(prompt, self._request(0, prompt))
 
-    def _require_context(self, request: Request) -> None:
-        tokens = _longest(request)
-        if tokens > self.loaded.context:
-            demonstrations = len(request.segments) - len(self._beginning) - 1
+    def _require_context(self, prompt: Prompt, request: Request) -> None:
+        if (tokens := _longest(request)) > self.loaded.context:
             raise PromptTooLong(
-                f"prompt has {tokens:,} tokens ({demonstrations} demonstrations), the model takes "
+                f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
                 f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
             )
 
@@ -103,7 +101,7 @@ class TransformersScorer:
         return [self._request(number, prompt) for number, prompt in enumerate(prompts)]
 
     def _request(self, number: int, prompt: Prompt) -> Request:
-        return Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels))))
+        return Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels, prompt.lead))))
 
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config
@@ -123,9 +121,9 @@ class TransformersScorer:
         }
 
     @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
-    def label_tokens(self, labels: tuple[Label, ...]) -> tuple[Tokens, ...]:
+    def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
         """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
-        tokens = tuple(self.tokenize(label_text(label)) for label in labels)
+        tokens = tuple(self.tokenize(lead + label) for label in labels)
         if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
             raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
         for (a, short), (b, long) in permutations(zip(labels, tokens, strict=True), 2):
@@ -143,7 +141,7 @@ class TransformersScorer:
 
     def segments(self, prompt: Prompt) -> list[Tokens]:
         """Return the prompt as the model reads it: one tuple of token ids a segment."""
-        return [*self._beginning, *map(self._segment, prompt.segments)]
+        return [*(() if prompt.whole else self._beginning), *map(self._segment, prompt.segments)]
 
     def _tokenize_segment(self, segment: Segment) -> Tokens:
         """Piece by piece, so that a query and the same text as a demonstration are the same tokens."""
