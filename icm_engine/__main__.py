@@ -12,8 +12,8 @@ from typing import Any
 
 from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, restart_commands
 from icm_engine.analysis.views import run_summary
+from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError, RunError
-from icm_engine.core.label_sources import SOURCES, parsed_options
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
@@ -45,7 +45,7 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
         rule=data_commands.rule_of(given.rule),
         preset=given.preset,
         source=given.source,
-        source_options=parsed_options(given.source, dict(_pairs(given.option))),
+        source_options=source_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
     if given.restarts is not None:
@@ -207,7 +207,9 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")
     command.add_argument("--preset", choices=sorted(PRESETS), default="default")
     command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
-    command.add_argument("--source", choices=(SEARCH, *SOURCES), default=SEARCH, help="who labels (else the search)")
+    command.add_argument(
+        "--source", choices=(SEARCH, *EXPLANATIONS), default=SEARCH, help="who labels (else the search)"
+    )
     command.add_argument("--option", action="append", default=[], type=_assignment, metavar="name=value",
                          help="of the label source")  # fmt: skip
     command.add_argument("--rule", help="consistency rule (else the data set's)")

@@ -9,9 +9,11 @@ import pytest
 from conftest import probabilities
 from filled import small_dataset
 
+from icm_engine.core.chat_sources import JUDGE, TableChat, label_by_chat, source_options
 from icm_engine.core.consistency import Exclusive, make_rule
-from icm_engine.core.errors import SettingError
-from icm_engine.core.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, parsed_options, reconciled
+from icm_engine.core.errors import NotApplicable, SettingError
+from icm_engine.core.generating import Generator, Request, TableGenerator
+from icm_engine.core.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, reconciled
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
@@ -182,7 +184,7 @@ def test_what_does_not_exist_is_named() -> None:
     ):
         with pytest.raises(SettingError, match=said.replace("(", "\\(")):
             label_by(name, problem, 0, options)
-    assert parsed_options("bootstrap", {"rounds": "4", "consistent": "yes"}) == {"rounds": 4, "consistent": True}
+    assert source_options("bootstrap", {"rounds": "4", "consistent": "yes"}) == {"rounds": 4, "consistent": True}
 
 
 def test_asked_alone_has_no_demonstrations() -> None:
@@ -201,7 +203,7 @@ def finished(store: Store, spec: RunSpec) -> str:
     return run
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", [*SOURCES, JUDGE])
 def test_a_source_is_a_run_that_can_be_verified(store: Store, source: str) -> None:
     small_dataset(store)
     run = finished(store, RunSpec("sums", "fake", source=source))
@@ -215,7 +217,7 @@ def test_a_source_is_a_run_that_can_be_verified(store: Store, source: str) -> No
     assert [e.body for e in store.read_after(again)] == [e.body for e in store.read_after(run)]
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", [*SOURCES, JUDGE])
 def test_no_source_sees_gold(store: Store, source: str) -> None:
     small_dataset(store)
     run = finished(store, RunSpec("sums", "fake", source=source))
@@ -262,3 +264,33 @@ def test_labels_that_the_task_has_not_are_refused(store: Store) -> None:
         worker.hold(store, run, idle=0.0)
         assert control.status(store, run).phase == "failed"
         assert said in control.status(store, run).message
+
+
+def test_a_judge_that_abstains_leaves_an_example_without_a_label() -> None:
+    def reply(request: Request, seed: int | None) -> str:
+        return "I cannot say." if "\n\nb is" in request.text else "Verdict: False"
+
+    class Wordy(TableChat):
+        def generator(self) -> Generator:
+            return TableGenerator(reply)
+
+    found = label_by_chat(JUDGE, objective(None), 0, {"style": "direct"}, Wordy())
+    assert dict(found.labelled.labeling) == {0: "False", 2: "False", 3: "False"}
+    assert [verdict.label for verdict in found.verdicts] == ["False", None, "False", "False"]
+    assert (found.usage.requests, found.usage.tokens_generated) == (4, 3 + 2 * 3)
+
+
+def test_what_a_model_cannot_serve_is_said_and_labels_nothing(store: Store) -> None:
+    class Silent(TableChat):
+        def generator(self) -> Generator:
+            return TableGenerator(lambda request, seed: "")
+
+    with pytest.raises(NotApplicable, match="no verdict on any of the first 4 examples"):
+        label_by_chat(JUDGE, objective(None), 0, {}, Silent())
+    small_dataset(store)
+    run = control.create_run(store, RunSpec("sums", "fake", source="zero-shot-chat"))
+    control.queue(store, run)
+    worker.hold(store, run, idle=0.0)
+    assert control.status(store, run).phase == "failed"
+    assert "no chat template" in control.status(store, run).message
+    assert not store.read_after(run, kinds=("labelled",))

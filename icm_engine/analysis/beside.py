@@ -8,6 +8,7 @@ from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shown import Shown, shown
 from icm_engine.analysis.travel import Moment
 from icm_engine.analysis.wording import decimal, one_line
+from icm_engine.core.chat_sources import EXPLANATIONS
 from icm_engine.core.hand import Done, Mark
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import Evaluation
@@ -133,9 +134,15 @@ def _forked(reading: Reading, moment: Moment) -> Made:
 
 def _labelled(reading: Reading, moment: Moment) -> Made:
     body = moment.body
-    said = f"{len(moment.state.labeling):,} labels at once, from the source {body['source']}."
-    where = [f"The labels are {body['given_from']}."] if body["given_from"] else []
-    return "A label source", [said, *where, *_rounds(body["rounds"]), _cost(body)], ()
+    about = EXPLANATIONS.get(body["source"], body["given_from"])
+    said = f"{len(moment.state.labeling):,} labels at once, from the source {body['source']}: {about}."
+    return "A label source", [said, *_rounds(body["rounds"]), *_silent(body["verdicts"]), _cost(body)], ()
+
+
+def _silent(verdicts: Sequence[Json]) -> list[str]:
+    """What a judge did not say."""
+    without = [verdict["why"] for verdict in verdicts if verdict["label"] is None]
+    return [f"No verdict on {len(without):,} of {len(verdicts):,} examples, first: {without[0]}."] if without else []
 
 
 def _rounds(rounds: Sequence[Json]) -> list[str]:

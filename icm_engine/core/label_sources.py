@@ -7,7 +7,7 @@ shots and bootstrapping with and without consistency (Shrivastava et al. 2025), 
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +50,13 @@ def label_by(name: str, objective: Objective, seed: int, options: Options | None
     if name not in SOURCES:
         raise SettingError(f"label source {name!r} does not exist: use one of {', '.join(SOURCES)}")
     source = SOURCES[name]
-    return source.label(objective, random_of(seed, 0), {**source.options, **parsed_options(name, options or {})})
+    return source.label(
+        objective, random_of(seed, 0), {**source.options, **parsed_options(name, options or {}, source.options)}
+    )
 
 
-def parsed_options(name: str, options: Options) -> dict[str, Any]:
-    """Return a source's options, given as themselves or as text, as what they are. Raises SettingError."""
-    known = SOURCES[name].options if name in SOURCES else {}
+def parsed_options(name: str, options: Options, known: Options) -> dict[str, Any]:
+    """Return options, given as themselves or as text, as what the known ones are. Raises SettingError."""
     if unknown := sorted(set(options) - set(known)):
         raise SettingError(
             f"label source {name!r} has no option {unknown[0]!r}: its options are {', '.join(known) or 'none'}"
@@ -222,9 +223,3 @@ SOURCES: dict[str, Source] = {
         {"rounds": 5, "threshold": 0.9, "at_least": 8},
     ),
 }
-SEEDED = ("random", "random-shots", "bootstrap", "bootstrap-consistent", "consistency-only")  # the others ignore it
-
-
-def describe_sources() -> Sequence[tuple[str, str]]:
-    """Return every source's name with its explanation."""
-    return [(name, source.explanation) for name, source in SOURCES.items()]

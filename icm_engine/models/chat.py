@@ -5,14 +5,34 @@ makes is therefore whole: it is tokenised as it stands and gets nothing put befo
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from icm_engine.core.errors import NotApplicable
+from icm_engine.core.generating import Generator
 from icm_engine.core.judging import label_question
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.prompting import Prompt
+from icm_engine.models.loading import LoadedModel
 
 _ANSWER = "[answer]"  # put where an answer would stand, to see how the template begins one
+
+
+@dataclass(frozen=True)
+class TransformersChat:
+    """What a loaded model offers beside scores: its chat format, and answers in words."""
+
+    loaded: LoadedModel
+
+    def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
+        """Return the question about each example in the model's chat format. Raises NotApplicable."""
+        return [chat_label_prompt(self.loaded.tokenizer, task, example) for example in examples]
+
+    def generator(self) -> Generator:
+        """Return the model's own `generate`, by its chat template if it has one."""
+        from icm_engine.models.transformers_generator import TransformersGenerator  # which needs this file
+
+        return TransformersGenerator(self.loaded)
 
 
 def has_chat_template(tokenizer: Any) -> bool:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from icm_engine.core.breakpoints import Breakpoints
+from icm_engine.core.chat_sources import EXPLANATIONS
 from icm_engine.core.consistency import rule_class
 from icm_engine.core.errors import SettingError
 from icm_engine.core.hand import Verb
-from icm_engine.core.label_sources import SOURCES
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import with_settings
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
@@ -61,8 +61,9 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
     """Return the spec as a new run keeps it, max_steps 0 as 4N. Raises NotFound, SettingError."""
     examples = store.dataset_size(spec.dataset, spec.limit)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
-    if spec.source not in (SEARCH, GIVEN, *SOURCES):
-        raise SettingError(f"label source {spec.source!r} does not exist: use {SEARCH} or one of {', '.join(SOURCES)}")
+    if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
+        known = ", ".join((SEARCH, *EXPLANATIONS))
+        raise SettingError(f"label source {spec.source!r} does not exist: use one of {known}")
     if not examples:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"

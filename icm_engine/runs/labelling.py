@@ -3,30 +3,37 @@
 from collections import Counter
 from dataclasses import asdict
 
+from icm_engine.core.chat_sources import CHAT_SOURCES, Chat, Judged, label_by_chat
 from icm_engine.core.draws import random_of, sample
 from icm_engine.core.errors import SettingError
+from icm_engine.core.generating import GenerationUsage
 from icm_engine.core.label_sources import Labelled, label_by
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
+from icm_engine.core.scoring import Usage
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.events import GIVEN, Cost, Json
+from icm_engine.runs.events import GIVEN, Json
 from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.replay import OpenRun
 
 
-def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig) -> tuple[State, Json]:
+def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig, chat: Chat) -> tuple[State, Json]:
     """Return the state that a run's label source leads to and the body of its `labelled` event. Raises IcmError.
 
     U of the labels is scored as a search scores its own, so that all sources can be compared without gold; that
     evaluation is counted apart from what the labels themselves cost.
     """
     spec, used = opened.spec, objective.scorer.usage
+    judged = Judged(Labelled(Labeling()))
     if spec.source == GIVEN:
         found = Labelled(given_labels(opened))
+    elif spec.source in CHAT_SOURCES:
+        judged = label_by_chat(spec.source, objective, config.seed, spec.source_options, chat)
+        found = judged.labelled
     else:
         found = label_by(spec.source, objective, config.seed, spec.source_options)
-    cost = Cost(objective.scorer.usage - used)
+    scored = objective.scorer.usage - used
     evaluation = objective.evaluate(found.labeling)
     state = State(Labeling(), evaluation).relabelled(found.labeling, evaluation, step=0)
     body = {
@@ -35,11 +42,18 @@ def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig) -
         "given_from": spec.given_from,
         "rounds": [_round(labeling) for labeling in found.rounds],
         "set_evaluations": found.set_evaluations,
-        "usage": asdict(cost.usage),
-        "utility_usage": asdict(objective.scorer.usage - used - cost.usage),
+        "verdicts": [asdict(verdict) for verdict in judged.verdicts],
+        "usage": asdict(scored + _as_usage(judged.usage)),
+        "utility_usage": asdict(objective.scorer.usage - used - scored),
         **encode_state(opened.codec, state),
     }
     return state, body
+
+
+def _as_usage(usage: GenerationUsage) -> Usage:
+    """Requests as prompts, and every token read or generated as one that the model saw."""
+    tokens = usage.tokens_read + usage.tokens_generated
+    return Usage(usage.requests, tokens, tokens)
 
 
 def given_labels(opened: OpenRun) -> Labeling:

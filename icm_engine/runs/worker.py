@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icm_engine.core.breakpoints import reached
+from icm_engine.core.chat_sources import Chat, TableChat
 from icm_engine.core.errors import IcmError, RunBusy
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
@@ -48,6 +49,17 @@ def _scorer(spec: ModelChoice) -> Scorer:
     from icm_engine.models.transformers_scorer import TransformersScorer
 
     return TransformersScorer(load(spec.model, spec.quantization, spec.dtype, spec.device), spec.encoding)
+
+
+def make_chat(scorer: Scorer) -> Chat:
+    """Return what the model of a scorer offers beside scores."""
+    if isinstance(scorer, TableScorer):
+        return TableChat()
+    from icm_engine.models.chat import TransformersChat
+    from icm_engine.models.transformers_scorer import TransformersScorer
+
+    assert isinstance(scorer, TransformersScorer)
+    return TransformersChat(scorer.loaded)
 
 
 @dataclass
@@ -111,7 +123,7 @@ class Worker:
         began, used = time.perf_counter(), objective.scorer.usage
         codec, before, spec = self.opened.codec, self.state, self.opened.spec
         if before is None and spec.source != SEARCH:
-            self.state, body = label_at_once(self.opened, objective, hand.config)
+            self.state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
             self._append("labelled", body, time.perf_counter() - began)
             return
         if before is None:
