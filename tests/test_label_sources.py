@@ -294,3 +294,23 @@ def test_what_a_model_cannot_serve_is_said_and_labels_nothing(store: Store) -> N
     assert control.status(store, run).phase == "failed"
     assert "no chat template" in control.status(store, run).message
     assert not store.read_after(run, kinds=("labelled",))
+
+
+def test_pages_show_a_label_source_as_what_it_is(store: Store) -> None:
+    from test_pages import page, texts
+
+    small_dataset(store)
+    gold = dict(load_gold(store, "sums").labels)
+    run = finished(store, RunSpec("sums", "fake", source="given", given=gold, given_from="golden", supervised=True))
+    seen = page("search", run=run)
+    assert not seen.exception
+    assert "source given · sums" in texts(seen)
+    assert "Temperature" not in {metric.label for metric in seen.metric}
+    assert any("(golden)" in warning.value for warning in seen.warning)
+    other = finished(store, RunSpec("sums", "fake", source="bootstrap"))
+    for name in ("steps", "flips", "consistency", "compare", "annotate", "forks", "tour"):
+        assert not page(name, run=other).exception
+    card = texts(page("steps", run=other))
+    assert "from the source bootstrap: rounds of asking" in card
+    assert "Round 3: " in card
+    assert "labels at once" in {progress.text for progress in page().get("progress")}

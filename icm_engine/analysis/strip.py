@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from icm_engine.analysis.reading import WINDOW, Reading
-from icm_engine.analysis.views import acceptance_rate
+from icm_engine.analysis.views import acceptance_rate, searches
 from icm_engine.analysis.wording import DASH, LOOKS, OFFERS, Look, count, decimal, duration, percent
 from icm_engine.runs.control import RunStatus
 
@@ -23,6 +23,8 @@ class Tile:
 def tiles(reading: Reading) -> tuple[Tile, ...]:
     """Return the tiles of a run, the accuracy only where there is gold."""
     found = (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading))
+    if not searches(reading):
+        return (*found, _pairs(reading), _tokens(reading))
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
 
 

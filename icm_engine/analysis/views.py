@@ -15,7 +15,7 @@ from icm_engine.data.gold import open_gold
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
-from icm_engine.runs.events import Json
+from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Dataset, Store
 
@@ -58,6 +58,8 @@ class Progress:
     @property
     def words(self) -> str:
         """The progress as a person reads it."""
+        if not self.max_steps:
+            return "labels at once"
         left = "" if self.seconds_left is None else f" · about {duration(self.seconds_left)} left"
         return f"{self.steps:,} of {self.max_steps:,} steps{left}"
 
@@ -65,7 +67,7 @@ class Progress:
 def progress(reading: Reading, status: RunStatus) -> Progress:
     """Return how far the run is; the time left goes by the mean of the last 50 steps, while it runs."""
     steps, most = status.steps, status.max_steps
-    share = min(1.0, steps / most) if most else 0.0
+    share = min(1.0, steps / most) if most else float(status.phase == "finished")
     running = status.phase == "running" and reading.pace and most > steps
     left = (most - steps) * sum(reading.pace) / len(reading.pace) if running else None
     return Progress(steps, most, share, left)
@@ -243,10 +245,16 @@ def notices(reading: Reading) -> tuple[Notice, ...]:
     if spec.model == "fake":
         found.append(Notice("fake-model", "A stand-in for a model is in use: its labels mean nothing."))
     if spec.supervised:
-        found.append(Notice("supervised", "Supervised: this run started from labels that a person or gold gave."))
+        where = f" ({spec.given_from})" if spec.given_from else ""
+        found.append(Notice("supervised", f"Supervised: this run has labels that a person or gold gave{where}."))
     if too_long := _beyond_training(reading):
         found.append(Notice("context", too_long))
     return tuple(found)
+
+
+def searches(reading: Reading) -> bool:
+    """Say whether a run is a search, and not another label source, which takes no steps."""
+    return reading.run.spec.source == SEARCH
 
 
 def is_sample(dataset: Dataset) -> bool:

@@ -5,7 +5,7 @@ import streamlit as st
 from icm_engine.analysis.frames import settings_frame
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.strip import offers
-from icm_engine.analysis.views import rule_name
+from icm_engine.analysis.views import rule_name, searches
 from pages.parts import chains, controls, curves, session, status, steering, tables
 
 NEW = "New run"
@@ -18,12 +18,14 @@ def show(run: str) -> None:
     _about(reading)
     chains.line(run)
     controls.show(run, offers(now))
-    steering.show(reading)
+    if searches(reading):
+        steering.show(reading)
     seen = (now.phase, now.settled)
     every = dict.fromkeys(RHYTHMS) if now.settled else RHYTHMS
     st.fragment(status.show, run_every=every["status"])(run, seen)
-    st.toggle("Curves as a table", key="as_table")
-    st.fragment(curves.show, run_every=every["curves"])(run)
+    if searches(reading):
+        st.toggle("Curves as a table", key="as_table")
+        st.fragment(curves.show, run_every=every["curves"])(run)
     st.fragment(tables.show, run_every=every["tables"])(run)
     with st.expander("Settings of this run", icon=":material/tune:"):
         st.dataframe(settings_frame(reading.run.spec.to_json()), hide_index=True, alt="The settings of this run")
@@ -33,7 +35,8 @@ def show(run: str) -> None:
 
 def _about(reading: Reading) -> None:
     spec, count = reading.run.spec, len(reading.run.dataset.examples)
-    facts = (spec.dataset, f"{count:,} examples", spec.model, spec.quantization, f"preset {spec.preset}",
+    source = () if searches(reading) else (f"source {spec.source}",)
+    facts = (*source, spec.dataset, f"{count:,} examples", spec.model, spec.quantization, f"preset {spec.preset}",
              f"seed {spec.search.seed}", f"rule {rule_name(reading)}")  # fmt: skip
     with st.container(key="about"):
         st.text(" · ".join(facts))

@@ -5,7 +5,7 @@ import streamlit as st
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.strip import look, silence, tiles, waiting
-from icm_engine.analysis.views import notices, progress
+from icm_engine.analysis.views import notices, progress, searches
 from icm_engine.analysis.wording import escaped
 from icm_engine.runs import control
 from icm_engine.runs.control import WAITING, RunStatus
@@ -22,8 +22,9 @@ def show(run: str, seen: tuple[str, bool]) -> None:
         _failure(reading.failure.error, reading.failure.message)
     if status.phase in ("failed", "interrupted") or (status.pending and status.pid is None):
         _log(run)
-    done = progress(reading, status)
-    st.progress(done.share, text=done.words)
+    if searches(reading):
+        done = progress(reading, status)
+        st.progress(done.share, text=done.words)
     with st.container(horizontal=True, gap="small", key="tiles"):
         for tile in tiles(reading):
             st.metric(
