@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -31,6 +32,7 @@ NEEDS_BROWSER = [
     ),
 ]
 PATIENCE = 120_000  # milliseconds: a loaded machine is slow, not wrong
+expect.set_options(timeout=PATIENCE)
 SOON = 4_000  # milliseconds after which a person would do it again
 CURVE = ".icm-curve.js-plotly-plot"  # a chart that is drawn
 
@@ -194,8 +196,8 @@ def fill(page: Page, label: str, value: str) -> None:
 def press(page: Page, key: str) -> None:
     """Press the button with this key in Streamlit, once a redrawing page has no other one like it."""
     button = page.locator(f".st-key-{key} button:visible")
-    expect(button).to_have_count(1, timeout=PATIENCE)
-    expect(button).to_be_enabled(timeout=PATIENCE)
+    expect(button).to_have_count(1)
+    expect(button).to_be_enabled()
     button.click()
 
 
@@ -204,7 +206,7 @@ def click_chart(page: Page, chart: Locator, x: float, y: float, told: str) -> No
 
     `told` is how the words end that the chart tells of a click.
     """
-    expect(chart).to_be_visible(timeout=PATIENCE)
+    expect(chart).to_be_visible()
     stand_still(page)
 
     def hover() -> None:
@@ -222,4 +224,4 @@ def click_chart(page: Page, chart: Locator, x: float, y: float, told: str) -> No
 
 def at_address(page: Page, part: str) -> None:
     """Wait until the address has this part, written as it is there."""
-    expect(page).to_have_url(re.compile(rf"[?&]{re.escape(part)}(&|$)"), timeout=PATIENCE)
+    expect(page).to_have_url(re.compile(rf"[?&]{re.escape(part)}(&|$)"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, choose, new_page, serving
+from serving import NEEDS_BROWSER, ROOT, choose, new_page, serving
 
 from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
@@ -45,12 +45,12 @@ def database(tmp_path: Path) -> Iterator[Path]:
 
 
 def menu(page: Page) -> list[str]:
-    expect(page.get_by_test_id("stSidebarNavLink").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stSidebarNavLink").first).to_be_visible()
     return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
 
 
 def wait_for_phase(page: Page, word: str) -> None:
-    expect(page.locator(".st-key-phase")).to_contain_text(word, timeout=PATIENCE)
+    expect(page.locator(".st-key-phase")).to_contain_text(word)
 
 
 def steps(page: Page) -> int:
@@ -70,7 +70,7 @@ def wait_for_steps(page: Page, more_than: int) -> None:
 def press(page: Page, key: str) -> None:
     """Press the button with this key in Streamlit, once it can be pressed."""
     button = page.locator(f".st-key-{key}").get_by_role("button")
-    expect(button).to_be_enabled(timeout=PATIENCE)
+    expect(button).to_be_enabled()
     button.click()
 
 
@@ -81,8 +81,8 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
     with serving(database) as server:
         page = new_page(browser)
         page.goto(f"{server.url}/{link}")
-        expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES), timeout=PATIENCE)
+        expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible()
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
         assert menu(page) == ["Home", *list(PAGES.values())[1:]]
         assert page.title() == "ICM Workbench"
         page.close()
@@ -94,7 +94,7 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         outside: list[str] = []
         page.on("request", lambda request: outside.append(request.url) if _is_outside(request.url) else None)
         page.goto(server.url)
-        expect(page.get_by_role("heading", level=1, name=PAGES[""])).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_role("heading", level=1, name=PAGES[""])).to_be_visible()
         page.get_by_test_id("stSidebarNavLink").filter(has_text="Search").click()
         _start(page)
         wait_for_phase(page, "running")
@@ -124,7 +124,7 @@ def _is_outside(url: str) -> bool:
 
 def _start(page: Page) -> None:
     """Start a run on arithmetic from the form."""
-    expect(page.get_by_role("combobox", name="Data set", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("combobox", name="Data set", exact=True)).to_be_visible()
     choose(page, "Data set", "arithmetic")
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
@@ -137,7 +137,7 @@ def _start(page: Page) -> None:
 def _the_curve_is_updated_in_place(page: Page) -> None:
     """Zoom with the mouse, let several updates come, and find the same nodes with the same zoom."""
     curve = page.locator(".icm-curve.js-plotly-plot").first
-    expect(curve).to_be_visible(timeout=PATIENCE)
+    expect(curve).to_be_visible()
     wait_for_steps(page, 5)
     for _ in range(2):  # until the curve has five steps too
         _next_update(page)

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, expect
 from serving import (
     CURVE,
     NEEDS_BROWSER,
-    PATIENCE,
     ROOT,
     Server,
     at_address,
@@ -57,12 +56,12 @@ def test_a_cell_is_clicked_linked_and_reached_by_keyboard(
     visit(page, f"{server.url}/compare?run={run}")
     matrix = page.locator(f"[class*='st-key-confusion_'] {CURVE}")
     click_chart(page, matrix, 1.5 / 3, 0.5 / 2, "True,False")
-    expect(page.get_by_text(caption, exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(caption, exact=True)).to_be_visible()
     at_address(page, "cell=True%2CFalse")
     reload(page)
-    expect(page.get_by_text(caption, exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(caption, exact=True)).to_be_visible()
     take_another_by_keyboard(page, "Examples of a cell")
-    expect(page).not_to_have_url(re.compile("cell=True%2CFalse"), timeout=PATIENCE)
+    expect(page).not_to_have_url(re.compile("cell=True%2CFalse"))
     page.close()
 
 
@@ -71,13 +70,13 @@ def test_a_landscape_is_scored_and_its_link_shows_it_again(browser: Browser, ser
     visit(page, f"{server.url}/compare?run={run}&view=Landscape")
     press(page, "landscape")
     verdict = page.locator(".st-key-verdict")
-    expect(verdict).to_contain_text("what was found", timeout=PATIENCE)
+    expect(verdict).to_contain_text("what was found")
     at_address(page, "job=landscape.1")
     stand_still(page)
     said = verdict.inner_text()
     reload(page)
-    expect(verdict).to_have_text(said, timeout=PATIENCE)
-    expect(page.locator(CURVE)).to_have_count(1, timeout=PATIENCE)
+    expect(verdict).to_have_text(said)
+    expect(page.locator(CURVE)).to_have_count(1)
     page.close()
 
 
@@ -100,7 +99,7 @@ def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
         ):
             page = new_page(browser, height=height)
             page.goto(f"{server.url}/compare?run={run}&{view}")
-            expect(page.locator(CURVE).first).to_be_visible(timeout=PATIENCE)
+            expect(page.locator(CURVE).first).to_be_visible()
             page.wait_for_timeout(3000)
             page.screenshot(path=ROOT / "docs" / f"{name}.png")
             page.close()

@@ -7,7 +7,6 @@ from playwright.sync_api import Browser, Page, expect
 from serving import (
     CURVE,
     NEEDS_BROWSER,
-    PATIENCE,
     Server,
     at_address,
     click_chart,
@@ -39,17 +38,17 @@ def test_a_cross_of_the_graph_leads_to_its_pair_and_its_repairs(
     clicked = _click_a_cross(page)
     assert clicked in codes
     example = page.get_by_text(f"example {clicked.split(',')[0]} ·")
-    expect(example).to_be_visible(timeout=PATIENCE)
+    expect(example).to_be_visible()
     at_address(page, "view=Pairs")
     reload(page)  # the link is the view
-    expect(example).to_be_visible(timeout=PATIENCE)
+    expect(example).to_be_visible()
     visit(page, f"{server.url}/consistency?run={run}&view=Repairs")
-    expect(page.get_by_text("The repair", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The repair", exact=True)).to_be_visible()
     press(page, "to_pair")
-    expect(page.get_by_text("The pair", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The pair", exact=True)).to_be_visible()
     stand_still(page)
     press(page, "to_repairs")
-    expect(page.get_by_text("This pair only")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("This pair only")).to_be_visible()
     page.close()
     _fits_a_phone(browser, f"{server.url}/consistency?run={run}")
 
@@ -70,7 +69,7 @@ def _fits_a_phone(browser: Browser, url: str) -> None:
     page = new_page(browser, width=400)
     for view in ("Pairs", "Groups", "Repairs"):
         visit(page, f"{url}&view={view}&show=ever")
-        expect(page.get_by_test_id("stMetric")).to_have_count(5, timeout=PATIENCE)
-        expect(page.locator(CURVE).first).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_test_id("stMetric")).to_have_count(5)
+        expect(page.locator(CURVE).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filled import HOSTILE
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, choose, new_page, serving
+from serving import NEEDS_BROWSER, ROOT, Server, choose, new_page, serving
 from test_browser import MODEL
 
 from icm_engine.data.importing import import_file
@@ -41,21 +41,21 @@ def claims(path: Path, questions: int = 10) -> Path:
 def press(page: Page, key: str) -> None:
     """Press the button with this key, once a redrawing page has no other one like it."""
     button = page.locator(f".st-key-{key} button:visible")
-    expect(button).to_have_count(1, timeout=PATIENCE)
-    expect(button).to_be_enabled(timeout=PATIENCE)
+    expect(button).to_have_count(1)
+    expect(button).to_be_enabled()
     button.click()
 
 
 def metric(page: Page, label: str) -> str:
     """The value of the number with this name."""
     found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True)).first
-    expect(found).to_be_visible(timeout=PATIENCE)
+    expect(found).to_be_visible()
     return str(found.get_by_test_id("stMetricValue").inner_text())
 
 
 def open_view(page: Page, server: Server, dataset: str, view: str) -> None:
     page.goto(f"{server.url}/data?dataset={dataset}&view={view.replace(' ', '+')}")
-    expect(page.get_by_role("heading", level=1, name="Data")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1, name="Data")).to_be_visible()
 
 
 def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
@@ -67,7 +67,7 @@ def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
         page.set_input_files("input[type=file]", claims(tmp_path / "mine.json"))
         _the_form_is_corrected(page)
         press(page, "save")
-        expect(page.get_by_text("Imported.")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Imported.")).to_be_visible()
         assert "dataset=mine" in page.url
         assert (metric(page, "Examples"), metric(page, "Gold labels")) == ("20", "20")
         page.get_by_role("radio", name="Rule check").click()
@@ -85,9 +85,9 @@ def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
 
 
 def _the_form_is_corrected(page: Page) -> None:
-    expect(page.get_by_text("What the checks say")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("What the checks say")).to_be_visible()
     choose(page, "Rule", "exactly-one")
-    expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible()
     prompt = page.get_by_test_id("stCode").filter(has_text="I·").first
     shown = prompt.inner_text().replace(chr(0x200B), "")
     assert "Question:·What·is·0·+·2?·<b·onclick=alert(1)>bold</b>·**stars**·$x$·:smile:·<img·src=x" in shown
@@ -100,20 +100,20 @@ def _the_context_is_checked(page: Page) -> None:
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
     press(page, "context_check")
-    expect(page.get_by_text("The longest examples")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The longest examples")).to_be_visible()
     assert metric(page, "Batch") == "20"
-    expect(page.locator(".icm-curve.js-plotly-plot")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".icm-curve.js-plotly-plot")).to_be_visible()
     assert "check=context-check.1" in page.url
 
 
 def _it_is_deleted(page: Page) -> None:
     press(page, "delete")
-    expect(page.get_by_text("go with it, for good")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("go with it, for good")).to_be_visible()
     press(page, "keep")
-    expect(page.get_by_text("go with it, for good")).to_have_count(0, timeout=PATIENCE)
+    expect(page.get_by_text("go with it, for good")).to_have_count(0)
     press(page, "delete")
     press(page, "delete_really")
-    expect(page.get_by_role("heading", name="Data sets")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Data sets")).to_be_visible()
 
 
 def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
@@ -131,11 +131,11 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
         for label in ("a", "b"):
             page.get_by_role("combobox", name="Labels", exact=True).fill(label)
             page.keyboard.press("Enter")
-        expect(page.get_by_text("It is checked while it is imported")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("It is checked while it is imported")).to_be_visible()
         press(page, "save")
-        expect(page.get_by_text("Import of large")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Import of large")).to_be_visible()
         page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
-        expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible()
         with Store(database) as store:
             (job,) = jobs.names(store, "import")
             assert jobs.wait_until_settled(store, job).phase == "done"
@@ -143,7 +143,7 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
         assert moved
         page.goto(f"{server.url}/data?dataset=large&page=6000")
         assert metric(page, "Examples") == "60.0 k"
-        expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible()
         page.close()
 
 
@@ -155,17 +155,17 @@ def test_what_is_looked_at_is_in_the_address(browser: Browser, database: Path, t
     with serving(database) as server:
         page = new_page(browser)
         open_view(page, server, "mine", "Examples")
-        expect(page.get_by_text("Examples 1 to 10 of 60.")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Examples 1 to 10 of 60.")).to_be_visible()
         page.locator(".st-key-page_mine button").filter(has_text="2").click()
-        expect(page.get_by_text("Examples 11 to 20 of 60.")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Examples 11 to 20 of 60.")).to_be_visible()
         table = page.get_by_test_id("stDataFrame").first.bounding_box()
         assert table is not None
         page.mouse.click(table["x"] + 16, table["y"] + 2.5 * 34)  # the box of the second row, below the header
-        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(f"example {twelfth}")).to_be_visible()
         page.reload()
-        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(f"example {twelfth}")).to_be_visible()
         page.get_by_text("Label it").click()
-        expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value("mine", timeout=PATIENCE)
+        expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value("mine")
         page.close()
 
 
@@ -188,7 +188,7 @@ def picture_of_the_data_page(browser: Browser, database: Path, tmp_path: Path) -
         page = new_page(browser, height=1290)
         page.goto(f"{server.url}/data")
         page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
-        expect(page.get_by_text("Gold never violates the rule")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Gold never violates the rule")).to_be_visible()
         page.wait_for_timeout(3000)
         page.screenshot(path=ROOT / "docs" / "data.png")
         page.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from filled import small_dataset
 from playwright.sync_api import Browser, expect
-from serving import NEEDS_BROWSER, PATIENCE, Server, at_address, fill, new_page, press, reload, stand_still, visit
+from serving import NEEDS_BROWSER, Server, at_address, fill, new_page, press, reload, stand_still, visit
 
 from icm_engine.analysis.forks import difference
 from icm_engine.analysis.views import load
@@ -40,20 +40,20 @@ def the_fork(database: Path, run: str) -> str:
 def test_a_fork_is_made_started_and_compared(browser: Browser, server: Server, database: Path, run: str) -> None:
     page = new_page(browser)
     visit(page, f"{server.url}/forks?run={run}&step=10")
-    expect(page.get_by_role("spinbutton", name="After step")).to_have_value("10", timeout=PATIENCE)
+    expect(page.get_by_role("spinbutton", name="After step")).to_have_value("10")
     fill(page, "Seed", "9")
     press(page, "do_fork")
-    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
     fork = the_fork(database, run)
     at_address(page, f"run={fork}")
-    expect(page.locator(".st-key-phase")).to_contain_text("finished", timeout=PATIENCE)
+    expect(page.locator(".st-key-phase")).to_contain_text("finished")
     visit(page, f"{server.url}/forks?run={run}&with={fork}")
     with Store(database) as store:
         words = difference(store, load(store, run), load(store, fork)).words
         assert store.spec(fork).search.seed == 9
-    expect(page.get_by_text(words)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(words)).to_be_visible()
     reload(page)
-    expect(page.get_by_text(words)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(words)).to_be_visible()
     page.close()
 
 
@@ -65,13 +65,13 @@ def test_what_if_answers_and_opens_a_fork(browser: Browser, server: Server, data
     page = new_page(browser)
     visit(page, f"{server.url}/steps?run={run}&example={example}&view=What if")
     page.get_by_role("button", name=f"What if {other}?").click()
-    expect(page.get_by_text(f"with {other} in place of {label}")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(f"with {other} in place of {label}")).to_be_visible()
     stand_still(page)  # the job's bar ticks no more
     page.get_by_role("button", name=re.compile("Open as fork")).click()
-    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
     fork = the_fork(database, run)
     at_address(page, f"run={fork}")
-    expect(page.locator(".st-key-phase")).to_contain_text("finished", timeout=PATIENCE)
+    expect(page.locator(".st-key-phase")).to_contain_text("finished")
     with Store(database) as store:
         forked = load(store, fork)
         assert (forked.labeling[place], forked.pins) == (other, {place})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, browsing, new_page, serving
+from serving import NEEDS_BROWSER, ROOT, browsing, new_page, serving
 
 from icm_engine.analysis import forks
 from icm_engine.analysis.choices import FIRST_RUN, begin
@@ -23,7 +23,7 @@ def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000
     """Open a page, wait until it is drawn, and keep what it looks like."""
     page = new_page(browser, height=height)
     page.goto(url)
-    expect(page.locator(seen).first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(seen).first).to_be_visible()
     page.wait_for_timeout(3000)  # charts and tables follow
     page.screenshot(path=ROOT / "docs" / f"{name}.png")
     page.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, Server, new_page, serving
+from serving import NEEDS_BROWSER, Server, new_page, serving
 from steered import steered_run
 
 from icm_engine.analysis import views
@@ -46,7 +46,7 @@ def opened(browser: Browser, server: Server, link: str, width: int = 1280) -> Pa
 
 def wait_for_event(page: Page, reading: Reading, event: int) -> None:
     """Wait until the page is drawn as of this event, and the address says so."""
-    expect(page.get_by_text(f"· event {event:,} ·")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(f"· event {event:,} ·")).to_be_visible()
     assert f"event={event}" in page.url
 
 
@@ -57,7 +57,7 @@ def test_the_arrow_keys_lead_through_time_and_the_curve_stays(
     page = opened(browser, server, f"steps?run=sums-1&event={points[20].event}")
     wait_for_event(page, reading, points[20].event)
     curve = page.locator(".st-key-then_Utility_sums-1 .icm-curve.js-plotly-plot")
-    expect(curve).to_be_visible(timeout=PATIENCE)
+    expect(curve).to_be_visible()
     curve.evaluate("node => { node.icmSame = true; }")
     for place in (21, 22):
         page.keyboard.press("ArrowRight")
@@ -76,7 +76,7 @@ def test_without_shortcuts_an_arrow_key_does_nothing(browser: Browser, server: S
     page = opened(browser, server, f"steps?run=sums-1&event={event}")
     wait_for_event(page, reading, event)
     page.get_by_text("Keyboard shortcuts").click()
-    expect(page.locator(".st-key-go_next")).not_to_contain_text("→", timeout=PATIENCE)
+    expect(page.locator(".st-key-go_next")).not_to_contain_text("→")
     page.keyboard.press("ArrowRight")
     page.get_by_role("button", name="Previous").click()
     wait_for_event(page, reading, reading.trajectory.points[19].event)
@@ -107,9 +107,9 @@ def test_labels_of_then_equal_a_replay_and_survive_a_reload(
     for _ in range(2):
         wait_for_event(page, reading, event)
         counts = [f"{list(state.labeling.values()).count(label)} {label}" for label in ("True", "False")]
-        expect(page.get_by_text(" · ".join(counts))).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(" · ".join(counts))).to_be_visible()
         rows = page.get_by_test_id("stDataFrame").last.locator("table tbody tr")
-        expect(rows.first).to_be_attached(timeout=PATIENCE)
+        expect(rows.first).to_be_attached()
         shown = {cells[0]: cells[2] for cells in (row.locator("td").all_text_contents() for row in rows.all())}
         expected = {reading.run.codec.ids[i]: label for i, label in state.labeling.items()}
         assert {name: shown[name] for name in list(shown) if name in expected} == {
@@ -126,16 +126,16 @@ def test_a_click_on_the_picture_opens_the_example_and_one_on_the_strip_its_decis
     page = opened(browser, server, "flips?run=sums-1&queue=most-flipped")
     queue = QUEUES[0].find(reading)
     picture = page.locator(".st-key-grid_sums-1 .icm-curve.js-plotly-plot")
-    expect(picture).to_be_visible(timeout=PATIENCE)
+    expect(picture).to_be_visible()
     _click(page, picture.locator(".nsewdrag"), 0.5, 0.5 / len(queue))  # the first row
     name = reading.run.codec.ids[queue[0].example]
-    expect(page.get_by_text(f"example {name} ·")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(f"example {name} ·")).to_be_visible()
     assert f"example={name}" in page.url
     strip = page.locator(".st-key-strip_sums-1 .icm-curve.js-plotly-plot")
-    expect(strip).to_be_visible(timeout=PATIENCE)
+    expect(strip).to_be_visible()
     last = [change.event for change in reading.history if change.example == queue[0].example][-1]
     _click(page, strip.locator(".nsewdrag"), 0.99, 0.5)
-    expect(page.get_by_role("heading", level=1, name="Steps")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1, name="Steps")).to_be_visible()
     wait_for_event(page, reading, last)
     page.close()
 
@@ -152,7 +152,7 @@ def _click(page: Page, area: object, x: float, y: float) -> None:
 @pytest.mark.parametrize("link", ["steps?run=sums-1&event=7", "flips?run=sums-1&queue=most-flipped&example=sums-4-0"])
 def test_nothing_is_wider_than_a_phone_nor_obeys_markup(browser: Browser, server: Server, link: str) -> None:
     page = opened(browser, server, link, width=400)
-    expect(page.locator(".icm-curve.js-plotly-plot").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".icm-curve.js-plotly-plot").first).to_be_visible()
     main = page.get_by_test_id("stMain")
     assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
     assert page.locator("b[onclick]").count() == 0
