@@ -48,7 +48,8 @@ def browser(chromium: "Browser") -> Iterator["Browser"]:
     """The Chromium, whose pages end with the test: also with one that fails."""
     yield chromium
     for context in chromium.contexts:
-        context.close()
+        for page in context.pages:
+            page.close()
 
 
 @pytest.fixture(scope="module")

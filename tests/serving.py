@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
@@ -31,6 +32,7 @@ NEEDS_BROWSER = [
         reason="no Chromium on this machine: install the package chromium",
     ),
 ]
+Theme = Literal["light", "dark"]
 PATIENCE = 120_000  # milliseconds: a loaded machine is slow, not wrong
 expect.set_options(timeout=PATIENCE)
 SOON = 4_000  # milliseconds after which a person would do it again
@@ -116,8 +118,12 @@ def browsing() -> Iterator[Browser]:
             browser.close()
 
 
-def new_page(browser: Browser, width: int = 1280, height: int = 900) -> Page:
-    page = browser.new_page(viewport={"width": width, "height": height})
+def new_page(browser: Browser, width: int = 1280, height: int = 900, theme: Theme = "light") -> Page:
+    """Open an empty page. All of them share one cache, in which what a server sent once is found again."""
+    context = browser.contexts[0] if browser.contexts else browser.new_context()
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=theme)
     page.set_default_timeout(PATIENCE)
     return page
 

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from filled import add_run, small_dataset
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, Server, stand_still, visit
+from serving import NEEDS_BROWSER, Server, Theme, new_page, stand_still, visit
 from test_conflict_page import CARELESS
 
 from icm_engine.runs.store import Store
@@ -52,9 +52,8 @@ def filled(database: Path) -> None:
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
-def test_no_page_has_a_serious_violation(browser: Browser, server: Server, theme: Any, width: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-    page.set_default_timeout(PATIENCE)
+def test_no_page_has_a_serious_violation(browser: Browser, server: Server, theme: Theme, width: int) -> None:
+    page = new_page(browser, width, theme=theme)
     found = [line for link, seen in SEEN.items() for line in violations(page, f"{server.url}/{link}", seen)]
     page.close()
     assert not found, "\n".join(found)
@@ -80,7 +79,7 @@ def is_allowed(rule: str, target: str) -> bool:
 
 
 def test_the_check_finds_what_is_wrong(browser: Browser) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     page.set_content("<html lang='en'><title>t</title><main><h1>h</h1><button></button></main></html>")
     found = [(violation["id"], violation["impact"]) for violation in Axe().run(page).response["violations"]]
     page.close()
