@@ -50,6 +50,7 @@ def browser(chromium: "Browser") -> Iterator["Browser"]:
     for context in chromium.contexts:
         for page in context.pages:
             page.close()
+        context.clear_cookies()
 
 
 @pytest.fixture(scope="module")

@@ -67,8 +67,8 @@ def free_port() -> int:
 class Server:
     """One process of `streamlit run app.py` on a database of its own."""
 
-    def __init__(self, database: Path, **environment: str) -> None:
-        self.database, self.port, self.environment = database, free_port(), environment
+    def __init__(self, database: Path, port: int | None = None, **environment: str) -> None:
+        self.database, self.port, self.environment = database, port or free_port(), environment
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -98,9 +98,9 @@ class Server:
 
 
 @contextmanager
-def serving(database: Path, **environment: str) -> Iterator[Server]:
+def serving(database: Path, port: int | None = None, **environment: str) -> Iterator[Server]:
     """Serve the app for a while."""
-    server = Server(database, **environment)
+    server = Server(database, port, **environment)
     try:
         yield server
     finally:
