@@ -49,6 +49,7 @@ def label(page: Page, word: str, pinned: bool) -> None:
     box = page.locator(".st-key-label_now")
     expect(box).to_contain_text(word)
     expect(box).to_contain_text("pinned: the search keeps it" if pinned else "not pinned")
+    stand_still(page)
 
 
 def test_labels_by_keyboard_are_applied_undone_and_found_again(
@@ -80,6 +81,7 @@ def test_labels_by_keyboard_are_applied_undone_and_found_again(
     )
     reading = read(database, run)
     assert (reading.labeling.get(0), reading.pins) == (before, frozenset())
+    stand_still(page)
     page.keyboard.press("y")
     label(page, "False", pinned=True)
     page.keyboard.press("ArrowRight")
