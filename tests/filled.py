@@ -75,7 +75,7 @@ def add_run(
 def _search(store: Store, run: str, steps: int) -> None:
     """Append what the search does; it does the same whenever asked, and so is asked once."""
     opened = open_run(store, run)
-    question = repr((opened.spec, opened.dataset.examples, steps))
+    question = repr((opened.spec, list(opened.dataset.examples), steps))
     if question not in _SEARCHED:
         _SEARCHED[question] = list(_events(opened, steps))
     with store.transaction():
