@@ -119,9 +119,10 @@ def browsing() -> Iterator[Browser]:
 
 
 def new_page(browser: Browser, width: int = 1280, height: int = 900, theme: Theme = "light") -> Page:
-    """Open an empty page. All of them share one cache, in which what a server sent once is found again."""
+    """Return an empty page: the one of the test before, if it is open, in which the app's scripts are compiled."""
     context = browser.contexts[0] if browser.contexts else browser.new_context()
-    page = context.new_page()
+    page = context.pages[0] if context.pages else context.new_page()
+    page.goto("about:blank")
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
     page.set_default_timeout(PATIENCE)

@@ -55,7 +55,6 @@ def filled(database: Path) -> None:
 def test_no_page_has_a_serious_violation(browser: Browser, server: Server, theme: Theme, width: int) -> None:
     page = new_page(browser, width, theme=theme)
     found = [line for link, seen in SEEN.items() for line in violations(page, f"{server.url}/{link}", seen)]
-    page.close()
     assert not found, "\n".join(found)
 
 
@@ -82,5 +81,4 @@ def test_the_check_finds_what_is_wrong(browser: Browser) -> None:
     page = new_page(browser)
     page.set_content("<html lang='en'><title>t</title><main><h1>h</h1><button></button></main></html>")
     found = [(violation["id"], violation["impact"]) for violation in Axe().run(page).response["violations"]]
-    page.close()
     assert found == [("button-name", "critical")]

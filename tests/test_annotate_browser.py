@@ -89,7 +89,6 @@ def test_labels_by_keyboard_are_applied_undone_and_found_again(
     reload(page)
     at(page, "e1")
     expect(page.locator(".st-key-walk")).to_contain_text("2 of 40")
-    page.close()
 
 
 def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
@@ -104,7 +103,6 @@ def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
     while not read(database, run).acts:
         page.wait_for_timeout(200)
     page.wait_for_timeout(1000)  # for what must not come
-    page.close()
     reading = read(database, run)
     assert {place for done in reading.acts for place in done.act.examples} == {0}
     assert reading.labeling[0] == "True"
@@ -135,7 +133,6 @@ def test_keys_have_a_sheet_and_a_switch_and_are_quiet_while_one_types(
     page.wait_for_timeout(1000)  # for what must not come
     expect(page.get_by_role("dialog")).to_have_count(0)
     at(page, "e0")
-    page.close()
     reading = read(database, run)
     assert reading.state is not None
     assert (reading.state.hand.notes, reading.pins) == ({0: "1 2 p z"}, frozenset())
@@ -161,7 +158,6 @@ def picture_of_an_annotation(browser: Browser, tmp_path: Path) -> None:
         page.get_by_text("The whole queue at once").click()
         page.wait_for_timeout(3000)
         page.screenshot(path=ROOT / "docs" / "annotate.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -105,7 +105,6 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
         expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
         assert menu(page) == ["Home", *list(PAGES.values())[1:]]
         assert page.title() == "ICM Workbench"
-        page.close()
 
 
 def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Path, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         at_address(page, f"run={run}")
         assert _download(page, tmp_path) == examples
         assert outside == []  # nothing is asked of any other machine
-        page.close()
+        page.close()  # with its listener
 
 
 def _is_outside(url: str) -> bool:
@@ -228,7 +227,6 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
         server.start()
         wait_for_steps(page, seen)  # the open page comes back by itself
         wait_for_phase(page, "running")
-        page.close()
 
 
 def picture_of_a_running_search(browser: Browser, database: Path) -> None:
@@ -242,7 +240,6 @@ def picture_of_a_running_search(browser: Browser, database: Path) -> None:
         _next_update(page)
         page.wait_for_timeout(5000)  # the tables follow the curves
         page.screenshot(path=ROOT / "docs" / "search.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -62,7 +62,6 @@ def test_a_cell_is_clicked_linked_and_reached_by_keyboard(
     expect(page.get_by_text(caption, exact=True)).to_be_visible()
     take_another_by_keyboard(page, "Examples of a cell")
     expect(page).not_to_have_url(re.compile("cell=True%2CFalse"))
-    page.close()
 
 
 def test_a_landscape_is_scored_and_its_link_shows_it_again(browser: Browser, server: Server, run: str) -> None:
@@ -77,7 +76,6 @@ def test_a_landscape_is_scored_and_its_link_shows_it_again(browser: Browser, ser
     reload(page)
     expect(verdict).to_have_text(said)
     expect(page.locator(CURVE)).to_have_count(1)
-    page.close()
 
 
 def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
@@ -102,7 +100,6 @@ def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
             expect(page.locator(CURVE).first).to_be_visible()
             page.wait_for_timeout(3000)
             page.screenshot(path=ROOT / "docs" / f"{name}.png")
-            page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -49,7 +49,6 @@ def test_a_cross_of_the_graph_leads_to_its_pair_and_its_repairs(
     stand_still(page)
     press(page, "to_repairs")
     expect(page.get_by_text("This pair only")).to_be_visible()
-    page.close()
     _fits_a_phone(browser, f"{server.url}/consistency?run={run}")
 
 
@@ -72,4 +71,3 @@ def _fits_a_phone(browser: Browser, url: str) -> None:
         expect(page.get_by_test_id("stMetric")).to_have_count(5)
         expect(page.locator(CURVE).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
-    page.close()

@@ -103,7 +103,6 @@ def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
     _it_is_deleted(page)
     with Store(database) as store:
         assert "uploaded" not in store.dataset_names()
-    page.close()
 
 
 def _the_form_is_corrected(page: Page) -> None:
@@ -170,7 +169,6 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
     visit(page, f"{server.url}/data?dataset=large&page=6000")
     shows(page, "Examples", "60.0 k")
     expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible()
-    page.close()
 
 
 def _label_is_added(page: Page, label: str) -> None:
@@ -199,7 +197,6 @@ def test_what_is_looked_at_is_in_the_address(browser: Browser, server: Server, d
     expect(page.get_by_text(f"example {twelfth}")).to_be_visible()
     page.get_by_text("Label it").click()
     expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value(mine)
-    page.close()
 
 
 @pytest.mark.parametrize("view", ["Examples", "Rule check", "Context check"])
@@ -209,7 +206,6 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server, mine: s
     shows(page, "Examples", "60")
     main = page.get_by_test_id("stMain")
     assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
-    page.close()
 
 
 def picture_of_the_data_page(browser: Browser, tmp_path: Path) -> None:
@@ -221,7 +217,6 @@ def picture_of_the_data_page(browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_text("Gold never violates the rule")).to_be_visible()
         page.wait_for_timeout(3000)
         page.screenshot(path=ROOT / "docs" / "data.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

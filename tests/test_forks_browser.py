@@ -54,7 +54,6 @@ def test_a_fork_is_made_started_and_compared(browser: Browser, server: Server, d
     expect(page.get_by_text(words)).to_be_visible()
     reload(page)
     expect(page.get_by_text(words)).to_be_visible()
-    page.close()
 
 
 def test_what_if_answers_and_opens_a_fork(browser: Browser, server: Server, database: Path, run: str) -> None:
@@ -76,4 +75,3 @@ def test_what_if_answers_and_opens_a_fork(browser: Browser, server: Server, data
         forked = load(store, fork)
         assert (forked.labeling[place], forked.pins) == (other, {place})
         assert load(store, run).labeling == reading.labeling
-    page.close()

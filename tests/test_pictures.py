@@ -26,7 +26,6 @@ def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000
     expect(page.locator(seen).first).to_be_visible()
     page.wait_for_timeout(3000)  # charts and tables follow
     page.screenshot(path=ROOT / "docs" / f"{name}.png")
-    page.close()
 
 
 def pictures_of_a_finished_run(tmp_path: Path) -> None:

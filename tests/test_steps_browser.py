@@ -55,7 +55,6 @@ def test_the_arrow_keys_lead_through_time_and_the_curve_stays(
     end = f"Math.max(...{drawn}.find(t => t.name === 'U(D)').x)"
     page.wait_for_function(f"step => {end} === step", arg=points[21].step)
     assert curve.evaluate("node => node.icmSame === true")  # updated in place, 3 times
-    page.close()
 
 
 def test_without_shortcuts_an_arrow_key_does_nothing(browser: Browser, server: Server, reading: Reading) -> None:
@@ -68,7 +67,6 @@ def test_without_shortcuts_an_arrow_key_does_nothing(browser: Browser, server: S
     page.keyboard.press("ArrowRight")
     press(page, "go_previous")
     wait_for_event(page, reading, reading.trajectory.points[19].event)
-    page.close()
 
 
 def test_the_slider_moves_one_place_a_key(browser: Browser, server: Server, reading: Reading) -> None:
@@ -81,7 +79,6 @@ def test_the_slider_moves_one_place_a_key(browser: Browser, server: Server, read
     wait_for_event(page, reading, points[31].event)
     page.wait_for_timeout(1500)  # for what must not come
     wait_for_event(page, reading, points[31].event)
-    page.close()
 
 
 def test_labels_of_then_equal_a_replay_and_survive_a_reload(
@@ -105,7 +102,6 @@ def test_labels_of_then_equal_a_replay_and_survive_a_reload(
         }
         assert len(set(shown) & set(expected)) >= 8
         reload(page)
-    page.close()
 
 
 def test_a_click_on_the_picture_opens_the_example_and_one_on_the_strip_its_decision(
@@ -123,7 +119,6 @@ def test_a_click_on_the_picture_opens_the_example_and_one_on_the_strip_its_decis
     click_chart(page, strip, 0.99, 0.5, str(last))
     expect(page.get_by_role("heading", level=1, name="Steps")).to_be_visible()
     wait_for_event(page, reading, last)
-    page.close()
 
 
 @pytest.mark.parametrize("link", ["steps?run=sums-1&event=7", "flips?run=sums-1&queue=most-flipped&example=sums-4-0"])
@@ -133,4 +128,3 @@ def test_nothing_is_wider_than_a_phone_nor_obeys_markup(browser: Browser, server
     main = page.get_by_test_id("stMain")
     assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
     assert page.locator("b[onclick]").count() == 0
-    page.close()
