@@ -1,7 +1,8 @@
-# make app: set-up and the app on sample data.  make test: set-up and every test.
+# make app: set-up and the app on sample data.  make test: set-up and every test, PROCESSES files of them at once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES ?= 2
 
 .PHONY: app test check
 
@@ -9,7 +10,7 @@ app: $(VENV)/app-ready
 	$(BIN)/python -m streamlit run app.py
 
 test: $(VENV)/dev-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev-ready
 	$(BIN)/python -m ruff check .

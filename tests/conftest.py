@@ -1,5 +1,6 @@
 """What the tests share: a small problem with a table for a model, and a database of its own for every test."""
 
+import contextlib
 import math
 import os
 
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import psutil
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from serving import Server
 
 from icm_engine.core.labeling import Example, Task
+from icm_engine.runs import control
 from icm_engine.runs.store import Dataset, Store
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
@@ -30,13 +34,49 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """A headless Chromium."""
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """A headless Chromium, for all tests of this process."""
     from serving import browsing
 
     with browsing() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(chromium: "Browser") -> Iterator["Browser"]:
+    """The Chromium; afterwards its page shows nothing, so that nothing ticks beside other tests."""
+    yield chromium
+    for context in chromium.contexts:
+        for page in context.pages:
+            page.goto("about:blank")
+        context.clear_cookies()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the database of a module's server is; afterwards the workers of its runs are ended."""
+    path: Path = tmp_path_factory.mktemp("served") / "icm.db"
+    yield path
+    end_workers(path)
+
+
+@pytest.fixture(scope="module")
+def server(database: Path) -> Iterator["Server"]:
+    """The app on that database, for the tests of a module."""
+    from serving import serving
+
+    with serving(database) as server:
+        yield server
+
+
+def end_workers(database: Path) -> None:
+    """Kill what still works at the runs of a database."""
+    with Store(database) as store:
+        for run in store.run_names():
+            if (pid := control.status(store, run).pid) is not None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).kill()
 
 
 @pytest.fixture
@@ -53,5 +93,8 @@ def probabilities(*values: float) -> tuple[float, ...]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones last, so that a broken core shows at once."""
-    items.sort(key=lambda item: "browser" in item.keywords or "model" in item.keywords)
+    """The slow ones last, so that a broken core shows at once; those with a browser behind all others.
+
+    A browser that runs holds the event loop of this process, which other tests may want for themselves.
+    """
+    items.sort(key=lambda item: 2 * ("browser" in item.keywords) + ("model" in item.keywords))

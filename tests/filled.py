@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -15,8 +16,8 @@ from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.search import initialize, step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
-from icm_engine.runs.events import Cost, RunSpec
-from icm_engine.runs.replay import open_run
+from icm_engine.runs.events import Cost, Json, RunSpec
+from icm_engine.runs.replay import OpenRun, open_run
 from icm_engine.runs.store import Dataset, Store
 
 HOSTILE = "<b onclick=alert(1)>bold</b> **stars** $x$ :smile:"
@@ -72,17 +73,30 @@ def add_run(
 
 
 def _search(store: Store, run: str, steps: int) -> None:
+    """Append what the search does; it does the same whenever asked, and so is asked once."""
     opened = open_run(store, run)
+    question = repr((opened.spec, list(opened.dataset.examples), steps))
+    if question not in _SEARCHED:
+        _SEARCHED[question] = list(_events(opened, steps))
+    with store.transaction():
+        for kind, body, seconds in _SEARCHED[question]:
+            store.append(run, kind, body, seconds)
+
+
+_SEARCHED: dict[str, list[tuple[str, Json, float]]] = {}
+
+
+def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Json, float]]:
     config, scorer = opened.spec.search, TableScorer(moody_belief)
     objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha,
                           pair_weight=config.pair_weight)  # fmt: skip
-    store.append(run, "model", {"model": "fake", "encoding": "table", "trained_context": 100})
+    yield "model", {"model": "fake", "encoding": "table", "trained_context": 100}, 0.0
     state, first = initialize(objective, config)
-    store.append(run, "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5)
+    yield "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5
     for _ in range(steps):
         before, used = state.labeling, scorer.usage
         state, info = step(state, objective, config)
-        store.append(run, "step", opened.codec.encode_step(info, Cost(scorer.usage - used), before), 0.25)
+        yield "step", opened.codec.encode_step(info, Cost(scorer.usage - used), before), 0.25
 
 
 def moody_belief(prompt: Prompt) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """A run with everything in it: steps, pins, an override, undo, other settings, and a fork of it."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +17,34 @@ from icm_engine.runs.store import Store
 
 
 def steered_run(store: Store, patch: pytest.MonkeyPatch, search: SearchConfig | None = None) -> str:
-    """Store a paused run of 75 steps, its worker this process; the fake model's moods make it reject some."""
+    """Store a paused run of 75 steps, its worker this process; the fake model's moods make it reject some.
+
+    The run is made once for each `search`; an empty database gets a copy of it.
+    """
     patch.setattr(control, "launch", lambda store, run: None)
     patch.setattr(worker, "IDLE", 0.05)
     patch.setattr(worker, "SNAPSHOT_EVERY", 7)
     patch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
+    search = search or SearchConfig(seed=3, max_steps=90)
+    if store.dataset_names():
+        return _steer(store, search)
+    if repr(search) in _STEERED:
+        run, kept = _STEERED[repr(search)]
+        kept.backup(store.db.conn)
+    else:
+        run, kept = _steer(store, search), sqlite3.connect(":memory:")
+        store.db.conn.backup(kept)
+        _STEERED[repr(search)] = run, kept
+    return run
+
+
+_STEERED: dict[str, tuple[str, sqlite3.Connection]] = {}
+
+
+def _steer(store: Store, search: SearchConfig) -> str:
     if not store.has_dataset("sums"):
         small_dataset(store)
-    run = control.create_run(store, RunSpec("sums", "fake", search=search or SearchConfig(seed=3, max_steps=90)))
+    run = control.create_run(store, RunSpec("sums", "fake", search=search))
     take(store, run, 25)
     opened = open_run(store, run)
     state = current_state(store, opened)

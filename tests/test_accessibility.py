@@ -1,6 +1,5 @@
 """Every page beside axe-core, light and dark, wide and narrow: no violation that it calls serious or critical."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from filled import add_run, small_dataset
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, Server, serving
+from serving import NEEDS_BROWSER, Server, Theme, new_page, stand_still, visit
 from test_conflict_page import CARELESS
 
 from icm_engine.runs.store import Store
@@ -39,38 +38,31 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     "data?dataset=sums&view=Context+check": "[data-testid=stButtonGroup]",
 }
 GRAVE = ("serious", "critical")
-DRAWN = """() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
-    && !document.querySelector('.icm-curve:not(.js-plotly-plot), [data-testid=stSkeleton]')"""
 # What comes from Streamlit itself and cannot be mended from outside: (rule, a part of the selector) and why. None.
 ALLOWED: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve a database with one run that has something to show on every page."""
-    database: Path = tmp_path_factory.mktemp("axe") / "icm.db"
+def filled(database: Path) -> None:
+    """One run that has something to show on every page."""
     with Store(database) as store:
         small_dataset(store, groups=30)
         assert add_run(store, "paused", 80, **CARELESS) == RUN
-    with serving(database) as server:
-        yield server
 
 
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
-def test_no_page_has_a_serious_violation(browser: Browser, server: Server, theme: Any, width: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-    page.set_default_timeout(PATIENCE)
+def test_no_page_has_a_serious_violation(browser: Browser, server: Server, theme: Theme, width: int) -> None:
+    page = new_page(browser, width, theme=theme)
     found = [line for link, seen in SEEN.items() for line in violations(page, f"{server.url}/{link}", seen)]
-    page.close()
     assert not found, "\n".join(found)
 
 
 def violations(page: Page, url: str, seen: str) -> list[str]:
     """Open a page, wait until it is drawn, and return its grave violations, one line each."""
-    page.goto(url)
-    expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(seen).first).to_be_visible(timeout=PATIENCE)
-    page.wait_for_function(DRAWN)
+    visit(page, url)
+    expect(page.locator(seen).first).to_be_visible()
+    stand_still(page)
     response: dict[str, Any] = Axe().run(page).response
     return [
         f"{url} {violation['id']} {node['html']} {node['target']} {node['failureSummary']}"
@@ -86,8 +78,7 @@ def is_allowed(rule: str, target: str) -> bool:
 
 
 def test_the_check_finds_what_is_wrong(browser: Browser) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     page.set_content("<html lang='en'><title>t</title><main><h1>h</h1><button></button></main></html>")
     found = [(violation["id"], violation["impact"]) for violation in Axe().run(page).response["violations"]]
-    page.close()
     assert found == [("button-name", "critical")]

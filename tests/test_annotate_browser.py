@@ -5,9 +5,7 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, new_page, serving
-from test_browser import MODEL
-from test_browser import database as database
+from serving import MODEL, NEEDS_BROWSER, PATIENCE, ROOT, Server, new_page, reload, serving, stand_still, visit
 
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.views import load
@@ -23,7 +21,8 @@ pytestmark = NEEDS_BROWSER
 def begun(database: Path, pairs: Dataset) -> str:
     """A run of the fake model with labels, its own worker beside it."""
     with Store(database) as store:
-        store.add_dataset(pairs)
+        if not store.has_dataset(pairs.name):
+            store.add_dataset(pairs)
         run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(max_steps=1000)))
         control.step(store, run, 20)
         control.wait_until_settled(store, run)
@@ -38,110 +37,110 @@ def read(database: Path, run: str) -> Reading:
 
 def at(page: Page, example: str) -> None:
     """Wait until this example is on the page, by its text and by its address."""
-    expect(page.locator(".st-key-example_facts")).to_contain_text(f"id {example}", timeout=PATIENCE)
-    expect(page).to_have_url(re.compile(rf"example={example}(&|$)"), timeout=PATIENCE)
+    expect(page.locator(".st-key-example_facts")).to_contain_text(f"id {example}")
+    expect(page).to_have_url(re.compile(rf"example={example}(&|$)"))
     for name in ("pin_0", "override_1"):  # the first and the last of the labels' buttons are this example's
-        expect(page.locator(f".st-key-{name}_{example[1:]}").get_by_role("button")).to_be_enabled(timeout=PATIENCE)
+        expect(page.locator(f".st-key-{name}_{example[1:]}").get_by_role("button")).to_be_enabled()
+    stand_still(page)  # what is pressed while the page is drawn is about nothing, and meant to be
 
 
 def label(page: Page, word: str, pinned: bool) -> None:
     """Wait until the example has this label now, applied by the worker."""
     box = page.locator(".st-key-label_now")
-    expect(box).to_contain_text(word, timeout=PATIENCE)
-    expect(box).to_contain_text("pinned: the search keeps it" if pinned else "not pinned", timeout=PATIENCE)
+    expect(box).to_contain_text(word)
+    expect(box).to_contain_text("pinned: the search keeps it" if pinned else "not pinned")
+    stand_still(page)
 
 
 def test_labels_by_keyboard_are_applied_undone_and_found_again(
-    browser: Browser, database: Path, pairs: Dataset
+    browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
     run = begun(database, pairs)
     before = read(database, run).labeling.get(0)
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/annotate?run={run}")
-        at(page, "e0")
-        page.keyboard.press("2")
-        at(page, "e1")
-        page.keyboard.press("Shift+1")
-        at(page, "e2")
-        page.keyboard.press("ArrowLeft")
-        at(page, "e1")
-        label(page, "True", pinned=False)
-        page.keyboard.press("ArrowLeft")
-        at(page, "e0")
-        label(page, "False", pinned=True)
-        reading = read(database, run)
-        assert (reading.labeling[0], reading.labeling[1], reading.pins) == ("False", "True", {0})
-        page.keyboard.press("z")  # the override, which is shown again
-        at(page, "e1")
-        page.keyboard.press("z")
-        at(page, "e0")
-        expect(page.locator(".st-key-label_now")).to_contain_text(
-            "No label yet" if before is None else "not pinned", timeout=PATIENCE
-        )
-        reading = read(database, run)
-        assert (reading.labeling.get(0), reading.pins) == (before, frozenset())
-        page.keyboard.press("y")
-        label(page, "False", pinned=True)
-        page.keyboard.press("ArrowRight")
-        at(page, "e1")
-        page.reload()
-        at(page, "e1")
-        expect(page.locator(".st-key-walk")).to_contain_text("2 of 40", timeout=PATIENCE)
-        page.close()
+    page = new_page(browser)
+    visit(page, f"{server.url}/annotate?run={run}")
+    at(page, "e0")
+    page.keyboard.press("2")
+    at(page, "e1")
+    page.keyboard.press("Shift+1")
+    at(page, "e2")
+    page.keyboard.press("ArrowLeft")
+    at(page, "e1")
+    label(page, "True", pinned=False)
+    page.keyboard.press("ArrowLeft")
+    at(page, "e0")
+    label(page, "False", pinned=True)
+    reading = read(database, run)
+    assert (reading.labeling[0], reading.labeling[1], reading.pins) == ("False", "True", {0})
+    page.keyboard.press("z")  # the override, which is shown again
+    at(page, "e1")
+    page.keyboard.press("z")
+    at(page, "e0")
+    expect(page.locator(".st-key-label_now")).to_contain_text(
+        "No label yet" if before is None else "not pinned", timeout=PATIENCE
+    )
+    reading = read(database, run)
+    assert (reading.labeling.get(0), reading.pins) == (before, frozenset())
+    stand_still(page)
+    page.keyboard.press("y")
+    label(page, "False", pinned=True)
+    page.keyboard.press("ArrowRight")
+    at(page, "e1")
+    reload(page)
+    at(page, "e1")
+    expect(page.locator(".st-key-walk")).to_contain_text("2 of 40")
 
 
 def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
-    browser: Browser, database: Path, pairs: Dataset
+    browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
     run = begun(database, pairs)
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/annotate?run={run}")
-        at(page, "e0")
-        press = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', code: 'Digit1', bubbles: true}))"
-        page.evaluate(f"for (let k = 0; k < 4; k++) {{ {press} }}")  # all of them before anything is drawn anew
-        while not read(database, run).acts:
-            page.wait_for_timeout(200)
-        page.wait_for_timeout(1000)  # for what must not come
-        page.close()
+    page = new_page(browser)
+    visit(page, f"{server.url}/annotate?run={run}")
+    at(page, "e0")
+    press = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', code: 'Digit1', bubbles: true}))"
+    page.evaluate(f"for (let k = 0; k < 4; k++) {{ {press} }}")  # all of them before anything is drawn anew
+    while not read(database, run).acts:
+        page.wait_for_timeout(200)
+    page.wait_for_timeout(1000)  # for what must not come
     reading = read(database, run)
     assert {place for done in reading.acts for place in done.act.examples} == {0}
     assert reading.labeling[0] == "True"
 
 
 def test_keys_have_a_sheet_and_a_switch_and_are_quiet_while_one_types(
-    browser: Browser, database: Path, pairs: Dataset
+    browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
     run = begun(database, pairs)
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/annotate?run={run}")
-        at(page, "e0")
-        page.get_by_role("textbox", name="Note").fill("1 2 p z")
-        page.keyboard.press("Enter")
-        expect(page.locator(".st-key-sheet")).to_be_visible()
-        at(page, "e0")
-        page.locator(".st-key-example").click()
-        page.keyboard.press("?")
-        expect(page.get_by_role("dialog")).to_contain_text("pin the label as it is", timeout=PATIENCE)
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("dialog")).to_have_count(0, timeout=PATIENCE)
-        page.get_by_text("Keyboard shortcuts", exact=True).click()
-        expect(page.locator(".st-key-pin_0_0")).not_to_contain_text("1", timeout=PATIENCE)
-        page.keyboard.press("1")
-        page.keyboard.press("?")
-        page.wait_for_timeout(1000)  # for what must not come
-        expect(page.get_by_role("dialog")).to_have_count(0)
-        at(page, "e0")
-        page.close()
+    page = new_page(browser)
+    visit(page, f"{server.url}/annotate?run={run}")
+    at(page, "e0")
+    page.get_by_role("textbox", name="Note").fill("1 2 p z")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Acts so far: 1")).to_be_visible()  # the worker has it, and the page knows
+    expect(page.locator(".st-key-sheet")).to_be_visible()
+    at(page, "e0")
+    page.locator(".st-key-example").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("pin the label as it is")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_text("Keyboard shortcuts", exact=True).click()
+    expect(page.locator(".st-key-pin_0_0")).not_to_contain_text("1")
+    stand_still(page)
+    page.keyboard.press("1")
+    page.keyboard.press("?")
+    page.wait_for_timeout(1000)  # for what must not come
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    at(page, "e0")
     reading = read(database, run)
     assert reading.state is not None
     assert (reading.state.hand.notes, reading.pins) == ({0: "1 2 p z"}, frozenset())
 
 
-def picture_of_an_annotation(browser: Browser, database: Path) -> None:
+def picture_of_an_annotation(browser: Browser, tmp_path: Path) -> None:
     """Write docs/annotate.png: the least certain label of a run on sample data, some pins before it."""
+    database = tmp_path / "icm.db"
     with Store(database) as store:
         ensure_sample_dataset(store, "arithmetic")
         spec = RunSpec("arithmetic", MODEL, "none", limit=48, search=SearchConfig(max_steps=120))
@@ -155,11 +154,10 @@ def picture_of_an_annotation(browser: Browser, database: Path) -> None:
     with serving(database) as server:
         page = new_page(browser, height=1180)
         page.goto(f"{server.url}/annotate?run={run}&queue=margin")
-        expect(page.locator(".st-key-walk")).to_contain_text("1 of", timeout=PATIENCE)
+        expect(page.locator(".st-key-walk")).to_contain_text("1 of")
         page.get_by_text("The whole queue at once").click()
         page.wait_for_timeout(3000)
         page.screenshot(path=ROOT / "docs" / "annotate.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

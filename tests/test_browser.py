@@ -6,10 +6,25 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, choose, new_page, serving
+from conftest import end_workers
+from playwright.sync_api import Browser, Locator, Page, expect
+from serving import (
+    CURVE,
+    MODEL,
+    NEEDS_BROWSER,
+    ROOT,
+    at_address,
+    choose,
+    fill,
+    free_port,
+    insist,
+    new_page,
+    press,
+    serving,
+    stand_still,
+    visit,
+)
 
 from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
@@ -18,7 +33,6 @@ from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
 pytestmark = NEEDS_BROWSER
-MODEL = "sample" if (ROOT / "sample_data" / "model" / "config.json").exists() else "fake"
 PAGES = {  # link -> title
     "": "ICM Workbench",
     "search": "Search",
@@ -39,19 +53,21 @@ def database(tmp_path: Path) -> Iterator[Path]:
     """Yield where a new database goes; afterwards end the workers of its runs."""
     path = tmp_path / "icm.db"
     yield path
-    with Store(path) as store:
-        for run in store.run_names():
-            if (pid := control.status(store, run).pid) is not None:
-                psutil.Process(pid).kill()
+    end_workers(path)
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """The port of all cold servers, one after the other: the browser has their files from the first."""
+    return free_port()
 
 
 def menu(page: Page) -> list[str]:
-    expect(page.get_by_test_id("stSidebarNavLink").first).to_be_visible(timeout=PATIENCE)
     return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
 
 
 def wait_for_phase(page: Page, word: str) -> None:
-    expect(page.locator(".st-key-phase")).to_contain_text(word, timeout=PATIENCE)
+    expect(page.locator(".st-key-phase")).to_contain_text(word)
 
 
 def steps(page: Page) -> int:
@@ -68,25 +84,28 @@ def wait_for_steps(page: Page, more_than: int) -> None:
     )
 
 
-def press(page: Page, key: str) -> None:
-    """Press the button with this key in Streamlit, once it can be pressed."""
-    button = page.locator(f".st-key-{key}").get_by_role("button")
-    expect(button).to_be_enabled(timeout=PATIENCE)
-    button.click()
+def paused_at(page: Page, database: Path) -> int:
+    """Wait until the run is paused and the page shows the last step that it took; return that step."""
+    wait_for_phase(page, "paused")
+    with Store(database) as store:
+        (run,) = store.run_names()
+        taken = control.wait_until_settled(store, run).steps
+    expect(page.get_by_test_id("stProgress")).to_contain_text(re.compile(rf"^{taken:,} of"))
+    stand_still(page)
+    return taken
 
 
 @pytest.mark.parametrize("link", PAGES)
 def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
-    link: str, browser: Browser, database: Path
+    link: str, browser: Browser, database: Path, port: int
 ) -> None:
-    with serving(database) as server:
+    with serving(database, port) as server:
         page = new_page(browser)
         page.goto(f"{server.url}/{link}")
-        expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES), timeout=PATIENCE)
+        expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible()
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
         assert menu(page) == ["Home", *list(PAGES.values())[1:]]
         assert page.title() == "ICM Workbench"
-        page.close()
 
 
 def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Path, tmp_path: Path) -> None:
@@ -94,29 +113,26 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         page = new_page(browser)
         outside: list[str] = []
         page.on("request", lambda request: outside.append(request.url) if _is_outside(request.url) else None)
-        page.goto(server.url)
-        expect(page.get_by_role("heading", level=1, name=PAGES[""])).to_be_visible(timeout=PATIENCE)
+        visit(page, server.url)
         page.get_by_test_id("stSidebarNavLink").filter(has_text="Search").click()
         _start(page)
         wait_for_phase(page, "running")
         _the_curve_is_updated_in_place(page)
         press(page, "do_pause")
-        wait_for_phase(page, "paused")
-        page.wait_for_timeout(2500)  # the last tick
-        before = steps(page)
+        before = paused_at(page, database)
         press(page, "do_step")
         wait_for_steps(page, before)
-        wait_for_phase(page, "paused")
-        assert steps(page) == before + 1
+        assert paused_at(page, database) == before + 1
         press(page, "do_resume")
         wait_for_steps(page, before + 1)
         press(page, "do_stop")
         wait_for_phase(page, "stopped")
+        stand_still(page)
         run, examples = _the_run(database)
-        assert f"run={run}" in page.url
+        at_address(page, f"run={run}")
         assert _download(page, tmp_path) == examples
         assert outside == []  # nothing is asked of any other machine
-        page.close()
+        page.close()  # with its listener
 
 
 def _is_outside(url: str) -> bool:
@@ -125,34 +141,28 @@ def _is_outside(url: str) -> bool:
 
 def _start(page: Page) -> None:
     """Start a run on arithmetic from the form."""
-    expect(page.get_by_role("combobox", name="Data set", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1, name=PAGES["search"])).to_be_visible()
+    stand_still(page)
     choose(page, "Data set", "arithmetic")
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
-    page.get_by_role("spinbutton", name="Limit").fill("16")
-    page.get_by_role("spinbutton", name="Steps").fill("5000000")  # more than will be taken
-    page.keyboard.press("Enter")
+    fill(page, "Limit", "16")
+    fill(page, "Steps", "5000000")  # more than will be taken
+    stand_still(page)
     press(page, "start_new")
 
 
 def _the_curve_is_updated_in_place(page: Page) -> None:
     """Zoom with the mouse, let several updates come, and find the same nodes with the same zoom."""
-    curve = page.locator(".icm-curve.js-plotly-plot").first
-    expect(curve).to_be_visible(timeout=PATIENCE)
+    curve = page.locator(CURVE).first
+    expect(curve).to_be_visible()
     wait_for_steps(page, 5)
     for _ in range(2):  # until the curve has five steps too
         _next_update(page)
     page.evaluate("document.querySelectorAll('.icm-curve, .icm-curve .main-svg').forEach(n => n.icmSame = true)")
     whole = curve.evaluate("node => node.layout.xaxis.range")
-    curve.evaluate("node => node.scrollIntoView({block: 'center'})")
-    area = curve.locator(".nsewdrag").first.bounding_box()
-    assert area is not None
-    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + area["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] / 2, steps=8)
-    page.mouse.up()
+    insist(lambda: _zoom(page, curve), lambda soon: _wait_for_zoom(page, curve, whole[0], soon))
     zoom = curve.evaluate("node => node.layout.xaxis.range")
-    assert zoom[0] > whole[0]
     for _ in range(10):
         _next_update(page)
     same = "[...document.querySelectorAll('.icm-curve, .icm-curve .main-svg')].map(n => n.icmSame === true)"
@@ -161,6 +171,22 @@ def _the_curve_is_updated_in_place(page: Page) -> None:
     assert all(tags)
     assert curve.evaluate("node => node.layout.xaxis.range") == zoom
     page.locator(".icm-curve").first.dblclick()  # the whole curve again
+
+
+def _zoom(page: Page, curve: Locator) -> None:
+    """Draw a frame with the mouse; an update in the middle of it is one reason to do it again."""
+    curve.evaluate("node => node.scrollIntoView({block: 'center'})")
+    area = curve.locator(".nsewdrag").first.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + area["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] / 2, steps=8)
+    page.mouse.up()
+
+
+def _wait_for_zoom(page: Page, curve: Locator, low: float, soon: int) -> None:
+    zoomed = "([node, low]) => node.layout.xaxis.range[0] > low"
+    page.wait_for_function(zoomed, arg=[curve.element_handle(), low], timeout=soon)
 
 
 def _next_update(page: Page) -> None:
@@ -202,7 +228,6 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
         server.start()
         wait_for_steps(page, seen)  # the open page comes back by itself
         wait_for_phase(page, "running")
-        page.close()
 
 
 def picture_of_a_running_search(browser: Browser, database: Path) -> None:
@@ -216,7 +241,6 @@ def picture_of_a_running_search(browser: Browser, database: Path) -> None:
         _next_update(page)
         page.wait_for_timeout(5000)  # the tables follow the curves
         page.screenshot(path=ROOT / "docs" / "search.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

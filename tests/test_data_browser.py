@@ -2,13 +2,27 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filled import HOSTILE
 from playwright.sync_api import Browser, Page, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, choose, new_page, serving
-from test_browser import MODEL
+from serving import (
+    CURVE,
+    MODEL,
+    NEEDS_BROWSER,
+    ROOT,
+    Server,
+    at_address,
+    choose,
+    new_page,
+    press,
+    reload,
+    serving,
+    stand_still,
+    visit,
+)
 
 from icm_engine.data.importing import import_file
 from icm_engine.runs import jobs
@@ -18,9 +32,24 @@ pytestmark = NEEDS_BROWSER
 MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http://example.com) # heading"
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "icm.db"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the server."""
+    return tmp_path_factory.mktemp("data")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def server(database: Path, folder: Path) -> Iterator[Server]:
+    with serving(database, ICM_DATA=str(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mine(database: Path, folder: Path) -> str:
+    """A data set of 60 examples."""
+    with Store(database) as store:
+        import_file(store, claims(folder / "mine.json", 30), "truthfulness")
+    return "mine"
 
 
 def claims(path: Path, questions: int = 10) -> Path:
@@ -38,56 +67,50 @@ def claims(path: Path, questions: int = 10) -> Path:
     return path
 
 
-def press(page: Page, key: str) -> None:
-    """Press the button with this key, once a redrawing page has no other one like it."""
-    button = page.locator(f".st-key-{key} button:visible")
-    expect(button).to_have_count(1, timeout=PATIENCE)
-    expect(button).to_be_enabled(timeout=PATIENCE)
-    button.click()
-
-
-def metric(page: Page, label: str) -> str:
-    """The value of the number with this name."""
+def shows(page: Page, label: str, value: str) -> None:
+    """Wait until the number with this name has this value."""
     found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True)).first
-    expect(found).to_be_visible(timeout=PATIENCE)
-    return str(found.get_by_test_id("stMetricValue").inner_text())
+    expect(found.get_by_test_id("stMetricValue")).to_have_text(value)
 
 
-def open_view(page: Page, server: Server, dataset: str, view: str) -> None:
-    page.goto(f"{server.url}/data?dataset={dataset}&view={view.replace(' ', '+')}")
-    expect(page.get_by_role("heading", level=1, name="Data")).to_be_visible(timeout=PATIENCE)
+def open_view(page: Page, view: str) -> None:
+    page.get_by_role("radio", name=view).click()
+    at_address(page, f"view={view.replace(' ', '+')}")
+    stand_still(page)
 
 
 def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
-    browser: Browser, database: Path, tmp_path: Path
+    browser: Browser, server: Server, database: Path, folder: Path
 ) -> None:
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/data")
-        page.set_input_files("input[type=file]", claims(tmp_path / "mine.json"))
-        _the_form_is_corrected(page)
-        press(page, "save")
-        expect(page.get_by_text("Imported.")).to_be_visible(timeout=PATIENCE)
-        assert "dataset=mine" in page.url
-        assert (metric(page, "Examples"), metric(page, "Gold labels")) == ("20", "20")
-        page.get_by_role("radio", name="Rule check").click()
-        assert (metric(page, "Constrained pairs"), metric(page, "Gold violations")) == ("10", "2")
-        assert "view=Rule+check" in page.url
-        page.reload()
-        assert metric(page, "Gold violations") == "2"  # the view is in the address
-        _the_context_is_checked(page)
-        assert page.title() == "ICM Workbench"  # no markup of the file was obeyed
-        assert page.locator("img[src=x], a[href='http://example.com']").count() == 0
-        _it_is_deleted(page)
-        with Store(database) as store:
-            assert store.dataset_names() == []
-        page.close()
+    page = new_page(browser)
+    visit(page, f"{server.url}/data")
+    page.set_input_files("input[type=file]", claims(folder / "uploaded.json"))
+    _the_form_is_corrected(page)
+    press(page, "save")
+    expect(page.get_by_text("Imported.")).to_be_visible()
+    at_address(page, "dataset=uploaded")
+    stand_still(page)
+    shows(page, "Examples", "20")
+    shows(page, "Gold labels", "20")
+    open_view(page, "Rule check")
+    shows(page, "Constrained pairs", "10")
+    shows(page, "Gold violations", "2")
+    reload(page)
+    shows(page, "Gold violations", "2")  # the view is in the address
+    _the_context_is_checked(page)
+    assert page.title() == "ICM Workbench"  # no markup of the file was obeyed
+    assert page.locator("img[src=x], a[href='http://example.com']").count() == 0
+    _it_is_deleted(page)
+    with Store(database) as store:
+        assert "uploaded" not in store.dataset_names()
 
 
 def _the_form_is_corrected(page: Page) -> None:
-    expect(page.get_by_text("What the checks say")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("What the checks say")).to_be_visible()
+    stand_still(page)
     choose(page, "Rule", "exactly-one")
-    expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible()
+    stand_still(page)
     prompt = page.get_by_test_id("stCode").filter(has_text="I·").first
     shown = prompt.inner_text().replace(chr(0x200B), "")
     assert "Question:·What·is·0·+·2?·<b·onclick=alert(1)>bold</b>·**stars**·$x$·:smile:·<img·src=x" in shown
@@ -96,102 +119,104 @@ def _the_form_is_corrected(page: Page) -> None:
 
 
 def _the_context_is_checked(page: Page) -> None:
-    page.get_by_role("radio", name="Context check").click()
+    open_view(page, "Context check")
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
+    stand_still(page)
     press(page, "context_check")
-    expect(page.get_by_text("The longest examples")).to_be_visible(timeout=PATIENCE)
-    assert metric(page, "Batch") == "20"
-    expect(page.locator(".icm-curve.js-plotly-plot")).to_be_visible(timeout=PATIENCE)
-    assert "check=context-check.1" in page.url
+    expect(page.get_by_text("The longest examples")).to_be_visible()
+    shows(page, "Batch", "20")
+    expect(page.locator(CURVE)).to_be_visible()
+    at_address(page, "check=context-check.1")
+    stand_still(page)
 
 
 def _it_is_deleted(page: Page) -> None:
+    warning = page.get_by_text("go with it, for good")
     press(page, "delete")
-    expect(page.get_by_text("go with it, for good")).to_be_visible(timeout=PATIENCE)
+    expect(warning).to_be_visible()
     press(page, "keep")
-    expect(page.get_by_text("go with it, for good")).to_have_count(0, timeout=PATIENCE)
+    expect(warning).to_have_count(0)
+    stand_still(page)
     press(page, "delete")
     press(page, "delete_really")
-    expect(page.get_by_role("heading", name="Data sets")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Data sets")).to_be_visible()
 
 
 def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
-    browser: Browser, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, server: Server, database: Path, folder: Path
 ) -> None:
-    monkeypatch.setenv("ICM_DATA", str(tmp_path))
-    with (tmp_path / "large.csv").open("w", encoding="utf-8") as file:
+    with (folder / "large.csv").open("w", encoding="utf-8") as file:
         file.write("text,label\n")
         file.writelines(f"text number {k} {'of many ' * 8},{'ab'[k % 2]}\n" for k in range(60_000))
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/data")
-        page.get_by_role("radio", name="A file on this machine").click()
-        choose(page, "Files there", "large.csv")
-        for label in ("a", "b"):
-            page.get_by_role("combobox", name="Labels", exact=True).fill(label)
-            page.keyboard.press("Enter")
-        expect(page.get_by_text("It is checked while it is imported")).to_be_visible(timeout=PATIENCE)
-        press(page, "save")
-        expect(page.get_by_text("Import of large")).to_be_visible(timeout=PATIENCE)
-        page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
-        expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible(timeout=PATIENCE)
-        with Store(database) as store:
-            (job,) = jobs.names(store, "import")
-            assert jobs.wait_until_settled(store, job).phase == "done"
-            moved = [event.body["words"] for event in store.read_after(job, kinds=("progress",))]
-        assert moved
-        page.goto(f"{server.url}/data?dataset=large&page=6000")
-        assert metric(page, "Examples") == "60.0 k"
-        expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible(timeout=PATIENCE)
-        page.close()
+    page = new_page(browser)
+    visit(page, f"{server.url}/data")
+    page.get_by_role("radio", name="A file on this machine").click()
+    choose(page, "Files there", "large.csv")
+    for label in ("a", "b"):
+        _label_is_added(page, label)
+    expect(page.get_by_text("It is checked while it is imported")).to_be_visible()
+    stand_still(page)
+    press(page, "save")
+    expect(page.get_by_text("Import of large")).to_be_visible()
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
+    expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible()
+    with Store(database) as store:
+        (job,) = jobs.names(store, "import")
+        assert jobs.wait_until_settled(store, job).phase == "done"
+        moved = [event.body["words"] for event in store.read_after(job, kinds=("progress",))]
+    assert moved
+    visit(page, f"{server.url}/data?dataset=large&page=6000")
+    shows(page, "Examples", "60.0 k")
+    expect(page.get_by_text("Examples 59,991 to 60,000 of 60,000.")).to_be_visible()
 
 
-def test_what_is_looked_at_is_in_the_address(browser: Browser, database: Path, tmp_path: Path) -> None:
+def _label_is_added(page: Page, label: str) -> None:
+    """Type a label of one's own into the box of labels, on a page that stands still."""
+    stand_still(page)
+    page.get_by_role("combobox", name="Labels", exact=True).fill(label)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(label, exact=True)).to_be_visible()
+
+
+def test_what_is_looked_at_is_in_the_address(browser: Browser, server: Server, database: Path, mine: str) -> None:
     """A page of examples and a row of it survive a reload; from there the data set goes to the Search page."""
     with Store(database) as store:
-        import_file(store, claims(tmp_path / "mine.json", 30), "truthfulness")
-        twelfth = store.examples_at("mine", [11])[0].id
-    with serving(database) as server:
-        page = new_page(browser)
-        open_view(page, server, "mine", "Examples")
-        expect(page.get_by_text("Examples 1 to 10 of 60.")).to_be_visible(timeout=PATIENCE)
-        page.locator(".st-key-page_mine button").filter(has_text="2").click()
-        expect(page.get_by_text("Examples 11 to 20 of 60.")).to_be_visible(timeout=PATIENCE)
-        table = page.get_by_test_id("stDataFrame").first.bounding_box()
-        assert table is not None
-        page.mouse.click(table["x"] + 16, table["y"] + 2.5 * 34)  # the box of the second row, below the header
-        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
-        page.reload()
-        expect(page.get_by_text(f"example {twelfth}")).to_be_visible(timeout=PATIENCE)
-        page.get_by_text("Label it").click()
-        expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value("mine", timeout=PATIENCE)
-        page.close()
+        twelfth = store.examples_at(mine, [11])[0].id
+    page = new_page(browser)
+    visit(page, f"{server.url}/data?dataset={mine}&view=Examples")
+    expect(page.get_by_text("Examples 1 to 10 of 60.")).to_be_visible()
+    page.locator(".st-key-page_mine button").filter(has_text="2").click()
+    expect(page.get_by_text("Examples 11 to 20 of 60.")).to_be_visible()
+    stand_still(page)
+    table = page.get_by_test_id("stDataFrame").first.bounding_box()
+    assert table is not None
+    page.mouse.click(table["x"] + 16, table["y"] + 2.5 * 34)  # the box of the second row, below the header
+    expect(page.get_by_text(f"example {twelfth}")).to_be_visible()
+    reload(page)
+    expect(page.get_by_text(f"example {twelfth}")).to_be_visible()
+    page.get_by_text("Label it").click()
+    expect(page.get_by_role("combobox", name="Data set", exact=True)).to_have_value(mine)
 
 
 @pytest.mark.parametrize("view", ["Examples", "Rule check", "Context check"])
-def test_nothing_is_wider_than_a_phone(browser: Browser, database: Path, tmp_path: Path, view: str) -> None:
-    with Store(database) as store:
-        import_file(store, claims(tmp_path / "mine.json"), "truthfulness")
-    with serving(database) as server:
-        page = new_page(browser, width=400)
-        open_view(page, server, "mine", view)
-        assert metric(page, "Examples") == "20"
-        main = page.get_by_test_id("stMain")
-        assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
-        page.close()
+def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server, mine: str, view: str) -> None:
+    page = new_page(browser, width=400)
+    visit(page, f"{server.url}/data?dataset={mine}&view={view.replace(' ', '+')}")
+    shows(page, "Examples", "60")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
 
 
-def picture_of_the_data_page(browser: Browser, database: Path, tmp_path: Path) -> None:
+def picture_of_the_data_page(browser: Browser, tmp_path: Path) -> None:
     """Write docs/data.png: the form of sample data that is brought in as a file of one's own."""
-    with serving(database) as server:
+    with serving(tmp_path / "icm.db") as server:
         page = new_page(browser, height=1290)
         page.goto(f"{server.url}/data")
         page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
-        expect(page.get_by_text("Gold never violates the rule")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Gold never violates the rule")).to_be_visible()
         page.wait_for_timeout(3000)
         page.screenshot(path=ROOT / "docs" / "data.png")
-        page.close()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -1,14 +1,12 @@
 """A fork, its difference, and a what-if, with a real browser and real workers."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from filled import small_dataset
 from playwright.sync_api import Browser, expect
-from serving import NEEDS_BROWSER, PATIENCE, new_page, serving
+from serving import NEEDS_BROWSER, Server, at_address, fill, new_page, press, reload, stand_still, visit
 
 from icm_engine.analysis.forks import difference
 from icm_engine.analysis.views import load
@@ -21,57 +19,59 @@ pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Path]:
-    """A finished run of the fake model; afterwards the workers of all runs are ended."""
-    path = tmp_path / "icm.db"
-    with Store(path) as store:
-        small_dataset(store)
-        run = control.create_run(store, RunSpec("sums", "fake", search=SearchConfig(seed=2, max_steps=40)))
-        store.send(run, "start", "first")
-        assert worker.main(["--db", str(path), run]) == 0
-    yield path
-    with Store(path) as store:
-        for name in store.run_names():
-            if (pid := control.status(store, name).pid) is not None:
-                psutil.Process(pid).kill()
-
-
-def test_a_fork_is_made_started_and_compared(browser: Browser, database: Path) -> None:
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/forks?run=sums-1&step=10")
-        step = page.get_by_role("spinbutton", name="After step")
-        expect(step).to_have_value("10", timeout=PATIENCE)
-        page.get_by_role("spinbutton", name="Seed").fill("9")
-        page.keyboard.press("Enter")
-        page.get_by_role("button", name=re.compile("Fork and start")).click()
-        page.wait_for_url(re.compile("run=sums-2"))
-        expect(page.locator(".st-key-phase")).to_contain_text("finished", timeout=PATIENCE)
-        page.goto(f"{server.url}/forks?run=sums-1&with=sums-2")
-        with Store(database) as store:
-            words = difference(store, load(store, "sums-1"), load(store, "sums-2")).words
-            assert store.spec("sums-2").search.seed == 9
-        expect(page.get_by_text(words)).to_be_visible(timeout=PATIENCE)
-        page.reload()
-        expect(page.get_by_text(words)).to_be_visible(timeout=PATIENCE)
-        page.close()
-
-
-def test_what_if_answers_and_opens_a_fork(browser: Browser, database: Path) -> None:
+def run(database: Path) -> str:
+    """A finished run of the fake model."""
     with Store(database) as store:
-        reading = load(store, "sums-1")
-        place, label = next(iter(reading.labeling.items()))
-        example, other = reading.run.codec.ids[place], "False" if label == "True" else "True"
-    with serving(database) as server:
-        page = new_page(browser)
-        page.goto(f"{server.url}/steps?run=sums-1&example={example}&view=What if")
-        page.get_by_role("button", name=f"What if {other}?").click()
-        expect(page.get_by_text(f"with {other} in place of {label}")).to_be_visible(timeout=PATIENCE)
-        page.get_by_role("button", name=re.compile("Open as fork")).click()
-        page.wait_for_url(re.compile("run=sums-2"))
-        expect(page.locator(".st-key-phase")).to_contain_text("finished", timeout=PATIENCE)
-        with Store(database) as store:
-            fork = load(store, "sums-2")
-            assert (fork.labeling[place], fork.pins) == (other, {place})
-            assert load(store, "sums-1").labeling == reading.labeling
-        page.close()
+        if not store.has_dataset("sums"):
+            small_dataset(store)
+        run = control.create_run(store, RunSpec("sums", "fake", search=SearchConfig(seed=2, max_steps=40)))
+        store.send(run, "start", f"{run} start")
+        assert worker.main(["--db", str(database), run]) == 0
+    return run
+
+
+def the_fork(database: Path, run: str) -> str:
+    """The name of the one run that a fork of this one gave."""
+    with Store(database) as store:
+        (fork,) = (name for name in store.run_names() if store.spec(name).forked_from == run)
+    return fork
+
+
+def test_a_fork_is_made_started_and_compared(browser: Browser, server: Server, database: Path, run: str) -> None:
+    page = new_page(browser)
+    visit(page, f"{server.url}/forks?run={run}&step=10")
+    expect(page.get_by_role("spinbutton", name="After step")).to_have_value("10")
+    fill(page, "Seed", "9")
+    press(page, "do_fork")
+    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
+    fork = the_fork(database, run)
+    at_address(page, f"run={fork}")
+    expect(page.locator(".st-key-phase")).to_contain_text("finished")
+    visit(page, f"{server.url}/forks?run={run}&with={fork}")
+    with Store(database) as store:
+        words = difference(store, load(store, run), load(store, fork)).words
+        assert store.spec(fork).search.seed == 9
+    expect(page.get_by_text(words)).to_be_visible()
+    reload(page)
+    expect(page.get_by_text(words)).to_be_visible()
+
+
+def test_what_if_answers_and_opens_a_fork(browser: Browser, server: Server, database: Path, run: str) -> None:
+    with Store(database) as store:
+        reading = load(store, run)
+    place, label = next(iter(reading.labeling.items()))
+    example, other = reading.run.codec.ids[place], "False" if label == "True" else "True"
+    page = new_page(browser)
+    visit(page, f"{server.url}/steps?run={run}&example={example}&view=What if")
+    page.get_by_role("button", name=f"What if {other}?").click()
+    expect(page.get_by_text(f"with {other} in place of {label}")).to_be_visible()
+    stand_still(page)  # the job's bar ticks no more
+    page.get_by_role("button", name=re.compile("Open as fork")).click()
+    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
+    fork = the_fork(database, run)
+    at_address(page, f"run={fork}")
+    expect(page.locator(".st-key-phase")).to_contain_text("finished")
+    with Store(database) as store:
+        forked = load(store, fork)
+        assert (forked.labeling[place], forked.pins) == (other, {place})
+        assert load(store, run).labeling == reading.labeling

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from serving import NEEDS_BROWSER, PATIENCE, ROOT, browsing, new_page, serving
+from serving import CURVE, NEEDS_BROWSER, ROOT, browsing, new_page, serving, visit
 
 from icm_engine.analysis import forks
 from icm_engine.analysis.choices import FIRST_RUN, begin
@@ -22,11 +22,10 @@ pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
 def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000) -> None:
     """Open a page, wait until it is drawn, and keep what it looks like."""
     page = new_page(browser, height=height)
-    page.goto(url)
-    expect(page.locator(seen).first).to_be_visible(timeout=PATIENCE)
+    visit(page, url)
+    expect(page.locator(seen).first).to_be_visible()
     page.wait_for_timeout(3000)  # charts and tables follow
     page.screenshot(path=ROOT / "docs" / f"{name}.png")
-    page.close()
 
 
 def pictures_of_a_finished_run(tmp_path: Path) -> None:
@@ -41,9 +40,8 @@ def pictures_of_a_finished_run(tmp_path: Path) -> None:
         repair = repair_code(next(mark for mark in reading.repairs if mark.kept and mark.step))
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
         picture(browser, server.url, "home", ".st-key-runs")
-        curve = ".icm-curve.js-plotly-plot"
-        picture(browser, f"{server.url}/steps?run={run}&event={rejected}", "steps", curve, 1500)
-        picture(browser, f"{server.url}/flips?run={run}", "flips", curve, 1300)
+        picture(browser, f"{server.url}/steps?run={run}&event={rejected}", "steps", CURVE, 1500)
+        picture(browser, f"{server.url}/flips?run={run}", "flips", CURVE, 1300)
         link = f"{server.url}/consistency?run={run}&view=Repairs&repair={repair}"
         picture(browser, link, "consistency", ".st-key-to_pair", 1400)
         picture(browser, f"{server.url}/forks?run={run}&with={child}", "forks", ".st-key-do_fork")

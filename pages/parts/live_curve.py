@@ -1,5 +1,6 @@
 """A curve that is updated in place: zoom, pan and hover survive, which st.plotly_chart loses at every tick."""
 
+import os
 import shutil
 from collections.abc import Callable
 from importlib.resources import as_file, files
@@ -60,7 +61,7 @@ def _served() -> bool:
             return True
         try:
             STATIC.mkdir(exist_ok=True)
-            partial = target.with_suffix(".partial")
+            partial = target.with_suffix(f".{os.getpid()}.partial")  # another server may be doing the same
             shutil.copyfile(source, partial)
             partial.replace(target)
         except OSError:
