@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from experimenting import done_suite
 from filled import add_run, small_dataset
 from playwright.sync_api import Browser, Page, expect
 from serving import NEEDS_BROWSER, Server, Theme, new_page, stand_still, visit
@@ -32,6 +33,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"annotate?run={RUN}": ".st-key-example",
     f"forks?run={RUN}": ".st-key-do_fork",
     f"tour?run={RUN}": ".st-key-station_6",
+    "experiments": ".st-key-report_html",
     "data": "[data-testid=stFileUploader]",
     "data?dataset=sums": "[data-testid=stDataFrame]",
     "data?dataset=sums&view=Rule+check": ".st-key-checks",
@@ -43,11 +45,12 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture(scope="module")
-def filled(database: Path) -> None:
-    """One run that has something to show on every page."""
-    with Store(database) as store:
+def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One run that has something to show on every page, and a suite that is done."""
+    with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert add_run(store, "paused", 80, **CARELESS) == RUN
+        done_suite(store, patch, tmp_path_factory.mktemp("suite"))
 
 
 @pytest.mark.usefixtures("filled")

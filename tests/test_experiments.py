@@ -303,7 +303,7 @@ def test_a_report_has_every_number_and_needs_no_network(
         for row in table.rows:
             assert "| " + " | ".join(row) + " |" in text
             assert f"<td>{row[0]}</td>" in html
-    assert "not applicable: data set 'sums' has no human labels" in text
+    assert "| human | sums | data set 'sums' has no human labels: not applicable |" in text
     assert "python -m icm_engine evaluate sides.toml --model fake" in text
     assert "<script src=" not in html
     with pytest.raises(SettingError, match="cannot be written"):

@@ -11,9 +11,11 @@ from serving import CURVE, NEEDS_BROWSER, ROOT, browsing, new_page, serving, vis
 from icm_engine.analysis import forks
 from icm_engine.analysis.choices import FIRST_RUN, begin
 from icm_engine.analysis.conflict_repairs import repair_code
+from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control
+from icm_engine.runs import control, jobs
+from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.store import Store
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
@@ -48,5 +50,15 @@ def pictures_of_a_finished_run(tmp_path: Path) -> None:
         picture(browser, f"{server.url}/tour?run={run}", "tour", ".st-key-station_6", 1500)
 
 
+def picture_of_a_suite(tmp_path: Path) -> None:
+    """Write docs/experiments.png: the quick form of the main suite on the sample model."""
+    with Store(tmp_path / "icm.db") as store:
+        job = asking.ask(store, "main", ModelChoice("sample"), quick=True, command="evaluate main --quick")
+        assert jobs.wait_until_settled(store, job).phase == "done"
+    with serving(tmp_path / "icm.db") as server, browsing() as browser:
+        picture(browser, f"{server.url}/experiments?job={job}", "experiments", ".st-key-report_html", 1900)
+
+
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
     test_pictures_of_a_finished_run = pictures_of_a_finished_run
+    test_picture_of_a_suite = picture_of_a_suite

@@ -85,8 +85,8 @@ def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
     colours = palette(dark)
     axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)" if dark else "white"
     return go.Figure(layout={
-        "height": 420, "margin": {"l": 50, "r": 10, "t": 10, "b": 40}, "barmode": "group",
+        "height": 420, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "barmode": "group",
         "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
-        "legend": {"orientation": "h", "y": 1.12}, "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"}, "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
         "xaxis": {**axis, "title": {"text": x}},
     })  # fmt: skip

@@ -26,7 +26,8 @@ class Table:
 def tables(found: Json) -> list[Table]:
     """Return a suite's tables: one of label sources for each data set, then those about all of them."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
-    made += [table for table in (_differences(found), _forms(found), _predictors(found)) if table is not None]
+    others = (_reasons(found), _differences(found), _forms(found), _predictors(found))
+    made += [table for table in others if table is not None]
     return made
 
 
@@ -66,12 +67,12 @@ def _sources(found: Json, dataset: str) -> Table:
 
 def _source(row: Json) -> tuple[str, ...]:
     if "accuracy" not in row:
-        return (row["arm"], f"not applicable: {row['reason']}", *[NONE] * 13)
+        return (row["arm"], "not applicable", *[NONE] * 13)
     used = row["used"][-1] if row["used"] else None
     cost = row["cost"]
     name = f"{row['arm']}{' *' if row['supervised'] else ''}"
     return (
-        name + (f" (some runs failed: {row['reason']})" if row["reason"] else ""),
+        name + (" (some runs failed)" if row["reason"] else ""),
         percent(row["accuracy"]),
         " ".join(f"{100 * value:.0f}" for value in row["accuracy"]["values"]) if row["accuracy"] else NONE,
         f"{100 * row['flipped']['mean']:.1f}" if row["flipped"] else NONE,
@@ -87,6 +88,19 @@ def _source(row: Json) -> tuple[str, ...]:
         f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
         f"{cost['seconds']:.1f}",
     )  # fmt: skip
+
+
+def _reasons(found: Json) -> Table | None:
+    """Why sources are not applicable, or why some of their runs failed; once where every data set has one reason."""
+    by_source: dict[tuple[str, str], list[str]] = {}
+    for row in found["rows"]:
+        if row["reason"] and "best of" not in row["arm"]:
+            by_source.setdefault((row["arm"], row["reason"]), []).append(row["dataset"])
+    if not by_source:
+        return None
+    rows = tuple((arm, ", ".join(datasets), reason) for (arm, reason), datasets in by_source.items())
+    caption = "A source that cannot be had is left out of every comparison; it never gets labels by other means."
+    return Table("Not applicable, and why", caption, ("source", "data set", "reason"), rows)
 
 
 def _differences(found: Json) -> Table | None:
