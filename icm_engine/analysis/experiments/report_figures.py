@@ -87,6 +87,6 @@ def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
     return go.Figure(layout={
         "height": 420, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "barmode": "group",
         "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"}, "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
-        "xaxis": {**axis, "title": {"text": x}},
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"}, "xaxis": {**axis, "title": {"text": x}},
+        "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
     })  # fmt: skip
