@@ -1,30 +1,16 @@
 """The Experiments page in Streamlit's own tester: asking for a suite, its results, the way to its runs."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from experimenting import done_suite
 from filled import small_dataset
-from streamlit.testing.v1 import AppTest
+from test_compare_page import frame
+from test_compare_page import store as store
 from test_pages import page, shown_markup, texts
 
-from icm_engine.runs import control, jobs
+from icm_engine.runs import jobs
 from icm_engine.runs.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return an empty database that the pages open too; no process is ever launched."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
-    with Store() as store:
-        yield store
-
-
-def frame(test: AppTest, column: str):  # type: ignore[no-untyped-def]
-    return next(found.value for found in test.dataframe if column in found.value)
 
 
 def test_without_a_suite_the_page_offers_one(store: Store) -> None:

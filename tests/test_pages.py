@@ -1,5 +1,6 @@
 """Every page in every state, drawn by Streamlit's own tester on a database filled with events."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +179,28 @@ def test_curves_can_be_read_as_a_table(store: Store) -> None:
 
 def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
     assert page("search", run="nothing-1").subheader[0].value == "New run"
+
+
+@pytest.mark.parametrize(
+    ("part", "box", "drawn", "said"),
+    [
+        ("run_heading", "pick_None", (None, "New run"), "New run"),
+        ("data_list", "open_None", (None,), "All data sets"),
+        ("context_panel", "check_context-check.1", ("context-check.1",), "context-check.1"),
+        ("compare_landscape", "job_landscape.1", ("landscape.1",), "landscape.1"),
+    ],
+)
+def test_a_box_that_says_what_it_was_drawn_with_leaves_the_address(
+    monkeypatch: pytest.MonkeyPatch, part: str, box: str, drawn: tuple[str | None, ...], said: str
+) -> None:
+    """A slow browser's tick brings the box of the page before: without this, a run just started was left again."""
+    module = importlib.import_module(f"pages.parts.{part}")
+    address = {"run": "sums-1", "dataset": "sums", "check": "context-check.2", "job": "landscape.2"}
+    monkeypatch.setattr(module.st, "query_params", address)
+    monkeypatch.setattr(module.st, "session_state", {box: said})
+    before = dict(address)
+    module._picked(*drawn)
+    assert address == before
+    module.st.session_state[box] = "another"
+    module._picked(*drawn)
+    assert "another" in address.values()

@@ -76,6 +76,8 @@ def news(run: str, place: int, then: Seen) -> None:
     """Draw what was sent and is not applied, and what was refused."""
     reading, status = session.look(run)
     if seen(reading, status, place) != then:
+        # a tick that was under way when somebody went on brings the address of the example before
+        st.query_params["example"] = reading.run.codec.ids[place]
         st.rerun()
     with Store() as store:
         waiting = sent(store, reading)

@@ -63,7 +63,9 @@ def _ask(run: str) -> None:
 
 
 def _picked(job: str) -> None:
-    st.query_params["job"] = st.session_state[f"job_{job}"]
+    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    if (chosen := st.session_state[f"job_{job}"]) != job:
+        st.query_params["job"] = chosen
 
 
 def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:

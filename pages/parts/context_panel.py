@@ -65,7 +65,9 @@ def _ask(dataset: str) -> None:
 
 
 def _picked(job: str) -> None:
-    st.query_params["check"] = st.session_state[f"check_{job}"]
+    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    if (chosen := st.session_state[f"check_{job}"]) != job:
+        st.query_params["check"] = chosen
 
 
 def _title(store: Store, job: str) -> str:

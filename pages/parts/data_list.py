@@ -26,8 +26,10 @@ def heading(names: Sequence[str], dataset: str | None) -> None:
 
 
 def _picked(dataset: str | None) -> None:
+    """Go to the data set that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
     chosen = st.session_state[f"open_{dataset}"]
-    session.choose_dataset(None if chosen == ALL else chosen)
+    if chosen != (dataset or ALL):
+        session.choose_dataset(None if chosen == ALL else chosen)
 
 
 def show(store: Store) -> None:

@@ -22,5 +22,10 @@ def show(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -
 
 
 def _picked(run: str | None, nothing: str) -> None:
+    """Go to the run that was picked; a box that says what it was drawn with picks nothing.
+
+    A tick of a slow browser brings the box of the page before, which then counts as changed.
+    """
     chosen = st.session_state[f"pick_{run}"]
-    session.choose(None if chosen == nothing else chosen)
+    if chosen != (run or nothing):
+        session.choose(None if chosen == nothing else chosen)

@@ -16,6 +16,7 @@ def show(run: str, seen: tuple[str, bool]) -> None:
     """Draw the status; when it is no longer the one seen by the rest of the page, draw the page anew."""
     reading, status = session.look(run)
     if (status.phase, status.settled) != seen:
+        st.query_params["run"] = run  # a tick that was under way when the run was chosen brings the address before it
         st.rerun()
     _phase(status)
     if status.phase == "failed" and reading.failure:
