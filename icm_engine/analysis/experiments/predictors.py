@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from icm_engine.runs.events import Json
 
@@ -83,5 +82,8 @@ def _varies(table: Table) -> bool:
 
 
 def _mean_correlation(tables: Sequence[Table]) -> float | None:
+    """The mean of the rank correlations there are; a resample may have none."""
+    from scipy.stats import spearmanr  # a second to import, for which nobody else should wait
+
     found = [float(spearmanr(table[:, 0], table[:, 1]).statistic) for table in tables if _varies(table)]
     return fmean(found) if found else None
