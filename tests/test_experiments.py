@@ -240,6 +240,13 @@ def test_an_interval_is_as_wide_as_its_groups_are_few() -> None:
     assert few.high - few.low > many.high - many.low
 
 
+def test_one_group_says_nothing_of_others() -> None:
+    made = estimate([{"a": (4, 4)}])
+    assert (made.low, made.mean, made.high) == (0, 1, 1)
+    made = difference([{"a": (4, 4)}], [{"a": (1, 4)}])
+    assert (made.low, made.mean, made.high) == (-1, 0.75, 1)
+
+
 def test_difference_resamples_both_sides_together() -> None:
     """One is right exactly where the other is, and on one example more in every group: always half."""
     one = [{str(i): (float(i % 2) + 1, 2) for i in range(10)}]

@@ -2,7 +2,8 @@
 
 A cell's examples depend on each other within a group, and its seeds are few; so a resample draws seeds with
 replacement, then groups, the same ones for every seed (all seeds label the same examples). With one seed the interval
-is about examples alone, and says nothing of other seeds.
+is about examples alone, and says nothing of other seeds; with one group nothing is known of other groups, and the
+interval is the widest there is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ class Estimate:
 def estimate(cells: Sequence[Right]) -> Estimate:
     """Return the mean over seeds of the share that is right, one mapping for each seed. Raises ValueError for none."""
     sums, counts = _table(cells)
-    return _resampled(sums, counts)
+    return _resampled(sums, counts, (0.0, 1.0))
 
 
 def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
@@ -48,7 +49,7 @@ def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
     other_sums, other_counts = _table(second)
     if counts.shape != other_counts.shape or (counts != other_counts).any():
         raise ValueError("the two have different examples")
-    return _resampled(sums - other_sums, counts)
+    return _resampled(sums - other_sums, counts, (-1.0, 1.0))
 
 
 def _repeated(cells: Sequence[Right], many: int) -> Sequence[Right]:
@@ -67,8 +68,10 @@ def _table(cells: Sequence[Right]) -> tuple[npt.NDArray[np.float64], npt.NDArray
     return sums, counts
 
 
-def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> Estimate:
+def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], widest: tuple[float, float]) -> Estimate:
     values = sums.sum(axis=1) / counts.sum(axis=1)
+    if sums.shape[1] < 2:
+        return Estimate(float(values.mean()), *widest, tuple(map(float, values)))
     rng = np.random.default_rng(0)
     seeds, groups = sums.shape
     means = np.empty(RESAMPLES)
