@@ -69,7 +69,7 @@ class Worker:
     store: Store
     opened: OpenRun
     lease: str
-    idle: float = IDLE
+    idle: float = 0.0  # seconds it waits while the run is paused
     state: State | None = None
 
     def work(self) -> None:
@@ -176,16 +176,16 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with Store(given.db) as store:
         try:
-            code = hold(store, given.run)
+            code = hold(store, given.run, IDLE)
             while store.pending(given.run):  # sent while this worker was on its way out
-                code = hold(store, given.run)
+                code = hold(store, given.run, IDLE)
         except RunBusy as error:
             print(error, file=sys.stderr)
             return 1
     return code
 
 
-def hold(store: Store, run: str, idle: float = IDLE) -> int:
+def hold(store: Store, run: str, idle: float) -> int:
     """Take a run as far as it goes, waiting `idle` seconds while it is paused; 0, or 1 if it failed. Raises RunBusy."""
     lease = claim(store, run)
     with heartbeat(store, run, lease):
