@@ -11,8 +11,10 @@ from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.experiments.report import write_report
 from icm_engine.analysis.experiments.report_tables import predictors_table
 from icm_engine.analysis.experiments.suites import SHIPPED
+from icm_engine.core.chat_sources import EXPLANATIONS
 from icm_engine.job_commands import follow
 from icm_engine.runs import jobs
+from icm_engine.runs.events import SEARCH
 from icm_engine.runs.store import Store
 
 
@@ -40,7 +42,7 @@ def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, objec
 
 def predictors_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
     """Say which of the numbers that need no gold predict accuracy, over the latest results of every suite."""
-    found = asking.all_predictors(store)
+    found = asking.all_predictors(store, given.source, given.labelled)
     if given.json:
         return found
     print(f"{found['runs']} runs of {', '.join(found['suites'])}")
@@ -58,7 +60,9 @@ def _arguments(suite: str) -> list[str]:
 
 def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
     """Add the commands to the parser; `count` parses a whole number of 1 or more."""
-    command("predictors", predictors_command)
+    looked = command("predictors", predictors_command)
+    looked.add_argument("--source", choices=(SEARCH, *EXPLANATIONS), help="only runs of this label source")
+    looked.add_argument("--labelled", type=float, default=0.0, metavar="SHARE", help="only runs that labelled as much")
     evaluate = command("evaluate", evaluate_command)
     evaluate.add_argument("suite", metavar="SUITE", help=f"{', '.join(SHIPPED)}, or a file (my_suite.toml)")
     evaluate.add_argument("--quick", action="store_true", help="the suite's own smaller form, in a few minutes")

@@ -14,6 +14,7 @@ from filled import small_dataset
 from serving import ROOT
 
 from icm_engine.analysis.experiments import given
+from icm_engine.analysis.experiments.asking import all_predictors
 from icm_engine.analysis.experiments.driving import Chosen, drive
 from icm_engine.analysis.experiments.intervals import difference, estimate
 from icm_engine.analysis.experiments.predictors import predictors
@@ -296,6 +297,18 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
     labels = next(d for d in found["differences"] if (d["other"], d["what"]) == ("golden", "labels"))
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
+
+
+def test_predictors_look_at_all_suites_or_at_one_source(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotFound, match="no suite has been run"):
+        all_predictors(store)
+    small_dataset(store, groups=6)
+    done_suite(store, monkeypatch, tmp_path)
+    everything, searches = all_predictors(store), all_predictors(store, "icm")
+    assert (everything["suites"], everything["runs"], searches["runs"]) == (["sides"], 7, 2)
+    assert all_predictors(store, "icm", 1.1)["runs"] == 0
 
 
 def test_a_report_has_every_number_and_needs_no_network(

@@ -60,10 +60,11 @@ def ask_from_page(
                instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
 
 
-def all_predictors(store: Store) -> Json:
+def all_predictors(store: Store, source: str | None = None, labelled: float = 0.0) -> Json:
     """Return what predicts accuracy without gold over all runs of the latest results of each suite.
 
-    Raises NotFound where no suite is done.
+    Only runs of one label source, and only those that labelled at least this share, if that is asked: a bad source is
+    easily told from a good one, a good search from a better one perhaps not. Raises NotFound where no suite is done.
     """
     latest: dict[str, Json] = {}
     for job in jobs.names(store, KIND):
@@ -72,7 +73,12 @@ def all_predictors(store: Store) -> Json:
             latest.setdefault(jobs.spec(store, job).body["key"], found)
     if not latest:
         raise NotFound("no suite has been run to its end: `python -m icm_engine evaluate main --quick` runs one")
-    cells = {cell["run"]: cell for found in latest.values() for cell in found["cells"] if cell["run"]}
+    done = [cell for found in latest.values() for cell in found["cells"] if cell["reason"] is None]
+    cells = {
+        cell["run"]: cell
+        for cell in done
+        if source in (None, cell["source"]) and cell["labelled"] >= labelled * cell["examples"]
+    }
     return {"suites": sorted(latest), "runs": len(cells), "predictors": predictors(list(cells.values()))}
 
 
