@@ -94,6 +94,16 @@ def test_a_text_classifier_finds_a_word_that_gives_gold_away_and_nothing_else(st
     assert sum(found[i] == by_group[i] for i in by_group) < len(by_group)
 
 
+def test_a_text_classifier_with_too_little_to_learn_from_is_refused(store: Store) -> None:
+    """Neither one group nor gold of one kind becomes the majority's labels: the source is not applicable, and why."""
+    small_dataset(store, groups=6)
+    task, examples = store.dataset("sums").task, store.dataset("sums").examples
+    gold = dict(load_gold(store, "sums").labels)
+    for some, labels in ((examples[:3], gold), (examples, dict.fromkeys(gold, "True"))):
+        with pytest.raises(SettingError, match="a fold with one label only: use more examples"):
+            given.text_only(task, some, {e.id: labels[e.id] for e in some})
+
+
 def test_a_selection_has_its_share_and_keeps_gold(store: Store) -> None:
     small_dataset(store, groups=20)
     name = ensure_selected(store, "sums", "imbalance", 0.9, 20)

@@ -49,7 +49,7 @@ def text_only(task: Task, examples: Sequence[Example], gold: Labels) -> Labels:
     """Return what a bag-of-words classifier says that never asks the model: how far artefacts of the text go.
 
     Logistic regression on words and word pairs, trained on gold, each example predicted by a fold that has seen no
-    example of its group.
+    example of its group. Raises SettingError where a fold would have nothing to tell apart.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -57,11 +57,16 @@ def text_only(task: Task, examples: Sequence[Example], gold: Labels) -> Labels:
     from sklearn.pipeline import make_pipeline
 
     groups = [example.group for example in examples]
-    folds = min(FOLDS, len(set(groups)))
-    if folds < 2 or len(set(gold.values())) < 2:
-        return majority(gold, task)
+    texts, labels = [render(task, example) for example in examples], [gold[example.id] for example in examples]
+    folds = GroupKFold(max(2, min(FOLDS, len(set(groups)))))
+    if len(set(groups)) < 2 or any(
+        len({labels[k] for k in train}) < 2 for train, _ in folds.split(texts, None, groups)
+    ):
+        raise SettingError(
+            f"{len(examples)} examples in {len(set(groups))} groups leave a text classifier a fold with one label "
+            "only: use more examples"
+        )
     words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\S+")
     model = make_pipeline(words, LogisticRegression(max_iter=1000))
-    texts, labels = [render(task, example) for example in examples], [gold[example.id] for example in examples]
-    found = cross_val_predict(model, texts, labels, groups=groups, cv=GroupKFold(folds))
+    found = cross_val_predict(model, texts, labels, groups=groups, cv=folds)
     return {example.id: str(label) for example, label in zip(examples, found, strict=True)}

@@ -15,7 +15,7 @@ from icm_engine.analysis.figures import Chart
 from icm_engine.core.errors import SettingError
 from icm_engine.runs.events import Json
 
-NOT_DRAWN = "(The figure is in report.html: there was no Chrome here to draw it with.)"
+NOT_DRAWN = "(The figure is in report.html: no Chrome could draw it here.)"
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
