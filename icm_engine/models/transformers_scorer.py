@@ -205,7 +205,8 @@ class TransformersScorer:
             inputs["past_key_values"] = cache
             inputs["position_ids"] = torch.tensor([positions(chunk, depth)], device=device)
             inputs["attention_mask"] = self._mask(chunk, depth)
-        logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
+        with attention.reading(inputs["logits_to_keep"], self.loaded.model.config.get_text_config().num_hidden_layers):
+            logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
         log_probs = torch.log_softmax(logits, dim=-1)
         values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
@@ -244,8 +245,7 @@ class TransformersScorer:
 
     def _attentions(self) -> list[str]:
         """The ways to compute attention in a walk, the fastest first."""
-        blocks = self.loaded.device == "cpu" and self.loaded.dtype == "bfloat16"
-        return [attention.register(), self.loaded.attention] if blocks else [self.loaded.attention]
+        return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
 
     def _use_attention(self) -> None:
         """Tell the model; full prompts always have its own. Scorers may share a model."""
