@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scorer_contract import EXAMPLES, LABELING, TASK, Contract
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -17,16 +18,13 @@ from icm_engine.core.errors import (
     PromptTooLong,
     SettingError,
 )  # fmt: skip
-from icm_engine.core.labeling import Example, Labeling, Task
+from icm_engine.core.labeling import Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
 from icm_engine.models.loading import LoadedModel, as_memory_error, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.06}  # of a log-probability; rounding alone
-TASK = Task("t", "Question: {q}\nClaim: {c}\nI think this claim is")
-EXAMPLES = tuple(Example(str(i), {"q": f"What is {i} + {i % 5}?", "c": f"It is {i * 2}."}, str(i)) for i in range(12))
-LABELING = Labeling({i: "True" if i % 3 else "False" for i in range(12)})
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -68,44 +66,12 @@ MAKERS: dict[str, Callable[[str], Scorer]] = {
 
 
 @pytest.mark.parametrize("name", MAKERS)
-class TestContract:
+class TestContract(Contract):
     """What every scorer promises."""
 
     @pytest.fixture
     def scorer(self, name: str, llama: str) -> Scorer:
         return MAKERS[name](llama)
-
-    def test_one_score_a_prompt_in_order_whatever_stands_beside_it(self, scorer: Scorer) -> None:
-        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())[:6]
-        together = scorer.score(prompts)
-        apart = [scorer.score([prompt])[0] for prompt in prompts]
-        assert len(together) == 6
-        for one, other in zip(together, apart, strict=True):
-            assert one.raw == pytest.approx(other.raw, abs=1e-5)
-
-    def test_the_same_prompts_give_the_same_digits(self, scorer: Scorer) -> None:
-        prompts = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
-        assert scorer.score(prompts) == scorer.score(prompts)
-
-    def test_log_probs_are_below_zero_and_their_mass_below_one(self, scorer: Scorer) -> None:
-        for labels in (("True", "False"), ("red", "green", "blue")):
-            (score,) = scorer.score([Prompt((("The colour is",),), labels)])
-            assert len(score.raw) == len(labels)
-            assert max(score.raw) < 0
-            assert 0 < score.mass <= 1
-
-    def test_usage_counts_prompts_and_tokens(self, scorer: Scorer) -> None:
-        before = scorer.usage
-        scorer.score([Prompt((("The sky is",),), ("True", "False"))] * 3)
-        used = scorer.usage - before
-        assert used.prompts == 3
-        assert used.tokens_encoded > 0
-        assert scorer.score([]) == []
-
-    def test_it_says_what_it_is(self, scorer: Scorer) -> None:
-        facts = dict(scorer.describe())
-        assert json.loads(json.dumps(facts)) == facts
-        assert facts["model"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

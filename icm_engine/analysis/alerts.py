@@ -111,4 +111,23 @@ def _right(point: Point) -> float | None:
     return accuracy.raw / (accuracy.raw + accuracy.flipped)
 
 
-SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (_collapse, _oscillation, _stuck, _mass, _parting, _inverted)
+def _retried(reading: Reading) -> Alert | None:
+    again = reading.retries
+    if not again.count:
+        return None
+    text = (
+        f"The server had to be asked again {again.count:,} time{'s' if again.count > 1 else ''} so far, the last time "
+        f"because of this: {again.why}. No score depends on it."
+    )
+    return Alert("requests repeated", text)
+
+
+SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
+    _collapse,
+    _oscillation,
+    _stuck,
+    _mass,
+    _parting,
+    _inverted,
+    _retried,
+)

@@ -19,6 +19,7 @@ from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.consistency import Pair
 from icm_engine.core.hand import Done
 from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.scoring import Retries
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.events import Codec, Json
@@ -105,6 +106,7 @@ class Reading:
     breakpoints: Breakpoints = field(default_factory=Breakpoints)
     refused: Refusal | None = None  # the last command that could not be obeyed
     sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
+    retries: Retries = field(default_factory=Retries)  # of requests to a server
     withheld: bool = False  # read without gold, see `analysis.shelf`
 
     @property
@@ -174,6 +176,7 @@ class _Fold:
         self.spells, self.config, self.moments = dict(reading.spells), reading.config, list(reading.moments)
         self.breakpoints, self.refused = reading.breakpoints, reading.refused
         self.sketch = list(reading.sketch)
+        self.retries = reading.retries
 
     def take(self, event: Event) -> None:
         """Count one event in; kinds that change nothing people see here only move the cursor."""
@@ -186,6 +189,8 @@ class _Fold:
             self.breakpoints = breakpoints_of(event.body)
         elif event.kind == "refused":
             self.refused = Refusal(event.number, event.body["verb"], event.body["message"])
+        elif event.kind == "retried":
+            self.retries = Retries(self.retries.count + event.body["retries"], event.body["why"])
         elif event.kind == "failed":
             self.failure = Failure(str(event.body.get("error", "")), str(event.body.get("message", "")))
 
@@ -264,7 +269,7 @@ class _Fold:
             spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,
             history=tuple(self.history), repairs=tuple(self.repairs), acts=tuple(self.acts), spells=self.spells,
             moments=tuple(self.moments), config=self.config, breakpoints=self.breakpoints, refused=self.refused,
-            sketch=tuple(self.sketch),
+            sketch=tuple(self.sketch), retries=self.retries,
         )  # fmt: skip
 
 

@@ -135,6 +135,8 @@ def summary(reading: Reading, status: RunStatus) -> Json:
         "seconds": spent.seconds,
         "pid": status.pid,
     }
+    if reading.retries.count:
+        result["retries"] = reading.retries.count
     if (accuracy := tally.accuracy) is not None:
         result |= {"accuracy": accuracy.raw, "balanced_accuracy": accuracy.balanced}
         result["accuracy_flipped"] = accuracy.flipped

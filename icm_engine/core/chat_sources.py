@@ -41,6 +41,19 @@ class TableChat:
 
 
 @dataclass(frozen=True)
+class NoChat:
+    """What a model offers that is asked for label log-probabilities alone; `why` says so, with the remedy."""
+
+    why: str
+
+    def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
+        raise NotApplicable(self.why)
+
+    def generator(self) -> Generator:
+        raise NotApplicable(self.why)
+
+
+@dataclass(frozen=True)
 class Judged:
     """What a judge came to: labels where it gave a verdict, every verdict with its texts, and what they cost."""
 

@@ -11,7 +11,8 @@
     │   ├── PromptTooLong        a prompt that does not fit the context: never cut
     │   ├── OutOfMemory          the model or its cache does not fit
     │   ├── ScoreNotFinite       NaN or infinity where a log-probability should be
-    │   └── NotApplicable        a form of asking that this model does not have: no chat template
+    │   ├── NotApplicable        a form of asking that this model does not have: no chat template
+    │   └── ServerUnavailable    a server that does not answer now: a run pauses, and goes on when it is back
     └── RunError                 anything about a run as a thing that lasts
         ├── NotFound             no run, data set or example of that name
         ├── RunBusy              another worker holds the run
@@ -67,6 +68,10 @@ class ScoreNotFinite(ModelError):
 
 class NotApplicable(ModelError):
     """A form of asking that this model does not have, such as a chat without a chat template."""
+
+
+class ServerUnavailable(ModelError):
+    """A server that does not answer now, or is no longer the one that was asked; nothing was scored."""
 
 
 class RunError(IcmError):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from icm_engine.core.errors import ScoreNotFinite
 from icm_engine.core.labeling import Label
@@ -71,6 +71,28 @@ class Usage:
             self.tokens_encoded - other.tokens_encoded,
             self.tokens_full - other.tokens_full,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often something was asked again, and why the last time: circumstances, which no score depends on."""
+
+    count: int = 0
+    why: str = ""
+
+
+@runtime_checkable
+class HasRetries(Protocol):
+    """A scorer that asks again what can be asked again."""
+
+    @property
+    def retries(self) -> Retries:
+        """What was asked again so far."""
+
+
+def retries_of(scorer: object) -> Retries:
+    """Return what a scorer has asked again so far; nothing for one that never does."""
+    return scorer.retries if isinstance(scorer, HasRetries) else Retries()
 
 
 class Scorer(Protocol):

@@ -95,6 +95,32 @@ def descend(root: Node) -> Iterator[Node]:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """One place in the tree that is read: the first `length` tokens of a prompt with one of its continuations."""
+
+    prompt: int
+    continuation: int
+    length: int
+    reads: tuple[Read, ...]
+
+    def tokens(self, request: Request) -> list[int]:
+        """Return the tokens to be encoded; `request` is the one of this prompt."""
+        whole = [token for segment in request.segments for token in segment]
+        return [*whole, *request.continuations[self.continuation]][: self.length]
+
+
+def questions(root: Node) -> Iterator[Question]:
+    """Yield every place that is read, once, depth first: what is shared was asked just before, so a server has it."""
+    stack: list[tuple[Node, int]] = [(root, 0)]
+    while stack:
+        node, depth = stack.pop()
+        for offset in sorted({read.offset for read in node.reads}):
+            reads = tuple(read for read in node.reads if read.offset == offset)
+            yield Question(reads[0].prompt, reads[0].continuation, depth + offset + 1, reads)
+        stack.extend((child, depth + len(node.tokens)) for child in reversed(node.children.values()))
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Tokens for one call of the model, in depth-first order, on top of the path that is in the cache.
 

@@ -5,31 +5,23 @@ recurse, crop. Small subtrees go into one call under a tree attention mask. Mode
 spaces), and the mode `full-prompts`, encode every prompt by itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import permutations
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache
 
-from icm_engine.core.errors import (
-    IcmError,
-    LabelNotTokenizable,
-    ModelNotUsable,
-    OutOfMemory,
-    PromptTooLong,
-    SettingError,
-)
-from icm_engine.core.labeling import Label
-from icm_engine.core.prompting import Prompt, Segment
+from icm_engine.core.errors import IcmError, ModelNotUsable, OutOfMemory, SettingError
+from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.models import attention
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
 from icm_engine.models.masks import own_mask, path_mask, positions
 from icm_engine.models.path_cache import path_cache, windows
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
+from icm_engine.models.prompt_reader import PromptReader, full_tokens, longest
 
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
@@ -37,7 +29,7 @@ CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways diff
 INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16, then by what else is in the call
 
 
-class TransformersScorer:
+class TransformersScorer(PromptReader):
     """Scores prompts with a loaded model. `describe` says how prompts are encoded, and why."""
 
     def __init__(self, loaded: LoadedModel, encoding: str = "prefix-tree", chunk_tokens: int = CHUNK_TOKENS) -> None:
@@ -50,9 +42,8 @@ class TransformersScorer:
         self._room = 0  # tokens that the cache can hold
         self._windows: Mapping[str, int | None] = {}
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
-        self._segment = lru_cache(maxsize=200_000)(self._tokenize_segment)
         bos = loaded.tokenizer.bos_token_id
-        self._beginning: tuple[Tokens, ...] = ((bos,),) if bos is not None else ()
+        self.beginning = ((bos,),) if bos is not None else ()
         if encoding == "prefix-tree":
             self._choose_encoding()
 
@@ -61,9 +52,8 @@ class TransformersScorer:
 
         Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
-        requests = self._requests(prompts)
-        for prompt, request in zip(prompts, requests, strict=True):
-            self._require_context(prompt, request)
+        requests = self.requests(prompts)
+        self.require_context(prompts, requests)
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             with self.attending():
@@ -73,37 +63,8 @@ class TransformersScorer:
         except (RuntimeError, MemoryError) as error:
             self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
-        self.usage += Usage(len(prompts), seen, _full_tokens(requests))
+        self.usage += Usage(len(prompts), seen, full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
-
-    def cost(self, prompts: Sequence[Prompt]) -> Usage:
-        """Return what `score` would add to the usage for these prompts, without running the model."""
-        requests = self._requests(prompts)
-        tree = self.encoding == "prefix-tree"
-        trees = [requests] if tree else [[single] for request in requests for single in request.alone()]
-        return Usage(len(prompts), sum(build(together).size for together in trees), _full_tokens(requests))
-
-    def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
-        """Return the tokens of each prompt with its longest label: what the context must hold."""
-        return [_longest(self._request(0, prompt)) for prompt in prompts]
-
-    def check_fits(self, prompts: Iterable[Prompt]) -> None:
-        """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
-        for prompt in prompts:
-            self._require_context(prompt, self._request(0, prompt))
-
-    def _require_context(self, prompt: Prompt, request: Request) -> None:
-        if (tokens := _longest(request)) > self.loaded.context:
-            raise PromptTooLong(
-                f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
-                f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
-            )
-
-    def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
-        return [self._request(number, prompt) for number, prompt in enumerate(prompts)]
-
-    def _request(self, number: int, prompt: Prompt) -> Request:
-        return Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels, prompt.lead))))
 
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config
@@ -122,32 +83,15 @@ class TransformersScorer:
             "torch": torch.__version__,
         }
 
-    @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
-    def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
-        """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
-        tokens = tuple(self.tokenize(lead + label) for label in labels)
-        if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
-            raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
-        for (a, short), (b, long) in permutations(zip(labels, tokens, strict=True), 2):
-            if long[: len(short)] == short:
-                raise LabelNotTokenizable(
-                    f"the tokens of label {b!r} begin with those of {a!r}: their probabilities cannot be told "
-                    "apart; use other labels"
-                )
-        return tokens
-
     # -- tokens
+
+    @property
+    def context(self) -> int:
+        """The number of tokens that the model takes."""
+        return self.loaded.context
 
     def _tokenize(self, text: str) -> Tokens:
         return tuple(self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def segments(self, prompt: Prompt) -> list[Tokens]:
-        """Return the prompt as the model reads it: one tuple of token ids a segment."""
-        return [*(() if prompt.whole else self._beginning), *map(self._segment, prompt.segments)]
-
-    def _tokenize_segment(self, segment: Segment) -> Tokens:
-        """Piece by piece, so that a query and the same text as a demonstration are the same tokens."""
-        return tuple(token for piece in segment for token in self.tokenize(piece))
 
     # -- the walk
 
@@ -173,7 +117,7 @@ class TransformersScorer:
 
     def _empty_cache(self, requests: Sequence[Request]) -> DynamicCache:
         """A cache with room for the longest path and one chunk: the walk never holds more. Raises OutOfMemory."""
-        sizes = [_longest(request) for request in requests]
+        sizes = [longest(request) for request in requests]
         room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
         if self._cache is None or room > self._room:
             self._cache, self._room = None, 0  # what it held is free again before more is asked for
@@ -264,7 +208,7 @@ class TransformersScorer:
         """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
         demo = [(f"{k} + {k + 1} is", " True" if k % 2 else " False", "\n\n") for k in range(6)]
         longest = max((window or 0 for window in self._windows.values()), default=0)
-        filling = demo * (1 + longest // sum(len(self._segment(d)) for d in demo)) if longest else []
+        filling = demo * (1 + longest // sum(len(self.segment(d)) for d in demo)) if longest else []
         prompts = [
             Prompt((*filling, *demo[:k], *demo[k + 1 :][: k + 1], (f"{k} + 1 is",)), ("True", "False"))
             for k in range(6)
@@ -299,13 +243,3 @@ class TransformersScorer:
 
     def _odds(self, prompts: Sequence[Prompt]) -> list[float]:
         return [score.raw[0] - score.raw[1] for score in self.score(prompts)]
-
-
-def _longest(request: Request) -> int:
-    """Tokens of the prompt with its longest continuation."""
-    return sum(map(len, request.segments)) + max(map(len, request.continuations.values()), default=0)
-
-
-def _full_tokens(requests: Iterable[Request]) -> int:
-    """The tokens of every prompt as if each were read by itself."""
-    return sum(len(part) for request in requests for part in request.segments)

@@ -17,6 +17,7 @@ from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, flipped
+from icm_engine.core.server_address import settle_server
 from icm_engine.core.settings import SearchConfig
 
 Json = dict[str, Any]
@@ -26,11 +27,12 @@ MOVERS = 20  # examples whose own predictability moved most, kept for every prop
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything that decides what a run does; two runs with equal specs give the same events.
+    """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
 
-    `model` is `sample`, a local directory, a hub id or `fake`; `dtype` is `auto` (what the device computes fast),
-    `bfloat16` or `float32`; `encoding` is `prefix-tree` or `full-prompts`;
-    `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
+    `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
+    device computes fast), `bfloat16` or `float32`; quantization, dtype and device of a model behind a server are its
+    own, and say `server`. Raises SettingError for an address with a secret in it. `encoding` is `prefix-tree` or
+    `full-prompts`; `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
     `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for labels that come with
     the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a run has, or what the
     initial labels of a search are instead of coin flips; `given_from` says in words where they are from, and a run
@@ -55,6 +57,9 @@ class RunSpec:
     given_from: str = ""
     experiment: str | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        settle_server(self, self.model)
 
     def to_json(self) -> Json:
         return asdict(self)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.server_address import settle_server
 from icm_engine.runs.control import LAUNCH_GRACE, log_tail, nap, spawn
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import alive
@@ -51,6 +52,9 @@ class ModelChoice:
     dtype: str = DTYPES[0]
     device: str = "auto"
     encoding: str = "prefix-tree"
+
+    def __post_init__(self) -> None:
+        settle_server(self, self.model)
 
 
 def model_of_run(store: Store, run: str) -> ModelChoice:

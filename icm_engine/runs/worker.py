@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icm_engine.core.breakpoints import reached
-from icm_engine.core.chat_sources import Chat, TableChat
-from icm_engine.core.errors import IcmError, RunBusy
+from icm_engine.core.chat_sources import Chat, NoChat, TableChat
+from icm_engine.core.errors import IcmError, RunBusy, ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
-from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
+from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, retries_of
 from icm_engine.core.search import State, initialize, step
+from icm_engine.core.server_address import is_server
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
@@ -28,6 +29,7 @@ from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
+from icm_engine.runs.server_wait import ServerWait
 from icm_engine.runs.store import Store
 
 POLL = 0.1  # seconds between looks at the commands while paused
@@ -35,14 +37,20 @@ IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
-@functools.lru_cache(maxsize=1)
 def make_scorer(spec: ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
+    return _scorer(spec)
 
-    The one place where a model runtime is imported.
-    """
+
+@functools.lru_cache(maxsize=1)
+def _scorer(spec: ModelChoice) -> Scorer:
+    """Build a scorer: the one place where a model runtime is imported."""
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
+    if is_server(spec.model):
+        from icm_engine.models.server_scorer import ServerScorer
+
+        return ServerScorer(spec.model, spec.encoding)
     from icm_engine.models.loading import load
     from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -53,6 +61,10 @@ def make_chat(scorer: Scorer) -> Chat:
     """Return what the model of a scorer offers beside scores."""
     if isinstance(scorer, TableScorer):
         return TableChat()
+    if "server" in scorer.describe():
+        return NoChat(
+            "through a server labels are scored, and nothing is asked in words: load a chat model here for that"
+        )
     from icm_engine.models.chat import TransformersChat
     from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -69,6 +81,7 @@ class Worker:
     lease: str
     idle: float = 0.0  # seconds it waits while the run is paused
     state: State | None = None
+    retries: int = 0  # of the scorer, as recorded so far
 
     def work(self) -> None:
         """Search until the run is finished, stopped, failed, or left paused for long."""
@@ -78,11 +91,34 @@ class Worker:
         self.state = hand.obey(self.state, None)
         if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
             return  # what was asked needed no model
-        scorer = make_scorer(model_of_run(self.store, run))
+        while True:
+            try:
+                self._search(hand, self._prepared(hand))
+                return
+            except ServerUnavailable as error:
+                if self.store.last_event(run, ("model",)) is None:
+                    raise  # it was never there: a mistake in the address, more likely than a pause
+                _scorer.cache_clear()
+                if not self._wait(hand).wait(error):
+                    return
+
+    def _prepared(self, hand: Intervening) -> Scorer:
+        """The scorer, once it is clear that the run can be scored with it. Raises ModelError."""
+        scorer = self._connected()
+        self.retries = retries_of(scorer).count
         require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
         self._record_model(scorer)
-        self.store.update_lease(run, self.lease, ready=1)
-        self._search(hand, scorer)
+        self.store.update_lease(self.opened.name, self.lease, ready=1)
+        return scorer
+
+    def _wait(self, hand: Intervening) -> ServerWait:
+        def obey() -> None:
+            self.state = hand.obey(self.state, None)
+
+        return ServerWait(self.store, self.opened.name, self.idle, self._append, obey, self._ended, self._connected)
+
+    def _connected(self) -> Scorer:
+        return make_scorer(model_of_run(self.store, self.opened.name))
 
     def _search(self, hand: Intervening, scorer: Scorer) -> None:
         idle_since = time.monotonic()
@@ -95,7 +131,10 @@ class Worker:
                     return
                 time.sleep(POLL)
                 continue
-            self._advance(self.opened.objective(hand.config, scorer), hand)
+            try:
+                self._advance(self.opened.objective(hand.config, scorer), hand)
+            finally:
+                self._record_retries(scorer)
             idle_since = time.monotonic()
 
     def fail(self, error: Exception) -> None:
@@ -143,6 +182,13 @@ class Worker:
         number = self.store.append(self.opened.name, kind, body, seconds, self.lease)
         if state is not None and number % SNAPSHOT_EVERY == 0:
             self.store.keep_snapshot(self.opened.name, number, encode_state(self.opened.codec, state))
+
+    def _record_retries(self, scorer: Scorer) -> None:
+        """Say how often a server had to be asked again, and why: what a step took, not what it found."""
+        now = retries_of(scorer)
+        if now.count > self.retries:
+            self._append("retried", {"retries": now.count - self.retries, "why": now.why})
+            self.retries = now.count
 
     def _record_model(self, scorer: Scorer) -> None:
         """Say which model scores; again only if something about it changed."""

@@ -1,0 +1,102 @@
+"""Prompts as a model reads them: token ids segment by segment, what must fit its context, what encoding them costs.
+
+What scorers that work on tokens have in common; where the tokens come from and who encodes them is theirs.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
+from itertools import permutations
+
+from icm_engine.core.errors import LabelNotTokenizable, PromptTooLong
+from icm_engine.core.labeling import Label
+from icm_engine.core.prompting import Prompt, Segment
+from icm_engine.core.scoring import Usage
+from icm_engine.models.prefix_tree import Request, Tokens, build
+
+
+class PromptReader:
+    """Turns prompts into requests; `beginning` is the segment before every prompt that is not whole, if any."""
+
+    encoding: str
+    tokenize: Callable[[str], Tokens]
+    beginning: tuple[Tokens, ...] = ()
+    remedy = "use fewer examples (--limit) or shorter demonstrations"  # for a prompt that does not fit
+
+    @property
+    def context(self) -> int:
+        """The number of tokens that the model takes."""
+        raise NotImplementedError
+
+    def cost(self, prompts: Sequence[Prompt]) -> Usage:
+        """Return what `score` would add to the usage for these prompts, without running the model."""
+        requests = self.requests(prompts)
+        return Usage(len(prompts), sum(build(together).size for together in self.together(requests)),
+                     full_tokens(requests))  # fmt: skip
+
+    def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
+        """Return the tokens of each prompt with its longest label: what the context must hold."""
+        return [longest(request) for request in self.requests(list(prompts))]
+
+    def check_fits(self, prompts: Iterable[Prompt]) -> None:
+        """Raise PromptTooLong if a prompt with its longest label does not fit the context."""
+        some = list(prompts)
+        self.require_context(some, self.requests(some))
+
+    def require_context(self, prompts: Sequence[Prompt], requests: Sequence[Request]) -> None:
+        """Raise PromptTooLong with the numbers for the first request that does not fit."""
+        for prompt, request in zip(prompts, requests, strict=True):
+            if (tokens := longest(request)) > self.context:
+                raise PromptTooLong(
+                    f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
+                    f"{self.context:,}: {self.remedy}"
+                )
+
+    def requests(self, prompts: Sequence[Prompt]) -> list[Request]:
+        """Return the prompts as token ids, by number, with the tokens of their labels."""
+        return [
+            Request(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels, prompt.lead))))
+            for number, prompt in enumerate(prompts)
+        ]
+
+    def together(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Return which requests share what they have in common: all of them, or with full prompts none."""
+        if self.encoding == "prefix-tree":
+            return [list(requests)]
+        return [[single] for request in requests for single in request.alone()]
+
+    @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
+    def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
+        """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
+        tokens = tuple(self.tokenize(lead + label) for label in labels)
+        if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
+            raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
+        for (a, short), (b, long) in permutations(zip(labels, tokens, strict=True), 2):
+            if long[: len(short)] == short:
+                raise LabelNotTokenizable(
+                    f"the tokens of label {b!r} begin with those of {a!r}: their probabilities cannot be told "
+                    "apart; use other labels"
+                )
+        return tokens
+
+    def segments(self, prompt: Prompt) -> list[Tokens]:
+        """Return the prompt as the model reads it: one tuple of token ids a segment."""
+        return [*(() if prompt.whole else self.beginning), *map(self.segment, prompt.segments)]
+
+    @cached_property
+    def segment(self) -> Callable[[Segment], Tokens]:
+        """Token ids of a segment, piece by piece: a query and the same text as a demonstration are the same tokens."""
+
+        def read(segment: Segment) -> Tokens:
+            return tuple(token for piece in segment for token in self.tokenize(piece))
+
+        return lru_cache(maxsize=200_000)(read)
+
+
+def longest(request: Request) -> int:
+    """Tokens of the prompt with its longest continuation."""
+    return sum(map(len, request.segments)) + max(map(len, request.continuations.values()), default=0)
+
+
+def full_tokens(requests: Iterable[Request]) -> int:
+    """The tokens of every prompt as if each were read by itself."""
+    return sum(len(part) for request in requests for part in request.segments)

@@ -1,0 +1,230 @@
+"""What a server is and can: its model, its context, and the way it tells the log-probabilities of given tokens.
+
+Tried out before anything is scored, so that a server that cannot serve is refused at the start, with the remedy.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from icm_engine.core.errors import ModelNotUsable, ScoreNotFinite, ServerUnavailable
+from icm_engine.models.server_client import Json, ServerClient
+from icm_engine.models.server_tokens import PROBES, OwnTokens, ServerTokens
+
+FLOOR = -9998.0  # vLLM writes -9999 where there is no number to write
+WAYS = ((20, True), (20, False), (5, False))  # likeliest tokens asked for, and vLLM's fields; 5 is OpenAI's limit
+TOLERANCE = 0.5  # of a log-probability, between two ways of asking: bfloat16's rounding, as in the local trial
+NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults hold
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model of a server; `card` and `others` are what /models says, `context` is in tokens."""
+
+    name: str
+    card: Json
+    others: tuple[Json, ...]
+    context: int
+    version: str | None
+
+    @property
+    def engine(self) -> str:
+        """What serves it, and which version, as far as it says."""
+        return " ".join(filter(None, (str(self.card.get("owned_by") or "unknown"), self.version)))
+
+
+def served_model(client: ServerClient) -> Served:
+    """Return the model that the address means. Raises ModelNotUsable with what there is, ServerUnavailable."""
+    base, wanted = client.address.base, client.address.model
+    found = client.object_of(client.get(f"{base}/models")).get("data")
+    cards = [card for card in found if isinstance(card, dict) and "id" in card] if isinstance(found, list) else []
+    names = [str(card["id"]) for card in cards]
+    if not names:
+        raise ModelNotUsable(f"server {base} lists no models ({base}/models): is this an OpenAI-compatible API?")
+    if wanted is None and len(names) > 1:
+        raise ModelNotUsable(f"server {base} has several models: name one, as {base}#{names[0]} (of {_list(names)})")
+    if wanted is not None and wanted not in names:
+        raise ModelNotUsable(f"server {base} has no model {wanted!r}: it has {_list(names)}")
+    card = cards[names.index(wanted) if wanted is not None else 0]
+    return Served(str(card["id"]), card, tuple(cards), _context(client, card, cards), _version(client))
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _context(client: ServerClient, card: Json, cards: Sequence[Json]) -> int:
+    """The tokens a server takes: what it says, at most what the address says. Raises ModelNotUsable."""
+    parent = next((other for other in cards if other["id"] == card.get("parent")), {})
+    says: int | None = next(
+        (c["max_model_len"] for c in (card, parent) if isinstance(c.get("max_model_len"), int)), None
+    )
+    asked, base = client.address.context, client.address.base
+    if says is None and asked is None:
+        raise ModelNotUsable(
+            f"server {base} does not say how many tokens it takes: add {base}#context=N to the address"
+        )
+    if says is not None and asked is not None and asked > says:
+        raise ModelNotUsable(
+            f"server {base} takes {says:,} tokens, and the address says {asked:,}: start it with a longer context "
+            "(vLLM: --max-model-len), or lower the address's"
+        )
+    return asked or says or 0  # one of them is there
+
+
+def _version(client: ServerClient) -> str | None:
+    try:
+        version = client.object_of(client.get(f"{client.address.root}/version")).get("version")
+    except ModelNotUsable:
+        return None  # only some servers have this
+    return str(version)[:40] if version is not None else None
+
+
+@dataclass
+class Asking:
+    """How a server is asked for the log-probabilities of given tokens: by their ids, or among the `top` likeliest."""
+
+    client: ServerClient
+    served: Served
+    tokens: ServerTokens
+    top: int = 0  # 0: by their ids
+    more: bool = True  # whether it takes fields that only vLLM has
+    fingerprint: str = ""  # of the server's model and settings, where it has one
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """How labels are asked for, as the run's record says it."""
+        return f"among the {self.top} likeliest tokens" if self.top else "by token id (logprob_token_ids)"
+
+    def log_probs(self, prompt: Sequence[int] | str, wanted: Sequence[int]) -> dict[int, float]:
+        """Return log p of each wanted token after a prompt. Raises ModelNotUsable if it tells nothing of one."""
+        found = self.told(prompt, wanted)
+        missing = [token for token in wanted if self._name(token, found) not in found]
+        if missing:
+            raise ModelNotUsable(self._missing(missing[0]))
+        return {token: found[self._name(token, found)] for token in wanted}
+
+    def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> dict[str, float]:
+        """Return what the server tells of the next token: log-probabilities by its name for each token."""
+        body: Json = {
+            "model": self.served.name, "prompt": prompt if isinstance(prompt, str) else list(prompt), "max_tokens": 1,
+            "temperature": 1.0, "logprobs": self.top or len(wanted),
+        }  # fmt: skip
+        if self.more:
+            body |= {**NEUTRAL, "return_tokens_as_token_ids": True}
+        if not self.top:
+            body["logprob_token_ids"] = list(wanted)
+        answer = self.client.post(f"{self.client.address.base}/completions", body)
+        self._require_same(answer)
+        return _numbers(_table(answer, self.client.address.base))
+
+    def _name(self, token: int, found: Mapping[str, float]) -> str:
+        """What the server calls a token: its id, or its text, which has to be its alone."""
+        name = f"token_id:{token}"
+        if name in found or any(key.startswith("token_id:") for key in found):
+            return name
+        if token not in self._texts:
+            text = self.tokens.text_of(token)
+            if self.tokens.tokenize(text) != (token,):
+                raise ModelNotUsable(
+                    f"server {self.client.address.base} names tokens by their text, and {text!r} is not the text of "
+                    f"token {token} alone: use other labels, or a server that tells token ids (vLLM)"
+                )
+            self._texts[token] = text
+        return self._texts[token]
+
+    def _missing(self, token: int) -> str:
+        how = f"of the {self.top} likeliest tokens, token {token} is none" if self.top else "it leaves some out"
+        return (
+            f"server {self.client.address.base} does not tell the log-probabilities of given tokens ({how}), and none "
+            "is made up: use a server that takes logprob_token_ids (vLLM 0.20 or newer), or load the model here"
+        )
+
+    def _require_same(self, answer: Json) -> None:
+        """The server that answers must be the one that was tried out: another may have been started in its place."""
+        now = answer.get("system_fingerprint")
+        if not isinstance(now, str) or not now.startswith("vllm-"):
+            return
+        if self.fingerprint and now != self.fingerprint:
+            raise ServerUnavailable(
+                f"server {self.client.address.base} is no longer the one that was asked ({self.fingerprint}), but "
+                f"{now}: start that one again, or resume to go on with this one"
+            )
+        self.fingerprint = now
+
+
+def try_out(client: ServerClient, served: Served, tokens: ServerTokens) -> Asking:
+    """Return how this server can be asked for labels, found by asking. Raises ModelNotUsable if it cannot be."""
+    asking = Asking(client, served, tokens)
+    prompt = [*(t for part in tokens.beginning for t in part), *tokens.tokenize(PROBES[0])]
+    likeliest = _likeliest(asking, prompt)
+    if (mass := sum(map(math.exp, likeliest.values()))) > 1.01 or max(likeliest.values()) > 1e-3:
+        raise ModelNotUsable(
+            f"server {client.address.base} tells numbers that are no log-probabilities (their exponentials add up to "
+            f"{mass:,.2f}): start it without logits (vLLM: --logprobs-mode raw_logprobs)"
+        )
+    if isinstance(tokens, OwnTokens):
+        _require_same_reading(asking, tokens)
+    by_id = replace(asking, top=0)
+    return by_id if asking.more and _works(by_id, prompt, likeliest) else asking
+
+
+def _likeliest(asking: Asking, prompt: Sequence[int]) -> dict[str, float]:
+    """The most likely tokens that the server tells; the way it could be asked is kept. Raises ModelNotUsable."""
+    refusal: ModelNotUsable | None = None
+    for asking.top, asking.more in WAYS:
+        try:
+            return asking.told(prompt)
+        except ModelNotUsable as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def _works(asking: Asking, prompt: Sequence[int], likeliest: Mapping[str, float]) -> bool:
+    """Whether tokens can be asked for by id: two likely ones as they were, and one that is not among these."""
+    ids = [int(name.removeprefix("token_id:")) for name in likeliest if name.startswith("token_id:")][:2]
+    other = next(token for token in range(len(likeliest) + 1) if token not in ids)
+    try:
+        found = asking.log_probs(prompt, [*ids, other])
+    except ModelNotUsable:
+        return False  # an older vLLM, which ignores or refuses the field
+    return bool(ids) and all(abs(found[k] - likeliest[f"token_id:{k}"]) < TOLERANCE for k in ids)
+
+
+def _require_same_reading(asking: Asking, tokens: OwnTokens) -> None:
+    """A text, and its token ids by our tokenizer, must be the same prompt to the server."""
+    for text in PROBES[:1]:
+        by_text, by_ids = asking.told(text), asking.told(tokens.whole(text))
+        both = by_text.keys() & by_ids.keys()
+        if len(both) < len(by_text) / 2 or any(abs(by_text[k] - by_ids[k]) > TOLERANCE for k in both):
+            raise ModelNotUsable(
+                f"server {asking.client.address.base} answers otherwise to a text than to its token ids by tokenizer "
+                f"{tokens.words}: it is another model's; name the one of the model that is served "
+                f"({asking.client.address.base}#tokenizer=DIRECTORY)"
+            )
+
+
+def _table(answer: Json, base: str) -> Json:
+    """The log-probabilities of the next token in an answer. Raises ModelNotUsable if there are none."""
+    try:
+        table = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+    except (KeyError, IndexError, TypeError):
+        table = None
+    if not isinstance(table, dict) or not table:
+        raise ModelNotUsable(
+            f"server {base} gives no log-probabilities of the next token: labels cannot be scored through it; use one "
+            "whose completions API has `logprobs` (vLLM has)"
+        )
+    return table
+
+
+def _numbers(table: Json) -> dict[str, float]:
+    for name, value in table.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
+            raise ScoreNotFinite(
+                f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
+                "with another dtype (vLLM: --dtype)"
+            )
+    return {name: float(value) for name, value in table.items()}
