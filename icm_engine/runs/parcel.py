@@ -1,0 +1,130 @@
+"""What a worker on another machine needs of one run or job, and nothing more: task, examples, spec, events so far.
+
+Gold and human labels have no way in here: a parcel is made of what `Store` reads, which never looks at their tables;
+the other columns of the input file and the counts of labels stay behind too.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Example, Task
+from icm_engine.runs import datasets, jobs, use
+from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.store import Event, Store
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Examples of a data set from one place on; `total` is how many the whole data set has."""
+
+    dataset: str
+    task: Task
+    total: int
+    start: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run as it stands: its spec, all of its events, and the latest whole state that was kept."""
+
+    name: str
+    spec: RunSpec
+    events: tuple[Event, ...]
+    snapshot: tuple[int, Json] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Everything for one run, or for one job and the run that it is about."""
+
+    pieces: tuple[Piece, ...]
+    runs: tuple[Record, ...]
+    job: tuple[str, jobs.JobSpec] | None = None
+    job_events: tuple[Event, ...] = ()
+
+
+def pack(store: Store, name: str) -> Parcel:
+    """Return what a worker needs to go on with this run or job. Raises NotFound, SettingError."""
+    if store.has_run(name):
+        return Parcel((_examples_of(store, name),), (_record(store, name),))
+    spec = jobs.spec(store, name)
+    if spec.kind not in _NEEDS:
+        raise SettingError(f"job {name!r} is a {spec.kind}, which only this machine can do: start it without Ray")
+    pieces, runs = _NEEDS[spec.kind](store, spec.body)
+    return Parcel(tuple(pieces), tuple(runs), (name, spec), tuple(store.read_after(name)))
+
+
+def unpack(store: Store, parcel: Parcel) -> None:
+    """Put a parcel into an empty database."""
+    with store.transaction():
+        for piece in parcel.pieces:
+            _put_piece(store, piece)
+        for run in parcel.runs:
+            store.db.table("runs").insert({"name": run.name, "spec": json.dumps(run.spec.to_json()), "created": 0.0})
+            put_events(store, run.name, run.events)
+            if run.snapshot is not None:
+                store.keep_snapshot(run.name, *run.snapshot)
+        if parcel.job is not None:
+            name, spec = parcel.job
+            row = {"name": name, "kind": spec.kind, "spec": json.dumps(spec.to_json()), "created": 0.0}
+            store.db.table("jobs").insert(row)
+            put_events(store, name, parcel.job_events)
+
+
+def put_events(store: Store, name: str, events: Sequence[Event]) -> None:
+    """Put events that another database has into this one, as they are."""
+    rows = ({"run": name, **asdict(event), "body": json.dumps(event.body, ensure_ascii=False)} for event in events)
+    store.db.table("events").insert_all(rows)
+
+
+@cache
+def code_sha256() -> str:
+    """Return the hash of the code that events depend on: machines with other code would write other events."""
+    found = hashlib.sha256()
+    for room in ("core", "models", "runs"):
+        for path in sorted((_PACKAGE / room).rglob("*.py")):
+            found.update(f"{path.relative_to(_PACKAGE).as_posix()}\n".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+# -- what is needed
+
+
+def _examples_of(store: Store, run: str) -> Piece:
+    spec = store.spec(run)
+    return _piece(store, spec.dataset, 0, store.dataset_size(spec.dataset, spec.limit))
+
+
+def _record(store: Store, run: str) -> Record:
+    last = store.last_number(run)
+    return Record(run, store.spec(run), tuple(store.read_after(run)), store.snapshot(run, last))
+
+
+def _use(store: Store, body: Json) -> tuple[list[Piece], list[Record]]:
+    """The run whose labels are used, and as many examples of each test part as can be asked about."""
+    test = [_piece(store, part["dataset"], part["start"], part["start"] + body["most"]) for part in body["test"]]
+    return [_examples_of(store, body["run"]), *test], [_record(store, body["run"])]
+
+
+_NEEDS: dict[str, Callable[[Store, Json], tuple[list[Piece], list[Record]]]] = {use.KIND: _use}
+
+
+def _piece(store: Store, dataset: str, start: int, stop: int) -> Piece:
+    info = store.dataset_info(dataset)
+    examples = tuple(example for example, _ in datasets.read_examples(store.db, dataset, start, stop))
+    return Piece(dataset, info.task, info.examples, start, examples)
+
+
+def _put_piece(store: Store, piece: Piece) -> None:
+    """Insert examples at the places they have in the whole data set; what is there already stays."""
+    if not store.has_dataset(piece.dataset):
+        datasets.insert_info(store.db, datasets.Dataset(piece.dataset, piece.task, (), ()), piece.total, 0)
+    datasets.insert_rows(store.db, piece.dataset, enumerate(piece.examples, piece.start))
