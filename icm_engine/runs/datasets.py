@@ -5,7 +5,7 @@ Positions count from 0 within a data set; an index knows the last position of ev
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,15 +163,6 @@ def insert_info(db: Database, dataset: Dataset, examples: int, groups: int) -> N
             "gold": 0,
             "human": 0,
         }
-    )
-
-
-def insert_rows(db: Database, dataset: str, examples: Iterable[tuple[int, Example]]) -> None:
-    """Insert examples at these positions, without what else their file has of them; those that are there stay."""
-    db.conn.executemany(
-        "insert or ignore into examples (dataset, position, id, fields, consistency_group, answer, twin_of, input) "
-        "values (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((dataset, position, *example_row(example, {})) for position, example in examples),
     )
 
 

@@ -4,6 +4,7 @@ The copy is a small database of its own; whatever is appended to it goes home fi
 it. So the worker of a run knows nothing of where it is, and a machine that is lost takes with it the step in progress.
 """
 
+import os
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Copy(Store):
 
 def work(home: Home, name: str) -> None:
     """Take a run or a job as far as it goes, from where home has it. Raises what `Home` raises."""
-    token, parcel = home.begin(name, code_sha256(), socket.gethostname())
+    token, parcel = home.begin(name, code_sha256(), f"process {os.getpid()} on {socket.gethostname()}")
     with tempfile.TemporaryDirectory(prefix="icm-") as folder:
         path = Path(folder) / "icm.db"
         with Store(path) as store:

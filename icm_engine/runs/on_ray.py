@@ -64,7 +64,7 @@ def hand_over(store: Store, names: Sequence[str], where: Where) -> str:
     return jobs.request(store, jobs.JobSpec(KIND, {"names": list(names), "where": asdict(where)}))
 
 
-def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[], None]) -> None:
+def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[], object]) -> None:
     """Have a cluster do these from within another job, with a `look` now and then. Raises Cancelled, RunError."""
     handed = hand_over(job.store, names, where)
     try:
@@ -169,6 +169,8 @@ def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
     try:
         ray.get(task)
     except RayTaskError as error:
+        if isinstance(error.cause, RunBusy):  # a worker of this machine's, or of another job's, has it
+            return batch.missing(store, name) and str(error.cause)
         _write_down(store, name, error.cause)
     except RayError as error:
         lost = f"its worker was lost, and {LOST} more in its place ({type(error).__name__}): see the job's log"
@@ -177,13 +179,14 @@ def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
 
 
 def _write_down(store: Store, name: str, error: Exception) -> None:
-    """Append `failed` to a run or job whose worker elsewhere could not, unless a worker of this machine's has it."""
+    """Append `failed` to a run or job whose worker elsewhere could not, unless another process has it."""
     body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
     try:
         token = claim(store, name, proxy=this_process())
     except RunBusy:
         return
-    store.answer(name, store.pending(name), "failed", body, token)
+    if not batch.done(store, name):
+        store.answer(name, store.pending(name), "failed", body, token)
     store.drop_lease(name, token)
 
 

@@ -6,7 +6,7 @@ the other columns of the input file and the counts of labels stay behind too.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -22,12 +22,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Examples of a data set from one place on; `total` is how many the whole data set has."""
+    """The first examples of a data set, as many as are looked at."""
 
     dataset: str
     task: Task
-    total: int
-    start: int
     examples: tuple[Example, ...]
 
 
@@ -46,7 +44,7 @@ class Parcel:
     """Everything for one run, or for one job and the run that it is about."""
 
     pieces: tuple[Piece, ...]
-    runs: tuple[Record, ...]
+    run: Record
     job: tuple[str, jobs.JobSpec] | None = None
     job_events: tuple[Event, ...] = ()
 
@@ -54,24 +52,27 @@ class Parcel:
 def pack(store: Store, name: str) -> Parcel:
     """Return what a worker needs to go on with this run or job. Raises NotFound, SettingError."""
     if store.has_run(name):
-        return Parcel((_examples_of(store, name),), (_record(store, name),))
+        return Parcel(_pieces(store, _reads(store, name)), _record(store, name))
     spec = jobs.spec(store, name)
-    if spec.kind not in _NEEDS:
+    if spec.kind != use.KIND:
         raise SettingError(f"job {name!r} is a {spec.kind}, which only this machine can do: start it without Ray")
-    pieces, runs = _NEEDS[spec.kind](store, spec.body)
-    return Parcel(tuple(pieces), tuple(runs), (name, spec), tuple(store.read_after(name)))
+    run = spec.body["run"]
+    test = [(part["dataset"], part["start"] + spec.body["most"]) for part in spec.body["test"]]
+    pieces = _pieces(store, _reads(store, run), *test)
+    return Parcel(pieces, _record(store, run), (name, spec), tuple(store.read_after(name)))
 
 
 def unpack(store: Store, parcel: Parcel) -> None:
     """Put a parcel into an empty database."""
     with store.transaction():
         for piece in parcel.pieces:
-            _put_piece(store, piece)
-        for run in parcel.runs:
-            store.db.table("runs").insert({"name": run.name, "spec": json.dumps(run.spec.to_json()), "created": 0.0})
-            put_events(store, run.name, run.events)
-            if run.snapshot is not None:
-                store.keep_snapshot(run.name, *run.snapshot)
+            inputs: tuple[Json, ...] = tuple({} for _ in piece.examples)
+            datasets.insert_dataset(store.db, datasets.Dataset(piece.dataset, piece.task, piece.examples, inputs))
+        run = parcel.run
+        store.db.table("runs").insert({"name": run.name, "spec": json.dumps(run.spec.to_json()), "created": 0.0})
+        put_events(store, run.name, run.events)
+        if run.snapshot is not None:
+            store.keep_snapshot(run.name, *run.snapshot)
         if parcel.job is not None:
             name, spec = parcel.job
             row = {"name": name, "kind": spec.kind, "spec": json.dumps(spec.to_json()), "created": 0.0}
@@ -98,9 +99,10 @@ def code_sha256() -> str:
 # -- what is needed
 
 
-def _examples_of(store: Store, run: str) -> Piece:
+def _reads(store: Store, run: str) -> tuple[str, int]:
+    """The data set of a run, and how far its search looks into it."""
     spec = store.spec(run)
-    return _piece(store, spec.dataset, 0, store.dataset_size(spec.dataset, spec.limit))
+    return spec.dataset, store.dataset_size(spec.dataset, spec.limit)
 
 
 def _record(store: Store, run: str) -> Record:
@@ -108,23 +110,14 @@ def _record(store: Store, run: str) -> Record:
     return Record(run, store.spec(run), tuple(store.read_after(run)), store.snapshot(run, last))
 
 
-def _use(store: Store, body: Json) -> tuple[list[Piece], list[Record]]:
-    """The run whose labels are used, and as many examples of each test part as can be asked about."""
-    test = [_piece(store, part["dataset"], part["start"], part["start"] + body["most"]) for part in body["test"]]
-    return [_examples_of(store, body["run"]), *test], [_record(store, body["run"])]
+def _pieces(store: Store, *wanted: tuple[str, int]) -> tuple[Piece, ...]:
+    """The beginnings of data sets, each as long as the longest that is wanted of it."""
+    lengths = dict[str, int]()
+    for dataset, stop in wanted:
+        lengths[dataset] = max(stop, lengths.get(dataset, 0))
+    return tuple(_piece(store, dataset, stop) for dataset, stop in lengths.items())
 
 
-_NEEDS: dict[str, Callable[[Store, Json], tuple[list[Piece], list[Record]]]] = {use.KIND: _use}
-
-
-def _piece(store: Store, dataset: str, start: int, stop: int) -> Piece:
-    info = store.dataset_info(dataset)
-    examples = tuple(example for example, _ in datasets.read_examples(store.db, dataset, start, stop))
-    return Piece(dataset, info.task, info.examples, start, examples)
-
-
-def _put_piece(store: Store, piece: Piece) -> None:
-    """Insert examples at the places they have in the whole data set; what is there already stays."""
-    if not store.has_dataset(piece.dataset):
-        datasets.insert_info(store.db, datasets.Dataset(piece.dataset, piece.task, (), ()), piece.total, 0)
-    datasets.insert_rows(store.db, piece.dataset, enumerate(piece.examples, piece.start))
+def _piece(store: Store, dataset: str, stop: int) -> Piece:
+    examples = tuple(example for example, _ in datasets.read_examples(store.db, dataset, stop=stop))
+    return Piece(dataset, store.dataset_info(dataset).task, examples)
