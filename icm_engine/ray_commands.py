@@ -23,11 +23,12 @@ def run_there(store: Store, run: str, where: on_ray.Where, detach: bool) -> Json
 
 
 def where_of(given: argparse.Namespace, side_by_side: int) -> on_ray.Where | None:
-    """Return the cluster that was asked for, None for this machine. Raises SettingError where Ray is not installed."""
+    """Return the cluster that was asked for, None for this machine. Raises SettingError where Ray cannot be used."""
     if given.ray is None:
         return None
-    on_ray.require_ray()
-    return on_ray.Where(given.ray, given.ray_cpus, given.ray_gpus, side_by_side)
+    where = on_ray.Where(given.ray, given.ray_cpus, given.ray_gpus, side_by_side)
+    on_ray.require_ray(where)
+    return where
 
 
 def add(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:

@@ -1,10 +1,9 @@
 """Runs on a Ray cluster of two machines, each a raylet with workers of its own on this one; and one of them killed."""
 
-import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from filled import small_dataset
 from test_command_line import icm
 from test_elsewhere import SPEC, local, log, use_job
 
-from icm_engine.core.errors import SettingError
 from icm_engine.core.own_rules import reference
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, jobs, on_ray, restarts, worker
+from icm_engine.runs import control, jobs, on_ray, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.on_ray import Where
 from icm_engine.runs.store import Dataset, Store
@@ -51,7 +49,7 @@ def long_run(store: Store, seed: int, steps: int = 240) -> str:
     return control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=seed, max_steps=steps)))
 
 
-def wait_for(what: str, found: Any) -> Any:
+def wait_for(found: Callable[[], Any]) -> Any:
     """Wait until `found()` is something; the tests' own limit is what ends it."""
     while not (value := found()):
         time.sleep(0.05)
@@ -72,20 +70,23 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     rule.unlink()
     job = on_ray.hand_over(store, [broken, *runs], Where(cluster.address))
 
-    def searching() -> str | None:
-        """A run that has taken some steps, at the hand of a machine that is not the head."""
-        held = (run for run in runs if store.lease_row(run) is not None)
-        return next((run for run in held if 10 <= control.status(store, run).steps < 120), None)
+    most = list[int]()
 
-    victim = wait_for("a run on its way", searching)
+    def held() -> list[str]:
+        """The runs that have a worker; the one of a lost machine counts until another takes its place."""
+        found = [run for run in (broken, *runs) if store.lease_row(run) is not None]
+        most[:] = [max([len(found), *most])]
+        return found
+
+    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < 120), None))
     lease = store.lease_row(victim)
     assert lease is not None
     kill_machine(cluster, int(lease["log"].split()[1]))
     known = store.last_number(victim)
     assert known < 240
-    again = wait_for("another machine", lambda: (store.lease_token(victim) or lease["token"]) != lease["token"])
-    assert again
-    assert jobs.wait_until_settled(store, job).phase == "done"
+    wait_for(lambda: victim in held() and store.lease_token(victim) != lease["token"])  # it goes on elsewhere
+    wait_for(lambda: held() is not None and jobs.status(store, job).settled)
+    assert most == [2]  # as many at once as there were processors
     found = jobs.result(store, job)
     assert found is not None
     assert list(found["failed"]) == [broken]
@@ -101,9 +102,7 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
 def kill_machine(cluster: Any, worker_pid: int) -> None:
     """Kill every process of the machine that this worker belongs to, at once."""
     raylet = psutil.Process(worker_pid).ppid()
-    (node,) = [
-        node for node in cluster.worker_nodes if node.all_processes["raylet"][0].process.pid == raylet
-    ]  # fmt: skip
+    (node,) = [one for one in cluster.worker_nodes if one.all_processes["raylet"][0].process.pid == raylet]
     cluster.remove_node(node, allow_graceful=False)
     assert not psutil.pid_exists(raylet)
 
@@ -118,10 +117,10 @@ def test_restarts_and_commands_on_the_cluster(
     code, out, err = icm(capsys, *asked, "--detach")
     assert code == 0, err
     first, second = json.loads(out)["runs"]
-    wait_for("some steps", lambda: control.status(store, first).steps > 5)
+    wait_for(lambda: control.status(store, first).steps > 5)
     control.put_in(store, first, "pin", ["e3"], ["False"])
     control.pause(store, first)
-    wait_for("the pause", lambda: control.status(store, first).phase == "paused")
+    wait_for(lambda: control.status(store, first).phase == "paused")
     assert [event.body["acts"][0]["verb"] for event in store.read_after(first, kinds=("hand",))] == ["pin"]
     assert not store.pending(first)
     control.resume(store, first)  # its place was given back: it goes on here
@@ -161,3 +160,24 @@ def test_what_no_machine_has_is_refused(store: Store, pairs: Dataset, cluster: A
     assert now.phase == "failed"
     assert "asks for 1 CPUs and 1 GPUs, which none of the 3 machines" in now.message
     assert (control.status(store, run).phase, store.pending(run)) == ("created", [])
+
+
+def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: Dataset, cluster: Any) -> None:
+    """Killed, then started again, then cancelled; the run goes on there, then here, and its log shows none of it."""
+    store.add_dataset(pairs)
+    run = long_run(store, 5)
+    job = on_ray.hand_over(store, [run], Where(cluster.address))
+    wait_for(lambda: control.status(store, run).steps > 5)
+    driver = jobs.status(store, job).pid
+    assert driver is not None
+    psutil.Process(driver).kill()
+    wait_for(lambda: control.status(store, run).phase == "interrupted")
+    assert jobs.status(store, job).phase == "interrupted"
+    known = store.last_number(run)
+    jobs.start(store, job)
+    wait_for(lambda: store.last_number(run) > known + 5)
+    jobs.cancel(store, job)
+    assert jobs.wait_until_settled(store, job).phase == "cancelled"
+    assert control.status(store, run).phase == "interrupted"
+    assert worker.hold(store, run, idle=0.0) == 0
+    assert log(store, run) == local(store, store.spec(run))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from filled import small_dataset
+from test_command_line import icm
 from test_gold_is_never_seen import ROWS, inverted, permuted, removed
 
+from icm_engine.analysis.experiments import driving
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
@@ -21,6 +23,7 @@ from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.keeper import Keeper
 from icm_engine.runs.lease import Holder, claim, this_process
+from icm_engine.runs.on_ray import Where
 from icm_engine.runs.parcel import Parcel, code_sha256
 from icm_engine.runs.store import Command, Dataset, Event, Store
 
@@ -254,6 +257,39 @@ def test_a_job_that_needs_this_machine_says_so(store: Store) -> None:
     job = jobs.create(store, JobSpec("batch", {"names": []}))
     with pytest.raises(SettingError, match="only this machine can do"):
         parcel.pack(store, job)
+
+
+def test_without_ray_there_is_one_line_with_the_remedy(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_dataset(store)
+    asked = ("run", "--dataset", "sums", "--model", "fake", "--ray")
+    assert icm(capsys, *asked, "ray://head:10001")[::2] == (
+        1,
+        "icm: address 'ray://head:10001' is one of Ray's client: the database stays here, so this machine must be one "
+        "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT\n",
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = "Ray is not installed: python -m pip install -r requirements-ray.txt, or leave out --ray"
+    for command in (asked, (*asked, "local", "--restarts", 2), ("evaluate", "main", "--ray")):
+        command = command if "local" in command else (*command, "local")
+        assert icm(capsys, *command) == (1, "", f"icm: {missing}\n")
+    assert (store.run_names(), jobs.names(store)) == ([], [])  # nothing was begun
+
+
+def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job of all runs, whatever the number of processes; where it fails, so does the suite, with its reason."""
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    done, left = begun(store), [begun(store), begun(store)]
+    worker.hold(store, done, idle=0.0)
+    chosen = driving.Chosen(ModelChoice("fake"), processes=3, where=Where("head:6379", gpus=0.5))
+    monkeypatch.setattr(control, "nap", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
+    with pytest.raises(RunError, match=r"job 'ray\.1' failed: no cluster"):
+        driving._work(store, [done, *left, left[0]], chosen, lambda *_: None, "labelling")
+    assert jobs.names(store) == ["ray.1"]
+    body = jobs.spec(store, "ray.1").body
+    assert body["names"] == left
+    assert Where(**body["where"]) == chosen.where
 
 
 # -- gold

@@ -124,11 +124,11 @@ class Far:
         self._ask("end", name, token)
 
     def _ask(self, verb: str, *values: object) -> Any:
-        import ray
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            return ray.get(getattr(self._actor, verb).remote(*values))
+            # not `ray.get`, which gives the task's processor away while it waits: more runs than fit would begin
+            return getattr(self._actor, verb).remote(*values).future().result()
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:

@@ -52,15 +52,20 @@ class Where:
         return self.cpus or share
 
 
-def require_ray() -> None:
-    """Raise SettingError where Ray is not installed."""
+def require_ray(where: Where) -> None:
+    """Raise SettingError where Ray is not installed, or for an address that cannot be one of ours."""
     if importlib.util.find_spec("ray") is None:
         raise SettingError("Ray is not installed: python -m pip install -r requirements-ray.txt, or leave out --ray")
+    if where.address.startswith("ray://"):
+        raise SettingError(
+            f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "
+            "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT"
+        )
 
 
 def hand_over(store: Store, names: Sequence[str], where: Where) -> str:
     """Start a job that does these runs and jobs on a cluster, and return its name. Raises SettingError without Ray."""
-    require_ray()
+    require_ray(where)
     return jobs.request(store, jobs.JobSpec(KIND, {"names": list(names), "where": asdict(where)}))
 
 
@@ -105,30 +110,34 @@ def _submit(ray: Any, job: Job, where: Where, names: Sequence[str]) -> dict[Any,
     keeper = ray.remote(Keeper).options(
         num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
     ).remote(job.store.path.resolve(), this_process())  # fmt: skip
-    home, asked = Far(keeper), {name: _asked(ray, job.store, name, where) for name in names}
-    _require_room(ray, asked)
+    home, gpus = Far(keeper), {name: _gpus(ray, job.store, name, where) for name in names}
+    _require_room(ray, where.cpus_each, gpus)
+    kinds = {
+        # a process that had a GPU ends with its task, or its model would still be there when the next one is loaded
+        share: ray.remote(
+            num_cpus=where.cpus_each, num_gpus=share, max_calls=1 if share else 0, max_retries=LOST,
+            scheduling_strategy="SPREAD",
+        )(work)
+        for share in set(gpus.values())
+    }  # fmt: skip
     for name in names:
         batch.ask(job.store, name)
-    task = ray.remote(work)
-    return {
-        task.options(**asked[name], name=name, max_retries=LOST, scheduling_strategy="SPREAD").remote(home, name): name
-        for name in names
-    }
+    return {kinds[gpus[name]].options(name=name).remote(home, name): name for name in names}
 
 
-def _asked(ray: Any, store: Store, name: str, where: Where) -> Json:
-    """What a run or a job asks of its machine."""
+def _gpus(ray: Any, store: Store, name: str, where: Where) -> float:
+    """How many GPUs a run or a job asks of its machine."""
+    if where.gpus is not None:
+        return where.gpus
     spec = store.spec(name) if store.has_run(name) else jobs.spec(store, name).model
     may = spec is not None and spec.model != "fake" and spec.device != "cpu"
-    gpus = where.gpus if where.gpus is not None else float(may and ray.cluster_resources().get("GPU", 0) > 0)
-    return {"num_cpus": where.cpus_each, "num_gpus": gpus}
+    return float(may and ray.cluster_resources().get("GPU", 0) > 0)
 
 
-def _require_room(ray: Any, asked: dict[str, Json]) -> None:
+def _require_room(ray: Any, cpus: int, asked: dict[str, float]) -> None:
     """Refuse what no machine of the cluster has, which Ray would wait for without end. Raises SettingError."""
     machines = [machine["Resources"] for machine in _machines(ray)]
-    for name, needs in asked.items():
-        cpus, gpus = needs["num_cpus"], needs["num_gpus"]
+    for name, gpus in asked.items():
         if not any(has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus for has in machines):
             raise SettingError(
                 f"{name!r} asks for {cpus} CPUs and {gpus:g} GPUs, which none of the {len(machines)} machines of the "
@@ -196,16 +205,11 @@ def _write_down(store: Store, name: str, error: Exception) -> None:
 @contextmanager
 def _connected(where: Where) -> Iterator[Any]:
     """Ray, connected; afterwards every task of this process is ended, and so is a local cluster."""
-    require_ray()
+    require_ray(where)
     for name, value in {**QUIET, **(LOOPBACK if where.address == LOCAL else {})}.items():
         os.environ.setdefault(name, value)
     import ray
 
-    if where.address.startswith("ray://"):
-        raise SettingError(
-            f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "
-            "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT"
-        )
     own: Json = {"num_cpus": where.cpus_each * where.side_by_side, "include_dashboard": False,
                  "object_store_memory": LOCAL_OBJECTS}  # fmt: skip
     try:

@@ -42,7 +42,7 @@ def ask(
     if min(chains, side_by_side) < 1:
         raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
     if where is not None:
-        on_ray.require_ray()
+        on_ray.require_ray(where)
     how: Json = {"side_by_side": side_by_side, **({"where": asdict(where)} if where else {})}
     with store.transaction():
         known = _asked_before(store, spec, chains)
