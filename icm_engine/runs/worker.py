@@ -24,7 +24,7 @@ from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
-from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
@@ -35,14 +35,12 @@ IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
-def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
-    return _scorer(ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding))
-
-
 @functools.lru_cache(maxsize=1)
-def _scorer(spec: ModelChoice) -> Scorer:
-    """Build a scorer: the one place where a model runtime is imported."""
+def make_scorer(spec: ModelChoice) -> Scorer:
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+
+    The one place where a model runtime is imported.
+    """
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     from icm_engine.models.loading import load
@@ -80,7 +78,7 @@ class Worker:
         self.state = hand.obey(self.state, None)
         if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
             return  # what was asked needed no model
-        scorer = make_scorer(self.opened.spec)
+        scorer = make_scorer(model_of_run(self.store, run))
         require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
         self._record_model(scorer)
         self.store.update_lease(run, self.lease, ready=1)
