@@ -45,7 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         made.shutdown()
 
 
-def long_run(store: Store, seed: int, steps: int = 240) -> str:
+def long_run(store: Store, seed: int, steps: int = 160) -> str:
     return control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=seed, max_steps=steps)))
 
 
@@ -78,12 +78,12 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
         most[:] = [max([len(found), *most])]
         return found
 
-    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < 120), None))
+    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < 80), None))
     lease = store.lease_row(victim)
     assert lease is not None
     kill_machine(cluster, int(lease["log"].split()[1]))
     known = store.last_number(victim)
-    assert known < 240
+    assert known < 160
     wait_for(lambda: victim in held() and store.lease_token(victim) != lease["token"])  # it goes on elsewhere
     wait_for(lambda: held() is not None and jobs.status(store, job).settled)
     assert most == [2]  # as many at once as there were processors
@@ -112,7 +112,7 @@ def test_restarts_and_commands_on_the_cluster(
 ) -> None:
     """Two chains from the command line, one of them paused and pinned on its way and resumed by the same command."""
     store.add_dataset(pairs)
-    asked = ("run", "--dataset", "pairs", "--model", "fake", "--seed", 7, "--steps", 150, "--restarts", 2,
+    asked = ("run", "--dataset", "pairs", "--model", "fake", "--seed", 7, "--steps", 100, "--restarts", 2,
              "--ray", cluster.address, "--json")  # fmt: skip
     code, out, err = icm(capsys, *asked, "--detach")
     assert code == 0, err

@@ -193,6 +193,24 @@ def test_commands_are_obeyed_between_steps(store: Store) -> None:
     assert labels["sums-1-1"] == "False"
 
 
+def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> None:
+    """The lease still stands, so nobody launches a worker for it; whoever gives the lease back looks once more."""
+    run, wire = begun(store), Wire(store.path)
+    ends = list[int]()
+
+    def end(name: str, token: str) -> None:
+        if not ends:
+            store.send(run, "resume", "late")
+        ends.append(store.last_number(run))
+        Keeper.end(wire, name, token)
+
+    wire.after = lambda number: store.send(run, "pause", "pause") if number == 20 else None
+    wire.end = end  # type: ignore[method-assign]
+    work(wire, run)
+    assert ends == [21, STEPS + 6]  # the pause, and the end with both commands in the log
+    assert control.status(store, run).phase == "finished"
+
+
 def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "SNAPSHOT_EVERY", 20)
     run = begun(store)

@@ -75,23 +75,23 @@ class Copy(Store):
 
 def work(home: Home, name: str) -> None:
     """Take a run or a job as far as it goes, from where home has it. Raises what `Home` raises."""
+    _hold(home, name)
+    while home.pending(name):  # sent while the worker was on its way out: nobody else was called for it
+        _hold(home, name)
+
+
+def _hold(home: Home, name: str) -> None:
     token, parcel = home.begin(name, code_sha256(), f"process {os.getpid()} on {socket.gethostname()}")
     with tempfile.TemporaryDirectory(prefix="icm-") as folder:
         path = Path(folder) / "icm.db"
         with Store(path) as store:
             unpack(store, parcel)
         with Copy(path, home, name, token) as copy:
-            _do(copy, name)
+            if copy.has_run(name):
+                worker.hold(copy, name, idle=0.0)
+            else:
+                job_process.hold(copy, name, job_worker.KINDS)
     home.end(name, token)
-
-
-def _do(copy: Copy, name: str) -> None:
-    if not copy.has_run(name):
-        job_process.hold(copy, name, job_worker.KINDS)
-        return
-    worker.hold(copy, name, idle=0.0)
-    while copy.pending(name):  # sent while the worker was on its way out
-        worker.hold(copy, name, idle=0.0)
 
 
 class Far:

@@ -18,7 +18,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError
 from icm_engine.runs import batch, control, jobs
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Cancelled, Job, Kind, main
-from icm_engine.runs.lease import claim, this_process
+from icm_engine.runs.lease import claim, holds, this_process
 from icm_engine.runs.store import Store
 
 KIND = "ray"
@@ -91,12 +91,23 @@ def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[],
 def on_ray(job: Job) -> Json:
     """Take every run and job of the names as far as it goes, on the cluster; return what failed, and why."""
     where, names = Where(**job.spec.body["where"]), job.spec.body["names"]
-    with _connected(where) as ray:
-        waiting = [name for name in dict.fromkeys(names) if not batch.done(job.store, name)]
-        tasks = _submit(ray, job, where, waiting)
-        job.ready({"ray": ray.__version__, "machines": len(_machines(ray))})
-        failed = _collect(ray, job, tasks)
+    try:
+        with _connected(where) as ray:
+            waiting = [name for name in dict.fromkeys(names) if not batch.done(job.store, name)]
+            tasks = _submit(ray, job, where, waiting)
+            job.ready({"ray": ray.__version__, "machines": len(_machines(ray))})
+            failed = _collect(ray, job, tasks)
+    finally:
+        _let_go(job.store, names)
     return {"names": names, "failed": failed}
+
+
+def _let_go(store: Store, names: Sequence[str]) -> None:
+    """Give up what is still in this process's name: its workers are gone, and could append no more."""
+    here = this_process()
+    for name in names:
+        if (row := store.lease_row(name)) is not None and holds(here, row):
+            store.drop_lease(name, row["token"])
 
 
 def _submit(ray: Any, job: Job, where: Where, names: Sequence[str]) -> dict[Any, str]:
