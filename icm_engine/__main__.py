@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, restart_commands
+from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, ray_commands, restart_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError, RunError
@@ -50,7 +50,10 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
     )
     if given.restarts is not None:
         return restart_commands.run_chains(store, spec, given)
+    where = ray_commands.where_of(given, side_by_side=1)
     run = control.create_run(store, spec)
+    if where is not None:
+        return ray_commands.run_there(store, run, where, given.detach)
     control.start(store, run)
     return _detached(run) if given.detach else _follow(store, run)
 
@@ -217,6 +220,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=_count, help="max_steps (else four times the examples)")
     command.add_argument("--detach", action="store_true", help="return at once with the run's name")
     restart_commands.add(command, _count)
+    ray_commands.add(command, _count)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from icm_engine import ray_commands
 from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.experiments.report import write_report
 from icm_engine.analysis.experiments.report_tables import predictors_table
@@ -24,6 +25,7 @@ def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, objec
     instead = {"datasets": given.datasets, "examples": given.examples, "seeds": given.seeds}
     job = asking.ask(
         store, given.suite, model, quick=given.quick, test=given.test, processes=given.processes,
+        where=ray_commands.where_of(given, given.processes),
         instead={name: value for name, value in instead.items() if value is not None},
         command=f"python -m icm_engine evaluate {shlex.join(_arguments(given.suite))}",
     )  # fmt: skip
@@ -76,5 +78,6 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     evaluate.add_argument("--examples", type=count, metavar="N", help="in place of the suite's own")
     evaluate.add_argument("--seeds", nargs="+", type=int, metavar="S", help="in place of the suite's own")
     evaluate.add_argument("--processes", type=count, default=1, metavar="P", help="how many work side by side")
+    ray_commands.add(evaluate, count)
     evaluate.add_argument("--output", type=Path, metavar="FOLDER", help="where the report goes (else reports/SUITE)")
     evaluate.add_argument("--detach", action="store_true", help="return at once with the job's name")

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from icm_engine import job_commands
+from icm_engine import job_commands, ray_commands
 from icm_engine.analysis import restarts
 from icm_engine.analysis.views import run_summary
 from icm_engine.analysis.wording import decimal, percent
@@ -20,7 +20,8 @@ def run_chains(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json |
 
     Ctrl-C pauses the chains; the same command goes on with them.
     """
-    job = restarts.ask(store, spec, given.restarts, given.side_by_side)
+    where = ray_commands.where_of(given, given.side_by_side)
+    job = restarts.ask(store, spec, given.restarts, given.side_by_side, where)
     if given.detach:
         return {"job": job, "runs": restarts.chains_of(store, job), "status": "starting"}
     job_commands.follow(store, job)

@@ -98,6 +98,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     loaded = loaded_by(
         "import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading, "
+        "icm_engine.runs.elsewhere, icm_engine.runs.keeper, "
         "icm_engine.models.transformers_scorer"
     )
     assert "icm_engine.runs.worker" in loaded
@@ -106,8 +107,9 @@ def test_nothing_that_the_worker_reaches_knows_gold() -> None:
 
 
 def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:
-    loaded = loaded_by("import icm_engine.runs.restarts")
+    loaded = loaded_by("import icm_engine.runs.restarts, icm_engine.runs.on_ray")
     assert "icm_engine.runs.proposal" in loaded
+    assert "ray" not in loaded  # it is optional
     assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
     assert not loaded & RUNTIMES
 

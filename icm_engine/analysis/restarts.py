@@ -15,6 +15,7 @@ from icm_engine.analysis.views import load
 from icm_engine.analysis.wording import decimal, percent
 from icm_engine.runs import control, jobs, restarts
 from icm_engine.runs.events import Json
+from icm_engine.runs.on_ray import Where
 from icm_engine.runs.proposal import WIDE, Support
 from icm_engine.runs.restarts import chains_of as chains_of
 from icm_engine.runs.restarts import job_of as job_of
@@ -118,10 +119,12 @@ def standing(store: Store, job: str) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
-def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = restarts.SIDE_BY_SIDE) -> str:
+def ask(
+    store: Store, spec: RunSpec, chains: int, side_by_side: int = restarts.SIDE_BY_SIDE, where: Where | None = None
+) -> str:
     """Start a job of so many chains, first putting a sample data set into the database; return its name."""
     put_sample(store, spec.dataset)
-    return restarts.ask(store, spec, chains, side_by_side)
+    return restarts.ask(store, spec, chains, side_by_side, where)
 
 
 def begin_chains(store: Store, spec: RunSpec, chains: int) -> str:

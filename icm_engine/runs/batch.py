@@ -21,8 +21,12 @@ def do_batch(store: Store, names: list[str], progress: Progress, search: Do, job
     failed = dict[str, str]()
     for number, name in enumerate(names):
         progress(number, len(names), name)
+        if done(store, name):
+            continue
+        ask(store, name)
         try:
-            message = _run(store, name, search) if store.has_run(name) else _job(store, name, job)
+            (search if store.has_run(name) else job)(store, name)
+            message = missing(store, name)
         except RunBusy as error:
             message = str(error)
         if message:
@@ -30,19 +34,23 @@ def do_batch(store: Store, names: list[str], progress: Progress, search: Do, job
     return {"names": names, "failed": failed}
 
 
-def _run(store: Store, run: str, search: Do) -> str:
-    """Why a run did not finish, or nothing."""
-    if control.status(store, run).phase == "finished":
-        return ""
-    control.queue(store, run)
-    search(store, run)
-    now = control.status(store, run)
-    return "" if now.phase == "finished" else now.message
+def done(store: Store, name: str) -> bool:
+    """Say whether a run is finished, or a job has its result."""
+    if store.has_run(name):
+        return control.status(store, name).phase == "finished"
+    return jobs.result(store, name) is not None
 
 
-def _job(store: Store, name: str, job: Do) -> str:
-    if jobs.result(store, name) is not None:
+def ask(store: Store, name: str) -> None:
+    """Have a run or job begin, or go on, when whoever has taken it over comes to it; twice is once."""
+    if not store.has_run(name):
+        store.append(name, "start", {})
+    elif not store.pending(name) and control.steps_left(store, name) == 0:
+        control.queue(store, name)
+
+
+def missing(store: Store, name: str) -> str:
+    """Return why a run or job is not done, or nothing."""
+    if done(store, name):
         return ""
-    store.append(name, "start", {})
-    job(store, name)
-    return "" if jobs.result(store, name) is not None else jobs.status(store, name).message
+    return (control.status if store.has_run(name) else jobs.status)(store, name).message

@@ -97,7 +97,7 @@ def step(store: Store, run: str, steps: int = 1) -> None:
 
 def queue(store: Store, run: str) -> None:
     """Have a run start, or go on, when a process that has taken it over comes to it: none is launched."""
-    store.send(run, "resume", uuid.uuid4().hex)
+    store.send(run, "resume" if store.last_number(run) else "start", uuid.uuid4().hex)
 
 
 def stop(store: Store, run: str) -> None:

@@ -33,9 +33,10 @@ WORKER = "icm_engine.runs.job_worker"
 DATA = "icm_engine.data.data_jobs"
 SUITES = "icm_engine.analysis.experiments.suite_jobs"
 RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a worker of its own
+RAY = "icm_engine.runs.on_ray"  # neither: it drives runs and jobs whose workers are on other machines
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS,
+    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
 }  # fmt: skip
 
 DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32

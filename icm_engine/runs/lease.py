@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 
 import psutil
 
@@ -18,26 +19,41 @@ HEARTBEAT = 2.0  # seconds between heartbeats
 OTHER_HOST_TIMEOUT = 60.0  # a process on another host cannot be looked at: this long without a heartbeat is dead
 
 
-def claim(store: Store, run: str, log: str = "") -> str:
-    """Take the lease of a run and return its token. Raises RunBusy while another worker lives."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds leases: a pid is reused, a start time is not."""
+
+    pid: int
+    pid_started: float
+    host: str
+
+
+def this_process() -> Holder:
+    """Return this process as a holder of leases."""
+    return Holder(os.getpid(), psutil.Process().create_time(), socket.gethostname())
+
+
+def claim(store: Store, run: str, log: str = "", proxy: Holder | None = None) -> str:
+    """Take the lease of a run and return its token. Raises RunBusy while another worker lives.
+
+    `proxy` holds it for a worker on another machine, and may take a lease of its own again, since it alone knows when
+    that worker is gone.
+    """
+    holder = proxy or this_process()
     with store.transaction():
         row = store.lease_row(run)
-        if row is not None and alive(row):
+        if row is not None and alive(row) and not (proxy and holds(proxy, row)):
             raise RunBusy(f"run {run!r} is held by process {row['pid']} on {row['host']}: pause it there first")
         token = uuid.uuid4().hex
         store.put_lease(
-            {
-                "run": run,
-                "token": token,
-                "pid": os.getpid(),
-                "pid_started": psutil.Process().create_time(),
-                "host": socket.gethostname(),
-                "heartbeat": time.time(),
-                "ready": 0,
-                "log": log,
-            }
+            {"run": run, "token": token, **asdict(holder), "heartbeat": time.time(), "ready": 0, "log": log}
         )
     return token
+
+
+def holds(holder: Holder, row: Json) -> bool:
+    """Say whether a lease is in the name of this process."""
+    return all(row[name] == value for name, value in asdict(holder).items())
 
 
 def alive(row: Json) -> bool:
@@ -58,7 +74,7 @@ def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
     done = threading.Event()
 
     def beat() -> None:
-        with Store(store.path) as own:
+        with store.again() as own:
             while not done.wait(HEARTBEAT):
                 with suppress(StoreError):  # a long write of another process costs a heartbeat, not the thread
                     own.update_lease(run, token, heartbeat=time.time())

@@ -7,12 +7,12 @@ Where chains stand is read from the chains, so another process of the job goes o
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.objective import PREDICTABILITY
-from icm_engine.runs import control, jobs
+from icm_engine.runs import control, jobs, on_ray
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.job_process import Cancelled, Job, Kind, main
@@ -24,25 +24,32 @@ KIND = "restarts"
 SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
 LOOK = 1.0  # seconds between two looks at the chains
 GO_ON = ("created", "paused", "interrupted", "failed")  # phases that a new process of the job goes on from
+_HOW = ("side_by_side", "where")  # of a job's body: how its chains are done, not which they are
 OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a chain meant it
 
 Standing = Mapping[str, RunStatus]
 
 
-def ask(store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE) -> str:
+def ask(
+    store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE, where: on_ray.Where | None = None
+) -> str:
     """Start a job of so many chains of this spec, from its seed on, and return its name; asked again, it goes on.
 
-    If these chains were asked for before, no others are made: the last job of them is left alone while it works, or
-    if none of its chains is left; otherwise it, or a new one, does what is left. Raises SettingError, NotFound.
+    With `where` their workers are on that cluster, else on this machine. If these chains were asked for before, no
+    others are made: the last job of them is left alone while it works, or if none of its chains is left; otherwise it,
+    or a new one, does what is left. Raises SettingError, NotFound.
     """
     if min(chains, side_by_side) < 1:
         raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
+    if where is not None:
+        on_ray.require_ray(where)
+    how: Json = {"side_by_side": side_by_side, **({"where": asdict(where)} if where else {})}
     with store.transaction():
         known = _asked_before(store, spec, chains)
-        if known is not None and _as_it_is(store, known, side_by_side):
+        if known is not None and _as_it_is(store, known, how):
             job = known
         else:
-            job = jobs.create(store, _job_spec(store, spec, chains, side_by_side, known))
+            job = jobs.create(store, _job_spec(store, spec, chains, how, known))
     jobs.start(store, job)
     return job
 
@@ -65,18 +72,19 @@ def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
     return next((job for job in made if [store.spec(run) for run in chains_of(store, job)] == wanted), None)
 
 
-def _as_it_is(store: Store, job: str, side_by_side: int) -> bool:
+def _as_it_is(store: Store, job: str, how: Json) -> bool:
     """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
     phase = jobs.status(store, job).phase
     if phase == "done":
         return all(control.status(store, run).phase in OVER for run in chains_of(store, job))
-    return phase in ("starting", "running") or jobs.spec(store, job).body["side_by_side"] == side_by_side
+    body = jobs.spec(store, job).body
+    return phase in ("starting", "running") or how == {name: body[name] for name in _HOW if name in body}
 
 
-def _job_spec(store: Store, spec: RunSpec, chains: int, side_by_side: int, before: str | None) -> jobs.JobSpec:
+def _job_spec(store: Store, spec: RunSpec, chains: int, how: Json, before: str | None) -> jobs.JobSpec:
     """The job of these chains: those of the job before, or new ones."""
     runs = chains_of(store, before) if before else [control.create_run(store, one) for one in _seeded(spec, chains)]
-    return jobs.JobSpec(KIND, {"dataset": spec.dataset, "chains": runs, "side_by_side": side_by_side})
+    return jobs.JobSpec(KIND, {"dataset": spec.dataset, "chains": runs, **how})
 
 
 def _seeded(spec: RunSpec, chains: int) -> list[RunSpec]:
@@ -92,23 +100,45 @@ def restarts(job: Job) -> Json:
     job.ready({})
     runs: list[str] = job.spec.body["chains"]
     try:
-        _drive(job, runs)
+        _drive(job, runs, _on_cluster(job, runs))
     except Cancelled:
         _pause(job.store, runs)
         raise
     return judged(job.store, runs)
 
 
-def _drive(job: Job, runs: Sequence[str]) -> None:
-    """Start what is left, a few at a time, until nothing moves; a chain that a person pauses is waited for."""
-    asked, told = set[str](), (-1, "")
-    while True:
+def _on_cluster(job: Job, runs: Sequence[str]) -> set[str]:
+    """Have a cluster do what is left, if that was asked; return the chains that it took on."""
+    if "where" not in job.spec.body:
+        return set()
+    left = [run for run in runs if control.status(job.store, run).phase in GO_ON]
+    if left:
+        on_ray.wait_within(job, left, on_ray.Where(**job.spec.body["where"]), _teller(job, runs))
+    return set(left)
+
+
+def _teller(job: Job, runs: Sequence[str]) -> Callable[[], Standing]:
+    """A look at the chains that reports only what is new, since they may take hours."""
+    told = (-1, "")
+
+    def look() -> Standing:
+        nonlocal told
         now = {run: control.status(job.store, run) for run in runs}
+        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
+            job.progress(news[0], len(runs), news[1])
+            told = news
+        return now
+
+    return look
+
+
+def _drive(job: Job, runs: Sequence[str], asked: set[str]) -> None:
+    """Start what is left, a few at a time, until nothing moves; a chain that a person pauses is waited for."""
+    look = _teller(job, runs)
+    while True:
+        now = look()
         if job.cancelled():
             raise Cancelled
-        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
-            job.progress(news[0], len(runs), news[1])  # only what is new: chains may take hours
-            told = news
         busy, left = sum(map(busied, now.values())), _left(now, asked)
         if not busy and not left and not any(status.phase == "paused" for status in now.values()):
             return

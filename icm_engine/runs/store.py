@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlite_utils import Database
 
@@ -71,10 +71,14 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"database {self.path} cannot be opened ({error}): check the file, or use --db") from None
 
+    def again(self) -> "Store":
+        """Return the same store over a connection of its own, for another thread."""
+        return Store(self.path)
+
     def close(self) -> None:
         self.db.close()
 
-    def __enter__(self) -> "Store":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -263,7 +267,7 @@ class Store:
         return [Command(**{**row, "body": json.loads(row["body"])}) for row in self.db.query(query, [run])]
 
     def answer(
-        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str, seconds: float = 0.0
+        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
     ) -> int:
         """Append the event that answers these commands, and their receipts, together."""
         with self.transaction():

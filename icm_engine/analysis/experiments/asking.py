@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from icm_engine.analysis.experiments.predictors import predictors
@@ -11,6 +12,7 @@ from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
 from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.on_ray import Where
 from icm_engine.runs.store import Store
 
 KIND = "suite"
@@ -18,9 +20,11 @@ KIND = "suite"
 
 def ask(
     store: Store, suite: str, model: ModelChoice, *, quick: bool = False, test: str | None = None,
-    processes: int = 1, instead: Mapping[str, Any] | None = None, command: str = "",
+    processes: int = 1, instead: Mapping[str, Any] | None = None, command: str = "", where: Where | None = None,
 ) -> str:  # fmt: skip
     """Start a suite and return its job. `instead` has datasets, examples or seeds in place of the suite's own.
+
+    With `where` its runs and uses are done on that cluster, else by so many processes of this machine.
 
     Raises NotFound for an unknown suite or data set, SettingError for a suite that cannot be read.
     """
@@ -34,7 +38,7 @@ def ask(
         raise SettingError(f"suite {suite!r} has no seeds: name one")
     key = f"{declared.name}{' quick' if quick else ''}"
     body = {"suite": suite, "quick": quick, "key": key, "test": test, "processes": processes, "instead": changes,
-            "command": command}  # fmt: skip
+            "command": command, **({"where": asdict(where)} if where else {})}  # fmt: skip
     return jobs.request(store, JobSpec(KIND, body, model))
 
 

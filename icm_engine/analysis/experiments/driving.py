@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from icm_engine.analysis.experiments.plan import Cell, cells, spec_of
 from icm_engine.analysis.experiments.suites import Suite, Use
 from icm_engine.analysis.views import run_summary
-from icm_engine.core.errors import SettingError
+from icm_engine.core.errors import RunError, SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, import_file
-from icm_engine.runs import batch, control, jobs, use
+from icm_engine.runs import batch, control, jobs, on_ray, use
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
@@ -24,11 +24,15 @@ Progress = Callable[[int, int | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a person chose for a suite: the model, how many processes, and a test data set in place of the default."""
+    """What a person chose for a suite: the model, how many processes, and a test data set in place of the default.
+
+    `where` is the cluster that works in place of processes of this machine.
+    """
 
     model: ModelChoice
     processes: int = 1
     test: str | None = None
+    where: on_ray.Where | None = None
 
 
 @dataclass
@@ -133,23 +137,27 @@ def unlabelled_parts(store: Store, cell: Cell, spec: RunSpec, test: str | None) 
 
 
 def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
-    """Have these runs and jobs done by so many processes, and wait for them; what is done already is left out."""
-    waiting = [name for name in dict.fromkeys(names) if not _done(store, name)]
-    shares = [waiting[k :: chosen.processes] for k in range(chosen.processes)]
-    threads = max(1, (os.cpu_count() or 1) // chosen.processes)
-    asked = [JobSpec(batch.KIND, {"names": share, "threads": threads}) for share in shares if share]
-    started = [jobs.request(store, spec) for spec in asked]
+    """Have these runs and jobs done, and wait for them; what is done already is left out. Raises RunError."""
+    waiting = [name for name in dict.fromkeys(names) if not batch.done(store, name)]
+    started = _begin(store, waiting, chosen) if waiting else []
     try:
         while not all(jobs.status(store, job).settled for job in started):
-            progress(len(names) - sum(not _done(store, name) for name in waiting), len(names), words)
+            progress(len(names) - sum(not batch.done(store, name) for name in waiting), len(names), words)
             control.nap()
     except BaseException:
         for job in started:
             jobs.cancel(store, job)
         raise
+    for job in started:
+        if (now := jobs.status(store, job)).phase == "failed":
+            raise RunError(f"job {job!r} failed: {now.message}")
 
 
-def _done(store: Store, name: str) -> bool:
-    if store.has_run(name):
-        return control.status(store, name).phase == "finished"
-    return jobs.result(store, name) is not None
+def _begin(store: Store, names: Sequence[str], chosen: Chosen) -> list[str]:
+    """Hand these to a cluster, or to so many processes of this machine; return the jobs that do them."""
+    if chosen.where is not None:
+        return [on_ray.hand_over(store, names, chosen.where)]
+    shares = [names[k :: chosen.processes] for k in range(chosen.processes)]
+    threads = max(1, (os.cpu_count() or 1) // chosen.processes)
+    asked = [JobSpec(batch.KIND, {"names": list(share), "threads": threads}) for share in shares if share]
+    return [jobs.request(store, spec) for spec in asked]

@@ -15,6 +15,7 @@ from icm_engine.analysis.experiments.summary import results
 from icm_engine.core.errors import SettingError
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, main
+from icm_engine.runs.on_ray import Where
 
 
 def suite(job: Job) -> Json:
@@ -24,7 +25,8 @@ def suite(job: Job) -> Json:
         raise SettingError("a suite needs a model: name one (--model)")
     job.ready({})
     wanted = chosen_suite(body)
-    chosen = Chosen(model, body["processes"], body.get("test"))
+    where = Where(**body["where"]) if "where" in body else None
+    chosen = Chosen(model, body["processes"], body.get("test"), where)
     driven = drive(job.store, wanted, body["key"], chosen, job.progress)
     job.progress(len(driven), len(driven), "summing up")
     outcomes = [outcome(job.store, one) for one in driven]

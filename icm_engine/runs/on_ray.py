@@ -1,0 +1,245 @@
+"""Runs and jobs on the machines of a Ray cluster: python -m icm_engine.runs.on_ray --db FILE JOB.
+
+This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
+a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
+once, and that it starts again elsewhere when its machine is lost, is Ray's; that it goes on from its last step is the
+log's.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from icm_engine.core.errors import RunBusy, RunError, SettingError
+from icm_engine.runs import batch, control, jobs
+from icm_engine.runs.events import Json
+from icm_engine.runs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs.lease import claim, holds, this_process
+from icm_engine.runs.store import Store
+
+KIND = "ray"
+LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the job takes
+LOST = 10  # times that a run may lose its machine, each time going on elsewhere, before it is said to have failed
+LOOK = 1.0  # seconds between two looks at what a person wants
+LOCAL_OBJECTS = 100 * 2**20  # bytes: Ray's shared memory, which only parcels pass through
+# read by Ray when it is imported: nothing is reported to anybody; a worker that needs too much memory is not begun anew
+# for ever; and the local cluster is one that Ray keeps on the loopback address
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(LOST)}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A Ray cluster (HOST:PORT or auto, or `local`), and what each run asks of its machine there.
+
+    `gpus` None is one where the cluster has any and the run may use it. `side_by_side` counts on `local` alone: a real
+    cluster takes as many runs at once as its machines have room for.
+    """
+
+    address: str
+    cpus: int | None = None
+    gpus: float | None = None
+    side_by_side: int = 2
+
+    @property
+    def cpus_each(self) -> int:
+        """Processors of one run, which are also its threads: on `local` a fair share, else 1 unless asked."""
+        share = max(1, (os.cpu_count() or 1) // self.side_by_side) if self.address == LOCAL else 1
+        return self.cpus or share
+
+
+def require_ray(where: Where) -> None:
+    """Raise SettingError where Ray is not installed, or for an address that cannot be one of ours."""
+    if importlib.util.find_spec("ray") is None:
+        raise SettingError("Ray is not installed: python -m pip install -r requirements-ray.txt, or leave out --ray")
+    if where.address.startswith("ray://"):
+        raise SettingError(
+            f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "
+            "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT"
+        )
+
+
+def hand_over(store: Store, names: Sequence[str], where: Where) -> str:
+    """Start a job that does these runs and jobs on a cluster, and return its name. Raises SettingError without Ray."""
+    require_ray(where)
+    return jobs.request(store, jobs.JobSpec(KIND, {"names": list(names), "where": asdict(where)}))
+
+
+def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[], object]) -> None:
+    """Have a cluster do these from within another job, with a `look` now and then. Raises Cancelled, RunError."""
+    handed = hand_over(job.store, names, where)
+    try:
+        while not (now := jobs.status(job.store, handed)).settled:
+            if job.cancelled():
+                raise Cancelled
+            look()
+            control.nap()
+    except BaseException:
+        jobs.cancel(job.store, handed)
+        raise
+    if now.phase != "done":
+        raise RunError(f"job {handed!r} {now.phase}: {now.message}")
+
+
+# -- the job's process
+
+
+def on_ray(job: Job) -> Json:
+    """Take every run and job of the names as far as it goes, on the cluster; return what failed, and why."""
+    where, names = Where(**job.spec.body["where"]), job.spec.body["names"]
+    try:
+        with _connected(where) as ray:
+            waiting = [name for name in dict.fromkeys(names) if not batch.done(job.store, name)]
+            tasks = _submit(ray, job, where, waiting)
+            job.ready({"ray": ray.__version__, "machines": len(_machines(ray))})
+            failed = _collect(ray, job, tasks)
+    finally:
+        _let_go(job.store, names)
+    return {"names": names, "failed": failed}
+
+
+def _let_go(store: Store, names: Sequence[str]) -> None:
+    """Give up what is still in this process's name: its workers are gone, and could append no more."""
+    here = this_process()
+    for name in names:
+        if (row := store.lease_row(name)) is not None and holds(here, row):
+            store.drop_lease(name, row["token"])
+
+
+def _submit(ray: Any, job: Job, where: Where, names: Sequence[str]) -> dict[Any, str]:
+    """Every name as a task of its own, all at once: Ray lets them begin as there is room."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from icm_engine.runs.elsewhere import Far, work
+    from icm_engine.runs.keeper import Keeper
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(Keeper).options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+    ).remote(job.store.path.resolve(), this_process())  # fmt: skip
+    home, gpus = Far(keeper), {name: _gpus(ray, job.store, name, where) for name in names}
+    _require_room(ray, where.cpus_each, gpus)
+    kinds = {
+        # a process that had a GPU ends with its task, or its model would still be there when the next one is loaded
+        share: ray.remote(
+            num_cpus=where.cpus_each, num_gpus=share, max_calls=1 if share else 0, max_retries=LOST,
+            scheduling_strategy="SPREAD",
+        )(work)
+        for share in set(gpus.values())
+    }  # fmt: skip
+    for name in names:
+        batch.ask(job.store, name)
+    return {kinds[gpus[name]].options(name=name).remote(home, name): name for name in names}
+
+
+def _gpus(ray: Any, store: Store, name: str, where: Where) -> float:
+    """How many GPUs a run or a job asks of its machine."""
+    if where.gpus is not None:
+        return where.gpus
+    spec = store.spec(name) if store.has_run(name) else jobs.spec(store, name).model
+    may = spec is not None and spec.model != "fake" and spec.device != "cpu"
+    return float(may and ray.cluster_resources().get("GPU", 0) > 0)
+
+
+def _require_room(ray: Any, cpus: int, asked: dict[str, float]) -> None:
+    """Refuse what no machine of the cluster has, which Ray would wait for without end. Raises SettingError."""
+    machines = [machine["Resources"] for machine in _machines(ray)]
+    for name, gpus in asked.items():
+        if not any(has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus for has in machines):
+            raise SettingError(
+                f"{name!r} asks for {cpus} CPUs and {gpus:g} GPUs, which none of the {len(machines)} machines of the "
+                "cluster has: ask for less (--ray-cpus, --ray-gpus), or add a machine (ray start --address=...)"
+            )
+
+
+def _machines(ray: Any) -> list[Json]:
+    return [machine for machine in ray.nodes() if machine["Alive"]]
+
+
+def _collect(ray: Any, job: Job, tasks: dict[Any, str]) -> dict[str, str]:
+    """Wait for all; what failed with its reason. A machine's loss is Ray's to mend, and an error stays that run's."""
+    failed, waiting, told = dict[str, str](), list(tasks), ""
+    while waiting:
+        if job.cancelled():
+            raise Cancelled  # Ray ends the tasks with this process; every run stands at its last step
+        finished, waiting = ray.wait(waiting, timeout=LOOK)
+        for task in finished:
+            if message := _outcome(ray, job.store, task, tasks[task]):
+                failed[tasks[task]] = message
+        words = _words(job.store, [tasks[task] for task in waiting])
+        if finished or words != told:
+            told = words
+            job.append("progress", {"done": len(tasks) - len(waiting), "total": len(tasks), "words": words})
+    return failed
+
+
+def _words(store: Store, names: Sequence[str]) -> str:
+    held = sum(store.lease_row(name) is not None for name in names)
+    return f"{held} at work on the cluster, {len(names) - held} waiting for room"
+
+
+def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
+    """Why a run or job did not finish, or nothing; what its worker could not write down is written here."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, RunBusy):  # a worker of this machine's, or of another job's, has it
+            return batch.missing(store, name) and str(error.cause)
+        _write_down(store, name, error.cause)
+    except RayError as error:
+        lost = f"its worker was lost, and {LOST} more in its place ({type(error).__name__}): see the job's log"
+        _write_down(store, name, RunError(lost))
+    return batch.missing(store, name)
+
+
+def _write_down(store: Store, name: str, error: Exception) -> None:
+    """Append `failed` to a run or job whose worker elsewhere could not, unless another process has it."""
+    body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
+    try:
+        token = claim(store, name, proxy=this_process())
+    except RunBusy:
+        return
+    if not batch.done(store, name):
+        store.answer(name, store.pending(name), "failed", body, token)
+    store.drop_lease(name, token)
+
+
+# -- the cluster
+
+
+@contextmanager
+def _connected(where: Where) -> Iterator[Any]:
+    """Ray, connected; afterwards every task of this process is ended, and so is a local cluster."""
+    require_ray(where)
+    for name, value in {**QUIET, **(LOOPBACK if where.address == LOCAL else {})}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    own: Json = {"num_cpus": where.cpus_each * where.side_by_side, "include_dashboard": False,
+                 "object_store_memory": LOCAL_OBJECTS}  # fmt: skip
+    try:
+        ray.init(where.address, logging_level="warning", **(own if where.address == LOCAL else {}))
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise SettingError(
+            f"no Ray cluster at {where.address!r} that this machine belongs to ({error}): "
+            "`ray start --address=HOST:PORT` makes it one, --ray local needs none"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+KINDS: dict[str, Kind] = {KIND: on_ray}
+
+__all__ = ["KIND", "LOCAL", "Where", "hand_over", "require_ray", "wait_within"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(KINDS))

@@ -1,0 +1,183 @@
+"""Runs on a Ray cluster of two machines, each a raylet with workers of its own on this one; and one of them killed."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filled import small_dataset
+from test_command_line import icm
+from test_elsewhere import SPEC, local, log, use_job
+
+from icm_engine.core.own_rules import reference
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs import control, jobs, on_ray, worker
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.on_ray import Where
+from icm_engine.runs.store import Dataset, Store
+
+pytestmark = pytest.mark.cluster
+OBJECTS = 80 * 2**20  # bytes: the least that Ray takes for its shared memory
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head without processors, where the job's own process belongs, and two machines with one each."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text(uuid.uuid4().hex)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            **on_ray.QUIET, **on_ray.LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token),
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECTS}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            made.add_node(num_cpus=1, object_store_memory=OBJECTS)
+        yield made
+        made.shutdown()
+
+
+def long_run(store: Store, seed: int, steps: int = 160) -> str:
+    return control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=seed, max_steps=steps)))
+
+
+def wait_for(found: Callable[[], Any]) -> Any:
+    """Wait until `found()` is something; the tests' own limit is what ends it."""
+    while not (value := found()):
+        time.sleep(0.05)
+    return value
+
+
+def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset, cluster: Any) -> None:
+    """Three runs, two machines, one of them killed in the middle of a run: all finish, with the logs of local runs.
+
+    A fourth run cannot work anywhere (its rule file is gone): it fails with its reason, and the others do not.
+    """
+    store.add_dataset(pairs)
+    rule = store.path.with_name("rule.py")
+    rule.write_text(Path(__file__).with_name("own_rule.txt").read_text())
+    runs = [long_run(store, seed) for seed in range(3)]
+    spec = replace(store.spec(runs[0]), rule=reference(rule))
+    broken = control.create_run(store, spec)
+    rule.unlink()
+    job = on_ray.hand_over(store, [broken, *runs], Where(cluster.address))
+
+    most = list[int]()
+
+    def held() -> list[str]:
+        """The runs that have a worker; the one of a lost machine counts until another takes its place."""
+        found = [run for run in (broken, *runs) if store.lease_row(run) is not None]
+        most[:] = [max([len(found), *most])]
+        return found
+
+    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < 80), None))
+    lease = store.lease_row(victim)
+    assert lease is not None
+    kill_machine(cluster, int(lease["log"].split()[1]))
+    known = store.last_number(victim)
+    assert known < 160
+    wait_for(lambda: victim in held() and store.lease_token(victim) != lease["token"])  # it goes on elsewhere
+    wait_for(lambda: held() is not None and jobs.status(store, job).settled)
+    assert most == [2]  # as many at once as there were processors
+    found = jobs.result(store, job)
+    assert found is not None
+    assert list(found["failed"]) == [broken]
+    assert "rule.py cannot be read" in found["failed"][broken]
+    assert control.status(store, broken).phase == "failed"
+    for run in runs:
+        assert control.status(store, run).phase == "finished"
+        assert store.lease_row(run) is None
+        assert log(store, run) == local(store, store.spec(run))
+    cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
+
+
+def kill_machine(cluster: Any, worker_pid: int) -> None:
+    """Kill every process of the machine that this worker belongs to, at once."""
+    raylet = psutil.Process(worker_pid).ppid()
+    (node,) = [one for one in cluster.worker_nodes if one.all_processes["raylet"][0].process.pid == raylet]
+    cluster.remove_node(node, allow_graceful=False)
+    assert not psutil.pid_exists(raylet)
+
+
+def test_restarts_and_commands_on_the_cluster(
+    store: Store, pairs: Dataset, cluster: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two chains from the command line, one of them paused and pinned on its way and resumed by the same command."""
+    store.add_dataset(pairs)
+    asked = ("run", "--dataset", "pairs", "--model", "fake", "--seed", 7, "--steps", 100, "--restarts", 2,
+             "--ray", cluster.address, "--json")  # fmt: skip
+    code, out, err = icm(capsys, *asked, "--detach")
+    assert code == 0, err
+    first, second = json.loads(out)["runs"]
+    wait_for(lambda: control.status(store, first).steps > 5)
+    control.put_in(store, first, "pin", ["e3"], ["False"])
+    control.pause(store, first)
+    wait_for(lambda: control.status(store, first).phase == "paused")
+    assert [event.body["acts"][0]["verb"] for event in store.read_after(first, kinds=("hand",))] == ["pin"]
+    assert not store.pending(first)
+    control.resume(store, first)  # its place was given back: it goes on here
+    code, out, err = icm(capsys, *asked)
+    assert code == 0, err
+    shown = json.loads(out)
+    assert [row["status"] for row in shown["restarts"]] == ["finished"] * 2
+    assert shown["run"] == second  # a chain that a person changed is not proposed
+    chain = store.spec(second)
+    assert log(store, second) == local(store, chain)
+
+
+def test_the_use_of_labels_and_one_run_on_the_cluster(
+    store: Store, cluster: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_dataset(store)
+    small_dataset(store, "more", groups=3)
+    code, out, err = icm(capsys, "run", "--dataset", "sums", "--model", "fake", "--limit", 9, "--seed", 3, "--steps",
+                         60, "--ray", cluster.address, "--json")  # fmt: skip
+    assert code == 0, err
+    run = json.loads(out)["run"]
+    assert log(store, run) == local(store, replace(SPEC, limit=9))
+    job = use_job(store, run)
+    driver = on_ray.hand_over(store, [job, run], Where(cluster.address))  # the run is done, and is left alone
+    assert jobs.wait_until_settled(store, driver).phase == "done"
+    assert jobs.result(store, driver) == {"names": [job, run], "failed": {}}
+    found = jobs.result(store, job)
+    assert found is not None
+    assert len(found["examples"]) == 8
+
+
+def test_what_no_machine_has_is_refused(store: Store, pairs: Dataset, cluster: Any) -> None:
+    store.add_dataset(pairs)
+    run = long_run(store, 0)
+    job = on_ray.hand_over(store, [run], Where(cluster.address, gpus=1))
+    now = jobs.wait_until_settled(store, job)
+    assert now.phase == "failed"
+    assert "asks for 1 CPUs and 1 GPUs, which none of the 3 machines" in now.message
+    assert (control.status(store, run).phase, store.pending(run)) == ("created", [])
+
+
+def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: Dataset, cluster: Any) -> None:
+    """Killed, then started again, then cancelled; the run goes on there, then here, and its log shows none of it."""
+    store.add_dataset(pairs)
+    run = long_run(store, 5)
+    job = on_ray.hand_over(store, [run], Where(cluster.address))
+    wait_for(lambda: control.status(store, run).steps > 5)
+    driver = jobs.status(store, job).pid
+    assert driver is not None
+    psutil.Process(driver).kill()
+    wait_for(lambda: control.status(store, run).phase == "interrupted")
+    assert jobs.status(store, job).phase == "interrupted"
+    known = store.last_number(run)
+    jobs.start(store, job)
+    wait_for(lambda: store.last_number(run) > known + 5)
+    jobs.cancel(store, job)
+    assert jobs.wait_until_settled(store, job).phase == "cancelled"
+    assert control.status(store, run).phase == "interrupted"
+    assert worker.hold(store, run, idle=0.0) == 0
+    assert log(store, run) == local(store, store.spec(run))

@@ -1,0 +1,360 @@
+"""A worker elsewhere, with no network in between: what travels, what comes home, and who may write."""
+
+import csv
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filled import small_dataset
+from test_command_line import icm
+from test_gold_is_never_seen import ROWS, inverted, permuted, removed
+
+from icm_engine.analysis.experiments import driving
+from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.gold import add_gold, add_human
+from icm_engine.data.importing import import_file
+from icm_engine.runs import batch, control, job_process, job_worker, jobs, parcel, use, worker
+from icm_engine.runs.elsewhere import work
+from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.keeper import Keeper
+from icm_engine.runs.lease import Holder, claim, this_process
+from icm_engine.runs.on_ray import Where
+from icm_engine.runs.parcel import Parcel, code_sha256
+from icm_engine.runs.store import Command, Dataset, Event, Store
+
+STEPS = 60
+SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=STEPS))
+
+
+class Lost(BaseException):
+    """The machine is gone: no line of the worker's runs any more."""
+
+
+class Wire(Keeper):
+    """A keeper that can be listened to: `before` is called with each event's number before it is appended."""
+
+    def __init__(self, path: Path, holder: Holder | None = None) -> None:
+        super().__init__(path, holder or this_process())
+        self.before: Callable[[int], None] = lambda number: None
+        self.after: Callable[[int], None] = lambda number: None
+
+    def append(
+        self, name: str, token: str, number: int, kind: str, body: Json, seconds: float, answered: Sequence[Command]
+    ) -> list[Event]:
+        self.before(number)
+        missed = super().append(name, token, number, kind, body, seconds, answered)
+        self.after(number)
+        return missed
+
+
+def begun(store: Store, spec: RunSpec = SPEC) -> str:
+    if not store.has_dataset(spec.dataset):
+        small_dataset(store, spec.dataset)
+    run = control.create_run(store, spec)
+    control.queue(store, run)
+    return run
+
+
+def log(store: Store, run: str) -> list[tuple[int, str, str]]:
+    """The events of a run as they are stored, byte for byte, without their times."""
+    rows = store.db.execute("select number, kind, body from events where run = ? order by number", [run])
+    return [tuple(row) for row in rows]
+
+
+def local(store: Store, spec: RunSpec = SPEC) -> list[tuple[int, str, str]]:
+    """The log of a run that was never interrupted, by a worker of this machine."""
+    run = begun(store, spec)
+    assert worker.hold(store, run, idle=0.0) == 0
+    return log(store, run)
+
+
+def lose_at(number: int) -> Callable[[int], None]:
+    def lose(now: int) -> None:
+        if now == number:
+            raise Lost
+
+    return lose
+
+
+def test_a_run_elsewhere_has_the_log_of_one_here(store: Store) -> None:
+    run = begun(store)
+    work(Wire(store.path), run)
+    assert control.status(store, run).phase == "finished"
+    assert store.lease_row(run) is None
+    assert len(log(store, run)) == STEPS + 4  # start, model, initial, the steps, finished
+    assert log(store, run) == local(store)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3, 30, STEPS + 4])
+def test_what_is_lost_is_the_step_in_progress(store: Store, number: int, when: str) -> None:
+    """The machine goes before, or just after, an event came home; another goes on, and the log has no trace of it."""
+    run, wire = begun(store), Wire(store.path)
+    setattr(wire, when, lose_at(number))
+    with pytest.raises(Lost):
+        work(wire, run)
+    assert store.last_number(run) == number - (when == "before")
+    assert store.lease_row(run) is not None  # nobody said that the worker is gone
+    work(Wire(store.path), run)
+    assert log(store, run) == local(store)
+
+
+def test_the_same_event_twice_is_one_and_another_one_is_refused(store: Store) -> None:
+    run, keeper = begun(store), Keeper(store.path, this_process())
+    token, _ = keeper.begin(run, code_sha256(), "there")
+    commands = keeper.pending(run)
+    body = {"verb": "start", "values": (1.5, 2)}
+    for _ in range(2):  # the answer to the first was lost
+        assert keeper.append(run, token, 1, "control", body, 0.0, commands) == []
+    assert [(number, kind) for number, kind, _ in log(store, run)] == [(1, "control")]
+    assert keeper.pending(run) == []
+    with pytest.raises(StoreError, match=r"event 1 .* another one already"):
+        keeper.append(run, token, 1, "control", {"verb": "stop"}, 0.0, ())
+    with pytest.raises(StoreError, match=r"event 3 .* came after event 1"):
+        keeper.append(run, token, 3, "step", {}, 0.0, ())
+    assert store.last_number(run) == 1
+
+
+def test_a_worker_that_was_replaced_can_write_no_more(store: Store) -> None:
+    run, keeper = begun(store), Keeper(store.path, this_process())
+    old, _ = keeper.begin(run, code_sha256(), "there")
+    new, _ = keeper.begin(run, code_sha256(), "elsewhere")
+    for write in (
+        lambda token: keeper.append(run, token, 1, "model", {}, 0.0, ()),
+        lambda token: keeper.keep_snapshot(run, token, 1, {}),
+    ):
+        with pytest.raises(RunBusy, match="taken over"):
+            write(old)
+        write(new)
+    keeper.end(run, old)
+    assert store.lease_token(run) == new
+    keeper.renew(run, old, ready=True)
+    assert store.lease_row(run)["ready"] == 0  # type: ignore[index]
+    keeper.renew(run, new, ready=True)
+    row = store.lease_row(run)
+    assert row is not None
+    assert (row["ready"], row["log"]) == (1, "elsewhere")
+
+
+def test_a_worker_of_this_machine_keeps_its_run(store: Store) -> None:
+    run = begun(store)
+    claim(store, run)
+    other = Holder(1, 0.0, this_process().host)
+    with pytest.raises(RunBusy, match="is held by process"):
+        Keeper(store.path, other).begin(run, code_sha256(), "there")
+    with pytest.raises(RunBusy, match="is held by process"):
+        claim(store, run)  # nor can a second worker of the same process
+
+
+def test_a_machine_with_other_code_is_refused(store: Store) -> None:
+    run = begun(store)
+    with pytest.raises(RunError, match=r"there has other code .* bring both to one version"):
+        Keeper(store.path, this_process()).begin(run, "0" * 64, "there")
+    assert store.lease_row(run) is None
+
+
+def test_commands_are_obeyed_between_steps(store: Store) -> None:
+    """A pin and a pause, sent in the middle: a receipt for each, and the same events as a worker here writes."""
+
+    def steered(name: str, here: Store | Wire) -> list[tuple[int, str, str]]:
+        run = begun(store)
+
+        def send(number: int) -> None:
+            if number == 20:
+                store.send(run, "hand", f"pin-{name}", body={"verb": "pin", "examples": ["sums-1-1"],
+                           "labels": ["False"], "text": ""})  # fmt: skip
+                store.send(run, "pause", f"pause-{name}")
+
+        if isinstance(here, Wire):
+            here.after = send
+            work(here, run)
+        else:
+            control.step(store, run, 17)  # start, model, initial: seventeen steps end with event 20
+            worker.hold(store, run, idle=0.0)
+            send(20)
+            worker.hold(store, run, idle=0.0)
+        assert not store.pending(run)
+        assert control.status(store, run).phase == "paused"
+        return log(store, run)
+
+    there = steered("there", Wire(store.path))
+    assert [kind for _, kind, _ in there[20:]] == ["hand", "control"]
+    assert json.loads(there[20][2])["acts"][0]["verb"] == "pin"
+    run = store.run_names()[0]
+    control.queue(store, run)
+    work(Wire(store.path), run)
+    assert control.status(store, run).phase == "finished"
+    labels = {row[0]: row[1] for row in store.db.execute("select example, label from v_labels where run = ?", [run])}
+    assert labels["sums-1-1"] == "False"
+
+
+def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> None:
+    """The lease still stands, so nobody launches a worker for it; whoever gives the lease back looks once more."""
+    run, wire = begun(store), Wire(store.path)
+    ends = list[int]()
+
+    def end(name: str, token: str) -> None:
+        if not ends:
+            store.send(run, "resume", "late")
+        ends.append(store.last_number(run))
+        Keeper.end(wire, name, token)
+
+    wire.after = lambda number: store.send(run, "pause", "pause") if number == 20 else None
+    wire.end = end  # type: ignore[method-assign]
+    work(wire, run)
+    assert ends == [21, STEPS + 6]  # the pause, and the end with both commands in the log
+    assert control.status(store, run).phase == "finished"
+
+
+def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "SNAPSHOT_EVERY", 20)
+    run = begun(store)
+    work(Wire(store.path), run)
+    there = store.db.execute("select number, body from snapshots where run = ?", [run]).fetchall()
+    other = begun(store)
+    worker.hold(store, other, idle=0.0)
+    assert there == store.db.execute("select number, body from snapshots where run = ?", [other]).fetchall()
+    assert [number for number, _ in there] == [20, 40, 60]
+
+
+# -- jobs
+
+
+def use_job(store: Store, run: str) -> str:
+    body = {"run": run, "test": [{"dataset": "more", "start": 2}, {"dataset": "sums", "start": 9}], "most": 8,
+            "shots": [0, 4, "fit"], "shuffles": 2, "seed": 1}  # fmt: skip
+    return jobs.create(store, JobSpec(use.KIND, body, ModelChoice("fake")))
+
+
+def test_the_use_of_labels_elsewhere_finds_what_it_finds_here(store: Store) -> None:
+    small_dataset(store, "more", groups=3)
+    run = begun(store, replace(SPEC, limit=9))
+    worker.hold(store, run, idle=0.0)
+    there, here = use_job(store, run), use_job(store, run)
+    wire = Wire(store.path)
+    wire.before = lose_at(4)  # start, ready, one part: the second is lost with its machine
+    batch.ask(store, there)
+    with pytest.raises(Lost):
+        work(wire, there)
+    work(Wire(store.path), there)
+    store.append(here, "start", {})
+    job_process.hold(store, here, job_worker.KINDS)
+    found = jobs.result(store, here)
+    assert found is not None
+    assert len(found["examples"]) == 7 + 1  # all of `more` but two, and then one of the run's own rest
+    assert jobs.result(store, there) == found
+    assert len(store.read_after(there, kinds=("part",))) == len(found["parts"])  # none was asked twice
+
+
+def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
+    small_dataset(store, "more", groups=3)
+    run = begun(store)
+    worker.hold(store, run, idle=0.0)
+    job, wire = use_job(store, run), Wire(store.path)
+    batch.ask(store, job)
+    cancelled = list[int]()
+
+    def cancel(number: int) -> None:
+        if number == 4 and not cancelled:
+            cancelled.append(number)
+            jobs.cancel(store, job)  # takes the very number that was meant for the worker's next event
+
+    wire.before = cancel
+    work(wire, job)
+    assert jobs.status(store, job).phase == "cancelled"
+    assert store.event(job, 4).kind == "cancel"
+
+
+def test_a_job_that_needs_this_machine_says_so(store: Store) -> None:
+    job = jobs.create(store, JobSpec("batch", {"names": []}))
+    with pytest.raises(SettingError, match="only this machine can do"):
+        parcel.pack(store, job)
+
+
+def test_without_ray_there_is_one_line_with_the_remedy(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_dataset(store)
+    asked = ("run", "--dataset", "sums", "--model", "fake", "--ray")
+    assert icm(capsys, *asked, "ray://head:10001")[::2] == (
+        1,
+        "icm: address 'ray://head:10001' is one of Ray's client: the database stays here, so this machine must be one "
+        "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT\n",
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = "Ray is not installed: python -m pip install -r requirements-ray.txt, or leave out --ray"
+    for command in (asked, (*asked, "local", "--restarts", 2), ("evaluate", "main", "--ray")):
+        command = command if "local" in command else (*command, "local")
+        assert icm(capsys, *command) == (1, "", f"icm: {missing}\n")
+    assert (store.run_names(), jobs.names(store)) == ([], [])  # nothing was begun
+
+
+def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job of all runs, whatever the number of processes; where it fails, so does the suite, with its reason."""
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    done, left = begun(store), [begun(store), begun(store)]
+    worker.hold(store, done, idle=0.0)
+    chosen = driving.Chosen(ModelChoice("fake"), processes=3, where=Where("head:6379", gpus=0.5))
+    monkeypatch.setattr(control, "nap", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
+    with pytest.raises(RunError, match=r"job 'ray\.1' failed: no cluster"):
+        driving._work(store, [done, *left, left[0]], chosen, lambda *_: None, "labelling")
+    assert jobs.names(store) == ["ray.1"]
+    body = jobs.spec(store, "ray.1").body
+    assert body["names"] == left
+    assert Where(**body["where"]) == chosen.where
+
+
+# -- gold
+
+
+@pytest.mark.parametrize("change", [permuted, inverted, removed])
+def test_gold_changes_nothing_of_what_travels(
+    tmp_path: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]
+) -> None:
+    parcels, logs = list[bytes](), list[list[tuple[int, str, str]]]()
+    for folder, rows in (("true", ROWS), ("other", change(ROWS))):
+        with Store(tmp_path / folder / "icm.db") as store:
+            path = tmp_path / folder / "claims.csv"
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            import_file(store, path, "maths-verification")
+            run = begun(store, replace(SPEC, dataset="claims"))
+            parcels.append(pickle.dumps(parcel.pack(store, run)))
+            work(Wire(store.path), run)
+            logs.append(log(store, run))
+    assert parcels[0] == parcels[1]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == STEPS + 4
+
+
+def test_no_label_and_no_other_column_is_in_a_parcel(store: Store) -> None:
+    small_dataset(store, gold=False)
+    original = store.dataset("sums")
+    inputs = tuple({**row, "remark": "COLUMN"} for row in original.inputs)
+    store.add_dataset(Dataset("secret", original.task, original.examples, inputs, ("remark",), "SOURCE", ("NOTE",)))
+    add_gold(store, "secret", {example.id: "GOLD" for example in original.examples})
+    add_human(store, "secret", "PERSON", {example.id: "True" for example in original.examples})
+    run = begun(store, replace(SPEC, dataset="secret"))
+    packed = parcel.pack(store, run)
+    assert isinstance(packed, Parcel)
+    text = pickle.dumps(packed)
+    assert b"sums-1-1" in text
+    for word in (b"COLUMN", b"SOURCE", b"NOTE", b"GOLD", b"PERSON", b"gold", b"human"):
+        assert word not in text, word
+
+
+def test_a_parcel_has_what_the_run_reads_and_no_more(store: Store) -> None:
+    small_dataset(store)
+    run = begun(store, replace(SPEC, limit=8))  # whole groups of three: six
+    (piece,) = parcel.pack(store, run).pieces
+    assert [example.id for example in piece.examples] == [f"sums-{group}-{k}" for group in (0, 1) for k in range(3)]
+    work(Wire(store.path), run)
+    assert log(store, run) == local(store, replace(SPEC, limit=8))
