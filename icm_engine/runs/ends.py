@@ -18,7 +18,7 @@ _COSTS = (
     "total(json_extract(body, '$.set_evaluations')), total(seconds) from events "
     "where run = ? and kind in ('initial', 'labelled', 'step', 'hand')"
 )
-_KEPT = "select e.*, (select max(number) from events where run = e.run) as last from ends e where run >= ? and run < ?"
+_KEPT = "select {names}, (select max(number) from events where run = e.run) from ends e where run >= ? and run < ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,10 @@ def keep_end(store: Store, run: str) -> None:
 
 def read_ends(store: Store, first: str, beyond: str) -> list[End]:
     """Return how those runs ended whose names are from `first` on and before `beyond`, and of which it is kept."""
+    names = ", ".join(field.name for field in fields(End))
     found = list[End | None]()
-    for row in store.db.query(_KEPT, [first, beyond]):
-        kept = End(**{field.name: row[field.name] for field in fields(End)})
-        fresh = row["last"] == kept.number
-        found.append(replace(kept, balance=json.loads(row["balance"])) if fresh else end_of(store, kept.run))
+    for *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]):
+        end = End(*kept)
+        fresh = last == end.number
+        found.append(replace(end, balance=json.loads(str(end.balance))) if fresh else end_of(store, end.run))
     return [end for end in found if end is not None]

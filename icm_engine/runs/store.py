@@ -169,7 +169,7 @@ class Store:
         """Return what a run was asked to be. Raises NotFound."""
         row = self._run_row(run)
         if row is None:
-            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+            raise self._no_run(run)
         return RunSpec.from_json(json.loads(row[0]))
 
     def has_run(self, run: str) -> bool:
@@ -179,8 +179,13 @@ class Store:
         """Return when a run was stored. Raises NotFound."""
         row = self.db.execute("select created from runs where name = ?", [run]).fetchone()
         if row is None:
-            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+            raise self._no_run(run)
         return float(row[0])
+
+    def _no_run(self, run: str) -> NotFound:
+        if self.db.execute("select 1 from jobs where name = ? and kind = 'batches'", [run]).fetchone():
+            return NotFound(f"{run!r} is a batched run: name one of its batches, such as '{run}-1'")
+        return NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
 
     def set_max_steps(self, run: str, steps: int) -> None:
         """Resolve max_steps 0 (four times the number of examples) once the examples are known."""
