@@ -47,6 +47,9 @@ def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
 def csv_bytes(store: Store, run: str, gold: bool = True) -> bytes:
     """Return the run's rows as CSV: UTF-8, CRLF between rows, formulas defused, empty cells for None."""
     out = io.BytesIO()
+    if batches.is_batched(store, run):
+        write_csv(read_label_set(store, run).rows(gold), out)
+        return out.getvalue()
     write_csv(read_labels(store, run).rows(gold, human=True), out)
     return out.getvalue()
 

@@ -63,24 +63,24 @@ class LabelSet:
                 self.flips[position] = run.history.flips[i]
         self.pinned |= {positions[i] for i in run.pins}
 
-    def rows(self) -> Iterator[LabelledRow]:
-        """Yield one row an example in data set order, as `LabelledRun.rows` does, with gold and human labels."""
+    def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
+        """Yield one row an example in data set order, as `LabelledRun.rows` does, human labels included."""
         numbered = enumerate(read_examples(self.store.db, self.info.name, stop=self.size))
         sources = human_sources(self.store, self.info.name)
         while chunk := list(islice(numbered, CHUNK)):
             ids = [example.id for _, (example, _) in chunk]
-            gold = gold_of(self.store, self.info.name, ids) if self.info.gold else {}
+            gold = gold_of(self.store, self.info.name, ids) if with_gold and self.info.gold else None
             human = human_of(self.store, self.info.name, ids)
             for position, (example, inputs) in chunk:
                 yield self._row(position, example, inputs, gold, {s: human.get(s, {}) for s in sources})
 
     def _row(
-        self, position: int, example: Example, inputs: Json, gold: Mapping[str, Label],
+        self, position: int, example: Example, inputs: Json, gold: Mapping[str, Label] | None,
         human: Mapping[str, Mapping[str, Label]],
     ) -> LabelledRow:  # fmt: skip
         row: LabelledRow = {column: inputs.get(column) for column in self.info.columns}
         row |= our_cells(example, *self._said(position), position in self.pinned)
-        if self.info.gold:
+        if gold is not None:
             row["icm_gold"] = gold.get(example.id)
         row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in human.items()}
         number = self.batch[position]
