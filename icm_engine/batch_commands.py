@@ -29,7 +29,8 @@ def run_batches(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json:
 
 def followed(store: Store, name: str) -> Json:
     """Show progress over all batches on stderr until nothing more happens; return the summary."""
-    job_commands.follow(store, name)
+    whole = batches.batched(store, name)
+    job_commands.follow(store, name, lambda: batches.at_work(store, whole))
     return batches.summary(store, name)
 
 

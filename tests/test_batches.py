@@ -525,7 +525,7 @@ def test_from_the_command_line_with_real_processes(
     code, out, err = icm(capsys, *common, "--json")
     shown = json.loads(out)
     assert (code, shown["status"], shown["finished"], shown["steps"]) == (0, "finished", 4, 160), err
-    assert "batches finished" in err
+    assert "4/4" in err
     code, out, _ = icm(capsys, "export", "batches.1", "--output", tmp_path / "all.csv", "--json")
     assert (code, json.loads(out)["rows"]) == (0, 40)
     code, out, _ = icm(capsys, "resume", "batches.1", "--json")  # nothing is left

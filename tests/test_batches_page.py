@@ -149,7 +149,7 @@ def test_a_small_label_set_is_downloaded_without_gold(store: Store, machine: Mac
 
     job = batches.ask(store, SPEC, 7)
     machine.do(job)
-    header, *rows = csv_bytes(store, job, gold=False).decode().splitlines()
+    header = csv_bytes(store, job, gold=False).decode().splitlines()[0]
     assert "icm_label" in header
     assert "icm_gold" not in header
     assert len(list(read_labels(store, f"{job}-1").examples())) == 6

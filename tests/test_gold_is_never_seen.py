@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filled import add_batches
 
 from icm_engine.analysis.batches import summary
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batches, control, job_process, job_worker, jobs, worker
+from icm_engine.runs import batches, control, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
@@ -72,15 +73,9 @@ def labelled_in_batches(
 ) -> tuple[list[str], dict[str, object]]:
     """Import the rows, label them in batches, and return every event of every batch, the split, and the summary."""
 
-    def in_this_process(store: Store, module: str, name: str) -> None:
-        if jobs.spec(store, name).kind == batches.LANE:
-            job_process.main(job_worker.KINDS, ["--db", str(store.path), name])
-
-    monkeypatch.setattr(jobs, "spawn", in_this_process)
     write(path, rows)
     import_file(store, path, "maths-verification")
-    job = batches.ask(store, RunSpec(path.stem, "fake", search=SearchConfig(seed=2, max_steps=30)), 9)
-    assert job_process.main(batches.KINDS, ["--db", str(store.path), job]) == 0
+    job = add_batches(store, monkeypatch, dataset=path.stem, seed=2)
     whole = batches.batched(store, job)
     runs = [whole.run(number) for number in range(1, whole.of + 1)]
     events = [json.dumps([event.kind, event.body]) for run in runs for event in store.read_after(run)]

@@ -18,6 +18,7 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.own_rules import rule_title
 from icm_engine.runs import batches, jobs
 from icm_engine.runs.batches import Batched as Batched
+from icm_engine.runs.batches import at_work as at_work
 from icm_engine.runs.batches import batched as batched
 from icm_engine.runs.batches import batched_of as batched_of
 from icm_engine.runs.batches import is_batched as is_batched

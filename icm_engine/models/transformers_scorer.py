@@ -94,7 +94,7 @@ class TransformersScorer:
         if (tokens := _longest(request)) > self.loaded.context:
             raise PromptTooLong(
                 f"prompt has {tokens:,} tokens ({len(prompt.segments) - 1} demonstrations), the model takes "
-                f"{self.loaded.context:,}: use fewer examples (--limit) or shorter demonstrations"
+                f"{self.loaded.context:,}: use fewer examples (--limit, or --batch-size), or shorter demonstrations"
             )
 
     def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
@@ -187,7 +187,7 @@ class TransformersScorer:
         if needed > free:
             raise OutOfMemory(
                 f"a path of {room:,} tokens needs a cache of {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free on "
-                f"{self.loaded.device}: use fewer examples (--limit) or shorter demonstrations"
+                f"{self.loaded.device}: use fewer examples (--limit, or --batch-size), or shorter demonstrations"
             )
 
     @torch.inference_mode()

@@ -154,6 +154,12 @@ def held(store: Store, whole: Batched) -> list[str]:
     return [row[0] for row in store.db.execute(query, whole.between)]
 
 
+def at_work(store: Store, whole: Batched) -> str:
+    """Say how far the batches are that somebody works at; empty if nobody does."""
+    now = ((run, control.status(store, run)) for run in held(store, whole))
+    return ", ".join(f"{run} at step {at.steps:,} of {at.max_steps:,}" for run, at in now if at.pid is not None)
+
+
 def unfinished(store: Store, whole: Batched) -> list[int]:
     """Return the numbers of the batches that are neither finished nor stopped by a person."""
     done = set(finished(store, whole))
@@ -189,7 +195,7 @@ def _drive(job: Job, whole: Batched) -> None:
         now = [jobs.status(store, lane) for lane in lanes]
         done, working = len(finished(store, whole)), sum(not lane.settled for lane in now)
         if done != told:
-            job.progress(done, whole.of, f"{working} at work; batches finished")
+            job.progress(done, whole.of, f"{working} at work, batches finished")
             told = done
         if killed := [lane.job for lane in now if lane.phase == "interrupted"]:
             if done == gained:

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from icm_engine.analysis.batch_frames import PAGE, about, lines, lines_frame, tiles
-from icm_engine.analysis.batches import AT_ONCE, Standing, batched_of, standing
+from icm_engine.analysis.batches import AT_ONCE, Standing, at_work, batched_of, standing
 from icm_engine.analysis.choices import IcmError, Store
+from icm_engine.analysis.wording import LOOKS
 from icm_engine.data.export import csv_bytes
 from icm_engine.runs import jobs
 from pages.parts import job_line, menu, session
@@ -62,6 +63,12 @@ def _look(name: str) -> Standing:
 
 def _numbers(name: str) -> None:
     now = _look(name)
+    with Store() as store:
+        told = at_work(store, now.whole)
+    look = LOOKS[now.phase]
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
+        st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
+        st.text(f"At work: {told}." if told else now.progress.words)
     with st.container(key="tiles"):
         for tile in tiles(now):
             st.metric(
