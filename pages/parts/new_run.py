@@ -52,12 +52,12 @@ def _what(store: Store) -> None:
 
 
 def _how() -> str:
-    preset, limit, batch, seed, steps, chains = st.columns([1.1, 1, 1, 0.9, 1.2, 0.9], gap="medium")
+    preset, limit, batch, seed, steps, chains = st.columns([1.1, 1, 1, 0.8, 1.5, 0.8], gap="medium")
     chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
     apart = {setting.name: setting for setting in settings(chosen)}
     limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
     batch.number_input(
-        "Batch size", 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="one run"
+        "Batch size", 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="none"
     )
     seed.number_input("Seed", value=apart["seed"].value, key="seed", help=apart["seed"].explanation)
     steps.number_input(
