@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, ray_commands, restart_commands
+from icm_engine import (
+    batch_commands,
+    data_commands,
+    evaluate_commands,
+    hand_commands,
+    job_commands,
+    ray_commands,
+    restart_commands,
+)
+from icm_engine.analysis import batches
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError, RunError
@@ -29,7 +38,7 @@ Command = Callable[[Store, argparse.Namespace], Any]
 
 
 def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
-    """Label a data set: create a run, drive its worker, wait for the end. With --restarts, several: the best by U."""
+    """Label a data set: create a run, drive its worker, wait for the end. With --restarts or --batch-size, several."""
     if given.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, given.dataset)
     settings: dict[str, object] = dict(_pairs(given.set))
@@ -48,6 +57,8 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
         source_options=source_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
+    if given.batch_size is not None:
+        return batch_commands.run_batches(store, spec, given)
     if given.restarts is not None:
         return restart_commands.run_chains(store, spec, given)
     where = ray_commands.where_of(given, side_by_side=1)
@@ -59,13 +70,17 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
 
 
 def resume_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Go on with a run."""
+    """Go on with a run, or with what is left of a batched run."""
+    if batches.is_batched(store, given.run):
+        return batch_commands.resume(store, given.run, given.detach)
     control.resume(store, given.run)
     return _detached(given.run) if given.detach else _follow(store, given.run)
 
 
 def pause_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Pause a run after the step in progress."""
+    """Pause a run, or the batches of a batched run, after the step in progress."""
+    if batches.is_batched(store, given.run):
+        return batch_commands.pause(store, given.run)
     control.pause(store, given.run)
     return _follow(store, given.run)
 
@@ -83,12 +98,17 @@ def step_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
 
 
 def list_command(store: Store, given: argparse.Namespace) -> list[dict[str, object]]:
-    """Show all runs, the newest first."""
-    return [run_summary(store, run) for run in store.run_names()]
+    """Show all runs, the newest first, a batched run as one."""
+    rows = [(store.created(run), run_summary(store, run)) for run in store.run_names()]
+    if not (whole := batch_commands.rows(store)):
+        return [row for _, row in rows]
+    return [row for _, row in sorted([*rows, *whole], key=lambda pair: -pair[0])]
 
 
 def show_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Show where a run stands."""
+    """Show where a run stands, or all batches of a batched run together."""
+    if batches.is_batched(store, given.run):
+        return batches.summary(store, given.run)
     return run_summary(store, given.run)
 
 
@@ -101,7 +121,9 @@ def log_command(store: Store, given: argparse.Namespace) -> None:
 
 
 def verify_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Recompute every decision of a run from its log."""
+    """Recompute every decision of a run, or of every batch, from its log."""
+    if batches.is_batched(store, given.run):
+        return batch_commands.verify_batches(store, given.run)
     steps, wrong = verify(store, open_run(store, given.run))
     if wrong:
         raise RunError(f"run {given.run!r} has {len(wrong)} wrong entries, first {wrong[0]}: do not use its labels")
@@ -109,7 +131,7 @@ def verify_command(store: Store, given: argparse.Namespace) -> dict[str, object]
 
 
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Write the labels of a run to a file."""
+    """Write the labels of a run, or of all batches together, to a file."""
     made = export_run(store, given.run, given.output, given.format, given.gold, given.human)
     return {"run": given.run, "output": str(given.output), "rows": made.rows, **made.left_out}
 
@@ -221,6 +243,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--detach", action="store_true", help="return at once with the run's name")
     restart_commands.add(command, _count)
     ray_commands.add(command, _count)
+    batch_commands.add(command, _count)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,14 +48,17 @@ def jobs_command(store: Store, given: argparse.Namespace) -> Any:
     return jobs.summary(store, given.job)
 
 
-def follow(store: Store, job: str) -> dict[str, Any]:
-    """Show a job's progress on stderr and return its result; Ctrl-C cancels it. Raises RunError if there is none."""
+def follow(store: Store, job: str, words: Callable[[], str] = str) -> dict[str, Any]:
+    """Show a job's progress on stderr and return its result; Ctrl-C cancels it. Raises RunError if there is none.
+
+    `words` say more of it than its own log does, where they say anything.
+    """
     with tqdm(desc=job, file=sys.stderr, mininterval=1, unit="") as bar:
         while True:
             try:
                 now = jobs.status(store, job)
                 bar.total, bar.n = now.total, now.done
-                bar.set_postfix_str(now.words or now.phase, refresh=True)
+                bar.set_postfix_str(words() or now.words or now.phase, refresh=True)
                 if now.settled:
                     break
                 nap()

@@ -20,8 +20,9 @@ def run_chains(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json |
 
     Ctrl-C pauses the chains; the same command goes on with them.
     """
-    where = ray_commands.where_of(given, given.side_by_side)
-    job = restarts.ask(store, spec, given.restarts, given.side_by_side, where)
+    side_by_side = given.side_by_side or SIDE_BY_SIDE
+    where = ray_commands.where_of(given, side_by_side)
+    job = restarts.ask(store, spec, given.restarts, side_by_side, where)
     if given.detach:
         return {"job": job, "runs": restarts.chains_of(store, job), "status": "starting"}
     job_commands.follow(store, job)
@@ -78,5 +79,8 @@ def add(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
         "--restarts", type=count, metavar="R", help="R chains from seeds SEED, SEED + 1, ...: best by U"
     )
     command.add_argument(
-        "--side-by-side", type=count, default=SIDE_BY_SIDE, metavar="N", help="chains at once (each loads the model)"
+        "--side-by-side",
+        type=count,
+        metavar="N",
+        help=f"chains (else {SIDE_BY_SIDE}) or batches (else 1) at once; each loads the model",
     )

@@ -7,7 +7,7 @@ menu.require(home.show)
 
 try:
     with Store() as store:
-        names = store.run_names()
+        names = session.run_names(store)
         run = session.followed_run(names)
         run_heading.show("Tour", names, run)
         tour_view.show(run)

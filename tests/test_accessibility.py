@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from experimenting import done_suite
-from filled import add_run, small_dataset
+from filled import add_batches, add_run, small_dataset
 from playwright.sync_api import Browser, Page, expect
 from serving import NEEDS_BROWSER, Server, Theme, new_page, stand_still, visit
 from test_conflict_page import CARELESS
@@ -19,6 +19,8 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     "": ".st-key-first_run",
     "search": ".st-key-start_new",
     f"search?run={RUN}": "[data-testid=stTabs] [data-testid=stDataFrame]",
+    "search?run=batches.1": "[data-testid=stDataFrame]",
+    "search?run=batches.1-1": ".st-key-batch",
     "consistency": "[data-testid=stAlert]",
     f"consistency?run={RUN}&show=ever": ".st-key-to_repairs",
     f"consistency?run={RUN}&view=Groups": "text=Groups in conflict >> nth=1",
@@ -46,10 +48,11 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One run that has something to show on every page, and a suite that is done."""
+    """One run that has something to show on every page, a batched run, and a suite that is done."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert add_run(store, "paused", 80, **CARELESS) == RUN
+        assert add_batches(store, patch) == "batches.1"
         done_suite(store, patch, tmp_path_factory.mktemp("suite"))
 
 

@@ -114,6 +114,13 @@ def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:
     assert not loaded & RUNTIMES
 
 
+def test_what_drives_batches_knows_neither_gold_nor_a_model() -> None:
+    loaded = loaded_by("import icm_engine.runs.batches, icm_engine.runs.lanes")
+    assert {"icm_engine.core.batches", "icm_engine.runs.parts", "icm_engine.runs.ends"} <= loaded
+    assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
+    assert not loaded & RUNTIMES
+
+
 def test_what_pages_import_does_not_bring_torch_along() -> None:
     loaded = loaded_by(
         "import pkgutil, importlib, icm_engine.analysis, icm_engine.data\n"

@@ -11,6 +11,7 @@ from icm_engine.core.hand import Act, Done, Verb, redoable, undoable
 from icm_engine.core.labeling import Example, Label
 from icm_engine.runs.interventions import decode_act
 from icm_engine.runs.store import Command, Store
+from icm_engine.runs.stored_rows import places_of
 
 CHANGES = 5  # of an example's label, the last ones
 MEMBERS = 40  # of a group, at most
@@ -62,7 +63,7 @@ def card(store: Store, reading: Reading, place: int) -> Card:
     if reading.state is not None:
         note = reading.state.hand.notes.get(place, "")
     group = store.group_places(reading.run.dataset.name, example.group, COUNTED)
-    others = [i for i in group if i != place and i < len(reading.run.dataset.examples)]
+    others = [i for i in places_of(reading.run.dataset.examples, group) if i != place]
     mine = [change for change in reading.history if change.example == place]
     members = tuple(_member(reading, i, example) for i in others[:MEMBERS])
     return Card(

@@ -30,6 +30,8 @@ ABOUT = {
     "quantization": "How the model's weights are stored: " + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items()),
     "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
     "examples. Empty means all of them.",
+    "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
+    "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
     "max_steps": "Steps of Algorithm 1. Empty means four times the number of examples.",
     "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
     "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",

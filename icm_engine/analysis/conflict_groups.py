@@ -16,6 +16,7 @@ from icm_engine.analysis.views import example_text
 from icm_engine.core.consistency import RULES, Pair, make_rule
 from icm_engine.core.labeling import Label
 from icm_engine.runs.store import Store
+from icm_engine.runs.stored_rows import places_of
 
 PAGE = 12  # groups drawn at once
 LARGE = 12  # members up to which a group is drawn whole
@@ -121,10 +122,9 @@ def _members(store: Store, reading: Reading, group: ConflictGroup) -> tuple[list
     named = sorted({i for pair in group.ever for i in pair})
     if not _shipped(reading):
         return named[:LARGE], len(named) <= LARGE
-    within = len(reading.run.dataset.examples)
     found = store.group_places(reading.run.dataset.name, group.name, LARGE + 1)
     if len(found) <= LARGE:
-        return [i for i in found if i < within], True
+        return places_of(reading.run.dataset.examples, found), True
     present = sorted({i for pair in group.now or group.ever for i in pair})
     return present[:LARGE], False
 

@@ -110,7 +110,20 @@ def _batch(found: Json) -> list[str]:
         return []
     if found["batch"] == found["examples"]:
         return [f"All {found['examples']:,} examples fit one prompt: a run can take them at once."]
-    return [f"A run can take the first {found['batch']:,} examples (--limit {found['batch']}), cutting no group."]
+    first = f"A run can take the first {found['batch']:,} examples (--limit {found['batch']}), cutting no group."
+    return [first, *_batches(found)]
+
+
+def _batches(found: Json) -> list[str]:
+    """How all examples can be labelled: in batches of a size that fits whichever examples are drawn into one."""
+    size = found["fits"]["whichever"] if found["fits"] else 0
+    if size < 2:
+        return []
+    count, all_of_them = -(-found["examples"] // size), f"{found['examples']:,}"
+    return [
+        f"All {all_of_them} can be labelled in {count:,} batches or more (--batch-size {size}): {size:,} fit even if "
+        "they are the longest."
+    ]
 
 
 def _cost(evaluation: Json) -> str:

@@ -139,6 +139,7 @@ def comparable(store: Store, reading: Reading, names: Sequence[str]) -> list[str
     """Return those of the runs that are on the same examples: the relatives of this one first."""
     mine = reading.run.spec
     specs = {name: store.spec(name) for name in names}
-    same = [name for name, spec in specs.items() if (spec.dataset, spec.limit) == (mine.dataset, mine.limit)]
+    examples = (mine.dataset, mine.limit, mine.part)
+    same = [name for name, spec in specs.items() if (spec.dataset, spec.limit, spec.part) == examples]
     relatives = {branch.run for branch in tree(store, reading.run.name)}
     return sorted(same, key=lambda name: name not in relatives)

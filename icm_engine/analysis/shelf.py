@@ -43,4 +43,9 @@ class Shelf:
 def runs_overview(store: Store, shelf: Shelf, limit: int | None = None) -> tuple[Overview, ...]:
     """Return the list of runs that people asked for one by one, the newest first."""
     names = store.run_names(of_experiments=False)[:limit]
-    return tuple(overview(shelf.reading(store, run), control.status(store, run)) for run in names)
+    return tuple(run_overview(store, shelf, run) for run in names)
+
+
+def run_overview(store: Store, shelf: Shelf, run: str) -> Overview:
+    """Return a run's line of the list."""
+    return overview(shelf.reading(store, run), control.status(store, run))

@@ -11,7 +11,7 @@ from icm_engine.analysis.reading import Reading, empty_reading
 from icm_engine.analysis.tally import Accuracy
 from icm_engine.analysis.wording import duration, escaped, one_line
 from icm_engine.core.labeling import Label
-from icm_engine.data.gold import open_gold
+from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
@@ -27,6 +27,8 @@ def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
     opened = open_run(store, run)
     if withheld:
         return replace(empty_reading(opened, {}), withheld=True)
+    if opened.spec.part is not None:  # a batch is small, and its examples stand anywhere in the data set
+        return empty_reading(opened, gold_of(store, opened.dataset.name, list(opened.codec.ids)))
     gold = open_gold(store, opened.dataset.name, len(opened.dataset.examples))
     return empty_reading(opened, gold, gold.counts)
 
@@ -48,12 +50,16 @@ def load(store: Store, run: str) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: `share` is between 0 and 1, `seconds_left` None where there is nothing to judge it by."""
+    """How far a run is: `share` is between 0 and 1, `seconds_left` None where there is nothing to judge it by.
+
+    What is counted as `steps` is steps, or, of a batched run, batches.
+    """
 
     steps: int
     max_steps: int
     share: float
     seconds_left: float | None
+    unit: str = "steps"
 
     @property
     def words(self) -> str:
@@ -61,7 +67,7 @@ class Progress:
         if not self.max_steps:
             return "labels at once"
         left = "" if self.seconds_left is None else f" · about {duration(self.seconds_left)} left"
-        return f"{self.steps:,} of {self.max_steps:,} steps{left}"
+        return f"{self.steps:,} of {self.max_steps:,} {self.unit}{left}"
 
 
 def progress(reading: Reading, status: RunStatus) -> Progress:

@@ -1,6 +1,9 @@
 """Randomness as a pure function of (seed, n): pause, crash, replay and fork all give the same chain."""
 
+from __future__ import annotations  # array[int] is no name before Python 3.12
+
 import random
+from array import array
 
 
 def random_of(seed: int, n: int) -> random.Random:
@@ -19,3 +22,12 @@ def sample(rng: random.Random, size: int, count: int) -> list[int]:
     while len(chosen) < count:
         chosen[below(rng, size)] = None
     return list(chosen)
+
+
+def shuffled(rng: random.Random, size: int) -> array[int]:
+    """The numbers below size in a random order, eight bytes each."""
+    order = array("L", range(size))
+    for place in range(size - 1, 0, -1):
+        other = below(rng, place + 1)
+        order[place], order[other] = order[other], order[place]
+    return order

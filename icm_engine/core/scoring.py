@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol, runtime_checkable
 
 from icm_engine.core.errors import ScoreNotFinite
@@ -169,5 +169,6 @@ def agreeable_belief(prompt: Prompt) -> tuple[float, ...]:
     return tuple(logit - total for logit in logits)
 
 
-def _hidden(text: str, labels: Sequence[Label]) -> Label:
+@lru_cache(maxsize=4096)  # a text stands in every prompt but its own
+def _hidden(text: str, labels: tuple[Label, ...]) -> Label:
     return labels[hashlib.sha256(text.encode()).digest()[0] % len(labels)]

@@ -13,7 +13,7 @@ def delete_dataset(store: Store, name: str) -> None:
         if runs := runs_using(store, name):
             named = ", ".join(runs[:LISTED]) + (", …" if len(runs) > LISTED else "")
             raise StoreError(f"data set {name!r} is used by {len(runs)} runs ({named}): delete these before it")
-        for table in ("human", "gold", "examples"):
+        for table in ("human", "gold", "parts", "examples"):
             store.db.execute(f"delete from {table} where dataset = ?", [name])
         store.db.execute("delete from datasets where name = ?", [name])
 

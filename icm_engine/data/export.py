@@ -10,18 +10,21 @@ removes again.
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from icm_engine.core.errors import SettingError
 from icm_engine.data.cards import Part, card_facts, data_card
+from icm_engine.data.label_sets import read_label_set, training_rows
 from icm_engine.data.labelled import LabelledRow, LabelledRun, read_labels
 from icm_engine.data.training import TRAINING, training_sets
 from icm_engine.data.writing import Writer, whole_file, whole_folder, write_csv, write_jsonl, write_parquet
 from icm_engine.data.writing import defused as defused
 from icm_engine.data.writing import rows_to_frame as rows_to_frame
-from icm_engine.runs import control
+from icm_engine.runs import batches, control
 from icm_engine.runs.store import Store
 
 TABLES: Mapping[str, Writer] = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
@@ -44,6 +47,9 @@ def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
 def csv_bytes(store: Store, run: str, gold: bool = True) -> bytes:
     """Return the run's rows as CSV: UTF-8, CRLF between rows, formulas defused, empty cells for None."""
     out = io.BytesIO()
+    if batches.is_batched(store, run):
+        write_csv(read_label_set(store, run).rows(gold), out)
+        return out.getvalue()
     write_csv(read_labels(store, run).rows(gold, human=True), out)
     return out.getvalue()
 
@@ -51,15 +57,17 @@ def csv_bytes(store: Store, run: str, gold: bool = True) -> bytes:
 def export_run(
     store: Store, run: str, path: Path | str, format: str = "csv", gold: bool = False, human: bool = False
 ) -> Exported:
-    """Write the run's labels to a file or folder, whole or not at all. Raises SettingError, NotFound.
+    """Write the labels of a run, or of a batched run, to a file or folder, whole or not at all.
 
     `gold` and `human` put these columns into a folder's labels; the tables have them in any case, training files
-    never. A file is replaced, a folder that holds anything is refused.
+    never. A file is replaced, a folder that holds anything is refused. Raises SettingError, NotFound.
     """
     if format not in FORMATS:
         raise SettingError(f"format {format!r} does not exist: use one of {', '.join(FORMATS)}")
     if format in TRAINING and (gold or human):
         raise SettingError(f"format {format!r} never holds gold or human labels: use format datasets for these")
+    if batches.is_batched(store, run):
+        return _export_batches(store, run, Path(path), format)
     labels, path = read_labels(store, run), Path(path)
     if format == "datasets":
         return export_folder(store, labels, path, gold, human)
@@ -81,11 +89,31 @@ def export_folder(store: Store, run: LabelledRun, path: Path, gold: bool = False
     return Exported(parts[0].rows, {})
 
 
+def _export_batches(store: Store, name: str, path: Path, format: str) -> Exported:
+    """The whole label set of a batched run, row by row."""
+    if format == "datasets":
+        raise SettingError(f"format datasets describes one run, and {name!r} has many: use csv, jsonl, parquet or sft")
+    if format in TABLES:
+        with whole_file(path) as file:
+            return Exported(TABLES[format](read_label_set(store, name).rows(), file))
+    left_out = Counter[str]()
+    rows = iter(training_rows(store, name, format, left_out))
+    first = next(rows, None)
+    if first is None:
+        raise _no_row(name, format, left_out)
+    with whole_file(path) as file:
+        return Exported(write_jsonl(chain([first], rows), file), left_out)
+
+
+def _no_row(name: str, format: str, left_out: Mapping[str, int]) -> SettingError:
+    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in left_out.items())
+    return SettingError(f"run {name!r} gives no row of format {format!r} ({why}): let it label more first")
+
+
 def _export_training(run: LabelledRun, path: Path, format: str) -> Exported:
     made = TRAINING[format](run)
     if not made.rows:
-        why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in made.left_out.items())
-        raise SettingError(f"run {run.name!r} gives no row of format {format!r} ({why}): let it label more first")
+        raise _no_row(run.name, format, made.left_out)
     with whole_file(path) as file:
         return Exported(write_jsonl(made.rows, file), made.left_out)
 

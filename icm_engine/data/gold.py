@@ -63,6 +63,15 @@ def gold_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, La
     return dict(store.db.execute(query, [dataset, json.dumps(list(examples))]).fetchall())
 
 
+def gold_at(store: Store, dataset: str, positions: Sequence[int]) -> int:
+    """Return how many of the examples at these positions have gold."""
+    query = (
+        "select count(*) from examples e join gold g on g.dataset = e.dataset and g.example = e.id "
+        "where e.dataset = ? and e.position in (select value from json_each(?))"
+    )
+    return int(store.db.execute(query, [dataset, json.dumps(list(positions))]).fetchone()[0])
+
+
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
     """The gold of the first `size` examples of a data set, each label read when it is looked at.
@@ -129,6 +138,24 @@ def load_human(store: Store, dataset: str) -> dict[str, HumanLabels]:
     for source, example, label in rows:
         found.setdefault(source, {})[example] = label
     return {source: HumanLabels(dataset, source, found[source]) for source in sorted(found)}
+
+
+def human_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, dict[str, Label]]:
+    """Return by source what people said of these examples alone; a source that said nothing of them is not in it."""
+    query = (
+        "select source, example, label from human where dataset = ? and example in (select value from json_each(?)) "
+        "order by source"
+    )
+    found: dict[str, dict[str, Label]] = {}
+    for source, example, label in store.db.execute(query, [dataset, json.dumps(list(examples))]):
+        found.setdefault(source, {})[example] = label
+    return found
+
+
+def human_sources(store: Store, dataset: str) -> list[str]:
+    """Return who has labelled examples of a data set, in order."""
+    query = "select distinct source from human where dataset = ? order by source"
+    return [row[0] for row in store.db.execute(query, [dataset])]
 
 
 def _check(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:

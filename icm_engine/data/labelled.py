@@ -10,7 +10,7 @@ from typing import Any
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.search import State
 from icm_engine.data.columns import HUMAN_PREFIX
-from icm_engine.data.gold import load_gold, load_human
+from icm_engine.data.gold import gold_of, human_of, load_gold, load_human
 from icm_engine.runs.replay import STATE_KINDS, OpenRun, open_run, replay
 from icm_engine.runs.store import Store
 
@@ -89,28 +89,42 @@ class LabelledRun:
             yield row | {"icm_run": self.name}
 
     def _labelled(self, example: Example, i: int) -> dict[str, Any]:
-        return {
-            "icm_id": example.id,
-            "icm_twin_of": example.twin_of,
-            "icm_label": self.labeling.get(i),
-            "icm_probability": self._probability(i),
-            "icm_last_change_step": self.history.last_change.get(i),
-            "icm_flips": self.history.flips.get(i),
-            "icm_pinned": "pinned" if i in self.pins else None,
-        }
+        last, flips = self.history.last_change.get(i), self.history.flips.get(i)
+        return our_cells(example, self.labeling.get(i), self.probability(i), last, flips, i in self.pins)
 
-    def _probability(self, i: int) -> float | None:
+    def probability(self, i: int) -> float | None:
+        """Return p of an example's label given all the others, over the labels; None without one."""
         if self.state is None or i not in self.labeling:
             return None
         place = self.task.labels.index(self.labeling[i])
         return math.exp(self.state.evaluation.scores[i].normalized[place])
 
 
+def our_cells(
+    example: Example, label: Label | None, probability: float | None, last_change: int | None, flips: int | None,
+    pinned: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the cells of our own that a row has, but for gold, human labels and the run."""
+    return {
+        "icm_id": example.id,
+        "icm_twin_of": example.twin_of,
+        "icm_label": label,
+        "icm_probability": probability,
+        "icm_last_change_step": last_change,
+        "icm_flips": flips,
+        "icm_pinned": "pinned" if pinned else None,
+    }
+
+
 def read_labels(store: Store, run: str) -> LabelledRun:
     """Return a run with the labels it has reached. Raises NotFound."""
     opened = open_run(store, run)
-    human = {source: said.labels for source, said in load_human(store, opened.dataset.name).items()}
-    return LabelledRun(opened, _history(store, opened), load_gold(store, opened.dataset.name).labels, human)
+    dataset, history = opened.dataset.name, _history(store, opened)
+    if opened.spec.part is not None:  # the others' gold may be a million labels
+        ids = list(opened.codec.ids)
+        return LabelledRun(opened, history, gold_of(store, dataset, ids), human_of(store, dataset, ids))
+    human = {source: said.labels for source, said in load_human(store, dataset).items()}
+    return LabelledRun(opened, history, load_gold(store, dataset).labels, human)
 
 
 def _history(store: Store, opened: OpenRun) -> _History:

@@ -119,7 +119,7 @@ def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
     if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
         return None
     return OutOfMemory(
-        f"memory ran out while {doing} ({str(error).splitlines()[0][:160]}): use a smaller --limit, "
+        f"memory ran out while {doing} ({str(error).splitlines()[0][:160]}): use a smaller --limit or --batch-size, "
         "shorter demonstrations, a smaller model or quantization nf4"
     )
 

@@ -20,7 +20,7 @@ class PromptReader:
     encoding: str
     tokenize: Callable[[str], Tokens]
     beginning: tuple[Tokens, ...] = ()
-    remedy = "use fewer examples (--limit) or shorter demonstrations"  # for a prompt that does not fit
+    remedy = "use fewer examples (--limit, or --batch-size), or shorter demonstrations"  # if one does not fit
 
     @property
     def context(self) -> int:

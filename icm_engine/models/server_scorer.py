@@ -26,7 +26,10 @@ FIRST_TRIES = 3  # at the start: a server that is not there should be said soon
 class ServerScorer(PromptReader):
     """Scores prompts through a server. `describe` says which, and how labels are asked for."""
 
-    remedy = "use fewer examples (--limit), shorter demonstrations, or a server with a longer context (--max-model-len)"
+    remedy = (
+        "use fewer examples (--limit, or --batch-size), shorter demonstrations, or a server with a longer context "
+        "(--max-model-len)"
+    )
 
     def __init__(self, model: str, encoding: str = "prefix-tree", tries: int = TRIES) -> None:
         if encoding not in ENCODINGS:

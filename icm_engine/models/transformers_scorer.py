@@ -133,7 +133,7 @@ class TransformersScorer(PromptReader):
         if needed > free:
             raise OutOfMemory(
                 f"a path of {room:,} tokens needs a cache of {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free on "
-                f"{self.loaded.device}: use fewer examples (--limit) or shorter demonstrations"
+                f"{self.loaded.device}: use fewer examples (--limit, or --batch-size), or shorter demonstrations"
             )
 
     @torch.inference_mode()

@@ -59,7 +59,7 @@ def create_run(store: Store, spec: RunSpec) -> str:
 
 def resolved(store: Store, spec: RunSpec) -> RunSpec:
     """Return the spec as a new run keeps it, max_steps 0 as 4N. Raises NotFound, SettingError."""
-    examples = store.dataset_size(spec.dataset, spec.limit)
+    examples = store.dataset_size(spec.dataset, spec.limit, spec.part)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
     if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
         known = ", ".join((SEARCH, *EXPLANATIONS))

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from icm_engine.core.batches import Part
 from icm_engine.core.errors import NotFound, StoreError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.runs.events import Json
-from icm_engine.runs.stored_rows import StoredRows, example_of, inputs_of
+from icm_engine.runs.parts import read_part
+from icm_engine.runs.stored_rows import PartRows, StoredRows, example_of, inputs_of
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 Row = tuple[str, str, str, str | None, str | None, str]
@@ -81,12 +83,22 @@ def read_dataset(db: Database, name: str, limit: int | None = None) -> Dataset:
     return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
 
 
-def open_dataset(db: Database, path: Path, name: str, limit: int | None = None) -> Dataset:
-    """Return a data set as `read_dataset` does, its rows read when they are looked at. Raises NotFound."""
+def open_dataset(db: Database, path: Path, name: str, limit: int | None = None, part: Part | None = None) -> Dataset:
+    """Return a data set as `read_dataset` does, or one batch of it, its rows read when they are looked at.
+
+    Raises NotFound, SettingError.
+    """
     info = read_info(db, name)
     count = count_within(db, info, limit)
-    examples = StoredRows(path, name, count, example_of)
-    inputs = StoredRows(path, name, count, inputs_of)
+    examples: Sequence[Example]
+    inputs: Sequence[Json]
+    if part is not None:
+        positions = read_part(db, name, count, part)
+        examples = PartRows(path, name, positions, example_of)
+        inputs = PartRows(path, name, positions, inputs_of)
+    else:
+        examples = StoredRows(path, name, count, example_of)
+        inputs = StoredRows(path, name, count, inputs_of)
     return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from icm_engine.core.batches import Part
 from icm_engine.core.labeling import Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
@@ -32,11 +33,12 @@ class RunSpec:
     `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
     device computes fast), `bfloat16` or `float32`; quantization, dtype and device of a model behind a server are its
     own, and say `server`. Raises SettingError for an address with a secret in it. `encoding` is `prefix-tree` or
-    `full-prompts`; `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
-    `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for labels that come with
-    the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a run has, or what the
-    initial labels of a search are instead of coin flips; `given_from` says in words where they are from, and a run
-    whose labels were made with gold is `supervised`. `experiment` names the suite that asked for the run.
+    `full-prompts`; `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork
+    begins where run `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for
+    labels that come with the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a
+    run has, or what the initial labels of a search are instead of coin flips; `given_from` says in words where they
+    are from, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked for
+    the run. `part` is the one batch of the data set, or of its prefix, that the run labels (None: all).
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class RunSpec:
     given: dict[str, Label] | None = None
     given_from: str = ""
     experiment: str | None = None
+    part: Part | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
@@ -66,7 +69,9 @@ class RunSpec:
 
     @staticmethod
     def from_json(value: Json) -> "RunSpec":
-        return RunSpec(**{**value, "search": SearchConfig(**value["search"])})
+        part = value.get("part")  # absent in specs of before there were batches
+        read = {"search": SearchConfig(**value["search"]), "part": Part(**part) if part else None}
+        return RunSpec(**{**value, **read})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from icm_engine.runs.context_check import check_context
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
+from icm_engine.runs.lanes import work_lane
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
 from icm_engine.runs.worker import make_scorer
@@ -47,13 +48,24 @@ def use(job: Job) -> Json:
 
 def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
-    if threads := job.spec.body.get("threads"):
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported, which reads it once
+    _share_threads(job)
     job.ready({})
     return do_batch(
         job.store, job.spec.body["names"], job.progress,
         lambda store, run: worker.hold(store, run, idle=0.0), lambda store, name: hold(store, name, KINDS),
     )  # fmt: skip
+
+
+def lane(job: Job) -> Json:
+    """The batches of a batched run, one after the other, with a share of the processor's threads."""
+    _share_threads(job)
+    job.ready({})
+    return work_lane(job, lambda store, run: worker.hold(store, run, idle=0.0))
+
+
+def _share_threads(job: Job) -> None:
+    if threads := job.spec.body.get("threads"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported, which reads it once
 
 
 def _scorer(job: Job) -> Scorer:
@@ -68,6 +80,7 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
+    "lane": lane,
 }  # fmt: skip
 
 

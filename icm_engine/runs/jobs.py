@@ -34,9 +34,11 @@ DATA = "icm_engine.data.data_jobs"
 SUITES = "icm_engine.analysis.experiments.suite_jobs"
 RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a worker of its own
 RAY = "icm_engine.runs.on_ray"  # neither: it drives runs and jobs whose workers are on other machines
+BATCHES = "icm_engine.runs.batches"  # nor this one: it drives lanes, which are kinds of the worker's
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
     "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
+    "batches": BATCHES, "lane": WORKER,
 }  # fmt: skip
 
 DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32
@@ -124,11 +126,14 @@ def create(store: Store, spec: JobSpec) -> str:
     return name
 
 
-def start(store: Store, job: str) -> None:
-    """Start a job, or start it again after it failed, was cancelled or was interrupted; a finished one stays."""
+def start(store: Store, job: str, how: Json | None = None) -> None:
+    """Start a job, or start it again after it failed, was cancelled or was interrupted; a finished one stays.
+
+    `how` goes with the request: what may differ from one start to the next, such as how many work side by side.
+    """
     if status(store, job).phase in ("starting", "running", "done"):
         return
-    store.append(job, "start", {})
+    store.append(job, "start", how or {})
     spawn(store, KINDS[spec(store, job).kind], job)
 
 

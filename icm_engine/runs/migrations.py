@@ -3,7 +3,7 @@
 from sqlite_utils import Database, Migrations
 
 from icm_engine.core.errors import StoreError
-from icm_engine.runs.sql_views import HAND, JOBS, VIEWS
+from icm_engine.runs.sql_views import ENDS, HAND, JOBS, LISTED, OF_EXPERIMENT, PARTS, RUNS, VIEWS
 
 migrations = Migrations("icm")
 
@@ -96,6 +96,28 @@ def m006_hand(db: Database) -> None:
     for name in ("v_runs", "v_flips", "v_labels", "v_commands"):
         db.create_view(name, VIEWS[name])
     db.create_view("v_hand", HAND)
+
+
+@migrations()
+def m007_batches(db: Database) -> None:
+    """Batches: which examples each has, and how its run ended; lists of runs do not look at thousands of them."""
+    db.table("parts").create(
+        {"dataset": str, "examples": int, "size": int, "seed": int, "number": int, "positions": str},
+        pk=("dataset", "examples", "size", "seed", "number"), not_null={"positions"},
+    )  # fmt: skip
+    db.table("ends").create(
+        {
+            "run": str, "number": int, "labelled": int, "utility": float, "inconsistency": float, "steps": int,
+            "balance": str, "prompts": int, "tokens_encoded": int, "set_evaluations": int, "seconds": float,
+        },
+        pk="run",
+    )  # fmt: skip
+    db.execute(f"create index idx_runs_listed on runs ({OF_EXPERIMENT}, created) where {LISTED}")
+    for name in ("dataset", "forked_from"):
+        db.execute(f"create index idx_runs_{name} on runs (json_extract(spec, '$.{name}'))")
+    db.execute("drop view v_runs")
+    for name, query in (("v_runs", RUNS), ("v_parts", PARTS), ("v_ends", ENDS)):
+        db.create_view(name, query)
 
 
 def migrate(db: Database) -> None:

@@ -1,7 +1,7 @@
 """Read-only views of the database for notebooks and other tools; docs/database.md has an example of each.
 
-The migrations m003, m005 and m006 make them as they stand here. To change one, write a new migration that drops and
-creates it; a migration that alters a table drops the views that read it first.
+The migrations m003, m005, m006 and m007 make them as they stand here. To change one, write a new migration that drops
+and creates it; a migration that alters a table drops the views that read it first.
 """
 
 from collections.abc import Mapping
@@ -137,6 +137,28 @@ select name as job, kind, json_extract(spec, '$.body.dataset') as dataset, json_
        spec, datetime(created, 'unixepoch') as created
 from jobs
 """
+
+# the batch that a run labels, if it is one: v_runs as it is now
+RUNS = _RUNS.replace(
+    "as forked_at,",
+    "as forked_at, json_extract(r.spec, '$.part.number') as batch, json_extract(r.spec, '$.part.of') as batches,",
+)
+
+PARTS = """
+select p.dataset, p.examples, p.size, p.seed, p.number as batch, e.id as example
+from parts p, json_each(p.positions) j
+join examples e on e.dataset = p.dataset and e.position = j.value
+"""
+
+ENDS = """
+select run, number as event, steps, labelled, balance, utility, inconsistency, prompts, tokens_encoded, set_evaluations,
+       seconds
+from ends
+"""
+
+# of the table `runs`: what an index picks out of thousands of batches. A fork of a batch was asked for by itself
+OF_EXPERIMENT = "json_extract(spec, '$.experiment') is not null"
+LISTED = "(json_extract(spec, '$.part') is null or json_extract(spec, '$.forked_from') is not null)"
 
 VIEWS: Mapping[str, str] = {
     "v_datasets": _DATASETS,

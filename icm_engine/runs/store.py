@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from sqlite_utils import Database
 
+from icm_engine.core.batches import Part
 from icm_engine.core.errors import NotFound, RunBusy, StoreError
 from icm_engine.core.labeling import Example
 from icm_engine.runs import datasets
@@ -22,6 +23,8 @@ from icm_engine.runs.datasets import Dataset as Dataset
 from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.migrations import migrate
+from icm_engine.runs.parts import read_part
+from icm_engine.runs.sql_views import LISTED, OF_EXPERIMENT
 
 BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows are copied in at once
 
@@ -123,9 +126,9 @@ class Store:
         """Return a data set, or its largest prefix of whole groups with at most `limit` examples. Raises NotFound."""
         return datasets.read_dataset(self.db, name, limit)
 
-    def open_dataset(self, name: str, limit: int | None = None) -> Dataset:
-        """Return what `dataset` returns, its rows read from the file when they are looked at. Raises NotFound."""
-        return datasets.open_dataset(self.db, self.path, name, limit)
+    def open_dataset(self, name: str, limit: int | None = None, part: Part | None = None) -> Dataset:
+        """Return what `dataset` returns, or one batch, rows read from the file when looked at. Raises NotFound."""
+        return datasets.open_dataset(self.db, self.path, name, limit, part)
 
     def examples(self, name: str) -> Iterator[Example]:
         """Go through the examples of a data set, which are not all held at once."""
@@ -139,26 +142,30 @@ class Store:
         """Return the first places of a consistency group in a data set, at most `limit` of them."""
         return datasets.read_group(self.db, name, group, limit)
 
-    def dataset_size(self, name: str, limit: int | None = None) -> int:
-        """Return how many examples `dataset` would return, without reading them. Raises NotFound."""
-        return datasets.count_within(self.db, self.dataset_info(name), limit)
+    def dataset_size(self, name: str, limit: int | None = None, part: Part | None = None) -> int:
+        """Return how many examples `open_dataset` would return, without reading them. Raises NotFound."""
+        count = datasets.count_within(self.db, self.dataset_info(name), limit)
+        return count if part is None else len(read_part(self.db, name, count, part))
 
     # -- runs and their events
 
-    def add_run(self, spec: RunSpec) -> str:
-        """Store a new run and return its name: the data set and the next free number."""
+    def add_run(self, spec: RunSpec, name: str | None = None) -> str:
+        """Store a new run and return its name: the one given, or the data set and the next free number."""
         with self.transaction():
             taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
-            while self._run_row(name := f"{spec.dataset}-{taken + 1}"):
-                taken += 1
+            while name is None or self._run_row(name):
+                taken, name = taken + 1, f"{spec.dataset}-{taken + 1}"
             self.db.table("runs").insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
         return name
 
     def run_names(self, of_experiments: bool = True) -> list[str]:
-        """Return all runs, the newest first, those that a suite of experiments made after all others, or not at all."""
+        """Return the runs, the newest first, those that a suite of experiments made after all others, or not at all.
+
+        The runs of batches are not among them: see `runs.batches`.
+        """
         query = (
-            "select name from runs where :all or json_extract(spec, '$.experiment') is null "
-            "order by json_extract(spec, '$.experiment') is not null, created desc, rowid desc"
+            f"select name from runs where {LISTED} and (:all or not ({OF_EXPERIMENT})) "
+            f"order by {OF_EXPERIMENT}, created desc, rowid desc"
         )
         return [row[0] for row in self.db.execute(query, {"all": of_experiments})]
 
@@ -166,7 +173,7 @@ class Store:
         """Return what a run was asked to be. Raises NotFound."""
         row = self._run_row(run)
         if row is None:
-            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+            raise self._no_run(run)
         return RunSpec.from_json(json.loads(row[0]))
 
     def has_run(self, run: str) -> bool:
@@ -176,8 +183,13 @@ class Store:
         """Return when a run was stored. Raises NotFound."""
         row = self.db.execute("select created from runs where name = ?", [run]).fetchone()
         if row is None:
-            raise NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+            raise self._no_run(run)
         return float(row[0])
+
+    def _no_run(self, run: str) -> NotFound:
+        if self.db.execute("select 1 from jobs where name = ? and kind = 'batches'", [run]).fetchone():
+            return NotFound(f"{run!r} is a batched run: name one of its batches, such as '{run}-1'")
+        return NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
 
     def set_max_steps(self, run: str, steps: int) -> None:
         """Resolve max_steps 0 (four times the number of examples) once the examples are known."""

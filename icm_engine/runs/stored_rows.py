@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -57,12 +58,10 @@ class StoredRows(Sequence[Item]):
 
     def find(self, example: str) -> int:
         """Return the position of the example of this id. Raises KeyError."""
-        with look_into(self._path) as db:
-            query = "select position from examples where dataset = ? and id = ?"
-            row = db.execute(query, [self._dataset, example]).fetchone()
-        if row is None or row[0] >= self._count:
+        position = _position(self._path, self._dataset, example)
+        if position is None or position >= self._count:
             raise KeyError(example)
-        return int(row[0])
+        return position
 
     @cached_property
     def _whole(self) -> tuple[Item, ...]:
@@ -78,9 +77,52 @@ class StoredRows(Sequence[Item]):
             if len(self._kept) >= KEPT:
                 self._kept = {}
             with look_into(self._path) as db:
-                row = db.execute(_SELECT + "and position = ?", [self._dataset, position]).fetchone()
+                row = db.execute(_SELECT + "and position = ?", [self._dataset, self._at(position)]).fetchone()
             self._kept[position] = self._read(row)
         return self._kept[position]
+
+    def _at(self, place: int) -> int:
+        """The position in the data set of the row at this place."""
+        return place
+
+
+class PartRows(StoredRows[Item]):
+    """What `read` makes of the rows at some positions of a data set, in its order; a batch is small and read whole."""
+
+    def __init__(
+        self, path: Path, dataset: str, positions: Sequence[int], read: Callable[[Sequence[Any]], Item]
+    ) -> None:
+        super().__init__(path, dataset, len(positions), read)
+        self.positions = positions
+
+    def find(self, example: str) -> int:
+        """Return the place of the example of this id. Raises KeyError."""
+        place = self.place_of(_position(self._path, self._dataset, example))
+        if place is None:
+            raise KeyError(example)
+        return place
+
+    def place_of(self, position: int | None) -> int | None:
+        """Return the place of what is at this position of the data set, None where that is not in this part."""
+        if position is None:
+            return None
+        place = bisect_left(self.positions, position)
+        return place if place < len(self.positions) and self.positions[place] == position else None
+
+    def _rows(self) -> Iterator[Item]:
+        with look_into(self._path) as db:
+            query = _SELECT + "and position in (select value from json_each(?)) order by position"
+            yield from map(self._read, db.execute(query, [self._dataset, json.dumps(list(self.positions))]))
+
+    def _at(self, place: int) -> int:
+        return self.positions[place]
+
+
+def places_of(rows: Sequence[Any], positions: Sequence[int]) -> list[int]:
+    """Return the places that positions of a data set have among a run's rows, without those that it has not."""
+    if isinstance(rows, PartRows):
+        return [place for place in map(rows.place_of, positions) if place is not None]
+    return [position for position in positions if position < len(rows)]
 
 
 class StoredIds(Sequence[str]):
@@ -117,6 +159,12 @@ class StoredIds(Sequence[str]):
     def _stored(self) -> bool:
         """Whether there are too many to read them all."""
         return isinstance(self._examples, StoredRows) and len(self._examples) > FEW
+
+
+def _position(path: Path, dataset: str, example: str) -> int | None:
+    with look_into(path) as db:
+        row = db.execute("select position from examples where dataset = ? and id = ?", [dataset, example]).fetchone()
+    return int(row[0]) if row else None
 
 
 def example_of(row: Sequence[Any]) -> Example:

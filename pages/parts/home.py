@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from icm_engine.analysis.batches import listed
 from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store
 from icm_engine.analysis.restarts import begin_chains
-from icm_engine.analysis.shelf import runs_overview
 from icm_engine.analysis.strip import Look
 from icm_engine.analysis.views import Overview
 from icm_engine.analysis.wording import LOOKS, MOVING, decimal, percent
@@ -53,7 +53,7 @@ def _begin_first(chains: int) -> None:
 
 def _list() -> None:
     with Store() as store:
-        rows = runs_overview(store, session.shelf(), SHOWN)
+        rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
     st.header("Runs")
     if not rows:
         st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
@@ -64,7 +64,7 @@ def _list() -> None:
 
 def _cards(moving: bool) -> None:
     with Store() as store:
-        rows = runs_overview(store, session.shelf(), SHOWN)
+        rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
     with st.container(key="runs"):
         for row in rows:
             _card(row, LOOKS[row.phase])

@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from icm_engine.analysis.batches import begin_batches
 from icm_engine.analysis.choices import (
     ABOUT,
     APART,
@@ -51,10 +52,13 @@ def _what(store: Store) -> None:
 
 
 def _how() -> str:
-    preset, limit, seed, steps, chains = st.columns([1, 1, 1, 1.3, 0.9], gap="medium")
+    preset, limit, batch, seed, steps, chains = st.columns([1.1, 1, 1, 0.8, 1.5, 0.8], gap="medium")
     chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
     apart = {setting.name: setting for setting in settings(chosen)}
     limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
+    batch.number_input(
+        "Batch size", 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="none"
+    )
     seed.number_input("Seed", value=apart["seed"].value, key="seed", help=apart["seed"].explanation)
     steps.number_input(
         "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder="4 × examples"
@@ -95,6 +99,9 @@ def _begin() -> None:
     try:
         with Store() as store:
             spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
-            session.choose(begin_chains(store, spec, now["chains"]))
+            if size := now.get("batch_size"):
+                session.choose(begin_batches(store, spec, size, now["chains"]))
+            else:
+                session.choose(begin_chains(store, spec, now["chains"]))
     except IcmError as error:
         now["problem"] = error

@@ -11,7 +11,7 @@ def show(title: str, draw: Callable[[Store, str], None]) -> None:
     menu.require(home.show)
     try:
         with Store() as store:
-            names = store.run_names()
+            names = session.run_names(store)
             run = session.followed_run(names)
             run_heading.show(title, names, run)
             if run is not None:

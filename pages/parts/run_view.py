@@ -6,7 +6,7 @@ from icm_engine.analysis.frames import settings_frame
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.strip import offers
 from icm_engine.analysis.views import rule_name, searches
-from pages.parts import chains, controls, curves, session, status, steering, tables
+from pages.parts import batch_view, chains, controls, curves, session, status, steering, tables
 
 NEW = "New run"
 RHYTHMS = {"status": 1.0, "curves": 2.0, "tables": 5.0}  # seconds; a slow one must not hold up the buttons
@@ -17,6 +17,7 @@ def show(run: str) -> None:
     reading, now = session.look(run)
     _about(reading)
     chains.line(run)
+    batch_view.line(run)
     controls.show(run, offers(now))
     if searches(reading):
         steering.show(reading)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import streamlit as st
 
+from icm_engine.analysis.batches import GoldCounts, run_choices
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shelf import Shelf
@@ -21,6 +22,17 @@ ZERO_WIDTH = chr(0x200B)  # a place where a line may break; one in the text itse
 def shelf() -> Shelf:
     """Return the readings of all sessions, so that no event is read twice."""
     return Shelf()
+
+
+@st.cache_resource
+def gold_counts() -> GoldCounts:
+    """Return what was counted of batches against gold in all sessions, so that no batch is counted twice."""
+    return GoldCounts()
+
+
+def run_names(store: Store, wholes: bool = False) -> list[str]:
+    """Return the runs to choose from, with `wholes` batched runs too; of batches only the one looked at."""
+    return run_choices(store, st.query_params.get("run", st.session_state.get(SEEN)), wholes)
 
 
 def look(run: str) -> tuple[Reading, RunStatus]:

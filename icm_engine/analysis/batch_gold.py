@@ -1,0 +1,74 @@
+"""Batches against gold, counted once each and kept between looks: a million labels are not compared at every tick."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from icm_engine.core.labeling import Label
+from icm_engine.data.gold import gold_at, gold_of, open_gold
+from icm_engine.runs.ends import End
+from icm_engine.runs.parts import read_part
+from icm_engine.runs.replay import current_state, open_run
+from icm_engine.runs.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A batch's labels against gold, after an event of its run: how many are right, by gold label, and wrong.
+
+    `total` are the examples of the batch that have gold, labelled or not.
+    """
+
+    number: int
+    right: Mapping[Label, int]
+    wrong: int
+    total: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right labels, unlabelled examples counted as wrong."""
+        return sum(self.right.values()) / self.total if self.total else None
+
+
+@dataclass
+class GoldCounts:
+    """What was counted of batches against gold, kept between looks, so that no batch is counted twice."""
+
+    known: dict[str, Right] = field(default_factory=dict)
+    labels: dict[tuple[str, str, int, int], Mapping[Label, int]] = field(default_factory=dict)
+
+    def gold(self, store: Store, dataset: str, size: int) -> Mapping[Label, int]:
+        """Return how often each gold label is among the first examples of a data set; empty where there is none."""
+        labels = store.dataset_info(dataset).gold
+        key = (str(store.path), dataset, size, labels)
+        if labels and key not in self.labels:
+            self.labels[key] = open_gold(store, dataset, size).counts
+        return self.labels.get(key, {})
+
+    def count(self, store: Store, dataset: str, end: End) -> Right:
+        """Return a batch's count, from what is kept if its run has not moved since."""
+        kept = self.known.get(key := f"{store.path}\n{end.run}")
+        if kept is None or kept.number != end.number:
+            kept = self.known[key] = _counted(store, dataset, end)
+        return kept
+
+    def fresh(self, store: Store, end: End) -> bool:
+        """Whether the count of a batch is kept."""
+        kept = self.known.get(f"{store.path}\n{end.run}")
+        return kept is not None and kept.number == end.number
+
+
+def _counted(store: Store, dataset: str, end: End) -> Right:
+    kept = store.snapshot(end.run, end.number)
+    if kept is not None and kept[0] == end.number:
+        labels = dict(kept[1]["labels"])
+    else:
+        opened = open_run(store, end.run)
+        state = current_state(store, opened)
+        labels = {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {}
+    gold = gold_of(store, dataset, list(labels))
+    right = Counter(label for example, label in gold.items() if labels[example] == label)
+    spec = store.spec(end.run)
+    assert spec.part is not None
+    positions = read_part(store.db, dataset, store.dataset_size(dataset, spec.limit), spec.part)
+    return Right(end.number, right, len(gold) - right.total(), gold_at(store, dataset, positions))

@@ -1,0 +1,118 @@
+"""A batched run: how far all of its batches are together, and a table of them, each the way to its run."""
+
+import streamlit as st
+
+from icm_engine.analysis.batch_frames import PAGE, about, lines, lines_frame, tiles
+from icm_engine.analysis.batches import AT_ONCE, Standing, at_work, batched_of, standing
+from icm_engine.analysis.choices import IcmError, Store
+from icm_engine.analysis.wording import LOOKS
+from icm_engine.data.export import csv_bytes
+from icm_engine.runs import jobs
+from pages.parts import job_line, menu, session
+
+EVERY = 3.0  # seconds
+DOWNLOADED = 50_000  # examples up to which a page makes the file: the command line writes any number row by row
+COLUMNS = {
+    "run": st.column_config.LinkColumn(display_text=r"run=(.+)$", help="The run of this batch."),
+    "U": st.column_config.NumberColumn(format="%.2f"),
+    "accuracy": st.column_config.NumberColumn(
+        format="percent", help="Share of the batch's examples labelled as gold says; unlabelled counts as wrong."
+    ),
+    "seconds": st.column_config.NumberColumn(format="%.1f"),
+}
+
+
+def show(store: Store, name: str) -> None:
+    """Draw a batched run."""
+    now = _look(name)
+    with st.container(key="about"):
+        st.text(about(now))
+    phase = job_line.show(store, name).phase
+    if phase == "cancelled":
+        st.button("Resume", key="go_on", icon=":material/resume:", type="primary", on_click=_go_on, args=(name,),
+                  help="Goes on with what is left, each batch where it stopped.")  # fmt: skip
+    every = EVERY if phase in ("starting", "running") else None
+    st.fragment(_numbers, run_every=every)(name)
+    _first(now)
+    st.fragment(_table, run_every=every)(name)
+    _download(now)
+
+
+def line(run: str) -> None:
+    """Say of which batched run a run is a batch, with the way to it and to its neighbours; nothing for other runs."""
+    with Store() as store:
+        told = batched_of(store, run)
+    if told is None:
+        return
+    whole, number = told
+    with st.container(key="batch", horizontal=True, vertical_alignment="center", gap="small"):
+        st.text(f"Batch {number:,} of {whole.of:,}, at most {whole.size:,} examples each.", width="content")
+        ways = (("All batches", whole.name, ":material/view_module:"), ("Batch before", whole.run(number - 1), None),
+                ("Next batch", whole.run(number + 1), None))  # fmt: skip
+        for label, name, icon in ways:
+            with Store() as store:
+                there = name == whole.name or store.has_run(name)
+            if there:
+                st.page_link(menu.SEARCH, label=label, icon=icon, query_params={"run": name})
+
+
+def _look(name: str) -> Standing:
+    with Store() as store:
+        return standing(store, name, session.gold_counts(), AT_ONCE, session.shelf())
+
+
+def _numbers(name: str) -> None:
+    now = _look(name)
+    with Store() as store:
+        told = at_work(store, now.whole)
+    look = LOOKS[now.phase]
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
+        st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
+        st.text(f"At work: {told}." if told else now.progress.words)
+    with st.container(key="tiles"):
+        for tile in tiles(now):
+            st.metric(
+                tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                help=tile.explanation,
+            )  # fmt: skip
+
+
+def _first(now: Standing) -> None:
+    """Which batches the table begins with; a number, since there may be thousands."""
+    if now.whole.of > PAGE:
+        st.number_input("From batch", 1, now.whole.of, step=PAGE, key="first_batch", width=200,
+                        help=f"The table has {PAGE} batches, from this one on.")  # fmt: skip
+
+
+def _table(name: str) -> None:
+    now, first = _look(name), st.session_state.get("first_batch", 1)
+    with Store() as store:
+        found = lines(store, now, first, session.gold_counts())
+    st.dataframe(
+        lines_frame(found, now.counted is not None), hide_index=True, column_config=COLUMNS, placeholder="–",
+        alt="Batches with their status, U and labels", key=f"batches_{name}",
+    )  # fmt: skip
+
+
+def _download(now: Standing) -> None:
+    name = now.whole.name
+    if now.examples > DOWNLOADED:
+        st.caption(f"All labels as one file: python -m icm_engine export {name} --output labels.csv")
+        return
+    st.download_button(
+        "Download CSV", lambda: _csv(name), f"{name}.csv", "text/csv", key="download", on_click="ignore",
+        icon=":material/download:", help="The labels of all batches in the order of the data set, without gold.",
+    )  # fmt: skip
+
+
+def _csv(name: str) -> bytes:
+    with Store() as store:
+        return csv_bytes(store, name, gold=False)
+
+
+def _go_on(name: str) -> None:
+    try:
+        with Store() as store:
+            jobs.start(store, name)
+    except IcmError as error:
+        st.session_state["problem"] = error
