@@ -107,6 +107,7 @@ class TransformersScorer:
         config = self.loaded.model.config
         return {
             "model": self.loaded.name,
+            **self.loaded.adapter,
             "architecture": type(self.loaded.model).__name__,
             "parameters": int(self.loaded.model.num_parameters()),
             "quantization": self.loaded.quantization,

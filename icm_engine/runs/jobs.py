@@ -34,7 +34,7 @@ SUITES = "icm_engine.analysis.experiments.suite_jobs"
 RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a worker of its own
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS,
+    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "finetune": WORKER,
 }  # fmt: skip
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
