@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from icm_engine.analysis import tuning
@@ -13,7 +13,6 @@ from icm_engine.job_commands import follow
 from icm_engine.runs import jobs, trained
 from icm_engine.runs.events import Json
 from icm_engine.runs.finetuning import EXPLANATIONS, TuneSettings
-from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.store import Store
 
 LISTED = ("name", "base", "rows", "supervised", "last_loss")
@@ -46,8 +45,8 @@ def trained_command(store: Store, given: argparse.Namespace) -> Any:
 def use_command(store: Store, given: argparse.Namespace) -> Any:
     """Ask a model about examples that a run did not label, with none or some of its labels shown, beside gold."""
     spec = store.spec(given.run)
-    own = trained.as_choice(spec)
-    model = ModelChoice(given.model or own.model, own.quantization, own.dtype, own.device, own.encoding)
+    own = jobs.model_of_run(store, given.run)
+    model = replace(own, model=given.model or own.model)
     parts = unlabelled_parts(store, spec.dataset, spec, given.test)
     if not parts:
         raise SettingError(f"run {given.run!r} labelled all of its data set: name a test data set (--test)")

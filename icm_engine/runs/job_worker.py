@@ -18,7 +18,7 @@ from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
-from icm_engine.runs.worker import forget_scorer, make_scorer
+from icm_engine.runs.worker import make_scorer
 
 
 def context_check(job: Job) -> Json:
@@ -50,7 +50,7 @@ def finetune(job: Job) -> Json:
     """A model tuned on the labels of runs: an adapter."""
     from icm_engine.training import tuning
 
-    forget_scorer()
+    make_scorer.cache_clear()  # what is tuned needs the memory of the scorer that was kept
     return tuning.finetune(job)
 
 
