@@ -10,11 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from experimenting import done_suite
 from filled import add_run, small_dataset
 from serving import ROOT
 from tuned import SMALL, done, labelled_run, tuned
 
+from icm_engine.__main__ import main
 from icm_engine.analysis import tuning as looked_at
+from icm_engine.analysis.experiments.report_tables import facts, tables
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.runs import finetuning, job_process, job_worker, jobs, trained
@@ -120,12 +123,12 @@ def test_tokens_are_those_that_the_scorer_reads_and_the_loss_is_the_labels_alone
 @pytest.mark.model
 def test_a_tuned_model_has_its_facts_its_card_and_is_used_by_name(store: Store) -> None:
     run = labelled_run(store, 6)
-    facts = tuned(store, [run], "first")
-    assert (facts["rows"], facts["steps"], facts["base"]) == (6, 2 * 2, "sample")  # 6 labels, 4 a step, twice
-    assert facts["supervised"] is True
-    assert facts["labels_sha256"] == finetuning.labels_sha256(finetuning.training_rows(store, [run]).rows)
+    told = tuned(store, [run], "first")
+    assert (told["rows"], told["steps"], told["base"]) == (6, 2 * 2, "sample")  # 6 labels, 4 a step, twice
+    assert told["supervised"] is True
+    assert told["labels_sha256"] == finetuning.labels_sha256(finetuning.training_rows(store, [run]).rows)
     assert trained.names(store) == ["first"]
-    assert trained.facts(store, "first") == facts
+    assert trained.facts(store, "first") == told
     folder = trained.folder(store, "first")
     assert folder.parent == store.path.resolve().parent / "icm-models"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -133,20 +136,20 @@ def test_a_tuned_model_has_its_facts_its_card_and_is_used_by_name(store: Store) 
     ]  # fmt: skip
     assert not trained.workplace(store, "first").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for told in (run, "in turn", facts["labels_sha256"], "trained:first", "gold or people", facts["versions"]["trl"]):
-        assert told in card
+    for said in (run, "in turn", told["labels_sha256"], "trained:first", "gold or people", told["versions"]["trl"]):
+        assert said in card
     assert str(ROOT) not in card
 
     scorer, base = (make_scorer(trained.located(store, ModelChoice(m, *LOCAL))) for m in ("trained:first", "sample"))
-    told = scorer.describe()
-    assert (told["encoding"], told["base"], told["architecture"]) == ("prefix-tree", "sample", "LlamaForCausalLM")
+    model = scorer.describe()
+    assert (model["encoding"], model["base"], model["architecture"]) == ("prefix-tree", "sample", "LlamaForCausalLM")
     prompts = [Prompt((("1 + 1 is",),), ("True", "False"))]
     assert scorer.score(prompts) != base.score(prompts)
 
     body = {"run": run, "test": [{"dataset": "sums", "start": 6}], "most": 6, "shots": [0, 2], "shuffles": 1, "seed": 0}
     found = done(store, jobs.create(store, JobSpec("use", body, ModelChoice("trained:first", *LOCAL))))
     assert [part["shots"] for part in found["parts"]] == [0, 2]
-    assert found["model"]["adapter_sha256"] == told["adapter_sha256"]
+    assert found["model"]["adapter_sha256"] == model["adapter_sha256"]
 
 
 @pytest.mark.model
@@ -181,6 +184,82 @@ def _labelled_by_tuned(store: Store) -> str:
     return run
 
 
+TUNED_SUITE = """
+title = "Tuned"
+question = "Which one is best?"
+datasets = ["sums"]
+examples = 6
+seeds = [0, 1]
+compare = [["golden", "random"]]
+
+[use]
+shots = [0, "fit"]
+test = 6
+
+[tune]
+epochs = 1
+rank = 2
+
+[[arms]]
+name = "golden"
+source = "given"
+labels = "golden"
+
+[[arms]]
+name = "random"
+source = "random"
+tune = false
+"""
+
+
+@pytest.mark.model
+def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small_dataset(store)
+    model = ModelChoice("sample", "none", "float32")
+    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path, TUNED_SUITE, model))
+    assert found is not None
+    golden, random = found["rows"]
+    assert [len(row["tuned"]) for row in (golden, random)] == [1, 0]
+    assert golden["tuned"][0]["shots"] == 0
+    assert len(golden["tuned"][0]["values"]) == 2  # one fine-tuning a seed
+    assert [(d["other"], d["what"]) for d in found["differences"] if d["one"] == "golden, tuned"] == [
+        ("base model, zero-shot", "gain"), ("base model, many-shot", "gain"),
+    ]  # fmt: skip
+    table = next(table for table in tables(found) if table.title == "Fine-tuned on each source's labels")
+    assert [row[:2] for row in table.rows] == [("golden *", "sums")]
+    told = dict(facts(found))["fine-tuning"]
+    assert "epochs=1, learning_rate=0.001, rank=2" in told
+    assert "seed=the cell's" in told
+    assert "trl" in found["versions"]
+    trainings = jobs.names(store, finetuning.KIND)
+    assert sorted(jobs.spec(store, job).body["settings"]["seed"] for job in trainings) == [0, 1]
+    done_suite(store, monkeypatch, tmp_path, TUNED_SUITE, model)  # asked again, it finds everything there
+    assert jobs.names(store, finetuning.KIND) == trainings
+
+
+@pytest.mark.model
+def test_the_command_line_tunes_lists_and_uses(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: hold(store, name, job_worker.KINDS))
+    run = labelled_run(store)
+    words = ["finetune", run, "--name", "mine", "--epochs", "1", "--rank", "2", "--json"]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["rows"], told["steps"]) == ("trained:mine", 6, 1)
+    assert Path(told["folder"]).is_dir()
+    assert main(["trained", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["mine"]
+    assert main(["use", run, "--model", "trained:mine", "--shots", "0", "2", "--most", "6", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [(row["model"], row["shots"]) for row in rows] == [("trained:mine", 0), ("trained:mine", 2)]
+    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in rows)
+    assert main(words) == 1
+    assert "the name 'mine' is taken" in capsys.readouterr().err
+
+
 # -- a training that is cut off
 
 
@@ -205,10 +284,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     worker.wait()
     assert jobs.status(store, job).phase == "interrupted"
     assert trained.names(store) == ["whole"]
-    facts = done(store, job)
-    assert facts["resumed_from"] >= 12
-    assert facts["resumed_from"] % 6 == 0
-    assert facts["steps"] == 60
+    told = done(store, job)
+    assert told["resumed_from"] >= 12
+    assert told["resumed_from"] % 6 == 0
+    assert told["steps"] == 60
     assert weights(store, "killed") == weights(store, "whole")
     assert [point.step for point in looked_at.points(store, job)] == list(range(1, 61))
 
