@@ -18,6 +18,7 @@ from icm_engine import (
     job_commands,
     ray_commands,
     restart_commands,
+    training_commands,
 )
 from icm_engine.analysis import batches
 from icm_engine.analysis.views import run_summary
@@ -193,6 +194,7 @@ def parser() -> argparse.ArgumentParser:
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
+    training_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 
 
@@ -224,7 +226,7 @@ def _add_apart(command: argparse.ArgumentParser) -> None:
 
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, metavar="NAME")
-    command.add_argument("--model", required=True, help="sample, a directory, a hub id, or fake")
+    command.add_argument("--model", required=True, help="sample, a directory, a hub id, trained:NAME, or fake")
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")

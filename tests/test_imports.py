@@ -10,12 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "icm_engine"
-ROOMS = ("core", "models", "runs", "data", "analysis")
-RUNTIMES = {"torch", "transformers", "bitsandbytes", "accelerate", "safetensors"}
+ROOMS = ("core", "models", "runs", "training", "data", "analysis")
+RUNTIMES = {"torch", "transformers", "bitsandbytes", "accelerate", "safetensors", "peft", "trl"}
+FACTORIES = {"worker.py": "models", "job_worker.py": "training"}  # imported inside a function, when it is needed
 ALLOWED = {
     "core": {"core"},
     "models": {"core", "models"},
     "runs": {"core", "runs"},
+    "training": {"core", "models", "runs", "training"},
     "data": {"core", "runs", "data"},
     "analysis": {"core", "runs", "data", "analysis"},
 }
@@ -49,7 +51,7 @@ def test_rooms_import_only_what_the_table_allows(room: str) -> None:
     for path in files(room):
         for module, indent in imported(path):
             target = room_of(module)
-            factory = path.name == "worker.py" and indent > 0 and target == "models"
+            factory = room == "runs" and indent > 0 and target is not None and target == FACTORIES.get(path.name)
             assert target is None or target in ALLOWED[room] or factory, f"{path} imports {module}"
 
 
@@ -65,7 +67,7 @@ def test_only_models_know_a_runtime_and_nothing_knows_streamlit() -> None:
         for path in files(room):
             tops = {module.split(".")[0] for module, _ in imported(path)}
             assert "streamlit" not in tops, path
-            assert room == "models" or not tops & RUNTIMES, path
+            assert room in ("models", "training") or not tops & RUNTIMES, path
 
 
 def test_pages_import_analysis_data_and_control_alone() -> None:
@@ -97,13 +99,21 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     loaded = loaded_by(
-        "import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading, "
+        "import pkgutil, importlib, icm_engine.training, icm_engine.runs.worker, icm_engine.runs.job_worker, "
         "icm_engine.runs.elsewhere, icm_engine.runs.keeper, "
-        "icm_engine.models.transformers_scorer"
+        "icm_engine.models.loading, icm_engine.models.transformers_scorer\n"
+        "for found in pkgutil.iter_modules(icm_engine.training.__path__, 'icm_engine.training.'):\n"
+        "    importlib.import_module(found.name)"
     )
     assert "icm_engine.runs.worker" in loaded
     assert "torch" in loaded
     assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
+
+
+def test_a_worker_that_does_not_train_never_loads_a_trainer() -> None:
+    loaded = loaded_by("import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading")
+    assert not [module for module in loaded if module.startswith("icm_engine.training")]
+    assert not loaded & {"peft", "trl"}
 
 
 def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:

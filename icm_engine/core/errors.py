@@ -4,6 +4,7 @@
     ├── SettingError             a setting that does not exist or cannot have this value
     ├── ImportRefused            a file that cannot become a data set
     ├── HubError                 the hub cannot be reached, or does not let us
+    ├── NotInstalled             an optional package that what was asked for needs
     ├── ModelError               anything at the model edge
     │   ├── ModelNotUsable       not a causal language model, no such directory, pickled weights
     │   ├── DeviceMissing        a GPU was asked for and there is none
@@ -36,6 +37,10 @@ class ImportRefused(IcmError):
 
 class HubError(IcmError):
     """The hub cannot be reached, or does not let us read or write there."""
+
+
+class NotInstalled(IcmError):
+    """What was asked for needs a package that is not installed; names the file of requirements that has it."""
 
 
 class ModelError(IcmError):

@@ -1,65 +1,32 @@
-"""A run's labels as training files, with the field names that trl and its like read. They never hold gold.
+"""A run's labels as training files: the rows of `core.training_rows`, which the fine-tuning of the worker uses too."""
 
-    sft          {"prompt": the rendered template, "completion": " True"}
-    preference   {"prompt": the query or question, "chosen": ..., "rejected": ...}
-
-A pair and its swapped twin are one judgement and give one row: the original's, or the twin's where only that is
-labelled. Where the two contradict each other, neither is used. Everything left out is counted.
-"""
-
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from icm_engine.core.errors import SettingError
-from icm_engine.core.labeling import Example, Label
-from icm_engine.core.prompting import label_text, render
-from icm_engine.data.labelled import LabelledRow, LabelledRun
-
-Preferences = Callable[[LabelledRun, Counter[str]], Iterator[LabelledRow]]
-
-# why a judgement gives no row
-UNLABELLED = "unlabelled"  # an example, or a pair of twins, that the run has not labelled
-CONTRADICTING = "contradicting_twins"  # "A over B" and "B over A" have the same label
-IDENTICAL = "identical_texts"  # chosen and rejected would be the same
-ONE_SIDED = "one_sided_claims"  # every labelled claim of the question has the same label
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Rows to train on, and how many judgements gave none, by reason."""
-
-    rows: tuple[LabelledRow, ...]
-    left_out: Mapping[str, int]
+from icm_engine.core.training_rows import (
+    Preferences,
+    TrainingSet,
+    preference_rows,
+    preferences_of,
+    sft_rows,
+)
+from icm_engine.data.labelled import LabelledRun
 
 
 def sft(run: LabelledRun) -> TrainingSet:
     """Return prompts, each the rendered template, with completions, each the label after one space."""
-    left_out = Counter({UNLABELLED: 0, CONTRADICTING: 0})
-    rows: list[LabelledRow] = [
-        {"prompt": render(run.task, example), "completion": label_text(label)}
-        for example, label in _judgements(run, left_out)
-    ]
-    return TrainingSet(tuple(rows), left_out)
+    return sft_rows(run.task, run.examples())
 
 
 def preference(run: LabelledRun) -> TrainingSet:
-    """Return chosen and rejected texts: of pairs of responses, or of claims about one question. Raises SettingError.
-
-    Of claims, one labelled True is chosen over one labelled False; each claim of a question that has both is in a
-    row, and there are as many rows as its larger side has claims. Without a query there is no "prompt".
-    """
+    """Return chosen and rejected texts: of pairs of responses, or of claims about one question. Raises SettingError."""
     pairs = _preferences_of(run)
     if pairs is None:
         raise SettingError(
             f"run {run.name!r} labels task {run.task.name!r} with {', '.join(run.task.labels)}: preferences need two "
             "labels, and pairs of responses or questions with claims (format sft takes any task)"
         )
-    left_out = Counter({UNLABELLED: 0, CONTRADICTING: 0} if pairs is _of_pairs else {UNLABELLED: 0, ONE_SIDED: 0})
-    found = list(pairs(run, left_out))
-    rows = tuple(row for row in found if row["chosen"] != row["rejected"])
-    left_out[IDENTICAL] = len(found) - len(rows)
-    return TrainingSet(rows, left_out)
+    return preference_rows(run.task, run.examples(), pairs)
 
 
 TRAINING: Mapping[str, Callable[[LabelledRun], TrainingSet]] = {"sft": sft, "preference": preference}
@@ -72,46 +39,4 @@ def training_sets(run: LabelledRun) -> dict[str, TrainingSet]:
 
 
 def _preferences_of(run: LabelledRun) -> Preferences | None:
-    """How the task's examples become preferences; None if they do not."""
-    fields = set(run.task.fields or run.opened.dataset.examples[0].fields)
-    if len(run.task.labels) != 2:
-        return None
-    if {"response_a", "response_b"} <= fields:
-        return _of_pairs
-    return _of_claims if {"question", "claim"} <= fields else None
-
-
-def _judgements(run: LabelledRun, left_out: Counter[str]) -> Iterator[tuple[Example, Label]]:
-    """Every labelled example, a pair and its twin as one; counts those that say nothing or contradict each other."""
-    judged: dict[str, list[tuple[Example, Label]]] = {}
-    for example, label in run.examples():
-        left_out[UNLABELLED] += example.twin_of is None  # every judgement, less those below
-        if label is not None:
-            judged.setdefault(example.twin_of or example.id, []).append((example, label))
-    left_out[UNLABELLED] -= len(judged)
-    for said in judged.values():
-        if len(said) == 2 and said[0][1] == said[1][1]:  # both orders cannot be True, nor both False
-            left_out[CONTRADICTING] += 1
-        else:
-            yield said[0]
-
-
-def _of_pairs(run: LabelledRun, left_out: Counter[str]) -> Iterator[LabelledRow]:
-    for example, label in _judgements(run, left_out):
-        a, b = example.fields["response_a"], example.fields["response_b"]
-        chosen, rejected = (a, b) if label == run.task.true_label else (b, a)
-        prompt = {"prompt": example.fields["query"]} if "query" in example.fields else {}
-        yield {**prompt, "chosen": chosen, "rejected": rejected}
-
-
-def _of_claims(run: LabelledRun, left_out: Counter[str]) -> Iterator[LabelledRow]:
-    questions: dict[str, tuple[list[str], list[str]]] = {}
-    for example, label in _judgements(run, left_out):
-        true, false = questions.setdefault(example.fields["question"], ([], []))
-        (true if label == run.task.true_label else false).append(example.fields["claim"])
-    for question, (true, false) in questions.items():
-        if not true or not false:
-            left_out[ONE_SIDED] += len(true) + len(false)
-            continue
-        for k in range(max(len(true), len(false))):  # the shorter side goes round
-            yield {"prompt": question, "chosen": true[k % len(true)], "rejected": false[k % len(false)]}
+    return preferences_of(run.task, run.task.fields or run.opened.dataset.examples[0].fields)

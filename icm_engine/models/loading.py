@@ -3,7 +3,8 @@
 Safetensors only, no code from the model's side, no weights invented for what a checkpoint lacks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError
+from icm_engine.models.adapters import attach, base_of, is_adapter
 
 SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -31,6 +33,7 @@ class LoadedModel:
     dtype: str
     quantization: str
     attention: str = "sdpa"  # the implementation the model came with
+    adapter: Mapping[str, str] = field(default_factory=dict)  # of a tuned model: its base, and a hash of what was added
 
     @property
     def context(self) -> int:
@@ -54,10 +57,12 @@ class LoadedModel:
 
 
 def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str = "auto") -> LoadedModel:
-    """Load `sample`, a directory or a hub id; dtype `auto` is what the device computes fast.
+    """Load `sample`, a directory, a hub id, or an adapter's directory with the base it names.
 
-    Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
+    dtype `auto` is what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
     """
+    if is_adapter(model):
+        return attach(load(base_of(model), quantization, dtype, device), model)
     if quantization not in QUANTIZATIONS:
         raise SettingError(f"quantization is {quantization!r}: use one of {', '.join(QUANTIZATIONS)}")
     if dtype not in (AUTO, *DTYPES):

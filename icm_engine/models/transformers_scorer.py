@@ -70,6 +70,7 @@ class TransformersScorer(PromptReader):
         config = self.loaded.model.config
         return {
             "model": self.loaded.name,
+            **self.loaded.adapter,
             "architecture": type(self.loaded.model).__name__,
             "parameters": int(self.loaded.model.num_parameters()),
             "quantization": self.loaded.quantization,

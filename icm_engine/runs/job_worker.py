@@ -16,6 +16,7 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.lanes import work_lane
+from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
 from icm_engine.runs.worker import make_scorer
@@ -46,6 +47,14 @@ def use(job: Job) -> Json:
     return use_labels(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
 
 
+def finetune(job: Job) -> Json:
+    """A model tuned on the labels of runs: an adapter."""
+    from icm_engine.training import tuning
+
+    make_scorer.cache_clear()  # what is tuned needs the memory of the scorer that was kept
+    return tuning.finetune(job)
+
+
 def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
     _share_threads(job)
@@ -73,14 +82,14 @@ def _scorer(job: Job) -> Scorer:
     if job.spec.model is None:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, "loading the model")
-    scorer = make_scorer(job.spec.model)
+    scorer = make_scorer(located(job.store, job.spec.model))
     job.ready(scorer.describe())
     return scorer
 
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
-    "lane": lane,
+    "lane": lane, "finetune": finetune,
 }  # fmt: skip
 
 

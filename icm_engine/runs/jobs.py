@@ -38,7 +38,7 @@ BATCHES = "icm_engine.runs.batches"  # nor this one: it drives lanes, which are 
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
     "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
-    "batches": BATCHES, "lane": WORKER,
+    "batches": BATCHES, "lane": WORKER, "finetune": WORKER,
 }  # fmt: skip
 
 DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32

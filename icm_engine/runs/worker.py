@@ -31,20 +31,19 @@ from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.server_wait import ServerWait
 from icm_engine.runs.store import Store
+from icm_engine.runs.trained import located
 
 POLL = 0.1  # seconds between looks at the commands while paused
 IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
-def make_scorer(spec: ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
-    return _scorer(spec)
-
-
 @functools.lru_cache(maxsize=1)
-def _scorer(spec: ModelChoice) -> Scorer:
-    """Build a scorer: the one place where a model runtime is imported."""
+def make_scorer(spec: ModelChoice) -> Scorer:
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+
+    The one place where a model runtime is imported.
+    """
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     if is_server(spec.model):
@@ -98,7 +97,7 @@ class Worker:
             except ServerUnavailable as error:
                 if self.store.last_event(run, ("model",)) is None:
                     raise  # it was never there: a mistake in the address, more likely than a pause
-                _scorer.cache_clear()
+                make_scorer.cache_clear()
                 if not self._wait(hand).wait(error):
                     return
 
@@ -118,7 +117,7 @@ class Worker:
         return ServerWait(self.store, self.opened.name, self.idle, self._append, obey, self._ended, self._connected)
 
     def _connected(self) -> Scorer:
-        return make_scorer(model_of_run(self.store, self.opened.name))
+        return make_scorer(located(self.store, model_of_run(self.store, self.opened.name)))
 
     def _search(self, hand: Intervening, scorer: Scorer) -> None:
         idle_since = time.monotonic()

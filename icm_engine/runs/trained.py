@@ -1,0 +1,104 @@
+"""What was trained from labels: a folder each, beside the database, with a card. Models name it as `trained:NAME`.
+
+    icm.db
+    icm-models/
+      NAME/               adapter_model.safetensors, adapter_config.json, trained.json (facts), README.md (card)
+      .NAME.training/     while it is being trained: the checkpoints that training goes on from after a crash
+
+A folder of this name that is there is finished: it is moved to its place whole.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
+from icm_engine.runs.events import Json
+from icm_engine.runs.jobs import ModelChoice, model_of_run
+from icm_engine.runs.store import Store
+
+PREFIX = "trained:"
+FACTS = "trained.json"
+NEEDED = ("peft", "trl", "datasets")  # for training alone
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def require_installed() -> None:
+    """See that the packages that training needs are there, without loading one. Raises NotInstalled."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise NotInstalled(f"training needs {', '.join(missing)}: pip install -r requirements-training.txt")
+
+
+def home(store: Store) -> Path:
+    """Return the folder of everything that was trained from this database's runs."""
+    return store.path.resolve().parent / f"{store.path.stem}-models"
+
+
+def folder(store: Store, name: str) -> Path:
+    """Return where a trained thing of this name lives, there or not. Raises SettingError for what is no name."""
+    if not _NAME.fullmatch(name):
+        raise SettingError(f"name {name!r} cannot be a folder: use letters, digits, dots, dashes and underscores")
+    return home(store) / name
+
+
+def workplace(store: Store, name: str) -> Path:
+    """Return the folder in which a thing of this name is trained."""
+    return folder(store, name).with_name(f".{name}.training")
+
+
+def names(store: Store) -> list[str]:
+    """Return what there is, in order."""
+    if not home(store).is_dir():
+        return []
+    return sorted(path.parent.name for path in home(store).glob(f"[!.]*/{FACTS}"))
+
+
+def facts(store: Store, name: str) -> Json:
+    """Return what a trained thing says of itself. Raises NotFound, ModelNotUsable."""
+    path = folder(store, name) / FACTS
+    if not path.is_file():
+        known = ", ".join(names(store)) or "nothing yet"
+        raise NotFound(f"nothing of the name {name!r} was trained beside {store.path}; there is: {known}")
+    return read_facts(path.parent)
+
+
+def read_facts(path: Path) -> Json:
+    """Return the facts in a folder. Raises ModelNotUsable where they cannot be read."""
+    try:
+        found: Json = json.loads((path / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelNotUsable(f"the facts of {str(path)!r} cannot be read ({error}): train it again") from None
+    return found
+
+
+def put(store: Store, name: str, write: Callable[[Path], None], told: Json) -> Path:
+    """Have `write` fill a new folder, add the facts, move it to its place whole, and return it."""
+    made, place = workplace(store, name) / "done", folder(store, name)
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    write(made)
+    (made / FACTS).write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
+    made.rename(place)
+    shutil.rmtree(workplace(store, name), ignore_errors=True)
+    return place
+
+
+def located(store: Store, choice: ModelChoice) -> ModelChoice:
+    """Return the choice with the folder in place of `trained:NAME`, and any other as it is. Raises NotFound."""
+    if not choice.model.startswith(PREFIX):
+        return choice
+    name = choice.model.removeprefix(PREFIX)
+    facts(store, name)
+    return replace(choice, model=str(folder(store, name)))
+
+
+def base_choice(store: Store, run: str) -> ModelChoice:
+    """Return the model that a run's labels are to train: its own, or if that was trained, what it was trained from."""
+    choice = model_of_run(store, run)
+    if not choice.model.startswith(PREFIX):
+        return choice
+    return replace(choice, model=facts(store, choice.model.removeprefix(PREFIX))["base"])
