@@ -54,6 +54,14 @@ def finetune(job: Job) -> Json:
     return tuning.finetune(job)
 
 
+def reward(job: Job) -> Json:
+    """A reward model from a run's preference labels."""
+    from icm_engine.training import rewarding
+
+    forget_scorer()
+    return rewarding.reward(job)
+
+
 def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
     if threads := job.spec.body.get("threads"):
@@ -77,7 +85,7 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
-    "finetune": finetune,
+    "finetune": finetune, "reward": reward,
 }  # fmt: skip
 
 
