@@ -13,16 +13,24 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from icm_engine.core.errors import ModelNotUsable, NotFound, SettingError
+from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.store import Store
 
 PREFIX = "trained:"
 FACTS = "trained.json"
+NEEDED = ("peft", "trl", "datasets")  # for training alone
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def require_installed() -> None:
+    """See that the packages that training needs are there, without loading one. Raises NotInstalled."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise NotInstalled(f"training needs {', '.join(missing)}: pip install -r requirements-training.txt")
 
 
 def home(store: Store) -> Path:

@@ -1,18 +1,15 @@
 """The packages that training needs and the rest of the project does not."""
 
 from importlib.metadata import version
-from importlib.util import find_spec
 
-from icm_engine.core.errors import NotInstalled
+from icm_engine.runs.trained import require_installed
 
-NEEDED = ("peft", "trl", "datasets")
 TOLD = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
 def require() -> None:
     """See that all are there, and keep them from reporting to anybody. Raises NotInstalled."""
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise NotInstalled(f"training needs {', '.join(missing)}: pip install -r requirements-training.txt")
+    require_installed()
     from huggingface_hub import constants
 
     constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports each trainer that is built unless told not to

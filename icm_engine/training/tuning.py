@@ -12,6 +12,7 @@ from icm_engine.core.errors import LabelNotTokenizable, SettingError
 from icm_engine.core.labeling import Label
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.training_rows import Row, TrainingSet
+from icm_engine.models.adapters import base_of, is_adapter
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import finetuning, trained
@@ -36,15 +37,21 @@ def finetune(job: Job) -> Json:
     made = training_rows(job.store, body["runs"])
     _require_same(job, made)
     job.progress(0, None, "loading the model")
-    loaded = load(choice.model, choice.quantization, choice.dtype, choice.device)
+    base = base_model(trained.located(job.store, choice).model)
+    loaded = load(base, choice.quantization, choice.dtype, choice.device)
     rows = token_rows(loaded, made.rows, labels_of(job.store, body["runs"]))
-    job.ready({"model": choice.model, "rows": len(rows)})
+    job.ready({"model": base, "rows": len(rows)})
     folder = trained.workplace(job.store, name)
     trainer = make_trainer(loaded, rows, settings, folder)
     told = trainers.train(trainer, job, folder)
     facts = _facts(job, loaded, made, settings, trainer, told)
     trained.put(job.store, name, lambda place: _save(trainer.model, place, facts), facts)
     return facts
+
+
+def base_model(model: str) -> str:
+    """Return the model itself, or what it was tuned from: every tuning begins at the base."""
+    return base_of(model) if is_adapter(model) else model
 
 
 def _require_same(job: Job, made: TrainingSet) -> None:
@@ -106,11 +113,10 @@ def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, f
 
 def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSettings, trainer: Any, told: Json) -> Json:
     """What the card says and the job's result is."""
-    choice, runs = job.spec.model, job.spec.body["runs"]
-    assert choice is not None
+    runs = job.spec.body["runs"]
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
-        "name": job.spec.body["name"], "kind": finetuning.KIND, "job": job.name, "base": choice.model,
+        "name": job.spec.body["name"], "kind": finetuning.KIND, "job": job.name, "base": loaded.name,
         "quantization": loaded.quantization, "dtype": loaded.dtype, "device": loaded.device,
         "settings": job.spec.body["settings"], "scale": SCALE,
         "runs": [cards.about_run(job.store, run) for run in runs],

@@ -8,7 +8,7 @@ from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.experiments.suites import read_suite
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS
-from icm_engine.runs import jobs
+from icm_engine.runs import jobs, trained
 from icm_engine.runs.events import Json
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
@@ -30,6 +30,8 @@ def ask(
             store.dataset_info(dataset)
     if test is not None:
         store.dataset_info(test)
+    if declared.tune is not None:
+        trained.require_installed()
     if not changes.get("seeds", declared.seeds):
         raise SettingError(f"suite {suite!r} has no seeds: name one")
     key = f"{declared.name}{' quick' if quick else ''}"

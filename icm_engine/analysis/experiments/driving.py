@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from icm_engine.analysis.experiments.plan import Cell, cells, spec_of
-from icm_engine.analysis.experiments.suites import Suite, Use
+from icm_engine.analysis.experiments.suites import Suite, Tune, Use
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, import_file
-from icm_engine.runs import batch, control, jobs, use
+from icm_engine.runs import batch, control, finetuning, jobs, trained, use
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
@@ -33,12 +33,18 @@ class Chosen:
 
 @dataclass
 class Driven:
-    """A cell with what became of it: its run, the job that used its labels, or why there is neither."""
+    """A cell with what became of it: its run, the job that used its labels, or why there is neither.
+
+    `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
+    """
 
     cell: Cell
     run: str | None = None
     use: str | None = None
     reason: str | None = None
+    tuned: str | None = None
+    tuned_use: str | None = None
+    untuned: str | None = None
 
 
 def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progress) -> list[Driven]:
@@ -60,7 +66,39 @@ def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progre
             if one.run and one.reason is None and one.cell.arm.use:
                 one.use = _use_job(store, one.cell, one.run, suite.use, chosen)
         _work(store, [one.use for one in driven if one.use], chosen, progress, "using labels")
+    if suite.tune is not None and suite.use is not None:
+        _tune(store, driven, suite.tune, suite.use, chosen, progress)
     return driven
+
+
+def _tune(
+    store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: Chosen, progress: Progress
+) -> None:  # fmt: skip
+    """Tune a model on the labels of each cell, and use it on the test part."""
+    for one in driven:
+        if one.run and one.reason is None and one.cell.arm.tune:
+            _ask_to_tune(store, one, one.run, how, chosen)
+    _work(store, [one.tuned for one in driven if one.tuned], chosen, progress, "fine-tuning")
+    for one in driven:
+        if one.run and one.tuned:
+            if (found := jobs.result(store, one.tuned)) is None:
+                one.untuned = jobs.status(store, one.tuned).message
+                continue
+            model = trained.PREFIX + found["name"]
+            one.tuned_use = _use_job(store, one.cell, one.run, replace(test, shots=how.shots), chosen, model)
+    _work(store, [one.tuned_use for one in driven if one.tuned_use], chosen, progress, "using tuned models")
+
+
+def _ask_to_tune(store: Store, one: Driven, run: str, how: Tune, chosen: Chosen) -> None:
+    """The job that tunes on a cell's labels: the one there is, or a new one."""
+    settings = finetuning.settings_of({**how.settings, "seed": one.cell.seed})
+    model = replace(chosen.model, model=store.spec(run).model)
+    try:
+        one.tuned = finetuning.find(store, [run], settings, model) or finetuning.create(
+            store, [run], settings, model=model
+        )
+    except SettingError as error:
+        one.untuned = str(error)
 
 
 def _create(
@@ -102,14 +140,14 @@ def _note_failure(store: Store, one: Driven) -> None:
         one.reason = now.message
 
 
-def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen) -> str:
-    """The job that uses a cell's labels: the one there is, or a new one."""
+def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned: str | None = None) -> str:
+    """The job that uses a cell's labels, with a tuned model if one is named: the job there is, or a new one."""
     spec = store.spec(run)
     body = {
         "run": run, "test": unlabelled_parts(store, cell, spec, chosen.test), "most": how.test,
         "shots": list(how.shots), "shuffles": how.shuffles, "seed": cell.seed,
     }  # fmt: skip
-    model = replace(chosen.model, model=spec.model)
+    model = replace(chosen.model, model=tuned or spec.model)
     asked = JobSpec(use.KIND, body, model)
     for job in jobs.names(store, use.KIND, run=run):
         if jobs.spec(store, job) == asked:

@@ -58,6 +58,8 @@ class Outcome:
     curve: tuple[tuple[int, float], ...] = ()  # accuracy by step
     labels: Mapping[str, Label] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
+    tuned: tuple[Used, ...] = ()  # the same of the model that was tuned on the cell's labels
+    untuned: str | None = None  # why there is no such model
 
 
 def outcome(store: Store, one: Driven) -> Outcome:
@@ -66,7 +68,9 @@ def outcome(store: Store, one: Driven) -> Outcome:
         return Outcome(one.cell, one.run, one.use, one.reason)
     reading = load(store, one.run)
     found = _outcome(reading, one)
-    return replace(found, used=_used(store, reading, one.use)) if one.use else found
+    used = _used(store, reading, one.use) if one.use else ()
+    tuned = _used(store, reading, one.tuned_use) if one.tuned_use else ()
+    return replace(found, used=used, tuned=tuned, untuned=one.untuned)
 
 
 def _outcome(reading: Reading, one: Driven) -> Outcome:

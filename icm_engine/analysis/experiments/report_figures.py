@@ -18,7 +18,7 @@ def figures(found: Json, dark: bool = False) -> list[Chart]:
 
 
 def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
-    """Two bars with 95 % intervals for each source: its labels beside gold, and its labels in use."""
+    """Bars with 95 % intervals for each source: its labels beside gold, in use, and a model tuned on them."""
     rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
     if not rows:
         return None
@@ -27,9 +27,12 @@ def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
     used = [(row["arm"], row["used"][-1]) for row in rows if row["used"]]
     if used:
         _add_bars(figure, "in use", used, COLOURS[1], "/")
+    tuned = [(row["arm"], row["tuned"][0]) for row in rows if row.get("tuned")]
+    if tuned:
+        _add_bars(figure, "tuned", tuned, COLOURS[2], "x")
     axis = figure.layout.yaxis
     axis.range, axis.autorange, axis.automargin = None, "reversed", True
-    figure.layout.xaxis.range, figure.layout.height = [0, 101], 130 + len(rows) * (38 if used else 24)
+    figure.layout.xaxis.range, figure.layout.height = [0, 101], 130 + len(rows) * (10 + 14 * len(figure.data))
     caption = "Percent right, mean over seeds; the whiskers are 95 % intervals over seeds and examples."
     alt = f"Bars for each label source on {dataset}; the same numbers are in the table"
     return Chart(f"Label sources on {dataset}", caption, figure, alt)

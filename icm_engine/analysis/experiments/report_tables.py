@@ -1,11 +1,12 @@
 """The tables of a report, as text: label sources, differences, U in its three forms, what predicts accuracy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from icm_engine.analysis.wording import duration
 from icm_engine.runs.events import Json
+from icm_engine.runs.finetuning import settings_of
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +27,7 @@ class Table:
 def tables(found: Json) -> list[Table]:
     """Return a suite's tables: one of label sources for each data set, then those about all of them."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
-    others = (_reasons(found), _differences(found), _forms(found), _predictors(found))
+    others = (_tuned(found), _reasons(found), _differences(found), _forms(found), _predictors(found))
     made += [table for table in others if table is not None]
     return made
 
@@ -107,7 +108,7 @@ def _differences(found: Json) -> Table | None:
     if not found["differences"]:
         return None
     rows = [
-        (f"{d['one']} − {d['other']}", d["dataset"], {"labels": "labels", "use": "in use"}[d["what"]], points(d),
+        (f"{d['one']} − {d['other']}", d["dataset"], _COMPARED[d["what"]], points(d),
          _verdict(d))
         for d in found["differences"]
     ]  # fmt: skip
@@ -116,6 +117,28 @@ def _differences(found: Json) -> Table | None:
         "that holds 0 supports no difference."
     )
     return Table("Differences", caption, ("pair", "data set", "what", "points", "interval"), tuple(rows))
+
+
+_COMPARED = {"labels": "labels", "use": "in use", "tuned": "tuned", "gain": "tuned"}
+
+
+def _tuned(found: Json) -> Table | None:
+    """Models tuned on each source's labels, beside the base model with none and with most of them as demonstrations."""
+    rows = [row for row in found["rows"] if row.get("tuned")]
+    if not rows:
+        return None
+    body = tuple(
+        (f"{row['arm']}{' *' if row['supervised'] else ''}", row["dataset"], percent(row["accuracy"]),
+         *(percent(row["used"][place]) if row["used"] else NONE for place in (0, -1)), percent(row["tuned"][0]),
+         " ".join(f"{100 * value:.0f}" for value in row["tuned"][0]["values"]))
+        for row in rows
+    )  # fmt: skip
+    caption = (
+        "Percent right on the test part: the base model without demonstrations and with as many labels as fit, and a "
+        "model tuned on the labels, which is shown none. One fine-tuning for each seed; by seed in the last column."
+    )
+    head = ("source", "data set", "labels", "zero-shot", "many-shot", "tuned", "by seed")
+    return Table("Fine-tuned on each source's labels", caption, head, body)
 
 
 def _verdict(made: Json) -> str:
@@ -171,9 +194,16 @@ def facts(found: Json) -> list[tuple[str, str]]:
         ("command", found["command"]),
         ("time", f"{duration(found['seconds'])} ({found['seconds']:.0f} seconds) for what was not there yet"),
         ("model", f"{model['model']}, {model['quantization']}, {model['dtype']}, {model['encoding']}"),
+        *([("fine-tuning", _settings(found["tune"]))] if found.get("tune") else []),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         *described,
     ]
+
+
+def _settings(tune: Json) -> str:
+    """Every setting of the fine-tuning but the seed, which is the cell's, also those that a suite leaves alone."""
+    values = {**asdict(settings_of(tune["settings"])), "seed": "the cell's", "shots": tune["shots"]}
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _arm(arm: Json) -> str:

@@ -4,6 +4,7 @@ title, question         what the report says above its tables
 datasets, examples, seeds
 compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
 [use]                   shots ("fit" or numbers), shuffles, test (examples at most); without it labels are not used
+[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
 [[arms]]                see `Arm`
 [quick]                 other values for the same suite in a few minutes: datasets, examples, seeds, test, arms
 """
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.runs.finetuning import settings_of
 
 FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
-    "scaling", "persona", "noise", "landscape", "cost", "shots",
+    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned",
 )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ class Arm:
     model: str = ""
     once: bool = False
     use: bool = True
+    tune: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,14 @@ class Use:
     shots: tuple[int | str, ...] = ("fit",)
     shuffles: int = 1
     test: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """How models are tuned on an arm's labels, with the seed of the cell, and the shots they are then used with."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shots: tuple[int | str, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Suite:
     arms: tuple[Arm, ...]
     use: Use | None = None
     compare: tuple[tuple[str, str], ...] = ()
+    tune: Tune | None = None
 
 
 def read_suite(name: str, quick: bool = False) -> Suite:
@@ -94,12 +106,12 @@ def _suite(name: str, declared: dict[str, Any], quick: bool) -> Suite:
     if "test" in short and use is not None:
         use = replace(use, test=short["test"])
     wanted = short.get("arms", [arm.name for arm in arms])
-    merged = {**declared, **{key: short[key] for key in ("datasets", "examples", "seeds") if key in short}}
+    merged = {**declared, **{key: short[key] for key in ("datasets", "examples", "seeds", "tune") if key in short}}
     chosen = tuple(arm for arm in arms if arm.name in wanted)
     compare = tuple((one, other) for one, other in merged.get("compare", ()))
     suite = Suite(
         name, merged["title"], merged["question"], tuple(merged["datasets"]), merged["examples"],
-        tuple(merged["seeds"]), chosen, use, compare,
+        tuple(merged["seeds"]), chosen, use, compare, _tune(merged["tune"]) if "tune" in merged else None,
     )  # fmt: skip
     _check(suite, {arm.name for arm in arms})
     return suite
@@ -109,11 +121,20 @@ def _use(value: Mapping[str, Any]) -> Use:
     return Use(**{**value, "shots": tuple(value.get("shots", ("fit",)))})
 
 
+def _tune(value: Mapping[str, Any]) -> Tune:
+    """Raises SettingError for a setting that fine-tuning has not."""
+    settings = {key: setting for key, setting in value.items() if key != "shots"}
+    settings_of(settings)
+    return Tune(settings, tuple(value.get("shots", (0,))))
+
+
 def _check(suite: Suite, known: set[str]) -> None:
-    """Raise ValueError for a name that no arm has, or two arms that have one name."""
+    """Raise ValueError for a name that no arm has, two arms that have one name, or tuned models without a test."""
     names = [arm.name for arm in suite.arms]
     if len(set(names)) < len(names):
         raise ValueError("two arms have the same name")
     mentioned = {name for pair in suite.compare for name in pair} | {arm.of for arm in suite.arms if arm.of}
     if unknown := sorted(mentioned - known):
         raise ValueError(f"there is no arm {unknown[0]!r}")
+    if suite.tune is not None and suite.use is None:
+        raise ValueError("[tune] needs [use], which names the test part")

@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import fmean
 
 from icm_engine.analysis.experiments.intervals import Estimate, Right, difference, estimate
-from icm_engine.analysis.experiments.outcomes import Outcome
+from icm_engine.analysis.experiments.outcomes import Outcome, Used
 from icm_engine.analysis.experiments.predictors import agreement_of, predictors
 from icm_engine.analysis.experiments.suites import Suite
 from icm_engine.core.objective import PREDICTABILITY
@@ -21,6 +21,7 @@ from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.proposal import Chain, propose
 
 PACKAGES = ("torch", "transformers", "bitsandbytes", "plotly", "pandas", "scikit-learn", "statsmodels")
+TRAINERS = ("trl", "peft")
 BEST = "best of {} by U"
 
 
@@ -34,10 +35,16 @@ def results(
         "suite": suite.name, "title": suite.title, "question": suite.question, "quick": quick,
         "datasets": list(suite.datasets), "examples": suite.examples, "seeds": list(suite.seeds),
         "use": asdict(suite.use) if suite.use else None, "model": asdict(model), "command": command,
-        "seconds": seconds, "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "seconds": seconds, "versions": {"python": platform.python_version(), **_versions(suite)},
         "arms": [asdict(arm) for arm in suite.arms],
-        "rows": rows, "differences": _differences(suite, outcomes), "cells": told, "predictors": predictors(told),
+        "tune": asdict(suite.tune) if suite.tune else None,
+        "rows": rows, "differences": _differences(suite, outcomes) + _gains(outcomes), "cells": told,
+        "predictors": predictors(told),
     }  # fmt: skip
+
+
+def _versions(suite: Suite) -> dict[str, str]:
+    return {name: version(name) for name in (*PACKAGES, *(TRAINERS if suite.tune else ()))}
 
 
 def _by_row(outcomes: Sequence[Outcome]):  # type: ignore[no-untyped-def]
@@ -63,12 +70,13 @@ def _row(name: str, some: Sequence[Outcome], done: Sequence[Outcome]) -> Json:
         return {**head, "reason": first.reason}
     return {
         **head,
-        "reason": next((one.reason for one in some if one.reason), None),
+        "reason": next((one.reason or one.untuned for one in some if one.reason or one.untuned), None),
         "supervised": any(one.supervised for one in done),
         "seeds": [one.cell.seed for one in done],
         "accuracy": _estimated([one.right for one in done]),
         "flipped": _estimated([one.flipped for one in done]),
-        "used": _used(done),
+        "used": _used([one.used for one in done]),
+        "tuned": _used([one.tuned for one in done]),
         "used_true": fmean(o.used[-1].predicted_true for o in done) if all(o.used for o in done) else None,
         "utility": [one.utility for one in done],
         "forms": {form: [one.forms[form] for one in done] for form in done[0].forms},
@@ -91,19 +99,19 @@ def _estimated(rights: Sequence[Right | None]) -> Json | None:
     return estimate(known).to_json() if known and len(known) == len(rights) else None
 
 
-def _used(done: Sequence[Outcome]) -> list[Json]:
-    """An estimate for each number of shots that every seed has been used with."""
-    by_shots = [{used.shots: used for used in one.used} for one in done]
+def _used(done: Sequence[Sequence[Used]]) -> list[Json]:
+    """An estimate for each number of shots that every seed has been used with, and for the most of each seed."""
+    by_shots = [{used.shots: used for used in cell} for cell in done]
+    if not all(by_shots):
+        return []
     common = [shots for shots in by_shots[0] if all(shots in one for one in by_shots)]
-    if not common and all(by_shots):  # "fit" differs where runs labelled different numbers of examples
-        cells = [one[max(one)] for one in by_shots]
-        return [{"shots": [cell.shots for cell in cells], **estimate([cell.right for cell in cells]).to_json()}]
-    found = []
-    for shots in common:
-        rights = [one[shots].right for one in by_shots]
-        if all(rights):
-            found.append({"shots": shots, **estimate(rights).to_json()})
-    return found
+    most = [max(one) for one in by_shots]
+    cells: list[tuple[int | list[int], list[Right]]] = [
+        (shots, [one[shots].right for one in by_shots]) for shots in common
+    ]
+    if len(set(most)) > 1:  # "fit" differs where runs labelled different numbers of examples
+        cells.append((most, [one[shots].right for one, shots in zip(by_shots, most, strict=True)]))
+    return [{"shots": shots, **estimate(rights).to_json()} for shots, rights in cells if all(rights)]
 
 
 def _balance(done: Sequence[Outcome]) -> dict[str, float]:
@@ -130,7 +138,7 @@ def _differences(suite: Suite, outcomes: Sequence[Outcome]) -> list[Json]:
 
 def _compared(one: Sequence[Outcome], other: Sequence[Outcome], head: Mapping[str, str]) -> list[Json]:
     found = []
-    for what, measure in (("labels", _labels), ("use", _most_shots)):
+    for what, measure in (("labels", _labels), ("use", _most_shots), ("tuned", _tuned)):
         sides = [[measure(o) for o in side] for side in (one, other)]
         if all(right for side in sides for right in side):
             try:
@@ -149,6 +157,23 @@ def _most_shots(one: Outcome) -> Right | None:
     return one.used[-1].right if one.used else None
 
 
+def _tuned(one: Outcome) -> Right | None:
+    return one.tuned[0].right if one.tuned else None
+
+
+def _gains(outcomes: Sequence[Outcome]) -> list[Json]:
+    """For each arm that a model was tuned on: that model without shots, less the base model with none and with most."""
+    found = []
+    for _, some in _by_row(outcomes):
+        done = [one for one in some if one.tuned and one.used]
+        for what, place in (("zero-shot", 0), ("many-shot", -1)) if done else ():
+            base = [one.used[place].right for one in done]
+            made = difference([one.tuned[0].right for one in done], base)
+            head = {"one": f"{done[0].cell.arm.name}, tuned", "other": f"base model, {what}", "what": "gain"}
+            found.append({**head, "dataset": done[0].cell.dataset, **made.to_json()})
+    return found
+
+
 def _cell(one: Outcome, outcomes: Sequence[Outcome]) -> Json:
     """A cell's own line: what the search over predictors without gold looks at, and where to find its run."""
     arm = one.cell.arm
@@ -159,6 +184,7 @@ def _cell(one: Outcome, outcomes: Sequence[Outcome]) -> Json:
         **head, "reason": None, "supervised": one.supervised, "labelled": one.labelled, "examples": one.examples,
         "accuracy": fmean(estimate([one.right]).values) if one.right else None,
         "used": estimate([one.used[-1].right]).mean if one.used and one.used[-1].right else None,
+        "tuned": estimate([one.tuned[0].right]).mean if one.tuned and one.tuned[0].right else None,
         "utility": one.utility, "pairs": one.pairs, "margin": one.margin, "label_mass": one.label_mass,
         "balance": dict(one.balance), "agreement": agreement_of(one, outcomes), "steps": one.steps,
     }  # fmt: skip
