@@ -62,6 +62,30 @@ def reward(job: Job) -> Json:
     return rewarding.reward(job)
 
 
+def preference_tuning(job: Job) -> Json:
+    """A policy tuned on the preferences in a run's labels."""
+    from icm_engine.training import preferring
+
+    forget_scorer()
+    return preferring.prefer(job)
+
+
+def reinforce(job: Job) -> Json:
+    """A policy trained by reinforcement against a reward model."""
+    from icm_engine.training import reinforcing
+
+    forget_scorer()
+    return reinforcing.reinforce(job)
+
+
+def respond(job: Job) -> Json:
+    """Responses sampled from a policy, rewarded by reward models."""
+    from icm_engine.training import responding
+
+    forget_scorer()
+    return responding.respond(job)
+
+
 def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
     if threads := job.spec.body.get("threads"):
@@ -85,7 +109,8 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
-    "finetune": finetune, "reward": reward,
+    "finetune": finetune, "reward": reward, "preference-tuning": preference_tuning,
+    "reinforce": reinforce, "respond": respond,
 }  # fmt: skip
 
 

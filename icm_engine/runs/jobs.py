@@ -35,7 +35,7 @@ RESTARTS = "icm_engine.runs.restarts"  # neither: it drives runs, each with a wo
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
     "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "finetune": WORKER,
-    "reward": WORKER,
+    "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
 }  # fmt: skip
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on

@@ -29,9 +29,9 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class RewardSettings(LoraSettings):
-    """How a reward model is trained: `batch_size` pairs a step, every pair `epochs` times."""
+    """How a reward model is trained: each of its stages takes `steps` steps of `batch_size` pairs."""
 
-    epochs: int = 10
+    steps: int = 100
     batch_size: int = 8
 
 
@@ -39,7 +39,7 @@ class RewardSettings(LoraSettings):
 class PreferenceSettings(LoraSettings):
     """How a policy is tuned on preferences (DPO); `beta` holds it to where it began."""
 
-    epochs: int = 3
+    steps: int = 100
     batch_size: int = 8
     beta: float = 0.1
 
@@ -62,10 +62,9 @@ EXPLANATIONS = {
     "learning_rate": "the largest step of AdamW; it falls to zero in a line",
     "rank": "rank of the two matrices that LoRA puts beside each linear layer",
     "seed": "order of the rows, where the adapter begins, and what is sampled",
-    "epochs": "how often every pair is shown",
     "batch_size": "pairs a step",
     "beta": "how strongly a policy is held to where it began",
-    "steps": "steps of reinforcement",
+    "steps": "steps of training; of a reward model, in each of its stages",
     "prompts": "prompts a step",
     "responses": "samples of each prompt; their rewards are compared with each other",
     "max_tokens": "tokens that a response may take",

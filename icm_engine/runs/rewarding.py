@@ -7,7 +7,6 @@ sets them beside gold, which is not here.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling
@@ -16,6 +15,7 @@ from icm_engine.core.responses import Form, form_of
 from icm_engine.core.training_rows import TrainingSet, preference_rows, preferences_of
 from icm_engine.runs import jobs, trained
 from icm_engine.runs.events import Json
+from icm_engine.runs.job_process import Job
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.loop_settings import RewardSettings, free_name
 from icm_engine.runs.replay import OpenRun, current_state, open_run
@@ -94,6 +94,10 @@ def _labeling(store: Store, opened: OpenRun) -> Labeling:
     return state.labeling
 
 
-def settings_of(values: dict[str, Any]) -> RewardSettings:
-    """Return settings as a job's body has them."""
-    return RewardSettings(**values)
+def require_same(job: Job, now: str) -> None:
+    """Refuse to go on where the labels (a hash) are not those that training began with. Raises SettingError."""
+    begun = next((part["labels_sha256"] for part in job.kept()), None)
+    if begun is None:
+        job.keep({"labels_sha256": now})
+    elif begun != now:
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for it anew")

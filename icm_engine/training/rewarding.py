@@ -1,7 +1,6 @@
 """A reward model from a run's preference labels, by trl's RewardTrainer: one that labels the rest, then the final one."""
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def reward(job: Job) -> Json:
     if body["name"] in trained.names(job.store):
         return trained.facts(job.store, body["name"])
     form, made = rewarding.preferences(job.store, body["run"])
-    _require_same(job, labels_sha256(made.rows))
+    rewarding.require_same(job, labels_sha256(made.rows))
     stages = _Stages(job, form, settings_from(RewardSettings, body["settings"]))
     job.ready({"run": body["run"], "rows": len(made.rows)})
     told = {FIRST: stages.train(FIRST, made.rows)}
@@ -108,10 +107,9 @@ def make_trainer(
     from peft import LoraConfig
     from trl import RewardConfig, RewardTrainer
 
-    steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
     config = RewardConfig(
-        **trainers.arguments(loaded, folder, steps, settings.seed),
-        num_train_epochs=settings.epochs, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
+        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
         per_device_train_batch_size=settings.batch_size, weight_decay=0.0, max_length=None,
     )  # fmt: skip
     lora = LoraConfig(
@@ -141,15 +139,6 @@ def _by_example(examples: Sequence[tuple[str, Example]], scored: Sequence[Sequen
         {"dataset": dataset, "example": example.id, "rewards": list(values)}
         for (dataset, example), values in zip(examples, scored, strict=True)
     ]
-
-
-def _require_same(job: Job, now: str) -> None:
-    """Refuse to go on where the labels are not those that training began with. Raises SettingError."""
-    begun = next((part["labels_sha256"] for part in job.kept()), None)
-    if begun is None:
-        job.keep({"labels_sha256": now})
-    elif begun != now:
-        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for a new reward model")
 
 
 def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) -> Json:
