@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, restart_commands
+from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, loop_commands, restart_commands
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError, RunError
@@ -168,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
+    loop_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     return top
 
 

@@ -1,0 +1,163 @@
+"""The commands around a search: `reward` trains reward models, `respond`, `prefer` and `reinforce` are about policies."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from icm_engine.analysis.rewards import accuracy
+from icm_engine.core.errors import SettingError
+from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
+from icm_engine.job_commands import follow
+from icm_engine.runs import candidates, jobs, policies, rewarding, trained
+from icm_engine.runs.events import Json
+from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings, settings_from
+from icm_engine.runs.rewarding import Part
+from icm_engine.runs.store import Store
+
+
+def reward_command(store: Store, given: argparse.Namespace) -> Json | None:
+    """Train a reward model on a run's preferences; it labels the rest, and a final one learns from both."""
+    rest = [] if given.no_rest else _parts(store, given.rest) if given.rest else None
+    job = rewarding.create(
+        store, given.run, settings_from(RewardSettings, _pairs(given.set)), name=given.name, model=_model(store, given),
+        rest=rest, test=_parts(store, given.test),
+    )  # fmt: skip
+    return _done(store, given, job, lambda found: _told_rewards(store, found))
+
+
+def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
+    """Sample responses of a model to the prompts of a data set; keep them for a judge, or have them rewarded."""
+    if given.keep and given.detach:
+        raise SettingError("--keep needs the responses: leave --detach out")
+    if given.keep and store.has_dataset(given.keep):
+        raise SettingError(f"data set {given.keep!r} exists already: keep the responses under another name")
+    how = policies.Sampling(given.samples, given.temperature, given.max_tokens, given.seed)
+    model = ModelChoice(given.model, given.quantization, given.dtype, given.device)
+    job = policies.ask_responses(store, model, _parts(store, [given.dataset]), how, given.judge, given.limit)
+
+    def told(found: Json) -> Json:
+        kept = candidates.keep_responses(store, job, given.keep, given.rule) if given.keep else None
+        number = sum(map(len, found["responses"]))
+        return {
+            "job": job, "prompts": len(found["asked"]), "responses": number, "cut": found["cut"],
+            **{f"reward by {judge}": _mean(rows) for judge, rows in found["rewards"].items()},
+            **({"dataset": given.keep, "examples": len(kept.examples)} if kept else {}),
+        }  # fmt: skip
+
+    return _done(store, given, job, told)
+
+
+def prefer_command(store: Store, given: argparse.Namespace) -> Json | None:
+    """Tune a policy on the preferences in a run's labels (DPO)."""
+    settings = settings_from(PreferenceSettings, _pairs(given.set))
+    job = policies.ask_preference_tuning(store, given.run, settings, name=given.name, model=_model(store, given))
+    return _done(store, given, job, _told_policy)
+
+
+def reinforce_command(store: Store, given: argparse.Namespace) -> Json | None:
+    """Train a policy against a reward model, on the prompts of a data set (RLOO)."""
+    settings = settings_from(ReinforceSettings, _pairs(given.set))
+    job = policies.ask_reinforcement(
+        store, given.reward.removeprefix(trained.PREFIX), _parts(store, [given.dataset]), settings, name=given.name,
+        model=_model(store, given), most=given.limit,
+    )  # fmt: skip
+    return _done(store, given, job, _told_policy)
+
+
+def _done(store: Store, given: argparse.Namespace, job: str, told: Callable[[Json], Json]) -> Json | None:
+    """Start the job, follow it to its end and say what came of it."""
+    jobs.start(store, job)
+    if given.detach:
+        return {"job": job, "status": "starting"}
+    return told(follow(store, job))
+
+
+def _told_rewards(store: Store, found: Json) -> Json:
+    """What was learned from, and the accuracy on the test part where that has gold."""
+    told = {
+        "reward": found["name"], "supervised": found["supervised"], "pairs": found["stages"]["first"]["rows"],
+        **found["left_out"], "rest_labelled": found["rest"]["rows"], "pairs_in_all": found["rows"],
+    }  # fmt: skip
+    for stage in found["test"]:
+        try:
+            right = accuracy(store, [found], stage)
+            told |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
+        except SettingError as error:
+            print(f"icm: {error}", file=sys.stderr)
+    return told
+
+
+def _told_policy(found: Json) -> Json:
+    names = ("name", "base", "supervised", "rows", "steps", "first_reward", "last_reward", "last_kl", "last_loss")
+    return {name: found[name] for name in names if name in found}
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> float:
+    values = [value for row in rows for value in row]
+    return sum(values) / len(values)
+
+
+def _parts(store: Store, names: Sequence[str]) -> list[Part]:
+    """The data sets of these names, whole; sample data and its test parts are imported when they are first named."""
+    for name in names:
+        sample = name.removesuffix("_test")
+        if sample in SAMPLE_DATASETS and name != sample and not store.has_dataset(name):
+            import_file(store, SAMPLE_DIRECTORY / f"{name}.csv", sample, name)
+        elif name in SAMPLE_DATASETS:
+            ensure_sample_dataset(store, name)
+    return [Part(name) for name in names]
+
+
+def _model(store: Store, given: argparse.Namespace) -> ModelChoice | None:
+    """The model that was named with how to load it; None: what the run or the reward model says."""
+    if given.model is None:
+        return None
+    return ModelChoice(given.model, given.quantization, given.dtype, given.device)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts)
+
+
+def add(
+    command: Callable[[str, Any], argparse.ArgumentParser], assignment: Callable[[str], str],
+    count: Callable[[str], int],
+) -> None:  # fmt: skip
+    """Add the commands to the parser; `count` parses a whole number of 1 or more, `assignment` name=value."""
+    reward = command("reward", reward_command)
+    reward.add_argument("run", metavar="RUN")
+    reward.add_argument("--test", nargs="+", default=[], metavar="DATASET", help="pairs to try it on")
+    reward.add_argument("--rest", nargs="+", default=[], metavar="DATASET",
+                        help="what the first model labels (else what the run's limit left)")  # fmt: skip
+    reward.add_argument("--no-rest", action="store_true", help="one stage only")
+    prefer = command("prefer", prefer_command)
+    prefer.add_argument("run", metavar="RUN")
+    reinforce = command("reinforce", reinforce_command)
+    reinforce.add_argument("reward", metavar="REWARD", help="name of a reward model")
+    reinforce.add_argument("--dataset", required=True, metavar="NAME", help="whose prompts are responded to")
+    reinforce.add_argument("--limit", type=count, metavar="N", help="the first N prompts")
+    for made in (reward, prefer, reinforce):
+        made.add_argument("--name", help="of what is trained (else made from the run's)")
+        made.add_argument("--set", action="append", default=[], type=assignment, metavar="name=value")
+        _add_model(made, None)
+    respond = command("respond", respond_command)
+    respond.add_argument("dataset", metavar="DATASET", help="whose prompts are responded to")
+    respond.add_argument("--samples", type=count, default=8, metavar="K", help="responses to each prompt")
+    respond.add_argument("--temperature", type=float, default=1.0)
+    respond.add_argument("--max-tokens", type=count, default=16, metavar="N")
+    respond.add_argument("--seed", type=int, default=0)
+    respond.add_argument("--limit", type=count, metavar="N", help="the first N prompts")
+    respond.add_argument("--judge", nargs="+", default=[], metavar="REWARD", help="reward models that judge them")
+    respond.add_argument("--keep", metavar="NAME", help="store the distinct responses as a data set to be labelled")
+    respond.add_argument("--rule", default="none", help="of that data set, where its examples are claims")
+    _add_model(respond, "sample")
+
+
+def _add_model(command: argparse.ArgumentParser, default: str | None) -> None:
+    command.add_argument("--model", default=default, help="sample, a directory, a hub id, or trained:NAME")
+    command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
+    command.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    command.add_argument("--detach", action="store_true", help="return at once with the job's name")
