@@ -20,7 +20,7 @@ from benchmarks.rewards import reward_job
 from icm_engine.analysis.experiments.intervals import Right, difference, estimate
 from icm_engine.analysis.rewards import Scores, rewards_of, share, truth_of, wins
 from icm_engine.data.gold import add_gold
-from icm_engine.runs import jobs, policies, rewarding
+from icm_engine.runs import policies, rewarding
 from icm_engine.runs.candidates import keep_responses
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings
@@ -56,6 +56,7 @@ def dpo(store: Store, seeds: Sequence[int], questions: int, steps: int) -> str:
         name = f"candidates-{seed}"
         if not store.has_dataset(name):
             keep_responses(store, job, name, "exclusive")
+        if not store.dataset_info(name).gold:
             _give_gold(store, name, workshop.found(store, job))
         for judge, source in JUDGES.items():
             runs[judge, seed] = workshop.labelled(store, f"{name} {judge}", name, source, seed)
@@ -194,13 +195,11 @@ def _rl_tables(
 ) -> str:
     rows = []
     for arm in ("before", *ARMS):
-        scores = [true(found[arm, seed]) for seed in seeds]
+        trained = [told[arm, s] for s in seeds] if arm != "before" else []
         rows.append([
-            arm, " ".join(f"{fmean(v for row in one.values() for v in row):.2f}" for one in scores),
-            " ".join(f"{fmean(v for row in rewards_of(found[arm, s], judge).values() for v in row):.2f}" for s in seeds),
-            " ".join(f"{told[arm, s]['first_reward']:.1f} to {told[arm, s]['last_reward']:.1f}" for s in seeds)
-            if arm != "before" else "",
-            " ".join(f"{told[arm, s]['last_kl']:.2f}" for s in seeds) if arm != "before" else "",
+            arm, _means([true(found[arm, s]) for s in seeds]), _means([rewards_of(found[arm, s], judge) for s in seeds]),
+            " ".join(f"{one['first_reward']:.1f} to {one['last_reward']:.1f}" for one in trained),
+            " ".join(f"{one['last_kl']:.2f}" for one in trained),
         ])  # fmt: skip
     lines = [
         workshop.table(["policy", "mean true score by seed", "mean reward of the third by seed",
@@ -213,6 +212,10 @@ def _rl_tables(
             f"win rate of {one} against {other}: by the third {_rate(by_third)}, by the truth {_rate(by_truth)}"
         )
     return "\n".join(lines)
+
+
+def _means(scores: Sequence[Scores]) -> str:
+    return " ".join(f"{fmean(value for row in one.values() for value in row):.2f}" for one in scores)
 
 
 def _rate(values: Sequence[Right]) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from benchmarks import workshop
-from icm_engine.analysis.rewards import accuracy, agreement_with_gold
 from icm_engine.analysis.experiments.intervals import difference
+from icm_engine.analysis.rewards import accuracy, agreement_with_gold
 from icm_engine.runs import rewarding
 from icm_engine.runs.loop_settings import RewardSettings
 from icm_engine.runs.rewarding import Part
@@ -64,19 +65,16 @@ def main() -> None:
         print(report(store, given.arms, {key: workshop.found(store, job) for key, (_, job) in cells.items()}))
 
 
-def report(store: Store, arms: list[str], facts: dict[tuple[str, int], dict[str, object]]) -> str:
+def report(store: Store, arms: list[str], facts: dict[tuple[str, int], dict[str, Any]]) -> str:
     """The table, and the differences from ICM's final reward models."""
-    rows = []
-    finals = {}
+    rows, finals = [], {}
     for arm in arms:
         models = [found for (name, _), found in facts.items() if name == arm]
-        staged = len(models[0]["stages"]) > 1  # type: ignore[arg-type]
-        last = "final" if staged else "first"
-        finals[arm] = [agreement_with_gold(store, model, last) for model in models]
-        rows.append([
-            arm, str(models[0]["stages"]["first"]["rows"]), workshop.percent(accuracy(store, models, "first")),  # type: ignore[index]
-            str(models[0]["rows"]) if staged else "", workshop.percent(accuracy(store, models, "final")) if staged else "",
-        ])  # fmt: skip
+        staged = "final" in models[0]["stages"]
+        finals[arm] = [agreement_with_gold(store, model, "final" if staged else "first") for model in models]
+        first = [str(models[0]["stages"]["first"]["rows"]), workshop.percent(accuracy(store, models, "first"))]
+        final = [str(models[0]["rows"]), workshop.percent(accuracy(store, models, "final"))] if staged else ["", ""]
+        rows.append([arm, *first, *final])
     lines = [workshop.table(["labels", "pairs", "first, % right", "with the rest", "final, % right"], rows), ""]
     if "ICM" in finals:
         lines += [

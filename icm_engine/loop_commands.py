@@ -1,8 +1,9 @@
-"""The commands around a search: `reward` trains reward models, `respond`, `prefer` and `reinforce` are about policies."""
+"""The commands around a search: `reward` trains reward models; `respond`, `prefer`, `reinforce` are about policies."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icm_engine.analysis.rewards import accuracy
@@ -20,10 +21,10 @@ from icm_engine.runs.store import Store
 def reward_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Train a reward model on a run's preferences; it labels the rest, and a final one learns from both."""
     rest = [] if given.no_rest else _parts(store, given.rest) if given.rest else None
-    job = rewarding.create(
-        store, given.run, settings_from(RewardSettings, _pairs(given.set)), name=given.name, model=_model(store, given),
-        rest=rest, test=_parts(store, given.test),
-    )  # fmt: skip
+    settings = settings_from(RewardSettings, _pairs(given.set))
+    model = _model(given, trained.base_choice(store, store.spec(given.run)))
+    test = _parts(store, given.test)
+    job = rewarding.create(store, given.run, settings, name=given.name, model=model, rest=rest, test=test)
     return _done(store, given, job, lambda found: _told_rewards(store, found))
 
 
@@ -34,7 +35,7 @@ def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
     if given.keep and store.has_dataset(given.keep):
         raise SettingError(f"data set {given.keep!r} exists already: keep the responses under another name")
     how = policies.Sampling(given.samples, given.temperature, given.max_tokens, given.seed)
-    model = ModelChoice(given.model, given.quantization, given.dtype, given.device)
+    model = _model(given, ModelChoice("sample"))
     job = policies.ask_responses(store, model, _parts(store, [given.dataset]), how, given.judge, given.limit)
 
     def told(found: Json) -> Json:
@@ -52,17 +53,19 @@ def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
 def prefer_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Tune a policy on the preferences in a run's labels (DPO)."""
     settings = settings_from(PreferenceSettings, _pairs(given.set))
-    job = policies.ask_preference_tuning(store, given.run, settings, name=given.name, model=_model(store, given))
+    model = _model(given, trained.base_choice(store, store.spec(given.run)))
+    job = policies.ask_preference_tuning(store, given.run, settings, name=given.name, model=model)
     return _done(store, given, job, _told_policy)
 
 
 def reinforce_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Train a policy against a reward model, on the prompts of a data set (RLOO)."""
     settings = settings_from(ReinforceSettings, _pairs(given.set))
+    reward = given.reward.removeprefix(trained.PREFIX)
+    model = _model(given, policies.model_of(trained.facts(store, reward)))
     job = policies.ask_reinforcement(
-        store, given.reward.removeprefix(trained.PREFIX), _parts(store, [given.dataset]), settings, name=given.name,
-        model=_model(store, given), most=given.limit,
-    )  # fmt: skip
+        store, reward, _parts(store, [given.dataset]), settings, name=given.name, model=model, most=given.limit
+    )
     return _done(store, given, job, _told_policy)
 
 
@@ -110,11 +113,10 @@ def _parts(store: Store, names: Sequence[str]) -> list[Part]:
     return [Part(name) for name in names]
 
 
-def _model(store: Store, given: argparse.Namespace) -> ModelChoice | None:
-    """The model that was named with how to load it; None: what the run or the reward model says."""
-    if given.model is None:
-        return None
-    return ModelChoice(given.model, given.quantization, given.dtype, given.device)
+def _model(given: argparse.Namespace, own: ModelChoice) -> ModelChoice:
+    """The run's or the reward model's own model, with what was named in place of it."""
+    named = {name: getattr(given, name) for name in ("model", "quantization", "dtype", "device")}
+    return replace(own, **{name: value for name, value in named.items() if value is not None})
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -141,7 +143,7 @@ def add(
     for made in (reward, prefer, reinforce):
         made.add_argument("--name", help="of what is trained (else made from the run's)")
         made.add_argument("--set", action="append", default=[], type=assignment, metavar="name=value")
-        _add_model(made, None)
+        _add_model(made)
     respond = command("respond", respond_command)
     respond.add_argument("dataset", metavar="DATASET", help="whose prompts are responded to")
     respond.add_argument("--samples", type=count, default=8, metavar="K", help="responses to each prompt")
@@ -152,12 +154,13 @@ def add(
     respond.add_argument("--judge", nargs="+", default=[], metavar="REWARD", help="reward models that judge them")
     respond.add_argument("--keep", metavar="NAME", help="store the distinct responses as a data set to be labelled")
     respond.add_argument("--rule", default="none", help="of that data set, where its examples are claims")
-    _add_model(respond, "sample")
+    _add_model(respond)
 
 
-def _add_model(command: argparse.ArgumentParser, default: str | None) -> None:
-    command.add_argument("--model", default=default, help="sample, a directory, a hub id, or trained:NAME")
-    command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    command.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda")
+def _add_model(command: argparse.ArgumentParser) -> None:
+    """What is not given is as the run, or the reward model, has it; of `respond`, as a run has it by default."""
+    command.add_argument("--model", help="sample, a directory, a hub id, or trained:NAME")
+    command.add_argument("--quantization", choices=("nf4", "int8", "none"))
+    command.add_argument("--dtype", choices=("bfloat16", "float32"))
+    command.add_argument("--device", help="auto, cpu, cuda")
     command.add_argument("--detach", action="store_true", help="return at once with the job's name")

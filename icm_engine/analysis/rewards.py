@@ -80,13 +80,11 @@ def wins(one: Scores, other: Scores) -> Right:
     """
     if set(one) != set(other):
         raise ValueError("the two have different prompts")
-    return {
-        prompt: (
-            sum(above(a, b) for a in scores for b in other[prompt]) / (len(scores) * len(other[prompt])),
-            1,
-        )  # fmt: skip
-        for prompt, scores in one.items()
-    }
+    return {prompt: (_mean_wins(scores, other[prompt]), 1) for prompt, scores in one.items()}
+
+
+def _mean_wins(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(above(a, b) for a in one for b in other) / (len(one) * len(other))
 
 
 def share(scores: Scores) -> Right:
@@ -109,7 +107,7 @@ def truth_of(store: Store, dataset: str, found: Json) -> Scores:
     form = form_of(task)
     if form.answered != CLAIM:
         raise SettingError(f"gold of data set {dataset!r} compares responses: whether one is right is not known")
-    examples = store.examples(dataset)
+    examples = list(store.examples(dataset))
     gold = gold_of(store, dataset, [example.id for example in examples])
     true = {(form.asked(e), text) for e in examples if gold.get(e.id) == task.true_label for text in form.responses(e)}
     if missing := next((asked for asked in found["asked"] if asked not in {question for question, _ in true}), None):

@@ -72,12 +72,16 @@ def ask_reinforcement(
     form = _form(store, parts)
     if not form.ends_with_a_line:
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
-    choice = ModelChoice(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
     body = {
         "reward": reward, "parts": [asdict(part) for part in parts], "most": most, "dataset": parts[0].dataset,
         "name": free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
     }  # fmt: skip
-    return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or choice)))
+    return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
+
+
+def model_of(facts: Json) -> ModelChoice:
+    """Return the model that something was trained from, loaded as it was then."""
+    return ModelChoice(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
 
 
 def prompts_of(store: Store, parts: Sequence[Json], most: int | None) -> tuple[Form, list[str]]:

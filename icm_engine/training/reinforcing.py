@@ -1,4 +1,4 @@
-"""A policy trained by reinforcement against a reward model: REINFORCE with leave-one-out baselines, trl's RLOOTrainer."""
+"""A policy trained by reinforcement against a reward model, by trl's RLOOTrainer (leave-one-out baselines)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

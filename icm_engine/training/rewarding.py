@@ -1,4 +1,4 @@
-"""A reward model from a run's preference labels, by trl's RewardTrainer: one that labels the rest, then the final one."""
+"""Reward models from a run's preference labels, by trl's RewardTrainer: the first labels the rest, then a final one."""
 
 import json
 import shutil
@@ -145,7 +145,7 @@ def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) ->
     """What the card says and the job's result is."""
     choice, body = job.spec.model, job.spec.body
     assert choice is not None
-    last = told.get(FINAL, told[FIRST])
+    last: Json = told.get(FINAL, told[FIRST])
     return {
         "name": body["name"], "kind": rewarding.KIND, "job": job.name, "base": choice.model, **last, "scale": SCALE,
         "settings": body["settings"], "runs": [cards.about_run(job.store, body["run"])],
