@@ -153,7 +153,7 @@ def log_odds(store: Store, model: str) -> float:
 def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: Store) -> None:
     run = capitals_run(store)
     reward = done(store, rewarding.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
-    how = ReinforceSettings(steps=2, prompts=2, responses=4, rank=2, max_tokens=8)
+    how = ReinforceSettings(steps=2, prompts=3, responses=4, rank=2, max_tokens=8)  # more than there are prompts
     job = policies.ask_reinforcement(store, "r", [Part("capitals", 8)], how)
     facts = done(store, job)
     assert (facts["name"], facts["reward"], facts["prompts"]) == ("r-policy", "r", 2)

@@ -1,5 +1,6 @@
 """A policy trained by reinforcement against a reward model, by trl's RLOOTrainer (leave-one-out baselines)."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def make_trainer(
         max_completion_length=settings.max_tokens, temperature=1.0, beta=settings.beta, weight_decay=0.0,
     )  # fmt: skip
     beginning = _beginning(loaded)
-    rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked]
+    again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts, or none
+    rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked] * again
     return RLOOTrainer(
         model=loaded.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer, peft_config=lora(settings.rank),
