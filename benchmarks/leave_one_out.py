@@ -16,7 +16,6 @@ they time --sample prompts, evenly spread, and scale up; for the fixed order, wi
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, median_seconds, show, synchronize
+from benchmarks.report import Row, clock, median_seconds, show, synchronize
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
@@ -64,10 +63,10 @@ def fixed_order_seconds(scorer: TransformersScorer, fixed: Sequence[Prompt], cou
         parts = scorer.segments(fixed[place])
         cache = path_cache(scorer.loaded.model.config, sum(map(len, parts)))
         shared = _extend(scorer, cache, 0, [t for part in parts[: 1 + place] for t in part])
-        began = time.perf_counter()
+        began = clock()
         _extend(scorer, cache, shared, [t for part in parts[1 + place :] for t in part])
         synchronize()
-        seconds += time.perf_counter() - began
+        seconds += clock() - began
     return seconds * n / len(places)
 
 
@@ -127,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="sample")
     parser.add_argument("--quantization", default="none")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--dataset", default="arithmetic", help="sample data set, for a model that is not random")
     parser.add_argument("--tokens", type=int, default=40, help="tokens of a demonstration, for a random model")
     parser.add_argument("--n", type=int, nargs="+", default=[16, 32, 64, 128])

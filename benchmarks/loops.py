@@ -100,8 +100,8 @@ def _give_gold(store: Store, name: str, found: dict[str, Any]) -> None:
 
 
 def _dpo_table(
-    store: Store, seeds: Sequence[int], truth: dict[tuple[str, int], Scores], tuned: dict[Any, str], runs: dict[Any, str]
-) -> str:  # fmt: skip
+    store: Store, seeds: Sequence[int], truth: dict[Any, Scores], tuned: dict[Any, str], runs: dict[Any, str]
+) -> str:
     rows = []
     before: list[Right] = [share(truth["none", seed]) for seed in seeds]
     for judge in ("none", *JUDGES):
@@ -197,7 +197,8 @@ def _rl_tables(
     for arm in ("before", *ARMS):
         trained = [told[arm, s] for s in seeds] if arm != "before" else []
         rows.append([
-            arm, _means([true(found[arm, s]) for s in seeds]), _means([rewards_of(found[arm, s], judge) for s in seeds]),
+            arm, _means([true(found[arm, s]) for s in seeds]),
+            _means([rewards_of(found[arm, s], judge) for s in seeds]),
             " ".join(f"{one['first_reward']:.1f} to {one['last_reward']:.1f}" for one in trained),
             " ".join(f"{one['last_kl']:.2f}" for one in trained),
         ])  # fmt: skip

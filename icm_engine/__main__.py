@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icm_engine import data_commands, evaluate_commands, hand_commands, job_commands, loop_commands, restart_commands
+from icm_engine import (
+    data_commands,
+    evaluate_commands,
+    hand_commands,
+    job_commands,
+    loop_commands,
+    restart_commands,
+    training_commands,
+)
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError, RunError
@@ -18,7 +26,7 @@ from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.data.publishing import push_run
-from icm_engine.runs import control
+from icm_engine.runs import control, jobs
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
 from icm_engine.runs.replay import open_run
@@ -168,7 +176,8 @@ def parser() -> argparse.ArgumentParser:
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
-    loop_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
+    training_commands.add(lambda name, function: _command(commands, name, function), _count)
+    loop_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 
 
@@ -202,7 +211,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, metavar="NAME")
     command.add_argument("--model", required=True, help="sample, a directory, a hub id, or fake")
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    command.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")
     command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from icm_engine.analysis.rewards import accuracy
@@ -13,7 +13,15 @@ from icm_engine.job_commands import follow
 from icm_engine.runs import candidates, jobs, policies, rewarding, trained
 from icm_engine.runs.events import Json
 from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings, settings_from
+from icm_engine.runs.loop_settings import (
+    EXPLANATIONS,
+    LoraSettings,
+    PreferenceSettings,
+    ReinforceSettings,
+    RewardSettings,
+    Some,
+    settings_from,
+)
 from icm_engine.runs.rewarding import Part
 from icm_engine.runs.store import Store
 
@@ -21,8 +29,8 @@ from icm_engine.runs.store import Store
 def reward_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Train a reward model on a run's preferences; it labels the rest, and a final one learns from both."""
     rest = [] if given.no_rest else _parts(store, given.rest) if given.rest else None
-    settings = settings_from(RewardSettings, _pairs(given.set))
-    model = _model(given, trained.base_choice(store, store.spec(given.run)))
+    settings = _settings(RewardSettings, given)
+    model = _model(given, trained.base_choice(store, given.run))
     test = _parts(store, given.test)
     job = rewarding.create(store, given.run, settings, name=given.name, model=model, rest=rest, test=test)
     return _done(store, given, job, lambda found: _told_rewards(store, found))
@@ -52,15 +60,15 @@ def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
 
 def prefer_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Tune a policy on the preferences in a run's labels (DPO)."""
-    settings = settings_from(PreferenceSettings, _pairs(given.set))
-    model = _model(given, trained.base_choice(store, store.spec(given.run)))
+    settings = _settings(PreferenceSettings, given)
+    model = _model(given, trained.base_choice(store, given.run))
     job = policies.ask_preference_tuning(store, given.run, settings, name=given.name, model=model)
     return _done(store, given, job, _told_policy)
 
 
 def reinforce_command(store: Store, given: argparse.Namespace) -> Json | None:
     """Train a policy against a reward model, on the prompts of a data set (RLOO)."""
-    settings = settings_from(ReinforceSettings, _pairs(given.set))
+    settings = _settings(ReinforceSettings, given)
     reward = given.reward.removeprefix(trained.PREFIX)
     model = _model(given, policies.model_of(trained.facts(store, reward)))
     job = policies.ask_reinforcement(
@@ -115,37 +123,38 @@ def _parts(store: Store, names: Sequence[str]) -> list[Part]:
 
 def _model(given: argparse.Namespace, own: ModelChoice) -> ModelChoice:
     """The run's or the reward model's own model, with what was named in place of it."""
-    named = {name: getattr(given, name) for name in ("model", "quantization", "dtype", "device")}
+    named = {name: getattr(given, name, None) for name in ("model", "quantization", "dtype", "device")}
     return replace(own, **{name: value for name, value in named.items() if value is not None})
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    return dict(text.split("=", 1) for text in texts)
+def _settings(kind: type[Some], given: argparse.Namespace) -> Some:
+    named = {field.name: getattr(given, field.name) for field in fields(kind)}
+    return settings_from(kind, {name: value for name, value in named.items() if value is not None})
 
 
-def add(
-    command: Callable[[str, Any], argparse.ArgumentParser], assignment: Callable[[str], str],
-    count: Callable[[str], int],
-) -> None:  # fmt: skip
-    """Add the commands to the parser; `count` parses a whole number of 1 or more, `assignment` name=value."""
+def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
+    """Add the commands to the parser; `count` parses a whole number of 1 or more."""
     reward = command("reward", reward_command)
-    reward.add_argument("run", metavar="RUN")
+    reward.add_argument("run", metavar="RUN", help="whose labels are preferences")
     reward.add_argument("--test", nargs="+", default=[], metavar="DATASET", help="pairs to try it on")
     reward.add_argument("--rest", nargs="+", default=[], metavar="DATASET",
                         help="what the first model labels (else what the run's limit left)")  # fmt: skip
     reward.add_argument("--no-rest", action="store_true", help="one stage only")
+    _add_training(reward, RewardSettings)
     prefer = command("prefer", prefer_command)
-    prefer.add_argument("run", metavar="RUN")
+    prefer.add_argument("run", metavar="RUN", help="whose labels are preferences")
+    _add_training(prefer, PreferenceSettings)
     reinforce = command("reinforce", reinforce_command)
     reinforce.add_argument("reward", metavar="REWARD", help="name of a reward model")
     reinforce.add_argument("--dataset", required=True, metavar="NAME", help="whose prompts are responded to")
     reinforce.add_argument("--limit", type=count, metavar="N", help="the first N prompts")
-    for made in (reward, prefer, reinforce):
-        made.add_argument("--name", help="of what is trained (else made from the run's)")
-        made.add_argument("--set", action="append", default=[], type=assignment, metavar="name=value")
-        _add_model(made)
+    _add_training(reinforce, ReinforceSettings)
     respond = command("respond", respond_command)
     respond.add_argument("dataset", metavar="DATASET", help="whose prompts are responded to")
+    respond.add_argument("--model", help="sample, a directory, a hub id, or trained:NAME (else sample)")
+    respond.add_argument("--quantization", choices=("nf4", "int8", "none"))
+    respond.add_argument("--dtype", choices=jobs.DTYPES)
+    respond.add_argument("--device", help="auto, cpu, cuda")
     respond.add_argument("--samples", type=count, default=8, metavar="K", help="responses to each prompt")
     respond.add_argument("--temperature", type=float, default=1.0)
     respond.add_argument("--max-tokens", type=count, default=16, metavar="N")
@@ -154,13 +163,12 @@ def add(
     respond.add_argument("--judge", nargs="+", default=[], metavar="REWARD", help="reward models that judge them")
     respond.add_argument("--keep", metavar="NAME", help="store the distinct responses as a data set to be labelled")
     respond.add_argument("--rule", default="none", help="of that data set, where its examples are claims")
-    _add_model(respond)
+    respond.add_argument("--detach", action="store_true", help="return at once with the job's name")
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    """What is not given is as the run, or the reward model, has it; of `respond`, as a run has it by default."""
-    command.add_argument("--model", help="sample, a directory, a hub id, or trained:NAME")
-    command.add_argument("--quantization", choices=("nf4", "int8", "none"))
-    command.add_argument("--dtype", choices=("bfloat16", "float32"))
-    command.add_argument("--device", help="auto, cpu, cuda")
+def _add_training(command: argparse.ArgumentParser, settings: type[LoraSettings]) -> None:
+    command.add_argument("--name", help="of what is trained (else made from what it learns from)")
+    command.add_argument("--model", help="what is trained (else what the labels are from)")
+    for field in fields(settings):
+        command.add_argument(f"--{field.name.replace('_', '-')}", help=f"{EXPLANATIONS[field.name]} ({field.default})")
     command.add_argument("--detach", action="store_true", help="return at once with the job's name")

@@ -77,14 +77,16 @@ def suite_file(folder: Path, text: str = SUITE) -> str:
     return str(path)
 
 
-def done_suite(store: Store, patch: pytest.MonkeyPatch, folder: Path) -> str:
+def done_suite(
+    store: Store, patch: pytest.MonkeyPatch, folder: Path, text: str = SUITE, model: ModelChoice | None = None
+) -> str:
     """Return the job of a suite that is done."""
     from icm_engine.analysis.experiments.suite_jobs import suite
 
     here(patch)
-    body: Json = {"suite": suite_file(folder), "quick": False, "key": "sides", "test": None, "processes": 1,
+    body: Json = {"suite": suite_file(folder, text), "quick": False, "key": "sides", "test": None, "processes": 1,
                   "instead": {}, "command": "python -m icm_engine evaluate sides.toml --model fake"}  # fmt: skip
-    job = jobs.create(store, JobSpec("suite", body, ModelChoice("fake")))
+    job = jobs.create(store, JobSpec("suite", body, model or ModelChoice("fake")))
     store.append(job, "start", {})
     assert hold(store, job, {"suite": suite}) == 0, jobs.status(store, job).message
     return job

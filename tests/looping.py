@@ -1,4 +1,4 @@
-"""What the tests of reward models and policies share: runs with given labels, and jobs done in the test's own process."""
+"""What the tests of reward models and policies share: runs with given labels, jobs done in the test's process."""
 
 from collections.abc import Mapping
 

@@ -42,6 +42,7 @@ PAGES = {  # link -> title
     "compare": "Compare",
     "annotate": "Annotate",
     "forks": "Forks",
+    "training": "Training",
     "experiments": "Experiments",
     "data": "Data",
     "tour": "Tour",

@@ -209,10 +209,10 @@ def test_a_model_is_loaded_as_the_run_had_it_unless_another_is_named(
     run = capitals_run(store)
     monkeypatch.setattr(jobs, "start", lambda s, job: None)
     choices: dict[str, Any] = {}
-    for name, words in (("own", []), ("other", ["--quantization", "nf4", "--model", "elsewhere"])):
+    for name, words in (("own", []), ("other", ["--model", "elsewhere"])):
         assert main(["prefer", run, "--name", name, "--detach", *words, "--db", str(store.path)]) == 0
         job = next(j for j in jobs.names(store, policies.PREFER) if jobs.spec(store, j).body["name"] == name)
         choices[name] = jobs.spec(store, job).model
     capsys.readouterr()
     assert choices["own"] == SAMPLE
-    assert choices["other"] == ModelChoice("elsewhere", "nf4", "float32", "cpu")
+    assert choices["other"] == ModelChoice("elsewhere", "none", "float32", "cpu")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from looping import CAPITALS, CLAIMS, PAIRS, SAMPLE, add, capitals_run, claim, done, labelled, pair
+from looping import CAPITALS, CLAIMS, PAIRS, add, capitals_run, claim, done, labelled, pair
 
 from icm_engine.__main__ import main
 from icm_engine.analysis.rewards import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins
@@ -266,7 +266,10 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
     from icm_engine.training.reward_heads import Reader
 
     loaded = load("sample", "none", "float32", "cpu")
-    for task, example in ((PAIRS, pair("p", "23", "4")), (CLAIMS, claim("c", "What is the capital of Peru?", "It is Lima."))):
+    for task, example in (
+        (PAIRS, pair("p", "23", "4")),
+        (CLAIMS, claim("c", "What is the capital of Peru?", "It is Lima.")),
+    ):
         form = form_of(task)
         reader = Reader(loaded, form)
         read = reader.whole(form.asked(example), form.responses(example)[0])
@@ -285,7 +288,7 @@ def test_the_command_says_how_good_it_is(
     monkeypatch.setattr(jobs, "start", lambda s, job: done(s, job))
     add(store, "capitals_of_others", CLAIMS, tuple(store.examples("capitals"))[8:])
     add_gold(store, "capitals_of_others", {"Ghana-0": "True", "Ghana-1": "False"})
-    asked = ["reward", tested, "--no-rest", "--test", "capitals_of_others", "--set", "steps=2", "--set", "rank=2"]
+    asked = ["reward", tested, "--no-rest", "--test", "capitals_of_others", "--steps", "2", "--rank", "2"]
     assert main([*asked, "--json", "--db", str(store.path)]) == 0
     import json
 

@@ -33,6 +33,7 @@ from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, bu
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
 CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways differ by rounding alone
+INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16, then by what else is in the call
 
 
 class TransformersScorer:
@@ -205,7 +206,8 @@ class TransformersScorer:
             inputs["past_key_values"] = cache
             inputs["position_ids"] = torch.tensor([positions(chunk, depth)], device=device)
             inputs["attention_mask"] = self._mask(chunk, depth)
-        logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
+        with attention.reading(inputs["logits_to_keep"], self.loaded.model.config.get_text_config().num_hidden_layers):
+            logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
         log_probs = torch.log_softmax(logits, dim=-1)
         values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
@@ -244,8 +246,7 @@ class TransformersScorer:
 
     def _attentions(self) -> list[str]:
         """The ways to compute attention in a walk, the fastest first."""
-        blocks = self.loaded.device == "cpu" and self.loaded.dtype == "bfloat16"
-        return [attention.register(), self.loaded.attention] if blocks else [self.loaded.attention]
+        return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
 
     def _use_attention(self) -> None:
         """Tell the model; full prompts always have its own. Scorers may share a model."""
@@ -284,7 +285,8 @@ class TransformersScorer:
         finally:
             self.usage = Usage()
         difference = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
-        if difference > CHECK_TOLERANCE[self.loaded.dtype]:
+        rough = self.loaded.quantization == "int8"
+        if difference > (INT8_TOLERANCE if rough else CHECK_TOLERANCE[self.loaded.dtype]):
             return f"tree and full prompts differ by {difference:.1e} in a trial"
         self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
         return ""

@@ -84,8 +84,9 @@ def create(
     trained.require_installed()
     if not runs:
         raise SettingError("fine-tuning needs the labels of at least one run: name one")
-    specs = [store.spec(run) for run in runs]
-    model = model or trained.base_choice(store, specs[-1])
+    for run in runs:
+        store.spec(run)
+    model = model or trained.base_choice(store, runs[-1])
     if model.model == "fake":
         raise SettingError("the fake model cannot be tuned: name a real one (--model)")
     named = _free_name(store, runs[-1], name)

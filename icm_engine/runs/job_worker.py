@@ -18,7 +18,7 @@ from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
-from icm_engine.runs.worker import forget_scorer, make_scorer
+from icm_engine.runs.worker import make_scorer
 
 
 def context_check(job: Job) -> Json:
@@ -50,7 +50,7 @@ def finetune(job: Job) -> Json:
     """A model tuned on the labels of runs: an adapter."""
     from icm_engine.training import tuning
 
-    forget_scorer()
+    make_scorer.cache_clear()  # what is tuned needs the memory of the scorer that was kept
     return tuning.finetune(job)
 
 
@@ -58,7 +58,7 @@ def reward(job: Job) -> Json:
     """A reward model from a run's preference labels."""
     from icm_engine.training import rewarding
 
-    forget_scorer()
+    make_scorer.cache_clear()
     return rewarding.reward(job)
 
 
@@ -66,7 +66,7 @@ def preference_tuning(job: Job) -> Json:
     """A policy tuned on the preferences in a run's labels."""
     from icm_engine.training import preferring
 
-    forget_scorer()
+    make_scorer.cache_clear()
     return preferring.prefer(job)
 
 
@@ -74,7 +74,7 @@ def reinforce(job: Job) -> Json:
     """A policy trained by reinforcement against a reward model."""
     from icm_engine.training import reinforcing
 
-    forget_scorer()
+    make_scorer.cache_clear()
     return reinforcing.reinforce(job)
 
 
@@ -82,7 +82,7 @@ def respond(job: Job) -> Json:
     """Responses sampled from a policy, rewarded by reward models."""
     from icm_engine.training import responding
 
-    forget_scorer()
+    make_scorer.cache_clear()
     return responding.respond(job)
 
 

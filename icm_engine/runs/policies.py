@@ -57,7 +57,7 @@ def ask_preference_tuning(
 ) -> str:
     """Store the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
     spec = store.spec(run)
-    model = _trainable(model or trained.base_choice(store, spec))
+    model = _trainable(model or trained.base_choice(store, run))
     form_of(store.dataset_info(spec.dataset).task)
     body = {"run": run, "name": free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
     return jobs.create(store, JobSpec(PREFER, body, model))

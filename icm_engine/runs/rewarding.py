@@ -42,7 +42,7 @@ def create(
     stage. The model is the run's own, or what that was tuned from, unless another is given.
     """
     spec = store.spec(run)
-    model = model or trained.base_choice(store, spec)
+    model = model or trained.base_choice(store, run)
     if model.model == "fake":
         raise SettingError("the fake model cannot be trained: name a real one (--model)")
     parts = default_rest(store, run) if rest is None else list(rest)

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.events import Json
+from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.store import Store
 
 PREFIX = "trained:"
@@ -96,14 +96,9 @@ def located(store: Store, choice: ModelChoice) -> ModelChoice:
     return replace(choice, model=str(folder(store, name)))
 
 
-def as_choice(spec: RunSpec | ModelChoice) -> ModelChoice:
-    """Return which model a run or a job asks for."""
-    return ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding)
-
-
-def base_choice(store: Store, spec: RunSpec) -> ModelChoice:
+def base_choice(store: Store, run: str) -> ModelChoice:
     """Return the model that a run's labels are to train: its own, or if that was trained, what it was trained from."""
-    choice = as_choice(spec)
+    choice = model_of_run(store, run)
     if not choice.model.startswith(PREFIX):
         return choice
     return replace(choice, model=facts(store, choice.model.removeprefix(PREFIX))["base"])

@@ -24,31 +24,24 @@ from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
-from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.store import Store
-from icm_engine.runs.trained import as_choice, located
+from icm_engine.runs.trained import located
 
 POLL = 0.1  # seconds between looks at the commands while paused
 IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
-def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
-    return _scorer(as_choice(spec))
-
-
-def forget_scorer() -> None:
-    """Let go of the scorer that was kept: what comes next needs its memory."""
-    _scorer.cache_clear()
-
-
 @functools.lru_cache(maxsize=1)
-def _scorer(spec: ModelChoice) -> Scorer:
-    """Build a scorer: the one place where a model runtime is imported."""
+def make_scorer(spec: ModelChoice) -> Scorer:
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+
+    The one place where a model runtime is imported.
+    """
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     from icm_engine.models.loading import load
@@ -86,7 +79,7 @@ class Worker:
         self.state = hand.obey(self.state, None)
         if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
             return  # what was asked needed no model
-        scorer = make_scorer(located(self.store, as_choice(self.opened.spec)))
+        scorer = make_scorer(located(self.store, model_of_run(self.store, run)))
         require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
         self._record_model(scorer)
         self.store.update_lease(run, self.lease, ready=1)

@@ -14,6 +14,7 @@ CONSISTENCY = "pages/consistency.py"
 COMPARE = "pages/compare.py"
 ANNOTATE = "pages/annotate.py"
 FORKS = "pages/forks.py"
+TRAINING = "pages/training.py"
 EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
@@ -35,6 +36,7 @@ def show(home: Any) -> Any:
             st.Page(COMPARE, title="Compare", icon=":material/balance:"),
             st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
             st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
+            st.Page(TRAINING, title="Training", icon=":material/model_training:"),
             st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
             st.Page(DATA, title="Data", icon=":material/database:"),
             st.Page(TOUR, title="Tour", icon=":material/explore:"),

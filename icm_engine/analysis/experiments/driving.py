@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from icm_engine.analysis.experiments.plan import Cell, cells, spec_of
 from icm_engine.analysis.experiments.suites import Suite, Tune, Use
+from icm_engine.analysis.using import asked, unlabelled_parts
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import SettingError
-from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, import_file
-from icm_engine.runs import batch, control, finetuning, jobs, trained, use
+from icm_engine.runs import batch, control, finetuning, jobs, trained
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
@@ -143,31 +143,9 @@ def _note_failure(store: Store, one: Driven) -> None:
 def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned: str | None = None) -> str:
     """The job that uses a cell's labels, with a tuned model if one is named: the job there is, or a new one."""
     spec = store.spec(run)
-    body = {
-        "run": run, "test": unlabelled_parts(store, cell, spec, chosen.test), "most": how.test,
-        "shots": list(how.shots), "shuffles": how.shuffles, "seed": cell.seed,
-    }  # fmt: skip
+    test = unlabelled_parts(store, cell.dataset, spec, chosen.test)
     model = replace(chosen.model, model=tuned or spec.model)
-    asked = JobSpec(use.KIND, body, model)
-    for job in jobs.names(store, use.KIND, run=run):
-        if jobs.spec(store, job) == asked:
-            return job
-    return jobs.create(store, asked)
-
-
-def unlabelled_parts(store: Store, cell: Cell, spec: RunSpec, test: str | None) -> list[dict[str, object]]:
-    """The examples that no run of this cell labels: a test data set if there is one, then the rest of its own."""
-    parts: list[dict[str, object]] = []
-    if test is None and cell.dataset in SAMPLE_DATASETS:
-        test = f"{cell.dataset}_test"
-        if not store.has_dataset(test):
-            import_file(store, SAMPLE_DIRECTORY / f"{test}.csv", cell.dataset, test)
-    if test is not None:
-        parts.append({"dataset": test, "start": 0})
-    size = store.dataset_size(spec.dataset, spec.limit)
-    if spec.dataset == cell.dataset and size < store.dataset_size(cell.dataset):  # what gold chose has no rest
-        parts.append({"dataset": spec.dataset, "start": size})
-    return parts
+    return asked(store, run, model, how.shots, how.test, test, cell.seed, how.shuffles)
 
 
 def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
@@ -175,8 +153,8 @@ def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress
     waiting = [name for name in dict.fromkeys(names) if not _done(store, name)]
     shares = [waiting[k :: chosen.processes] for k in range(chosen.processes)]
     threads = max(1, (os.cpu_count() or 1) // chosen.processes)
-    asked = [JobSpec(batch.KIND, {"names": share, "threads": threads}) for share in shares if share]
-    started = [jobs.request(store, spec) for spec in asked]
+    wanted = [JobSpec(batch.KIND, {"names": share, "threads": threads}) for share in shares if share]
+    started = [jobs.request(store, spec) for spec in wanted]
     try:
         while not all(jobs.status(store, job).settled for job in started):
             progress(len(names) - sum(not _done(store, name) for name in waiting), len(names), words)

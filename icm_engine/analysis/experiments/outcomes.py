@@ -1,33 +1,19 @@
 """What came of each cell: its labels beside gold, its use beside gold, the numbers that need no gold, and its cost."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean
-from typing import Any
 
 from icm_engine.analysis.experiments.driving import Driven
 from icm_engine.analysis.experiments.intervals import Right
 from icm_engine.analysis.experiments.plan import Cell
 from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.using import Used, by_group, used
 from icm_engine.analysis.views import load
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import PREDICTABILITY, mean
 from icm_engine.core.scoring import LabelLogProbs, no_scorer
-from icm_engine.data.gold import gold_of
-from icm_engine.runs import jobs
-from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
-
-
-@dataclass(frozen=True)
-class Used:
-    """The labels of a cell as demonstrations: how many, and what is right on the test part, over all shuffles."""
-
-    shots: int
-    right: Right
-    predicted_true: float  # share of the predictions that are the task's "True" label
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,9 @@ def outcome(store: Store, one: Driven) -> Outcome:
         return Outcome(one.cell, one.run, one.use, one.reason)
     reading = load(store, one.run)
     found = _outcome(reading, one)
-    used = _used(store, reading, one.use) if one.use else ()
-    tuned = _used(store, reading, one.tuned_use) if one.tuned_use else ()
-    return replace(found, used=used, tuned=tuned, untuned=one.untuned)
+    shown = used(store, one.use) if one.use else ()
+    tuned = used(store, one.tuned_use) if one.tuned_use else ()
+    return replace(found, used=shown, tuned=tuned, untuned=one.untuned)
 
 
 def _outcome(reading: Reading, one: Driven) -> Outcome:
@@ -79,8 +65,8 @@ def _outcome(reading: Reading, one: Driven) -> Outcome:
     examples, labeling, labels = run.dataset.examples, state.labeling, run.codec.labels
     own = {i: reading.gold[example.id] for i, example in enumerate(examples) if example.id in reading.gold}
     other = dict(zip(labels, reversed(labels), strict=True)) if len(labels) == 2 else {}
-    right = _by_group([(examples[i].group, labeling.get(i) == gold) for i, gold in own.items()])
-    flipped = _by_group([(examples[i].group, labeling.get(i) == other.get(gold, "")) for i, gold in own.items()])
+    right = by_group([(examples[i].group, labeling.get(i) == gold) for i, gold in own.items()])
+    flipped = by_group([(examples[i].group, labeling.get(i) == other.get(gold, "")) for i, gold in own.items()])
     scores = state.evaluation.scores
     return Outcome(
         one.cell, one.run, one.use,
@@ -93,14 +79,6 @@ def _outcome(reading: Reading, one: Driven) -> Outcome:
         set_evaluations=spent.set_evaluations, seconds=spent.seconds, steps=state.step, curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
     )  # fmt: skip
-
-
-def _by_group(rows: Sequence[tuple[str, bool]]) -> Right:
-    found: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
-    for group, right in rows:
-        count, total = found[group]
-        found[group] = (count + right, total + 1)
-    return dict(found)
 
 
 def _margin(score: LabelLogProbs, own: int) -> float:
@@ -123,42 +101,3 @@ def _forms(reading: Reading) -> dict[str, float]:
 def _curve(reading: Reading) -> tuple[tuple[int, float], ...]:
     points = [(p.step, p.accuracy.raw) for p in reading.trajectory.points if p.accuracy is not None]
     return tuple(points[:: max(1, len(points) // 100)])
-
-
-def _used(store: Store, reading: Reading, job: str) -> tuple[Used, ...]:
-    """Every number of shots of a finished use, its shuffles together."""
-    found = jobs.result(store, job)
-    if found is None:
-        return ()
-    truth = reading.run.dataset.task.true_label
-    gold, groups = _test_gold(store, found["examples"])
-    parts: dict[int, list[Json]] = defaultdict(list)
-    for part in found["parts"]:
-        parts[part["shots"]].append(part)
-    return tuple(_used_with(shots, some, found, gold, groups, truth) for shots, some in sorted(parts.items()))
-
-
-def _used_with(
-    shots: int, parts: Sequence[Json], found: Json, gold: Mapping[Any, Label], groups: Mapping[Any, str], truth: Label
-) -> Used:
-    labels, rows, said = found["labels"], list[tuple[str, bool]](), list[Label]()
-    for part in parts:
-        for (dataset, example), scores in zip(found["examples"], part["log_probs"], strict=True):
-            predicted = labels[scores.index(max(scores))]
-            said.append(predicted)
-            if (dataset, example) in gold:
-                rows.append((f"{dataset} {groups[dataset, example]}", predicted == gold[dataset, example]))
-    tokens = sum(part["usage"]["tokens_encoded"] for part in parts)
-    return Used(shots, _by_group(rows), fmean(label == truth for label in said), tokens)
-
-
-def _test_gold(store: Store, examples: Sequence[Sequence[str]]) -> tuple[dict[Any, Label], dict[Any, str]]:
-    """Gold and consistency group of test examples, by data set and id."""
-    gold, groups = dict[Any, Label](), dict[Any, str]()
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for dataset, example in examples:
-        wanted[dataset].add(example)
-    for dataset, names in wanted.items():
-        gold |= {(dataset, i): label for i, label in gold_of(store, dataset, sorted(names)).items()}
-        groups |= {(dataset, e.id): e.group for e in store.examples(dataset) if e.id in names}
-    return gold, groups

@@ -12,9 +12,10 @@ from itertools import groupby
 from statistics import fmean
 
 from icm_engine.analysis.experiments.intervals import Estimate, Right, difference, estimate
-from icm_engine.analysis.experiments.outcomes import Outcome, Used
+from icm_engine.analysis.experiments.outcomes import Outcome
 from icm_engine.analysis.experiments.predictors import agreement_of, predictors
 from icm_engine.analysis.experiments.suites import Suite
+from icm_engine.analysis.using import Used
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.jobs import ModelChoice

@@ -1,0 +1,68 @@
+"""Training on a run's labels: the form that starts one, and the trainings there are."""
+
+import streamlit as st
+
+from icm_engine.analysis import tuning
+from icm_engine.analysis.choices import IcmError, Store
+from icm_engine.analysis.wording import moment
+from icm_engine.runs import jobs
+from pages.parts import session, training_result
+
+WHAT = (
+    "Fine-tuning teaches a model the labels of this run: matrices beside its own weights (LoRA) learn to answer each "
+    "example, asked without demonstrations, with its label. The model itself stays as it is."
+)
+
+
+def show(store: Store, run: str) -> None:
+    """Draw the form, and the training in the address, else the last one."""
+    st.text(WHAT)
+    reading, _ = session.look(run)
+    if not reading.labeling:
+        st.text("This run has no labels yet.")
+        return
+    made = tuning.jobs_about(store, run)
+    _form(run, len(reading.labeling), busy=bool(made) and not jobs.status(store, made[0]).settled)
+    if not made:
+        return
+    asked = st.query_params.get("job")
+    job = asked if asked in made else made[0]
+    if len(made) > 1:
+        st.selectbox(
+            "Training", made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,
+            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}", help="The newest first.",
+        )  # fmt: skip
+    training_result.show(store, reading, job)
+
+
+def _form(run: str, labels: int, busy: bool) -> None:
+    with st.expander("Settings", icon=":material/tune:"):
+        columns = st.columns(3, gap="medium")
+        for setting, column in zip(tuning.settings(), [*columns] * 2, strict=True):
+            column.number_input(
+                setting.words.capitalize(), value=setting.value, key=f"tune_{setting.name}", help=setting.explanation,
+                format="%g" if isinstance(setting.value, float) else None,
+            )  # fmt: skip
+        st.text_input("Name", key="tune_name", placeholder=f"{run}-tuned", help="Of the tuned model.")
+    st.button(
+        f"Tune on {labels:,} labels", type="primary", icon=":material/model_training:", key="tune", on_click=_ask,
+        args=(run,), disabled=busy, help="In a process of its own; the page can be left meanwhile.",
+    )  # fmt: skip
+    if error := st.session_state.pop("tune_problem", None):
+        session.complain(error)
+
+
+def _ask(run: str) -> None:
+    now = st.session_state
+    values = {setting.name: now[f"tune_{setting.name}"] for setting in tuning.settings()}
+    try:
+        with Store() as store:
+            st.query_params["job"] = tuning.ask(store, [run], values, now["tune_name"].strip())
+    except IcmError as error:
+        now["tune_problem"] = error
+
+
+def _picked(job: str) -> None:
+    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    if (chosen := st.session_state[f"job_{job}"]) != job:
+        st.query_params["job"] = chosen
