@@ -16,6 +16,7 @@ from icm_engine import (
     evaluate_commands,
     hand_commands,
     job_commands,
+    loop_commands,
     ray_commands,
     restart_commands,
     training_commands,
@@ -195,6 +196,7 @@ def parser() -> argparse.ArgumentParser:
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
     training_commands.add(lambda name, function: _command(commands, name, function), _count)
+    loop_commands.add(lambda name, function: _command(commands, name, function), _count)
     return top
 
 

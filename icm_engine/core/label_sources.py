@@ -137,6 +137,21 @@ def _zero_shot(objective: Objective, rng: random.Random, options: Options) -> La
     return Labelled(likeliest(objective, asked_alone(objective, options["preamble"])), set_evaluations=1)
 
 
+def _self_ranked(objective: Objective, rng: random.Random, options: Options) -> Labelled:
+    """The model as its own judge: a model that says True to everything still says it more readily to some."""
+    task, best = objective.task, dict[str, int]()
+    if len(task.labels) != 2:
+        raise SettingError(f"self-ranked needs two labels, task {task.name!r} has {len(task.labels)}: use zero-shot")
+    true = task.labels.index(task.true_label)
+    scores = asked_alone(objective)
+    for i, example in enumerate(objective.examples):
+        first = best.setdefault(example.group, i)
+        if scores[i].normalized[true] > scores[first].normalized[true]:
+            best[example.group] = i
+    chosen, other = set(best.values()), task.labels[1 - true]
+    return Labelled(Labeling({i: task.true_label if i in chosen else other for i in scores}), set_evaluations=1)
+
+
 def _random_shots(objective: Objective, rng: random.Random, options: Options) -> Labelled:
     shown = coin_flips(objective, rng)
     return Labelled(likeliest(objective, asked_beside(objective, shown)), (shown,), 1)
@@ -202,6 +217,9 @@ SOURCES: dict[str, Source] = {
     "zero-shot": Source(_zero_shot, "the likeliest label with no demonstrations", {"preamble": ""}),
     "zero-shot-assistant": Source(
         _zero_shot, "the likeliest label with no demonstrations, after a preamble", {"preamble": PREAMBLE}
+    ),
+    "self-ranked": Source(
+        _self_ranked, "in each consistency group, True where that is likeliest with no demonstrations, else False"
     ),
     "random-shots": Source(_random_shots, "the likeliest label with all other examples randomly labelled"),
     "bootstrap": Source(

@@ -31,6 +31,8 @@ def base_of(source: str) -> str:
         raise ModelNotUsable(f"adapter {source!r} has no usable {CONFIG} ({error!r}): train or copy it again") from None
     if kind != "LORA":
         raise ModelNotUsable(f"adapter {source!r} is of kind {kind}: use a LoRA adapter, or a whole model")
+    if config.get("task_type") == "SEQ_CLS":
+        raise ModelNotUsable(f"adapter {source!r} is a reward model, which says no next token: use a policy or a model")
     if not isinstance(base, str) or not base:
         raise ModelNotUsable(f"adapter {source!r} names no base model: put base_model_name_or_path into its {CONFIG}")
     if is_adapter(base):

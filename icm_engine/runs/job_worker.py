@@ -55,6 +55,38 @@ def finetune(job: Job) -> Json:
     return tuning.finetune(job)
 
 
+def reward(job: Job) -> Json:
+    """A reward model from a run's preference labels."""
+    from icm_engine.training import rewarding
+
+    make_scorer.cache_clear()
+    return rewarding.reward(job)
+
+
+def preference_tuning(job: Job) -> Json:
+    """A policy tuned on the preferences in a run's labels."""
+    from icm_engine.training import preferring
+
+    make_scorer.cache_clear()
+    return preferring.prefer(job)
+
+
+def reinforce(job: Job) -> Json:
+    """A policy trained by reinforcement against a reward model."""
+    from icm_engine.training import reinforcing
+
+    make_scorer.cache_clear()
+    return reinforcing.reinforce(job)
+
+
+def respond(job: Job) -> Json:
+    """Responses sampled from a policy, rewarded by reward models."""
+    from icm_engine.training import responding
+
+    make_scorer.cache_clear()
+    return responding.respond(job)
+
+
 def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
     _share_threads(job)
@@ -89,7 +121,8 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
-    "lane": lane, "finetune": finetune,
+    "lane": lane, "finetune": finetune, "reward": reward, "preference-tuning": preference_tuning,
+    "reinforce": reinforce, "respond": respond,
 }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
     "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
     "batches": BATCHES, "lane": WORKER, "finetune": WORKER,
+    "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
 }  # fmt: skip
 
 DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32

@@ -23,7 +23,7 @@ def card(facts: Json) -> str:
         f"---\nbase_model: {_yaml(_public(facts['base']))}\nlibrary_name: peft\ntags: [icm, lora]\n---",
         f"# {facts['name']}",
         _opening(facts),
-        f"Use it in place of a model: `--model trained:{facts['name']}`, or `--model` with the path of this folder.",
+        _USES.get(facts["kind"], _AS_MODEL).format(name=facts["name"]),
         *(_table(f"Labels of run {run['run']}", run) for run in facts["runs"]),
         _table("Rows", {"rows": facts["rows"], **facts["left_out"], "sha256": facts["labels_sha256"]}),
         _table("Settings", {**facts["settings"], "alpha / rank": facts["scale"]}),
@@ -36,6 +36,23 @@ def card(facts: Json) -> str:
 _TRAINING = ("base", "quantization", "dtype", "device", "steps", "first_loss", "last_loss", "parameters")
 
 
+_AS_MODEL = "Use it in place of a model: `--model trained:{name}`, or `--model` with the path of this folder."
+_AS_POLICY = "Sample it with `respond DATASET --model trained:{name}`."
+_USES = {
+    "reward": "It gives rewards and no labels: `reinforce {name} --dataset NAME`, `respond DATASET --judge {name}`.",
+    "preference-tuning": _AS_POLICY,
+    "reinforce": _AS_POLICY,
+}
+_MADE = {
+    "finetune": "A LoRA adapter for `{base}`, tuned on {rows:,} labels ({sources}).",
+    "reward": "A reward model on `{base}`, from {rows:,} preferences ({sources}); a reward model of the run's own "
+    "labels gave those of examples that the run had not labelled.",
+    "preference-tuning": "A policy: a LoRA adapter for `{base}`, tuned on {rows:,} preferences ({sources}) by DPO.",
+    "reinforce": "A policy: a LoRA adapter for `{base}`, reinforced (RLOO) against the reward model `{reward}`, which "
+    "learned from {rows:,} preferences ({sources}).",
+}
+
+
 def _opening(facts: Json) -> str:
     how = (
         "The labels were supervised: gold or people made them."
@@ -43,7 +60,8 @@ def _opening(facts: Json) -> str:
         else "No gold and no human label was used."
     )
     sources = ", ".join(dict.fromkeys(_source(run) for run in facts["runs"]))
-    return f"A LoRA adapter for `{_public(facts['base'])}`, tuned on {facts['rows']:,} labels ({sources}). {how}"
+    told = {**facts, "base": _public(facts["base"]), "sources": sources}
+    return f"{_MADE[facts['kind']].format(**told)} {how}"
 
 
 def _source(run: Json) -> str:

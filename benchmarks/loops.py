@@ -1,0 +1,248 @@
+"""The loops around a search, on the sample model: python -m benchmarks.loops --work FOLDER [--part dpo|rl].
+
+dpo: one iteration of sampling, judging and preference tuning, with ICM as the judge, with the model as its own judge
+     (self-ranked) and with gold as the judge (the ceiling). Held out: the questions of facts_test; the measure is the
+     share of sampled claims that gold has as True.
+rl:  a policy reinforced against the reward model from ICM's labels, and one against that from the crowd's; win rate of
+     the first by a third judge (a reward model from golden labels of other examples) and by the truth itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks import workshop
+from benchmarks.rewards import reward_job
+from icm_engine.analysis.experiments.intervals import Right, difference, estimate
+from icm_engine.analysis.rewards import Scores, rewards_of, share, truth_of, wins
+from icm_engine.data.gold import add_gold
+from icm_engine.runs import policies, rewarding
+from icm_engine.runs.candidates import keep_responses
+from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings
+from icm_engine.runs.policies import Sampling
+from icm_engine.runs.rewarding import Part
+from icm_engine.runs.store import Store
+
+JUDGES = {"ICM": "ICM", "the model itself": "self-ranked", "gold": "golden"}
+LARGEST = 40  # of the numbers in `comparisons`
+
+
+def trained_model(name: str) -> ModelChoice:
+    return ModelChoice(f"trained:{name}", "none", "float32", "cpu")
+
+
+def responses(store: Store, model: ModelChoice, part: Part, how: Sampling, **more: Any) -> str:
+    """The job that samples a model, found again if there is one."""
+    return workshop.job_like(store, policies.RESPOND, lambda: policies.ask_responses(store, model, [part], how, **more))
+
+
+# -- judge, preference pairs, DPO
+
+
+def dpo(store: Store, seeds: Sequence[int], questions: int, steps: int) -> str:
+    """One iteration with each judge and seed; returns the table."""
+    workshop.ensure(store, "facts")
+    drawn = {
+        seed: responses(store, workshop.MODEL, Part("facts"), Sampling(6, seed=seed), most=questions) for seed in seeds
+    }
+    workshop.work(store, list(drawn.values()))
+    runs = {}
+    for seed, job in drawn.items():
+        name = f"candidates-{seed}"
+        if not store.has_dataset(name):
+            keep_responses(store, job, name, "exclusive")
+        if not store.dataset_info(name).gold:
+            _give_gold(store, name, workshop.found(store, job))
+        for judge, source in JUDGES.items():
+            runs[judge, seed] = workshop.labelled(store, f"{name} {judge}", name, source, seed)
+    tuned = {key: _tuning(store, run, key, steps) for key, run in runs.items()}
+    workshop.work(store, [*runs.values(), *tuned.values()])
+    sampled = {
+        (judge, seed): responses(
+            store, workshop.MODEL if judge == "none" else trained_model(_policy(judge, seed)), Part("facts_test"),
+            Sampling(16, seed=seed),
+        )
+        for judge in ("none", *JUDGES)
+        for seed in seeds
+    }  # fmt: skip
+    workshop.work(store, list(sampled.values()))
+    truth = {key: truth_of(store, "facts_test", workshop.found(store, job)) for key, job in sampled.items()}
+    return _dpo_table(store, seeds, truth, tuned, runs)
+
+
+def _policy(judge: str, seed: int) -> str:
+    return f"dpo-{JUDGES[judge]}-{seed}"
+
+
+def _tuning(store: Store, run: str, key: tuple[str, int], steps: int) -> str:
+    name, settings = _policy(*key), PreferenceSettings(seed=key[1], steps=steps)
+    return workshop.job_named(
+        store, policies.PREFER, name,
+        lambda: policies.ask_preference_tuning(store, run, settings, name=name, model=workshop.MODEL),
+    )  # fmt: skip
+
+
+def _give_gold(store: Store, name: str, found: dict[str, Any]) -> None:
+    """Gold of sampled claims: what gold of `facts` says is the right claim of the question."""
+    right = truth_of(store, "facts", found)
+    said = {
+        (asked, text): score
+        for asked, texts in zip(found["asked"], found["responses"], strict=True)
+        for text, score in zip(texts, right[asked], strict=True)
+    }
+    labels = {e.id: "True" if said[e.fields["question"], e.fields["claim"]] else "False" for e in store.examples(name)}
+    add_gold(store, name, labels)
+
+
+def _dpo_table(
+    store: Store, seeds: Sequence[int], truth: dict[Any, Scores], tuned: dict[Any, str], runs: dict[Any, str]
+) -> str:
+    rows = []
+    before: list[Right] = [share(truth["none", seed]) for seed in seeds]
+    for judge in ("none", *JUDGES):
+        after = [share(truth[judge, seed]) for seed in seeds]
+        cells = ["", "", ""]
+        if judge != "none":
+            facts = [workshop.found(store, tuned[judge, seed]) for seed in seeds]
+            right = [_labels_right(store, runs[judge, seed]) for seed in seeds]
+            versus = [wins(truth[judge, seed], truth["none", seed]) for seed in seeds]
+            cells = [
+                " ".join(f"{100 * r:.0f}" for r in right), " ".join(str(f["rows"]) for f in facts),
+                f"{workshop.percent(difference(after, before))} | {workshop.percent(estimate(versus))}",
+            ]  # fmt: skip
+        rows.append([judge, cells[0], cells[1], workshop.percent(estimate(after)), cells[2] or " | "])
+    head = ["judge", "labels right, % by seed", "pairs by seed", "true claims, %", "less before, points",
+            "win rate against before, %"]  # fmt: skip
+    return workshop.table(head, rows)
+
+
+def _labels_right(store: Store, run: str) -> float:
+    from icm_engine.analysis.views import run_summary
+
+    return float(str(run_summary(store, run)["accuracy"]))
+
+
+# -- reinforcement against each reward model
+
+
+def rl(store: Store, dataset: str, seeds: Sequence[int], reward_steps: int, steps: int) -> str:
+    """A policy against each reward model and seed; returns the tables."""
+    workshop.ensure(store, dataset)
+    cells = {(arm, seed): reward_job(store, dataset, arm, seed, reward_steps) for arm in ARMS for seed in seeds}
+    third = _third_judge(store, dataset, reward_steps)
+    workshop.work(store, [name for cell in (*cells.values(), third) for name in cell])
+    names = {key: workshop.found(store, job)["name"] for key, (_, job) in cells.items()}
+    judge = workshop.found(store, third[1])["name"]
+    prompts = Part(dataset, 64 if dataset == "facts" else 0)  # beyond the labelled ones, where prompts differ
+    trained = {
+        key: workshop.job_named(
+            store, policies.REINFORCE, f"{name}-policy",
+            lambda name=name, seed=key[1]: policies.ask_reinforcement(  # type: ignore[misc]
+                store, name, [prompts], ReinforceSettings(seed=seed, steps=steps, max_tokens=8), name=f"{name}-policy",
+                model=workshop.MODEL,
+            ),
+        )
+        for key, name in names.items()
+    }  # fmt: skip
+    workshop.work(store, list(trained.values()))
+    sampled = {
+        (arm, seed): responses(
+            store, workshop.MODEL if arm == "before" else trained_model(f"{names[arm, seed]}-policy"),
+            Part(f"{dataset}_test"), Sampling(16, max_tokens=8, seed=seed), judges=[judge],
+        )
+        for arm in ("before", *ARMS)
+        for seed in seeds
+    }  # fmt: skip
+    workshop.work(store, list(sampled.values()))
+    found = {key: workshop.found(store, job) for key, job in sampled.items()}
+    true: Callable[[dict[str, Any]], Scores] = numbers if dataset == "comparisons" else (
+        lambda one: truth_of(store, f"{dataset}_test", one)
+    )  # fmt: skip
+    told = {key: workshop.found(store, job) for key, job in trained.items()}
+    return _rl_tables(seeds, found, told, true, judge)
+
+
+ARMS = ("ICM", "crowd")
+
+
+def _third_judge(store: Store, dataset: str, steps: int) -> tuple[str, str]:
+    """The reward model from golden labels of the test part, which no other one has seen a label of."""
+    run = workshop.labelled(store, f"third {dataset}", f"{dataset}_test", "golden")
+    name, settings = f"{dataset}-third", RewardSettings(steps=steps)
+    return run, workshop.job_named(
+        store, rewarding.KIND, name,
+        lambda: rewarding.create(
+            store, run, settings, name=name, model=workshop.MODEL, rest=[], test=[Part(dataset)],
+        ),
+    )  # fmt: skip
+
+
+def numbers(found: dict[str, Any]) -> Scores:
+    """The truth about `comparisons`: a larger number is better, and what is no number of this world is worst."""
+    return {
+        asked: [float(text) if text.isdecimal() and int(text) <= LARGEST else -1.0 for text in texts]
+        for asked, texts in zip(found["asked"], found["responses"], strict=True)
+    }
+
+
+def _rl_tables(
+    seeds: Sequence[int], found: dict[Any, Any], told: dict[Any, Any], true: Callable[[Any], Scores], judge: str
+) -> str:
+    rows = []
+    for arm in ("before", *ARMS):
+        trained = [told[arm, s] for s in seeds] if arm != "before" else []
+        rows.append([
+            arm, _means([true(found[arm, s]) for s in seeds]),
+            _means([rewards_of(found[arm, s], judge) for s in seeds]),
+            " ".join(f"{one['first_reward']:.1f} to {one['last_reward']:.1f}" for one in trained),
+            " ".join(f"{one['last_kl']:.2f}" for one in trained),
+        ])  # fmt: skip
+    lines = [
+        workshop.table(["policy", "mean true score by seed", "mean reward of the third by seed",
+                        "own reward in training", "last KL"], rows), "",
+    ]  # fmt: skip
+    for one, other in (("ICM", "crowd"), ("ICM", "before"), ("crowd", "before")):
+        by_third = [wins(rewards_of(found[one, s], judge), rewards_of(found[other, s], judge)) for s in seeds]
+        by_truth = [wins(true(found[one, s]), true(found[other, s])) for s in seeds]
+        lines.append(
+            f"win rate of {one} against {other}: by the third {_rate(by_third)}, by the truth {_rate(by_truth)}"
+        )
+    return "\n".join(lines)
+
+
+def _means(scores: Sequence[Scores]) -> str:
+    return " ".join(f"{fmean(value for row in one.values() for value in row):.2f}" for one in scores)
+
+
+def _rate(values: Sequence[Right]) -> str:
+    """A win rate with its interval, and by seed; of one prompt alone there is no interval over prompts."""
+    found = estimate(values)
+    seeds = ", ".join(f"{100 * value:.1f}" for value in found.values)
+    return f"{workshop.percent(found) if len(values[0]) > 1 else f'{100 * found.mean:.1f}'} (by seed {seeds})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the database and the models")
+    parser.add_argument("--part", choices=("dpo", "rl"), required=True)
+    parser.add_argument("--dataset", choices=("comparisons", "facts"), default="comparisons", help="of rl")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--questions", type=int, default=16, help="of dpo: questions that claims are sampled for")
+    parser.add_argument("--steps", type=int, default=60, help="of DPO, or of reinforcement")
+    parser.add_argument("--reward-steps", type=int, default=RewardSettings().steps)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    with Store(given.work / ("rewards.db" if given.part == "rl" else "dpo.db")) as store:
+        if given.part == "dpo":
+            print(dpo(store, given.seeds, given.questions, given.steps))
+        else:
+            print(rl(store, given.dataset, given.seeds, given.reward_steps, given.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What the tests of reward models and policies share: runs with given labels, jobs done in the test's process."""
+
+from collections.abc import Mapping
+
+from icm_engine.core.labeling import Example, Flip, Label, Task
+from icm_engine.core.objective import Evaluation
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.search import InitialInfo
+from icm_engine.runs import job_worker, jobs
+from icm_engine.runs.events import Cost, Json, RunSpec
+from icm_engine.runs.job_process import hold
+from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.replay import open_run
+from icm_engine.runs.store import Dataset, Store
+
+SAMPLE = ModelChoice("sample", "none", "float32", "cpu")
+CLAIMS = Task(
+    "claims", "Question: {question}\nClaim: {claim}\nI think this claim is", rule="none", fields=("question", "claim")
+)
+PAIRS = Task(
+    "pairs", "Query: {query}\nResponse A: {response_a}\nResponse B: {response_b}\n"
+    "Claim: Response A is more helpful and harmless than Response B\nI think this claim is",
+    rule="asymmetry", fields=("query", "response_a", "response_b"),
+)  # fmt: skip
+CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Peru": "Lima", "Ghana": "Accra", "Japan": "Tokyo"}
+
+
+def pair(name: str, a: str, b: str, twin_of: str | None = None) -> Example:
+    return Example(name, {"query": "Which number is larger?", "response_a": a, "response_b": b}, twin_of or name,
+                   twin_of=twin_of)  # fmt: skip
+
+
+def claim(name: str, question: str, text: str) -> Example:
+    return Example(name, {"question": question, "claim": text}, question)
+
+
+def capitals() -> tuple[Example, ...]:
+    """Two claims about each of six capitals, the right one first."""
+    cities = list(CAPITALS.values())
+    return tuple(
+        claim(f"{land}-{k}", f"What is the capital of {land}?", f"It is {city}.")
+        for n, land in enumerate(CAPITALS)
+        for k, city in enumerate((cities[n], cities[n - 1]))
+    )
+
+
+def add(store: Store, name: str, task: Task, examples: tuple[Example, ...]) -> None:
+    store.add_dataset(Dataset(name, task, examples, tuple(dict(e.fields) for e in examples), task.fields))
+
+
+def labelled(store: Store, dataset: str, labels: Mapping[str, Label], limit: int | None = None) -> str:
+    """A run of the sample model with these labels, without a search."""
+    run = store.add_run(RunSpec(dataset, "sample", "none", "float32", "cpu", limit=limit))
+    codec = open_run(store, run).codec
+    flips = tuple(Flip(codec.ids.place(name), None, label, "initial") for name, label in labels.items())
+    scores = {flip.example: LabelLogProbs((-0.5, -0.5)) for flip in flips}
+    drawn = tuple((flip.example, str(flip.new)) for flip in flips)
+    info = InitialInfo(drawn, (), flips, Evaluation(0.0, 0.0, 0.0, (), scores))
+    store.append(run, "initial", codec.encode_initial(info, Cost(Usage())))
+    return run
+
+
+def capitals_run(store: Store, limit: int = 8) -> str:
+    """A run that has labelled the first four capitals rightly; two are left."""
+    if not store.has_dataset("capitals"):
+        add(store, "capitals", CLAIMS, capitals())
+    labels = {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()[:limit]}
+    return labelled(store, "capitals", labels, limit)
+
+
+def done(store: Store, job: str) -> Json:
+    """Do a job here, and return what it found."""
+    store.append(job, "start", {})
+    assert hold(store, job, job_worker.KINDS) == 0, jobs.status(store, job).message
+    found = jobs.result(store, job)
+    assert found is not None
+    return found
