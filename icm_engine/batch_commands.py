@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from icm_engine import job_commands
+from icm_engine import job_commands, ray_commands
 from icm_engine.analysis import batches
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.runs import jobs
@@ -21,9 +21,9 @@ def run_batches(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json:
         raise SettingError(
             f"--restarts {given.restarts} and --batch-size {given.batch_size} do not go together: use one"
         )
-    if given.ray is not None:
-        raise SettingError(f"--batch-size {given.batch_size} works on this machine alone: leave out --ray {given.ray}")
-    name = batches.ask(store, spec, given.batch_size, given.side_by_side or 1)
+    side_by_side = given.side_by_side or 1
+    where = ray_commands.where_of(given, side_by_side)
+    name = batches.ask(store, spec, given.batch_size, side_by_side, where=where)
     if given.detach:
         return {"run": name, "batches": batches.batched(store, name).of, "status": "starting"}
     return followed(store, name)

@@ -17,7 +17,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, control, job_process, job_worker, jobs, parcel, use, worker
+from icm_engine.runs import batch, batches, control, job_process, job_worker, jobs, parcel, use, worker
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -25,6 +25,7 @@ from icm_engine.runs.keeper import Keeper
 from icm_engine.runs.lease import Holder, claim, this_process
 from icm_engine.runs.on_ray import Where
 from icm_engine.runs.parcel import Parcel, code_sha256
+from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Command, Dataset, Event, Store
 
 STEPS = 60
@@ -308,6 +309,45 @@ def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch
     body = jobs.spec(store, "ray.1").body
     assert body["names"] == left
     assert Where(**body["where"]) == chosen.where
+
+
+def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch its own examples travel, and no others; a cluster is given every batch that is left."""
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    small_dataset(store, groups=6)  # of three examples each, so three batches of two groups
+    name = batches.ask(store, SPEC, 6, where=Where("head:6379"))
+    whole = batches.batched(store, name)
+    assert all(batches.make_run(store, whole, number) for number in (1, 2, 3))
+    (piece,) = parcel.pack(store, whole.run(2)).pieces
+    assert [example.id for example in piece.examples] == list(open_run(store, whole.run(2)).codec.ids)
+    assert len(piece.examples) == 6
+
+    handed: list[Sequence[str]] = []
+
+    def at_once(job: job_process.Job, names: Sequence[str], where: Where, look: Callable[[], object]) -> None:
+        handed.append(names)
+        for run in names:
+            batch.ask(store, run)
+            work(Wire(store.path), run)
+        look()
+
+    monkeypatch.setattr(batches, "wait_within", at_once)
+    assert job_process.hold(store, name, batches.KINDS) == 0
+    assert handed == [[whole.run(number) for number in (1, 2, 3)]]
+    assert batches.unfinished(store, whole) == []
+    assert len(batches.ends(store, whole)) == 3
+
+    small_dataset(store, "others", groups=6)
+    here = batches.batched(store, batches.ask(store, replace(SPEC, dataset="others"), 6))
+    assert batches.make_run(store, here, 2)
+    batch.ask(store, here.run(2))
+    worker.hold(store, here.run(2), idle=0.0)
+    ours, theirs = (
+        [(n, kind, body.replace("others", "sums")) for n, kind, body in log(store, one.run(2))] for one in (whole, here)
+    )
+    assert ours == theirs
+    with pytest.raises(SettingError, match="leave the cluster out"):
+        batches.ask(store, SPEC, 6, waits=True, where=Where("head:6379"))
 
 
 # -- gold

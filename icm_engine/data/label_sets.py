@@ -14,10 +14,11 @@ from itertools import islice
 
 from icm_engine.core.batches import Part
 from icm_engine.core.labeling import Example, Label
+from icm_engine.core.training_rows import UNLABELLED
 from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.gold import gold_of, human_of, human_sources
 from icm_engine.data.labelled import LabelledRow, LabelledRun, our_cells, read_labels
-from icm_engine.data.training import TRAINING, UNLABELLED
+from icm_engine.data.training import TRAINING
 from icm_engine.runs.batches import Batched, batched
 from icm_engine.runs.datasets import DatasetInfo, read_examples
 from icm_engine.runs.events import Json

@@ -11,13 +11,15 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from icm_engine.core.batches import Part
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.runs import control, jobs
-from icm_engine.runs.ends import End, read_ends
+from icm_engine.runs.ends import End, keep_end, read_ends
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs.on_ray import Where, wait_within
 from icm_engine.runs.parts import make_parts
 from icm_engine.runs.store import Store
 
@@ -50,14 +52,19 @@ class Batched:
 # -- asking
 
 
-def ask(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, waits: bool = False) -> str:
+def ask(
+    store: Store, spec: RunSpec, size: int, side_by_side: int = 1, waits: bool = False, where: Where | None = None
+) -> str:
     """Start a batched run of this spec and return its name; asked again, it goes on with what is left.
 
     `size` is the most examples of a batch; the split depends on the seed of the search. With `waits`, every batch
-    after the first begins only when `label_with` has named its model. Raises SettingError, NotFound.
+    after the first begins only when `label_with` has named its model. `where` is a cluster that does the batches in
+    place of this machine. Raises SettingError, NotFound.
     """
     if side_by_side < 1:
         raise SettingError(f"{side_by_side} batches side by side cannot be: use 1 or more")
+    if waits and where is not None:
+        raise SettingError("batches that wait for their models are done on this machine: leave the cluster out")
     with store.transaction():
         job = _asked_before(store, spec, size, waits)
         if job is None:
@@ -66,7 +73,7 @@ def ask(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, waits: bo
             control.resolved(store, _spec_of(spec, Part(1, of, size, spec.search.seed)) if of else spec)
             body = {"dataset": spec.dataset, "spec": spec.to_json(), "size": size, "of": of, "waits": waits}
             job = jobs.create(store, jobs.JobSpec(KIND, body))
-    jobs.start(store, job, {"side_by_side": side_by_side})
+    jobs.start(store, job, {"side_by_side": side_by_side, "where": asdict(where) if where else None})
     return job
 
 
@@ -175,8 +182,12 @@ def batches(job: Job) -> Json:
     """Run every batch to its end. Raises RunError if some did not get there."""
     job.ready({})
     whole = batched(job.store, job.name)
+    where = _asked(job, "where")
     try:
-        _drive(job, whole)
+        if where:
+            _drive_elsewhere(job, whole, Where(**where))
+        else:
+            _drive(job, whole)
     except Cancelled:
         _pause(job.store, whole)
         raise
@@ -207,15 +218,44 @@ def _drive(job: Job, whole: Batched) -> None:
         nap()
 
 
+def _drive_elsewhere(job: Job, whole: Batched, where: Where) -> None:
+    """Have a cluster do every batch that is left, each a task of its own."""
+    store, left = job.store, unfinished(job.store, whole)
+    for number in left:
+        make_run(store, whole, number)
+    runs = [whole.run(number) for number in left]
+    wait_within(
+        job, runs, where, lambda: job.progress(len(finished(store, whole)), whole.of, "batches finished elsewhere")
+    )
+    for run in runs:
+        if control.status(store, run).phase == "finished":
+            keep_end(store, run)
+
+
+def make_run(store: Store, whole: Batched, number: int) -> bool:
+    """Make the run of a batch, if there is none yet; False while nobody has named the model that it waits for."""
+    with store.transaction():
+        if store.has_run(whole.run(number)):
+            return True
+        spec = spec_of(store, whole, number)
+        if spec is not None:
+            store.add_run(control.resolved(store, spec), whole.run(number))
+        return spec is not None
+
+
 def nap() -> None:
     """Wait a moment between two looks at the lanes."""
     time.sleep(LOOK)
 
 
 def _side_by_side(job: Job) -> int:
-    """How many lanes the last request wanted; a start without a number keeps what there was."""
-    wanted = [event.body.get("side_by_side") for event in job.store.read_after(job.name, kinds=("start",))]
-    return next((number for number in reversed(wanted) if number), 1)
+    return _asked(job, "side_by_side") or 1
+
+
+def _asked(job: Job, what: str) -> Any:
+    """What the last request said of how batches are done; a start that says nothing keeps what there was."""
+    starts = job.store.read_after(job.name, kinds=("start",))
+    return next((event.body.get(what) for event in reversed(starts) if event.body.get("side_by_side")), None)
 
 
 def _living(store: Store, whole: Batched) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from icm_engine.core.errors import RunBusy
 from icm_engine.runs import control
-from icm_engine.runs.batches import OVER, Batched, batched, finished, nap, spec_of
+from icm_engine.runs.batches import OVER, Batched, batched, finished, make_run, nap
 from icm_engine.runs.ends import keep_end
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Cancelled, Job
@@ -47,14 +47,9 @@ def _take(job: Job, whole: Batched, number: int) -> str | None:
     """The run of a batch, made if there is none yet and told to go on; None where there is nothing to do."""
     store, run = job.store, whole.run(number)
     _look(job, whole)
-    while not store.has_run(run):
-        with store.transaction():
-            spec = spec_of(store, whole, number)
-            if spec is not None and not store.has_run(run):
-                store.add_run(control.resolved(store, spec), run)
-        if spec is None:  # its model is still being made
-            nap()
-            _look(job, whole)
+    while not make_run(store, whole, number):  # its model is still being made
+        nap()
+        _look(job, whole)
     now = control.status(store, run)
     if now.phase in OVER or now.pid is not None:
         return None

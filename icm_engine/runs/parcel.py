@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
-from icm_engine.runs import datasets, jobs, use
+from icm_engine.runs import datasets, jobs, parts, use
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.store import Event, Store
 
@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The first examples of a data set, as many as are looked at."""
+    """The first examples of a data set, as many as are looked at, or those of one batch."""
 
     dataset: str
     task: Task
@@ -52,9 +52,10 @@ class Parcel:
 def pack(store: Store, name: str) -> Parcel:
     """Return what a worker needs to go on with this run or job. Raises NotFound, SettingError."""
     if store.has_run(name):
-        return Parcel(_pieces(store, _reads(store, name)), _record(store, name))
+        part = _part(store, name)
+        return Parcel((part,) if part else _pieces(store, _reads(store, name)), _record(store, name))
     spec = jobs.spec(store, name)
-    if spec.kind != use.KIND:
+    if spec.kind != use.KIND or store.spec(spec.body["run"]).part is not None:
         raise SettingError(f"job {name!r} is a {spec.kind}, which only this machine can do: start it without Ray")
     run = spec.body["run"]
     test = [(part["dataset"], part["start"] + spec.body["most"]) for part in spec.body["test"]]
@@ -71,6 +72,8 @@ def unpack(store: Store, parcel: Parcel) -> None:
         run = parcel.run
         store.db.table("runs").insert({"name": run.name, "spec": json.dumps(run.spec.to_json()), "created": 0.0})
         put_events(store, run.name, run.events)
+        if run.spec.part is not None:
+            parts.keep_whole(store.db, run.spec.dataset, len(parcel.pieces[0].examples), run.spec.part)
         if run.snapshot is not None:
             store.keep_snapshot(run.name, *run.snapshot)
         if parcel.job is not None:
@@ -97,6 +100,15 @@ def code_sha256() -> str:
 
 
 # -- what is needed
+
+
+def _part(store: Store, run: str) -> Piece | None:
+    """The examples of the batch that a run labels, None for a run without one."""
+    spec = store.spec(run)
+    if spec.part is None:
+        return None
+    opened = store.open_dataset(spec.dataset, spec.limit, spec.part)
+    return Piece(spec.dataset, opened.task, tuple(opened.examples))
 
 
 def _reads(store: Store, run: str) -> tuple[str, int]:

@@ -54,6 +54,13 @@ def read_part(db: Database, dataset: str, examples: int, part: Part) -> tuple[in
     return tuple(json.loads(row[0]))
 
 
+def keep_whole(db: Database, dataset: str, examples: int, part: Part) -> None:
+    """Keep a batch whose examples are all that this database has of the data set. Call it in a transaction."""
+    places = json.dumps(list(range(examples)), separators=(",", ":"))
+    key = (dataset, examples, part.size, part.seed, part.number)
+    db.conn.execute("insert into parts values (?, ?, ?, ?, ?, ?)", (*key, places))
+
+
 def _groups(db: Database, dataset: str, examples: int) -> tuple[array[int], array[int]]:
     """How many examples each group has, in the order of their names, and the positions of all, group by group."""
     counts, positions, last = array("L"), array("L"), None
