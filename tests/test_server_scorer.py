@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -47,7 +47,7 @@ def behind_a_server(local: TransformersScorer, root: str = "/elsewhere") -> Comp
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)  # many tests ask for the same prompts
+@cache  # many tests ask for the same prompts
 @torch.inference_mode()
 def next_token(local: TransformersScorer, tokens: tuple[int, ...]) -> list[float]:
     logits = local.loaded.model(torch.tensor([tokens])).logits[0, -1].float()
