@@ -7,6 +7,7 @@ from typing import Any
 from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.experiments.suites import read_suite
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.server_address import is_server
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
