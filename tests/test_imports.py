@@ -66,6 +66,7 @@ def test_only_models_know_a_runtime_and_nothing_knows_streamlit() -> None:
             tops = {module.split(".")[0] for module, _ in imported(path)}
             assert "streamlit" not in tops, path
             assert room == "models" or not tops & RUNTIMES, path
+            assert room == "models" or "httpx2" not in tops, path  # who talks to a server
 
 
 def test_pages_import_analysis_data_and_control_alone() -> None:
@@ -98,7 +99,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     loaded = loaded_by(
         "import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading, "
-        "icm_engine.models.transformers_scorer"
+        "icm_engine.models.transformers_scorer, icm_engine.models.server_scorer"
     )
     assert "icm_engine.runs.worker" in loaded
     assert "torch" in loaded
