@@ -13,15 +13,20 @@ from completions_server import Completions, serving, small_server
 from test_runs import search_facts
 
 from icm_engine.analysis.alerts import alerts
+from icm_engine.analysis.landscape import landscape_spec, references
 from icm_engine.analysis.views import load, run_summary
 from icm_engine.core.settings import PRESETS
-from icm_engine.runs import control, jobs, worker
+from icm_engine.runs import control, worker
+from icm_engine.runs.context_check import check_context
 from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.server_wait import BACK
 from icm_engine.runs.store import Dataset, Event, Store
+from icm_engine.runs.use import use_labels
 from icm_engine.runs.verify import verify
+from icm_engine.runs.what_if import try_label
 from icm_engine.runs.worker import make_scorer
 
 SERVER = Path(__file__).with_name("completions_server.py")
@@ -207,14 +212,29 @@ def test_another_server_at_the_address_is_a_persons_decision(
 
 
 def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Completions, address: str) -> None:
-    from icm_engine.runs.context_check import check_context
-
-    store.add_dataset(pairs)
+    """The context check, what if, the landscape, and labels in use, on a run that was scored through it."""
+    run = begun(store, pairs, spec(address, 12))
+    assert worker.hold(store, run, 0.0) == 0
     scorer = make_scorer(ModelChoice(address))
-    found = check_context(store, "pairs", scorer, 8, lambda done, total, words: None)
-    assert found["context"] == 4096
-    assert found["evaluation"]["seconds"] > 0
-    assert jobs.create(store, JobSpec("context-check", {"dataset": "pairs", "limit": 8}, ModelChoice(address)))
+
+    def quiet(*_: object) -> None:
+        return None
+
+    checked = check_context(store, "pairs", scorer, 8, quiet)
+    assert checked["context"] == 4096
+    assert checked["evaluation"]["seconds"] > 0
+    reading = load(store, run)
+    found = score_landscape(store, landscape_spec(reading, references(reading, {})).body, scorer, quiet, [], quiet)
+    last = reading.trajectory.last
+    assert last is not None
+    assert found["rows"][0]["utility"] == pytest.approx(last.utility)  # the table rounds nothing
+    i, label = next(iter(reading.labeling.items()))
+    other = "False" if label == "True" else "True"
+    tried = try_label(store, run, reading.cursor, pairs.examples[i].id, other, scorer)
+    assert tried
+    parts = [{"dataset": "pairs", "start": 30}]
+    body = {"run": run, "test": parts, "most": 4, "shots": [2], "shuffles": 1, "seed": 0}
+    assert use_labels(store, body, scorer, quiet, [], quiet)
 
 
 def test_what_is_asked_in_words_does_not_go_through_a_server(store: Store, address: str, pairs: Dataset) -> None:
