@@ -1,10 +1,11 @@
 # make app: set-up and the app on sample data.  make test: set-up and every test, PROCESSES files of them at once.
+# make server: a server with the sample model, for --model http://127.0.0.1:8000/v1 (an environment of its own, 3.5 GB).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 2
 
-.PHONY: app test check
+.PHONY: app test check server
 
 app: $(VENV)/app-ready
 	$(BIN)/python -m streamlit run app.py
@@ -16,6 +17,9 @@ check: $(VENV)/dev-ready
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+server:
+	PYTHON=$(PYTHON) tools/server.sh serve
 
 $(VENV)/app-ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -68,6 +68,7 @@ def test_only_models_know_a_runtime_and_nothing_knows_streamlit() -> None:
             tops = {module.split(".")[0] for module, _ in imported(path)}
             assert "streamlit" not in tops, path
             assert room in ("models", "training") or not tops & RUNTIMES, path
+            assert room == "models" or "httpx2" not in tops, path  # who talks to a server
 
 
 def test_pages_import_analysis_data_and_control_alone() -> None:
@@ -100,7 +101,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     loaded = loaded_by(
         "import pkgutil, importlib, icm_engine.training, icm_engine.runs.worker, icm_engine.runs.job_worker, "
-        "icm_engine.runs.elsewhere, icm_engine.runs.keeper, "
+        "icm_engine.runs.elsewhere, icm_engine.runs.keeper, icm_engine.models.server_scorer, "
         "icm_engine.models.loading, icm_engine.models.transformers_scorer\n"
         "for found in pkgutil.iter_modules(icm_engine.training.__path__, 'icm_engine.training.'):\n"
         "    importlib.import_module(found.name)"

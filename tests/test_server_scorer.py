@@ -138,7 +138,8 @@ def test_prompts_are_asked_for_one_token_and_never_for_their_own_log_probs(said:
     for body in said.asked:
         assert body["max_tokens"] == 1
         assert not body.keys() & {"prompt_logprobs", "echo", "best_of"}
-        assert body["temperature"] == body["top_p"] == body["repetition_penalty"] == 1  # no default of the model's
+        assert body["temperature"] == 0
+        assert body["top_p"] == body["repetition_penalty"] == 1  # no default of the model's
 
 
 def test_so_many_requests_are_in_flight_and_no_more(said: Completions, address: str) -> None:
@@ -227,6 +228,18 @@ def test_what_is_no_number_is_no_score(said: Completions, address: str, value: A
     with pytest.raises(ScoreNotFinite, match="as the log-probability of 'token_id:"):
         scorer.score([ASK])
     assert scorer.usage == used
+
+
+def test_what_a_server_fills_its_table_up_with_is_not_looked_at(said: Completions, address: str) -> None:
+    """vLLM, where another request in the same batch asks for more tokens."""
+    wanted = ServerScorer(address).score([ASK])
+
+    def fill_up(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["choices"][0]["logprobs"]["top_logprobs"][0]["token_id:0"] = -9999.0
+        return answer
+
+    said.spoil = fill_up
+    assert ServerScorer(address).score([ASK]) == wanted
 
 
 @pytest.mark.parametrize(

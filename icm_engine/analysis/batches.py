@@ -25,6 +25,7 @@ from icm_engine.runs.batches import is_batched as is_batched
 from icm_engine.runs.batches import names as names
 from icm_engine.runs.ends import End
 from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.on_ray import Where
 from icm_engine.runs.store import Store
 
 AT_ONCE = 200  # batches whose labels are counted against gold at one look of a page
@@ -176,10 +177,10 @@ def run_choices(store: Store, looked_at: str | None, wholes: bool = False) -> li
     return [*batch, *(names(store) if wholes else []), *listed_runs]
 
 
-def ask(store: Store, spec: RunSpec, size: int, side_by_side: int = 1) -> str:
+def ask(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where: Where | None = None) -> str:
     """Start a batched run, first putting a sample data set into the database; return its name."""
     put_sample(store, spec.dataset)
-    return batches.ask(store, spec, size, side_by_side)
+    return batches.ask(store, spec, size, side_by_side, where=where)
 
 
 def begin_batches(store: Store, spec: RunSpec, size: int, chains: int) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args, get_type_hints
 
+from icm_engine.analysis.reaching import require_server
 from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import IcmError
 from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
 from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
@@ -14,7 +16,14 @@ from icm_engine.runs import control, jobs
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
-__all__ = ["IcmError", "RunSpec", "Setting", "Store"]  # pages take the error and the database from here
+__all__ = [
+    "IcmError",
+    "RunSpec",
+    "Setting",
+    "Store",
+    "is_server",
+    "require_server",
+]  # pages take the error and the database from here
 
 QUANTIZATIONS = {
     "nf4": "4 bits a weight, by bitsandbytes: the smallest",
@@ -26,9 +35,12 @@ APART = ("seed", "max_steps")  # settings with a place of their own on the page
 
 ABOUT = {
     "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
-    "model": "sample is the small model in this repository; or a directory, a model's name on the hub, or trained:NAME "
-    "of the Training page.",
-    "quantization": "How the model's weights are stored: " + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items()),
+    "model": "sample is the small model in this repository; or a directory, a model's name on the hub, trained:NAME of "
+    "the Training page, or the address of a server (http://HOST:PORT/v1). A server's key goes into the environment "
+    "variable ICM_SERVER_KEY.",
+    "quantization": "How the model's weights are stored: "
+    + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
+    + ". A server has its own.",
     "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
     "examples. Empty means all of them.",
     "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "

@@ -49,6 +49,8 @@ class ServerTokens:
 class OwnTokens(ServerTokens):
     """A tokenizer loaded from a directory or a hub id. Raises ModelNotUsable."""
 
+    compared = False  # with the server's own
+
     def __init__(self, source: str) -> None:
         super().__init__()
         from transformers import AutoTokenizer
@@ -116,6 +118,7 @@ def tokens_for(client: ServerClient, served: Json, others: Sequence[Json]) -> Se
         own = OwnTokens(source)
         if asked is not None:
             _require_same(own, asked)
+            own.compared = True
         return own
     if asked is None:
         base = client.address.base

@@ -100,16 +100,25 @@ class Asking:
     def log_probs(self, prompt: Sequence[int] | str, wanted: Sequence[int]) -> dict[int, float]:
         """Return log p of each wanted token after a prompt. Raises ModelNotUsable if it tells nothing of one."""
         found = self.told(prompt, wanted)
-        missing = [token for token in wanted if self._name(token, found) not in found]
-        if missing:
+        names = {token: self._name(token, found) for token in wanted}
+        if missing := [token for token, name in names.items() if name not in found]:
             raise ModelNotUsable(self._missing(missing[0]))
-        return {token: found[self._name(token, found)] for token in wanted}
+        return {token: _number(name, found[name]) for token, name in names.items()}
 
-    def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> dict[str, float]:
-        """Return what the server tells of the next token: log-probabilities by its name for each token."""
+    def likeliest(self, prompt: Sequence[int] | str) -> dict[str, float]:
+        """Return what the server tells of the likeliest tokens, at least of one. Raises ModelNotUsable."""
+        found = {k: v for k, v in self.told(prompt).items() if not (isinstance(v, float) and v < FLOOR)}
+        return {name: _number(name, value) for name, value in (found or {"any token": None}).items()}
+
+    def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> Json:
+        """Return what the server tells of the next token: numbers by its name for each token.
+
+        vLLM puts requests for different numbers of tokens into one table, and writes token 0 with -9999 where one asked
+        for fewer: what was not asked for is not looked at.
+        """
         body: Json = {
             "model": self.served.name, "prompt": prompt if isinstance(prompt, str) else list(prompt), "max_tokens": 1,
-            "temperature": 1.0, "logprobs": self.top or len(wanted),
+            "temperature": 0.0, "logprobs": self.top or len(wanted),
         }  # fmt: skip
         if self.more:
             body |= {**NEUTRAL, "return_tokens_as_token_ids": True}
@@ -117,7 +126,7 @@ class Asking:
             body["logprob_token_ids"] = list(wanted)
         answer = self.client.post(f"{self.client.address.base}/completions", body)
         self._require_same(answer)
-        return _numbers(_table(answer, self.client.address.base))
+        return _table(answer, self.client.address.base)
 
     def _name(self, token: int, found: Mapping[str, float]) -> str:
         """What the server calls a token: its id, or its text, which has to be its alone."""
@@ -164,7 +173,7 @@ def try_out(client: ServerClient, served: Served, tokens: ServerTokens) -> Askin
             f"server {client.address.base} tells numbers that are no log-probabilities (their exponentials add up to "
             f"{mass:,.2f}): start it without logits (vLLM: --logprobs-mode raw_logprobs)"
         )
-    if isinstance(tokens, OwnTokens):
+    if isinstance(tokens, OwnTokens) and not tokens.compared:
         _require_same_reading(asking, tokens)
     by_id = replace(asking, top=0)
     return by_id if asking.more and _works(by_id, prompt, likeliest) else asking
@@ -175,7 +184,7 @@ def _likeliest(asking: Asking, prompt: Sequence[int]) -> dict[str, float]:
     refusal: ModelNotUsable | None = None
     for asking.top, asking.more in WAYS:
         try:
-            return asking.told(prompt)
+            return asking.likeliest(prompt)
         except ModelNotUsable as error:
             refusal = refusal or error
     assert refusal is not None
@@ -185,7 +194,7 @@ def _likeliest(asking: Asking, prompt: Sequence[int]) -> dict[str, float]:
 def _works(asking: Asking, prompt: Sequence[int], likeliest: Mapping[str, float]) -> bool:
     """Whether tokens can be asked for by id: two likely ones as they were, and one that is not among these."""
     ids = [int(name.removeprefix("token_id:")) for name in likeliest if name.startswith("token_id:")][:2]
-    other = next(token for token in range(len(likeliest) + 1) if token not in ids)
+    other = next(token for token in range(1, len(ids) + 2) if token not in ids)
     try:
         found = asking.log_probs(prompt, [*ids, other])
     except ModelNotUsable:
@@ -195,15 +204,14 @@ def _works(asking: Asking, prompt: Sequence[int], likeliest: Mapping[str, float]
 
 def _require_same_reading(asking: Asking, tokens: OwnTokens) -> None:
     """A text, and its token ids by our tokenizer, must be the same prompt to the server."""
-    for text in PROBES[:1]:
-        by_text, by_ids = asking.told(text), asking.told(tokens.whole(text))
-        both = by_text.keys() & by_ids.keys()
-        if len(both) < len(by_text) / 2 or any(abs(by_text[k] - by_ids[k]) > TOLERANCE for k in both):
-            raise ModelNotUsable(
-                f"server {asking.client.address.base} answers otherwise to a text than to its token ids by tokenizer "
-                f"{tokens.words}: it is another model's; name the one of the model that is served "
-                f"({asking.client.address.base}#tokenizer=DIRECTORY)"
-            )
+    text, base = PROBES[0], asking.client.address.base
+    by_text, by_ids = asking.likeliest(text), asking.likeliest(tokens.whole(text))
+    both = by_text.keys() & by_ids.keys()
+    if len(both) < len(by_text) / 2 or any(abs(by_text[k] - by_ids[k]) > TOLERANCE for k in both):
+        raise ModelNotUsable(
+            f"server {base} answers otherwise to a text than to its token ids by tokenizer {tokens.words}: it is "
+            f"another model's; name the one of the model that is served ({base}#tokenizer=DIRECTORY)"
+        )
 
 
 def _table(answer: Json, base: str) -> Json:
@@ -220,11 +228,11 @@ def _table(answer: Json, base: str) -> Json:
     return table
 
 
-def _numbers(table: Json) -> dict[str, float]:
-    for name, value in table.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
-            raise ScoreNotFinite(
-                f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
-                "with another dtype (vLLM: --dtype)"
-            )
-    return {name: float(value) for name, value in table.items()}
+def _number(name: str, value: object) -> float:
+    """What is a log-probability, as one. Raises ScoreNotFinite."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
+        raise ScoreNotFinite(
+            f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
+            "with another dtype (vLLM: --dtype)"
+        )
+    return float(value)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, ask_context
+from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, ask_context, is_server, require_server
 from icm_engine.analysis.context import Json, histogram_frame, sentences, tiles, token_histogram
 from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
@@ -36,11 +36,16 @@ def show(store: Store, dataset: str) -> None:
 
 def _form(dataset: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="context_form"):
-        st.selectbox(
+        named = st.selectbox(
             "Model", ["sample", "fake"], key="context_model", help=ABOUT["model"], accept_new_options=True, width=300
         )
         st.selectbox(
-            "Quantization", list(QUANTIZATIONS), key="context_quantization", help=ABOUT["quantization"], width=170
+            "Quantization",
+            list(QUANTIZATIONS),
+            key="context_quantization",
+            help=ABOUT["quantization"],
+            width=170,
+            disabled=is_server(named or ""),
         )
         st.number_input(
             "Limit", 1, value=None, step=8, key="context_limit", help=ABOUT["limit"], placeholder="all examples",
@@ -56,6 +61,7 @@ def _ask(dataset: str) -> None:
     now = st.session_state
     try:
         with Store() as store:
+            require_server(now["context_model"])
             job = ask_context(
                 store, dataset, now["context_model"], now["context_quantization"], now.get("context_limit")
             )

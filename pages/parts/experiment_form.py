@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, dataset_names
+from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, dataset_names, is_server, require_server
 from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.experiments.suites import SHIPPED, read_suite
 from pages.parts import session
@@ -18,8 +18,11 @@ def show(store: Store) -> None:
     st.text(WHAT)
     suite, model, quantization, processes = st.columns([2, 2, 2, 1], gap="medium")
     name = suite.selectbox("Suite", SHIPPED, key="suite", help="Each is a small TOML file.")
-    model.selectbox("Model", ["sample", "fake"], key="suite_model", help=ABOUT["model"], accept_new_options=True)
-    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="suite_quantization", help=ABOUT["quantization"])
+    named = model.selectbox(
+        "Model", ["sample", "fake"], key="suite_model", help=ABOUT["model"], accept_new_options=True
+    )
+    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="suite_quantization", help=ABOUT["quantization"],
+                           disabled=is_server(named or ""))  # fmt: skip
     processes.number_input(
         "Processes", 1, value=1, key="suite_processes", help="How many work side by side, each with its own model."
     )
@@ -45,6 +48,7 @@ def _ask() -> None:
     now = st.session_state
     try:
         with Store() as store:
+            require_server(now["suite_model"])
             st.query_params["job"] = asking.ask_from_page(
                 store, now["suite"], now["suite_model"], now["suite_quantization"], quick=now["suite_quick"],
                 test=now["suite_test"], processes=now["suite_processes"], datasets=now["suite_datasets"],

@@ -13,8 +13,10 @@ from icm_engine.analysis.choices import (
     Setting,
     Store,
     dataset_names,
+    is_server,
     make_spec,
     presets,
+    require_server,
     settings,
 )
 from icm_engine.analysis.restarts import begin_chains
@@ -45,8 +47,14 @@ def _what(store: Store) -> None:
     if asked in names and "dataset" not in st.session_state:
         st.session_state["dataset"] = asked
     chosen = data.selectbox("Data set", names, key="dataset", help=ABOUT["dataset"])
-    model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
-    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="quantization", help=ABOUT["quantization"])
+    named = model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
+    quantization.selectbox(
+        "Quantization",
+        list(QUANTIZATIONS),
+        key="quantization",
+        help=ABOUT["quantization"],
+        disabled=is_server(named or ""),
+    )
     if chosen in SAMPLE_DATASETS:
         st.caption(SAMPLE_DATASETS[chosen])
 
@@ -98,6 +106,7 @@ def _begin() -> None:
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}
     try:
         with Store() as store:
+            require_server(now["model"])
             spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
             if size := now.get("batch_size"):
                 session.choose(begin_batches(store, spec, size, now["chains"]))

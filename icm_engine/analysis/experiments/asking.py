@@ -8,6 +8,7 @@ from typing import Any
 from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.experiments.suites import read_suite
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.server_address import is_server
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs, trained
 from icm_engine.runs.events import Json
@@ -55,14 +56,16 @@ def ask_from_page(
 ) -> str:  # fmt: skip
     """Start a suite with what a form says, and return its job; the report names the command that does the same."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
-    words = ["evaluate", suite, "--model", model.strip(), "--quantization", quantization]
+    choice = ModelChoice(model.strip(), quantization)
+    weights = [] if is_server(model) else ["--quantization", quantization]
+    words = ["evaluate", suite, "--model", model.strip(), *weights]
     words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]
     words += ["--datasets", *datasets] if datasets else []
     if examples is not None:
         instead["examples"] = examples
         words += ["--examples", str(examples)]
     words += ["--processes", str(processes)] if processes > 1 else []
-    return ask(store, suite, ModelChoice(model.strip(), quantization), quick=quick, test=test, processes=processes,
+    return ask(store, suite, choice, quick=quick, test=test, processes=processes,
                instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
 
 
