@@ -17,7 +17,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, control, job_process, job_worker, jobs, parcel, use, worker
+from icm_engine.runs import batch, control, job_process, job_worker, jobs, on_ray, parcel, use, worker
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -293,6 +293,21 @@ def test_without_ray_there_is_one_line_with_the_remedy(
         command = command if "local" in command else (*command, "local")
         assert icm(capsys, *command) == (1, "", f"icm: {missing}\n")
     assert (store.run_names(), jobs.names(store)) == ([], [])  # nothing was begun
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head"])
+def test_an_address_where_nobody_answers_is_said_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    small_dataset(store)
+    run = control.create_run(store, SPEC)
+    job = on_ray.hand_over(store, [run], Where(address))
+    assert job_process.main(on_ray.KINDS, ["--db", str(store.path), job]) == 1
+    message = jobs.status(store, job).message
+    assert message.startswith(f"no Ray cluster at '{address}' that this machine belongs to (")
+    assert message.endswith("makes it one of a cluster's, --ray local needs none")
+    assert control.status(store, run).phase == "created"
 
 
 def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
