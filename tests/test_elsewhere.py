@@ -310,6 +310,45 @@ def test_an_address_where_nobody_answers_is_said_at_once(
     assert control.status(store, run).phase == "created"
 
 
+@pytest.mark.parametrize("ending", ["cancel", "failed"])
+def test_a_job_that_waits_for_the_cluster_ends_with_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    waiting = jobs.request(store, JobSpec("restarts", {}))
+    end = {"cancel": lambda: jobs.cancel(store, waiting),
+           "failed": lambda: store.append("ray.1", "failed", {"message": "no cluster"})}  # fmt: skip
+
+    def wait(job: job_process.Job) -> Json:
+        on_ray.wait_within(job, ["sums-1"], Where("head:6379"), end[ending])
+        return {}
+
+    job_process.main({"restarts": wait}, ["--db", str(store.path), waiting])
+    assert jobs.status(store, "ray.1").phase == {"cancel": "cancelled", "failed": "failed"}[ending]
+    now = jobs.status(store, waiting)
+    assert (now.phase, now.message) == {
+        "cancel": ("cancelled", "cancelled by hand"), "failed": ("failed", "job 'ray.1' failed: no cluster"),
+    }[ending]  # fmt: skip
+
+
+def test_a_run_is_asked_to_go_on_once_and_only_if_it_waits(store: Store) -> None:
+    run = begun(store)
+    batch.ask(store, run)
+    assert [command.verb for command in store.pending(run)] == ["start"]
+    store.send(run, "pause", "pause")
+    worker.hold(store, run, idle=0.0)
+    assert control.status(store, run).phase == "paused"
+    store.send(run, "hand", "note", body={"verb": "unblind"})
+    batch.ask(store, run)
+    assert [command.verb for command in store.pending(run)] == ["hand", "resume"]
+    wire = Wire(store.path)
+    wire.before = lose_at(20)
+    with pytest.raises(Lost):
+        work(wire, run)
+    batch.ask(store, run)
+    assert store.pending(run) == []  # it was cut off: nothing has to be said for it to go on
+
+
 def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """One job of all runs, whatever the number of processes; where it fails, so does the suite, with its reason."""
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)

@@ -83,6 +83,7 @@ def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[],
             control.nap()
     except BaseException:
         jobs.cancel(job.store, handed)
+        jobs.wait_until_settled(job.store, handed)  # what it held is free then, and stands at its last step
         raise
     if now.phase != "done":
         raise RunError(f"job {handed!r} {now.phase}: {now.message}")
