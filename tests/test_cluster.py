@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,6 +21,17 @@ from icm_engine.runs.on_ray import Where
 from icm_engine.runs.store import Dataset, Store
 
 pytestmark = pytest.mark.cluster
+RULE = """
+from icm_engine.core.consistency import Rule
+
+class SameGroup(Rule):
+    def key(self, example):
+        return example.group
+
+    def consistent(self, i, j, labeling):
+        return labeling[i] == labeling[j]
+"""
+STEPS = 120
 OBJECTS = 80 * 2**20  # bytes: the least that Ray takes for its shared memory
 
 
@@ -45,7 +55,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         made.shutdown()
 
 
-def long_run(store: Store, seed: int, steps: int = 160) -> str:
+def long_run(store: Store, seed: int, steps: int = STEPS) -> str:
     return control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=seed, max_steps=steps)))
 
 
@@ -63,7 +73,7 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     """
     store.add_dataset(pairs)
     rule = store.path.with_name("rule.py")
-    rule.write_text(Path(__file__).with_name("own_rule.txt").read_text())
+    rule.write_text(RULE)
     runs = [long_run(store, seed) for seed in range(3)]
     spec = replace(store.spec(runs[0]), rule=reference(rule))
     broken = control.create_run(store, spec)
@@ -78,12 +88,14 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
         most[:] = [max([len(found), *most])]
         return found
 
-    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < 80), None))
+    victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < STEPS / 2), None))
     lease = store.lease_row(victim)
     assert lease is not None
-    kill_machine(cluster, int(lease["log"].split()[1]))
-    known = store.last_number(victim)
-    assert known < 160
+    working = psutil.Process(int(lease["log"].split()[1]))
+    working.suspend()  # so that it is in the middle of the run that its machine goes
+    kill_machine(cluster, working.ppid())
+    working.kill()
+    assert 10 < store.last_number(victim) < STEPS
     wait_for(lambda: victim in held() and store.lease_token(victim) != lease["token"])  # it goes on elsewhere
     wait_for(lambda: held() is not None and jobs.status(store, job).settled)
     assert most == [2]  # as many at once as there were processors
@@ -99,9 +111,8 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
 
 
-def kill_machine(cluster: Any, worker_pid: int) -> None:
-    """Kill every process of the machine that this worker belongs to, at once."""
-    raylet = psutil.Process(worker_pid).ppid()
+def kill_machine(cluster: Any, raylet: int) -> None:
+    """Kill every process of the machine that has this raylet, at once."""
     (node,) = [one for one in cluster.worker_nodes if one.all_processes["raylet"][0].process.pid == raylet]
     cluster.remove_node(node, allow_graceful=False)
     assert not psutil.pid_exists(raylet)

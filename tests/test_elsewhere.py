@@ -17,7 +17,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, batches, control, job_process, job_worker, jobs, parcel, use, worker
+from icm_engine.runs import batch, batches, control, job_process, job_worker, jobs, on_ray, parcel, use, worker
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -294,6 +294,60 @@ def test_without_ray_there_is_one_line_with_the_remedy(
         command = command if "local" in command else (*command, "local")
         assert icm(capsys, *command) == (1, "", f"icm: {missing}\n")
     assert (store.run_names(), jobs.names(store)) == ([], [])  # nothing was begun
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head"])
+def test_an_address_where_nobody_answers_is_said_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    small_dataset(store)
+    run = control.create_run(store, SPEC)
+    job = on_ray.hand_over(store, [run], Where(address))
+    assert job_process.main(on_ray.KINDS, ["--db", str(store.path), job]) == 1
+    message = jobs.status(store, job).message
+    assert message.startswith(f"no Ray cluster at '{address}' that this machine belongs to (")
+    assert message.endswith("makes it one of a cluster's, --ray local needs none")
+    assert control.status(store, run).phase == "created"
+
+
+@pytest.mark.parametrize("ending", ["cancel", "failed"])
+def test_a_job_that_waits_for_the_cluster_ends_with_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    waiting = jobs.request(store, JobSpec("restarts", {}))
+    end = {"cancel": lambda: jobs.cancel(store, waiting),
+           "failed": lambda: store.append("ray.1", "failed", {"message": "no cluster"})}  # fmt: skip
+
+    def wait(job: job_process.Job) -> Json:
+        on_ray.wait_within(job, ["sums-1"], Where("head:6379"), end[ending])
+        return {}
+
+    job_process.main({"restarts": wait}, ["--db", str(store.path), waiting])
+    assert jobs.status(store, "ray.1").phase == {"cancel": "cancelled", "failed": "failed"}[ending]
+    now = jobs.status(store, waiting)
+    assert (now.phase, now.message) == {
+        "cancel": ("cancelled", "cancelled by hand"), "failed": ("failed", "job 'ray.1' failed: no cluster"),
+    }[ending]  # fmt: skip
+
+
+def test_a_run_is_asked_to_go_on_once_and_only_if_it_waits(store: Store) -> None:
+    run = begun(store)
+    batch.ask(store, run)
+    assert [command.verb for command in store.pending(run)] == ["start"]
+    store.send(run, "pause", "pause")
+    worker.hold(store, run, idle=0.0)
+    assert control.status(store, run).phase == "paused"
+    store.send(run, "hand", "note", body={"verb": "unblind"})
+    batch.ask(store, run)
+    assert [command.verb for command in store.pending(run)] == ["hand", "resume"]
+    wire = Wire(store.path)
+    wire.before = lose_at(20)
+    with pytest.raises(Lost):
+        work(wire, run)
+    batch.ask(store, run)
+    assert store.pending(run) == []  # it was cut off: nothing has to be said for it to go on
 
 
 def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

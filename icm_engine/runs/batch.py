@@ -11,6 +11,7 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
 KIND = "batch"
+_GOING = ("start", "resume", "step")  # commands that have a run go on
 
 Progress = Callable[[int, int | None, str], None]
 Do = Callable[[Store, str], int]
@@ -45,7 +46,7 @@ def ask(store: Store, name: str) -> None:
     """Have a run or job begin, or go on, when whoever has taken it over comes to it; twice is once."""
     if not store.has_run(name):
         store.append(name, "start", {})
-    elif not store.pending(name) and control.steps_left(store, name) == 0:
+    elif control.steps_left(store, name) == 0 and not any(sent.verb in _GOING for sent in store.pending(name)):
         control.queue(store, name)
 
 

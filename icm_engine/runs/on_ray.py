@@ -8,6 +8,7 @@ log's.
 
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from icm_engine.runs.lease import claim, holds, this_process
 from icm_engine.runs.store import Store
 
 KIND = "ray"
+AUTO = "auto"  # the cluster that this machine belongs to
+ANSWER = 10.0  # seconds for the head of a cluster to answer
 LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the job takes
 LOST = 10  # times that a run may lose its machine, each time going on elsewhere, before it is said to have failed
 LOOK = 1.0  # seconds between two looks at what a person wants
@@ -80,6 +83,7 @@ def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[],
             control.nap()
     except BaseException:
         jobs.cancel(job.store, handed)
+        jobs.wait_until_settled(job.store, handed)  # what it held is free then, and stands at its last step
         raise
     if now.phase != "done":
         raise RunError(f"job {handed!r} {now.phase}: {now.message}")
@@ -219,6 +223,8 @@ def _connected(where: Where) -> Iterator[Any]:
     require_ray(where)
     for name, value in {**QUIET, **(LOOPBACK if where.address == LOCAL else {})}.items():
         os.environ.setdefault(name, value)
+    if where.address not in (LOCAL, AUTO):
+        _require_answer(where.address)
     import ray
 
     own: Json = {"num_cpus": where.cpus_each * where.side_by_side, "include_dashboard": False,
@@ -226,14 +232,27 @@ def _connected(where: Where) -> Iterator[Any]:
     try:
         ray.init(where.address, logging_level="warning", **(own if where.address == LOCAL else {}))
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise SettingError(
-            f"no Ray cluster at {where.address!r} that this machine belongs to ({error}): "
-            "`ray start --address=HOST:PORT` makes it one, --ray local needs none"
-        ) from None
+        raise _no_cluster(where.address, error) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Look whether anybody listens at HOST:PORT: Ray itself would try for minutes. Raises SettingError."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> SettingError:
+    return SettingError(
+        f"no Ray cluster at {address!r} that this machine belongs to ({error}): "
+        "`ray start --address=HOST:PORT` makes it one of a cluster's, --ray local needs none"
+    )
 
 
 KINDS: dict[str, Kind] = {KIND: on_ray}
