@@ -294,6 +294,21 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
     assert "5 of 6 batches have not finished" in jobs.status(store, job).message
 
 
+def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, machine: Machine) -> None:
+    def killed() -> None:
+        raise Killed
+
+    job = batches.ask(store, SPEC, 3)
+    machine.between = killed
+    with pytest.raises(Killed):
+        machine.do(job)
+    assert machine.lanes == machine.waiting == ["lane.1"]  # its lane goes on without it
+    machine.between = lambda: None
+    jobs.start(store, job)
+    assert machine.do(job) == {"batches": 6}
+    assert machine.lanes == ["lane.1"]
+
+
 def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:
     job = batches.ask(store, SPEC, 3)
     machine.do(job)
@@ -454,6 +469,22 @@ def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: Batched, monkeyp
     first = told.standing(store, done.name, counts).accuracy
     assert first is not None
     assert first.raw == pytest.approx(sum(run_summary(store, one)["accuracy"] for one in runs(store, done.name)) / 3)
+
+
+def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: Batched) -> None:
+    """A process killed between the end of a batch and its row leaves just that."""
+    before = told.summary(store, done.name)
+    store.db.conn.execute("delete from ends where run = ?", [done.run(2)])
+    store.db.conn.execute("delete from snapshots")
+    store.db.conn.commit()
+    assert told.summary(store, done.name) == before
+
+
+def test_label_sources_label_in_batches_too(store: Store, machine: Machine) -> None:
+    job = batches.ask(store, RunSpec("sums", "fake", source="zero-shot"), 7)
+    assert machine.do(job) == {"batches": 3}
+    assert None not in labels(store, job).values()
+    assert told.summary(store, job)["steps"] == 0
 
 
 def test_gold_is_counted_a_few_batches_at_a_look(store: Store, done: Batched) -> None:
