@@ -325,19 +325,19 @@ def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) ->
 def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     """SIGKILL to the job's process and to its lanes; asked again, the labels are those of an uninterrupted run."""
     store.add_dataset(pairs)
-    spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=150))
+    spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=200))
     job = batches.ask(store, spec, 6, 2)
     whole = batches.batched(store, job)
-    while not 2 <= len(batches.finished(store, whole)) < whole.of:
-        time.sleep(0.02)
-    pids = [jobs.status(store, name).pid for name in (job, *jobs.names(store, batches.LANE))]
-    processes = [psutil.Process(pid) for pid in pids if pid]
+    while len(pids := _pids(store, job)) < 3:
+        time.sleep(0.05)
+    processes = [psutil.Process(pid) for pid in pids]
+    while not batches.finished(store, whole):
+        time.sleep(0.05)
     for process in processes:
         os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs(processes, timeout=10)
-    assert len(processes) == 3
     assert jobs.status(store, job).phase == "interrupted"
-    assert len(batches.finished(store, whole)) < whole.of
+    assert 0 < len(batches.finished(store, whole)) < whole.of
     assert batches.ask(store, spec, 6, 2) == job
     assert jobs.wait_until_settled(store, job).phase == "done"
     found = labels(store, job)
@@ -347,6 +347,12 @@ def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, caps
         assert jobs.wait_until_settled(other, uninterrupted).phase == "done"
         assert labels(other, uninterrupted) == found
     assert None not in found.values()
+
+
+def _pids(store: Store, job: str) -> list[int]:
+    """The processes of a batched run that live: the job's and its lanes'."""
+    names = (job, *jobs.names(store, batches.LANE))
+    return [pid for name in names if (pid := jobs.status(store, name).pid) is not None]
 
 
 # -- the model of each batch
