@@ -145,10 +145,11 @@ def pages(database: Path, named: dict[str, tuple[str | None, dict[str, str]]], r
 
 def beside(database: Path, small: Path, repeat: int) -> list[Row]:
     """The times of every page on a database without batches and on this one."""
+    kinds = ("median, ms", "CPU ms")
     without, within = pages(small, PAGES, repeat), pages(database, {**PAGES, **OF_BATCHES}, repeat)
     return [
-        {"page": name, "without batches, ms": without[name]["median, ms"] if name in without else "–",
-         "with batches, ms": row["median, ms"], "first, ms": row["first, ms"]}
+        {"page": name, **{f"without batches, {kind}": without[name][kind] if name in without else "–" for kind in kinds},
+         **{f"with batches, {kind}": row[kind] for kind in kinds}}
         for name, row in within.items()
     ]  # fmt: skip
 

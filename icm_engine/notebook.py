@@ -83,9 +83,10 @@ def open_run(name: str, db: Database = None) -> Run:
 
 
 def list_runs(db: Database = None) -> pandas.DataFrame:
-    """Return all runs, the newest first, with what they were asked to be."""
+    """Return all runs but those of batches, the newest first, with what they were asked to be."""
     with Store(db) as store:
-        return _query(store, "select * from v_runs order by created desc, run desc").drop(columns="spec")
+        listed = "select * from v_runs where batch is null or forked_from is not null order by created desc, run desc"
+        return _query(store, listed).drop(columns="spec")
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,6 +294,21 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
     assert "5 of 6 batches have not finished" in jobs.status(store, job).message
 
 
+def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, machine: Machine) -> None:
+    def killed() -> None:
+        raise Killed
+
+    job = batches.ask(store, SPEC, 3)
+    machine.between = killed
+    with pytest.raises(Killed):
+        machine.do(job)
+    assert machine.lanes == machine.waiting == ["lane.1"]  # its lane goes on without it
+    machine.between = lambda: None
+    jobs.start(store, job)
+    assert machine.do(job) == {"batches": 6}
+    assert machine.lanes == ["lane.1"]
+
+
 def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:
     job = batches.ask(store, SPEC, 3)
     machine.do(job)
@@ -310,19 +325,19 @@ def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) ->
 def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     """SIGKILL to the job's process and to its lanes; asked again, the labels are those of an uninterrupted run."""
     store.add_dataset(pairs)
-    spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=150))
+    spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=200))
     job = batches.ask(store, spec, 6, 2)
     whole = batches.batched(store, job)
-    while not 2 <= len(batches.finished(store, whole)) < whole.of:
-        time.sleep(0.02)
-    pids = [jobs.status(store, name).pid for name in (job, *jobs.names(store, batches.LANE))]
-    processes = [psutil.Process(pid) for pid in pids if pid]
+    while len(pids := _pids(store, job)) < 3:
+        time.sleep(0.05)
+    processes = [psutil.Process(pid) for pid in pids]
+    while not batches.finished(store, whole):
+        time.sleep(0.05)
     for process in processes:
         os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs(processes, timeout=10)
-    assert len(processes) == 3
     assert jobs.status(store, job).phase == "interrupted"
-    assert len(batches.finished(store, whole)) < whole.of
+    assert 0 < len(batches.finished(store, whole)) < whole.of
     assert batches.ask(store, spec, 6, 2) == job
     assert jobs.wait_until_settled(store, job).phase == "done"
     found = labels(store, job)
@@ -332,6 +347,12 @@ def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, caps
         assert jobs.wait_until_settled(other, uninterrupted).phase == "done"
         assert labels(other, uninterrupted) == found
     assert None not in found.values()
+
+
+def _pids(store: Store, job: str) -> list[int]:
+    """The processes of a batched run that live: the job's and its lanes'."""
+    names = (job, *jobs.names(store, batches.LANE))
+    return [pid for name in names if (pid := jobs.status(store, name).pid) is not None]
 
 
 # -- the model of each batch
@@ -454,6 +475,22 @@ def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: Batched, monkeyp
     first = told.standing(store, done.name, counts).accuracy
     assert first is not None
     assert first.raw == pytest.approx(sum(run_summary(store, one)["accuracy"] for one in runs(store, done.name)) / 3)
+
+
+def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: Batched) -> None:
+    """A process killed between the end of a batch and its row leaves just that."""
+    before = told.summary(store, done.name)
+    store.db.conn.execute("delete from ends where run = ?", [done.run(2)])
+    store.db.conn.execute("delete from snapshots")
+    store.db.conn.commit()
+    assert told.summary(store, done.name) == before
+
+
+def test_label_sources_label_in_batches_too(store: Store, machine: Machine) -> None:
+    job = batches.ask(store, RunSpec("sums", "fake", source="zero-shot"), 7)
+    assert machine.do(job) == {"batches": 3}
+    assert None not in labels(store, job).values()
+    assert told.summary(store, job)["steps"] == 0
 
 
 def test_gold_is_counted_a_few_batches_at_a_look(store: Store, done: Batched) -> None:

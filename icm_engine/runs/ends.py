@@ -18,7 +18,11 @@ _COSTS = (
     "total(json_extract(body, '$.set_evaluations')), total(seconds) from events "
     "where run = ? and kind in ('initial', 'labelled', 'step', 'hand')"
 )
-_KEPT = "select {names}, (select max(number) from events where run = e.run) from ends e where run >= ? and run < ?"
+_KEPT = (
+    "select r.name, {names}, (select max(number) from events where run = r.name) from runs r "
+    "left join ends e on e.run = r.name where r.name >= ? and r.name < ? "
+    "and exists (select 1 from events where run = r.name and kind = 'finished')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,11 @@ def keep_end(store: Store, run: str) -> None:
 
 
 def read_ends(store: Store, first: str, beyond: str) -> list[End]:
-    """Return how those runs ended whose names are from `first` on and before `beyond`, and of which it is kept."""
-    names = ", ".join(field.name for field in fields(End))
+    """Return how the finished ones of those runs ended whose names are from `first` on and before `beyond`."""
+    names = ", ".join(f"e.{field.name}" for field in fields(End))
     found = list[End | None]()
-    for *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]):
+    for run, *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]).fetchall():
         end = End(*kept)
-        fresh = last == end.number
-        found.append(replace(end, balance=json.loads(str(end.balance))) if fresh else end_of(store, end.run))
+        fresh = last == end.number  # not where no row was kept, either
+        found.append(replace(end, balance=json.loads(str(end.balance))) if fresh else end_of(store, run))
     return [end for end in found if end is not None]
