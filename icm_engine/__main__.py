@@ -209,7 +209,7 @@ def _add_apart(command: argparse.ArgumentParser) -> None:
 
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, metavar="NAME")
-    command.add_argument("--model", required=True, help="sample, a directory, a hub id, or fake")
+    command.add_argument("--model", required=True, help="sample, a directory, a hub id, trained:NAME, or fake")
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")

@@ -10,11 +10,13 @@ from filled import add_run, small_dataset
 from playwright.sync_api import Browser, Page, expect
 from serving import NEEDS_BROWSER, Server, Theme, new_page, stand_still, visit
 from test_conflict_page import CARELESS
+from test_training_page import finished
+from tuned import labelled_run
 
 from icm_engine.runs.store import Store
 
 pytestmark = NEEDS_BROWSER
-RUN = "sums-1"
+RUN, TUNED = "sums-1", "sums-2"
 SEEN = {  # every page of the menu, and each view, by its link: what is there once it is drawn
     "": ".st-key-first_run",
     "search": ".st-key-start_new",
@@ -33,6 +35,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"annotate?run={RUN}": ".st-key-example",
     f"forks?run={RUN}": ".st-key-do_fork",
     f"tour?run={RUN}": ".st-key-station_6",
+    f"training?run={TUNED}": ".st-key-try_out",
     "experiments": ".st-key-report_html",
     "data": "[data-testid=stFileUploader]",
     "data?dataset=sums": "[data-testid=stDataFrame]",
@@ -46,10 +49,12 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One run that has something to show on every page, and a suite that is done."""
+    """One run that has something to show on every page, one that a model was tuned on, and a suite that is done."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert add_run(store, "paused", 80, **CARELESS) == RUN
+        assert labelled_run(store) == TUNED
+        finished(store, TUNED)
         done_suite(store, patch, tmp_path_factory.mktemp("suite"))
 
 

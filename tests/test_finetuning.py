@@ -263,21 +263,21 @@ def test_the_command_line_tunes_lists_and_uses(
 # -- a training that is cut off
 
 
-KILLED = {"epochs": 20, "batch_size": 2, "rows_at_once": 2, "rank": 2}
+KILLED = {"epochs": 12, "batch_size": 2, "rows_at_once": 2, "rank": 2}
 
 
 @pytest.mark.model
 def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     """SIGKILL between two checkpoints; what goes on takes the steps after the last whole one again."""
     run = labelled_run(store, 6)
-    assert tuned(store, [run], "whole", **KILLED)["steps"] == 20 * 3
+    assert tuned(store, [run], "whole", **KILLED)["steps"] == 12 * 3
     job = finetuning.create(store, [run], settings_of(KILLED), "killed")
     store.append(job, "start", {})
     worker = subprocess.Popen(
         [sys.executable, "-m", "icm_engine.runs.job_worker", "--db", str(store.path), job], cwd=ROOT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    while not (points := looked_at.points(store, job)) or points[-1].step < 15:  # a checkpoint is kept every 6 steps
+    while not (points := looked_at.points(store, job)) or points[-1].step < 8:  # a checkpoint is kept every 3 steps
         assert worker.poll() is None, "the training ended by itself"
         time.sleep(0.01)
     worker.send_signal(signal.SIGKILL)
@@ -285,11 +285,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     assert jobs.status(store, job).phase == "interrupted"
     assert trained.names(store) == ["whole"]
     told = done(store, job)
-    assert told["resumed_from"] >= 12
-    assert told["resumed_from"] % 6 == 0
-    assert told["steps"] == 60
+    assert told["resumed_from"] >= 6
+    assert told["resumed_from"] % 3 == 0
+    assert told["steps"] == 36
     assert weights(store, "killed") == weights(store, "whole")
-    assert [point.step for point in looked_at.points(store, job)] == list(range(1, 61))
+    assert [point.step for point in looked_at.points(store, job)] == list(range(1, 37))
 
 
 def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ APART = ("seed", "max_steps")  # settings with a place of their own on the page
 
 ABOUT = {
     "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
-    "model": "sample is the small model in this repository; or a directory, or a model's name on the hub.",
+    "model": "sample is the small model in this repository; or a directory, a model's name on the hub, or trained:NAME "
+    "of the Training page.",
     "quantization": "How the model's weights are stored: " + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items()),
     "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
     "examples. Empty means all of them.",

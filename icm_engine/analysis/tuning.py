@@ -93,7 +93,7 @@ def loss_chart(some: Sequence[Point], dark: bool = False) -> Chart:
     figure.update_layout(showlegend=False)
     last = some[-1]
     alt = f"Loss over steps: {decimal(some[0].loss, 3)} at step {some[0].step}, {decimal(last.loss, 3)} at {last.step}"
-    caption = "Mean −log p of the labels in each step, which a coin flip between two labels has at 0.69."
+    caption = "Mean −log p of the labels in each step: 0.69 is what two labels have that are equally likely."
     return Chart("Training loss", caption, figure, alt)
 
 

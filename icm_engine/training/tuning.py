@@ -130,7 +130,9 @@ def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSetti
 
 def _save(model: Any, place: Path, facts: Json) -> None:
     """Write the adapter, naming its base as the job did, and its card."""
-    base = Path(facts["base"])
-    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.is_dir() else facts["base"]
+    local = facts["base"] != "sample" and Path(facts["base"]).is_dir()
+    model.peft_config["default"].base_model_name_or_path = (
+        str(Path(facts["base"]).resolve()) if local else facts["base"]
+    )
     model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
     (place / "README.md").write_text(cards.card(facts), encoding="utf-8")

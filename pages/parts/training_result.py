@@ -34,7 +34,7 @@ def _curve(job: str) -> None:
 
 
 def _result(facts: Json) -> None:
-    st.subheader("The tuned model")
+    st.header("The tuned model")
     st.text("Give this name wherever a model is asked for: a new run, a context check, a suite.")
     session.plain(tuning.how_to_use(facts))
     with st.expander("What it is", icon=":material/receipt_long:"):
