@@ -15,7 +15,7 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.finetuning import EXPLANATIONS, TuneSettings
 from icm_engine.runs.store import Store
 
-LISTED = ("name", "base", "rows", "supervised", "last_loss")
+LISTED = ("name", "kind", "base", "rows", "supervised", "last_loss")
 
 
 def finetune_command(store: Store, given: argparse.Namespace) -> Json:

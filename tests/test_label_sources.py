@@ -72,6 +72,21 @@ def test_zero_shot_is_the_likeliest_label_alone() -> None:
     assert (words(found.labeling), found.set_evaluations) == ("TTTF", 1)
 
 
+def test_self_ranked_is_true_once_a_group_whatever_the_model_says_first() -> None:
+    """a over b; c over d. That all four are likelier True, or that none is, changes nothing; of equals, the first."""
+    for scale in (1.0, 0.3):
+        alone = {name: scale * value for name, value in ALONE.items()}
+        found = label_by("self-ranked", objective(majority_belief(alone)), seed=0)
+        assert (words(found.labeling), found.set_evaluations) == ("TFTF", 1)
+    assert words(label_by("self-ranked", objective(lambda prompt: sure(0.5)), 0).labeling) == "TFTF"
+    reversed_belief = {"a": 0.1, "b": 0.2, "c": 0.6, "d": 0.7}
+    assert words(label_by("self-ranked", objective(majority_belief(reversed_belief)), 0).labeling) == "FTFT"
+    three = Task("letters", "{text} is", ("True", "False", "Both"))
+    many = replace(objective(lambda prompt: sure(0.5)), task=three, predictability="mean_log_prob")
+    with pytest.raises(SettingError, match="needs two labels"):
+        label_by("self-ranked", many, 0)
+
+
 def test_the_assistant_s_preamble_stands_first_and_once() -> None:
     seen: list[Prompt] = []
 

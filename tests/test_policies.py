@@ -11,8 +11,9 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.responses import form_of
 from icm_engine.core.training_rows import preference_rows, preferences_of
-from icm_engine.runs import candidates, jobs, policies, rewarding, trained
+from icm_engine.runs import candidates, job_worker, jobs, policies, rewarding, trained
 from icm_engine.runs.events import Json
+from icm_engine.runs.job_process import hold
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings
 from icm_engine.runs.policies import Sampling
@@ -164,6 +165,40 @@ def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: St
     policy = ModelChoice("trained:r-policy", "none", "float32", "cpu")
     found = done(store, policies.ask_responses(store, policy, [Part("capitals", 8)], Sampling(2), ["r"]))
     assert [len(row) for row in found["responses"]] == [len(row) for row in found["rewards"]["r"]] == [2, 2]
+
+
+class Killed(BaseException):
+    """Nothing in the engine catches it, as nothing catches a signal."""
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", [policies.PREFER, policies.REINFORCE])
+def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icm_engine.training import trainers
+
+    run = capitals_run(store)
+    if kind == policies.PREFER:
+        job = policies.ask_preference_tuning(store, run, PreferenceSettings(steps=4, rank=2), name="p")
+    else:
+        done(store, rewarding.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+        how = ReinforceSettings(steps=4, prompts=2, responses=2, rank=2, max_tokens=8)
+        job = policies.ask_reinforcement(store, "r", [Part("capitals")], how, name="p")
+    own, steps = trainers.Telling.on_step_end, list[int]()
+
+    def killing(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        own(self, args, state, control, **more)
+        steps.append(state.global_step)
+        if len(steps) == 3:  # before the third step is saved
+            raise Killed
+
+    monkeypatch.setattr(trainers.Telling, "on_step_end", killing)
+    store.append(job, "start", {})
+    with pytest.raises(Killed):
+        hold(store, job, job_worker.KINDS)
+    facts = done(store, job)
+    assert (facts["resumed_from"], facts["steps"], steps) == (2, 4, [1, 2, 3, 3, 4])
 
 
 @pytest.mark.model

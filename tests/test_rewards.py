@@ -1,9 +1,14 @@
 """Reward models: whom they prefer, by hand; and real ones of the sample model, trained for a few steps."""
 
+import json
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from looping import CAPITALS, CLAIMS, PAIRS, add, capitals_run, claim, done, labelled, pair
+from serving import ROOT
 
 from icm_engine.__main__ import main
 from icm_engine.analysis.rewards import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins
@@ -215,32 +220,49 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
         load(str(trained.folder(store, "one")), "none", "float32", "cpu")
 
 
-class Killed(BaseException):
-    """Nothing in the engine catches it, as nothing catches a signal."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from icm_engine.runs import job_worker
+from icm_engine.runs.job_process import hold
+from icm_engine.runs.store import Store
+from icm_engine.training import trainers
+
+own, taken = trainers.Telling.on_step_end, []
+
+def killing(self, args, state, control, **more):
+    own(self, args, state, control, **more)
+    taken.append(state.global_step)
+    if len(taken) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+trainers.Telling.on_step_end = killing
+with Store(Path(sys.argv[1])) as store:
+    store.append(sys.argv[2], "start", {})
+    hold(store, sys.argv[2], job_worker.KINDS)
+"""
 
 
 @pytest.mark.model
 def test_a_killed_reward_model_goes_on_from_its_last_checkpoint(
     store: Store, tested: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """SIGKILL in the final stage, after its third step and before that is saved."""
     from icm_engine.training import trainers
 
     whole = made(store, tested, "whole")
     job = rewarding.create(store, tested, SHORT, name="killed", test=[Part("capitals", 8)])
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(store.path), job], cwd=ROOT, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     own, steps = trainers.Telling.on_step_end, list[int]()
 
-    def killing(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def recording(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         own(self, args, state, control, **more)
         steps.append(state.global_step)
-        if len(steps) == 4 + 3:  # in the final stage, before its third step is saved
-            raise Killed
 
-    monkeypatch.setattr(trainers.Telling, "on_step_end", killing)
-    store.append(job, "start", {})
-    with pytest.raises(Killed):
-        hold(store, job, job_worker.KINDS)
+    monkeypatch.setattr(trainers.Telling, "on_step_end", recording)
     facts = done(store, job)
-    assert steps == [1, 2, 3, 4, 1, 2, 3, 3, 4]  # the first stage is not trained again
+    assert steps == [3, 4]  # the first stage is not trained again, the third step is taken once more
     assert facts["resumed_from"] == 2
     assert facts["labels_sha256"] == whole["labels_sha256"]
     for stage in ("first", "final"):
@@ -290,8 +312,6 @@ def test_the_command_says_how_good_it_is(
     add_gold(store, "capitals_of_others", {"Ghana-0": "True", "Ghana-1": "False"})
     asked = ["reward", tested, "--no-rest", "--test", "capitals_of_others", "--steps", "2", "--rank", "2"]
     assert main([*asked, "--json", "--db", str(store.path)]) == 0
-    import json
-
     told = json.loads(capsys.readouterr().out)
     assert told["reward"] == f"{tested}-reward"
     assert (told["pairs"], told["rest_labelled"], told["accuracy_first"] in (0.0, 0.5, 1.0)) == (4, 0, True)

@@ -40,6 +40,7 @@ def ask_responses(
     most: int | None = None,
 ) -> str:  # fmt: skip
     """Store the job that samples responses to the prompts of some data, at most so many; reward models judge them."""
+    trained.require_installed()
     form = _form(store, parts)
     for judge in judges:
         _require_reward_model(store, judge)
@@ -56,6 +57,7 @@ def ask_preference_tuning(
     store: Store, run: str, settings: PreferenceSettings, *, name: str | None = None, model: ModelChoice | None = None
 ) -> str:
     """Store the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
+    trained.require_installed()
     spec = store.spec(run)
     model = _trainable(model or trained.base_choice(store, run))
     form_of(store.dataset_info(spec.dataset).task)
@@ -68,6 +70,7 @@ def ask_reinforcement(
     model: ModelChoice | None = None, most: int | None = None,
 ) -> str:  # fmt: skip
     """Store the job that trains a policy against a reward model on the prompts of some data. Raises SettingError."""
+    trained.require_installed()
     facts = _require_reward_model(store, reward)
     form = _form(store, parts)
     if not form.ends_with_a_line:

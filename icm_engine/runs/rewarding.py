@@ -36,11 +36,13 @@ def create(
     store: Store, run: str, settings: RewardSettings, *, name: str | None = None, model: ModelChoice | None = None,
     rest: Sequence[Part] | None = None, test: Sequence[Part] = (),
 ) -> str:  # fmt: skip
-    """Store the job of a reward model, without starting it, and return its name. Raises NotFound, SettingError.
+    """Store the job of a reward model, without starting it, and return its name. Raises NotFound, SettingError,
+    NotInstalled.
 
     `rest` is what the first model labels: by default what the run's limit left of its data set; empty for a single
     stage. The model is the run's own, or what that was tuned from, unless another is given.
     """
+    trained.require_installed()
     spec = store.spec(run)
     model = model or trained.base_choice(store, run)
     if model.model == "fake":

@@ -27,6 +27,14 @@ def lora(rank: int) -> Any:
     return LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
+def in_float32(trainer: Any) -> Any:
+    """Return the trainer with its adapter in float32: trl makes it bfloat16 beside quantized weights."""
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # steps that are small beside a weight are lost in bfloat16
+            parameter.data = parameter.data.float()
+    return trainer
+
+
 def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: str) -> Json:
     """Return what a card says of any policy."""
     choice, body = require_choice(job), job.spec.body

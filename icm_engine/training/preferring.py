@@ -12,7 +12,7 @@ from icm_engine.runs.finetuning import labels_sha256
 from icm_engine.runs.job_process import Job
 from icm_engine.runs.loop_settings import PreferenceSettings, settings_from
 from icm_engine.training import cards, packages, trainers
-from icm_engine.training.policy_files import lora, policy_facts, require_choice, save_policy
+from icm_engine.training.policy_files import in_float32, lora, policy_facts, require_choice, save_policy
 from icm_engine.training.responding import load_choice
 from icm_engine.training.reward_heads import Reader
 
@@ -64,7 +64,8 @@ def make_trainer(
         def _prepare_dataset(self, dataset: Any, *unused: Any) -> Any:
             return dataset
 
-    return TokenTrainer(
+    trainer = TokenTrainer(
         model=loaded.model, args=config, train_dataset=Dataset.from_list(tokens), processing_class=loaded.tokenizer,
         peft_config=lora(settings.rank),
     )  # fmt: skip
+    return in_float32(trainer)

@@ -14,7 +14,7 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job
 from icm_engine.runs.loop_settings import ReinforceSettings, settings_from
 from icm_engine.training import packages, trainers
-from icm_engine.training.policy_files import lora, policy_facts, require_choice, save_policy
+from icm_engine.training.policy_files import in_float32, lora, policy_facts, require_choice, save_policy
 from icm_engine.training.responding import load_choice
 from icm_engine.training.reward_heads import Reader, load_rewards, rewards
 
@@ -75,10 +75,11 @@ def make_trainer(
     beginning = _beginning(loaded)
     again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts, or none
     rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked] * again
-    return RLOOTrainer(
+    trainer = RLOOTrainer(
         model=loaded.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer, peft_config=lora(settings.rank),
     )  # fmt: skip
+    return in_float32(trainer)
 
 
 def _beginning(loaded: LoadedModel) -> str:

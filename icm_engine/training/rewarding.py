@@ -145,7 +145,7 @@ def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) ->
     """What the card says and the job's result is."""
     choice, body = job.spec.model, job.spec.body
     assert choice is not None
-    last: Json = told[FINAL] if FINAL in told else told[FIRST]
+    last = told[FINAL if FINAL in told else FIRST]
     return {
         "name": body["name"], "kind": rewarding.KIND, "job": job.name, "base": choice.model, **last, "scale": SCALE,
         "settings": body["settings"], "runs": [cards.about_run(job.store, body["run"])],
