@@ -17,7 +17,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, control, job_process, job_worker, jobs, on_ray, parcel, use, worker
+from icm_engine.runs import batch, control, forking, job_process, job_worker, jobs, on_ray, parcel, use, worker
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -209,6 +209,18 @@ def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> 
     work(wire, run)
     assert ends == [21, STEPS + 6]  # the pause, and the end with both commands in the log
     assert control.status(store, run).phase == "finished"
+
+
+def test_a_fork_works_without_its_parent(store: Store) -> None:
+    parent = begun(store)
+    worker.hold(store, parent, idle=0.0)
+    there, here = forking.fork(store, parent, 20, {"seed": 8}), forking.fork(store, parent, 20, {"seed": 8})
+    for run in (there, here):
+        control.queue(store, run)
+    work(Wire(store.path), there)
+    worker.hold(store, here, idle=0.0)
+    assert control.status(store, there).phase == "finished"
+    assert log(store, there) == log(store, here)
 
 
 def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

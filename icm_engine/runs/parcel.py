@@ -7,7 +7,7 @@ the other columns of the input file and the counts of labels stay behind too.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -106,8 +106,10 @@ def _reads(store: Store, run: str) -> tuple[str, int]:
 
 
 def _record(store: Store, run: str) -> Record:
-    last = store.last_number(run)
-    return Record(run, store.spec(run), tuple(store.read_after(run)), store.snapshot(run, last))
+    """A run without its parent: what a fork takes over is in its first event, but for the dtype, which is said here."""
+    dtype = jobs.model_of_run(store, run).dtype
+    spec = replace(store.spec(run), dtype=dtype, forked_from=None, forked_at=None)
+    return Record(run, spec, tuple(store.read_after(run)), store.snapshot(run, store.last_number(run)))
 
 
 def _pieces(store: Store, *wanted: tuple[str, int]) -> tuple[Piece, ...]:
