@@ -17,7 +17,7 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, batches, control, job_process, job_worker, jobs, on_ray, parcel, use, worker
+from icm_engine.runs import batch, batches, control, forking, job_process, job_worker, jobs, on_ray, parcel, use, worker
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -212,6 +212,18 @@ def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> 
     assert control.status(store, run).phase == "finished"
 
 
+def test_a_fork_works_without_its_parent(store: Store) -> None:
+    parent = begun(store)
+    worker.hold(store, parent, idle=0.0)
+    there, here = forking.fork(store, parent, 20, {"seed": 8}), forking.fork(store, parent, 20, {"seed": 8})
+    for run in (there, here):
+        control.queue(store, run)
+    work(Wire(store.path), there)
+    worker.hold(store, here, idle=0.0)
+    assert control.status(store, there).phase == "finished"
+    assert log(store, there) == log(store, here)
+
+
 def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "SNAPSHOT_EVERY", 20)
     run = begun(store)
@@ -270,6 +282,12 @@ def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch:
     work(wire, job)
     assert jobs.status(store, job).phase == "cancelled"
     assert store.event(job, 4).kind == "cancel"
+
+
+def test_a_model_that_was_trained_here_stays_here(store: Store) -> None:
+    run = begun(store, replace(SPEC, model="trained:mine"))
+    with pytest.raises(SettingError, match="start 'sums-1' without Ray"):
+        parcel.pack(store, run)
 
 
 def test_a_job_that_needs_this_machine_says_so(store: Store) -> None:

@@ -18,6 +18,7 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
 from icm_engine.runs import control, job_process, jobs, restarts, worker
 from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.store import Dataset, Store
 
 SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=72))
@@ -113,13 +114,13 @@ def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, ma
 def test_a_chain_that_failed_is_said_and_gone_on_with_when_asked_again(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(spec: RunSpec) -> Scorer:
-        if spec.search.seed == 4:
+    def broken(one: worker.Worker) -> Scorer:
+        if one.opened.spec.search.seed == 4:
             raise DeviceMissing("no device")
         return TableScorer(moody_belief)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "make_scorer", broken)
+        patch.setattr(worker.Worker, "_connected", broken)
         job = restarts.ask(store, SPEC, 3)
         found = machine.do(job)
     assert phases(store, job) == ["finished", "failed", "finished"]
@@ -142,7 +143,7 @@ def test_a_chain_that_failed_is_said_and_gone_on_with_when_asked_again(
 def test_where_none_finished_nothing_is_proposed(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(spec: RunSpec) -> Scorer:
+    def broken(spec: ModelChoice) -> Scorer:
         raise DeviceMissing("no device")
 
     monkeypatch.setattr(worker, "make_scorer", broken)

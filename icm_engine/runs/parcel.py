@@ -7,13 +7,13 @@ the other columns of the input file and the counts of labels stay behind too.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
-from icm_engine.runs import datasets, jobs, parts, use
+from icm_engine.runs import datasets, jobs, parts, trained, use
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.store import Event, Store
 
@@ -52,6 +52,8 @@ class Parcel:
 def pack(store: Store, name: str) -> Parcel:
     """Return what a worker needs to go on with this run or job. Raises NotFound, SettingError."""
     if store.has_run(name):
+        if (model := store.spec(name).model).startswith(trained.PREFIX):
+            raise SettingError(f"model {model!r} lies beside this machine's database: start {name!r} without Ray")
         part = _part(store, name)
         return Parcel((part,) if part else _pieces(store, _reads(store, name)), _record(store, name))
     spec = jobs.spec(store, name)
@@ -118,8 +120,10 @@ def _reads(store: Store, run: str) -> tuple[str, int]:
 
 
 def _record(store: Store, run: str) -> Record:
-    last = store.last_number(run)
-    return Record(run, store.spec(run), tuple(store.read_after(run)), store.snapshot(run, last))
+    """A run without its parent: what a fork takes over is in its first event, but for the dtype, which is said here."""
+    dtype = jobs.model_of_run(store, run).dtype
+    spec = replace(store.spec(run), dtype=dtype, forked_from=None, forked_at=None)
+    return Record(run, spec, tuple(store.read_after(run)), store.snapshot(run, store.last_number(run)))
 
 
 def _pieces(store: Store, *wanted: tuple[str, int]) -> tuple[Piece, ...]:
