@@ -43,7 +43,7 @@ def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
     if given.keep and store.has_dataset(given.keep):
         raise SettingError(f"data set {given.keep!r} exists already: keep the responses under another name")
     how = policies.Sampling(given.samples, given.temperature, given.max_tokens, given.seed)
-    model = _model(given, ModelChoice("sample"))
+    model = _model(given, _as_trained(store, given.model))
     job = policies.ask_responses(store, model, _parts(store, [given.dataset]), how, given.judge, given.limit)
 
     def told(found: Json) -> Json:
@@ -125,6 +125,13 @@ def _model(given: argparse.Namespace, own: ModelChoice) -> ModelChoice:
     """The run's or the reward model's own model, with what was named in place of it."""
     named = {name: getattr(given, name, None) for name in ("model", "quantization", "dtype", "device")}
     return replace(own, **{name: value for name, value in named.items() if value is not None})
+
+
+def _as_trained(store: Store, model: str | None) -> ModelChoice:
+    """How a model that was trained here was loaded then; of any other, the defaults."""
+    if model is None or not model.startswith(trained.PREFIX):
+        return ModelChoice("sample")
+    return policies.model_of(trained.facts(store, model.removeprefix(trained.PREFIX)))
 
 
 def _settings(kind: type[Some], given: argparse.Namespace) -> Some:

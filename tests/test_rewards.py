@@ -196,7 +196,8 @@ def test_the_first_labels_the_rest_and_the_final_learns_from_both(store: Store, 
     assert (folder / "adapter_model.safetensors").is_file()
     assert (folder / "first" / "adapter_model.safetensors").is_file()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "A reward model on `sample`, from 6 preferences" in card
+    learned = "from 6 preferences (Internal Coherence Maximization), 2 of them labelled by a first reward model."
+    assert f"A reward model on `sample`, {learned}" in card
     assert "reinforce two-stages" in card
     assert not trained.workplace(store, "two-stages").exists()
 

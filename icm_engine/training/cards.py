@@ -45,8 +45,8 @@ _USES = {
 }
 _MADE = {
     "finetune": "A LoRA adapter for `{base}`, tuned on {rows:,} labels ({sources}).",
-    "reward": "A reward model on `{base}`, from {rows:,} preferences ({sources}); a reward model of the run's own "
-    "labels gave those of examples that the run had not labelled.",
+    "reward": "A reward model on `{base}`, from {rows:,} preferences ({sources}), {ranked:,} of them labelled by a "
+    "first reward model.",
     "preference-tuning": "A policy: a LoRA adapter for `{base}`, tuned on {rows:,} preferences ({sources}) by DPO.",
     "reinforce": "A policy: a LoRA adapter for `{base}`, reinforced (RLOO) against the reward model `{reward}`, which "
     "learned from {rows:,} preferences ({sources}).",
@@ -60,7 +60,8 @@ def _opening(facts: Json) -> str:
         else "No gold and no human label was used."
     )
     sources = ", ".join(dict.fromkeys(_source(run) for run in facts["runs"]))
-    told = {**facts, "base": _public(facts["base"]), "sources": sources}
+    ranked = facts.get("rest", {}).get("rows", 0)
+    told = {**facts, "base": _public(facts["base"]), "sources": sources, "ranked": ranked}
     return f"{_MADE[facts['kind']].format(**told)} {how}"
 
 
