@@ -6,6 +6,7 @@ spaces), and the mode `full-prompts`, encode every prompt by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import permutations
 from typing import Any
@@ -63,12 +64,12 @@ class TransformersScorer:
         requests = self._requests(prompts)
         for prompt, request in zip(prompts, requests, strict=True):
             self._require_context(prompt, request)
-        self._use_attention()
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
-            for read, value, encoded in self._log_probs(requests):
-                scores[read.prompt][read.continuation] += value
-                seen = encoded
+            with self.attending():
+                for read, value, encoded in self._log_probs(requests):
+                    scores[read.prompt][read.continuation] += value
+                    seen = encoded
         except (RuntimeError, MemoryError) as error:
             self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
@@ -248,11 +249,17 @@ class TransformersScorer:
         """The ways to compute attention in a walk, the fastest first."""
         return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
 
-    def _use_attention(self) -> None:
-        """Tell the model; full prompts always have its own. Scorers may share a model."""
-        wanted = self.attention if self.encoding == "prefix-tree" else self.loaded.attention
-        if self.loaded.model.config._attn_implementation != wanted:
-            self.loaded.model.set_attn_implementation(wanted)
+    @contextmanager
+    def attending(self) -> Iterator[None]:
+        """Put the attention of the walk into the model meanwhile; others who use it, and full prompts, have its own."""
+        if self.encoding == "full-prompts" or self.attention == self.loaded.attention:
+            yield
+            return
+        self.loaded.model.set_attn_implementation(self.attention)
+        try:
+            yield
+        finally:
+            self.loaded.model.set_attn_implementation(self.loaded.attention)
 
     def _trial(self) -> tuple[list[Prompt], list[float]]:
         """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
