@@ -148,7 +148,8 @@ def beside(database: Path, small: Path, repeat: int) -> list[Row]:
     kinds = ("median, ms", "CPU ms")
     without, within = pages(small, PAGES, repeat), pages(database, {**PAGES, **OF_BATCHES}, repeat)
     return [
-        {"page": name, **{f"without batches, {kind}": without[name][kind] if name in without else "–" for kind in kinds},
+        {"page": name,
+         **{f"without batches, {kind}": without[name][kind] if name in without else "–" for kind in kinds},
          **{f"with batches, {kind}": row[kind] for kind in kinds}}
         for name, row in within.items()
     ]  # fmt: skip

@@ -86,7 +86,7 @@ def standing(
     With a `shelf`, as pages have it, nothing of gold is in it while a batch is annotated blind. Raises NotFound.
     """
     whole, now = batched(store, name), jobs.status(store, name)
-    ends = batches.ends(store, whole)
+    ends = counts.ends(store, whole)
     size = store.dataset_size(whole.spec.dataset, whole.spec.limit)
     phase = PHASES.get(now.phase, now.phase)
     blind = shelf is not None and any(shelf.reading(store, run).blind for run in _touched(store, whole))
@@ -100,11 +100,8 @@ def standing(
 
 
 def _touched(store: Store, whole: Batched) -> list[str]:
-    """The batches that a person had a hand in, or wants to."""
-    query = (
-        "select name from runs where name >= ? and name < ? and (exists (select 1 from events where run = name "
-        "and kind = 'hand') or exists (select 1 from commands where run = name and applied is null and verb = 'hand'))"
-    )
+    """The batches that a person had a hand in, or wants to: every act was sent."""
+    query = "select distinct run from commands where run >= ? and run < ? and verb = 'hand'"
     return [row[0] for row in store.db.execute(query, whole.between)]
 
 
