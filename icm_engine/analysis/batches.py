@@ -27,7 +27,8 @@ from icm_engine.runs.ends import End
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.store import Store
 
-AT_ONCE = 40  # batches whose labels are counted against gold at one look of a page: some 2 ms each
+AT_ONCE = 40  # batches whose labels are counted against gold at one look of their page: some 2 ms each
+AT_HOME = 5  # and at one look of the list of runs
 
 PHASES = {"done": "finished", "cancelled": "paused"}  # of a job, in the words of runs; the others have the same
 
@@ -146,7 +147,7 @@ def summary(store: Store, name: str) -> Json:
 
 def overview(store: Store, name: str, counts: GoldCounts, shelf: Shelf) -> Overview:
     """Return a batched run's line of the list of runs; its U is the median of its batches."""
-    now = standing(store, name, counts, AT_ONCE, shelf)
+    now = standing(store, name, counts, AT_HOME, shelf)
     utility = now.utilities[1] if now.utilities else None
     spec = now.whole.spec
     return Overview(
