@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from icm_engine.core.labeling import Label
 from icm_engine.data.gold import gold_at, gold_of, open_gold
-from icm_engine.runs.ends import End
+from icm_engine.runs import batches, jobs
+from icm_engine.runs.batches import Batched
+from icm_engine.runs.ends import End, read_ends
 from icm_engine.runs.parts import read_part
 from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
@@ -32,10 +34,25 @@ class Right:
 
 @dataclass
 class GoldCounts:
-    """What was counted of batches against gold, kept between looks, so that no batch is counted twice."""
+    """What was read of batches and counted against gold, kept between looks: a tick reads what has moved since."""
 
+    read: dict[tuple[str, str, float], tuple[int, dict[str, End]]] = field(default_factory=dict)
     known: dict[str, Right] = field(default_factory=dict)
     labels: dict[tuple[str, str, int, int], Mapping[Label, int]] = field(default_factory=dict)
+
+    def ends(self, store: Store, whole: Batched) -> list[End]:
+        """Return how the finished batches ended; only runs with events since the last look are read again."""
+        key = (str(store.path), whole.name, jobs.created(store, whole.name))
+        newest = int(store.db.execute("select max(rowid) from events").fetchone()[0] or 0)  # rows are only ever added
+        if key not in self.read:
+            self.read[key] = newest, {end.run: end for end in batches.ends(store, whole)}
+        seen, found = self.read[key]
+        if newest != seen:
+            moved = "select distinct run from events where rowid > ? and rowid <= ? and run >= ? and run < ?"
+            for (run,) in store.db.execute(moved, [seen, newest, *whole.between]).fetchall():
+                found |= {end.run: end for end in read_ends(store, run, f"{run}!")}  # "!" comes before every digit
+            self.read[key] = newest, found
+        return list(found.values())
 
     def gold(self, store: Store, dataset: str, size: int) -> Mapping[Label, int]:
         """Return how often each gold label is among the first examples of a data set; empty where there is none."""

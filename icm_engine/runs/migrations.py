@@ -113,6 +113,7 @@ def m007_batches(db: Database) -> None:
         pk="run",
     )  # fmt: skip
     db.execute(f"create index idx_runs_listed on runs ({OF_EXPERIMENT}, created) where {LISTED}")
+    db.table("commands").create_index(["run", "applied"])
     for name in ("dataset", "forked_from"):
         db.execute(f"create index idx_runs_{name} on runs (json_extract(spec, '$.{name}'))")
     db.execute("drop view v_runs")

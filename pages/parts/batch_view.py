@@ -56,13 +56,14 @@ def line(run: str) -> None:
                 st.page_link(menu.SEARCH, label=label, icon=icon, query_params={"run": name})
 
 
-def _look(name: str) -> Standing:
+def _look(name: str, count: int = 0) -> Standing:
+    """Where the batched run is, with so many more of its batches counted against gold."""
     with Store() as store:
-        return standing(store, name, session.gold_counts(), AT_ONCE, session.shelf())
+        return standing(store, name, session.gold_counts(), count, session.shelf())
 
 
 def _numbers(name: str) -> None:
-    now = _look(name)
+    now = _look(name, AT_ONCE)
     with Store() as store:
         told = at_work(store, now.whole)
     look = LOOKS[now.phase]
