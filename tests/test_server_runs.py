@@ -231,7 +231,7 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
     i, label = next(iter(reading.labeling.items()))
     other = "False" if label == "True" else "True"
     tried = try_label(store, run, reading.cursor, pairs.examples[i].id, other, scorer)
-    assert tried
+    assert (tried["label"], tried["before"]["utility"]) == (other, pytest.approx(last.utility))
     parts = [{"dataset": "pairs", "start": 30}]
     body = {"run": run, "test": parts, "most": 4, "shots": [2], "shuffles": 1, "seed": 0}
     assert use_labels(store, body, scorer, quiet, [], quiet)

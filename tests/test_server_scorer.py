@@ -334,6 +334,13 @@ def test_a_prompt_that_does_not_fit_is_not_sent(said: Completions, address: str)
     assert ServerScorer(f"{address}#context=30").context == 30
 
 
+def test_a_server_that_begins_to_tell_logits_is_not_believed(said: Completions, address: str) -> None:
+    scorer = ServerScorer(address)
+    logits(said)
+    with pytest.raises(ModelNotUsable, match="no log-probabilities"):
+        scorer.score([ASK])
+
+
 def test_an_unknown_encoding_is_refused(address: str) -> None:
     with pytest.raises(SettingError, match="encoding"):
         ServerScorer(address, "sideways")

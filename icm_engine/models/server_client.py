@@ -4,6 +4,7 @@ The API key comes from the environment alone and is in no message; redirects are
 """
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,8 @@ def _words(error: Exception, timeout: float) -> str:
         return "no connection in time"
     if isinstance(error, httpx2.TimeoutException):
         return f"no answer within {timeout:g} s"
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split())
+    return re.sub(r"^\[Errno -?\d+\] ", "", said) or type(error).__name__
 
 
 def _wanted_wait(headers: Mapping[str, str]) -> float | None:

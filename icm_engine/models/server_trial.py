@@ -4,7 +4,7 @@ Tried out before anything is scored, so that a server that cannot serve is refus
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from icm_engine.core.errors import ModelNotUsable, ScoreNotFinite, ServerUnavailable
@@ -103,7 +103,9 @@ class Asking:
         names = {token: self._name(token, found) for token in wanted}
         if missing := [token for token, name in names.items() if name not in found]:
             raise ModelNotUsable(self._missing(missing[0]))
-        return {token: _number(name, found[name]) for token, name in names.items()}
+        numbers = {token: _number(name, found[name]) for token, name in names.items()}
+        _require_log_probs(numbers.values(), self.client.address.base)
+        return numbers
 
     def likeliest(self, prompt: Sequence[int] | str) -> dict[str, float]:
         """Return what the server tells of the likeliest tokens, at least of one. Raises ModelNotUsable."""
@@ -168,11 +170,7 @@ def try_out(client: ServerClient, served: Served, tokens: ServerTokens) -> Askin
     asking = Asking(client, served, tokens)
     prompt = [*(t for part in tokens.beginning for t in part), *tokens.tokenize(PROBES[0])]
     likeliest = _likeliest(asking, prompt)
-    if (mass := sum(map(math.exp, likeliest.values()))) > 1.01 or max(likeliest.values()) > 1e-3:
-        raise ModelNotUsable(
-            f"server {client.address.base} tells numbers that are no log-probabilities (their exponentials add up to "
-            f"{mass:,.2f}): start it without logits (vLLM: --logprobs-mode raw_logprobs)"
-        )
+    _require_log_probs(likeliest.values(), client.address.base)
     if isinstance(tokens, OwnTokens) and not tokens.compared:
         _require_same_reading(asking, tokens)
     by_id = replace(asking, top=0)
@@ -211,6 +209,15 @@ def _require_same_reading(asking: Asking, tokens: OwnTokens) -> None:
         raise ModelNotUsable(
             f"server {base} answers otherwise to a text than to its token ids by tokenizer {tokens.words}: it is "
             f"another model's; name the one of the model that is served ({base}#tokenizer=DIRECTORY)"
+        )
+
+
+def _require_log_probs(values: Collection[float], base: str) -> None:
+    """Probabilities of different tokens add up to one at most; a logit soon has more. Raises ModelNotUsable."""
+    if (mass := sum(math.exp(min(value, 50.0)) for value in values)) > 1.01:
+        raise ModelNotUsable(
+            f"server {base} tells numbers that are no log-probabilities (their exponentials add up to {mass:,.2f}): "
+            "start it without logits (vLLM: --logprobs-mode raw_logprobs)"
         )
 
 
