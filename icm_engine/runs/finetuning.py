@@ -89,7 +89,7 @@ def create(
     model = model or trained.base_choice(store, runs[-1])
     if model.model == "fake":
         raise SettingError("the fake model cannot be tuned: name a real one (--model)")
-    named = _free_name(store, runs[-1], name)
+    named = trained.free_name(store, f"{runs[-1]}-tuned", name)
     body = {"run": runs[-1], "runs": list(runs), "name": named, "settings": asdict(settings)}
     return jobs.create(store, JobSpec(KIND, body, model))
 
@@ -101,18 +101,6 @@ def find(store: Store, runs: Sequence[str], settings: TuneSettings, model: Model
         if (spec.model, spec.body["runs"], spec.body["settings"]) == (model, list(runs), asdict(settings)):
             return job
     return None
-
-
-def _free_name(store: Store, run: str, asked: str | None) -> str:
-    """The name asked for, or the first of the run's own that is free. Raises SettingError for one that is taken."""
-    taken = {*trained.names(store), *(jobs.spec(store, job).body["name"] for job in jobs.names(store, KIND))}
-    if asked is None:
-        own = [f"{run}-tuned", *(f"{run}-tuned-{k}" for k in range(2, len(taken) + 3))]
-        return next(name for name in own if name not in taken)
-    trained.folder(store, asked)
-    if asked in taken:
-        raise SettingError(f"the name {asked!r} is taken by another trained model: use another --name")
-    return asked
 
 
 def training_rows(store: Store, runs: Sequence[str]) -> TrainingSet:

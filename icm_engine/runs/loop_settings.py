@@ -1,4 +1,4 @@
-"""Settings of what is trained around a search: reward models, preference tuning, reinforcement; and free names."""
+"""Settings of what is trained around a search: reward models, preference tuning, reinforcement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,10 +6,6 @@ from typing import Any, TypeVar
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import parsed
-from icm_engine.runs import jobs, trained
-from icm_engine.runs.store import Store
-
-TRAINING_KINDS = ("finetune", "reward", "preference-tuning", "reinforce")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +75,3 @@ def settings_from(kind: type[Some], values: Mapping[str, Any]) -> Some:
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"there is no setting {unknown[0]!r} here: use {', '.join(known)}")
     return kind(**{name: parsed(name, value, known[name]) for name, value in values.items()})
-
-
-def free_name(store: Store, stem: str, asked: str | None) -> str:
-    """Return the name asked for, or the first free one that begins with `stem`. Raises SettingError for one taken."""
-    waiting = [jobs.spec(store, job).body["name"] for kind in TRAINING_KINDS for job in jobs.names(store, kind)]
-    taken = {*trained.names(store), *waiting}
-    if asked is None:
-        return next(name for name in [stem, *(f"{stem}-{k}" for k in range(2, len(taken) + 3))] if name not in taken)
-    trained.folder(store, asked)
-    if asked in taken:
-        raise SettingError(f"the name {asked!r} is taken by another trained model: use another --name")
-    return asked
