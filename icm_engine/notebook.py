@@ -13,7 +13,7 @@ same call finds it again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +169,7 @@ def _spec(
 
 def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
     """The newest run of this very spec, which would take the same steps again; else a new one."""
-    if spec.search.max_steps == 0:  # as `create_run` does
-        steps = 4 * store.dataset_size(spec.dataset, spec.limit)
-        spec = replace(spec, search=replace(spec.search, max_steps=steps))
+    spec = control.resolved(store, spec)  # as `create_run` does
     same = [] if fresh else [run for run in store.run_names() if store.spec(run) == spec]
     return same[0] if same else control.create_run(store, spec)
 

@@ -20,7 +20,8 @@ from icm_engine.analysis import tuning as looked_at
 from icm_engine.analysis.experiments.report_tables import facts, tables
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.runs import finetuning, job_process, job_worker, jobs, trained
+from icm_engine.runs import control, finetuning, job_process, job_worker, jobs, trained
+from icm_engine.runs.events import RunSpec
 from icm_engine.runs.finetuning import TuneSettings, settings_of
 from icm_engine.runs.job_process import hold
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -173,7 +174,6 @@ def test_what_was_tuned_is_tuned_again_from_its_base(store: Store) -> None:
 def _labelled_by_tuned(store: Store) -> str:
     """A run that a tuned model labelled: between batches, what was tuned on the first labels the next."""
     from icm_engine.runs import worker
-    from icm_engine.runs.events import RunSpec
 
     run = store.add_run(RunSpec("sums", "trained:first", "none", "float32", limit=6, source="zero-shot"))
     store.send(run, "start", "token")
@@ -258,6 +258,21 @@ def test_the_command_line_tunes_lists_and_uses(
     assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in rows)
     assert main(words) == 1
     assert "the name 'mine' is taken" in capsys.readouterr().err
+
+
+def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> None:
+    small_dataset(store)
+    for name, supervised in (("gold", True), ("icm", False)):
+        trained.put(store, name, lambda folder: None, {"name": name, "base": "sample", "supervised": supervised})
+        for model in (f"trained:{name}", str(trained.folder(store, name))):
+            run = control.create_run(store, RunSpec("sums", model))
+            assert store.spec(run).supervised is supervised
+            assert control.resolved(store, store.spec(run)) == store.spec(run)
+    trained.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
+    assert trained.is_supervised(store, "trained:silent")
+    assert not trained.is_supervised(store, "sample")
+    with pytest.raises(NotFound, match="there is: gold, icm, silent"):
+        control.create_run(store, RunSpec("sums", "trained:nothing"))
 
 
 # -- a training that is cut off

@@ -24,6 +24,7 @@ from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
 from icm_engine.runs.lease import alive
 from icm_engine.runs.store import Store
+from icm_engine.runs.trained import is_supervised
 
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
@@ -58,7 +59,10 @@ def create_run(store: Store, spec: RunSpec) -> str:
 
 
 def resolved(store: Store, spec: RunSpec) -> RunSpec:
-    """Return the spec as a new run keeps it, max_steps 0 as 4N. Raises NotFound, SettingError."""
+    """Return the spec as a new run keeps it: max_steps 0 as 4N, supervised where its model is.
+
+    Raises NotFound, SettingError, ModelNotUsable.
+    """
     examples = store.dataset_size(spec.dataset, spec.limit, spec.part)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
     if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
@@ -68,6 +72,8 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
+    if is_supervised(store, spec.model):  # what learned gold may not pass for a model that never saw any
+        spec = replace(spec, supervised=True)
     if spec.search.max_steps == 0 and spec.source == SEARCH:
         spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
     return spec

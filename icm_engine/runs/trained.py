@@ -15,12 +15,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
-from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.store import Store
+
+if TYPE_CHECKING:
+    from icm_engine.runs.jobs import ModelChoice
 
 PREFIX = "trained:"
 FACTS = "trained.json"
@@ -101,7 +104,17 @@ def put(store: Store, name: str, write: Callable[[Path], None], told: Json) -> P
     return place
 
 
-def located(store: Store, choice: ModelChoice) -> ModelChoice:
+def is_supervised(store: Store, model: str) -> bool:
+    """Say whether gold or people made the labels that a model was trained on. Raises NotFound, ModelNotUsable.
+
+    Facts that do not say so are taken for supervised; a model without facts was not trained here.
+    """
+    if model.startswith(PREFIX):
+        return bool(facts(store, model.removeprefix(PREFIX)).get("supervised", True))
+    return (Path(model) / FACTS).is_file() and bool(read_facts(Path(model)).get("supervised", True))
+
+
+def located(store: Store, choice: "ModelChoice") -> "ModelChoice":
     """Return the choice with the folder in place of `trained:NAME`, and any other as it is. Raises NotFound."""
     if not choice.model.startswith(PREFIX):
         return choice
@@ -110,8 +123,10 @@ def located(store: Store, choice: ModelChoice) -> ModelChoice:
     return replace(choice, model=str(folder(store, name)))
 
 
-def base_choice(store: Store, run: str) -> ModelChoice:
+def base_choice(store: Store, run: str) -> "ModelChoice":
     """Return the model that a run's labels are to train: its own, or if that was trained, what it was trained from."""
+    from icm_engine.runs.jobs import model_of_run  # jobs are launched by control, which asks `is_supervised`
+
     choice = model_of_run(store, run)
     if not choice.model.startswith(PREFIX):
         return choice

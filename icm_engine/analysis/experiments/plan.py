@@ -19,6 +19,7 @@ from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.runs.events import GIVEN, SEARCH, RunSpec
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.store import Store
+from icm_engine.runs.trained import is_supervised
 
 Labels = dict[str, Label]
 
@@ -62,7 +63,8 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         asked["model"] = arm.model
     spec = RunSpec(
         dataset, limit=size, rule=arm.rule, preset=arm.preset, source=arm.source,
-        source_options=dict(arm.options), experiment=key, search=search, **asked,
+        source_options=dict(arm.options), experiment=key, search=search,
+        supervised=is_supervised(store, asked["model"]), **asked,
     )  # fmt: skip
     part = store.dataset(dataset, size)
     if not part.examples:
