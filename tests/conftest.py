@@ -97,4 +97,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     A browser that runs holds the event loop of this process, which other tests may want for themselves.
     """
-    items.sort(key=lambda item: 2 * ("browser" in item.keywords) + bool({"model", "cluster"} & set(item.keywords)))
+    items.sort(
+        key=lambda item: 2 * ("browser" in item.keywords) + bool({"model", "cluster", "server"} & set(item.keywords))
+    )

@@ -18,6 +18,7 @@ from icm_engine.runs import jobs, trained
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.store import Store
+from icm_engine.runs.training_jobs import free_name
 
 KIND = "finetune"
 
@@ -89,7 +90,7 @@ def create(
     model = model or trained.base_choice(store, runs[-1])
     if model.model == "fake":
         raise SettingError("the fake model cannot be tuned: name a real one (--model)")
-    named = trained.free_name(store, f"{runs[-1]}-tuned", name)
+    named = free_name(store, f"{runs[-1]}-tuned", name)
     body = {"run": runs[-1], "runs": list(runs), "name": named, "settings": asdict(settings)}
     return jobs.create(store, JobSpec(KIND, body, model))
 

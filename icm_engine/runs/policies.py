@@ -16,6 +16,7 @@ from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings
 from icm_engine.runs.rewarding import KIND as REWARD
 from icm_engine.runs.rewarding import Part
 from icm_engine.runs.store import Store
+from icm_engine.runs.training_jobs import free_name
 
 RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"
 
@@ -61,7 +62,7 @@ def ask_preference_tuning(
     spec = store.spec(run)
     model = _trainable(model or trained.base_choice(store, run))
     form_of(store.dataset_info(spec.dataset).task)
-    body = {"run": run, "name": trained.free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
+    body = {"run": run, "name": free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
     return jobs.create(store, JobSpec(PREFER, body, model))
 
 
@@ -77,7 +78,7 @@ def ask_reinforcement(
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
     body = {
         "reward": reward, "parts": [asdict(part) for part in parts], "most": most, "dataset": parts[0].dataset,
-        "name": trained.free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
+        "name": free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
     }  # fmt: skip
     return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
 

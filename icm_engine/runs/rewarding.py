@@ -20,6 +20,7 @@ from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.loop_settings import RewardSettings
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.store import Store
+from icm_engine.runs.training_jobs import free_name
 
 KIND = "reward"
 
@@ -53,7 +54,7 @@ def create(
         if form_of(store.dataset_info(part.dataset).task) != form:
             raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
     body = {
-        "run": run, "name": trained.free_name(store, f"{run}-reward", name), "settings": asdict(settings),
+        "run": run, "name": free_name(store, f"{run}-reward", name), "settings": asdict(settings),
         "rest": [asdict(part) for part in parts], "test": [asdict(part) for part in test],
     }  # fmt: skip
     return jobs.create(store, JobSpec(KIND, body, model))

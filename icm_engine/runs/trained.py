@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
-from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 PREFIX = "trained:"
 FACTS = "trained.json"
-KINDS = ("finetune", "reward", "preference-tuning", "reinforce")  # of jobs that train something
 NEEDED = ("peft", "trl", "datasets")  # for training alone
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -60,18 +58,6 @@ def names(store: Store) -> list[str]:
     if not home(store).is_dir():
         return []
     return sorted(path.parent.name for path in home(store).glob(f"[!.]*/{FACTS}"))
-
-
-def free_name(store: Store, stem: str, asked: str | None) -> str:
-    """Return the name asked for, or the first free one that begins with `stem`. Raises SettingError for one taken."""
-    waiting = [jobs.spec(store, job).body["name"] for kind in KINDS for job in jobs.names(store, kind)]
-    taken = {*names(store), *waiting}
-    if asked is None:
-        return next(name for name in [stem, *(f"{stem}-{k}" for k in range(2, len(taken) + 3))] if name not in taken)
-    folder(store, asked)
-    if asked in taken:
-        raise SettingError(f"the name {asked!r} is taken by another trained model: use another --name")
-    return asked
 
 
 def facts(store: Store, name: str) -> Json:
