@@ -6,9 +6,7 @@ from icm_engine.core.labeling import Example, Flip, Label, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
-from icm_engine.runs import job_worker, jobs
-from icm_engine.runs.events import Cost, Json, RunSpec
-from icm_engine.runs.job_process import hold
+from icm_engine.runs.events import Cost, RunSpec
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Dataset, Store
@@ -66,12 +64,3 @@ def capitals_run(store: Store, limit: int = 8) -> str:
         add(store, "capitals", CLAIMS, capitals())
     labels = {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()[:limit]}
     return labelled(store, "capitals", labels, limit)
-
-
-def done(store: Store, job: str) -> Json:
-    """Do a job here, and return what it found."""
-    store.append(job, "start", {})
-    assert hold(store, job, job_worker.KINDS) == 0, jobs.status(store, job).message
-    found = jobs.result(store, job)
-    assert found is not None
-    return found

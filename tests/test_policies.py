@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 import pytest
-from looping import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, done, pair
+from looping import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, pair
+from tuned import done
 
 from icm_engine.__main__ import main
 from icm_engine.core.errors import NotFound, SettingError

@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import pytest
-from looping import CAPITALS, CLAIMS, PAIRS, add, capitals_run, claim, done, labelled, pair
+from looping import CAPITALS, CLAIMS, PAIRS, add, capitals_run, claim, labelled, pair
 from serving import ROOT
+from tuned import done
 
 from icm_engine.__main__ import main
 from icm_engine.analysis.rewards import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins

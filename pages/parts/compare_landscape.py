@@ -8,7 +8,6 @@ from icm_engine.analysis.choices import IcmError, Store
 from icm_engine.analysis.compare_figures import landscape_chart
 from icm_engine.analysis.compare_frames import landscape_frame
 from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
 from pages.parts import charts, compare_tables, job_line, session
 
@@ -41,13 +40,7 @@ def show(store: Store, reading: Reading) -> None:
         session.complain(error)
     if not made:
         return
-    asked = st.query_params.get("job")
-    job = asked if asked in made else made[0]
-    if len(made) > 1:
-        st.selectbox(
-            "Landscape", made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,
-            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}", help="The newest first.",
-        )  # fmt: skip
+    job = job_line.chosen(store, made, "Landscape")
     if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
         _found(landscape.landscape(found, gold_shown(reading)), job, reading)
 
@@ -60,12 +53,6 @@ def _ask(run: str) -> None:
             st.query_params["job"] = landscape.ask(store, reading, gold)
     except IcmError as error:
         st.session_state["landscape_problem"] = error
-
-
-def _picked(job: str) -> None:
-    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
-    if (chosen := st.session_state[f"job_{job}"]) != job:
-        st.query_params["job"] = chosen
 
 
 def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:

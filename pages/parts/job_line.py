@@ -1,13 +1,34 @@
-"""How far a job is: a bar that moves while its process works, its error, and the button that ends it."""
+"""Which job is looked at, and how far it is: a bar while its process works, its error, the button that ends it."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
 from icm_engine.analysis.choices import Store
+from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
 from icm_engine.runs.jobs import JobStatus
 from pages.parts import session
 
 EVERY = 1.0  # seconds
+
+
+def chosen(store: Store, made: Sequence[str], words: str) -> str:
+    """Draw a box with jobs of one kind, the newest first, if there are several; return the one that is looked at."""
+    asked = st.query_params.get("job")
+    job = asked if asked in made else made[0]
+    if len(made) > 1:
+        st.selectbox(
+            words, made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,
+            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}", help="The newest first.",
+        )  # fmt: skip
+    return job
+
+
+def _picked(job: str) -> None:
+    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    if (chosen := st.session_state[f"job_{job}"]) != job:
+        st.query_params["job"] = chosen
 
 
 def show(store: Store, job: str) -> JobStatus:

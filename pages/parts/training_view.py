@@ -4,9 +4,8 @@ import streamlit as st
 
 from icm_engine.analysis import tuning
 from icm_engine.analysis.choices import IcmError, Store
-from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
-from pages.parts import session, training_result
+from pages.parts import job_line, session, training_result
 
 WHAT = (
     "Fine-tuning teaches a model the labels of this run: matrices beside its own weights (LoRA) learn to answer each "
@@ -25,13 +24,7 @@ def show(store: Store, run: str) -> None:
     _form(run, len(reading.labeling), busy=bool(made) and not jobs.status(store, made[0]).settled)
     if not made:
         return
-    asked = st.query_params.get("job")
-    job = asked if asked in made else made[0]
-    if len(made) > 1:
-        st.selectbox(
-            "Training", made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,
-            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}", help="The newest first.",
-        )  # fmt: skip
+    job = job_line.chosen(store, made, "Training")
     training_result.show(store, reading, job)
 
 
@@ -60,9 +53,3 @@ def _ask(run: str) -> None:
             st.query_params["job"] = tuning.ask(store, [run], values, now["tune_name"].strip())
     except IcmError as error:
         now["tune_problem"] = error
-
-
-def _picked(job: str) -> None:
-    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
-    if (chosen := st.session_state[f"job_{job}"]) != job:
-        st.query_params["job"] = chosen
