@@ -177,7 +177,7 @@ def test_steps_that_were_asked_for_are_still_owed_when_the_server_is_back(
 def test_a_worker_that_may_not_wait_leaves_the_run_paused(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
-    run = begun(store, pairs, spec(address))
+    run = begun(store, pairs, spec(address, 4))
     make_scorer(store.spec(run))
     said.faults += [(500, {}, "down")]
     assert worker.hold(store, run, -1.0) == 0
