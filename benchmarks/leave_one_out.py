@@ -16,7 +16,6 @@ they time --sample prompts, evenly spread, and scale up; for the fixed order, wi
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, median_seconds, show, synchronize
+from benchmarks.report import Row, clock, median_seconds, show, synchronize
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
@@ -59,16 +58,21 @@ def fixed_order_seconds(scorer: TransformersScorer, fixed: Sequence[Prompt], cou
     Prompt i shares its first i demonstrations with the next one; what follows them is encoded for it alone, in the
     same calls, on the same cache and with the same attention as our own walk.
     """
-    places, seconds, n = [k * len(fixed) // count for k in range(count)], 0.0, len(fixed)
-    for place in places:
-        parts = scorer.segments(fixed[place])
-        cache = path_cache(scorer.loaded.model.config, sum(map(len, parts)))
-        shared = _extend(scorer, cache, 0, [t for part in parts[: 1 + place] for t in part])
-        began = time.perf_counter()
-        _extend(scorer, cache, shared, [t for part in parts[1 + place :] for t in part])
-        synchronize()
-        seconds += time.perf_counter() - began
-    return seconds * n / len(places)
+    places = [k * len(fixed) // count for k in range(count)]
+    with scorer.attending():
+        seconds = sum(_last_part_seconds(scorer, fixed[place], place) for place in places)
+    return seconds * len(fixed) / count
+
+
+def _last_part_seconds(scorer: TransformersScorer, prompt: Prompt, place: int) -> float:
+    """Seconds for what follows the first `place` demonstrations, which are in the cache."""
+    parts = scorer.segments(prompt)
+    cache = path_cache(scorer.loaded.model.config, sum(map(len, parts)))
+    shared = _extend(scorer, cache, 0, [t for part in parts[: 1 + place] for t in part])
+    began = clock()
+    _extend(scorer, cache, shared, [t for part in parts[1 + place :] for t in part])
+    synchronize()
+    return clock() - began
 
 
 def _extend(scorer: TransformersScorer, cache: DynamicCache, depth: int, tokens: Sequence[int]) -> int:
@@ -94,7 +98,7 @@ def measure(
         "batched": lambda: scale * median_seconds(lambda: score_batched(full, some, given.batch_tokens), given.repeat),
         "ours, sdpa": lambda: median_seconds(lambda: scorers["own attention"].score(ours), given.repeat),
         "ours": lambda: median_seconds(lambda: tree.score(ours), given.repeat),
-        "fixed order": lambda: statistics.median(  # after "ours", which leaves the model with its attention
+        "fixed order": lambda: statistics.median(
             fixed_order_seconds(tree, fixed, min(n, given.sample)) for _ in range(given.repeat)
         ),
     }
@@ -127,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="sample")
     parser.add_argument("--quantization", default="none")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--dataset", default="arithmetic", help="sample data set, for a model that is not random")
     parser.add_argument("--tokens", type=int, default=40, help="tokens of a demonstration, for a random model")
     parser.add_argument("--n", type=int, nargs="+", default=[16, 32, 64, 128])

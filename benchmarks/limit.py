@@ -41,21 +41,24 @@ class Work:
         heads, key_heads = config.num_attention_heads, config.num_key_value_heads
         projections = config.hidden_size * width * 2 * (heads + key_heads)
         feed_forward = 3 * config.hidden_size * config.intermediate_size
-        self.a_token = 2 * config.num_hidden_layers * (projections + feed_forward)
-        self.a_seen_token = 4 * config.num_hidden_layers * heads * width  # query times key, weight times value
+        self.layers = config.num_hidden_layers
+        self.a_token = 2 * self.layers * (projections + feed_forward)
+        self.a_seen_token = 4 * heads * width  # in each layer: query times key, weight times value
         self.a_read = 2 * config.hidden_size * config.vocab_size
 
     def of_pass(self, tokens: int) -> int:
         """One pass over a text, logits at its end."""
-        return self.a_token * tokens + self.a_seen_token * tokens * (tokens + 1) // 2 + self.a_read
+        seen = tokens * (tokens + 1) // 2
+        return self.a_token * tokens + self.layers * self.a_seen_token * seen + self.a_read
 
     def of_chunk(self, chunk: Chunk, depth: int) -> int:
-        """One call of the walk: a token sees the path before it and itself."""
+        """One call of the walk: a token sees the path before it and itself; the last layer is needed where read."""
         seen: list[int] = []
         for parent in chunk.parents:
             seen.append(1 + (depth if parent < 0 else seen[parent]))
-        reads = len({read.offset for read in chunk.reads})
-        return self.a_token * len(seen) + self.a_seen_token * sum(seen) + self.a_read * reads
+        reads = {read.offset for read in chunk.reads}
+        attention = (self.layers - 1) * sum(seen) + sum(seen[offset] for offset in reads)
+        return self.a_token * len(seen) + self.a_seen_token * attention + self.a_read * len(reads)
 
 
 def work_of(scorer: TransformersScorer, prompts: list[Prompt]) -> int:
@@ -187,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random-90m")
     parser.add_argument("--quantization", default="none")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--dataset", default="arithmetic")
     parser.add_argument("--tokens", type=int, default=40, help="tokens of a demonstration, for a random model")
     parser.add_argument("--n", type=int, nargs="+", default=[64, 256])

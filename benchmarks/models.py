@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaFo
 
 from icm_engine.core.labeling import Example, Task
 from icm_engine.data.importing import ensure_sample_dataset
-from icm_engine.models.loading import DTYPES, SAMPLE_MODEL, LoadedModel, load, pick_device
+from icm_engine.models.loading import AUTO, DTYPES, SAMPLE_MODEL, LoadedModel, load, pick_device, pick_dtype
 from icm_engine.runs.store import Store
 
 SIZES = {
@@ -27,6 +27,7 @@ def load_any(name: str, quantization: str, dtype: str) -> LoadedModel:
     if name not in SIZES:
         return load(name, quantization, dtype)
     device = pick_device("auto")
+    dtype = pick_dtype(device) if dtype == AUTO else dtype
     config = LlamaConfig(**{"vocab_size": 1024, "max_position_embeddings": 32768, **SIZES[name]})
     torch.manual_seed(0)
     torch.set_default_dtype(DTYPES[dtype])

@@ -18,7 +18,7 @@ from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.data.publishing import push_run
-from icm_engine.runs import control
+from icm_engine.runs import control, jobs
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
 from icm_engine.runs.replay import open_run
@@ -203,7 +203,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         "--model", required=True, help="sample, a directory, a hub id, a server (http://HOST:PORT/v1), or fake"
     )
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    command.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")
     command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")

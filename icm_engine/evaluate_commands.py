@@ -68,7 +68,7 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     evaluate.add_argument("--quick", action="store_true", help="the suite's own smaller form, in a few minutes")
     evaluate.add_argument("--model", default="sample", help="sample, a directory, a hub id, or fake")
     evaluate.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    evaluate.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    evaluate.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")
     evaluate.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     evaluate.add_argument("--datasets", nargs="+", metavar="NAME", help="in place of the suite's own")

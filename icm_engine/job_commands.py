@@ -73,7 +73,7 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     context.add_argument("dataset", metavar="DATASET")
     context.add_argument("--model", required=True, help="sample, a directory, a hub id, or fake")
     context.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    context.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    context.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     context.add_argument("--device", default="auto", help="auto, cpu, cuda")
     context.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     context.add_argument("--limit", type=count, metavar="N", help="check the largest prefix of whole groups only")

@@ -5,7 +5,8 @@ import torch
 from transformers.cache_utils import DynamicCache
 from transformers.models.llama import LlamaConfig
 
-from icm_engine.models.attention import BLOCK, path_attention
+from icm_engine.models import attention
+from icm_engine.models.attention import BLOCK, TREE_BLOCK, path_attention, reading
 from icm_engine.models.masks import own_mask, path_mask, positions
 from icm_engine.models.path_cache import PathLayer, path_cache
 from icm_engine.models.prefix_tree import Chunk
@@ -37,20 +38,49 @@ def test_a_window_counts_along_the_path_and_not_along_the_chunk() -> None:
     ]
 
 
-@pytest.mark.parametrize("new", [5, BLOCK + 5])
+@pytest.fixture(params=["in products", "in two parts"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to attend, in float32, where they can be compared to the last digits."""
+    if request.param == "in products":
+        monkeypatch.setattr(attention, "_in_two_parts", attention._in_products)
+    return str(request.param)
+
+
+def layer(number: int) -> torch.nn.Module:
+    made = torch.nn.Module()
+    made.layer_idx = number  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize("cached", [0, 7])
+@pytest.mark.parametrize("new", [5, TREE_BLOCK + 5, BLOCK + 5])
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
-def test_path_attention_equals_that_of_torch(new: int, key_heads: int) -> None:
+def test_path_attention_equals_that_of_torch(way: str, new: int, key_heads: int, cached: int) -> None:
     torch.manual_seed(0)
-    query, key, value = (
-        torch.randn(1, heads, n, 16) for heads, n in ((4, new), (key_heads, new + 7), (key_heads, new + 7))
-    )
+    path = new + cached
+    query, key, value = (torch.randn(1, heads, n, 16) for heads, n in ((4, new), (key_heads, path), (key_heads, path)))
     chunk = Chunk((0,) * new, tuple(range(-1, new - 1)), ())
     wanted = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, path_mask(chunk, 7, None, LIKE), scale=0.3, enable_gqa=True
+        query, key, value, path_mask(chunk, cached, None, LIKE), scale=0.3, enable_gqa=True
     ).transpose(1, 2)
-    for mask in (own_mask(chunk, LIKE), path_mask(chunk, 7, None, LIKE)):
-        found, _ = path_attention(torch.nn.Module(), query, key, value, mask, scaling=0.3)
+    rows = torch.tensor([1, 2, new - 1])
+    for mask in (own_mask(chunk, LIKE), path_mask(chunk, cached, None, LIKE)):
+        found, _ = path_attention(layer(2), query, key, value, mask, scaling=0.3)
         torch.testing.assert_close(found, wanted)
+        with reading(rows, layers=3):
+            read, _ = path_attention(layer(2), query, key, value, mask, scaling=0.3)
+            inner, _ = path_attention(layer(1), query, key, value, mask, scaling=0.3)
+        torch.testing.assert_close(read[:, rows], wanted[:, rows])
+        assert read.count_nonzero() == found[:, rows].count_nonzero()  # nothing else was computed
+        torch.testing.assert_close(inner, wanted)
+
+
+def test_a_tree_under_a_window_is_attended_to_at_once(way: str) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 2, 5, 8), torch.randn(1, 2, 8, 8), torch.randn(1, 2, 8, 8)
+    mask = path_mask(TREE, 3, 3, LIKE)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2)
+    torch.testing.assert_close(path_attention(layer(0), query, key, value, mask)[0], wanted)
 
 
 def test_what_it_cannot_do_is_refused() -> None:

@@ -13,7 +13,7 @@ from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.search import temperature
 from icm_engine.core.settings import with_settings
-from icm_engine.runs import control, job_worker, jobs, worker
+from icm_engine.runs import control, forking, job_worker, jobs, worker
 from icm_engine.runs.store import Store
 
 
@@ -150,3 +150,16 @@ def test_the_menu_keeps_to_the_run_that_was_looked_at(store: Store) -> None:
     test.selectbox(key=f"pick_{second}").set_value("Choose a run").run()
     test.switch_page("pages/steps.py").run()
     assert "run" not in test.query_params
+
+
+def test_a_run_and_its_forks_keep_the_dtype_they_were_scored_with(store: Store) -> None:
+    """Resumed on a machine with other instructions, dtype `auto` would otherwise become another one."""
+    run = add_run(store)
+    assert store.spec(run).dtype == "auto"
+    assert jobs.model_of_run(store, run).dtype == "auto"  # the fake has none
+    store.append(run, "model", {"model": "sample", "dtype": "bfloat16"})
+    child = forking.fork(store, run, store.last_number(run), {})
+    assert jobs.model_of_run(store, run).dtype == "bfloat16"
+    assert jobs.model_of_run(store, child).dtype == "bfloat16"
+    store.append(child, "model", {"model": "sample", "dtype": "float32"})
+    assert jobs.model_of_run(store, child).dtype == "float32"

@@ -15,6 +15,7 @@ from icm_engine.runs import control, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.forking import children, fork, influence_of_pin
 from icm_engine.runs.job_worker import try_label
+from icm_engine.runs.jobs import model_of_run
 from icm_engine.runs.replay import STATE_KINDS, current_state, open_run, replay, state_at
 from icm_engine.runs.store import Event, Store
 from icm_engine.runs.verify import verify
@@ -235,7 +236,7 @@ def test_the_influence_of_a_pin_is_two_forks_with_the_same_draws(store: Store, r
 def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     (example,), (label,) = labelled(store, run)
     number = store.last_number(run)
-    scorer = worker.make_scorer(store.spec(run))
+    scorer = worker.make_scorer(model_of_run(store, run))
     found = try_label(store, run, number, example, other(label), scorer)
     assert store.last_number(run) == number  # nothing changed
     control.put_in(store, run, "override", [example], [other(label)])

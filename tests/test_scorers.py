@@ -171,6 +171,28 @@ def test_unknown_settings_are_refused(llama: str) -> None:
         transformers_scorer(llama, "sideways")
 
 
+@pytest.mark.parametrize(
+    ("able", "dtype"),
+    [
+        (
+            {"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False},
+            "float32",
+        ),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, "bfloat16"),
+        ({"architecture": "aarch64", "neon": True}, "float32"),
+    ],
+)
+def test_bfloat16_is_chosen_only_where_the_processor_computes_it(
+    able: dict[str, object], dtype: str, llama: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    loaded = load(llama, "none")
+    assert loaded.dtype == dtype
+    assert str(loaded.model.dtype) == f"torch.{dtype}"
+    assert load(llama, "none", "bfloat16").dtype == "bfloat16"  # what is asked for is not overruled
+
+
 def test_out_of_memory_is_an_error_of_its_own(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = transformers_scorer(llama, "prefix-tree")
 

@@ -28,7 +28,7 @@ __all__ = [
 QUANTIZATIONS = {
     "nf4": "4 bits a weight, by bitsandbytes: the smallest",
     "int8": "8 bits a weight, by bitsandbytes",
-    "none": "the weights as they are, in bfloat16",
+    "none": "the weights as they are, in bfloat16, or float32 where the processor has no bfloat16",
 }
 FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # what the one button on the home page starts
 APART = ("seed", "max_steps")  # settings with a place of their own on the page

@@ -58,17 +58,11 @@ def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[st
     return found
 
 
-def landscape_spec(reading: Reading, labelings: Mapping[str, Mapping[str, Label]]) -> jobs.JobSpec:
-    """Return the job that scores them beside what the run has after the last event that was read."""
-    spec = reading.run.spec
-    model = jobs.ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding)
-    body: Json = {"run": reading.run.name, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
-    return jobs.JobSpec(KIND, body, model)
-
-
 def ask(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
-    """Start the landscape of a run as it is now, and return its job."""
-    return jobs.request(store, landscape_spec(reading, references(reading, gold)))
+    """Start the landscape of a run as it was last read, references scored beside what it has; return the job."""
+    run, labelings = reading.run.name, references(reading, gold)
+    body: Json = {"run": run, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
+    return jobs.request(store, jobs.JobSpec(KIND, body, jobs.model_of_run(store, run)))
 
 
 # -- what it will cost

@@ -7,7 +7,7 @@ from icm_engine.analysis.wording import count, decimal, duration, percent
 from icm_engine.core.labeling import Label
 from icm_engine.runs import jobs
 from icm_engine.runs.events import Json
-from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.jobs import JobSpec
 from icm_engine.runs.store import Store
 
 KIND = "what-if"
@@ -44,10 +44,9 @@ def other_labels(reading: Reading, example: str) -> tuple[Label, ...]:
 
 def ask(store: Store, reading: Reading, event: int, example: str, label: Label) -> str:
     """Start the question as a job and return its name."""
-    spec = reading.run.spec
-    model = ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding)
-    body = {"run": reading.run.name, "event": event, "example": example, "label": label, "dataset": spec.dataset}
-    return jobs.request(store, JobSpec(KIND, body, model))
+    run = reading.run
+    body = {"run": run.name, "event": event, "example": example, "label": label, "dataset": run.spec.dataset}
+    return jobs.request(store, JobSpec(KIND, body, jobs.model_of_run(store, run.name)))
 
 
 def asked(store: Store, run: str, example: str) -> list[str]:

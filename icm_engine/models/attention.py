@@ -1,9 +1,16 @@
-"""Attention of many new tokens over a long cache, as products of matrices, in products of large matrices.
+"""Attention of many new tokens over a long cache on the CPU, with no more work than a walk of the tree needs.
 
-torch's own attention on the CPU keeps its products small; whole blocks of bfloat16 products run two to three times as
-fast (`python -m benchmarks.limit`). Scores are rounded to bfloat16, as in transformers' own "eager" attention.
+What is before a chunk is seen by all of its tokens, so no mask reaches that far. In bfloat16 torch's own attention
+keeps its products small, and whole blocks of products run two to three times as fast (`python -m benchmarks.limit`);
+scores are rounded to bfloat16 there, as in transformers' own "eager" attention. In float32 torch's own attention is
+asked twice, for the cache and for the chunk, and the two are put together by their log-sums of weights. What the last
+layer attends to is computed for the tokens that are read alone: nothing else of its output is ever looked at.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +18,28 @@ from transformers import AttentionInterface
 
 NAME = "icm_path_attention"
 BLOCK = 256  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
+TREE_BLOCK = 128  # rows of a chunk at a time in float32: what comes later in it is not looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The tokens of a chunk, ascending, whose output of the last layer is read."""
+
+    rows: torch.Tensor
+    last_layer: int
+
+
+_reading: ContextVar[Reading | None] = ContextVar("reading", default=None)
+
+
+@contextmanager
+def reading(rows: torch.Tensor, layers: int) -> Iterator[None]:
+    """Say which tokens are read of what a model with so many layers is asked meanwhile."""
+    token = _reading.set(Reading(rows, layers - 1))
+    try:
+        yield
+    finally:
+        _reading.reset(token)
 
 
 def register() -> str:
@@ -32,26 +61,77 @@ def path_attention(
     """Return (1, new, heads, width): a new token sees what its mask leaves of the path up to itself.
 
     `query` is (1, heads, new, width), `key` and `value` are (1, key heads, path, width), `attention_mask` is
-    (1, 1, new, last tokens of the path) and added to the scores of these; what comes before them is seen by all. Raises
-    NotImplementedError for what a model may ask for beyond that.
+    (1, 1, new, last tokens of the path) and added to the scores of these; what comes before them is seen by all. In the
+    last layer of a `reading`, tokens that are not read get zeros. Raises NotImplementedError for what a model may ask
+    for beyond that.
     """
     if asked := sorted(name for name in ("softcap", "s_aux", "position_bias") if unknown.get(name) is not None):
         raise NotImplementedError(f"attention with {', '.join(asked)}")
-    _, heads, new, width = query.shape
-    path, sharing = key.shape[2], heads // key.shape[1]
-    mask = attention_mask[0, 0].to(query.dtype)
-    open_to_all = path - mask.shape[1]
-    scale = width**-0.5 if scaling is None else scaling
-    out = torch.empty_like(query[0])
-    room = query.new_empty(2, min(BLOCK, new) * path)
-    for start in range(0, new, BLOCK):
-        stop = min(start + BLOCK, new)
-        seen = path - new + stop  # a chunk is depth first: nobody sees what comes later in it
+    mask = attention_mask.to(query.dtype)
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    attend = _in_products if query.dtype == torch.bfloat16 else _in_two_parts
+    new, asked_for = query.shape[2], _reading.get()
+    if asked_for is None or getattr(module, "layer_idx", None) != asked_for.last_layer:
+        return attend(query, key, value, mask, scale, torch.arange(new), new).transpose(1, 2), None
+    rows, out = asked_for.rows, torch.zeros_like(query)
+    out[:, :, rows] = attend(query[:, :, rows], key, value, mask[:, :, rows], scale, rows, new)
+    return out.transpose(1, 2), None
+
+
+# Both take queries (1, heads, rows, width) whose places in a chunk of `new` tokens are `rows`, ascending, with their
+# rows of the mask, and return as much.
+
+
+def _in_products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float,
+    rows: torch.Tensor, new: int,
+) -> torch.Tensor:  # fmt: skip
+    """Products of large matrices, one head after the other."""
+    heads, count, path = query.shape[1], query.shape[2], key.shape[2]
+    sharing, open_to_all = heads // key.shape[1], path - mask.shape[3]
+    out = torch.empty_like(query)
+    room = query.new_empty(2, min(BLOCK, count) * path)
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        seen = path - new + int(rows[stop - 1]) + 1  # a chunk is depth first: nobody sees what comes later in it
         scores, weights = room[:, : (stop - start) * seen].view(2, stop - start, seen)
         for head in range(heads):
             keys, values = key[0, head // sharing, :seen], value[0, head // sharing, :seen]
             torch.addmm(scores, query[0, head, start:stop], keys.t(), beta=0, alpha=scale, out=scores)
-            scores[:, open_to_all:] += mask[start:stop, : seen - open_to_all]
+            scores[:, open_to_all:] += mask[0, 0, start:stop, : seen - open_to_all]
             torch.softmax(scores, -1, out=weights)
-            torch.mm(weights, values, out=out[head, start:stop])
-    return out.transpose(0, 1).unsqueeze(0), None
+            torch.mm(weights, values, out=out[0, head, start:stop])
+    return out
+
+
+def _in_two_parts(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float,
+    rows: torch.Tensor, new: int,
+) -> torch.Tensor:  # fmt: skip
+    """torch's own attention to the cache, without a mask, and to the chunk; at once where a window masks both."""
+    sharing, cached = query.shape[1] // key.shape[1], key.shape[2] - new
+    if sharing > 1:
+        key, value = (states.repeat_interleave(sharing, 1) for states in (key, value))
+    if mask.shape[3] > new:
+        return _weighed(query, key, value, scale, mask)[0]
+    parts, own_key, own_value = [], key[:, :, cached:], value[:, :, cached:]
+    for start in range(0, len(rows), TREE_BLOCK):
+        some = slice(start, start + TREE_BLOCK)
+        seen = int(rows[some][-1]) + 1
+        masked = mask[:, :, some, :seen]
+        parts.append(_weighed(query[:, :, some], own_key[:, :, :seen], own_value[:, :, :seen], scale, masked))
+    own, own_weight = (torch.cat(part, 2) for part in zip(*parts, strict=True))
+    if not cached:
+        return own
+    before, weight = _weighed(query, key[:, :, :cached], value[:, :, :cached], scale)
+    return torch.lerp(before, own, torch.sigmoid(own_weight - weight).unsqueeze(-1))
+
+
+def _weighed(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to these keys alone, and the log of its sum of weights: (1, heads, rows, width), (1, heads, rows)."""
+    found: tuple[torch.Tensor, torch.Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, attn_mask=mask, scale=scale
+    )
+    return found

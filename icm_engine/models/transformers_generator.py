@@ -91,8 +91,6 @@ class TransformersGenerator:
     @torch.inference_mode()
     def _call(self, rows: list[list[int]], max_tokens: int, draw: "_Draw", line: "_LastLine") -> list[Generated]:
         model, width = self.loaded.model, max(map(len, rows))
-        if model.config._attn_implementation != self.loaded.attention:
-            model.set_attn_implementation(self.loaded.attention)  # a scorer of the same model may have put in its own
         line.read = width
         asked = {
             "input_ids": torch.tensor([[self._pad] * (width - len(row)) + row for row in rows], device=model.device),

@@ -6,6 +6,7 @@ spaces), and the mode `full-prompts`, encode every prompt by itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from icm_engine.models.prompt_reader import PromptReader, full_tokens, longest
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
 CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways differ by rounding alone
+INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16, then by what else is in the call
 
 
 class TransformersScorer(PromptReader):
@@ -52,12 +54,12 @@ class TransformersScorer(PromptReader):
         """
         requests = self.requests(prompts)
         self.require_context(prompts, requests)
-        self._use_attention()
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
-            for read, value, encoded in self._log_probs(requests):
-                scores[read.prompt][read.continuation] += value
-                seen = encoded
+            with self.attending():
+                for read, value, encoded in self._log_probs(requests):
+                    scores[read.prompt][read.continuation] += value
+                    seen = encoded
         except (RuntimeError, MemoryError) as error:
             self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
@@ -148,7 +150,8 @@ class TransformersScorer(PromptReader):
             inputs["past_key_values"] = cache
             inputs["position_ids"] = torch.tensor([positions(chunk, depth)], device=device)
             inputs["attention_mask"] = self._mask(chunk, depth)
-        logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
+        with attention.reading(inputs["logits_to_keep"], self.loaded.model.config.get_text_config().num_hidden_layers):
+            logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
         log_probs = torch.log_softmax(logits, dim=-1)
         values = log_probs[[row[r.offset] for r in chunk.reads], [r.token for r in chunk.reads]].tolist()
@@ -187,14 +190,19 @@ class TransformersScorer(PromptReader):
 
     def _attentions(self) -> list[str]:
         """The ways to compute attention in a walk, the fastest first."""
-        blocks = self.loaded.device == "cpu" and self.loaded.dtype == "bfloat16"
-        return [attention.register(), self.loaded.attention] if blocks else [self.loaded.attention]
+        return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
 
-    def _use_attention(self) -> None:
-        """Tell the model; full prompts always have its own. Scorers may share a model."""
-        wanted = self.attention if self.encoding == "prefix-tree" else self.loaded.attention
-        if self.loaded.model.config._attn_implementation != wanted:
-            self.loaded.model.set_attn_implementation(wanted)
+    @contextmanager
+    def attending(self) -> Iterator[None]:
+        """Put the attention of the walk into the model meanwhile; others who use it, and full prompts, have its own."""
+        if self.encoding == "full-prompts" or self.attention == self.loaded.attention:
+            yield
+            return
+        self.loaded.model.set_attn_implementation(self.attention)
+        try:
+            yield
+        finally:
+            self.loaded.model.set_attn_implementation(self.loaded.attention)
 
     def _trial(self) -> tuple[list[Prompt], list[float]]:
         """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
@@ -227,7 +235,8 @@ class TransformersScorer(PromptReader):
         finally:
             self.usage = Usage()
         difference = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
-        if difference > CHECK_TOLERANCE[self.loaded.dtype]:
+        rough = self.loaded.quantization == "int8"
+        if difference > (INT8_TOLERANCE if rough else CHECK_TOLERANCE[self.loaded.dtype]):
             return f"tree and full prompts differ by {difference:.1e} in a trial"
         self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
         return ""

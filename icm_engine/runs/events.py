@@ -29,9 +29,10 @@ MOVERS = 20  # examples whose own predictability moved most, kept for every prop
 class RunSpec:
     """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
 
-    `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; quantization, dtype and device
-    of a model behind a server are its own, and say `server`. Raises SettingError for an address with a secret in it.
-    `encoding` is `prefix-tree` or `full-prompts`;
+    `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
+    device computes fast), `bfloat16` or `float32`. Quantization, dtype and device of a model behind a server are its
+    own, and say `server`; an address with a secret in it raises SettingError. `encoding` is `prefix-tree` or
+    `full-prompts`;
     `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork begins where run
     `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for labels that come with
     the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a run has, or what the
@@ -42,7 +43,7 @@ class RunSpec:
     dataset: str
     model: str
     quantization: str = "nf4"
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     device: str = "auto"
     encoding: str = "prefix-tree"
     limit: int | None = None

@@ -38,6 +38,8 @@ KINDS = {
     "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS,
 }  # fmt: skip
 
+DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32
+
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
 
@@ -47,12 +49,24 @@ class ModelChoice:
 
     model: str
     quantization: str = "nf4"
-    dtype: str = "bfloat16"
+    dtype: str = DTYPES[0]
     device: str = "auto"
     encoding: str = "prefix-tree"
 
     def __post_init__(self) -> None:
         settle_server(self, self.model)
+
+
+def model_of_run(store: Store, run: str) -> ModelChoice:
+    """Return the model of a run, dtype `auto` as what the run was scored with so far: moved, it keeps its digits."""
+    spec, scored = store.spec(run), store.last_event(run, ("model",))
+    if spec.dtype != DTYPES[0]:
+        dtype = spec.dtype
+    elif scored is None and spec.forked_from is not None:  # a fork has its parent's digits
+        dtype = model_of_run(store, spec.forked_from).dtype
+    else:
+        dtype = scored.body.get("dtype", spec.dtype) if scored else spec.dtype
+    return ModelChoice(spec.model, spec.quantization, dtype, spec.device, spec.encoding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from icm_engine.runs.control import steps_left
 from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
-from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
@@ -37,14 +37,12 @@ IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
-def make_scorer(spec: RunSpec | ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError."""
-    return _scorer(ModelChoice(spec.model, spec.quantization, spec.dtype, spec.device, spec.encoding))
-
-
 @functools.lru_cache(maxsize=1)
-def _scorer(spec: ModelChoice) -> Scorer:
-    """Build a scorer: the one place where a model runtime is imported."""
+def make_scorer(spec: ModelChoice) -> Scorer:
+    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+
+    The one place where a model runtime is imported.
+    """
     if spec.model == "fake":
         return TableScorer(agreeable_belief)
     if is_server(spec.model):
@@ -98,13 +96,13 @@ class Worker:
             except ServerUnavailable as error:
                 if self.store.last_event(run, ("model",)) is None:
                     raise  # it was never there: a mistake in the address, more likely than a pause
-                _scorer.cache_clear()
+                make_scorer.cache_clear()
                 if not self._wait(hand).wait(error):
                     return
 
     def _prepared(self, hand: Intervening) -> Scorer:
         """The scorer, once it is clear that the run can be scored with it. Raises ModelError."""
-        scorer = make_scorer(self.opened.spec)
+        scorer = make_scorer(model_of_run(self.store, self.opened.name))
         self.retries = retries_of(scorer).count
         require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
         self._record_model(scorer)
@@ -115,7 +113,7 @@ class Worker:
         def obey() -> None:
             self.state = hand.obey(self.state, None)
 
-        connect = functools.partial(make_scorer, self.opened.spec)
+        connect = functools.partial(make_scorer, model_of_run(self.store, self.opened.name))
         return ServerWait(self.store, self.opened.name, self.idle, self._append, obey, self._ended, connect)
 
     def _search(self, hand: Intervening, scorer: Scorer) -> None:
