@@ -13,13 +13,13 @@ from completions_server import Completions, serving, small_server
 from test_runs import search_facts
 
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.landscape import landscape_spec, references
+from icm_engine.analysis.landscape import references
 from icm_engine.analysis.views import load, run_summary
 from icm_engine.core.settings import PRESETS
 from icm_engine.runs import control, worker
 from icm_engine.runs.context_check import check_context
 from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import ModelChoice
+from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.server_wait import BACK
@@ -118,7 +118,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Completions:
     monkeypatch.setattr("icm_engine.models.server_client.FIRST_WAIT", 0.001)
     monkeypatch.setattr("icm_engine.runs.server_wait.LOOK", 0.0)
     monkeypatch.setattr("icm_engine.runs.server_wait.POLL", 0.001)
-    worker._scorer.cache_clear()
+    worker.make_scorer.cache_clear()
     return small_server()
 
 
@@ -139,7 +139,7 @@ def test_what_was_asked_again_is_in_the_log_and_on_the_page(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
     run = begun(store, pairs, spec(address, 4))
-    make_scorer(store.spec(run))  # so that the faults come while it searches
+    make_scorer(model_of_run(store, run))  # so that the faults come while it searches
     said.faults += [(503, {}, "busy"), (429, {}, "slow down")]
     assert worker.hold(store, run, 0.0) == 0
     (event,) = store.read_after(run, kinds=("retried",))
@@ -165,7 +165,7 @@ def test_steps_that_were_asked_for_are_still_owed_when_the_server_is_back(
     store.add_dataset(pairs)
     run = control.create_run(store, spec(address))
     store.send(run, "step", "once", 3)
-    make_scorer(store.spec(run))
+    make_scorer(model_of_run(store, run))
     said.faults.append((500, {}, "down"))
     assert worker.hold(store, run, 3.0) == 0
     assert [event.body["verb"] for event in controls(store, run)][:3] == ["step", "pause", "step"]
@@ -178,7 +178,7 @@ def test_a_worker_that_may_not_wait_leaves_the_run_paused(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
     run = begun(store, pairs, spec(address, 4))
-    make_scorer(store.spec(run))
+    make_scorer(model_of_run(store, run))
     said.faults += [(500, {}, "down")]
     assert worker.hold(store, run, -1.0) == 0
     now = control.status(store, run)
@@ -224,7 +224,8 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
     assert checked["context"] == 4096
     assert checked["evaluation"]["seconds"] > 0
     reading = load(store, run)
-    found = score_landscape(store, landscape_spec(reading, references(reading, {})).body, scorer, quiet, [], quiet)
+    asked = {"run": run, "event": reading.cursor, "labelings": references(reading, {}), "zero_shot": True}
+    found = score_landscape(store, asked, scorer, quiet, [], quiet)
     last = reading.trajectory.last
     assert last is not None
     assert found["rows"][0]["utility"] == pytest.approx(last.utility)  # the table rounds nothing
@@ -255,7 +256,7 @@ def test_nothing_of_the_key_is_stored(
     run = begun(store, pairs, spec(address, 3))
     assert worker.hold(store, run, 0.0) == 0
     said.key = "another"
-    worker._scorer.cache_clear()
+    worker.make_scorer.cache_clear()
     again = control.create_run(store, spec(address, 3))
     control.queue(store, again)
     assert worker.hold(store, again, 0.0) == 1
