@@ -205,7 +205,7 @@ def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypa
         assert labels(other, job) == expected
         first, third = runs(other, job)[0], runs(other, job)[2]
         verbs = [event.body["verb"] for event in other.read_after(third, kinds=("control",))]
-        assert verbs == ["resume", "resume"]  # the batch that was cut went on, the others were left alone
+        assert verbs == ["start", "resume"]  # the batch that was cut went on, the others were left alone
         assert len(other.read_after(first, kinds=("control",))) == 1
 
 
@@ -237,7 +237,7 @@ def test_cancelled_batches_pause_and_asking_again_goes_on(
 def test_what_always_fails_is_said_and_ends_soon(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(spec: RunSpec) -> Scorer:
+    def broken(spec: ModelChoice) -> Scorer:
         raise DeviceMissing("no device")
 
     with monkeypatch.context() as patch:
@@ -256,12 +256,12 @@ def test_what_always_fails_is_said_and_ends_soon(
 def test_one_batch_that_fails_does_not_hold_up_the_rest(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(spec: RunSpec) -> Scorer:
-        if spec.part is not None and spec.part.number == 2:
+    def broken(one: worker.Worker) -> Scorer:
+        if one.opened.spec.part is not None and one.opened.spec.part.number == 2:
             raise DeviceMissing("no device")
         return TableScorer(moody_belief)
 
-    monkeypatch.setattr(worker, "make_scorer", broken)
+    monkeypatch.setattr(worker.Worker, "_connected", broken)
     job = batches.ask(store, SPEC, 3)
     machine.do(job)
     assert "1 of 6 batches have not finished (first batches.1-2, failed: no device)" in jobs.status(store, job).message
@@ -362,8 +362,7 @@ def test_each_batch_can_have_another_model(store: Store, machine: Machine, monke
     """Between batches somebody makes the next model out of the labels so far; a batch waits for its own."""
     asked = list[tuple[str, str]]()
 
-    def made(spec: RunSpec) -> Scorer:
-        assert spec.part is not None
+    def made(spec: ModelChoice) -> Scorer:
         asked.append((spec.model, spec.quantization))
         return TableScorer(moody_belief)
 
