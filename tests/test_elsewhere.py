@@ -17,7 +17,20 @@ from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batch, batches, control, forking, job_process, job_worker, jobs, on_ray, parcel, use, worker
+from icm_engine.runs import (
+    batch,
+    batches,
+    control,
+    forking,
+    job_process,
+    job_worker,
+    jobs,
+    on_ray,
+    parcel,
+    trained,
+    use,
+    worker,
+)
 from icm_engine.runs.elsewhere import work
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -285,6 +298,7 @@ def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch:
 
 
 def test_a_model_that_was_trained_here_stays_here(store: Store) -> None:
+    trained.put(store, "mine", lambda folder: None, {"name": "mine", "supervised": False})
     run = begun(store, replace(SPEC, model="trained:mine"))
     with pytest.raises(SettingError, match="start 'sums-1' without Ray"):
         parcel.pack(store, run)

@@ -187,7 +187,7 @@ def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
         ("run_heading", "pick_None", (None, "New run"), "New run"),
         ("data_list", "open_None", (None,), "All data sets"),
         ("context_panel", "check_context-check.1", ("context-check.1",), "context-check.1"),
-        ("compare_landscape", "job_landscape.1", ("landscape.1",), "landscape.1"),
+        ("job_line", "job_landscape.1", ("landscape.1",), "landscape.1"),
     ],
 )
 def test_a_box_that_says_what_it_was_drawn_with_leaves_the_address(
