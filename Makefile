@@ -1,17 +1,22 @@
 # make app: set-up and the app on sample data.  make test: set-up and every test, PROCESSES files of them at once.
+# make torture: the tests that break things on purpose, as often as docs/reliability.md says (hours), and its table.
 # make server: a server with the sample model, for --model http://127.0.0.1:8000/v1 (an environment of its own, 3.5 GB).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 2
 
-.PHONY: app test check server
+.PHONY: app test torture check server
 
 app: $(VENV)/app-ready
 	$(BIN)/python -m streamlit run app.py
 
 test: $(VENV)/dev-ready
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+torture: $(VENV)/dev-ready
+	$(BIN)/python -m pytest -m fault --torture --timeout 7200 -v
+	$(BIN)/python -m tools.reliability
 
 check: $(VENV)/dev-ready
 	$(BIN)/python -m ruff check .

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import psutil
 import pytest
+from faults import Fault, of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -32,6 +33,19 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
     with Store(tmp_path / "icm.db") as made:
         yield made
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="try every fault often: `make torture`")
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
+    """How often to try the fault of this test; its row is kept if the test said what happened, with --torture."""
+    made = of(request)
+    yield made
+    if made.torture and made.happened:
+        made.write(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")
