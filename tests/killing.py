@@ -6,9 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import psutil
+import pytest
+from dying import DIES_AT
 
 from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
@@ -55,6 +58,15 @@ def require_same(store: Store, run: str, whole: Log) -> None:
     assert store.pending(run) == []
 
 
+def uninterrupted(store: Store, spec: RunSpec) -> Log:
+    """Run a spec from end to end, its worker too, and return the log."""
+    run = control.create_run(store, spec)
+    control.start(store, run)
+    assert control.wait_until_settled(store, run).phase == "finished", control.log_tail(store, run)
+    wait_for(lambda: control.status(store, run).pid is None)
+    return searched(store, run)
+
+
 def _stored(store: Store, run: str) -> Iterator[tuple[str, str]]:
     rows = store.db.execute("select number, kind, body from events where run = ? order by number", [run])
     for place, (number, kind, body) in enumerate(rows, 1):
@@ -78,11 +90,9 @@ class RandomKills:
     runs: int = 0
 
     def __post_init__(self) -> None:
-        run, began = control.create_run(self.store, self.spec), time.monotonic()
-        control.start(self.store, run)
-        assert control.wait_until_settled(self.store, run).phase == "finished", control.log_tail(self.store, run)
-        wait_for(lambda: control.status(self.store, run).pid is None)
-        self.length, self.whole = time.monotonic() - began, searched(self.store, run)
+        began = time.monotonic()
+        self.whole = uninterrupted(self.store, self.spec)
+        self.length = time.monotonic() - began
 
     def kill(self, times: int) -> None:
         """Kill workers so often; every run ends, and has the log of the uninterrupted one."""
@@ -125,3 +135,26 @@ class RandomKills:
             f"{self.runs} runs, each killed until it ended: {where}; every log equal byte for byte "
             f"({len(self.whole)} events)"
         )
+
+
+class Dying:
+    """Workers launched while this is in force are the real ones up to a point, where each kills itself."""
+
+    def __init__(self, store: Store, patch: pytest.MonkeyPatch) -> None:
+        self.store, self.patch, self.pid, self.real = store, patch, 0, control._popen
+
+    def at(self, point: str, count: int, ask: Callable[[], None]) -> None:
+        """Ask for a worker, and see it killed at this point."""
+
+        def popen(store: Store, module: str, name: str, token: str) -> int:
+            self.pid = self.real(store, "dying", name, token)
+            return self.pid
+
+        with self.patch.context() as inner:
+            inner.setenv("PYTHONPATH", str(Path(__file__).parent))
+            inner.setenv(DIES_AT, f"{point}:{count}")
+            inner.setattr(control, "_popen", popen)
+            ask()
+        how = os.waitpid(self.pid, 0)[1]
+        assert os.WIFSIGNALED(how), f"it was not killed {point!r}, {count}"
+        assert os.WTERMSIG(how) == signal.SIGKILL
