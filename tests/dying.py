@@ -1,9 +1,10 @@
-"""A worker that kills itself: python -m dying --db FILE RUN, with ICM_DIES_AT=POINT:COUNT.
+"""A worker that kills itself: python -m dying --db FILE RUN, with ICM_DIES_AT=POINT:COUNT and ICM_DIES_AS=MODULE.
 
-Everything but the moment is the real worker: `main` is called with the points wrapped. SIGKILL, so that no handler, no
-`finally` and no closing of files comes after it.
+Everything but the moment is the real worker, or the real process of a job: `main` is called with the points wrapped.
+SIGKILL, so that no handler, no `finally` and no closing of files comes after it.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -12,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from icm_engine.runs import lease, worker
+from icm_engine.data import staging
+from icm_engine.runs import job_process, lease, worker
 from icm_engine.runs.store import Store
 
-DIES_AT = "ICM_DIES_AT"
+DIES_AT, DIES_AS = "ICM_DIES_AT", "ICM_DIES_AS"
 SNAPSHOT_EVERY = 10  # events
 # where a worker can die, each with the counts of the calls at which it is killed
 POINTS = {
@@ -25,6 +27,11 @@ POINTS = {
     "event written, not committed": (2, 1, 3, 20), "event committed": (2, 1, 3, 20),
     "before a snapshot": (1, 2), "snapshot written, not committed": (1, 2), "snapshot committed": (1, 2),
 }  # fmt: skip
+JOB_POINTS = {
+    "before its lease": (1,), "with its lease, before a look at the run": (1,),
+    "event written, not committed": (1, 2, 3, 4), "event committed": (1, 2, 3, 4),
+}  # fmt: skip
+IMPORT_POINTS = {"rows put aside": (1,), "rows being copied": (1,), "data set stored, not committed": (1,)}
 ON_THE_WAY_OUT = ("finished, lease still there", "lease dropped, not committed", "lease dropped")
 _seen = Counter[str]()
 
@@ -80,18 +87,30 @@ def _beating(store: Store, run: str, token: str) -> Iterator[None]:
 _heartbeat = lease.heartbeat
 
 
-def main() -> int:
-    """Be the worker, up to the point."""
-    worker.SNAPSHOT_EVERY = SNAPSHOT_EVERY
-    _around(worker, "claim", "before its lease")
-    _around(worker, "make_scorer", "while loading", "model loaded, not yet ready")
-    worker.heartbeat = _beating
-    _around(worker, "agreeable_belief", "inside a step, between prompts")
+def _store_points() -> None:
     _uncommitted("append", "event written, not committed", "event committed", "event written, receipt not")
     _uncommitted("answer", "receipt written, not committed", "receipt committed")
     _uncommitted("keep_snapshot", "snapshot written, not committed", "snapshot committed")
     _around(Store, "keep_snapshot", "before a snapshot")
     _uncommitted("drop_lease", "lease dropped, not committed", "lease dropped")
+
+
+def main() -> int:
+    """Be the worker, up to the point."""
+    module = importlib.import_module(os.environ[DIES_AS])
+    _store_points()
+    holder = worker if module is worker else job_process
+    _around(holder, "claim", "before its lease")
+    holder.heartbeat = _beating
+    if module is not worker:
+        _around(staging.Staging, "_flush", None, "rows put aside")
+        _around(staging, "insert_info", None, "rows being copied")
+        _around(staging, "count_labels", None, "data set stored, not committed")
+        _around(staging.Staging, "__exit__", "data set committed")
+        return job_process.main(module.KINDS)
+    worker.SNAPSHOT_EVERY = SNAPSHOT_EVERY
+    _around(worker, "make_scorer", "while loading", "model loaded, not yet ready")
+    _around(worker, "agreeable_belief", "inside a step, between prompts")
     return worker.main()
 
 

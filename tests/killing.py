@@ -11,7 +11,7 @@ from random import Random
 
 import psutil
 import pytest
-from dying import DIES_AT
+from dying import DIES_AS, DIES_AT
 
 from icm_engine.runs import control
 from icm_engine.runs.events import RunSpec
@@ -147,6 +147,7 @@ class Dying:
         """Ask for a worker, and see it killed at this point."""
 
         def popen(store: Store, module: str, name: str, token: str) -> int:
+            inner.setenv(DIES_AS, module)
             self.pid = self.real(store, "dying", name, token)
             return self.pid
 

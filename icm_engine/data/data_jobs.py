@@ -11,6 +11,8 @@ from pathlib import Path
 
 from icm_engine.data.checking import RuleCheck, check_rule
 from icm_engine.data.importing import ImportReport, import_file
+from icm_engine.data.leftovers import clear
+from icm_engine.data.staging import aside
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, main
 from icm_engine.runs.jobs import JobSpec
@@ -40,6 +42,7 @@ def import_kind(job: Job) -> Json:
             )  # fmt: skip
     finally:
         _forget(job.store, path)
+        clear(aside(job.store))  # of a process of this job that was killed
     return job.kept()[-1]
 
 

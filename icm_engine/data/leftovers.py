@@ -13,12 +13,17 @@ END = ".part"
 
 def unfinished(path: Path) -> Path:
     """Return where to make what will be moved to `path`; what processes left there that were killed is taken away."""
+    clear(path)
     here = this_process()
+    maker = f"{here.pid}_{here.pid_started:.2f}_{here.boot[:8]}_{uuid.uuid4().hex[:8]}_{here.host}"
+    return path.parent / f".{path.name}.{maker}{END}"
+
+
+def clear(path: Path) -> None:
+    """Take away what processes left on the way to `path` that were killed."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{END}"):
         if _is_dead(left.name.removeprefix(f".{path.name}.").removesuffix(END)):
             _remove(left)
-    maker = f"{here.pid}_{here.pid_started:.2f}_{here.boot[:8]}_{uuid.uuid4().hex[:8]}_{here.host}"
-    return path.parent / f".{path.name}.{maker}{END}"
 
 
 def _is_dead(maker: str) -> bool:

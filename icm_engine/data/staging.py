@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from icm_engine.core.errors import StoreError
@@ -38,12 +39,17 @@ _COPY = (
 )
 
 
+def aside(store: Store) -> Path:
+    """Return what the folders of imports are named after."""
+    return store.path.parent / "import"
+
+
 class Staging:
     """The rows of one import before they are in the database; deleted when it ends, however it ends."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.count = store, 0
-        self._directory = unfinished(store.path.parent / "import")
+        self._directory = unfinished(aside(store))
         self._directory.mkdir()
         self._path = self._directory / "rows.db"
         self._db = sqlite3.connect(self._path, isolation_level=None)
