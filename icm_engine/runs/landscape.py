@@ -40,19 +40,21 @@ def score_landscape(
     labelings = {FOUND: state.labeling} | {
         name: _reference(name, opened, state.labeling, labels) for name, labels in body["labelings"].items()
     }
-    total = len(labelings) + body["zero_shot"]
-    rows = {row["name"]: row for row in kept}
-    if body["zero_shot"] and ZERO_SHOT not in rows:
-        progress(len(rows), total, "asking without demonstrations")
-        labelings[ZERO_SHOT] = _zero_shot(objective, state.labeling)
-    for name, labeling in labelings.items():
-        if name not in rows:
-            progress(len(rows), total, "scoring labelings")
-            rows[name] = _scored(name, labeling, objective)
-            keep(rows[name])
+    names = [*labelings, *([ZERO_SHOT] if body["zero_shot"] else [])]
+    parts = {part["name"]: part for part in kept}
+    for name in names:
+        if name not in parts:
+            progress(len(parts), len(names), "scoring labelings")
+            before = scorer.usage
+            labeling = _zero_shot(objective, state.labeling) if name == ZERO_SHOT else labelings[name]
+            row = _scored(name, labeling, objective)
+            parts[name] = row | {"usage": asdict(scorer.usage - before)}
+            keep(parts[name])
+    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
     return {
         "run": body["run"], "event": body["event"], "step": state.step, "examples": len(state.labeling),
-        "rows": list(rows.values()), "model": dict(scorer.describe()), "usage": asdict(scorer.usage),
+        "rows": [{key: value for key, value in part.items() if key != "usage"} for part in parts.values()],
+        "model": dict(scorer.describe()), "usage": asdict(used),
     }  # fmt: skip
 
 
