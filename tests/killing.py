@@ -28,7 +28,7 @@ def wait_for(seen: Callable[[], bool]) -> None:
 
 
 def kill(pid: int | None) -> bool:
-    """SIGKILL a process and wait until it is gone; False if there is none."""
+    """SIGKILL a process and wait until it is dead; False if there is none."""
     if pid is None:
         return False
     try:
@@ -36,8 +36,16 @@ def kill(pid: int | None) -> bool:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
-    psutil.wait_procs([process])
+    wait_for(lambda: _is_dead(process))
     return True
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Whether it is gone, or a zombie: whoever launched it may live, and never ask how it ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def searched(store: Store, run: str) -> Log:

@@ -134,6 +134,12 @@ def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tm
     )
 
 
+def _pids(store: Store, names: list[str]) -> list[int]:
+    """The processes of these runs and jobs that live."""
+    now = ((control.status if store.has_run(name) else jobs.status)(store, name) for name in names)
+    return [status.pid for status in now if status.pid is not None]
+
+
 def _labels(store: Store, name: str) -> list[Any]:
     """The whole label set, the names of the batches' runs aside."""
     return [{**row, "icm_run": None} for row in read_label_set(store, name).rows()]
@@ -151,9 +157,8 @@ def _kill_until_done(
         until = time.monotonic() + rng.random() * length
         while time.monotonic() < until and not jobs.status(store, job).settled:
             time.sleep(0.01)
-        name = rng.choice([job, *others()])
-        if killed < most:
-            killed += kill((control.status if store.has_run(name) else jobs.status)(store, name).pid)
+        if killed < most and (pids := _pids(store, [job, *others()])):
+            killed += kill(rng.choice(pids))
         if jobs.status(store, job).settled:
             job = ask()
     return job, killed
