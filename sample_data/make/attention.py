@@ -1,4 +1,4 @@
-"""Causal attention in blocks of queries, in the dtype of autocast: bfloat16 is twice as fast as torch's own (measured)."""
+"""Causal attention in blocks of queries, in the dtype of autocast: bfloat16 is twice as fast as torch's (measured)."""
 
 from __future__ import annotations
 
