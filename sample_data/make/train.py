@@ -219,7 +219,7 @@ def row_length(progress: float, step: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained under `work`: `steps`, or `minutes` (resumed ones count); a checkpoint `every` so many minutes."""
+    """What is trained under `work`: `steps`, or `minutes` (resumed ones count); checkpoints `every` so many minutes."""
 
     minutes: float
     steps: int | None
