@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.app_server import ROOT, browsing, serving
-from benchmarks.report import Row, show
+from benchmarks.report import show
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control
@@ -40,7 +40,24 @@ from icm_engine.runs.verify import verify
 
 DATASET, EXAMPLES = "load", 24
 ENDLESS = 10**7  # steps
-SAMPLE_SECONDS = 5.0  # between two looks at memory
+LOOK_SECONDS = 5.0  # between two looks at memory
+PATIENCE = 300_000  # milliseconds: a loaded machine is slow, not wrong
+SERVER = "the server"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was seen: milliseconds of ticks, megabytes after a tenth of the time and at its end."""
+
+    steps: int
+    problems: int  # numbers that are missing in a log, steps that its replay does not confirm
+    pace: float  # steps a second of a run
+    ticks: int
+    median: float
+    percentile95: float
+    longest: float
+    server: tuple[float, float]
+    worker: tuple[float, float]  # the largest
 
 
 @dataclass
@@ -107,8 +124,8 @@ def working(database: Path, run: str, rate: float) -> Iterator[int]:
         worker.wait()
 
 
-def measured(database: Path, runs: int, tabs: int, minutes: float, rate: float) -> tuple[Row, Row]:
-    """Run all that for a while; return the row of the ticks and the row of what was held and kept."""
+def measured(database: Path, runs: int, tabs: int, minutes: float, rate: float = 20.0) -> Figures:
+    """Run all that for a while, and return what was seen."""
     names = prepared(database, runs)
     ticks, memory = [Ticks() for _ in range(tabs)], dict[str, list[float]]()
     with ExitStack() as stack:
@@ -118,17 +135,17 @@ def measured(database: Path, runs: int, tabs: int, minutes: float, rate: float) 
         pages = [browser.new_page(viewport={"width": 1280, "height": 900}) for _ in ticks]
         for k, page in enumerate(pages):
             page.goto(f"{served.url}/search?run={names[k % runs]}")
-            page.wait_for_selector(".icm-curve.js-plotly-plot", timeout=300_000)
+            page.wait_for_selector(".icm-curve.js-plotly-plot", timeout=PATIENCE)
             ticks[k].watch(page)
-        took, watched = _watched(database, names, pages[0], minutes, {"server": served.pid, **pids}, memory)
+        pace = _watched(database, names, pages[0], minutes, {SERVER: served.pid, **pids}, memory) / runs
         for page in pages:
-            page.get_by_text("Stopped", exact=False).first.wait_for(timeout=300_000)
-    seconds = [second for tab in ticks for second in tab.seconds]
-    return _ticks(seconds, runs, tabs), {
-        **_kept(database, names),
-        "steps/s of a run": watched / took / runs,
-        **_memory(memory),
-    }
+            page.get_by_text("Stopped", exact=False).first.wait_for(timeout=PATIENCE)
+    seconds = sorted(second for tab in ticks for second in tab.seconds)
+    server, largest = memory.pop(SERVER), max(memory.values(), key=max)
+    return Figures(
+        *_kept(database, names), pace, len(seconds), 1000 * statistics.median(seconds),
+        1000 * seconds[int(0.95 * len(seconds))], 1000 * seconds[-1], _ends(server), _ends(largest),
+    )  # fmt: skip
 
 
 def _watched(
@@ -138,19 +155,19 @@ def _watched(
     minutes: float,
     pids: dict[str, int],
     memory: dict[str, list[float]],
-) -> tuple[float, int]:
-    """Look at memory while the time lasts, then stop the runs; return the seconds and the steps that were taken."""
+) -> float:
+    """Look at memory while the time lasts, then stop the runs; return the steps of all in a second."""
     with Store(database) as store:
         began, before = time.monotonic(), _steps(store, names)
-        while time.monotonic() - began < 60 * minutes:
-            page.wait_for_timeout(1000 * SAMPLE_SECONDS)  # the browser's events are read meanwhile
+        while not memory or time.monotonic() - began < 60 * minutes:
+            page.wait_for_timeout(1000 * LOOK_SECONDS)  # the browser's events are read meanwhile
             _look(memory, pids)
-        took, after = time.monotonic() - began, _steps(store, names)
+        pace = (_steps(store, names) - before) / (time.monotonic() - began)
         for name in names:
             control.stop(store, name)
         while any(not control.status(store, name).settled for name in names):
             page.wait_for_timeout(200)
-    return took, after - before
+    return pace
 
 
 def _steps(store: Store, names: Sequence[str]) -> int:
@@ -158,24 +175,17 @@ def _steps(store: Store, names: Sequence[str]) -> int:
 
 
 def _look(memory: dict[str, list[float]], pids: dict[str, int]) -> None:
-    """Add what each process that lives holds now, in MB."""
+    """Add what each process holds now, in MB."""
     for name, pid in pids.items():
-        try:
-            memory.setdefault(name, []).append(psutil.Process(pid).memory_full_info().uss / 1e6)
-        except psutil.NoSuchProcess:
-            continue  # a worker that is done
+        memory.setdefault(name, []).append(psutil.Process(pid).memory_full_info().uss / 1e6)
 
 
-def _ticks(seconds: Sequence[float], runs: int, tabs: int) -> Row:
-    cuts = statistics.quantiles(seconds, n=20)
-    return {
-        "runs": runs, "tabs": tabs, "ticks": len(seconds), "median, ms": 1000 * statistics.median(seconds),
-        "95th percentile, ms": 1000 * cuts[-1], "longest, ms": 1000 * max(seconds),
-    }  # fmt: skip
+def _ends(held: Sequence[float]) -> tuple[float, float]:
+    return held[len(held) // 10], held[-1]
 
 
-def _kept(database: Path, names: Sequence[str]) -> Row:
-    """Check every log against itself: the numbers of its events without a gap, and the whole of its search."""
+def _kept(database: Path, names: Sequence[str]) -> tuple[int, int]:
+    """Check every log against itself: its events without a gap, its whole search. Returns steps and problems."""
     steps, problems = 0, 0
     with Store(database) as store:
         for name in names:
@@ -183,18 +193,7 @@ def _kept(database: Path, names: Sequence[str]) -> Row:
             problems += numbers != list(range(1, len(numbers) + 1))
             checked, found = verify(store, open_run(store, name).whole())
             steps, problems = steps + checked, problems + len(found)
-    return {"steps": steps, "lost or wrong": problems}
-
-
-def _memory(memory: dict[str, list[float]]) -> Row:
-    """The server's and the largest worker's memory, at the end of the first tenth of the time and of all of it."""
-    workers = [held for name, held in memory.items() if name != "server" and held]
-    largest = max(workers, key=lambda held: held[-1])
-    return {
-        f"{name}, MB {when}": held[place]
-        for name, held in (("server", memory["server"]), ("worker", largest))
-        for when, place in (("after a tenth", len(held) // 10), ("at the end", -1))
-    }
+    return steps, problems
 
 
 def main() -> None:
@@ -208,9 +207,8 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="icm-load-") as folder:
         os.environ["ICM_DB"] = str(Path(folder) / "icm.db")
-        ticks, kept = measured(Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
-        show([ticks], given.output)
-        show([kept], None)
+        found = measured(Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
+    show([{"runs": given.runs, "tabs": given.tabs, "minutes": given.minutes, **asdict(found)}], given.output)
 
 
 if __name__ == "__main__":
