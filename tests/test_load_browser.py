@@ -19,7 +19,7 @@ def told(seen: Figures) -> str:
     memory = (*seen.server, *seen.worker)
     return (
         f"{seen.steps:,} steps, {seen.pace:.1f} a second and run, none lost; of {seen.ticks:,} ticks the median took "
-        f"{seen.median:.0f} ms, the 95th percentile {seen.percentile95:.0f} ms; after a tenth of the time and at the end "
+        f"{seen.median:.0f} ms, the 95th percentile {seen.percentile95:.0f} ms; after a tenth of the time and last "
         "the server held {:.0f} and {:.0f} MB, the largest worker {:.0f} and {:.0f} MB".format(*memory)
     )
 
