@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from icm_engine.data.checking import RuleCheck, check_rule
-from icm_engine.data.importing import import_file
+from icm_engine.data.importing import ImportReport, import_file
+from icm_engine.data.leftovers import clear
+from icm_engine.data.staging import aside
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, main
 from icm_engine.runs.jobs import JobSpec
@@ -25,14 +27,26 @@ def import_spec(path: Path, task: str, dataset: str, **options: object) -> JobSp
 
 
 def import_kind(job: Job) -> Json:
-    """Import the file, telling how many rows are done; an uploaded file is not needed any more, however it ended."""
+    """Import the file, telling how many rows are done; an uploaded file is not needed any more, however it ended.
+
+    What was found is kept together with the data set: killed between the two, it would find its own name taken.
+    """
     body = job.spec.body
     path = Path(body["path"])
     job.ready({})
     try:
-        report = import_file(job.store, path, body["task"], body["dataset"], progress=_told(job), **body["options"])
+        if not job.kept():
+            import_file(
+                job.store, path, body["task"], body["dataset"], progress=_told(job),
+                stored=lambda report: job.keep(_found(report)), **body["options"],
+            )  # fmt: skip
     finally:
         _forget(job.store, path)
+        clear(aside(job.store))  # of a process of this job that was killed
+    return job.kept()[-1]
+
+
+def _found(report: ImportReport) -> Json:
     return {
         "dataset": report.dataset, "rows": report.rows, "examples": report.examples, "groups": report.groups,
         "constraints": report.constraints, "gold_labels": report.gold_labels, "notes": list(report.notes),

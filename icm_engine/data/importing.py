@@ -71,20 +71,23 @@ def import_file(
     progress: Progress | None = None,
     encoding: str | None = None,
     split: str | None = None,
+    stored: Callable[[ImportReport], None] | None = None,
 ) -> ImportReport:
     """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError, HubError or StoreError.
 
     `path` may also be a directory that `datasets` saved, or "hub:owner/name"; `task` is a name or a TOML file;
     `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
     of a classification; `content` stands for the file's bytes where it was uploaded; `encoding` and `split` are as
-    in `open_source`. `progress` is called as rows are checked and, from 0 again, as they are stored.
+    in `open_source`. `progress` is called as rows are checked and, from 0 again, as they are stored; `stored` within
+    the transaction, so that what it writes is there exactly if the data set is.
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)
     source = open_rows(path, content, encoding, split)
     first = source.head(LOOKED_AT)[1]
     prepared = prepare(spec, source.name, source.columns, first, Wish(mapping or {}, rule, labels))
-    return _Import(store, name, source, prepared, progress or (lambda done, total: None)).run()
+    made = _Import(store, name, source, prepared, progress or (lambda done, total: None))
+    return made.run(stored or (lambda report: None))
 
 
 @dataclass
@@ -97,7 +100,7 @@ class _Import:
     prepared: Prepared
     progress: Progress
 
-    def run(self) -> ImportReport:
+    def run(self, stored: Callable[[ImportReport], None]) -> ImportReport:
         task, plan = self.prepared.task, self.prepared.plan
         rule = rule_class(task.rule)((), task.labels, task.true_label)
         survey = self.prepared.builder.survey(self._told(self.source.total))
@@ -109,8 +112,10 @@ class _Import:
                 staging.add(row)
             notes = (*self.source.notes, *plan.notes, *self._notes(), *findings.notes(survey.rows))
             dataset = Dataset(self.name, task, (), (), plan.inputs, self.source.name, notes)
-            groups = staging.move_into(dataset)
-        return self._report(dataset, survey.rows, groups, findings, pairs)
+            with staging.moved_into(dataset) as groups:
+                report = self._report(dataset, survey.rows, groups, findings, pairs)
+                stored(report)
+        return report
 
     def _told(self, total: int | None) -> Iterator[Record]:
         """The records, with a word about each few hundred."""

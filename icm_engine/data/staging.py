@@ -3,8 +3,8 @@
 Running searches write to the same database: an import that held it while it reads a large file would stop them.
 """
 
+import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from types import TracebackType
 from icm_engine.core.errors import StoreError
 from icm_engine.data.building import Row
 from icm_engine.data.gold import count_labels
+from icm_engine.data.leftovers import unfinished
 from icm_engine.runs.datasets import Dataset, example_row, insert_info
 from icm_engine.runs.store import Store
 
@@ -38,13 +39,19 @@ _COPY = (
 )
 
 
+def aside(store: Store) -> Path:
+    """Return what the folders of imports are named after."""
+    return store.path.parent / "import"
+
+
 class Staging:
     """The rows of one import before they are in the database; deleted when it ends, however it ends."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.count = store, 0
-        self._directory = tempfile.TemporaryDirectory(prefix=".icm-import-", dir=store.path.parent)
-        self._path = Path(self._directory.name) / "rows.db"
+        self._directory = unfinished(aside(store))
+        self._directory.mkdir()
+        self._path = self._directory / "rows.db"
         self._db = sqlite3.connect(self._path, isolation_level=None)
         self._db.executescript(_TABLES)
         self._waiting: list[Row] = []
@@ -54,7 +61,7 @@ class Staging:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._db.close()
-        self._directory.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): free some space")
 
@@ -72,10 +79,11 @@ class Staging:
             return self._waiting[position - flushed].example.id
         return str(self._db.execute("select id from examples where position = ?", [position]).fetchone()[0])
 
-    def move_into(self, dataset: Dataset) -> int:
-        """Put everything into the database in one transaction and return the number of groups. Raises StoreError.
+    @contextmanager
+    def moved_into(self, dataset: Dataset) -> Iterator[int]:
+        """Put everything into the database in one transaction, and give the number of groups within it.
 
-        `dataset` says what it is; the examples are those added here.
+        `dataset` says what it is; the examples are those added here. Raises StoreError.
         """
         self._flush()
         self._db.execute("commit")
@@ -88,7 +96,7 @@ class Staging:
             groups = int(conn.execute(query, [dataset.name]).fetchone()[0])
             conn.execute("update datasets set consistency_groups = ? where name = ?", [groups, dataset.name])
             count_labels(self.store, dataset.name)
-        return groups
+            yield groups
 
     def _flush(self) -> None:
         rows, first = self._waiting, self.count - len(self._waiting)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from icm_engine.core.errors import SettingError
 from icm_engine.data.labelled import LabelledRow, Value
+from icm_engine.data.leftovers import unfinished
 
 if TYPE_CHECKING:
     import pandas
@@ -90,10 +91,12 @@ def _batches(rows: Iterable[LabelledRow]) -> Iterator[list[LabelledRow]]:
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Write beside the file, then rename: a reader never sees half of it. Raises SettingError."""
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    part = unfinished(path)
     try:
         with part.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the name with nothing in it
         part.replace(path)
     except OSError as error:
         raise _cannot(path, error) from None
@@ -105,7 +108,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Fill a folder beside the one asked for, then rename; one that holds anything is refused. Raises SettingError."""
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    part = unfinished(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise SettingError(f"output {path} exists already: name a new folder, or remove this one first")

@@ -4,6 +4,7 @@ The status of a run is derived from its last events and its lease; it is stored 
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,14 +23,15 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.settings import with_settings
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
-from icm_engine.runs.lease import alive
+from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
 from icm_engine.runs.store import Store
 from icm_engine.runs.trained import is_supervised
 
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
+GONE = "the worker is gone; nothing is lost, resume goes on from the last step"
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
-LAUNCH_GRACE = 20.0  # seconds a worker may take from its launch to its lease
+LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 _SEARCH_ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +39,10 @@ _SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Where a run stands. `silent_for` is the age of the worker's heartbeat in seconds, None without a worker."""
+    """Where a run stands. `silent_for` is the age of the worker's heartbeat in seconds, None without a worker.
+
+    `lost` says that its worker died: what is pending then waits for another one, which somebody must ask for.
+    """
 
     phase: Phase
     message: str
@@ -46,11 +51,12 @@ class RunStatus:
     pid: int | None
     silent_for: float | None
     pending: tuple[str, ...]
+    lost: bool = False
 
     @property
     def settled(self) -> bool:
         """Whether nothing happens until somebody asks for it."""
-        return self.phase not in ("starting", "running") and not self.pending
+        return self.phase not in ("starting", "running") and (self.lost or not self.pending)
 
 
 def create_run(store: Store, spec: RunSpec) -> str:
@@ -103,7 +109,10 @@ def step(store: Store, run: str, steps: int = 1) -> None:
 
 def queue(store: Store, run: str) -> None:
     """Have a run start, or go on, when a process that has taken it over comes to it: none is launched."""
-    store.send(run, "resume" if store.last_number(run) else "start", uuid.uuid4().hex)
+    with store.transaction():
+        if (row := store.lease_row(run)) is not None and not alive(row):
+            store.drop_lease(run, row["token"])  # it waits for that process, not for the one that died
+        store.send(run, "resume" if store.last_number(run) else "start", uuid.uuid4().hex)
 
 
 def stop(store: Store, run: str) -> None:
@@ -141,31 +150,45 @@ def set_breakpoints(store: Store, run: str, points: Breakpoints) -> None:
 
 
 def _ask(store: Store, run: str, verb: str, steps: int = 0, body: Json | None = None) -> None:
-    store.send(run, verb, uuid.uuid4().hex, steps, body)
-    launch(store, run)
+    with store.transaction():  # nothing is asked of nobody, and no second worker launched for the same
+        store.send(run, verb, uuid.uuid4().hex, steps, body)
+        launch(store, run)
 
 
 def launch(store: Store, run: str) -> None:
     """Launch a detached worker unless one lives; it outlives this process."""
-    row = store.lease_row(run)
-    if row is None or not alive(row):
-        spawn(store, "icm_engine.runs.worker", run)
+    with store.transaction():
+        row = store.lease_row(run)
+        if row is None or not alive(row):
+            spawn(store, "icm_engine.runs.worker", run)
 
 
 def spawn(store: Store, module: str, name: str) -> None:
-    """Start `python -m MODULE --db FILE NAME` as a detached process, what it prints going to the log of that name."""
+    """Start `python -m MODULE --db FILE NAME` as a detached process that holds NAME, unless another host does.
+
+    What it prints goes to the log of that name.
+    """
+    row = store.lease_row(name)
+    if row is not None and row["host"] != socket.gethostname():
+        _popen(store, module, name, "")  # it has to see for itself whether that one lives
+    else:
+        claim_for(store, name, lambda token: _popen(store, module, name, token))
+
+
+def _popen(store: Store, module: str, name: str, token: str) -> int:
     path = log_path(store, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     search = os.pathsep.join(filter(None, [str(_SEARCH_ROOT), os.environ.get("PYTHONPATH")]))
     with path.open("ab") as log:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, "--db", str(store.path.resolve()), name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # closing the terminal, the page or its server leaves it going
-            env={**SLEEPING, **os.environ, "PYTHONPATH": search},
+            env={**SLEEPING, **os.environ, "PYTHONPATH": search, LAUNCH: token},
         )
+    return process.pid
 
 
 def log_path(store: Store, run: str) -> Path:
@@ -183,11 +206,16 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
 
 def status(store: Store, run: str) -> RunStatus:
     """Return where a run stands. Raises NotFound."""
-    spec, row = store.spec(run), store.lease_row(run)
-    living = row if row is not None and alive(row) else None
-    pending = store.pending(run)
-    phase, message = _phase(store, run, living is not None, bool(living and living["ready"]))
-    if living is None and pending and time.time() - pending[-1].created < LAUNCH_GRACE:
+    return beside(store, run, lambda row, lives: _status(store, run, row, lives))
+
+
+def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
+    spec, pending = store.spec(run), store.pending(run)
+    living, lost = row if lives else None, row is not None and not lives
+    phase, message = _phase(store, run, lives, bool(living and living["ready"]))
+    if pending and lost:
+        phase, message = "interrupted", GONE
+    elif pending and (not living["ready"] if living else is_recent(pending[-1].created, LAUNCH_GRACE)):
         phase = "starting"
     last = store.last_event(run, ("step", "forked"))
     return RunStatus(
@@ -198,7 +226,13 @@ def status(store: Store, run: str) -> RunStatus:
         living["pid"] if living else None,
         max(0.0, time.time() - living["heartbeat"]) if living else None,
         tuple(command.verb for command in pending),
+        lost,
     )
+
+
+def is_recent(asked: float, grace: float) -> bool:
+    """Say whether that was less than so many seconds ago; what seems to lie ahead was before the clock was set."""
+    return 0 <= time.time() - asked < grace
 
 
 def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, str]:
@@ -215,7 +249,7 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
         return "paused", str(last.body.get("reason") or WAITING)
     if not living:
-        return "interrupted", "the worker is gone; nothing is lost, resume goes on from the last step"
+        return "interrupted", GONE
     return ("running", "searching") if ready else ("starting", "loading the model")
 
 

@@ -54,6 +54,11 @@ class Job:
         last = self.store.last_event(self.name, ("start", "cancel"))
         return last is not None and last.kind == "cancel"
 
+    def settled(self) -> bool:
+        """Say whether it has ended, or was cancelled, and nobody has started it since."""
+        last = self.store.last_event(self.name, ("start", "result", "failed", "cancel"))
+        return last is not None and last.kind != "start"
+
     def keep(self, part: Json) -> None:
         """Keep a finished piece: after a crash, `kept` has it."""
         self.append("part", part)
@@ -94,8 +99,8 @@ def hold(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
 def _guarded(job: Job, kinds: Mapping[str, Kind]) -> int:
     began = time.perf_counter()
     try:
-        if job.cancelled():
-            return 0
+        if job.settled():
+            return 0  # another process that was started for the same did it, or nobody wants it
         found = kinds[job.spec.kind](job)
         job.append("result", found, time.perf_counter() - began)
     except Cancelled:

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import settle_server
-from icm_engine.runs.control import LAUNCH_GRACE, log_tail, nap, spawn
+from icm_engine.runs.control import LAUNCH_GRACE, is_recent, log_tail, nap, spawn
 from icm_engine.runs.events import Json
-from icm_engine.runs.lease import alive
+from icm_engine.runs.lease import beside
 from icm_engine.runs.store import Event, Store
 
 JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelled", "interrupted"]
@@ -132,10 +132,11 @@ def start(store: Store, job: str, how: Json | None = None) -> None:
 
     `how` goes with the request: what may differ from one start to the next, such as how many work side by side.
     """
-    if status(store, job).phase in ("starting", "running", "done"):
-        return
-    store.append(job, "start", how or {})
-    spawn(store, KINDS[spec(store, job).kind], job)
+    with store.transaction():  # two that ask at once ask once
+        if status(store, job).phase in ("starting", "running", "done"):
+            return
+        store.append(job, "start", how or {})
+        spawn(store, KINDS[spec(store, job).kind], job)
 
 
 def cancel(store: Store, job: str) -> None:
@@ -173,14 +174,16 @@ def result(store: Store, job: str) -> Json | None:
 def status(store: Store, job: str) -> JobStatus:
     """Return where a job stands. Raises NotFound."""
     _row(store, job)
-    row = store.lease_row(job)
-    living = row if row is not None and alive(row) else None
-    phase, message = _phase(_last_turn(store, job), living is not None)
+    return beside(store, job, lambda row, lives: _status(store, job, row, lives))
+
+
+def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
+    phase, message = _phase(_last_turn(store, job), row, lives)
     latest = store.last_event(job, ("start", "progress"))
     far = latest.body if latest is not None and latest.kind == "progress" else {}
     return JobStatus(
         job, phase, message, far.get("done", 0), far.get("total"), far.get("words", ""),
-        living["pid"] if living else None,
+        row["pid"] if row is not None and lives else None,
     )  # fmt: skip
 
 
@@ -201,7 +204,7 @@ def summary(store: Store, job: str) -> Json:
     }  # fmt: skip
 
 
-def _phase(last: Event | None, living: bool) -> tuple[JobPhase, str]:
+def _phase(last: Event | None, row: Json | None, living: bool) -> tuple[JobPhase, str]:
     if last is None:
         return "created", "not started yet"
     if last.kind == "result":
@@ -212,7 +215,7 @@ def _phase(last: Event | None, living: bool) -> tuple[JobPhase, str]:
         return ("running", "ending, as asked") if living else ("cancelled", "cancelled by hand")
     if living:
         return ("running", "at work") if last.kind == "ready" else ("starting", "starting")
-    if last.kind == "start" and time.time() - last.time < LAUNCH_GRACE:
+    if last.kind == "start" and row is None and is_recent(last.time, LAUNCH_GRACE):
         return "starting", "starting"
     return "interrupted", "its process is gone; starting it again does what is left"
 

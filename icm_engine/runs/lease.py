@@ -1,13 +1,19 @@
-"""One worker a run: a lease with a heartbeat, held by a process that is known by its pid and its start time."""
+"""One worker a run: a lease with a heartbeat, held by a process that is known by its boot, its pid and its start.
+
+No clock decides about a process of this host: clocks are set, and jump. Of a process on another host the heartbeat is
+all that can be seen; a clock may say that it is fresh, but only watching it may say that it is old.
+"""
 
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -17,20 +23,49 @@ from icm_engine.runs.store import Store
 
 HEARTBEAT = 2.0  # seconds between heartbeats
 OTHER_HOST_TIMEOUT = 60.0  # a process on another host cannot be looked at: this long without a heartbeat is dead
+WATCH = 5 * HEARTBEAT  # seconds without a heartbeat, on no clock but our own, after which a silent one is dead
+LAUNCH = "ICM_LAUNCH"  # the variable that tells a launched process the lease that was taken in its name
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that holds leases: a pid is reused, a start time is not."""
+    """A process that holds leases: a pid is reused, but not within a boot with the same start.
+
+    `pid_started` is in seconds since the boot, which no clock moves; since 1970 where a system does not name its boots.
+    """
 
     pid: int
     pid_started: float
     host: str
+    boot: str = ""
 
 
 def this_process() -> Holder:
     """Return this process as a holder of leases."""
-    return Holder(os.getpid(), psutil.Process().create_time(), socket.gethostname())
+    return process_of(os.getpid())
+
+
+def process_of(pid: int) -> Holder:
+    """Return a process of this host as a holder of leases. Raises psutil.Error where there is none."""
+    return Holder(pid, _started(pid, boot()), socket.gethostname(), boot())
+
+
+def boot() -> str:
+    """Return what names this boot of this machine; empty where the system does not say."""
+    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
+
+
+def _started(pid: int, within: str) -> float:
+    if not within:
+        return psutil.Process(pid).create_time()
+    try:
+        # psutil adds the boot's time on the clock of now, so that its sum moves when the clock is set
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc_pid_stat(5), counted behind the name
 
 
 def claim(store: Store, run: str, log: str = "", proxy: Holder | None = None) -> str:
@@ -39,16 +74,41 @@ def claim(store: Store, run: str, log: str = "", proxy: Holder | None = None) ->
     `proxy` holds it for a worker on another machine, and may take a lease of its own again, since it alone knows when
     that worker is gone.
     """
-    holder = proxy or this_process()
+    holder, silent = proxy or this_process(), _silent(store, run)
     with store.transaction():
         row = store.lease_row(run)
-        if row is not None and alive(row) and not (proxy and holds(proxy, row)):
+        mine = row is not None and (row["token"] == os.environ.get(LAUNCH) or bool(proxy and holds(proxy, row)))
+        if row is not None and not mine and (alive(row) or (_elsewhere(row) and row != silent)):
             raise RunBusy(f"run {run!r} is held by process {row['pid']} on {row['host']}: pause it there first")
+        return _put(store, run, holder, log)
+
+
+def claim_for(store: Store, run: str, launch: Callable[[str], int]) -> None:
+    """Take the lease in the name of a process that `launch` starts, which is given the token and returns the pid.
+
+    So it is known from its first moment, and two that would launch one launch one.
+    """
+    with store.transaction():
         token = uuid.uuid4().hex
-        store.put_lease(
-            {"run": run, "token": token, **asdict(holder), "heartbeat": time.time(), "ready": 0, "log": log}
-        )
+        pid = launch(token)
+        with suppress(psutil.Error):  # it has ended already
+            _put(store, run, process_of(pid), token=token)
+
+
+def _put(store: Store, run: str, holder: Holder, log: str = "", token: str = "") -> str:
+    token = token or uuid.uuid4().hex
+    store.put_lease({"run": run, "token": token, **asdict(holder), "heartbeat": time.time(), "ready": 0, "log": log})
     return token
+
+
+def _silent(store: Store, run: str) -> Json | None:
+    """A lease of another host whose heartbeat stood still for a while; a clock alone must not end a living worker."""
+    row, until = store.lease_row(run), time.monotonic() + WATCH
+    if row is None or not _elsewhere(row) or alive(row):
+        return None
+    while time.monotonic() < until and store.lease_row(run) == row:
+        time.sleep(WATCH / 50)
+    return row
 
 
 def holds(holder: Holder, row: Json) -> bool:
@@ -56,16 +116,36 @@ def holds(holder: Holder, row: Json) -> bool:
     return all(row[name] == value for name, value in asdict(holder).items())
 
 
+def _elsewhere(row: Json) -> bool:
+    return bool(row["host"] != socket.gethostname())
+
+
 def alive(row: Json) -> bool:
-    """Say whether the worker of this lease lives: the same process on this host, a fresh heartbeat on another."""
-    if row["host"] != socket.gethostname():
-        return bool(time.time() - row["heartbeat"] < OTHER_HOST_TIMEOUT)
+    """Say whether the worker of this lease lives: the same process on this host, a fresh heartbeat on another.
+
+    A heartbeat from far in the future is not fresh: one of the clocks was set.
+    """
+    if _elsewhere(row):
+        return bool(abs(time.time() - row["heartbeat"]) < OTHER_HOST_TIMEOUT)
+    if row["boot"] not in ("", boot()):
+        return False
     try:
-        process = psutil.Process(row["pid"])
-        same = abs(process.create_time() - row["pid_started"]) < 1.0  # a pid is reused, a start time is not
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(_started(row["pid"], row["boot"]) - row["pid_started"]) < 1.0
+        return same and psutil.Process(row["pid"]).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def beside(store: Store, run: str, look: Callable[[Json | None, bool], Found]) -> Found:
+    """Return what `look` makes of a lease and whether its worker lives, with no change of hands while it looked.
+
+    What is read after a look at the lease may be another worker's doing, and then does not go with it.
+    """
+    while True:
+        row = store.lease_row(run)
+        found = look(row, row is not None and alive(row))
+        if store.lease_token(run) == (row["token"] if row else None):
+            return found
 
 
 @contextmanager

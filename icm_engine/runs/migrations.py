@@ -121,6 +121,12 @@ def m007_batches(db: Database) -> None:
         db.create_view(name, query)
 
 
+@migrations()
+def m008_boots(db: Database) -> None:
+    """A lease names the boot that its process is of: after a restart, pid and start may be another program's."""
+    db.execute("alter table leases add column boot text not null default ''")
+
+
 def migrate(db: Database) -> None:
     """Bring the database to this program's schema. Raises StoreError if a newer program wrote it."""
     if not migrations.pending(db) and not _unknown(db):

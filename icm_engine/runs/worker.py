@@ -143,11 +143,11 @@ class Worker:
 
     def _ended(self) -> bool:
         last = self.store.last_event(self.opened.name, ("control", "finished"))
-        if last is not None and (last.kind == "finished" or last.body["verb"] == "stop"):
+        if last is not None and last.kind == "finished":
             return True
         if self.state is None or not self._at_end(self.state):
-            return False
-        self._append("finished", {"steps": self.state.step})
+            return last is not None and last.body["verb"] == "stop"
+        self._append("finished", {"steps": self.state.step})  # whatever was asked too late
         return True
 
     def _at_end(self, state: State) -> bool:
