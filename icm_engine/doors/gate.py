@@ -35,7 +35,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 EVERYWHERE = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # without one a form would be sent with the origin "null"
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 # Streamlit compiles components from text, and draws with styles in elements.

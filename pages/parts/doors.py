@@ -50,13 +50,16 @@ def _cookie_secret() -> int | None:
     return len(str(st.secrets["auth"].get("cookie_secret", "")))
 
 
-def admitted() -> bool:
-    """Say whether this page came through the gate, and whoever looks at it may be here."""
-    if config.get_option("global.appTest"):  # closed in a real server, see `rules`
-        return True
+def require() -> None:
+    """Stop here unless this page came through the gate."""
     if not _came_through():
-        return False
-    if _gates[0].doors.login != "oidc":
+        st.error("This is not a way in: start the app with `streamlit run app.py`.")
+        st.stop()
+
+
+def admitted() -> bool:
+    """Say whether whoever looks at this page may be here."""
+    if not _gates or _gates[0].doors.login != "oidc":
         return True
     may = _is_a_user(_gates[0].doors)
     (_gates[0].admitted.add if may else _gates[0].admitted.discard)(_session())
@@ -65,9 +68,6 @@ def admitted() -> bool:
 
 def show_login() -> None:
     """Draw what stands in place of the page for whoever is not admitted."""
-    if not _came_through():
-        st.error("This is not a way in: start the app with `streamlit run app.py`.")
-        return
     st.title("Log in")
     if st.user.is_logged_in:
         st.text(f"{st.user.get('email') or 'A user without an address'} may not be here.")
@@ -89,6 +89,8 @@ def show_logout() -> None:
 
 
 def _came_through() -> bool:
+    if config.get_option("global.appTest"):  # closed in a real server, see `rules`
+        return True
     return bool(_gates) and st.context.headers.get(MARK.decode()) == PASSED
 
 

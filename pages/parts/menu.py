@@ -25,6 +25,7 @@ def show(home: Any) -> Any:
     """Draw the frame and return the page chosen in its menu; who is not admitted gets no menu and no page."""
     st.session_state["menu"] = True
     st.set_page_config(page_title="ICM Workbench", page_icon=str(ICON), layout="wide")
+    doors.require()
     style.apply(session.dark())
     if not doors.admitted():
         st.navigation(_pages(home), position="hidden")
@@ -56,6 +57,7 @@ def require(home: Any) -> None:
 
     Streamlit takes a folder `pages/` for its older kind of app until `st.navigation` was called once.
     """
+    doors.require()
     if "menu" not in st.session_state or not doors.admitted():
         show(home)
         st.rerun()
