@@ -11,6 +11,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from icm_engine.doors.gate import MARK, PASSED, Gate
 from icm_engine.doors.rules import Doors, Started, doors
 
+LOGOUT = '<a href="./_icm/logout" target="_self">Log out</a>'  # beside the page, wherever the app is served
 _gates: list[Gate] = []  # the one before this server
 
 
@@ -85,7 +86,7 @@ def show_logout() -> None:
     if login == "oidc":
         st.sidebar.button("Log out", key="log_out", icon=":material/logout:", on_click=st.logout)
     elif login == "password":
-        st.sidebar.html(f'<a href="{_gates[0].base}/_icm/logout" target="_self">Log out</a>')
+        st.sidebar.html(LOGOUT)
 
 
 def _came_through() -> bool:
