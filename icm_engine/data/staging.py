@@ -19,6 +19,7 @@ from icm_engine.runs.store import Store
 BATCH = 2000  # rows written at once
 CACHE = 96 * 1024  # KiB the database may keep of its indexes while a data set is copied in
 
+_ROOM = "free some space there, and see that this user can write there"
 _TABLES = """
 pragma journal_mode = off;
 pragma synchronous = off;
@@ -43,10 +44,18 @@ class Staging:
 
     def __init__(self, store: Store) -> None:
         self.store, self.count = store, 0
-        self._directory = tempfile.TemporaryDirectory(prefix=".icm-import-", dir=store.path.parent)
+        try:
+            self._directory = tempfile.TemporaryDirectory(prefix=".icm-import-", dir=store.path.parent)
+        except OSError as error:
+            raise StoreError(
+                f"folder {store.path.parent} cannot take the rows of an import ({error}): {_ROOM}"
+            ) from None
         self._path = Path(self._directory.name) / "rows.db"
         self._db = sqlite3.connect(self._path, isolation_level=None)
-        self._db.executescript(_TABLES)
+        try:
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as error:
+            self.__exit__(type(error), error, None)
         self._waiting: list[Row] = []
 
     def __enter__(self) -> "Staging":
@@ -56,7 +65,7 @@ class Staging:
         self._db.close()
         self._directory.cleanup()
         if isinstance(error, sqlite3.Error):
-            raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): free some space")
+            raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): {_ROOM}")
 
     def add(self, row: Row) -> None:
         """Take the next row."""

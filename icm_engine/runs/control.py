@@ -4,11 +4,13 @@ The status of a run is derived from its last events and its lease; it is stored 
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -181,6 +183,20 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
+def say(words: str) -> None:
+    """Put a line into the log of this process: a worker whose database takes no event says there why it stops."""
+    with suppress(OSError):  # the disk of the log may be the one that is full
+        print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
+
+
+def last_words(store: Store, run: str) -> str:
+    """Return why the last worker of a run or a job stopped, as the end of its log has it; empty if it did not say."""
+    found, row = re.fullmatch(r"process (\d+) stops: (.*)", log_tail(store, run, 1)), store.lease_row(run)
+    if found is None or (row is not None and row["pid"] != int(found[1]) and not store.pending(run)):
+        return ""  # of a worker before the last one
+    return found[2]
+
+
 def status(store: Store, run: str) -> RunStatus:
     """Return where a run stands. Raises NotFound."""
     spec, row = store.spec(run), store.lease_row(run)
@@ -215,7 +231,9 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
         return "paused", str(last.body.get("reason") or WAITING)
     if not living:
-        return "interrupted", "the worker is gone; nothing is lost, resume goes on from the last step"
+        words = last_words(store, run)
+        why = f"the worker stopped ({words})" if words else "the worker is gone"
+        return "interrupted", f"{why}; nothing is lost, resume goes on from the last step"
     return ("running", "searching") if ready else ("starting", "loading the model")
 
 

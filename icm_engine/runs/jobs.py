@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import settle_server
-from icm_engine.runs.control import LAUNCH_GRACE, log_tail, nap, spawn
+from icm_engine.runs.connection import stored_json
+from icm_engine.runs.control import LAUNCH_GRACE, last_words, log_tail, nap, spawn
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import alive
 from icm_engine.runs.store import Event, Store
@@ -146,7 +147,7 @@ def cancel(store: Store, job: str) -> None:
 
 def spec(store: Store, job: str) -> JobSpec:
     """Return what a job was asked to be. Raises NotFound."""
-    return JobSpec.from_json(json.loads(_row(store, job)[0]))
+    return JobSpec.from_json(stored_json(_row(store, job)[0], f"job {job!r}"))
 
 
 def created(store: Store, job: str) -> float:
@@ -176,6 +177,8 @@ def status(store: Store, job: str) -> JobStatus:
     row = store.lease_row(job)
     living = row if row is not None and alive(row) else None
     phase, message = _phase(_last_turn(store, job), living is not None)
+    if phase == "interrupted" and (words := last_words(store, job)):
+        message = f"its process stopped ({words}); starting it again does what is left"
     latest = store.last_event(job, ("start", "progress"))
     far = latest.body if latest is not None and latest.kind == "progress" else {}
     return JobStatus(
