@@ -58,6 +58,7 @@ class _Checking:
     state: State | None = None
     number: int = 0
     steps: int = 0
+    first_version: bool = True  # whether all steps so far are of it
 
     def __post_init__(self) -> None:
         self.wrong: list[str] = []
@@ -89,11 +90,21 @@ class _Checking:
         elif event.kind == "step" and self.state is not None:
             info = self.opened.codec.decode_step(event.body, self.state)
             yield from _step_problems(info, self.state, objective, self.config, self.opened.codec.ids)
+            yield from self._decision_problems(event, info, self.state, objective)
             yield from _mass_problems(event.body["label_mass"], info.scores.mass)
             self.steps += 1
         self.state = after_event(self.opened.codec, event, self.state)
         assert self.state is not None
         yield from _utility_problems(event, self.state, objective)
+
+    def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
+        """Steps of the first version repaired hopeless pairs again: they come before all others, and are left out."""
+        first = "paired" not in event.body
+        if first and not self.first_version:
+            yield "is a step of the first version of this program after one of a later version"
+        self.first_version = first
+        if info.after is not None and not first:
+            yield from _decision_problems(info, info.after, state, objective, self.config)
 
     def _snapshot_problems(self, event: Event) -> Iterator[str]:
         """A whole state kept after this event is what the log leads to: whoever resumes begins with it."""
@@ -156,8 +167,15 @@ def _step_problems(
         yield f"U before is {info.before.utility}, the accepted labeling has {state.evaluation.utility}"
     if touched := [ids[flip.example] for flip in info.flips if flip.example in pins]:
         yield f"changes the label of {touched[0]!r}, which a person pinned"
-    if info.after is not None:
-        yield from _decision_problems(info, info.after, state, objective, config)
+    if info.after is None:
+        return
+    if not isclose(info.delta, info.after.utility - info.before.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        yield f"delta {info.delta} is not U after minus U before"
+    probability = accept_probability(info.delta, info.temperature)
+    if info.accept_probability != probability:
+        yield f"accepted with a chance of {info.accept_probability}, its delta and temperature give {probability}"
+    if info.verdict not in ("unchanged", "accepted" if info.delta > 0 or info.draw < probability else "rejected"):
+        yield f"{info.verdict} against its delta, temperature and draw"
 
 
 def _decision_problems(
@@ -178,17 +196,10 @@ def _decision_problems(
         yield "its label changes are not what its proposal and repairs lead to"
     if not isclose(repaired.after.utility, after.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         yield f"U after is {after.utility}, its last repair led to {repaired.after.utility}"
-    if not isclose(info.delta, after.utility - info.before.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-        yield f"delta {info.delta} is not U after minus U before"
-    probability, draw = accept_probability(info.delta, info.temperature), rng.random()
-    if info.accept_probability != probability:
-        yield f"accepted with a chance of {info.accept_probability}, its delta and temperature give {probability}"
-    if info.draw != draw:
+    if info.draw != (draw := rng.random()):
         yield f"the draw is {info.draw}, the seed gives {draw}"
-    unchanged = repaired.labeling == state.labeling
-    allowed = "unchanged" if unchanged else "accepted" if info.delta > 0 or draw < probability else "rejected"
-    if info.verdict != allowed:
-        yield f"{info.verdict} against its delta, temperature and draw"
+    if (info.verdict == "unchanged") != (repaired.labeling == state.labeling):
+        yield f"{info.verdict} against its label changes"
 
 
 def _mass_problems(said: float, mass: float) -> Iterator[str]:
