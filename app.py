@@ -1,5 +1,13 @@
-"""ICM Workbench: the home page, and the menu of all pages. Start it with `streamlit run app.py`."""
+"""ICM Workbench: the home page, and the menu of all pages. Start it with `streamlit run app.py`.
 
-from pages.parts import home, menu
+Streamlit serves `app`, which is this file behind a gate; and runs this file for every page.
+"""
 
-menu.show(home.show).run()
+import streamlit as st
+from starlette.middleware import Middleware
+
+from pages.parts import doors, home, menu
+
+app = st.App(__file__, middleware=[Middleware(doors.guarded)])
+if __name__ == "__main__":
+    menu.show(home.show).run()

@@ -150,6 +150,8 @@ def main() -> None:
             asked = {key: value.replace("MIDDLE", str(given.steps // 2)) for key, value in query.items()}
             found.append(drawn(name, link, {"run": RUN, **asked} if link else {}, given.repeat))
         show(found, given.output)
+        size = sum(file.stat().st_size for file in Path(folder).glob("icm.db*"))
+        show([{"steps": given.steps, "examples": given.examples, "labelled": given.labelled, "MB": size / 1e6}], None)
         show([tick(database, inventor)], None)
 
 

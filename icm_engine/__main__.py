@@ -17,6 +17,7 @@ from icm_engine import (
     hand_commands,
     job_commands,
     loop_commands,
+    password_command,
     ray_commands,
     restart_commands,
     training_commands,
@@ -197,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
     training_commands.add(lambda name, function: _command(commands, name, function), _count)
     loop_commands.add(lambda name, function: _command(commands, name, function), _count)
+    password_command.add(commands)
     return top
 
 
@@ -257,14 +259,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = parser().parse_args(arguments)
     try:
-        with Store(given.db) as store:
-            result = given.function(store, given)
+        result = _done(given)
     except IcmError as error:
         print(f"icm: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     if result is not None:
         print(json.dumps(result, ensure_ascii=False) if given.json else _as_text(result))
     return 0
+
+
+def _done(given: argparse.Namespace) -> Any:
+    if given.function is password_command.password:
+        return given.function(given)
+    with Store(given.db) as store:
+        return given.function(store, given)
 
 
 def _as_text(result: Any) -> str:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
@@ -65,18 +65,30 @@ def free_port() -> int:
 
 
 class Server:
-    """One process of `streamlit run app.py` on a database of its own."""
+    """One process of `streamlit run app.py` on a database of its own.
 
-    def __init__(self, database: Path, port: int | None = None, **environment: str) -> None:
+    `arguments` are further ones of the command, `script` another one than the app's, `folder` where it is started.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        port: int | None = None,
+        arguments: Sequence[str] = (),
+        script: Path | str = "app.py",
+        folder: Path = ROOT,
+        **environment: str,
+    ) -> None:
         self.database, self.port, self.environment = database, port or free_port(), environment
+        self.arguments, self.script, self.folder = arguments, script, folder
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         """Start the server, cold, and wait until it answers."""
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={self.port}"]
+        command = [sys.executable, "-m", "streamlit", "run", str(self.script), f"--server.port={self.port}"]
         self.process = subprocess.Popen(
-            [*command, "--server.headless=true"], cwd=ROOT,
+            [*command, "--server.headless=true", *self.arguments], cwd=self.folder,
             env={**os.environ, **self.environment, "ICM_DB": str(self.database)},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -98,9 +110,9 @@ class Server:
 
 
 @contextmanager
-def serving(database: Path, port: int | None = None, **environment: str) -> Iterator[Server]:
-    """Serve the app for a while."""
-    server = Server(database, port, **environment)
+def serving(database: Path, port: int | None = None, **started: Any) -> Iterator[Server]:
+    """Serve the app for a while; `started` is as in `Server`."""
+    server = Server(database, port, **started)
     try:
         yield server
     finally:

@@ -5,7 +5,7 @@ Line numbers of Algorithm 1 are in `search`; this is the `ConsistencyFix` that i
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from icm_engine.core.consistency import Pair, Rule
@@ -15,6 +15,7 @@ from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.settings import SearchConfig
 
 LabelPair = tuple[Label, Label]
+Score = Callable[[Sequence[Labeling]], tuple[Evaluation, list[Evaluation]]]  # as `Scored` documents it
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Repairer:
     drawn again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors' code).
     """
 
-    score: Scored
+    score: Score
     rule: Rule
     config: SearchConfig
     pins: frozenset[int] = frozenset()

@@ -112,13 +112,20 @@ def initialize(
     """Label K random examples at random, or as given, then repair (lines 1-2)."""
     rng, nothing = random_of(config.seed, 0), Labeling()
     score = Scored(objective, nothing, objective.evaluation(nothing, {}))
-    chosen = initial_examples(config, len(objective.examples), rng)
-    labels = _coins(rng, objective.task.labels, config, len(chosen)) if given is None else [given[i] for i in chosen]
-    drawn = Labeling(dict(zip(chosen, labels, strict=True)))
+    drawn = initial_labels(objective, config, rng, given)
     repaired = Repairer(score, objective.rule, config)(drawn, rng)
-    flips = _flips(nothing, drawn, "initial") + _flips(drawn, repaired.labeling, "repair")
+    flips = flips_between(nothing, drawn, "initial") + flips_between(drawn, repaired.labeling, "repair")
     info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
     return start(info), info
+
+
+def initial_labels(
+    objective: Objective, config: SearchConfig, rng: random.Random, given: Mapping[int, Label] | None = None
+) -> Labeling:
+    """Draw the examples that get the initial labels, and these labels unless they are given (line 1)."""
+    chosen = initial_examples(config, len(objective.examples), rng)
+    labels = _coins(rng, objective.task.labels, config, len(chosen)) if given is None else [given[i] for i in chosen]
+    return Labeling(dict(zip(chosen, labels, strict=True)))
 
 
 def initial_examples(config: SearchConfig, examples: int, rng: random.Random | None = None) -> list[int]:
@@ -158,12 +165,13 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
     draw = rng.random()
     accepted = delta > 0 or draw < probability  # lines 10-16
     unchanged = repaired.labeling == state.labeling
+    flips = flips_between(state.labeling, proposal, "proposal")
     return replace(
         info,
         before=repaired.before,
         after=repaired.after,
         repairs=repaired.repairs,
-        flips=_flips(state.labeling, proposal, "proposal") + _flips(proposal, repaired.labeling, "repair"),
+        flips=flips + flips_between(proposal, repaired.labeling, "repair"),
         delta=delta,
         accept_probability=probability,
         draw=draw,
@@ -269,5 +277,6 @@ def _coins(rng: random.Random, labels: tuple[Label, ...], config: SearchConfig, 
     return [equal_parts.pop(below(rng, len(equal_parts))) for _ in range(count)]
 
 
-def _flips(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:
+def flips_between(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:
+    """Return the label changes from one labeling to another, in its order."""
     return tuple(Flip(i, before.get(i), y, cause) for i, y in after.items() if before.get(i) != y)

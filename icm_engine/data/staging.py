@@ -20,6 +20,7 @@ from icm_engine.runs.store import Store
 BATCH = 2000  # rows written at once
 CACHE = 96 * 1024  # KiB the database may keep of its indexes while a data set is copied in
 
+_ROOM = "free some space there, and see that this user can write there"
 _TABLES = """
 pragma journal_mode = off;
 pragma synchronous = off;
@@ -50,10 +51,18 @@ class Staging:
     def __init__(self, store: Store) -> None:
         self.store, self.count = store, 0
         self._directory = unfinished(aside(store))
-        self._directory.mkdir()
+        try:
+            self._directory.mkdir()
+        except OSError as error:
+            raise StoreError(
+                f"folder {store.path.parent} cannot take the rows of an import ({error}): {_ROOM}"
+            ) from None
         self._path = self._directory / "rows.db"
         self._db = sqlite3.connect(self._path, isolation_level=None)
-        self._db.executescript(_TABLES)
+        try:
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as error:
+            self.__exit__(type(error), error, None)
         self._waiting: list[Row] = []
 
     def __enter__(self) -> "Staging":
@@ -63,7 +72,7 @@ class Staging:
         self._db.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         if isinstance(error, sqlite3.Error):
-            raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): free some space")
+            raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): {_ROOM}")
 
     def add(self, row: Row) -> None:
         """Take the next row."""

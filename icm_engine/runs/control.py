@@ -4,12 +4,14 @@ The status of a run is derived from its last events and its lease; it is stored 
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,7 +31,6 @@ from icm_engine.runs.trained import is_supervised
 
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
-GONE = "the worker is gone; nothing is lost, resume goes on from the last step"
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
 LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
@@ -204,6 +205,20 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
+def say(words: str) -> None:
+    """Put a line into the log of this process: a worker whose database takes no event says there why it stops."""
+    with suppress(OSError):  # the disk of the log may be the one that is full
+        print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
+
+
+def last_words(store: Store, run: str) -> str:
+    """Return why the last worker of a run or a job stopped, as the end of its log has it; empty if it did not say."""
+    found, row = re.fullmatch(r"process (\d+) stops: (.*)", log_tail(store, run, 1)), store.lease_row(run)
+    if found is None or (row is not None and row["pid"] != int(found[1]) and not store.pending(run)):
+        return ""  # of a worker before the last one
+    return found[2]
+
+
 def status(store: Store, run: str) -> RunStatus:
     """Return where a run stands. Raises NotFound."""
     return beside(store, run, lambda row, lives: _status(store, run, row, lives))
@@ -214,7 +229,7 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     living, lost = row if lives else None, row is not None and not lives
     phase, message = _phase(store, run, lives, bool(living and living["ready"]))
     if pending and lost:
-        phase, message = "interrupted", GONE
+        phase, message = "interrupted", _gone(store, run)
     elif pending and (not living["ready"] if living else is_recent(pending[-1].created, LAUNCH_GRACE)):
         phase = "starting"
     last = store.last_event(run, ("step", "forked"))
@@ -249,8 +264,14 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
         return "paused", str(last.body.get("reason") or WAITING)
     if not living:
-        return "interrupted", GONE
+        return "interrupted", _gone(store, run)
     return ("running", "searching") if ready else ("starting", "loading the model")
+
+
+def _gone(store: Store, run: str) -> str:
+    words = last_words(store, run)
+    why = f"the worker stopped ({words})" if words else "the worker is gone"
+    return f"{why}; nothing is lost, resume goes on from the last step"
 
 
 def steps_left(store: Store, run: str) -> int | None:

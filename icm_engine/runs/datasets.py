@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from icm_engine.core.batches import Part
 from icm_engine.core.errors import NotFound, StoreError
 from icm_engine.core.labeling import Example, Task
+from icm_engine.runs.connection import stored_json
 from icm_engine.runs.events import Json
 from icm_engine.runs.parts import read_part
 from icm_engine.runs.stored_rows import PartRows, StoredRows, example_of, inputs_of
@@ -65,9 +66,9 @@ def read_info(db: Database, name: str) -> DatasetInfo:
     if row is None:
         known = ", ".join(read_names(db)) or "none yet"
         raise NotFound(f"data set {name!r} does not exist: import it first; there are: {known}")
-    task = json.loads(row[1])
-    task = Task(**{**task, "labels": tuple(task["labels"]), "fields": tuple(task["fields"])})
-    return DatasetInfo(row[0], task, row[2], tuple(json.loads(row[3])), tuple(json.loads(row[4])), *row[5:])
+    told, columns, notes = (stored_json(row[k], f"data set {name!r}") for k in (1, 3, 4))
+    task = Task(**{**told, "labels": tuple(told["labels"]), "fields": tuple(told["fields"])})
+    return DatasetInfo(row[0], task, row[2], tuple(columns), tuple(notes), *row[5:])
 
 
 def read_names(db: Database) -> list[str]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
+from icm_engine.runs.connection import stored_json
 from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
@@ -72,5 +73,11 @@ def read_ends(store: Store, first: str, beyond: str) -> list[End]:
     for run, *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]).fetchall():
         end = End(*kept)
         fresh = last == end.number  # not where no row was kept, either
-        found.append(replace(end, balance=json.loads(str(end.balance))) if fresh else end_of(store, run))
+        found.append(
+            replace(end, balance=stored_json(end.balance, f"the end of run {run!r}")) if fresh else end_of(store, run)
+        )
     return [end for end in found if end is not None]
+
+
+def _kept_end(row: End) -> End:
+    return replace(row, balance=stored_json(row.balance, f"the end of run {row.run!r}"))

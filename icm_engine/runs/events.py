@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from icm_engine.core.batches import Part
+from icm_engine.core.errors import StoreError
 from icm_engine.core.labeling import Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
@@ -20,6 +21,7 @@ from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, flipped
 from icm_engine.core.server_address import settle_server
 from icm_engine.core.settings import SearchConfig
+from icm_engine.runs.connection import DAMAGED
 
 Json = dict[str, Any]
 SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
@@ -241,7 +243,7 @@ class Codec:
         """Return packed label log-probabilities as those of this labeling's examples, unpacked when one is looked at.
 
         A replay passes thousands of labelings and looks at the scores of the last. What cannot be unpacked raises
-        then (ValueError, zlib.error, struct.error).
+        StoreError then.
         """
         return _Packed(packed, labeling, len(self.labels))
 
@@ -254,8 +256,11 @@ class _Packed(Mapping[int, LabelLogProbs]):
 
     @cached_property
     def _rows(self) -> dict[int, LabelLogProbs]:
-        rows = struct.iter_unpack(f"<{self._width}d", zlib.decompress(base64.b64decode(self._packed)))
-        return {i: LabelLogProbs(row) for i, row in zip(self._labeling, rows, strict=True)}
+        try:
+            rows = struct.iter_unpack(f"<{self._width}d", zlib.decompress(base64.b64decode(self._packed)))
+            return {i: LabelLogProbs(row) for i, row in zip(self._labeling, rows, strict=True)}
+        except (ValueError, zlib.error, struct.error) as error:
+            raise StoreError(f"log-probabilities cannot be read from the database ({error}): {DAMAGED}") from None
 
     def __getitem__(self, example: int) -> LabelLogProbs:
         return self._rows[example]

@@ -23,12 +23,20 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
                 now = control.status(store, run)
                 drawn.set_postfix_str(now.phase, refresh=False)
                 drawn.update(now.steps - drawn.n)
-                if now.settled:
+                if now.settled or _abandoned(now):
                     break
                 control.nap()
             except KeyboardInterrupt:
                 interrupted = True
                 control.pause(store, run)
+    if _abandoned(now):
+        words = control.last_words(store, run) or "its log says nothing"
+        raise RunError(f"run {run!r}: no worker has taken it up ({words}): `resume {run}` tries again")
     if now.phase in ("failed", "interrupted"):
         raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
     return now, interrupted
+
+
+def _abandoned(now: RunStatus) -> bool:
+    """Whether nobody obeys what was asked: its worker ended before it could, and the time to start one is over."""
+    return bool(now.pending) and now.pid is None and now.phase not in ("starting", "running")

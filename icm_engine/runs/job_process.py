@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from icm_engine.core.errors import IcmError, RunBusy
+from icm_engine.core.errors import IcmError, RunBusy, StoreError
 from icm_engine.runs import jobs
+from icm_engine.runs.control import say
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.store import Store
@@ -81,12 +82,15 @@ def main(kinds: Mapping[str, Kind], arguments: list[str] | None = None) -> int:
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("job")
     given = parser.parse_args(arguments)
-    with Store(given.db) as store:
-        try:
+    try:
+        with Store(given.db) as store:
             return hold(store, given.job, kinds)
-        except RunBusy as error:
-            print(error, file=sys.stderr)
-            return 1
+    except RunBusy as error:
+        print(error, file=sys.stderr)
+        return 1
+    except StoreError as error:
+        say(f"stops: {error}")
+        return 1
 
 
 def hold(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
@@ -110,6 +114,9 @@ def _guarded(job: Job, kinds: Mapping[str, Kind]) -> int:
     except Exception as error:  # whatever it is, the job must say so; the log has the traceback
         if not isinstance(error, IcmError):
             traceback.print_exc()
-        job.append("failed", {"error": type(error).__name__, "message": str(error) or type(error).__name__})
+        try:
+            job.append("failed", {"error": type(error).__name__, "message": str(error) or type(error).__name__})
+        except StoreError:  # the database cannot take that either: what it says first is the cause
+            raise error from None
         return 1
     return 0

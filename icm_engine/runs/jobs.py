@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import settle_server
-from icm_engine.runs.control import LAUNCH_GRACE, is_recent, log_tail, nap, spawn
+from icm_engine.runs.connection import stored_json
+from icm_engine.runs.control import LAUNCH_GRACE, is_recent, last_words, log_tail, nap, spawn
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import beside
 from icm_engine.runs.store import Event, Store
@@ -147,7 +148,7 @@ def cancel(store: Store, job: str) -> None:
 
 def spec(store: Store, job: str) -> JobSpec:
     """Return what a job was asked to be. Raises NotFound."""
-    return JobSpec.from_json(json.loads(_row(store, job)[0]))
+    return JobSpec.from_json(stored_json(_row(store, job)[0], f"job {job!r}"))
 
 
 def created(store: Store, job: str) -> float:
@@ -179,6 +180,8 @@ def status(store: Store, job: str) -> JobStatus:
 
 def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
     phase, message = _phase(_last_turn(store, job), row, lives)
+    if phase == "interrupted" and (words := last_words(store, job)):
+        message = f"its process stopped ({words}); starting it again does what is left"
     latest = store.last_event(job, ("start", "progress"))
     far = latest.body if latest is not None and latest.kind == "progress" else {}
     return JobStatus(

@@ -151,13 +151,12 @@ def beside(store: Store, run: str, look: Callable[[Json | None, bool], Found]) -
 @contextmanager
 def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
     """Renew the lease in a thread of its own, over its own connection: one step may take minutes."""
-    done = threading.Event()
+    done, own = threading.Event(), store.again()
 
     def beat() -> None:
-        with store.again() as own:
-            while not done.wait(HEARTBEAT):
-                with suppress(StoreError):  # a long write of another process costs a heartbeat, not the thread
-                    own.update_lease(run, token, heartbeat=time.time())
+        while not done.wait(HEARTBEAT):
+            with suppress(StoreError):  # a long write of another process costs a heartbeat, not the thread
+                own.update_lease(run, token, heartbeat=time.time())
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -166,4 +165,6 @@ def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        store.drop_lease(run, token)
+        own.close()
+        with suppress(StoreError):  # the lease of a process that is gone holds nobody up
+            store.drop_lease(run, token)

@@ -1,11 +1,14 @@
 """The database schema, as named migrations: each is applied once, in one transaction with its record."""
 
+from pathlib import Path
+
 from sqlite_utils import Database, Migrations
 
 from icm_engine.core.errors import StoreError
 from icm_engine.runs.sql_views import ENDS, HAND, JOBS, LISTED, OF_EXPERIMENT, PARTS, RUNS, VIEWS
 
 migrations = Migrations("icm")
+USER_VERSION = 0  # of the file's header: a format that older programs must not even read would have another
 
 
 @migrations()
@@ -127,22 +130,33 @@ def m008_boots(db: Database) -> None:
     db.execute("alter table leases add column boot text not null default ''")
 
 
-def migrate(db: Database) -> None:
-    """Bring the database to this program's schema. Raises StoreError if a newer program wrote it."""
-    if not migrations.pending(db) and not _unknown(db):
+def require_known(db: Database, path: Path) -> None:
+    """Raise StoreError for another program's database, and for one that a newer version wrote. Changes nothing."""
+    tables = [name for name in db.table_names() if not name.startswith("sqlite_")]
+    if tables and not migrations.applied(db):
+        raise StoreError(
+            f"database {path} is another program's (it has the table {tables[0]!r}), nothing was changed: use another "
+            "file (--db)"
+        )
+    version = db.execute("pragma user_version").fetchone()[0]
+    if version != USER_VERSION or (unknown := _unknown(db)):
+        what = f"the version {version}" if version != USER_VERSION else f"the migration {unknown[-1]!r}"
+        raise StoreError(
+            f"database {path} has {what}, which this program does not know, nothing was changed: it was written by a "
+            "newer version; use that one, or another database (--db)"
+        )
+
+
+def migrate(db: Database, path: Path) -> None:
+    """Bring the database to this program's schema. Raises StoreError as `require_known` does."""
+    if not migrations.pending(db):
         return
     with db.conn:
         db.conn.execute("BEGIN IMMEDIATE")  # two processes may open a new database at once
-        if unknown := _unknown(db):
-            raise StoreError(
-                f"the database has the migration {unknown[-1]!r}, which this program does not know: "
-                "it was written by a newer version; use that one, or another database (--db)"
-            )
+        require_known(db, path)
         migrations.apply(db)
 
 
 def _unknown(db: Database) -> list[str]:
-    if "_sqlite_migrations" not in db.table_names():
-        return []
     known = {migration.name for migration in migrations._migrations}  # the library has no public list
     return sorted({migration.name for migration in migrations.applied(db)} - known)

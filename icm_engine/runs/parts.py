@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from icm_engine.core.batches import Part, split
 from icm_engine.core.errors import SettingError
+from icm_engine.runs.connection import stored_json
 
 
 def make_parts(db: Database, dataset: str, examples: int, size: int, seed: int) -> int:
@@ -51,7 +52,7 @@ def read_part(db: Database, dataset: str, examples: int, part: Part) -> tuple[in
                 f"data set {dataset!r} has {of} batches of {part.size}, and no batch {part.number} of {part.of}: "
                 "use a number within these"
             )
-    return tuple(json.loads(row[0]))
+    return tuple(stored_json(row[0], f"batch {part.number} of data set {dataset!r}"))
 
 
 def keep_whole(db: Database, dataset: str, examples: int, part: Part) -> None:

@@ -5,7 +5,6 @@ Gold and human labels live in tables of their own, which nothing in this file re
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ from typing import Any, Self
 from sqlite_utils import Database
 
 from icm_engine.core.batches import Part
-from icm_engine.core.errors import NotFound, RunBusy, StoreError
+from icm_engine.core.errors import NotFound, RunBusy
 from icm_engine.core.labeling import Example
 from icm_engine.runs import datasets
+from icm_engine.runs.connection import identity, opening, require_identity, stored_json
 from icm_engine.runs.datasets import Dataset as Dataset
 from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
 from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.migrations import migrate
+from icm_engine.runs.migrations import migrate, require_known
 from icm_engine.runs.parts import read_part
 from icm_engine.runs.sql_views import LISTED, OF_EXPERIMENT
 
@@ -65,14 +65,12 @@ class Store:
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = Path(path) if path is not None else default_path()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, check_same_thread=False)
+        with opening(self.path, BUSY_TIMEOUT) as connection:
             self.db = Database(connection)
+            require_known(self.db, self.path)
             self.db.enable_wal()
-            migrate(self.db)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"database {self.path} cannot be opened ({error}): check the file, or use --db") from None
+            migrate(self.db, self.path)
+        self._identity = identity(self.path)
 
     def again(self) -> "Store":
         """Return the same store over a connection of its own, for another thread."""
@@ -95,13 +93,12 @@ class Store:
             return
         try:
             self.db.conn.execute("BEGIN IMMEDIATE")
+            require_identity(self.path, self._identity)
             yield
             self.db.conn.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if self.db.conn.in_transaction:
                 self.db.conn.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"database {self.path} cannot be written ({error}): nothing was changed") from error
             raise
 
     # -- data sets
@@ -174,7 +171,7 @@ class Store:
         row = self._run_row(run)
         if row is None:
             raise self._no_run(run)
-        return RunSpec.from_json(json.loads(row[0]))
+        return RunSpec.from_json(stored_json(row[0], f"the spec of run {run!r}"))
 
     def has_run(self, run: str) -> bool:
         return self._run_row(run) is not None
@@ -244,7 +241,7 @@ class Store:
         """Return the latest whole state kept of a run up to this event, with the event it followed."""
         query = "select number, body from snapshots where run = ? and number <= ? order by number desc limit 1"
         row = self.db.execute(query, [run, number]).fetchone()
-        return (row[0], json.loads(row[1])) if row else None
+        return (row[0], stored_json(row[1], f"the state of run {run!r} after event {row[0]}")) if row else None
 
     def keep_snapshot(self, run: str, number: int, state: Json) -> None:
         """Keep the whole state after an event, so that opening one near it need not replay what came before."""
@@ -276,7 +273,8 @@ class Store:
             "select token, verb, steps, created, applied, body from commands "
             "where run = ? and applied is null order by id"
         )
-        return [Command(**{**row, "body": json.loads(row["body"])}) for row in self.db.query(query, [run])]
+        what = f"a command to run {run!r}"
+        return [Command(**{**row, "body": stored_json(row["body"], what)}) for row in self.db.query(query, [run])]
 
     def answer(
         self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
@@ -316,4 +314,5 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _event(row: Json) -> Event:
-    return Event(row["number"], row["kind"], row["time"], row["seconds"], json.loads(row["body"]))
+    body = stored_json(row["body"], f"event {row['number']} of {row['run']!r}")
+    return Event(row["number"], row["kind"], row["time"], row["seconds"], body)

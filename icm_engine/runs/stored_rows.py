@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from icm_engine.core.errors import StoreError
 from icm_engine.core.labeling import Example
+from icm_engine.runs.connection import DAMAGED, stored_json, told
 from icm_engine.runs.events import Json
 
 Item = TypeVar("Item")
@@ -21,8 +23,8 @@ _SELECT = "select id, fields, consistency_group, answer, twin_of, input from exa
 
 @contextmanager
 def look_into(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database for a look alone; one that is gone is not made anew."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+    """Open a database for a look alone; one that is gone is not made anew. Raises StoreError for faults of the file."""
+    with told(path), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
         yield db
 
 
@@ -54,7 +56,7 @@ class StoredRows(Sequence[Item]):
         return self._whole[position] if self._count <= FEW else self._one(position)
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._whole) if self._count <= FEW else self._rows()
+        return iter(self._whole) if self._count <= FEW else self._all()
 
     def find(self, example: str) -> int:
         """Return the position of the example of this id. Raises KeyError."""
@@ -65,7 +67,16 @@ class StoredRows(Sequence[Item]):
 
     @cached_property
     def _whole(self) -> tuple[Item, ...]:
-        return tuple(self._rows())
+        return tuple(self._all())
+
+    def _all(self) -> Iterator[Item]:
+        """All rows. Raises StoreError where there are not as many as there were."""
+        found = 0
+        for item in self._rows():
+            found += 1
+            yield item
+        if found != self._count:
+            raise _fewer(self._dataset, self._count)
 
     def _rows(self) -> Iterator[Item]:
         with look_into(self._path) as db:
@@ -78,6 +89,8 @@ class StoredRows(Sequence[Item]):
                 self._kept = {}
             with look_into(self._path) as db:
                 row = db.execute(_SELECT + "and position = ?", [self._dataset, self._at(position)]).fetchone()
+            if row is None:
+                raise _fewer(self._dataset, self._count)
             self._kept[position] = self._read(row)
         return self._kept[position]
 
@@ -167,12 +180,16 @@ def _position(path: Path, dataset: str, example: str) -> int | None:
     return int(row[0]) if row else None
 
 
+def _fewer(dataset: str, count: int) -> StoreError:
+    return StoreError(f"data set {dataset!r} has no longer the {count:,} examples that it had: {DAMAGED}")
+
+
 def example_of(row: Sequence[Any]) -> Example:
     """Return the example of a row."""
-    return Example(row[0], json.loads(row[1]), row[2], row[3], row[4])
+    return Example(row[0], stored_json(row[1], f"example {row[0]!r}"), row[2], row[3], row[4])
 
 
 def inputs_of(row: Sequence[Any]) -> Json:
     """Return the input cells of a row."""
-    found: Json = json.loads(row[5])
+    found: Json = stored_json(row[5], f"the input row of example {row[0]!r}")
     return found

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from icm_engine.core.breakpoints import reached
 from icm_engine.core.chat_sources import Chat, NoChat, TableChat
-from icm_engine.core.errors import IcmError, RunBusy, ServerUnavailable
+from icm_engine.core.errors import IcmError, RunBusy, ServerUnavailable, StoreError
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, retries_of
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.server_address import is_server
-from icm_engine.runs.control import steps_left
+from icm_engine.runs.control import say, steps_left
 from icm_engine.runs.events import SEARCH, Cost, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
@@ -217,14 +217,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("run")
     given = parser.parse_args(arguments)
-    with Store(given.db) as store:
-        try:
+    try:
+        with Store(given.db) as store:
             code = hold(store, given.run, IDLE)
             while store.pending(given.run):  # sent while this worker was on its way out
                 code = hold(store, given.run, IDLE)
-        except RunBusy as error:
-            print(error, file=sys.stderr)
-            return 1
+    except RunBusy as error:
+        print(error, file=sys.stderr)
+        return 1
+    except StoreError as error:
+        say(f"stops: {error}")
+        return 1
     return code
 
 
@@ -243,7 +246,10 @@ def _guarded(worker: Worker) -> int:
     except Exception as error:  # whatever it is, the run must say so; the log has the traceback
         if not isinstance(error, IcmError):
             traceback.print_exc()
-        worker.fail(error)
+        try:
+            worker.fail(error)
+        except StoreError:  # the database cannot take that either: what it says first is the cause
+            raise error from None
         return 1
     return 0
 

@@ -22,7 +22,7 @@ def show(store: Store, reading: Reading, place: int | None) -> None:
     pair = st.query_params.get("influence", "").split(",")
     if len(pair) == 2 and all(store.has_run(name) for name in pair):
         moving = any(not session.look(name)[1].settled for name in pair)
-        st.fragment(_pair, run_every=annotate_card.EVERY if moving else None)(pair[0], pair[1], moving)
+        session.fragment(_pair, annotate_card.EVERY if moving else None)(pair[0], pair[1], moving)
 
 
 def _ask(reading: Reading, example: str) -> None:

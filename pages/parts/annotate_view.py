@@ -24,10 +24,10 @@ def show(store: Store, run: str) -> None:
             annotate_card.text(reading, found)
             annotate_buttons.note(run, found)
         with right:
-            st.fragment(annotate_card.label, run_every=every)(run, place)
+            session.fragment(annotate_card.label, every)(run, place)
             annotate_buttons.show(store, reading, found)
-            st.fragment(annotate_card.news, run_every=every)(run, place, annotate_card.seen(reading, status, place))
-        st.fragment(annotate_card.about, run_every=every)(run, place)
+            session.fragment(annotate_card.news, every)(run, place, annotate_card.seen(reading, status, place))
+        session.fragment(annotate_card.about, every)(run, place)
     annotate_extras.show(store, reading, place)
 
 
@@ -38,7 +38,7 @@ def _without_labels(run: str, status: RunStatus) -> None:
     )
     if status.phase in ("starting", "running") or status.pending:
         st.text("They are on their way.")
-        st.fragment(_until_labels, run_every=annotate_card.EVERY)(run)
+        session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:
         st.button(
             "Take one step", key="first_step", type="primary", icon=":material/skip_next:", on_click=_step, args=(run,),

@@ -32,9 +32,9 @@ def show(store: Store, name: str) -> None:
         st.button("Resume", key="go_on", icon=":material/resume:", type="primary", on_click=_go_on, args=(name,),
                   help="Goes on with what is left, each batch where it stopped.")  # fmt: skip
     every = EVERY if phase in ("starting", "running") else None
-    st.fragment(_numbers, run_every=every)(name)
+    session.fragment(_numbers, every)(name)
     _first(now)
-    st.fragment(_table, run_every=every)(name)
+    session.fragment(_table, every)(name)
     _download(now)
 
 

@@ -14,7 +14,7 @@ from icm_engine.analysis.restarts import (
     warnings,
     why,
 )
-from pages.parts import compare_tables, job_line, menu
+from pages.parts import compare_tables, job_line, menu, session
 
 EVERY = 2.0  # seconds
 ORDER = "Examples labelled in the proposal, those with least agreement first"
@@ -53,7 +53,7 @@ def show(store: Store, run: str) -> Proposal | None:
     found = proposal_of(store, job)
     if found is None:
         now = job_line.show(store, job)
-        st.fragment(_standing, run_every=None if now.settled else EVERY)(job)
+        session.fragment(_standing, None if now.settled else EVERY)(job)
         return None
     with st.container(border=True, key="verdict"):
         st.text(why(found))

@@ -28,7 +28,7 @@ def show(store: Store, run: str) -> None:
         st.text("This run has no labels yet.")
         return
     _counts(reading)
-    st.fragment(_curve, run_every=None if status.settled else RHYTHM)(run)
+    session.fragment(_curve, None if status.settled else RHYTHM)(run)
     view = _view(run)
     if view == "Pairs":
         conflict_pairs.show(reading)

@@ -40,7 +40,10 @@ def show() -> None:
         session.complain(error)
     if run := st.session_state.pop("begun", None):
         st.switch_page(menu.SEARCH, query_params={"run": run})
-    _list()
+    try:
+        _list()
+    except IcmError as error:
+        session.complain(error)
 
 
 def _begin_first(chains: int) -> None:
@@ -59,7 +62,7 @@ def _list() -> None:
         st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
         return
     moving = any(row.phase in MOVING for row in rows)
-    st.fragment(_cards, run_every=2 if moving else None)(moving)
+    session.fragment(_cards, 2 if moving else None)(moving)
 
 
 def _cards(moving: bool) -> None:

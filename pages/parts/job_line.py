@@ -35,7 +35,7 @@ def show(store: Store, job: str) -> JobStatus:
     """Draw a job that is not done, and return its status; a done one is drawn by whoever knows its result."""
     now = jobs.status(store, job)
     if not now.settled:
-        st.fragment(_moving, run_every=EVERY)(job)
+        session.fragment(_moving, EVERY)(job)
     elif now.phase in ("failed", "interrupted"):
         _ended(store, now)
     elif now.phase == "cancelled":

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import session, style
+from pages.parts import doors, session, style
 
 SEARCH = "pages/search.py"
 STEPS = "pages/steps.py"
@@ -22,26 +22,34 @@ ICON = Path(__file__).resolve().parents[2] / "static" / "icon.svg"  # a file of 
 
 
 def show(home: Any) -> Any:
-    """Draw the frame and return the page chosen in its menu."""
+    """Draw the frame and return the page chosen in its menu; who is not admitted gets no menu and no page."""
     st.session_state["menu"] = True
     st.set_page_config(page_title="ICM Workbench", page_icon=str(ICON), layout="wide")
+    doors.require()
     style.apply(session.dark())
-    return st.navigation(
-        [
-            st.Page(home, title="Home", icon=":material/home:", url_path="home", default=True),
-            st.Page(SEARCH, title="Search", icon=":material/travel_explore:"),
-            st.Page(STEPS, title="Steps", icon=":material/stairs:"),
-            st.Page(FLIPS, title="Flips", icon=":material/swap_horiz:"),
-            st.Page(CONSISTENCY, title="Consistency", icon=":material/rule:"),
-            st.Page(COMPARE, title="Compare", icon=":material/balance:"),
-            st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
-            st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
-            st.Page(TRAINING, title="Training", icon=":material/model_training:"),
-            st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
-            st.Page(DATA, title="Data", icon=":material/database:"),
-            st.Page(TOUR, title="Tour", icon=":material/explore:"),
-        ]
-    )
+    if not doors.admitted():
+        st.navigation(_pages(home), position="hidden")
+        doors.show_login()
+        st.stop()
+    doors.show_logout()
+    return st.navigation(_pages(home))
+
+
+def _pages(home: Any) -> list[Any]:
+    return [
+        st.Page(home, title="Home", icon=":material/home:", url_path="home", default=True),
+        st.Page(SEARCH, title="Search", icon=":material/travel_explore:"),
+        st.Page(STEPS, title="Steps", icon=":material/stairs:"),
+        st.Page(FLIPS, title="Flips", icon=":material/swap_horiz:"),
+        st.Page(CONSISTENCY, title="Consistency", icon=":material/rule:"),
+        st.Page(COMPARE, title="Compare", icon=":material/balance:"),
+        st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
+        st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
+        st.Page(TRAINING, title="Training", icon=":material/model_training:"),
+        st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
+        st.Page(DATA, title="Data", icon=":material/database:"),
+        st.Page(TOUR, title="Tour", icon=":material/explore:"),
+    ]
 
 
 def require(home: Any) -> None:
@@ -49,7 +57,8 @@ def require(home: Any) -> None:
 
     Streamlit takes a folder `pages/` for its older kind of app until `st.navigation` was called once.
     """
-    if "menu" not in st.session_state:
+    doors.require()
+    if "menu" not in st.session_state or not doors.admitted():
         show(home)
         st.rerun()
 

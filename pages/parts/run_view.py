@@ -23,11 +23,11 @@ def show(run: str) -> None:
         steering.show(reading)
     seen = (now.phase, now.settled)
     every = dict.fromkeys(RHYTHMS) if now.settled else RHYTHMS
-    st.fragment(status.show, run_every=every["status"])(run, seen)
+    session.fragment(status.show, every["status"])(run, seen)
     if searches(reading):
         st.toggle("Curves as a table", key="as_table")
-        st.fragment(curves.show, run_every=every["curves"])(run)
-    st.fragment(tables.show, run_every=every["tables"])(run)
+        session.fragment(curves.show, every["curves"])(run)
+    session.fragment(tables.show, every["tables"])(run)
     with st.expander("Settings of this run", icon=":material/tune:"):
         st.dataframe(settings_frame(reading.run.spec.to_json()), hide_index=True, alt="The settings of this run")
         if reading.model:

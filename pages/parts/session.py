@@ -1,11 +1,13 @@
 """What pages know of the moment: the database, the run in the address, what was read of it, the theme."""
 
-from typing import Literal
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
 
 import streamlit as st
 
 from icm_engine.analysis.batches import GoldCounts, run_choices
-from icm_engine.analysis.choices import Store
+from icm_engine.analysis.choices import IcmError, Store
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shelf import Shelf
 from icm_engine.analysis.visible import SIGNS, visible
@@ -105,6 +107,20 @@ def exactly(text: str, height: int | Literal["content"] = "content") -> None:
     """Show text from outside as a model reads it, its whitespace to be seen; lines may break after a space."""
     shown = visible(text).replace(SIGNS[" "], SIGNS[" "] + ZERO_WIDTH)
     st.code(shown, language=None, wrap_lines=True, height=height)
+
+
+def fragment(draw: Callable[..., None], every: float | None) -> Callable[..., None]:
+    """Return a part of a page that draws itself anew every so many seconds; an error of ours stands in its place."""
+
+    @functools.wraps(draw)
+    def guarded(*given: Any) -> None:
+        try:
+            draw(*given)
+        except IcmError as error:
+            complain(error)
+
+    made: Callable[..., None] = st.fragment(guarded, run_every=every)
+    return made
 
 
 def complain(error: Exception) -> None:

@@ -31,7 +31,7 @@ def show(run: str | None) -> None:
             session.complain(error)
         return
     _, status = session.look(run)
-    st.fragment(_stations, run_every=EVERY if status.phase in MOVING else None)(run)
+    session.fragment(_stations, EVERY if status.phase in MOVING else None)(run)
 
 
 def _stations(run: str) -> None:

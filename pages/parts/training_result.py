@@ -16,7 +16,7 @@ COLUMNS = {name: compare_tables.SHARE for name in ("right", "from", "to", "said 
 def show(store: Store, reading: Reading, job: str) -> None:
     """Draw a training as it is now."""
     now = job_line.show(store, job)
-    st.fragment(_curve, run_every=None if now.settled else EVERY)(job)
+    session.fragment(_curve, None if now.settled else EVERY)(job)
     if now.phase == "done" and (facts := tuning.facts_of(store, job)):
         _result(facts)
         _test(store, reading, job)

@@ -1,4 +1,4 @@
-"""Causal attention in blocks of queries: on a CPU in bfloat16 about twice as fast as torch's own (measured)."""
+"""Causal attention in blocks of queries, in the dtype of autocast: bfloat16 is twice as fast as torch's (measured)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def blockwise(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention without a cache: (batch, heads, time, width) in, (batch, time, heads, width) out."""
     given = query.dtype
-    query, key, value = (x.bfloat16() for x in (query * query.shape[-1] ** -0.5, key, value))
+    fast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else given
+    query, key, value = (x.to(fast) for x in (query * query.shape[-1] ** -0.5, key, value))
     length, parts = query.shape[2], []
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)

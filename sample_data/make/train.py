@@ -1,7 +1,8 @@
 """Train the sample model: `python -m sample_data.make.train --work FOLDER [--minutes 61]`; resumes from FOLDER.
 
 With `--start MODEL` it goes on from a model that knows the world, through the last phase alone: so another mix of
-annotators (`--share inverted=0.1`) takes minutes instead of an hour.
+annotators (`--share inverted=0.1`) takes minutes instead of an hour. With `--steps N` the schedule follows the steps
+instead of the clock, so that models trained beside other work, or after each other, are trained alike.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from icm_engine.models.loading import DTYPES, pick_dtype
 from sample_data.make import tokenizer as tokenizer_module
 from sample_data.make.annotators import MIX, Mix, with_share
 from sample_data.make.attention import register
@@ -96,10 +98,11 @@ def rate(progress: float, step: int) -> float:
 
 
 def loss_function(model: LlamaForCausalLM) -> LossFunction:
-    """(sum of losses at labels, sum of losses elsewhere) for a batch, in bfloat16."""
+    """(sum of losses at labels, sum of losses elsewhere) for a batch, in what this processor computes fast."""
+    dtype = DTYPES[pick_dtype("cpu")]
 
     def sums(ids: torch.Tensor, targets: torch.Tensor, marks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
             logits = model(input_ids=ids, use_cache=False).logits
         flat = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
         at_label = marks.flatten()
@@ -216,19 +219,21 @@ def row_length(progress: float, step: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: `minutes` in all (resumed time counts), checkpoints `every` so many, all under `work`."""
+    """What is trained under `work`: `steps`, or `minutes` (resumed ones count); checkpoints `every` so many minutes."""
 
     minutes: float
+    steps: int | None
     work: Path
     seed: int
     every: float
     start: Path | None
     mix: Mix
 
-    def progress(self, spent: float) -> float:
-        """Where in the schedule a training is after `spent` seconds."""
+    def progress(self, now: Training) -> float:
+        """Where in the schedule a training is: below 1 while there is something to do."""
         begin = 0.0 if self.start is None else LAST_PHASE
-        return begin + (1 - begin) * spent / (self.minutes * 60)
+        done = now.spent / (self.minutes * 60) if self.steps is None else now.step / self.steps
+        return begin + (1 - begin) * done
 
 
 def train(rank: int, plan: Plan) -> None:
@@ -240,8 +245,7 @@ def train(rank: int, plan: Plan) -> None:
     now = Training(work, rank, plan.start)
     corpus, loss = Corpus(now.tokenizer, 2 * (seed + now.step) + rank, plan.mix), loss_function(now.model)
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
-    while now.spent < plan.minutes * 60:
-        progress = plan.progress(now.spent)
+    while (progress := plan.progress(now)) < 1:
         got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress))
         time_now = time.monotonic()
         *got_all, elapsed = share_gradients(now.model, [*got, time_now - last_time])
@@ -256,7 +260,7 @@ def train(rank: int, plan: Plan) -> None:
                 f"loss at labels {mean[0]:.4f}, elsewhere {mean[1]:.4f}",
                 flush=True,
             )
-        if now.spent - last_save > plan.every * 60 or now.spent >= plan.minutes * 60:
+        if now.spent - last_save > plan.every * 60 or plan.progress(now) >= 1:
             last_save = now.spent
             now.save(long=progress > 0.5)
 
@@ -265,6 +269,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=61)
+    parser.add_argument("--steps", type=int, help="in place of minutes")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=3, help="minutes between checkpoints")
@@ -278,7 +283,7 @@ def main() -> None:
     (given.work / "meeting").unlink(missing_ok=True)
     # processes with one thread each meet once a step; threads would meet at every operation and
     # lose most of their time as soon as anything else runs on the machine
-    plan = Plan(given.minutes, given.work.resolve(), given.seed, given.every, given.start, mix)
+    plan = Plan(given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix)
     spawn(train, (plan,), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
 
 

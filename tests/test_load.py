@@ -1,0 +1,43 @@
+"""Load: what a worker holds does not grow with its steps."""
+
+import tracemalloc
+
+import pytest
+from faults import Fault
+
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs import control, worker
+from icm_engine.runs.events import RunSpec
+from icm_engine.runs.store import Dataset, Store
+
+STEPS = 200  # between two looks
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.fault("so many steps on end, one worker", "it holds less than a tenth of what it appends: nothing is kept")
+def test_a_worker_keeps_nothing_of_its_steps(
+    store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    store.add_dataset(pairs)
+    steps = fault.times(quick=1000, long=12_000)
+    run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(max_steps=steps)))
+    held, append = list[int](), Store.append
+
+    def look(self: Store, run: str, kind: str, *given: object, **named: object) -> int:
+        number = append(self, run, kind, *given, **named)  # type: ignore[arg-type]
+        if kind == "step" and number % STEPS == 0:
+            held.append(tracemalloc.get_traced_memory()[0])
+        return number
+
+    monkeypatch.setattr(Store, "append", look)
+    store.send(run, "start", run)
+    tracemalloc.start()
+    try:
+        assert worker.main(["--db", str(store.path), run]) == 0
+    finally:
+        tracemalloc.stop()
+    half = len(held) // 2  # caches of a fixed size fill in the first one
+    growth = (held[-1] - held[half]) / (len(held) - 1 - half) / STEPS
+    appended = store.db.execute("select avg(length(body)) from events where kind = 'step'").fetchone()[0]
+    assert growth < appended / 10
+    fault.happened = f"{growth:.0f} bytes a step more in the second half, {appended:.0f} a step in the log"
