@@ -30,8 +30,8 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
                 interrupted = True
                 control.pause(store, run)
     if _abandoned(now):
-        words = control.last_words(store, run) or "its log says nothing"
-        raise RunError(f"run {run!r}: no worker has taken it up ({words}): `resume {run}` tries again")
+        words = control.last_words(store, run) or now.message
+        raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
     if now.phase in ("failed", "interrupted"):
         raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
     return now, interrupted

@@ -16,6 +16,7 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.lanes import work_lane
+from icm_engine.runs.rescore import rescore as score_again
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
@@ -39,6 +40,12 @@ def landscape(job: Job) -> Json:
     """U of a run's labels beside reference labelings of the same examples."""
     scorer = _scorer(job)
     return score_landscape(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
+
+
+def rescore(job: Job) -> Json:
+    """A sample of a run's steps taken again, and how far its log-probabilities have drifted."""
+    scorer, body = _scorer(job), job.spec.body
+    return score_again(job.store, body["run"], body["steps"], scorer, job.progress)
 
 
 def use(job: Job) -> Json:
@@ -121,6 +128,7 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
+    "rescore": rescore,
     "lane": lane, "finetune": finetune, "reward": reward, "preference-tuning": preference_tuning,
     "reinforce": reinforce, "respond": respond,
 }  # fmt: skip

@@ -10,6 +10,7 @@ import hashlib
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.server_wait import ServerWait
-from icm_engine.runs.store import Store
+from icm_engine.runs.store import Command, Store
 from icm_engine.runs.trained import located
 
 POLL = 0.1  # seconds between looks at the commands while paused
@@ -219,16 +220,22 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with Store(given.db) as store:
-            code = hold(store, given.run, IDLE)
-            while store.pending(given.run):  # sent while this worker was on its way out
-                code = hold(store, given.run, IDLE)
+            return obeying(lambda: store.pending(given.run), lambda: hold(store, given.run, IDLE))
     except RunBusy as error:
         print(error, file=sys.stderr)
         return 1
     except StoreError as error:
         say(f"stops: {error}")
         return 1
-    return code
+
+
+def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -> int:
+    """Hold a run, and again for what was sent while its worker was on its way out; what it failed at stays undone."""
+    while True:
+        before = {command.token for command in pending()}
+        code = hold()
+        if {command.token for command in pending()} <= before:
+            return code
 
 
 def hold(store: Store, run: str, idle: float) -> int:
