@@ -6,6 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 from icm_engine.core.errors import RunError
+from icm_engine.core.plain import plain
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.store import Store
@@ -17,7 +18,7 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
     `bar` is the progress bar's class, drawn on stderr unless `quiet`. Raises RunError if the run failed.
     """
     interrupted, most = False, store.spec(run).search.max_steps
-    with bar(total=most, unit="step", file=sys.stderr, desc=run, mininterval=1, disable=quiet) as drawn:
+    with bar(total=most, unit="step", file=sys.stderr, desc=plain(run), mininterval=1, disable=quiet) as drawn:
         while True:
             try:
                 now = control.status(store, run)
