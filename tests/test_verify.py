@@ -213,7 +213,7 @@ def test_the_command_asks_a_job_and_says_the_drift(
     store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_this_process(store: Store, module: str, name: str) -> None:
-        job_process.main(job_worker.KINDS, ["--db", str(store.path), name])
+        job_process.hold(store, name, job_worker.KINDS)
 
     monkeypatch.setattr(jobs, "spawn", in_this_process)
     store.add_dataset(pairs)
