@@ -13,7 +13,7 @@ import psutil
 import pytest
 from dying import DIES_AS, DIES_AT
 
-from icm_engine.runs import control
+from icm_engine.runs import control, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
@@ -67,11 +67,10 @@ def require_same(store: Store, run: str, whole: Log) -> None:
 
 
 def uninterrupted(store: Store, spec: RunSpec) -> Log:
-    """Run a spec from end to end, its worker too, and return the log."""
+    """Run a spec from end to end, in this process, and return the log."""
     run = control.create_run(store, spec)
-    control.start(store, run)
-    assert control.wait_until_settled(store, run).phase == "finished", control.log_tail(store, run)
-    wait_for(lambda: control.status(store, run).pid is None)
+    store.send(run, "start", run)
+    assert worker.hold(store, run, idle=0.0) == 0
     return searched(store, run)
 
 
@@ -98,9 +97,11 @@ class RandomKills:
     runs: int = 0
 
     def __post_init__(self) -> None:
-        began = time.monotonic()
-        self.whole = uninterrupted(self.store, self.spec)
-        self.length = time.monotonic() - began
+        run, began = control.create_run(self.store, self.spec), time.monotonic()
+        control.start(self.store, run)
+        assert control.wait_until_settled(self.store, run).phase == "finished", control.log_tail(self.store, run)
+        wait_for(lambda: control.status(self.store, run).pid is None)
+        self.length, self.whole = time.monotonic() - began, searched(self.store, run)
 
     def kill(self, times: int) -> None:
         """Kill workers so often; every run ends, and has the log of the uninterrupted one."""
