@@ -122,6 +122,17 @@ def _retried(reading: Reading) -> Alert | None:
     return Alert("requests repeated", text)
 
 
+def _shrunk(reading: Reading) -> Alert | None:
+    if reading.shrunk is None:
+        return None
+    now = reading.shrunk
+    text = (
+        f"The model reads at most {now['tokens']:,} tokens at once now instead of {now['was']:,}: {now['why']}. "
+        "The run goes on, more slowly; scores move by rounding alone."
+    )
+    return Alert("smaller calls", text)
+
+
 SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _collapse,
     _oscillation,
@@ -130,4 +141,5 @@ SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _parting,
     _inverted,
     _retried,
+    _shrunk,
 )

@@ -3,6 +3,7 @@
 Safetensors only, no code from the model's side, no weights invented for what a checkpoint lacks.
 """
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +128,13 @@ def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
         f"memory ran out while {doing} ({str(error).splitlines()[0][:160]}): use a smaller --limit or --batch-size, "
         "shorter demonstrations, a smaller model or quantization nf4"
     )
+
+
+def free_memory(device: str) -> None:
+    """Give back what nothing refers to any more, and what torch keeps of it for later."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
 
 
 def _require_causal(model: str, source: str) -> None:
