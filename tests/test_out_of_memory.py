@@ -61,7 +61,7 @@ def never(call: int, tokens: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("room", "tokens"), [(639, 320), (100, 80), (40, 40)])
+@pytest.mark.parametrize(("room", "tokens"), [(400, 320), (100, 80), (40, 40)])
 def test_calls_are_halved_until_they_fit(
     loaded: LoadedModel, room: int, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,8 +71,9 @@ def _stuck(reading: Reading) -> Alert | None:
 
 
 def _mass(reading: Reading) -> Alert | None:
-    recent = [row.label_mass for row in reading.steps[-20:]]
-    if not recent or (mean := sum(recent) / len(recent)) >= TINY_MASS:
+    assert reading.state is not None
+    recent = [row.label_mass for row in reading.steps[-20:]] or [reading.state.evaluation.label_mass]
+    if (mean := sum(recent) / len(recent)) >= TINY_MASS:
         return None
     text = f"On average {mean:.1%} of the probability falls on the labels: the template may not fit this model."
     return Alert("tiny label mass", text)
