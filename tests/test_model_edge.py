@@ -30,6 +30,7 @@ from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
 
 WEIGHTS = "model.safetensors"
+KEPT = worker.make_scorer  # which keeps the last model
 Damage = Callable[[Path], None]
 
 
@@ -53,7 +54,7 @@ def run_of(store: Store, pairs: Dataset, model: str, steps: int = 4) -> str:
 
 def work(store: Store, run: str) -> int:
     store.send(run, "start", f"start {run}")
-    worker.make_scorer.cache_clear()
+    KEPT.cache_clear()
     return worker.main(["--db", str(store.path), run])
 
 
