@@ -132,8 +132,8 @@ def data(store: Store, pairs: Dataset) -> Store:
     return store
 
 
-def made(store: Store, steps: int = 12) -> str:
-    spec = RunSpec("pairs", "tiny", "none", "float32", "cpu", limit=16, search=SearchConfig(seed=4, max_steps=steps))
+def made(store: Store, steps: int = 6) -> str:
+    spec = RunSpec("pairs", "tiny", "none", "float32", "cpu", limit=10, search=SearchConfig(seed=4, max_steps=steps))
     return control.create_run(store, spec)
 
 
@@ -141,7 +141,7 @@ def work(
     store: Store, run: str, scorer: TransformersScorer, patch: pytest.MonkeyPatch, verb: str = "start", steps: int = 0
 ) -> int:
     """Be a worker of its own process, whose scorer this is."""
-    store.send(run, verb, f"{verb} {store.last_number(run)}", steps)
+    store.send(run, verb, f"{verb} {run} {store.last_number(run)}", steps)
     with patch.context() as inner:
         inner.setattr(worker, "make_scorer", lambda spec: scorer)
         return worker.hold(store, run, idle=0.0)
@@ -164,12 +164,12 @@ def test_a_run_on_too_small_a_machine_has_the_log_of_smaller_calls(
     scorer = TransformersScorer(loaded)
     Memory(loaded, monkeypatch, lambda _, size: size > 100)
     assert work(data, tight, scorer, monkeypatch) == 0
-    assert kinds(data, tight) == ["control", "model", "shrunk", "initial", *["step"] * 12, "finished"]
+    assert kinds(data, tight) == ["control", "model", "shrunk", "initial", *["step"] * 6, "finished"]
     (event,) = data.read_after(tight, kinds=("shrunk",))
     assert event.body["tokens"] == 80
     assert (event.body["was"], event.body["why"][:22]) == (640, "memory ran out while s")
     assert searched(data, tight) == searched(data, small)
-    assert verify(data, open_run(data, tight)) == (12, [])
+    assert verify(data, open_run(data, tight)) == (6, [])
 
 
 @pytest.mark.fault(
@@ -179,16 +179,16 @@ def test_a_run_goes_on_with_the_calls_that_its_log_names(
     fault: Fault, data: Store, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    for k in range(fault.times(quick=2, long=20)):
+    for k in range(fault.times(quick=2, long=6)):
         whole, cut = made(data), made(data)
         memory = Memory(loaded, monkeypatch, never)
         for run in (whole, cut):
             scorer = TransformersScorer(loaded)
-            memory.calls, memory.fails = 0, lambda call, _, at=9 + 7 * k: call == at
+            memory.calls, memory.fails = 0, lambda call, _, at=3 + 2 * k: call == at
             if run == whole:
                 assert work(data, run, scorer, monkeypatch) == 0
                 continue
-            work(data, run, scorer, monkeypatch, "step", 8)
+            work(data, run, scorer, monkeypatch, "step", 4)
             memory.fails = never  # elsewhere there would be room: the log says what is in force
             another = TransformersScorer(loaded)
             assert work(data, run, another, monkeypatch, "resume") == 0
