@@ -8,7 +8,7 @@ import os
 import sys
 
 from icm_engine.core.errors import SettingError
-from icm_engine.core.scoring import Scorer
+from icm_engine.core.scoring import Scorer, begin_calls
 from icm_engine.runs import worker
 from icm_engine.runs.batch import do_batch
 from icm_engine.runs.context_check import check_context
@@ -17,6 +17,7 @@ from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.lanes import work_lane
 from icm_engine.runs.rescore import rescore as score_again
+from icm_engine.runs.shrinking import tokens_of_run
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
@@ -122,6 +123,8 @@ def _scorer(job: Job) -> Scorer:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, "loading the model")
     scorer = make_scorer(located(job.store, job.spec.model))
+    run = job.spec.body.get("run")  # what is asked about a run is asked as the run asks
+    begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)
     job.ready(scorer.describe())
     return scorer
 
