@@ -70,7 +70,7 @@ def test_any_command_is_answered(store: Store, fault: Fault) -> None:
     answered: dict[str, int] = {}
 
     @seed(8)
-    @settings(EACH, max_examples=fault.times(quick=40, long=2_000))
+    @settings(EACH, max_examples=fault.times(quick=40, long=400))
     @given(rows=ROWS)
     def each(rows: list[tuple[Any, ...]]) -> None:
         run = add_run(store, "paused", steps=3)
@@ -159,7 +159,7 @@ def test_any_arguments_are_obeyed_or_refused(
     statuses = {0: 0, 1: 0, 2: 0}
     draw = random.Random(8)
     names = sorted(set(commands()) - NETWORK)
-    for k in range(fault.times(quick=len(names) * 4, long=len(names) * 60)):
+    for k in range(fault.times(quick=len(names) * 4, long=len(names) * 15)):
         name = names[k % len(names)]
         given = [name, *arguments(commands()[name], draw)]
         code, out, err = run(given)
