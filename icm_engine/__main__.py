@@ -21,21 +21,23 @@ from icm_engine import (
     ray_commands,
     restart_commands,
     training_commands,
+    verify_commands,
 )
 from icm_engine.analysis import batches
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
-from icm_engine.core.errors import IcmError, RunError
+from icm_engine.core.errors import IcmError
+from icm_engine.core.plain import one_line
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.data.publishing import push_run
+from icm_engine.data.reading import storable
 from icm_engine.runs import control, jobs
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
-from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
-from icm_engine.runs.verify import verify
+from icm_engine.terminal import hang_up, plainly
 
 Command = Callable[[Store, argparse.Namespace], Any]
 
@@ -123,16 +125,6 @@ def log_command(store: Store, given: argparse.Namespace) -> None:
         print(json.dumps({**row, **event.body}, ensure_ascii=False))
 
 
-def verify_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Recompute every decision of a run, or of every batch, from its log."""
-    if batches.is_batched(store, given.run):
-        return batch_commands.verify_batches(store, given.run)
-    steps, wrong = verify(store, open_run(store, given.run))
-    if wrong:
-        raise RunError(f"run {given.run!r} has {len(wrong)} wrong entries, first {wrong[0]}: do not use its labels")
-    return {"run": given.run, "steps_checked": steps, "wrong": 0}
-
-
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Write the labels of a run, or of all batches together, to a file."""
     made = export_run(store, given.run, given.output, given.format, given.gold, given.human)
@@ -179,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(_command(commands, "run", run_command))
     for name, function in (
         ("resume", resume_command), ("pause", pause_command), ("stop", stop_command), ("step", step_command),
-        ("show", show_command), ("log", log_command), ("verify", verify_command), ("export", export_command),
+        ("show", show_command), ("log", log_command), ("export", export_command),
         ("push", push_command),
     ):  # fmt: skip
         command = _command(commands, name, function)
@@ -193,6 +185,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "push":
             _add_push(command)
     _command(commands, "list", list_command)
+    verify_commands.add(lambda name, function: _command(commands, name, function), _count)
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
@@ -257,15 +250,25 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    given = parser().parse_args(arguments)
-    try:
-        result = _done(given)
-    except IcmError as error:
-        print(f"icm: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    if result is not None:
-        print(json.dumps(result, ensure_ascii=False) if given.json else _as_text(result))
+    with plainly():
+        given = _parsed(sys.argv[1:] if arguments is None else arguments)
+        try:
+            result = _done(given)
+        except IcmError as error:
+            print(f"icm: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+        if result is not None:
+            print(json.dumps(result, ensure_ascii=False) if given.json else _as_text(result))
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments, all of them texts that a database can hold: a shell passes any bytes on."""
+    top = parser()
+    for text in arguments:
+        if not storable(text):
+            top.error(f"argument {text!a} is no UTF-8 text: rename what it names")
+    return top.parse_args(arguments)
 
 
 def _done(given: argparse.Namespace) -> Any:
@@ -278,8 +281,14 @@ def _done(given: argparse.Namespace) -> Any:
 def _as_text(result: Any) -> str:
     if isinstance(result, list):
         return "\n".join(f"{row['run']:<24} {row['status']:<12} step {row['steps']}" for row in result) or "no runs yet"
-    return "\n".join(f"{name:<22} {value}" for name, value in result.items())
+    return "\n".join(f"{name:<22} {one_line(str(value))}" for name, value in result.items())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        hang_up()
+        code = 1
+    sys.exit(code)

@@ -49,8 +49,9 @@ def redo_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
 
 def retune_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Go on under other settings (alpha, temperatures, cooling_rate, neighbour_weight) from the next step."""
+    last = store.last_number(given.run)
     control.retune(store, given.run, dict(text.split("=", 1) for text in given.settings))
-    return _answered(store, given.run)
+    return _answered(store, given.run, last)
 
 
 def fork_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
@@ -84,13 +85,13 @@ def _labels(store: Store, given: argparse.Namespace, verb: Verb) -> dict[str, ob
 def _put_in(
     store: Store, run: str, verb: Verb, examples: Sequence[str] = (), labels: Sequence[str] = (), text: str = ""
 ) -> dict[str, object]:
-    control.put_in(store, run, verb, examples, labels, text)
-    return _answered(store, run)
-
-
-def _answered(store: Store, run: str) -> dict[str, object]:
-    """Wait until the worker has answered. Raises RunError where it refused."""
     last = store.last_number(run)
+    control.put_in(store, run, verb, examples, labels, text)
+    return _answered(store, run, last)
+
+
+def _answered(store: Store, run: str, last: int) -> dict[str, object]:
+    """Wait until the worker has answered after event `last`. Raises RunError where it refused."""
     while True:
         pending = store.pending(run)
         for event in store.read_after(run, last, ("refused", "failed")):

@@ -201,7 +201,7 @@ def test_other_sites_get_nothing(at_home: Server, fault: Fault) -> None:
                f"http://{own}.evil.example", f"http://{own}@evil.example", f"http://localhost:{port}", "http://[",
                f"http://{own}\r\nOrigin: http://evil.example"]  # fmt: skip
     refused = 0
-    for _ in range(fault.times(quick=1, long=50)):
+    for _ in range(fault.times(quick=1, long=10)):
         assert socket_status(port) == 101
         assert socket_status(port, Origin=f"http://{own}") == 101
         for host in hosts:

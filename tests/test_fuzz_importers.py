@@ -172,7 +172,7 @@ def test_any_file_is_imported_whole_or_refused_whole(store: Store, fault: Fault)
     seen = {"taken": 0, "refused": 0}
 
     @seed(8)
-    @settings(EACH, max_examples=fault.times(quick=300, long=30_000))
+    @settings(EACH, max_examples=fault.times(quick=300, long=2_000))
     @given(file=files(), wish=st.one_of(st.just({}), wishes()))
     def each(file: tuple[str, bytes, str], wish: dict[str, Any]) -> None:
         (name, content, task), before, as_named = file, counts(store), f"d{seen['taken']}"
@@ -196,7 +196,8 @@ def test_any_file_is_imported_whole_or_refused_whole(store: Store, fault: Fault)
 TOML_VALUES = st.one_of(
     st.sampled_from(['""', '"x"', "1", "-1", "true", "[]", '["a", "b"]', "{}", "[[1]]", "1979-05-27", "inf",
                      '"{claim}"', '"{claim} {id} "', '"(("', '"(a+)+$"', '"\\u202E"', '["True", "True"]', '["", " "]',
-                     "9" * 400, "[" * 3000, '"(?P<x>a)"', '"' + "x" * 10_000 + '"', '{"question" = ["a"]}', '{"claim" = 3}']),
+                     "9" * 400,
+                     "[" * 3000, '"(?P<x>a)"', '"' + "x" * 10_000 + '"', '{"question" = ["a"]}', '{"claim" = 3}']),
     st.text(max_size=8),
 )  # fmt: skip
 TOML_LINES = st.builds(lambda key, value: f"{key} = {value}", st.sampled_from([*KEYS, "x", '"\\u0000"']), TOML_VALUES)
@@ -214,7 +215,7 @@ def test_any_task_file_is_a_task_or_refused(fault: Fault) -> None:
                     st.integers(0, 600), st.integers(0, 60), st.text(max_size=5))  # fmt: skip
 
     @seed(8)
-    @settings(EACH, max_examples=fault.times(quick=300, long=50_000))
+    @settings(EACH, max_examples=fault.times(quick=300, long=8_000))
     @given(
         text=st.one_of(lines, lines.map(lambda text: f'template = "{{claim}} is"\n{text}'), cut, st.text(max_size=50))
     )

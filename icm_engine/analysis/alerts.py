@@ -71,8 +71,9 @@ def _stuck(reading: Reading) -> Alert | None:
 
 
 def _mass(reading: Reading) -> Alert | None:
-    recent = [row.label_mass for row in reading.steps[-20:]]
-    if not recent or (mean := sum(recent) / len(recent)) >= TINY_MASS:
+    assert reading.state is not None
+    recent = [row.label_mass for row in reading.steps[-20:]] or [reading.state.evaluation.label_mass]
+    if (mean := sum(recent) / len(recent)) >= TINY_MASS:
         return None
     text = f"On average {mean:.1%} of the probability falls on the labels: the template may not fit this model."
     return Alert("tiny label mass", text)
@@ -122,6 +123,17 @@ def _retried(reading: Reading) -> Alert | None:
     return Alert("requests repeated", text)
 
 
+def _shrunk(reading: Reading) -> Alert | None:
+    if reading.shrunk is None:
+        return None
+    now = reading.shrunk
+    text = (
+        f"The model reads at most {now['tokens']:,} tokens at once now instead of {now['was']:,}: {now['why']}. "
+        "The run goes on, more slowly; scores move by rounding alone."
+    )
+    return Alert("smaller calls", text)
+
+
 SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _collapse,
     _oscillation,
@@ -130,4 +142,5 @@ SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _parting,
     _inverted,
     _retried,
+    _shrunk,
 )

@@ -7,8 +7,10 @@ from icm_engine.analysis.history import LabelChange, Moment
 from icm_engine.analysis.queues import margin
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.wording import decimal, moment, one_line, percent
+from icm_engine.core.errors import SettingError
 from icm_engine.core.hand import Act, Done, Verb, redoable, undoable
 from icm_engine.core.labeling import Example, Label
+from icm_engine.runs.asked import require_act
 from icm_engine.runs.interventions import decode_act
 from icm_engine.runs.store import Command, Store
 from icm_engine.runs.stored_rows import places_of
@@ -97,8 +99,9 @@ def sent(store: Store, reading: Reading) -> tuple[Act, ...]:
 
 def _act(reading: Reading, command: Command) -> Act | None:
     try:
+        require_act(command.body, reading.run.dataset.task.labels)
         return decode_act(reading.run.codec, command.body)
-    except KeyError:  # of an example that is not in this run: the worker will refuse it
+    except (KeyError, ValueError, SettingError):  # the worker will refuse it
         return None
 
 

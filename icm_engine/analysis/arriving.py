@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from icm_engine.runs.store import Store
 SMALL = 4_000_000  # bytes up to which a file is tried and imported while the page waits; more is a job
 LISTED = 200  # files offered of the data folder
 DEPTH = 3  # folders below one another in which they are looked for
+MOST_FILES = 2000  # in a folder that is a data set
 TRIAL = "trial"
 ENDINGS = tuple(ending.removeprefix(".") for ending in KINDS)
 
@@ -99,17 +101,32 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 
 def at_path(text: str) -> Arriving:
     """Return the file at a path within the data folder. Raises ImportRefused for any other."""
-    root = data_folder()
-    path = (root / text.strip()).resolve()
-    if not path.is_relative_to(root):
-        raise ImportRefused(
-            f"{text}: the page reads files inside {root} only: put it there, upload it, import it on the command line, "
-            "or start the app with ICM_DATA set to its folder"
-        )
-    if not path.exists():
-        raise ImportRefused(f"{text}: there is no such file in {root}: check its name")
-    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
-    return Arriving(path.name, size, path=path)
+    root, shown = data_folder(), text if len(text) <= 200 else f"{text[:200]}…"
+    try:
+        path = (root / text.strip()).resolve()
+        if not path.is_relative_to(root):
+            raise ImportRefused(
+                f"{shown}: the page reads files inside {root} only: put it there, upload it, import it on the command "
+                "line, or start the app with ICM_DATA set to its folder"
+            )
+        if not path.exists():
+            raise ImportRefused(f"{shown}: there is no such file in {root}: check its name")
+        return Arriving(path.name, sum(file.stat().st_size for file in _regular(path, root)), path=path)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL character, links in a circle
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise ImportRefused(f"{shown}: this path cannot be looked up ({cause}): check its name") from None
+
+
+def _regular(path: Path, root: Path) -> list[Path]:
+    """The file, or the files of a folder. Raises ImportRefused for pipes, devices and links that lead out."""
+    found = [path] if not path.is_dir() else list(islice(path.rglob("*"), MOST_FILES + 1))
+    if len(found) > MOST_FILES:
+        raise ImportRefused(f"{path.name}: the folder has more than {MOST_FILES:,} files: name one that is a data set")
+    files = [file for file in found if not file.is_dir()]
+    for file in files:
+        if not file.is_file() or not file.resolve().is_relative_to(root):
+            raise ImportRefused(f"{file.name}: this is no regular file inside {root}: copy its content into one")
+    return files
 
 
 def look(file: Arriving, choices: Choices | None = None) -> Preview:

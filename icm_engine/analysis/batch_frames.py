@@ -8,7 +8,7 @@ import pandas as pd
 from icm_engine.analysis.batch_gold import GoldCounts
 from icm_engine.analysis.batches import Standing
 from icm_engine.analysis.strip import Tile
-from icm_engine.analysis.wording import DASH, count, decimal, duration, percent
+from icm_engine.analysis.wording import DASH, count, decimal, duration, escaped, percent
 from icm_engine.runs import control
 from icm_engine.runs.ends import End
 from icm_engine.runs.store import Store
@@ -28,7 +28,7 @@ def tiles(now: Standing) -> tuple[Tile, ...]:
     """Return the numbers over all finished batches, the accuracy only where there is gold."""
     values, balance = now.utilities, now.balance
     spread = f"{decimal(values[0])} to {decimal(values[2])}" if values else "no batch yet"
-    counts = " · ".join(f"{count:,} {label}" for label, count in sorted(balance.items()))
+    counts = " · ".join(f"{count:,} {escaped(label)}" for label, count in sorted(balance.items()))
     tokens = sum(end.tokens_encoded for end in now.ends)
     pairs = sum(end.inconsistency for end in now.ends)
     return (

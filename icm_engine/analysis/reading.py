@@ -25,6 +25,7 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.events import Codec, Json
 from icm_engine.runs.interventions import breakpoints_of, decode_done, tuned
 from icm_engine.runs.replay import STATE_KINDS, OpenRun, after_event
+from icm_engine.runs.shrinking import SHRUNK
 from icm_engine.runs.store import Event
 
 WINDOW = 50  # proposals that the rolling acceptance rate looks back on, and steps that the pace does
@@ -107,6 +108,7 @@ class Reading:
     refused: Refusal | None = None  # the last command that could not be obeyed
     sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
     retries: Retries = field(default_factory=Retries)  # of requests to a server
+    shrunk: Json | None = None  # the last event that said that memory ran out: tokens at once now, before, and why
     withheld: bool = False  # read without gold, see `analysis.shelf`
 
     @property
@@ -176,7 +178,7 @@ class _Fold:
         self.spells, self.config, self.moments = dict(reading.spells), reading.config, list(reading.moments)
         self.breakpoints, self.refused = reading.breakpoints, reading.refused
         self.sketch = list(reading.sketch)
-        self.retries = reading.retries
+        self.retries, self.shrunk = reading.retries, reading.shrunk
 
     def take(self, event: Event) -> None:
         """Count one event in; kinds that change nothing people see here only move the cursor."""
@@ -191,6 +193,8 @@ class _Fold:
             self.refused = Refusal(event.number, event.body["verb"], event.body["message"])
         elif event.kind == "retried":
             self.retries = Retries(self.retries.count + event.body["retries"], event.body["why"])
+        elif event.kind == SHRUNK:
+            self.shrunk = event.body
         elif event.kind == "failed":
             self.failure = Failure(str(event.body.get("error", "")), str(event.body.get("message", "")))
 
@@ -269,7 +273,7 @@ class _Fold:
             spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,
             history=tuple(self.history), repairs=tuple(self.repairs), acts=tuple(self.acts), spells=self.spells,
             moments=tuple(self.moments), config=self.config, breakpoints=self.breakpoints, refused=self.refused,
-            sketch=tuple(self.sketch), retries=self.retries,
+            sketch=tuple(self.sketch), retries=self.retries, shrunk=self.shrunk,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Shelf:
     def _blind(self, store: Store, seen: Reading) -> bool:
         """A wish to be blind counts at once, one to see only when it is in the log; forks begin as their parent is."""
         asked = (command.body for command in store.pending(seen.run.name) if command.verb == "hand")
-        if any(body["verb"] == "blind" for body in asked):
+        if any(body.get("verb") == "blind" for body in asked):
             return True
         turn, parent = last_turn(seen.acts), seen.run.spec.forked_from
         if turn is None and parent is not None and store.has_run(parent):

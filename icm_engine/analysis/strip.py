@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from icm_engine.analysis.reading import WINDOW, Reading
 from icm_engine.analysis.views import acceptance_rate, searches
-from icm_engine.analysis.wording import DASH, LOOKS, OFFERS, Look, count, decimal, duration, percent
+from icm_engine.analysis.wording import DASH, LOOKS, OFFERS, Look, count, decimal, duration, escaped, percent
 from icm_engine.runs.control import RunStatus
 
 SILENT = 15.0  # seconds without a heartbeat (they come every two) after which a worker is called silent
@@ -12,7 +12,7 @@ SILENT = 15.0  # seconds without a heartbeat (they come every two) after which a
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number with its name, a note below it, and an explanation on hover."""
+    """One number with its name, a note below it, and an explanation on hover: Markdown, labels escaped in it."""
 
     name: str
     value: str
@@ -48,9 +48,9 @@ def _labelled(reading: Reading) -> Tile:
 def _balance(reading: Reading) -> Tile:
     tally = reading.tally
     share = percent(tally.balance[0] / tally.labelled) if tally.labelled else DASH
-    counts = " · ".join(f"{n:,} {label}" for n, label in zip(tally.balance, tally.labels, strict=True))
+    counts = " · ".join(f"{n:,} {escaped(label)}" for n, label in zip(tally.balance, tally.labels, strict=True))
     explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may like."
-    return Tile(f"Labelled {tally.labels[0]}", share, counts, explanation)
+    return Tile(f"Labelled {escaped(tally.labels[0])}", share, counts, explanation)
 
 
 def _accuracy(reading: Reading) -> tuple[Tile, ...]:

@@ -141,6 +141,8 @@ def summary(reading: Reading, status: RunStatus) -> Json:
         "seconds": spent.seconds,
         "pid": status.pid,
     }
+    if reading.shrunk is not None:
+        result["tokens_at_once"] = reading.shrunk["tokens"]
     if reading.retries.count:
         result["retries"] = reading.retries.count
     if (accuracy := tally.accuracy) is not None:

@@ -95,6 +95,40 @@ def retries_of(scorer: object) -> Retries:
     return scorer.retries if isinstance(scorer, HasRetries) else Retries()
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How many tokens a model reads at once at most, and why these are fewer than it began with (empty: they are not).
+
+    The digits of a score depend on it, if little: a sum taken in other parts is rounded otherwise.
+    """
+
+    tokens: int
+    why: str = ""
+
+
+@runtime_checkable
+class HasCalls(Protocol):
+    """A scorer that reads fewer tokens at once when memory runs out, and can be told with how many to begin."""
+
+    @property
+    def calls(self) -> Calls:
+        """The calls it makes now."""
+
+    def begin_calls(self, tokens: int | None) -> None:
+        """Read so many tokens at once from now on; None for as many as it is made for."""
+
+
+def calls_of(scorer: object) -> Calls:
+    """Return the calls a scorer makes now; for one whose calls have one size, of no tokens."""
+    return scorer.calls if isinstance(scorer, HasCalls) else Calls(0)
+
+
+def begin_calls(scorer: object, tokens: int | None) -> None:
+    """Tell a scorer with how many tokens at once to begin, where that is a question."""
+    if isinstance(scorer, HasCalls):
+        scorer.begin_calls(tokens)
+
+
 class Scorer(Protocol):
     """Anything that gives label log-probabilities for prompts; every error is raised, none becomes a number."""
 

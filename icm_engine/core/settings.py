@@ -1,5 +1,6 @@
 """The settings of a search and the named presets; every value is visible and can be changed."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -32,6 +33,9 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in _FINITE:
+            if not math.isfinite(getattr(self, name)):
+                raise SettingError(f"{name} is {getattr(self, name)}: use a finite number")
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
                 raise SettingError(f"{name} is {getattr(self, name)}: use {low} or more")
@@ -42,6 +46,7 @@ class SearchConfig:
                 raise SettingError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(choices)}")
 
 
+_FINITE = ("alpha", "pair_weight", "initial_temperature", "final_temperature", "cooling_rate")
 _AT_LEAST = {
     "alpha": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
     "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0,
@@ -99,6 +104,6 @@ def parsed(name: str, value: Any, kind: Any) -> Any:
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
         return kind(value) if kind in (int, float) else str(value)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         wanted = "true or false" if kind is bool else "a whole number" if kind is int else "a number"
         raise SettingError(f"{name} is {value!r}: use {wanted}") from None

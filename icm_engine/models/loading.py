@@ -3,6 +3,8 @@
 Safetensors only, no code from the model's side, no weights invented for what a checkpoint lacks.
 """
 
+import gc
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +85,7 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise _unusable(model, error) from error
-    except RuntimeError as error:
+    except Exception as error:  # whatever damaged files make of the libraries that read them
         raise as_memory_error(error, f"loading {model!r}") or _unusable(model, error) from error
     if missing := sorted(report["missing_keys"]):
         raise ModelNotUsable(
@@ -129,20 +129,43 @@ def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
     )
 
 
+def free_memory(device: str) -> None:
+    """Give back what nothing refers to any more, and what torch keeps of it for later."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
 def _require_causal(model: str, source: str) -> None:
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
     if looks_local and not (Path(source) / "config.json").is_file():
         raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")
+    if looks_local:
+        _refuse_code(model, Path(source))
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        architectures = [str(name) for name in config.architectures or []]
+    except Exception as error:  # whatever a damaged file makes of the library that reads it
         raise _unusable(model, error) from error
-    architectures = config.architectures or []
     if config.is_encoder_decoder or not any(name.endswith(_GENERATIVE) for name in architectures):
         raise ModelNotUsable(
             f"model {model!r} is {architectures or config.model_type}, not a causal language model: "
             "use one whose architecture ends in ForCausalLM"
         )
+
+
+def _refuse_code(model: str, folder: Path) -> None:
+    """Refuse a model that wants code of its own to be run, also where transformers could do without it."""
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            told = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # what reads it next says what is wrong with it
+        if isinstance(told, dict) and told.get("auto_map"):
+            raise ModelNotUsable(
+                f"model {model!r} brings code of its own (auto_map in {name}), which is never run: use a model whose "
+                "architecture transformers has itself; if it has this one, take auto_map out"
+            )
 
 
 def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:

@@ -15,9 +15,9 @@ from transformers.cache_utils import DynamicCache
 
 from icm_engine.core.errors import IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.scoring import Calls, LabelLogProbs, Usage
 from icm_engine.models import attention
-from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error
+from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error, free_memory
 from icm_engine.models.masks import own_mask, path_mask, positions
 from icm_engine.models.path_cache import path_cache, windows
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
@@ -25,6 +25,7 @@ from icm_engine.models.prompt_reader import PromptReader, full_tokens, longest
 
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
+LEAST_TOKENS = 40  # at once: with a sixteenth of a call's tokens gone and no room yet, less would not help
 CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways differ by rounding alone
 INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16, then by what else is in the call
 
@@ -36,6 +37,7 @@ class TransformersScorer(PromptReader):
         if encoding not in ENCODINGS:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
+        self._made_with, self._shrunk = chunk_tokens, ""
         self.usage, self.reason = Usage(), "as asked"
         self.attention = loaded.attention
         self._cache: DynamicCache | None = None
@@ -50,10 +52,24 @@ class TransformersScorer(PromptReader):
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
         """Return the log-probability of each label of each prompt, in order.
 
-        Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
+        Where memory runs out, all is done again with calls of half as many tokens, as often as that may help. Raises
+        PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
         requests = self.requests(prompts)
         self.require_context(prompts, requests)
+        while True:
+            try:
+                scores, seen = self._scored(prompts, requests)
+                break
+            except OutOfMemory as error:
+                if not self._shrink(str(error)):
+                    raise
+            free_memory(self.loaded.device)  # only here, where the error is gone, what the failed call held is free
+        self.usage += Usage(len(prompts), seen, full_tokens(requests))
+        return [LabelLogProbs(tuple(row)) for row in scores]
+
+    def _scored(self, prompts: Sequence[Prompt], requests: Sequence[Request]) -> tuple[list[list[float]], int]:
+        """The log-probabilities of the labels of each prompt, and the tokens encoded. Raises OutOfMemory."""
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             with self.attending():
@@ -63,8 +79,23 @@ class TransformersScorer(PromptReader):
         except (RuntimeError, MemoryError) as error:
             self._cache, self._room = None, 0
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
-        self.usage += Usage(len(prompts), seen, full_tokens(requests))
-        return [LabelLogProbs(tuple(row)) for row in scores]
+        return scores, seen
+
+    @property
+    def calls(self) -> Calls:
+        """How many tokens the model reads at once, and why, where memory ran out with more."""
+        return Calls(self.chunk_tokens, self._shrunk)
+
+    def begin_calls(self, tokens: int | None) -> None:
+        """Read so many tokens at once from now on; None for as many as this scorer was made with."""
+        self.chunk_tokens, self._shrunk = tokens or self._made_with, ""
+
+    def _shrink(self, why: str) -> bool:
+        """Halve what the model reads at once; False where that is at its least, or prompts are read whole."""
+        if self.encoding != "prefix-tree" or self.chunk_tokens // 2 < LEAST_TOKENS:
+            return False
+        self.chunk_tokens, self._shrunk = self.chunk_tokens // 2, why.partition(": use ")[0]
+        return True
 
     def describe(self) -> Mapping[str, object]:
         config = self.loaded.model.config

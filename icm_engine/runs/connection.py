@@ -153,8 +153,8 @@ def require_identity(path: Path, known: Identity) -> None:
     now = identity(path)
     if gone := [f"{path}{end}" for end, old, new in zip(("", "-wal"), known, now, strict=True) if old and old != new]:
         raise StoreError(
-            f"{gone[0]} was removed or replaced while it was in use: nothing more is written; put it back, or go on "
-            "with what is there now"
+            f"{gone[0]} was removed or replaced while it was in use: nothing more is written; put the file back where "
+            f"it was (what was written last may be in {path}-wal, which belongs to it)"
         )
 
 

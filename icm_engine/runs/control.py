@@ -3,6 +3,7 @@
 The status of a run is derived from its last events and its lease; it is stored nowhere.
 """
 
+import hashlib
 import os
 import re
 import socket
@@ -35,6 +36,7 @@ WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint pa
 LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
+LONGEST_NAME = 150  # bytes of a run's name in the name of its log: a file system has 255 for all
 _SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -194,7 +196,10 @@ def _popen(store: Store, module: str, name: str, token: str) -> int:
 
 def log_path(store: Store, run: str) -> Path:
     """Return the file that holds what the workers of a run or a job printed."""
-    return store.path.parent / "logs" / f"{store.path.stem}-{run}.log"
+    name = run.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        name = f"{name[:40]}-{hashlib.sha256(run.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    return store.path.parent / "logs" / f"{store.path.stem}-{name}.log"
 
 
 def log_tail(store: Store, run: str, lines: int = 20) -> str:

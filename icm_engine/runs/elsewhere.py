@@ -75,12 +75,10 @@ class Copy(Store):
 
 def work(home: Home, name: str) -> None:
     """Take a run or a job as far as it goes, from where home has it. Raises what `Home` raises."""
-    _hold(home, name)
-    while home.pending(name):  # sent while the worker was on its way out: nobody else was called for it
-        _hold(home, name)
+    worker.obeying(lambda: home.pending(name), lambda: _hold(home, name))
 
 
-def _hold(home: Home, name: str) -> None:
+def _hold(home: Home, name: str) -> int:
     token, parcel = home.begin(name, code_sha256(), f"process {os.getpid()} on {socket.gethostname()}")
     with tempfile.TemporaryDirectory(prefix="icm-") as folder:
         path = Path(folder) / "icm.db"
@@ -88,10 +86,11 @@ def _hold(home: Home, name: str) -> None:
             unpack(store, parcel)
         with Copy(path, home, name, token) as copy:
             if copy.has_run(name):
-                worker.hold(copy, name, idle=0.0)
+                code = worker.hold(copy, name, idle=0.0)
             else:
-                job_process.hold(copy, name, job_worker.KINDS)
+                code = job_process.hold(copy, name, job_worker.KINDS)
     home.end(name, token)
+    return code
 
 
 class Far:

@@ -6,6 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 from icm_engine.core.errors import RunError
+from icm_engine.core.plain import plain
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.store import Store
@@ -17,7 +18,7 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
     `bar` is the progress bar's class, drawn on stderr unless `quiet`. Raises RunError if the run failed.
     """
     interrupted, most = False, store.spec(run).search.max_steps
-    with bar(total=most, unit="step", file=sys.stderr, desc=run, mininterval=1, disable=quiet) as drawn:
+    with bar(total=most, unit="step", file=sys.stderr, desc=plain(run), mininterval=1, disable=quiet) as drawn:
         while True:
             try:
                 now = control.status(store, run)
@@ -30,8 +31,8 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
                 interrupted = True
                 control.pause(store, run)
     if _abandoned(now):
-        words = control.last_words(store, run) or "its log says nothing"
-        raise RunError(f"run {run!r}: no worker has taken it up ({words}): `resume {run}` tries again")
+        words = control.last_words(store, run) or now.message
+        raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
     if now.phase in ("failed", "interrupted"):
         raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
     return now, interrupted

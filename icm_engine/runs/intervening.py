@@ -6,7 +6,7 @@ other settings become `retuned`; breakpoints `breakpoints`. What cannot be done 
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.errors import IcmError, NotFound, RunBusy, SettingError, StoreError
@@ -14,6 +14,7 @@ from icm_engine.core.hand import Act, Done
 from icm_engine.core.scoring import Scorer, no_scorer
 from icm_engine.core.search import HandInfo, State, intervene, resolved, retune
 from icm_engine.core.settings import SearchConfig
+from icm_engine.runs.asked import read_breakpoints, require_act, require_known, retuning, verb_of
 from icm_engine.runs.events import Cost, Json
 from icm_engine.runs.interventions import breakpoints_of, decode_act, decode_done, encode_hand, encode_tune, tuned
 from icm_engine.runs.replay import OpenRun, config_at
@@ -59,8 +60,7 @@ class Intervening:
             raise
         except IcmError as error:
             if len(group) == 1:
-                verb = group[0].body.get("verb", group[0].verb)
-                self._receipt(group, "refused", {"verb": verb, "message": str(error)})
+                self._receipt(group, "refused", {"verb": verb_of(group[0]), "message": str(error)})
                 return state
         for command in group:  # one of them cannot be done: the others can
             state = self._answer([command], state, scorer)
@@ -68,13 +68,14 @@ class Intervening:
 
     def _do(self, group: Sequence[Command], state: State | None, scorer: Scorer | None) -> State | None:
         command = group[0]
+        require_known(command)
         if command.verb == "hand":
             return self._take_in(group, _labelled(state), scorer)
         if command.verb == "retune":
             return self._retune(command, _labelled(state))
         if command.verb == "breakpoints":
-            self.breakpoints = breakpoints_of(command.body)
-            self._receipt(group, "breakpoints", command.body)
+            self.breakpoints = read_breakpoints(command.body)
+            self._receipt(group, "breakpoints", asdict(self.breakpoints))
             return state
         body = {"verb": command.verb, "steps": command.steps} if command.steps else {"verb": command.verb}
         self._receipt(group, "control", body)
@@ -98,13 +99,14 @@ class Intervening:
         return after, info, Cost(asked.usage - used)
 
     def _act(self, command: Command) -> Act:
+        require_act(command.body, self.opened.dataset.task.labels)
         try:
             return decode_act(self.opened.codec, command.body)
         except (KeyError, ValueError) as error:
             raise NotFound(f"example {error} is not in this run: nothing was changed") from None
 
     def _retune(self, command: Command, state: State) -> State:
-        settings = command.body["settings"]
+        settings = retuning(self.config, command.body)
         config = tuned(self.config, settings)
         after, info = retune(state, settings, self.opened.objective(config, no_scorer()))
         self._receipt([command], "retuned", encode_tune(self.opened.codec, info, state))

@@ -8,7 +8,7 @@ import os
 import sys
 
 from icm_engine.core.errors import SettingError
-from icm_engine.core.scoring import Scorer
+from icm_engine.core.scoring import Scorer, begin_calls
 from icm_engine.runs import worker
 from icm_engine.runs.batch import do_batch
 from icm_engine.runs.context_check import check_context
@@ -16,6 +16,8 @@ from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.lanes import work_lane
+from icm_engine.runs.rescore import rescore as score_again
+from icm_engine.runs.shrinking import tokens_of_run
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
@@ -39,6 +41,12 @@ def landscape(job: Job) -> Json:
     """U of a run's labels beside reference labelings of the same examples."""
     scorer = _scorer(job)
     return score_landscape(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
+
+
+def rescore(job: Job) -> Json:
+    """A sample of a run's steps taken again, and how far its log-probabilities have drifted."""
+    scorer, body = _scorer(job), job.spec.body
+    return score_again(job.store, body["run"], body["steps"], scorer, job.progress)
 
 
 def use(job: Job) -> Json:
@@ -115,12 +123,15 @@ def _scorer(job: Job) -> Scorer:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, "loading the model")
     scorer = make_scorer(located(job.store, job.spec.model))
+    run = job.spec.body.get("run")  # what is asked about a run is asked as the run asks
+    begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)
     job.ready(scorer.describe())
     return scorer
 
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
+    "rescore": rescore,
     "lane": lane, "finetune": finetune, "reward": reward, "preference-tuning": preference_tuning,
     "reinforce": reinforce, "respond": respond,
 }  # fmt: skip

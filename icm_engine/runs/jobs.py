@@ -38,7 +38,7 @@ RAY = "icm_engine.runs.on_ray"  # neither: it drives runs and jobs whose workers
 BATCHES = "icm_engine.runs.batches"  # nor this one: it drives lanes, which are kinds of the worker's
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
+    "use": WORKER, "rescore": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
     "batches": BATCHES, "lane": WORKER, "finetune": WORKER,
     "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
 }  # fmt: skip

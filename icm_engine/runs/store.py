@@ -273,8 +273,7 @@ class Store:
             "select token, verb, steps, created, applied, body from commands "
             "where run = ? and applied is null order by id"
         )
-        what = f"a command to run {run!r}"
-        return [Command(**{**row, "body": stored_json(row["body"], what)}) for row in self.db.query(query, [run])]
+        return [_command(row) for row in self.db.query(query, [run])]
 
     def answer(
         self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
@@ -311,6 +310,17 @@ class Store:
 
 def _marks(values: Sequence[str]) -> str:
     return ",".join("?" * len(values))
+
+
+def _command(row: Json) -> Command:
+    """A command, which any program may have written: what is of another kind is empty, for a worker to refuse."""
+    try:
+        body = json.loads(row["body"])
+    except (ValueError, TypeError, RecursionError):
+        body = {}
+    created = row["created"] if isinstance(row["created"], float | int) else 0.0
+    body = body if isinstance(body, dict) else {}
+    return Command(str(row["token"]), str(row["verb"]), row["steps"], created, row["applied"], body)
 
 
 def _event(row: Json) -> Event:

@@ -95,6 +95,7 @@ class _Checking:
             self.steps += 1
         self.state = after_event(self.opened.codec, event, self.state)
         assert self.state is not None
+        yield from _sum_problems(event.body)
         yield from _utility_problems(event, self.state, objective)
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
@@ -205,6 +206,14 @@ def _decision_problems(
 def _mass_problems(said: float, mass: float) -> Iterator[str]:
     if not isclose(said, mass, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         yield f"says that {said} of the probability fell on the labels, its log-probabilities give {mass}"
+
+
+def _sum_problems(body: Json) -> Iterator[str]:
+    """U is alpha P minus I in whatever an event says of a labeling."""
+    for name in ("before", "after"):
+        said = body.get(name)
+        if said is not None and said["utility"] != said["weighted_predictability"] - said["inconsistency"]:
+            yield f"says that U {name} is {said['utility']}, which its parts do not give"
 
 
 def _utility_problems(event: Event, state: State, objective: Objective) -> Iterator[str]:

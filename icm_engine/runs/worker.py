@@ -10,6 +10,7 @@ import hashlib
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from icm_engine.core.chat_sources import Chat, NoChat, TableChat
 from icm_engine.core.errors import IcmError, RunBusy, ServerUnavailable, StoreError
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
-from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, retries_of
+from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, retries_of
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.server_address import is_server
 from icm_engine.runs.control import say, steps_left
@@ -30,7 +31,8 @@ from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.server_wait import ServerWait
-from icm_engine.runs.store import Store
+from icm_engine.runs.shrinking import SHRUNK, shrunk, tokens_of_run
+from icm_engine.runs.store import Command, Store
 from icm_engine.runs.trained import located
 
 POLL = 0.1  # seconds between looks at the commands while paused
@@ -81,6 +83,7 @@ class Worker:
     idle: float = 0.0  # seconds it waits while the run is paused
     state: State | None = None
     retries: int = 0  # of the scorer, as recorded so far
+    tokens: int = 0  # that the model reads at once, as recorded
 
     def work(self) -> None:
         """Search until the run is finished, stopped, failed, or left paused for long."""
@@ -105,6 +108,8 @@ class Worker:
         """The scorer, once it is clear that the run can be scored with it. Raises ModelError."""
         scorer = self._connected()
         self.retries = retries_of(scorer).count
+        begin_calls(scorer, tokens_of_run(self.store, self.opened.name))
+        self.tokens = calls_of(scorer).tokens
         require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
         self._record_model(scorer)
         self.store.update_lease(self.opened.name, self.lease, ready=1)
@@ -123,6 +128,7 @@ class Worker:
         idle_since = time.monotonic()
         while True:
             self.state = hand.obey(self.state, scorer)
+            self._record_shrunk(scorer)
             if self._ended():
                 return
             if steps_left(self.store, self.opened.name) == 0:
@@ -159,15 +165,20 @@ class Worker:
         began, used = time.perf_counter(), objective.scorer.usage
         codec, before, spec = self.opened.codec, self.state, self.opened.spec
         if before is None and spec.source != SEARCH:
-            self.state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
-            self._append("labelled", body, time.perf_counter() - began)
+            state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
+            if not self._record_shrunk(objective.scorer):
+                self.state = state
+                self._append("labelled", body, time.perf_counter() - began)
             return
         if before is None:
-            self.state, first = initialize(objective, hand.config, given_labels(self.opened) if spec.given else None)
-            cost = Cost(objective.scorer.usage - used)
-            self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
+            state, first = initialize(objective, hand.config, given_labels(self.opened) if spec.given else None)
+            if not self._record_shrunk(objective.scorer):
+                self.state, cost = state, Cost(objective.scorer.usage - used)
+                self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
             return
         after, info = step(before, objective, hand.config)
+        if self._record_shrunk(objective.scorer):
+            return  # the step is taken again, with calls of one size
         ask = leave_one_out_prompt if info.reused else query_prompt
         prompt = ask(objective.task, objective.examples, before.labeling, info.example)
         cost = Cost(objective.scorer.usage - used, hashlib.sha256(prompt.text.encode()).hexdigest())
@@ -188,6 +199,15 @@ class Worker:
         if now.count > self.retries:
             self._append("retried", {"retries": now.count - self.retries, "why": now.why})
             self.retries = now.count
+
+    def _record_shrunk(self, scorer: Scorer) -> bool:
+        """Say that the model reads fewer tokens at once since memory ran out; return whether that is new."""
+        body = shrunk(scorer, self.tokens)
+        if body is None:
+            return False
+        self._append(SHRUNK, body)
+        self.tokens = body["tokens"]
+        return True
 
     def _record_model(self, scorer: Scorer) -> None:
         """Say which model scores; again only if something about it changed."""
@@ -219,16 +239,22 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with Store(given.db) as store:
-            code = hold(store, given.run, IDLE)
-            while store.pending(given.run):  # sent while this worker was on its way out
-                code = hold(store, given.run, IDLE)
+            return obeying(lambda: store.pending(given.run), lambda: hold(store, given.run, IDLE))
     except RunBusy as error:
         print(error, file=sys.stderr)
         return 1
     except StoreError as error:
         say(f"stops: {error}")
         return 1
-    return code
+
+
+def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -> int:
+    """Hold a run, and again for what was sent while its worker was on its way out; what it failed at stays undone."""
+    while True:
+        before = {command.token for command in pending()}
+        code = hold()
+        if {command.token for command in pending()} <= before:
+            return code
 
 
 def hold(store: Store, run: str, idle: float) -> int:

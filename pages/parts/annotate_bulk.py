@@ -6,6 +6,7 @@ from icm_engine.analysis.annotating import Bulk, bulk, bulk_body
 from icm_engine.analysis.choices import Store
 from icm_engine.analysis.queues import FROM_GOLD, SUPERVISION
 from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.wording import escaped
 from pages.parts import annotate_buttons, annotate_queue, session
 
 
@@ -25,8 +26,8 @@ def show(store: Store, reading: Reading) -> None:
         for k, act in enumerate((bulk(reading, places, "pin"), bulk(reading, places, "pin", label),
                                  bulk(reading, places, "unpin"))):  # fmt: skip
             st.button(
-                f"{act.words} …", key=f"bulk_{k}", disabled=not act.possible, on_click=_ask, args=(act,),
-                help=act.left_out or None,
+                f"{escaped(act.words)} …", key=f"bulk_{k}", disabled=not act.possible, on_click=_ask, args=(act,),
+                help=escaped(act.left_out) or None,
             )  # fmt: skip
     if asked := st.session_state.pop("bulk_asked", None):
         _confirm(reading.run.name, asked)
@@ -45,7 +46,7 @@ def _confirm(run: str, act: Bulk) -> None:
     with st.container(horizontal=True):
         if st.button("Leave them", key="bulk_no"):
             st.rerun()
-        if st.button(act.words, key="bulk_yes", type="primary", on_click=_send, args=(run, act)):
+        if st.button(escaped(act.words), key="bulk_yes", type="primary", on_click=_send, args=(run, act)):
             st.rerun()
 
 

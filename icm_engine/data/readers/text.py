@@ -1,6 +1,7 @@
 """From bytes to text: UTF-8, what a byte order mark says, or the encoding a person names. Nothing is guessed."""
 
 import codecs
+import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class TextFile:
         if self.content is not None:
             return io.BytesIO(self.content)
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError(errno.EINVAL, "it is a pipe or a device, which cannot be read twice")
             return self.path.open("rb")
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
             cause = error.strerror if isinstance(error, OSError) else error
