@@ -115,13 +115,17 @@ def moment(time: float) -> str:
     return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}"
 
 
+WORD_JOINER = chr(0x2060)  # unseen: addresses become links whatever is escaped in them
+
+
 def escaped(text: str) -> str:
     r"""Return text from outside so that Markdown shows it as it is, for the few places that know nothing else.
 
     >>> print(escaped("a_b *c* $d$"))
     a\_b \*c\* \$d\$
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    apart = re.sub(r"(?i)(https?(?=:)|www(?=\.)|(?<=\S)@(?=\S))", lambda found: found[0] + WORD_JOINER, text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", apart)
 
 
 def one_line(text: str, width: int = 200) -> str:

@@ -5,6 +5,7 @@ import streamlit as st
 from icm_engine.analysis import forks, supposing
 from icm_engine.analysis.choices import IcmError, Store
 from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.wording import escaped
 from icm_engine.runs import control, jobs
 from pages.parts import job_line, menu, session
 
@@ -19,7 +20,7 @@ def show(reading: Reading, event: int, example: str) -> None:
     with st.container(horizontal=True, gap="small"):
         for label in labels:
             st.button(
-                f"What if {label}?", key=f"what_if_{example}_{label}", icon=":material/help:", on_click=_ask,
+                f"What if {escaped(label)}?", key=f"what_if_{example}_{label}", icon=":material/help:", on_click=_ask,
                 args=(reading.run.name, event, example, label), help="Scores the other label. Nothing changes.",
             )  # fmt: skip
     if error := st.session_state.pop("what_if_problem", None):
@@ -47,7 +48,7 @@ def _answer(store: Store, job: str) -> None:
             st.text(line)
         with st.container(horizontal=True, gap="small"):
             st.button(
-                f"Pin {found['label']}", key=f"pin_{job}", icon=":material/push_pin:", on_click=_pin,
+                f"Pin {escaped(found['label'])}", key=f"pin_{job}", icon=":material/push_pin:", on_click=_pin,
                 args=(found["run"], found["example"], found["label"]), help="Puts the label into this run, for good.",
             )  # fmt: skip
             st.button(
