@@ -99,22 +99,25 @@ class _Cursor(sqlite3.Cursor):
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose cursors raise StoreError; `path` is what these name, `doing` what cannot be done."""
+    """A connection whose cursors raise StoreError; `path` is what these name, `doing` what cannot be done.
+
+    Cursors are made by `cursor` alone: it forgets those that are gone, which sqlite3 else keeps a reference to.
+    """
 
     path: Path
     doing = "opened"
 
-    def cursor(self, factory: Any = None) -> Any:
+    def cursor(self, factory: Any = None) -> _Cursor:  # type: ignore[override]  # one kind, whatever is asked for
         return super().cursor(_Cursor)
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
-        return _Cursor(self).execute(sql, parameters)
+        return self.cursor().execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
-        return _Cursor(self).executemany(sql, parameters)
+        return self.cursor().executemany(sql, parameters)
 
     def executescript(self, sql: str) -> sqlite3.Cursor:
-        return _Cursor(self).executescript(sql)
+        return self.cursor().executescript(sql)
 
 
 @contextmanager
