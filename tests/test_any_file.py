@@ -115,7 +115,7 @@ def test_what_is_refused_leaves_nothing_behind(store: Store, form: str, data: st
         report = import_file(store, f"d.{form}", "truthfulness", name, content=content)
     except IcmError:
         assert not store.has_dataset(name)
-        assert not list(store.path.parent.glob(".icm-import-*"))
+        assert not list(store.path.parent.glob(".import.*"))
     else:
         assert len(store.dataset(name).examples) == report.examples == store.dataset_info(name).examples > 0
 

@@ -185,7 +185,7 @@ def test_any_file_is_imported_whole_or_refused_whole(store: Store, fault: Fault)
             assert counts(store) == before
         seen["taken" if said is None else "refused"] += 1
         refused(lambda: preview(name, content=content, task=task, **wish))
-        assert not list(store.path.parent.glob(".icm-import-*"))
+        assert not list(store.path.parent.glob(".import.*"))
 
     each()
     assert seen["taken"] > 5
