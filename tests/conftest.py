@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of several processes only wait for each other
 
@@ -46,6 +47,13 @@ def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
     yield made
     if made.torture and made.happened:
         made.write(request.node.nodeid)
+
+
+@pytest.fixture
+def subnormal_floats() -> None:
+    """Let hypothesis draw the smallest floats: a model that was loaded in this process took them for zero, to be fast."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

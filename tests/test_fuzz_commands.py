@@ -23,6 +23,7 @@ from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
 
+pytestmark = pytest.mark.usefixtures("subnormal_floats")
 EACH = settings(database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck))
 ODD = ["", "x", "\0", "\x1b[2J", "\u202e", "9" * 400, "nan", "inf", "-1", "[]", "null", "true", "1e999", "é" * 500]
 JSON = st.recursive(

@@ -47,6 +47,7 @@ LABELS = ((), ("A", "B"), ("A",), ("A", "A"), ("", " "), ("a\0", "b"), ("True", 
 PIECES = (b"", b"\0", b'"', b"\xff", b"\n", b",", b"{" * 2000, b"[" * 2000, b"\xed\xa0\x80", b"\r")
 RULES = (None, None, "none", "exactly-one", "same-answer", "asymmetry", "magic", "rule.py", "x.py#sha256=" + "0" * 64)
 ANY = st.booleans()
+pytestmark = pytest.mark.usefixtures("subnormal_floats")
 EACH = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 

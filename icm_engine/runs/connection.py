@@ -14,7 +14,9 @@ from typing import Any, Self
 from icm_engine.core.errors import StoreError
 
 DAMAGED = "the file is damaged: put a copy from before in its place, or begin anew with another one (--db)"
-_WRITABLE = "see that the file and its folder can be read and written by this user"
+_WRITABLE = (
+    "see that the file and its folder can be read and written by this user, and the files -wal and -shm beside it"
+)
 _REMEDIES = {  # by SQLite's primary result code
     sqlite3.SQLITE_FULL: "free some space on its disk",
     sqlite3.SQLITE_IOERR: "check its disk: the space left, the limit on the size of files, its health",
