@@ -51,7 +51,7 @@ def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
 
 @pytest.fixture
 def subnormal_floats() -> None:
-    """Let hypothesis draw the smallest floats: a model that was loaded in this process took them for zero, to be fast."""
+    """Let hypothesis draw the smallest floats: a model that was loaded in this process takes them for zero."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
 

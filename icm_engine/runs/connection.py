@@ -14,15 +14,15 @@ from typing import Any, Self
 from icm_engine.core.errors import StoreError
 
 DAMAGED = "the file is damaged: put a copy from before in its place, or begin anew with another one (--db)"
-_WRITABLE = (
+WRITABLE = (
     "see that the file and its folder can be read and written by this user, and the files -wal and -shm beside it"
 )
 _REMEDIES = {  # by SQLite's primary result code
     sqlite3.SQLITE_FULL: "free some space on its disk",
     sqlite3.SQLITE_IOERR: "check its disk: the space left, the limit on the size of files, its health",
-    sqlite3.SQLITE_READONLY: _WRITABLE,
-    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
-    sqlite3.SQLITE_PERM: _WRITABLE,
+    sqlite3.SQLITE_READONLY: WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: WRITABLE,
+    sqlite3.SQLITE_PERM: WRITABLE,
     sqlite3.SQLITE_BUSY: "another program holds it: end that one, or let it finish",
     sqlite3.SQLITE_LOCKED: "another program holds it: end that one, or let it finish",
     sqlite3.SQLITE_PROTOCOL: "another program holds it: end that one, or let it finish",
@@ -133,7 +133,7 @@ def opening(path: Path, timeout: float) -> Iterator[Connection]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"database {path} cannot be opened ({error}): {_WRITABLE}, or use --db") from None
+            raise StoreError(f"database {path} cannot be opened ({error}): {WRITABLE}, or use --db") from None
         connection = sqlite3.connect(path, timeout=timeout, check_same_thread=False, factory=Connection)
         connection.path = path
         try:

@@ -15,15 +15,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.chat_sources import EXPLANATIONS
 from icm_engine.core.consistency import rule_class
-from icm_engine.core.errors import SettingError
+from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import with_settings
+from icm_engine.runs.connection import WRITABLE
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
@@ -179,10 +180,8 @@ def spawn(store: Store, module: str, name: str) -> None:
 
 
 def _popen(store: Store, module: str, name: str, token: str) -> int:
-    path = log_path(store, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     search = os.pathsep.join(filter(None, [str(_SEARCH_ROOT), os.environ.get("PYTHONPATH")]))
-    with path.open("ab") as log:
+    with _log(log_path(store, name)) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, "--db", str(store.path.resolve()), name],
             stdin=subprocess.DEVNULL,
@@ -192,6 +191,14 @@ def _popen(store: Store, module: str, name: str, token: str) -> int:
             env={**SLEEPING, **os.environ, "PYTHONPATH": search, LAUNCH: token},
         )
     return process.pid
+
+
+def _log(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise StoreError(f"log {path} cannot be written ({error}): {WRITABLE}; nothing was started") from None
 
 
 def log_path(store: Store, run: str) -> Path:
