@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -124,15 +124,15 @@ def working(database: Path, run: str, rate: float) -> Iterator[int]:
         worker.wait()
 
 
-def measured(database: Path, runs: int, tabs: int, minutes: float, rate: float = 20.0) -> Figures:
+def measured(browser: Browser, database: Path, runs: int, tabs: int, minutes: float, rate: float = 20.0) -> Figures:
     """Run all that for a while, and return what was seen."""
     names = prepared(database, runs)
     ticks, memory = [Ticks() for _ in range(tabs)], dict[str, list[float]]()
     with ExitStack() as stack:
         served = stack.enter_context(serving(database))
         pids = {name: stack.enter_context(working(database, name, rate)) for name in names}
-        browser = stack.enter_context(browsing())
-        pages = [browser.new_page(viewport={"width": 1280, "height": 900}) for _ in ticks]
+        context = stack.enter_context(browser.new_context(viewport={"width": 1280, "height": 900}))
+        pages = [context.new_page() for _ in ticks]
         for k, page in enumerate(pages):
             page.goto(f"{served.url}/search?run={names[k % runs]}")
             page.wait_for_selector(".icm-curve.js-plotly-plot", timeout=PATIENCE)
@@ -205,9 +205,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-load-") as folder:
+    with tempfile.TemporaryDirectory(prefix="icm-load-") as folder, browsing() as browser:
         os.environ["ICM_DB"] = str(Path(folder) / "icm.db")
-        found = measured(Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
+        found = measured(browser, Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
     show([{"runs": given.runs, "tabs": given.tabs, "minutes": given.minutes, **asdict(found)}], given.output)
 
 

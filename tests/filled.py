@@ -17,7 +17,7 @@ from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.search import initialize, step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
-from icm_engine.runs import batches, job_process, job_worker, jobs
+from icm_engine.runs import batches, job_process, jobs
 from icm_engine.runs.events import Cost, Json, RunSpec
 from icm_engine.runs.replay import OpenRun, open_run
 from icm_engine.runs.store import Dataset, Store
@@ -75,15 +75,16 @@ def add_run(
 
 
 def add_batches(store: Store, patch: pytest.MonkeyPatch, size: int = 9, dataset: str = "sums", **settings: Any) -> str:
-    """Store a batched run of the fake model, all of it done in this process."""
+    """Store a batched run of the fake model, done in this process but for its lane."""
+    launch = jobs.spawn
 
-    def in_this_process(store: Store, module: str, name: str) -> None:
+    def lanes_alone(store: Store, module: str, name: str) -> None:
         if jobs.spec(store, name).kind == batches.LANE:
-            job_process.main(job_worker.KINDS, ["--db", str(store.path), name])
+            launch(store, module, name)
 
     spec = RunSpec(dataset, "fake", search=SearchConfig(**{"max_steps": 30, "seed": 3, **settings}))
     with patch.context() as inner:
-        inner.setattr(jobs, "spawn", in_this_process)
+        inner.setattr(jobs, "spawn", lanes_alone)
         job = batches.ask(store, spec, size)
         assert job_process.main(batches.KINDS, ["--db", str(store.path), job]) == 0
     return job
