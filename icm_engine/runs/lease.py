@@ -24,6 +24,7 @@ from icm_engine.runs.store import Store
 HEARTBEAT = 2.0  # seconds between heartbeats
 OTHER_HOST_TIMEOUT = 60.0  # a process on another host cannot be looked at: this long without a heartbeat is dead
 WATCH = 5 * HEARTBEAT  # seconds without a heartbeat, on no clock but our own, after which a silent one is dead
+TICK = 0.005  # seconds within which two starts since the boot are one: the system counts them in hundredths
 LAUNCH = "ICM_LAUNCH"  # the variable that tells a launched process the lease that was taken in its name
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 Found = TypeVar("Found")
@@ -130,7 +131,8 @@ def alive(row: Json) -> bool:
     if row["boot"] not in ("", boot()):
         return False
     try:
-        same = abs(_started(row["pid"], row["boot"]) - row["pid_started"]) < 1.0
+        unsure = TICK if row["boot"] else 1.0  # since 1970 a start moves with the clock
+        same = abs(_started(row["pid"], row["boot"]) - row["pid_started"]) < unsure
         return same and psutil.Process(row["pid"]).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
