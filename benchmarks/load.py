@@ -137,6 +137,8 @@ def measured(browser: Browser, database: Path, runs: int, tabs: int, minutes: fl
             page.goto(f"{served.url}/search?run={names[k % runs]}")
             page.wait_for_selector(".icm-curve.js-plotly-plot", timeout=PATIENCE)
             ticks[k].watch(page)
+        for tab in ticks:
+            tab.seconds.clear()  # of the time in which others were still being opened
         pace = _watched(database, names, pages[0], minutes, {SERVER: served.pid, **pids}, memory) / runs
         for page in pages:
             page.get_by_text("Stopped", exact=False).first.wait_for(timeout=PATIENCE)

@@ -1,12 +1,17 @@
 """Read models against numbers worked by hand, on a log of four examples written by hand."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 
 from icm_engine.analysis import figures, frames, strip, views
+from icm_engine.analysis import shelf as shelf_module
+from icm_engine.analysis.pace import FORGOTTEN, Pace
 from icm_engine.analysis.reading import WINDOW, Reading
 from icm_engine.analysis.resample import every_nth, extremes
 from icm_engine.analysis.shelf import Shelf, runs_overview
@@ -261,6 +266,39 @@ def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
     assert shelf.reading(store, "four-1").cursor == 6
     assert shelf.reading(store, "four-2").cursor == 0
     assert [row.run for row in runs_overview(store, shelf)] == ["four-2", "four-1"]
+
+
+def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store)
+    looked, together, opened = Shelf(), Barrier(2), list[str]()
+
+    def opening(store: Store, run: str, withheld: bool) -> Reading:
+        opened.append(run)
+        with suppress(BrokenBarrierError):
+            together.wait(timeout=0.3)  # for one who does the same; nobody may
+        return views.open_reading(store, run, withheld)
+
+    monkeypatch.setattr(shelf_module, "open_reading", opening)
+
+    def look(_: int) -> int:
+        with Store(store.path) as own:
+            return looked.reading(own, "four-1").cursor
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(look, range(8))) == [6] * 8
+    assert opened == ["four-1"]
+
+
+def test_tabs_share_the_pace_of_three() -> None:
+    """Ten tabs tick four times less often, together 2.5 times a second; those that have gone slow nobody down."""
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    assert [pace.stretch(f"tab {k}") for k in range(10)] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
+    assert pace.stretch("tab 0") == 4
+    now = FORGOTTEN - 1
+    assert pace.stretch("tab 9") == 4
+    now = FORGOTTEN
+    assert [pace.stretch("tab 9"), pace.stretch("tab 0")] == [1, 1]
 
 
 def test_the_outline_of_a_long_run_keeps_every_extreme_and_the_newest_points(store: Store, reading: Reading) -> None:

@@ -21,9 +21,9 @@ def show(run: str) -> None:
     controls.show(run, offers(now))
     if searches(reading):
         steering.show(reading)
-    seen = (now.phase, now.settled)
-    every = dict.fromkeys(RHYTHMS) if now.settled else RHYTHMS
-    session.fragment(status.show, every["status"])(run, seen)
+    phase, stretch = session.drawn_for(now)
+    every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}
+    session.fragment(status.show, every["status"])(run, (phase, stretch))
     if searches(reading):
         st.toggle("Curves as a table", key="as_table")
         session.fragment(curves.show, every["curves"])(run)

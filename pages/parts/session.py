@@ -3,11 +3,13 @@
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
+from uuid import uuid4
 
 import streamlit as st
 
 from icm_engine.analysis.batches import GoldCounts, run_choices
 from icm_engine.analysis.choices import IcmError, Store
+from icm_engine.analysis.pace import Pace
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shelf import Shelf
 from icm_engine.analysis.visible import SIGNS, visible
@@ -30,6 +32,20 @@ def shelf() -> Shelf:
 def gold_counts() -> GoldCounts:
     """Return what was counted of batches against gold in all sessions, so that no batch is counted twice."""
     return GoldCounts()
+
+
+@st.cache_resource
+def _pace() -> Pace:
+    return Pace()
+
+
+def drawn_for(status: RunStatus) -> tuple[str, int | None]:
+    """Return what a page about a run depends on: its phase, and by how much ticks are stretched, None: no ticks.
+
+    Counts as a tick of this tab.
+    """
+    tab = st.session_state.setdefault("tab", uuid4().hex)
+    return status.phase, None if status.settled else _pace().stretch(tab)
 
 
 def run_names(store: Store, wholes: bool = False) -> list[str]:

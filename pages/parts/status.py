@@ -12,10 +12,10 @@ from icm_engine.runs.control import WAITING, RunStatus
 from pages.parts import session
 
 
-def show(run: str, seen: tuple[str, bool]) -> None:
-    """Draw the status; when it is no longer the one seen by the rest of the page, draw the page anew."""
+def show(run: str, drawn_for: tuple[str, int | None]) -> None:
+    """Draw the status; when the rest of the page was drawn for another one, draw the page anew."""
     reading, status = session.look(run)
-    if (status.phase, status.settled) != seen:
+    if session.drawn_for(status) != drawn_for:
         st.query_params["run"] = run  # a tick that was under way when the run was chosen brings the address before it
         st.rerun()
     _phase(status)
