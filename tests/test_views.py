@@ -12,6 +12,7 @@ import pytest
 from icm_engine.analysis import figures, frames, strip, views
 from icm_engine.analysis import shelf as shelf_module
 from icm_engine.analysis.pace import FORGOTTEN, Pace
+from icm_engine.analysis.points import BLOCK, Points, packed
 from icm_engine.analysis.reading import WINDOW, Reading
 from icm_engine.analysis.resample import every_nth, extremes
 from icm_engine.analysis.shelf import Shelf, runs_overview
@@ -299,6 +300,25 @@ def test_tabs_share_the_pace_of_three() -> None:
     assert pace.stretch("tab 9") == 4
     now = FORGOTTEN
     assert [pace.stretch("tab 9"), pace.stretch("tab 0")] == [1, 1]
+
+
+def test_packed_points_are_the_points(reading: Reading) -> None:
+    """Three whole blocks and a rest, with None among the numbers, as a plain sequence has them."""
+    made = [replace(p, step=k) for k, p in enumerate((*reading.trajectory.points,) * 160)]
+    assert (len(made), made[0].acceptance_rate, made[-1].acceptance_rate) == (800, None, pytest.approx(2 / 3))
+    blocks, rest = [made[k : k + BLOCK] for k in range(0, 750, BLOCK)], made[750:]
+    points = Points([packed(block) for block in blocks], rest)
+    assert list(points) == made
+    assert points == made
+    assert points != [*made[1:], made[0]]
+    assert [type(p.step) for p in points[:1]] == [int]
+    for place in (0, 249, 250, 749, 750, 799, -1, -51, -800):
+        assert points[place] == made[place]
+    for first, end in ((0, 0), (0, 800), (240, 260), (250, 500), (760, 770), (-60, None), (700, 100), (None, 751)):
+        assert list(points[first:end]) == made[first:end]
+    for outside in (800, -801):
+        with pytest.raises(IndexError):
+            points[outside]
 
 
 def test_the_outline_of_a_long_run_keeps_every_extreme_and_the_newest_points(store: Store, reading: Reading) -> None:

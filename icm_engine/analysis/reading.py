@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from icm_engine.analysis.history import LabelChange, Moment, RepairMark, Spell, causes_of, last_turn, spells_after
+from icm_engine.analysis.points import BLOCK, Points, packed
+from icm_engine.analysis.points import Point as Point
 from icm_engine.analysis.steps import StepRow, step_row
 from icm_engine.analysis.tally import Tally
-from icm_engine.analysis.trajectory import BLOCK, WHOLE, sketched
-from icm_engine.analysis.trajectory import Point as Point
+from icm_engine.analysis.trajectory import WHOLE, sketched
 from icm_engine.analysis.trajectory import Trajectory as Trajectory
 from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.consistency import Pair
@@ -167,7 +168,9 @@ class _Fold:
     def __init__(self, reading: Reading) -> None:
         self.reading, self.codec = reading, reading.run.codec
         self.state, self.tally, self.cursor = reading.state, reading.tally, reading.cursor
-        self.points = list(reading.trajectory.points)
+        points = reading.trajectory.points
+        assert isinstance(points, Points)  # a reading as of an earlier moment is not read on
+        self.blocks, self.rest, self.last = list(points.blocks), list(points.rest), reading.trajectory.last
         self.changes = dict(reading.changes)
         self.proposals, self.accepted = reading.proposals, reading.accepted
         self.window = deque(reading.window, WINDOW)
@@ -228,7 +231,7 @@ class _Fold:
             self.moments += [Moment(event.number, event.time)] * len(event.body["acts"])
         elif event.kind == "retuned":
             self.config = tuned(self.config, event.body["settings"])
-        self._point(event, self.points[-1].temperature if self.points else None, event.kind, 0.0)
+        self._point(event, self.last.temperature if self.last else None, event.kind, 0.0)
 
     def _become(self, state: State, event: Event) -> None:
         """Move to the next state and count what is different in it; a repair may undo a proposal."""
@@ -260,14 +263,17 @@ class _Fold:
         terms = (now.utility, now.weighted_predictability, now.inconsistency)
         counts = (self.tally.balance, self.tally.accuracy)
         usual = (self.state.step, *terms, temperature, rate, *counts, verdict, delta)
-        self.points.append(Point(*usual, event.number, self.spent.tokens_encoded, len(now.pairs)))
-        if len(self.points) % BLOCK == 0:
-            self.sketch += sketched(self.points[-BLOCK:])
+        self.last = Point(*usual, event.number, self.spent.tokens_encoded, len(now.pairs))
+        self.rest.append(self.last)
+        if len(self.rest) == BLOCK:
+            self.sketch += sketched(self.rest)
+            self.blocks.append(packed(self.rest))
+            self.rest.clear()
 
     def frozen(self) -> Reading:
         return replace(
             self.reading,
-            trajectory=replace(self.reading.trajectory, points=tuple(self.points)),
+            trajectory=replace(self.reading.trajectory, points=Points(self.blocks, self.rest)),
             tally=self.tally, cursor=self.cursor, state=self.state, changes=self.changes,
             proposals=self.proposals, accepted=self.accepted, window=tuple(self.window), pace=tuple(self.pace),
             spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,

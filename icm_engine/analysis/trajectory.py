@@ -1,40 +1,13 @@
 """A run's curves: one point for each event that a state follows from, and what a drawing keeps of many of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from icm_engine.analysis.points import Point, Points
 from icm_engine.analysis.resample import extremes_of
-from icm_engine.analysis.tally import Accuracy
 from icm_engine.core.labeling import Label
 
 WHOLE = 2000  # points that are drawn as they are
-BLOCK = 250  # points of which only extremes are drawn, in longer runs
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One place on every curve: the accepted labeling after an event (step 0: the initial labels).
-
-    `verdict` is a step's, or what else led here: initial, forked, hand, retuned.
-    """
-
-    step: int
-    utility: float
-    weighted_predictability: float
-    inconsistency: float
-    temperature: float | None
-    acceptance_rate: float | None  # over the last 50 proposals; None before the first
-    balance: tuple[int, ...]
-    accuracy: Accuracy | None
-    verdict: str
-    delta: float
-    event: int
-    tokens: int  # encoded so far
-    pairs: int  # inconsistent ones
-
-    @property
-    def labelled(self) -> int:
-        return sum(self.balance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +15,7 @@ class Trajectory:
     """A run's curves: one point a step, the initial labels first."""
 
     labels: tuple[Label, ...]
-    points: tuple[Point, ...] = ()
+    points: Sequence[Point] = field(default_factory=Points)
 
     @property
     def last(self) -> Point | None:
