@@ -191,7 +191,7 @@ def _kept(database: Path, names: Sequence[str]) -> tuple[int, int]:
     steps, problems = 0, 0
     with Store(database) as store:
         for name in names:
-            numbers = [event.number for event in store.read_after(name)]
+            numbers = [event.number for event in store.stored_after(name)]
             problems += numbers != list(range(1, len(numbers) + 1))
             checked, found = verify(store, open_run(store, name).whole())
             steps, problems = steps + checked, problems + len(found)

@@ -3,6 +3,7 @@
 Gold and human labels live in tables of their own, which nothing in this file reads: see `data.gold`.
 """
 
+import itertools
 import json
 import os
 import time
@@ -15,10 +16,10 @@ from typing import Any, Self
 from sqlite_utils import Database
 
 from icm_engine.core.batches import Part
-from icm_engine.core.errors import NotFound, RunBusy
+from icm_engine.core.errors import NotFound, RunBusy, StoreError
 from icm_engine.core.labeling import Example
 from icm_engine.runs import datasets
-from icm_engine.runs.connection import identity, opening, require_identity, stored_json
+from icm_engine.runs.connection import DAMAGED, identity, opening, require_identity, stored_json
 from icm_engine.runs.datasets import Dataset as Dataset
 from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
 from icm_engine.runs.events import Json, RunSpec
@@ -214,7 +215,18 @@ class Store:
         return int(self.db.execute("select max(number) from events where run = ?", [run]).fetchone()[0] or 0)
 
     def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
-        """Return the events of a run with a number above the cursor, in order."""
+        """Return the events of a run with a number above the cursor, in order; of all kinds, if none is named.
+
+        Raises StoreError where one of all kinds is missing: what is computed from a log with holes looks like a result.
+        """
+        found = self.stored_after(run, cursor, kinds, limit)
+        for event, number in zip(() if kinds else found, itertools.count(max(0, cursor) + 1)):
+            if event.number != number:
+                raise StoreError(f"run {run!r} has no event {number}, but has event {event.number}: {DAMAGED}")
+        return found
+
+    def stored_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """Return the same where events may be missing, for who looks for that."""
         wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
         query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
         return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
@@ -231,6 +243,11 @@ class Store:
         if not found or found[0].number != number:
             raise NotFound(f"run {run!r} has no event {number}: it has {self.last_number(run)}")
         return found[0]
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, all of which it reads; changes inside a row it does not see."""
+        found = [str(row[0]) for row in self.db.execute("pragma integrity_check(10)")]
+        return [] if found == ["ok"] else found
 
     def count_after(self, run: str, cursor: int, kind: str) -> int:
         """Return how many events of this kind have a number above the cursor, without reading them."""

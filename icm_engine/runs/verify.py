@@ -39,8 +39,9 @@ BEGINNINGS = ("initial", "forked", "labelled")
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and what is wrong with the log, in words; nothing is scored again."""
     checking = _Checking(store, opened.whole(), opened.spec.search)
+    checking.wrong += [f"the database: {problem}" for problem in store.damage()]
     try:
-        while some := store.read_after(opened.name, checking.number, limit=READ_AT_ONCE):
+        while some := store.stored_after(opened.name, checking.number, limit=READ_AT_ONCE):
             for event in some:
                 checking.take(event)
     except (IcmError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
