@@ -94,6 +94,12 @@ def log_in(page: Page, who: str) -> None:
     page.get_by_role("button", name="Authorize").click()
 
 
+def log_out(page: Page) -> None:
+    """Out of the app, and at the provider, which asks once more."""
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="End session").click()
+
+
 @pytest.mark.parametrize("who", ["ann", "bob"])
 def test_a_user_logs_in_at_the_provider_and_out_again(browser: Browser, behind_it: Server, who: str) -> None:
     with a_browser_of_their_own(browser, 400 if who == "bob" else 1280) as page:
@@ -110,7 +116,7 @@ def test_a_user_logs_in_at_the_provider_and_out_again(browser: Browser, behind_i
             expect(strange.get_by_role("heading", name="Log in")).to_be_visible()
         if who == "bob":
             page.get_by_test_id("stExpandSidebarButton").click()
-        page.get_by_role("button", name="Log out").click()
+        log_out(page)
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         page.goto(f"{behind_it.url}/search?run={RUN}")
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()
@@ -130,7 +136,7 @@ def test_whom_the_app_does_not_name_the_provider_lets_in_in_vain(
         page.goto(f"{behind_it.url}/search?run={RUN}")
         expect(page.get_by_text(f"{called} may not be here.")).to_be_visible()
         assert "sums" not in page.locator("[data-testid=stApp]").inner_text()
-        page.get_by_role("button", name="Log out").click()
+        log_out(page)
         expect(page.get_by_role("button", name="Log in")).to_be_visible()
 
 

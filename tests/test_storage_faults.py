@@ -160,7 +160,7 @@ def test_a_full_disk(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """SQLite takes no more pages from a step on, early enough to need one: it says what it says when the disk is full."""
+    """SQLite takes no more pages from an early enough step on: it says what it says when the disk is full."""
     kept, advance = [], worker.Worker._advance
     for k in range(fault.times(quick=2, long=50)):
         path = made(tmp_path / str(k) / "icm.db", pairs)
