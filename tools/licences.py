@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
-FILES = ("requirements.txt", "requirements-hub.txt", "requirements-ray.txt", "requirements-training.txt")
+FILES = tuple(f"requirements{option}.txt" for option in ("", "-hub", "-login", "-ray", "-training"))
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|MPL|EPL|CDDL|EUPL|Mozilla|CC-BY-SA)", re.IGNORECASE)
 # What somebody who passes the app on must know of those; a package that is none of these closes the test.
 NOTES: Mapping[str, str] = {
