@@ -27,6 +27,7 @@ from icm_engine.analysis import batches
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
 from icm_engine.core.errors import IcmError
+from icm_engine.core.numbers import whole_number
 from icm_engine.core.plain import one_line
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run
@@ -158,9 +159,9 @@ def _assignment(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not (number := whole_number(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+    return number
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,11 +9,13 @@ from icm_engine.analysis import tuning
 from icm_engine.analysis.using import asked, unlabelled_parts
 from icm_engine.analysis.wording import percent
 from icm_engine.core.errors import SettingError
+from icm_engine.core.numbers import whole_number
 from icm_engine.job_commands import follow
 from icm_engine.runs import jobs, trained
 from icm_engine.runs.events import Json
 from icm_engine.runs.finetuning import EXPLANATIONS, TuneSettings
 from icm_engine.runs.store import Store
+from icm_engine.runs.use import FIT
 
 LISTED = ("name", "kind", "base", "rows", "supervised", "last_loss")
 
@@ -80,8 +82,9 @@ def _settings() -> list[str]:
 
 
 def _shots(text: str) -> int | str:
-    if text == "fit" or text.isdecimal():
-        return text if text == "fit" else int(text)
+    number = FIT if text == FIT else whole_number(text)
+    if number is not None:
+        return number
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of shots: use 0, 1, 2, ... or fit")
 
 

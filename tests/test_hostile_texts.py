@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 from icm_engine.__main__ import main
 from icm_engine.analysis.arriving import at_path
 from icm_engine.core.errors import ImportRefused
+from icm_engine.core.numbers import whole_number
 from icm_engine.core.plain import OBEYED, one_line, plain
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
@@ -129,6 +130,15 @@ def test_the_log_of_a_run_is_beside_the_database_whatever_the_run_is_called(stor
     assert all(path.resolve().parent == logs and len(path.name.encode()) < 256 for path in paths)
     assert len(set(paths)) == len(paths)
     assert control.log_path(store, "sums-1").name == "icm-sums-1.log"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("7", 7), ("007", 7), ("9" * 18, 10**18 - 1), ("9" * 19, None), ("9" * 5000, None), ("", None),
+     (" 7", None), ("-1", None), ("1.0", None), ("²", None), ("٣", None)],
+)  # fmt: skip
+def test_a_number_in_an_address_is_digits_and_not_too_many(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
 
 
 @pytest.mark.fault(

@@ -64,6 +64,18 @@ def test_a_finished_run(store: Store, run: str) -> None:
     assert store.pending(run) == []
 
 
+def test_a_pause_that_comes_too_late_never_shows(store: Store, run: str) -> None:
+    """A worker that has taken all steps will say so next; until then nobody who waits may think that it waits too."""
+    assert work(store, run) == 0
+    token = lease.claim(store, run)
+    store.append(run, "control", {"verb": "pause"}, lease=token)
+    now = control.status(store, run)
+    assert (now.phase, now.steps, now.settled) == ("running", 60, False)
+    store.append(run, "finished", {"steps": 60}, lease=token)
+    store.drop_lease(run, token)
+    assert control.status(store, run).phase == "finished"
+
+
 def test_two_runs_of_one_spec_have_the_same_log(store: Store, run: str) -> None:
     other = control.create_run(store, SPEC)
     work(store, run)

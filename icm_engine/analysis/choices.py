@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 from icm_engine.analysis.reaching import require_server
 from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import IcmError
+from icm_engine.core.numbers import whole_number
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
@@ -23,6 +24,7 @@ __all__ = [
     "Store",
     "is_server",
     "require_server",
+    "whole_number",
 ]  # pages take the error and the database from here
 
 QUANTIZATIONS = {

@@ -10,6 +10,7 @@ from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.wording import decimal, percent
 from icm_engine.core.consistency import Pair
 from icm_engine.core.labeling import Label
+from icm_engine.core.numbers import whole_number
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
@@ -84,10 +85,10 @@ def repair_code(mark: RepairMark) -> str:
 
 def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
     """Return the repair that an address names, None if there is none such."""
-    event, _, number = (code or "").partition(".")
-    if not (event.isdecimal() and number.isdecimal()):
+    event, number = map(whole_number, (code or "").partition(".")[::2])
+    if event is None or number is None:
         return None
-    wanted = (int(event), int(number))
+    wanted = (event, number)
     place = bisect_left(reading.repairs, wanted, key=lambda mark: (mark.event, mark.round))
     found = reading.repairs[place] if place < len(reading.repairs) else None
     return found if found and (found.event, found.round) == wanted else None

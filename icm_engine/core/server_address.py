@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from icm_engine.core.errors import SettingError
+from icm_engine.core.numbers import whole_number
 
 KEY = "ICM_SERVER_KEY"  # the environment variable of the API key
 OWN = "server"  # what stands for quantization, dtype and device: they are the server's own
@@ -77,9 +78,9 @@ def _options(fragment: str) -> dict[str, Any]:
 
 
 def _count(name: str, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
+    if not (number := whole_number(value)):
         raise SettingError(f"{name} in the server's address is {value[:40]!r}: use a whole number of 1 or more")
-    return int(value)
+    return number
 
 
 def settle_server(choice: object, model: str) -> None:

@@ -245,10 +245,13 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     elif pending and (not living["ready"] if living else is_recent(pending[-1].created, LAUNCH_GRACE)):
         phase = "starting"
     last = store.last_event(run, ("step", "forked"))
+    steps = last.body["step"] if last else 0
+    if living and phase in ("paused", "stopped") and steps >= spec.search.max_steps > 0:
+        phase, message = "running", "ending"  # asked too late: its worker is about to say that it is finished
     return RunStatus(
         phase,
         message,
-        last.body["step"] if last else 0,
+        steps,
         spec.search.max_steps,
         living["pid"] if living else None,
         max(0.0, time.time() - living["heartbeat"]) if living else None,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.choices import Store
+from icm_engine.analysis.choices import Store, whole_number
 from icm_engine.analysis.queues import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
 from icm_engine.analysis.reading import Reading
 from pages.parts import annotate_keys, session
@@ -64,10 +64,14 @@ def frozen(store: Store, reading: Reading, name: str, text: str) -> tuple[Sequen
     return kept[1], kept[2]
 
 
+def _at() -> int:
+    """The position in the address, the first one is 0."""
+    return max(1, whole_number(st.query_params.get("at", "")) or 1) - 1
+
+
 def _here(reading: Reading, places: Sequence[int]) -> tuple[int | None, int, bool]:
     """The example in the address, else the one at the position there; and where that is in the queue."""
-    asked = st.query_params.get("at", "1")
-    at = max(0, int(asked) - 1) if asked.isdecimal() else 0
+    at = _at()
     try:
         place: int | None = reading.run.codec.index(st.query_params.get("example", ""))
     except KeyError:
@@ -112,8 +116,7 @@ def go(run: str, place: int | None, by: int) -> None:
     kept = st.session_state.get(FROZEN)
     if kept is None:
         return
-    asked = st.query_params.get("at", "1")
-    there = moved(kept[1], place, int(asked) - 1 if asked.isdecimal() else 0, by)
+    there = moved(kept[1], place, _at(), by)
     if there is not None:
         reading, _ = session.look(run)
         st.query_params["example"] = reading.run.codec.ids[kept[1][there]]

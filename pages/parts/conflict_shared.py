@@ -28,8 +28,7 @@ def choice(name: str, options: Mapping[str, str], key: str) -> str:
 
 def turned(name: str, key: str, pages: int) -> int:
     """Draw the choice of a page, which is in the address under this name, and return it; one needs no choice."""
-    asked = st.query_params.get(name, "1")
-    first = min(int(asked), pages) if asked.isdecimal() and int(asked) > 0 else 1
+    first = session.number(name, 1, 1, pages)
     return (
         1 if pages == 1 else st.pagination(pages, default=first, key=key, on_change=session.address, args=(name, key))
     )

@@ -124,8 +124,7 @@ def _examples(store: Store, info: DatasetInfo) -> None:
 
 def _page(dataset: str, pages: int) -> int:
     """Draw the choice of a page, at first the one in the address."""
-    asked, key = st.query_params.get("page", "1"), f"page_{dataset}"
-    first = min(int(asked), pages) if asked.isdecimal() and int(asked) > 0 else 1
+    first, key = session.number("page", 1, 1, pages), f"page_{dataset}"
     if pages == 1:
         return 1
     return st.pagination(pages, default=first, key=key, on_change=session.address, args=("page", key))

@@ -40,16 +40,11 @@ def _filter(reading: Reading) -> Filter:
         "Cause", options, options.index(asked["cause"]) if asked.get("cause") in CAUSES else 0, key="cause",
         on_change=session.address, args=("cause", "cause"), help="What changed the label.",
     )  # fmt: skip
-    low = columns[1].number_input("From step", first, last, _asked("from", first, last, first), key="from",
+    low = columns[1].number_input("From step", first, last, session.number("from", first, first, last), key="from",
                                   on_change=session.address, args=("from", "from"))  # fmt: skip
-    high = columns[2].number_input("To step", first, last, _asked("to", first, last, last), key="to",
+    high = columns[2].number_input("To step", first, last, session.number("to", last, first, last), key="to",
                                    on_change=session.address, args=("to", "to"))  # fmt: skip
     kept = columns[3].toggle("Only labels that are there still", asked.get("kept") == "True", key="kept",
                              on_change=session.address, args=("kept", "kept"))  # fmt: skip
     example = known(reading, asked.get("example", ""))
     return Filter(cause if cause in CAUSES else None, example.place if example else None, low, high, kept)
-
-
-def _asked(name: str, low: int, high: int, otherwise: int) -> int:
-    given = st.query_params.get(name, "")
-    return min(max(int(given), low), high) if given.isdecimal() and given.isascii() else otherwise

@@ -4,6 +4,7 @@ import html
 
 import streamlit as st
 
+from icm_engine.analysis.choices import whole_number
 from icm_engine.analysis.flip_figures import Stretch, stretches, strip_chart
 from icm_engine.analysis.flips import cycle_words, returns, times
 from icm_engine.analysis.reading import Reading
@@ -45,10 +46,9 @@ def show(reading: Reading) -> None:
 
 
 def _links(run: str, found: list[Stretch]) -> None:
-    at = st.query_params.get("at", "")
-    if at.isdecimal():
-        st.page_link(menu.STEPS, label=f"Open step {int(at):,}", icon=":material/stairs:",
-                     query_params={"run": run, "step": at})  # fmt: skip
+    if (at := whole_number(st.query_params.get("at", ""))) is not None:
+        st.page_link(menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:",
+                     query_params={"run": run, "step": str(at)})  # fmt: skip
     st.text(f"{times(len(found) - 1, 'change')} after its first label.")
     with st.container(horizontal=True, gap="small", key="changes"):
         for part in found[-LINKS:]:

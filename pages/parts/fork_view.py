@@ -44,8 +44,7 @@ def _form(reading: Reading) -> None:
         return
     search = reading.config
     first = reading.trajectory.points[0].step
-    asked = st.query_params.get("step", "")
-    begin = min(max(int(asked), first), last.step) if asked.isdigit() else last.step
+    begin = session.number("step", last.step, first, last.step)
     columns = st.columns(3, gap="medium")
     columns[0].number_input("After step", first, last.step, begin, key="fork_step", help="Where the paths part.")
     columns[1].number_input("Steps to take", 1, value=100, key="fork_more", help="From there on.")

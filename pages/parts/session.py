@@ -8,7 +8,7 @@ from uuid import uuid4
 import streamlit as st
 
 from icm_engine.analysis.batches import GoldCounts, run_choices
-from icm_engine.analysis.choices import IcmError, Store
+from icm_engine.analysis.choices import IcmError, Store, whole_number
 from icm_engine.analysis.pace import Pace
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.shelf import Shelf
@@ -107,6 +107,12 @@ def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
 def address(name: str, key: str) -> None:
     """Put the value of a widget into the address: a callback, before anything is drawn."""
     st.query_params[name] = str(st.session_state[key])
+
+
+def number(name: str, otherwise: int, low: int, high: int) -> int:
+    """Return the whole number that the address has under this name, brought between two bounds."""
+    found = whole_number(st.query_params.get(name, ""))
+    return otherwise if found is None else min(max(found, low), high)
 
 
 def dark() -> bool:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import Store
+from icm_engine.analysis.choices import Store, whole_number
 from icm_engine.analysis.decision_figures import curves_then
 from icm_engine.analysis.frames import conflicts_frame, labels_frame
 from icm_engine.analysis.prompt_read import prompt_read
@@ -35,8 +35,7 @@ def show(store: Store, run: str) -> None:
 
 
 def _asked(name: str) -> int | None:
-    given = st.query_params.get(name, "")
-    return int(given) if given.isdecimal() and given.isascii() else None
+    return whole_number(st.query_params.get(name, ""))
 
 
 def _views(reading: Reading, moment: Moment) -> None:
