@@ -10,7 +10,7 @@ from serving import NEEDS_BROWSER
 from benchmarks.load import Figures, measured
 
 pytestmark = NEEDS_BROWSER
-QUICK, LONG = 0.1, 5.0  # minutes; an hour is `python -m benchmarks.load --minutes 60`
+QUICK, LONG = 0.1, 3.0  # minutes; an hour is `python -m benchmarks.load --minutes 60`
 
 
 def told(seen: Figures) -> str:
