@@ -1,14 +1,15 @@
 """The points of a run's curves, many of them packed: a run of 10^5 steps is looked at for hours."""
 
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from itertools import chain, islice
+from math import isnan
 from operator import attrgetter, eq
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from icm_engine.analysis.tally import Accuracy
 
@@ -41,41 +42,64 @@ class Point:
         return sum(self.balance)
 
 
-OBJECTS = ("balance", "accuracy", "verdict")
+OTHERS = ("balance", "accuracy", "verdict")
+SHARES = len(fields(Accuracy))
 WHOLES = ("step", "event", "tokens", "pairs")
-FIELDS = tuple(one.name for one in fields(Point))
 MAYBE = ("temperature", "acceptance_rate")
-NUMBERS = tuple(name for name in FIELDS if name not in OBJECTS)
+FIELDS = tuple(one.name for one in fields(Point))
+NUMBERS = tuple(name for name in FIELDS if name not in OTHERS)
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A block of points, in a quarter of the memory."""
+    """A block of points, deflated: the columns of their numbers, one after the other, nan where there is none."""
 
-    numbers: npt.NDArray[np.float64]  # a row for each point; nan where there is none
-    objects: tuple[tuple[object, ...], ...]  # equal ones are one
+    deflated: bytes
+    labels: int  # that a balance counts
+    verdicts: tuple[str, ...]  # by the numbers that stand for them
 
 
 def packed(points: Sequence[Point]) -> Packed:
-    """Pack a block of points."""
-    once = dict[object, object]()
-    objects = ([once.setdefault(value, value) for value in map(attrgetter(name), points)] for name in OBJECTS)
-    numbers = np.array([attrgetter(*NUMBERS)(point) for point in points], dtype=np.float64)
-    return Packed(numbers, tuple(map(tuple, objects)))
+    """Pack a block of points: from one step to the next most numbers stay as they are, so little is left."""
+    verdicts = tuple(sorted({point.verdict for point in points}))
+    rows = [
+        (*attrgetter(*NUMBERS)(point), verdicts.index(point.verdict), *_shares(point.accuracy), *point.balance)
+        for point in points
+    ]
+    columns = np.ascontiguousarray(np.array(rows, dtype=np.float64).T)
+    return Packed(zlib.compress(columns.tobytes()), len(points[0].balance), verdicts)
 
 
 @lru_cache(maxsize=400)  # blocks: 100,000 points, some 50 MB, whatever is looked at
 def unpacked(block: Packed) -> tuple[Point, ...]:
     """Return the points of a block, equal to those that were packed."""
-    columns = {name: column.tolist() for name, column in zip(NUMBERS, block.numbers.T, strict=True)}
+    numbers = np.frombuffer(zlib.decompress(block.deflated), dtype=np.float64)
+    rows = numbers.reshape(len(NUMBERS) + 1 + SHARES + block.labels, -1).tolist()
+    verdict, *others = rows[len(NUMBERS) :]
+    shares, counts = others[:SHARES], (map(int, column) for column in others[SHARES:])
+    columns: dict[str, list[Any]] = dict(zip(NUMBERS, rows, strict=False))
     columns |= {name: list(map(int, columns[name])) for name in WHOLES}
-    columns |= {name: [None if value != value else value for value in columns[name]] for name in MAYBE}
-    columns |= dict(zip(OBJECTS, block.objects, strict=True))
+    columns |= {name: list(map(_maybe, columns[name])) for name in MAYBE}
+    columns["verdict"] = [block.verdicts[int(number)] for number in verdict]
+    columns["accuracy"] = [_accuracy(*values) for values in zip(*shares, strict=True)]
+    columns["balance"] = list(zip(*counts, strict=True))
     return tuple(Point(*values) for values in zip(*(columns[name] for name in FIELDS), strict=True))
 
 
+def _shares(accuracy: Accuracy | None) -> tuple[float | None, ...]:
+    return (None,) * SHARES if accuracy is None else astuple(accuracy)
+
+
+def _accuracy(raw: float, balanced: float, flipped: float) -> Accuracy | None:
+    return None if isnan(raw) else Accuracy(raw, balanced, _maybe(flipped))
+
+
+def _maybe(number: float) -> float | None:
+    return None if isnan(number) else number
+
+
 class Points(Sequence[Point]):
-    """All points of a run: whole blocks packed, and the rest."""
+    """All points of a run: whole blocks packed, and the rest, among them the newest."""
 
     def __init__(self, blocks: Sequence[Packed] = (), rest: Sequence[Point] = ()) -> None:
         self.blocks, self.rest = tuple(blocks), tuple(rest)
@@ -95,12 +119,14 @@ class Points(Sequence[Point]):
             return self._between(*place.indices(len(self)))
         if not -len(self) <= place < len(self):
             raise IndexError(f"point {place} of {len(self)}")
-        block, within = divmod(place % len(self), BLOCK)
-        return unpacked(self.blocks[block])[within] if block < len(self.blocks) else self.rest[within]
+        place %= len(self)
+        if (within := place - BLOCK * len(self.blocks)) >= 0:
+            return self.rest[within]
+        return unpacked(self.blocks[place // BLOCK])[place % BLOCK]
 
     def _between(self, first: int, end: int, stride: int) -> tuple[Point, ...]:
         """Unpack no block but those asked for; forwards only."""
-        skipped, end = first // BLOCK, max(first, end)
+        skipped, end = min(first // BLOCK, len(self.blocks)), max(first, end)
         found = chain(*map(unpacked, self.blocks[skipped : end // BLOCK + 1]), self.rest)
         return tuple(islice(found, first - BLOCK * skipped, end - BLOCK * skipped, stride))
 

@@ -265,10 +265,11 @@ class _Fold:
         usual = (self.state.step, *terms, temperature, rate, *counts, verdict, delta)
         self.last = Point(*usual, event.number, self.spent.tokens_encoded, len(now.pairs))
         self.rest.append(self.last)
-        if len(self.rest) == BLOCK:
-            self.sketch += sketched(self.rest)
-            self.blocks.append(packed(self.rest))
-            self.rest.clear()
+        if len(self.rest) % BLOCK == 0:
+            self.sketch += sketched(self.rest[-BLOCK:])
+        if len(self.rest) == 2 * BLOCK:  # the newest block is looked at all the time, so it is not packed yet
+            self.blocks.append(packed(self.rest[:BLOCK]))
+            del self.rest[:BLOCK]
 
     def frozen(self) -> Reading:
         return replace(
