@@ -99,3 +99,16 @@ def test_hostile_texts_are_there_to_be_read(page: Page, server: Server) -> None:
     assert MARKUP[2] in shown
     visit(page, f"{server.url}/data?dataset={DATA}&example={EXAMPLE}")
     assert MARKUP[2].replace(" ", "·\u200b") in page.locator("[data-testid=stMain]").inner_text()
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("name", ["search", "steps", "data", "annotate"])
+def test_half_a_character_in_an_address_draws_a_page(page: Page, server: Server, name: str) -> None:
+    """As bytes that are no UTF-8, and as a script in the browser writes it."""
+    what = "dataset" if name == "data" else "run"
+    for query in (f"?{what}=%ED%A0%80", f"?{what}=\\ud800", f"?{what}=a%C3&example=\\udc00&step=\\ud800"):
+        visit(page, f"{server.url}/{name}")
+        page.evaluate(f'window.history.replaceState(null, "", "{query}")')
+        visit(page, page.evaluate("window.location.href"))
+        assert page.locator("[data-testid=stMain]").get_by_role("heading").count()
+        assert page.locator("[data-testid=stException]").count() == 0

@@ -11,7 +11,7 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.search import State
 from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.gold import gold_of, human_of, load_gold, load_human
-from icm_engine.runs.replay import STATE_KINDS, OpenRun, open_run, replay
+from icm_engine.runs.replay import OpenRun, open_run, replay
 from icm_engine.runs.store import Store
 
 Value = str | int | float | None
@@ -130,7 +130,7 @@ def read_labels(store: Store, run: str) -> LabelledRun:
 def _history(store: Store, opened: OpenRun) -> _History:
     """Follow the initial labels and every step; a rejected one changes nothing."""
     history, cursor = _History(), 0
-    while events := store.read_after(opened.name, cursor, STATE_KINDS, limit=BATCH):
+    while events := store.read_after(opened.name, cursor, limit=BATCH):
         for event in events:
             state = replay(opened, [event], history.state)
             if state is not None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from icm_engine.core.errors import StoreError
+from icm_engine.core.errors import NotFound, StoreError
 
 DAMAGED = "the file is damaged: put a copy from before in its place, or begin anew with another one (--db)"
 WRITABLE = (
@@ -38,6 +38,12 @@ def store_error(error: sqlite3.Error, path: Path | str, doing: str = "used") -> 
     """Return an error of SQLite's as one of ours, with the file and the remedy; `doing` is what cannot be done."""
     remedy = _REMEDIES.get(_primary(error), DAMAGED)
     return StoreError(f"database {path} cannot be {doing} ({error}): {remedy}; nothing was changed")
+
+
+def not_found(connection: Any, table: str, message: str) -> NotFound | StoreError:
+    """Return the error of a row that a query did not find: it never was, or the table's index has lost it."""
+    problem = connection.execute(f"pragma integrity_check({table})").fetchone()[0]
+    return NotFound(message) if problem == "ok" else store_error(sqlite3.DatabaseError(problem), connection.path)
 
 
 def _primary(error: sqlite3.Error) -> int:

@@ -24,7 +24,7 @@ from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import with_settings
-from icm_engine.runs.connection import WRITABLE
+from icm_engine.runs.connection import DAMAGED, WRITABLE
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
@@ -245,6 +245,8 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     elif pending and (not living["ready"] if living else is_recent(pending[-1].created, LAUNCH_GRACE)):
         phase = "starting"
     last = store.last_event(run, ("step", "forked"))
+    if phase == "created" and last is not None and last.kind == "step":
+        raise StoreError(f"run {run!r} has steps, and not what asked for them: {DAMAGED}")
     steps = last.body["step"] if last else 0
     if living and phase in ("paused", "stopped") and steps >= spec.search.max_steps > 0:
         phase, message = "running", "ending"  # asked too late: its worker is about to say that it is finished

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from icm_engine.core.batches import Part
-from icm_engine.core.errors import NotFound, StoreError
+from icm_engine.core.errors import StoreError
 from icm_engine.core.labeling import Example, Task
-from icm_engine.runs.connection import stored_json
+from icm_engine.runs.connection import not_found, stored_json
 from icm_engine.runs.events import Json
 from icm_engine.runs.parts import read_part
 from icm_engine.runs.stored_rows import PartRows, StoredRows, example_of, inputs_of
@@ -65,7 +65,8 @@ def read_info(db: Database, name: str) -> DatasetInfo:
     row = db.execute(query, [name]).fetchone()
     if row is None:
         known = ", ".join(read_names(db)) or "none yet"
-        raise NotFound(f"data set {name!r} does not exist: import it first; there are: {known}")
+        message = f"data set {name!r} does not exist: import it first; there are: {known}"
+        raise not_found(db.conn, "datasets", message)
     told, columns, notes = (stored_json(row[k], f"data set {name!r}") for k in (1, 3, 4))
     task = Task(**{**told, "labels": tuple(told["labels"]), "fields": tuple(told["fields"])})
     return DatasetInfo(row[0], task, row[2], tuple(columns), tuple(notes), *row[5:])

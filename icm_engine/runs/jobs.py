@@ -18,9 +18,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.errors import SettingError
 from icm_engine.core.server_address import settle_server
-from icm_engine.runs.connection import stored_json
+from icm_engine.runs.connection import not_found, stored_json
 from icm_engine.runs.control import LAUNCH_GRACE, is_recent, last_words, log_tail, nap, spawn
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import beside
@@ -230,7 +230,8 @@ def _last_turn(store: Store, job: str) -> Event | None:
 def _row(store: Store, job: str) -> Any:
     row = store.db.execute("select spec, created from jobs where name = ?", [job]).fetchone()
     if row is None:
-        raise NotFound(f"job {job!r} does not exist: `python -m icm_engine jobs` shows the jobs there are")
+        message = f"job {job!r} does not exist: `python -m icm_engine jobs` shows the jobs there are"
+        raise not_found(store.db.conn, "jobs", message)
     return row
 
 

@@ -91,7 +91,7 @@ def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
     if (snapshot := store.snapshot(opened.name, number)) is not None:
         known, body = snapshot
         state = decode_state(opened.codec, body)
-    return replay(opened, store.read_between(opened.name, known, number, STATE_KINDS), state)
+    return replay(opened, store.read_between(opened.name, known, number), state)
 
 
 def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:

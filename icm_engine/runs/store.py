@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from icm_engine.core.batches import Part
 from icm_engine.core.errors import NotFound, RunBusy, StoreError
 from icm_engine.core.labeling import Example
 from icm_engine.runs import datasets
-from icm_engine.runs.connection import DAMAGED, identity, opening, require_identity, stored_json
+from icm_engine.runs.connection import DAMAGED, identity, not_found, opening, require_identity, stored_json
 from icm_engine.runs.datasets import Dataset as Dataset
 from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
 from icm_engine.runs.events import Json, RunSpec
@@ -184,10 +184,11 @@ class Store:
             raise self._no_run(run)
         return float(row[0])
 
-    def _no_run(self, run: str) -> NotFound:
+    def _no_run(self, run: str) -> NotFound | StoreError:
         if self.db.execute("select 1 from jobs where name = ? and kind = 'batches'", [run]).fetchone():
             return NotFound(f"{run!r} is a batched run: name one of its batches, such as '{run}-1'")
-        return NotFound(f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are")
+        message = f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are"
+        return not_found(self.db.conn, "runs", message)
 
     def set_max_steps(self, run: str, steps: int) -> None:
         """Resolve max_steps 0 (four times the number of examples) once the examples are known."""
@@ -217,13 +218,11 @@ class Store:
     def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
         """Return the events of a run with a number above the cursor, in order; of all kinds, if none is named.
 
-        Raises StoreError where one of all kinds is missing: what is computed from a log with holes looks like a result.
+        Raises StoreError where one of all kinds is missing: what is computed from a log with holes looks like a result,
+        so labels are read from all kinds. A damaged index of the kinds is not noticed here.
         """
         found = self.stored_after(run, cursor, kinds, limit)
-        for event, number in zip(() if kinds else found, itertools.count(max(0, cursor) + 1)):
-            if event.number != number:
-                raise StoreError(f"run {run!r} has no event {number}, but has event {event.number}: {DAMAGED}")
-        return found
+        return found if kinds else list(_without_holes(run, found, cursor))
 
     def stored_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
         """Return the same where events may be missing, for who looks for that."""
@@ -231,11 +230,12 @@ class Store:
         query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
         return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
 
-    def read_between(self, run: str, after: int, until: int, kinds: Sequence[str]) -> Iterator[Event]:
-        """Go through the events of these kinds with a number above `after` and at most `until`, in order."""
-        query = f"select * from events where run = ? and number > ? and number <= ? and kind in ({_marks(kinds)})"
-        rows = self.db.query(f"{query} order by number", [run, after, until, *kinds])
-        return (_event(row) for row in rows)
+    def read_between(self, run: str, after: int, until: int, kinds: Sequence[str] = ()) -> Iterator[Event]:
+        """Go through the events with a number above `after` and at most `until`, in order; kinds as in `read_after`."""
+        wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
+        query = f"select * from events where run = ? and number > ? and number <= ? {wanted} order by number"
+        found = map(_event, self.db.query(query, [run, after, until, *kinds]))
+        return found if kinds else _without_holes(run, found, after)
 
     def event(self, run: str, number: int) -> Event:
         """Return one event. Raises NotFound."""
@@ -338,6 +338,14 @@ def _command(row: Json) -> Command:
     created = row["created"] if isinstance(row["created"], float | int) else 0.0
     body = body if isinstance(body, dict) else {}
     return Command(str(row["token"]), str(row["verb"]), row["steps"], created, row["applied"], body)
+
+
+def _without_holes(run: str, events: Iterable[Event], cursor: int) -> Iterator[Event]:
+    """Yield these events, which follow the cursor. Raises StoreError where a number is missing."""
+    for event, number in zip(events, itertools.count(max(0, cursor) + 1)):
+        if event.number != number:
+            raise StoreError(f"run {run!r} has no event {number}, but has event {event.number}: {DAMAGED}")
+        yield event
 
 
 def _event(row: Json) -> Event:
