@@ -1,6 +1,7 @@
 """From Python: a frame becomes a data set, a run, and a frame again; the same call finds its run again."""
 
 import _thread
+import signal
 import subprocess
 import sys
 import threading
@@ -204,6 +205,15 @@ def test_a_run_that_fails_says_why_and_is_gone_on_with(store: Store) -> None:
     assert [event.body["error"] for event in store.read_after(run, kinds=("failed",))] == [ModelNotUsable.__name__] * 2
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, also where a shell started the tests in the background, deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_pauses_and_the_same_call_goes_on(store: Store) -> None:
     """Ctrl-C as soon as there are steps: the run pauses, nothing is lost, and no half of it is returned."""
 
