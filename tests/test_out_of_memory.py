@@ -1,7 +1,11 @@
 """Memory that runs out on the first or on a later call: smaller calls, said in the run's log, and repeatable digits."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +29,7 @@ from icm_engine.runs.shrinking import tokens_of_run
 from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
 
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB"
 Fails = Callable[[int, int], bool]  # of the number of a call and its tokens
 
@@ -97,6 +102,36 @@ def test_whichever_call_it_is(fault: Fault, loaded: LoadedModel, monkeypatch: py
     fault.happened = (
         f"at each of {tried} calls: asked again in calls of half as many tokens, and equal to the last digit"
     )
+
+
+@pytest.mark.fault(
+    "the memory of a process is limited for real (RLIMIT_AS), to so many amounts above what its model takes",
+    "scores have the digits of smaller calls, or one error says what to do",
+)
+def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
+    """A model whose layer takes 84 MB for 640 tokens, three times over."""
+    model = save_model(tmp_path, intermediate_size=32768, num_hidden_layers=1)
+    rooms = (2000, 150, 2, 300, 75, 40, 20, 8)[: fault.times(quick=3, long=8)]
+    found = {room: limited(model, room) for room in rooms}
+    assert found[2000] == {"tokens": 640, "why": "", "equal": True}
+    assert "use a smaller --limit" in found[2]["refused"]
+    smaller = {room: told for room, told in found.items() if "why" in told and room < 2000}
+    assert smaller
+    for room, told in smaller.items():
+        assert told["equal"], room
+        assert told["tokens"] < 640, room
+        assert "can't allocate memory" in told["why"], room
+    calls = ", ".join(f"{told['tokens']} with {room} MB" for room, told in sorted(smaller.items()))
+    refused = len(found) - len(smaller) - 1
+    fault.happened = f"equal to the last digit in calls of so many tokens: {calls}; refused with the remedy: {refused}"
+
+
+def limited(model: str, megabytes: int) -> dict[str, Any]:
+    """What a process with so much room says."""
+    command = [sys.executable, str(ROOT / "tests" / "limited_memory.py"), model, str(megabytes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
 def test_memory_that_never_suffices_is_an_error(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
