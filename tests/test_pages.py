@@ -204,3 +204,26 @@ def test_a_box_that_says_what_it_was_drawn_with_leaves_the_address(
     module.st.session_state[box] = "another"
     module._picked(*drawn)
     assert "another" in address.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "said"),
+    [("search", {"run": HOSTILE}, "No run"), ("steps", {"run": HOSTILE}, "No run"), ("annotate", {"run": ""}, "No run"),
+     ("data", {"dataset": HOSTILE}, "No data set"), ("search", {"dataset": HOSTILE}, "No data set")],
+)  # fmt: skip
+def test_a_link_to_what_is_not_there_says_so(store: Store, name: str, query: dict[str, str], said: str) -> None:
+    small_dataset(store)
+    add_run(store, "paused", steps=3)
+    test = page(name, **query)
+    assert [element.value.startswith(said) for element in test.warning] == [True]
+    assert [element.value for element in test.code] == [*query.values()]
+    assert HOSTILE not in shown_markup(test)
+
+
+@pytest.mark.parametrize(
+    ("name", "query"), [("search", {"run": "sums-1"}), ("data", {"dataset": "sums"}), ("data", {})]
+)
+def test_a_link_to_what_is_there_warns_of_nothing(store: Store, name: str, query: dict[str, str]) -> None:
+    small_dataset(store)
+    add_run(store, "paused", steps=3)
+    assert not [element for element in page(name, **query).warning if "of this name" in element.value]

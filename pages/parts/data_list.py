@@ -23,6 +23,8 @@ def heading(names: Sequence[str], dataset: str | None) -> None:
             "Data set", options, options.index(dataset or ALL), key=f"open_{dataset}", width=300, on_change=_picked,
             args=(dataset,), help="Data sets there are, in the order of their import.",
         )  # fmt: skip
+    if dataset is None:
+        session.missed("dataset")
 
 
 def _picked(dataset: str | None) -> None:

@@ -16,6 +16,8 @@ def show(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -
             "Run", options, options.index(run or nothing), key=f"pick_{run}", width=300, on_change=_picked,
             args=(run, nothing), help="Runs there are, the newest first.",
         )  # fmt: skip
+    if run is None:
+        session.missed("run")
     if run is None and nothing == CHOOSE:
         text = "Choose a run above." if names else "No runs yet. The home page starts one with one click."
         st.info(text, icon=":material/info:")

@@ -16,6 +16,11 @@ from icm_engine.analysis.visible import SIGNS, visible
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 
+MISSED = {  # by what an address names
+    "run": "No run of this name is here: it was deleted, its link belongs to another database, or it has batches, "
+    "which are looked at one by one.",
+    "dataset": "No data set of this name is here: it was deleted, or its link belongs to another database.",
+}
 SEEN = "run_last_looked_at"
 # what an address says about one run
 OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
@@ -118,6 +123,13 @@ def number(name: str, otherwise: int, low: int, high: int) -> int:
 def dark() -> bool:
     """Say whether the page is dark."""
     return bool(st.context.theme.type == "dark")
+
+
+def missed(kind: str) -> None:
+    """Say so where the address names a run or a data set (`kind`) that the page does not have."""
+    if (name := st.query_params.get(kind)) is not None:
+        st.warning(MISSED[kind], icon=":material/link_off:")
+        plain(name)
 
 
 def plain(text: str) -> None:
