@@ -13,7 +13,7 @@ from experimenting import SUITE, done_suite, here, suite_file
 from filled import small_dataset
 from serving import ROOT
 
-from icm_engine.analysis.experiments import given
+from icm_engine.analysis.experiments import asking, given
 from icm_engine.analysis.experiments.asking import all_predictors
 from icm_engine.analysis.experiments.driving import Chosen, drive
 from icm_engine.analysis.experiments.intervals import difference, estimate
@@ -27,11 +27,12 @@ from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
 from icm_engine.data.gold import add_gold, add_human, load_gold
-from icm_engine.runs import jobs
+from icm_engine.runs import control, jobs
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
 from icm_engine.runs.use import use_labels
+from icm_engine.runs.verify import verify
 
 TASK = Task("t", "{text}")
 FAKE = Chosen(ModelChoice("fake"))
@@ -360,6 +361,39 @@ def test_the_command_line_runs_a_suite_and_goes_on_with_what_is_left(tmp_path: P
         again = jobs.result(store, second["job"])
         assert again is not None
         assert again["rows"] == found["rows"]
+
+
+LONG = """
+title = "One search"
+question = "Does it go on?"
+datasets = ["sums"]
+examples = 12
+seeds = [0, 1]
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 4000 }
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_cancelled_suite_leaves_its_run_paused_and_asked_again_goes_on(tmp_path: Path) -> None:
+    """Real processes: what is in progress ends after its step, and the log is that of one run."""
+    with Store(tmp_path / "icm.db") as store:
+        small_dataset(store)
+        suite = suite_file(tmp_path, LONG)
+        job = asking.ask(store, suite, ModelChoice("fake"))
+        while not (store.run_names() and any(control.status(store, run).steps > 20 for run in store.run_names())):
+            assert not jobs.status(store, job).settled
+            control.nap()
+        jobs.cancel(store, job)
+        for one in [job, *jobs.names(store, "batch")]:
+            assert jobs.wait_until_settled(store, one).phase == "cancelled"
+        assert sorted(control.status(store, run).phase for run in store.run_names()) == ["created", "paused"]
+        assert jobs.wait_until_settled(store, asking.ask(store, suite, ModelChoice("fake"))).phase == "done"
+        for run in store.run_names():
+            assert control.status(store, run).phase == "finished"
+            assert verify(store, open_run(store, run)) == (4000, [])
 
 
 def test_arguments_are_refused_in_one_line(tmp_path: Path) -> None:

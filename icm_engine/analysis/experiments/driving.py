@@ -6,6 +6,8 @@ that was cut off goes on with what is left, since finished runs and jobs are fou
 
 import json
 import os
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +20,8 @@ from icm_engine.runs import batch, control, finetuning, jobs, on_ray, trained
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
+
+INTERRUPTING = 120.0  # seconds that what is in progress is waited for when a suite is cancelled
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -162,12 +166,27 @@ def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress
             progress(len(names) - sum(not batch.done(store, name) for name in waiting), len(names), words)
             control.nap()
     except BaseException:
-        for job in started:
-            jobs.cancel(store, job)
+        _interrupt(store, started, [] if chosen.where else waiting)
         raise
     for job in started:
         if (now := jobs.status(store, job)).phase == "failed":
             raise RunError(f"job {job!r} failed: {now.message}")
+
+
+def _interrupt(store: Store, started: Sequence[str], names: Sequence[str]) -> None:
+    """End the jobs that do these runs and jobs, a run in progress paused after its step, a job after its piece."""
+    for job in started:
+        jobs.cancel(store, job)
+    until, asked = time.monotonic() + INTERRUPTING, set[str]()
+    while time.monotonic() < until and not all(jobs.status(store, job).settled for job in started):
+        for name in set(names) - asked:
+            if store.has_run(name) and not control.status(store, name).settled:
+                store.send(name, "pause", uuid.uuid4().hex)  # to who has it: a worker of its own is not launched
+                asked.add(name)
+            elif not store.has_run(name) and jobs.status(store, name).phase == "running":
+                jobs.cancel(store, name)
+                asked.add(name)
+        control.nap()
 
 
 def _begin(store: Store, names: Sequence[str], chosen: Chosen) -> list[str]:
