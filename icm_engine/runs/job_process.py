@@ -4,17 +4,12 @@ A kind is a function from a `Job` to its result as JSON. It reports progress, wh
 was cancelled, and may keep parts that a later process of the same job finds again.
 """
 
-import argparse
-import sys
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from icm_engine.core.errors import IcmError, RunBusy, StoreError
-from icm_engine.runs import jobs
-from icm_engine.runs.control import say
+from icm_engine.runs import detached, jobs
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.runs.store import Store
@@ -76,47 +71,23 @@ class Job:
 Kind = Callable[[Job], Json]
 
 
-def main(kinds: Mapping[str, Kind], arguments: list[str] | None = None) -> int:
+def main(kinds: Mapping[str, Kind], arguments: Sequence[str] | None = None) -> int:
     """Do one job to its end; 0 if it was done or cancelled, 1 if it failed or is held by another process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--db", type=Path, required=True)
-    parser.add_argument("job")
-    given = parser.parse_args(arguments)
-    try:
-        with Store(given.db) as store:
-            return hold(store, given.job, kinds)
-    except RunBusy as error:
-        print(error, file=sys.stderr)
-        return 1
-    except StoreError as error:
-        say(f"stops: {error}")
-        return 1
+    return detached.main("job", lambda store, job: hold(store, job, kinds), arguments)
 
 
 def hold(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
     """Do a job to its end; 0 if it was done or cancelled, 1 if it failed. Raises RunBusy."""
     lease = claim(store, job)
     with heartbeat(store, job, lease):
-        return _guarded(Job(store, job, jobs.spec(store, job), lease), kinds)
+        held = Job(store, job, jobs.spec(store, job), lease)
+        return detached.guarded(lambda: _do(held, kinds), lambda error: held.append("failed", error))
 
 
-def _guarded(job: Job, kinds: Mapping[str, Kind]) -> int:
+def _do(job: Job, kinds: Mapping[str, Kind]) -> None:
+    if job.settled():
+        return  # another process that was started for the same did it, or nobody wants it
     began = time.perf_counter()
-    try:
-        if job.settled():
-            return 0  # another process that was started for the same did it, or nobody wants it
+    with suppress(Cancelled):
         found = kinds[job.spec.kind](job)
         job.append("result", found, time.perf_counter() - began)
-    except Cancelled:
-        return 0
-    except RunBusy:
-        raise
-    except Exception as error:  # whatever it is, the job must say so; the log has the traceback
-        if not isinstance(error, IcmError):
-            traceback.print_exc()
-        try:
-            job.append("failed", {"error": type(error).__name__, "message": str(error) or type(error).__name__})
-        except StoreError:  # the database cannot take that either: what it says first is the cause
-            raise error from None
-        return 1
-    return 0

@@ -4,26 +4,24 @@ Claims the run, builds the scorer, takes steps, appends each one whole, and obey
 killed at any moment: what is appended is a whole step, and the next worker goes on from there.
 """
 
-import argparse
 import functools
 import hashlib
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from icm_engine.core.breakpoints import reached
 from icm_engine.core.chat_sources import Chat, NoChat, TableChat
-from icm_engine.core.errors import IcmError, RunBusy, ServerUnavailable, StoreError
+from icm_engine.core.errors import ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, retries_of
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.server_address import is_server
-from icm_engine.runs.control import say, steps_left
-from icm_engine.runs.events import SEARCH, Cost, RunSpec
+from icm_engine.runs import detached
+from icm_engine.runs.control import steps_left
+from icm_engine.runs.events import SEARCH, Cost, Json, RunSpec
 from icm_engine.runs.intervening import Intervening
 from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.jobs import ModelChoice, model_of_run
@@ -142,10 +140,9 @@ class Worker:
                 self._record_retries(scorer)
             idle_since = time.monotonic()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Json) -> None:
         """Record why the run cannot go on; it can be resumed once the cause is gone."""
-        body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
-        self.store.append(self.opened.name, "failed", body, lease=self.lease)
+        self.store.append(self.opened.name, "failed", error, lease=self.lease)
 
     def _ended(self) -> bool:
         last = self.store.last_event(self.opened.name, ("control", "finished"))
@@ -231,21 +228,14 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
     objective.scorer.check_fits([Prompt((*shown, (longest[0],)), objective.task.labels)])
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or is held by another."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--db", type=Path, required=True)
-    parser.add_argument("run")
-    given = parser.parse_args(arguments)
-    try:
-        with Store(given.db) as store:
-            return obeying(lambda: store.pending(given.run), lambda: hold(store, given.run, IDLE))
-    except RunBusy as error:
-        print(error, file=sys.stderr)
-        return 1
-    except StoreError as error:
-        say(f"stops: {error}")
-        return 1
+    return detached.main("run", work, arguments)
+
+
+def work(store: Store, run: str) -> int:
+    """Hold a run until there is nothing to do, or nobody asks for more; 0, or 1 if it failed. Raises RunBusy."""
+    return obeying(lambda: store.pending(run), lambda: hold(store, run, IDLE))
 
 
 def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -> int:
@@ -261,23 +251,8 @@ def hold(store: Store, run: str, idle: float) -> int:
     """Take a run as far as it goes, waiting `idle` seconds while it is paused; 0, or 1 if it failed. Raises RunBusy."""
     lease = claim(store, run)
     with heartbeat(store, run, lease):
-        return _guarded(Worker(store, open_run(store, run).whole(), lease, idle))
-
-
-def _guarded(worker: Worker) -> int:
-    try:
-        worker.work()
-    except RunBusy:
-        raise
-    except Exception as error:  # whatever it is, the run must say so; the log has the traceback
-        if not isinstance(error, IcmError):
-            traceback.print_exc()
-        try:
-            worker.fail(error)
-        except StoreError:  # the database cannot take that either: what it says first is the cause
-            raise error from None
-        return 1
-    return 0
+        searching = Worker(store, open_run(store, run).whole(), lease, idle)
+        return detached.guarded(searching.work, searching.fail)
 
 
 if __name__ == "__main__":
