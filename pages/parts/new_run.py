@@ -42,12 +42,12 @@ def show(store: Store) -> None:
 
 
 def _what(store: Store) -> None:
-    data, model, quantization = st.columns(3, gap="medium")
     names, asked = dataset_names(store), st.query_params.get("dataset")
     if asked not in names:
         session.missed("dataset")
     elif "dataset" not in st.session_state:
         st.session_state["dataset"] = asked
+    data, model, quantization = st.columns(3, gap="medium")
     chosen = data.selectbox("Data set", names, key="dataset", help=ABOUT["dataset"])
     named = model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox(

@@ -17,8 +17,8 @@ from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 
 MISSED = {  # by what an address names
-    "run": "No run of this name is here: it was deleted, its link belongs to another database, or it has batches, "
-    "which are looked at one by one.",
+    "run": "No run of this name is here: its link belongs to another database, or it has batches, which are looked at "
+    "one by one.",
     "dataset": "No data set of this name is here: it was deleted, or its link belongs to another database.",
 }
 SEEN = "run_last_looked_at"
