@@ -310,6 +310,19 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
 
 
+def test_the_balance_of_a_report_is_of_one_label_also_where_nobody_got_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Human labels are all False: 0 % of them are True, and not 100 %."""
+    small_dataset(store, groups=6)
+    add_human(store, "sums", "anna", dict.fromkeys(load_gold(store, "sums").labels, "False"))
+    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
+    assert found is not None
+    table = next(table for table in tables(found) if table.title == "Label sources on sums")
+    shares = {row[0]: row[table.head.index("True")] for row in table.rows}
+    assert (shares["human *"], shares["golden *"]) == ("0 %", "67 %")
+
+
 def test_predictors_look_at_all_suites_or_at_one_source(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

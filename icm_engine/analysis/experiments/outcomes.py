@@ -1,6 +1,5 @@
 """What came of each cell: its labels beside gold, its use beside gold, the numbers that need no gold, and its cost."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -75,7 +74,8 @@ def _outcome(reading: Reading, one: Driven) -> Outcome:
         utility=state.evaluation.utility, form=reading.config.predictability, forms=_forms(reading),
         pairs=len(state.evaluation.pairs), label_mass=state.evaluation.label_mass,
         margin=mean([_margin(score, labels.index(labeling[i])) for i, score in scores.items()]),
-        balance=Counter(labeling.values()), prompts=spent.prompts, tokens=spent.tokens_encoded,
+        balance=dict(zip(labels, reading.tally.balance, strict=True)),
+        prompts=spent.prompts, tokens=spent.tokens_encoded,
         set_evaluations=spent.set_evaluations, seconds=spent.seconds, steps=state.step, curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
     )  # fmt: skip

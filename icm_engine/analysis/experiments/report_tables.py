@@ -52,7 +52,8 @@ def points(made: Json) -> str:
 
 
 def _sources(found: Json, dataset: str) -> Table:
-    rows = [_source(row) for row in found["rows"] if row["dataset"] == dataset]
+    rows = [row for row in found["rows"] if row["dataset"] == dataset]
+    label = _shown_label(rows)
     seeds = "seed" if len(found["seeds"]) == 1 else "seeds"
     caption = (
         f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
@@ -61,12 +62,18 @@ def _sources(found: Json, dataset: str) -> Table:
     )
     head = (
         "source", "labels, % right", "by seed", "flipped", "labelled", "in use, % right", "shots", "U", "pairs",
-        "label mass", "True", "evaluations a label", "prompts", "tokens", "seconds",
+        "label mass", label, "evaluations a label", "prompts", "tokens", "seconds",
     )  # fmt: skip
-    return Table(f"Label sources on {dataset}", caption, head, tuple(rows))
+    return Table(f"Label sources on {dataset}", caption, head, tuple(_source(row, label) for row in rows))
 
 
-def _source(row: Json) -> tuple[str, ...]:
+def _shown_label(rows: Sequence[Json]) -> str:
+    """The label whose share tells the balance: True, or the first of a task that has other labels."""
+    labels = [label for row in rows for label in row.get("balance", ())]
+    return "True" if "True" in labels else next(iter(labels), "True")
+
+
+def _source(row: Json, label: str) -> tuple[str, ...]:
     if "accuracy" not in row:
         return (row["arm"], "not applicable", *[NONE] * 13)
     used = row["used"][-1] if row["used"] else None
@@ -84,8 +91,7 @@ def _source(row: Json) -> tuple[str, ...]:
         " ".join(f"{value:.1f}" for value in row["utility"]),
         " ".join(map(str, row["pairs"])),
         f"{row['label_mass']:.3f}",
-        f"{100 * next(iter(row['balance'].values()), 0):.0f} %" if "True" not in row["balance"] else
-        f"{100 * row['balance']['True']:.0f} %",
+        f"{100 * row['balance'].get(label, 0):.0f} %",
         f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
         f"{cost['seconds']:.1f}",
     )  # fmt: skip
