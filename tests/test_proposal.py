@@ -126,6 +126,16 @@ def test_what_must_be_known_is_said() -> None:
     assert told[4].startswith("c1 agrees with the mirror of the proposal (5% equal labels)")
 
 
+@pytest.mark.parametrize(("false", "said"), [(0, True), (2, True), (3, False), (20, False)])
+def test_a_proposal_of_one_label_is_said_first(false: int, said: bool) -> None:
+    """Of 40 labels, 38 are 95 %."""
+    found = [Support(f"e{k}", "False" if k < false else "True", 2, 2, 2) for k in range(40)]
+    proposed = Proposal("c0", False, (outcome("c0", 9.0, proposed=True),), {one.example: one for one in found})
+    assert [told.startswith(f"Of the proposal, {40 - false} of 40 labels are True") for told in warnings(proposed)] == (
+        [True] if said else []
+    )
+
+
 def test_a_lead_that_the_order_of_demonstrations_would_explain_is_said() -> None:
     """A tenth of 100 is 10."""
     best = outcome("c0", 100.0, proposed=True)

@@ -3,11 +3,12 @@
 Each sign is a sentence with its numbers; the thresholds are the constants here. Those that compare with gold say so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from icm_engine.analysis.reading import Point, Reading
 from icm_engine.analysis.wording import decimal, percent
+from icm_engine.core.labeling import Label
 
 FEW = 16  # labelled examples below which shares say little
 COLLAPSED = 0.95  # share of one label
@@ -38,12 +39,19 @@ def alerts(reading: Reading) -> tuple[Alert, ...]:
 
 
 def _collapse(reading: Reading) -> Alert | None:
-    tally = reading.tally
-    share, label = max(zip(tally.balance, tally.labels, strict=True))
-    if tally.labelled < FEW or share / tally.labelled < COLLAPSED:
+    text = collapsed(reading.tally.counts)
+    return Alert("label collapse", text) if text else None
+
+
+def collapsed(counts: Mapping[Label, int]) -> str | None:
+    """Say that nearly all labels are one; None where they are not, or are too few to say."""
+    labelled = sum(counts.values())
+    if labelled < FEW:
         return None
-    text = f"{share:,} of {tally.labelled:,} labels are {label}: the labels may have collapsed to a constant."
-    return Alert("label collapse", text)
+    label, count = max(counts.items(), key=lambda item: item[1])
+    if count / labelled < COLLAPSED:
+        return None
+    return f"{count:,} of {labelled:,} labels are {label}: the labels may have collapsed to a constant."
 
 
 def _oscillation(reading: Reading) -> Alert | None:

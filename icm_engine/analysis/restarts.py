@@ -3,12 +3,14 @@
 The choice is in the job's result and knows no gold; here it is only put into words.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.between_runs import Agreement, agreement, labels_of
 from icm_engine.analysis.choices import RunSpec, begin, put_sample
 from icm_engine.analysis.views import load
@@ -150,7 +152,13 @@ def why(found: Proposal) -> str:
 
 def warnings(found: Proposal) -> tuple[str, ...]:
     """Say what a person must know before believing the choice."""
-    return (*_left_out(found), *_sizes(found), *_close(found), *_mirrors(found))
+    return (*_constant(found), *_left_out(found), *_sizes(found), *_close(found), *_mirrors(found))
+
+
+def _constant(found: Proposal) -> list[str]:
+    """About a proposal that gives everything one label, which a model may find the most coherent of all."""
+    told = collapsed(Counter(support.label for support in found.supports.values()))
+    return [f"Of the proposal, {told} U does not tell: compare with the other chains."] if told else []
 
 
 def _left_out(found: Proposal) -> list[str]:
