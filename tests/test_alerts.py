@@ -29,7 +29,7 @@ def kinds(reading: Reading) -> list[str]:
 
 def with_last(reading: Reading, **values: Any) -> Reading:
     *points, last = reading.trajectory.points
-    return replace(reading, trajectory=replace(reading.trajectory, points=(*points, replace(last, **values))))
+    return replace(reading, trajectory=replace(reading.trajectory, points=(*points, last._replace(**values))))
 
 
 def collapsed(reading: Reading) -> Reading:
@@ -51,7 +51,7 @@ def massless(reading: Reading) -> Reading:
 def parting(reading: Reading) -> Reading:
     def point(utility: float, right: float) -> Point:
         last = reading.trajectory.points[-1]
-        return replace(last, utility=utility, balance=(8, 8), accuracy=Accuracy(right, right, 1 - right))
+        return last._replace(utility=utility, balance=(8, 8), accuracy=Accuracy(right, right, 1 - right))
 
     return replace(reading, trajectory=replace(reading.trajectory, points=(point(10.0, 0.8), point(12.0, 0.7))))
 

@@ -183,8 +183,8 @@ def test_a_blind_reading_is_that_of_a_run_without_gold(store: Store) -> None:
     blind, without = (Shelf().reading(store, name) for name in (run, bare))
     assert (blind.blind, dict(blind.gold)) == (True, {})
     assert blind.tally == without.tally
-    assert [replace(point, tokens=0) for point in blind.trajectory.points] == [
-        replace(point, tokens=0) for point in without.trajectory.points
+    assert [point._replace(tokens=0) for point in blind.trajectory.points] == [
+        point._replace(tokens=0) for point in without.trajectory.points
     ]
     assert "Accuracy(" in everything_of(load(store, run))
     assert "Accuracy(" not in everything_of(blind)

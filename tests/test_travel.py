@@ -1,7 +1,6 @@
 """Time travel: what a page shows of any event is what a plain replay of the log gives."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from filled import small_dataset
@@ -129,7 +128,7 @@ def test_ways_lead_where_their_names_say(store: Store, monkeypatch: pytest.Monke
 @given(st.integers(0, 60), st.integers(1, 40))
 def test_a_thinned_curve_keeps_its_highest_its_lowest_and_its_end(size: int, times: int) -> None:
     point = Point(0, 0.0, 0.0, 0.0, None, None, (0, 0), None, "accepted", 0.0, 1, tokens=0, pairs=0)
-    points = tuple(replace(point, step=k, utility=float(k * 7919 % 1009)) for k in range(size * times + 1))
+    points = tuple(point._replace(step=k, utility=float(k * 7919 % 1009)) for k in range(size * times + 1))
     kept = thinned(Trajectory(("True", "False"), points)).points
     assert len(kept) <= 802
     assert kept[-1] == points[-1]

@@ -305,7 +305,7 @@ def test_tabs_share_the_pace_of_three() -> None:
 @pytest.mark.parametrize("blocks", range(4))
 def test_packed_points_are_the_points(reading: Reading, blocks: int) -> None:
     """Up to three whole blocks and a rest, with None among the numbers, as a plain sequence has them."""
-    made = [replace(p, step=k) for k, p in enumerate((*reading.trajectory.points,) * 160)]
+    made = [p._replace(step=k) for k, p in enumerate((*reading.trajectory.points,) * 160)]
     assert (len(made), made[0].acceptance_rate, made[-1].acceptance_rate) == (800, None, pytest.approx(2 / 3))
     whole = [made[BLOCK * k : BLOCK * (k + 1)] for k in range(blocks)]
     points = Points([packed(block) for block in whole], made[BLOCK * blocks :])

@@ -134,7 +134,7 @@ def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tupl
     last = whole.points[-1].step
     drawn = thinned(reading.trajectory)
     if not reading.gold:  # it may be hidden from a person who labels
-        drawn = replace(drawn, points=tuple(replace(point, accuracy=None) for point in drawn.points))
+        drawn = replace(drawn, points=tuple(point._replace(accuracy=None) for point in drawn.points))
     charts = all_charts(drawn, dark)
     here = reading.trajectory.points[-1].step
     for chart in charts:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from math import isnan
 from operator import attrgetter, eq
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from icm_engine.analysis.tally import Accuracy
 BLOCK = 250  # points that are packed together; in longer runs only their extremes are drawn
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One place on every curve: the accepted labeling after an event (step 0: the initial labels).
 
     `verdict` is a step's, or what else led here: initial, forked, hand, retuned.
@@ -46,8 +45,7 @@ OTHERS = ("balance", "accuracy", "verdict")
 SHARES = len(fields(Accuracy))
 WHOLES = ("step", "event", "tokens", "pairs")
 MAYBE = ("temperature", "acceptance_rate")
-FIELDS = tuple(one.name for one in fields(Point))
-NUMBERS = tuple(name for name in FIELDS if name not in OTHERS)
+NUMBERS = tuple(name for name in Point._fields if name not in OTHERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +81,7 @@ def unpacked(block: Packed) -> tuple[Point, ...]:
     columns["verdict"] = [block.verdicts[int(number)] for number in verdict]
     columns["accuracy"] = [_accuracy(*values) for values in zip(*shares, strict=True)]
     columns["balance"] = list(zip(*counts, strict=True))
-    return tuple(Point(*values) for values in zip(*(columns[name] for name in FIELDS), strict=True))
+    return tuple(map(Point._make, zip(*(columns[name] for name in Point._fields), strict=True)))
 
 
 def _shares(accuracy: Accuracy | None) -> tuple[float | None, ...]:
