@@ -80,6 +80,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def write(store: Store, upto: int = 4) -> None:
+    store.append("four-1", "control", {"verb": "start"})
     store.append("four-1", "model", {"model": "sample", "trained_context": 120})
     store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
     for info, before in steps()[:upto]:
@@ -134,6 +135,7 @@ def test_accuracy_counts_unlabelled_as_wrong(reading: Reading) -> None:
 
 def test_reading_on_is_the_same_as_reading_at_once(store: Store) -> None:
     reading = views.open_reading(store, "four-1")
+    store.append("four-1", "control", {"verb": "start"})
     store.append("four-1", "model", {"model": "sample", "trained_context": 120})
     store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
     seen = []
@@ -195,7 +197,7 @@ def test_steps_have_words_for_their_verdicts(reading: Reading) -> None:
 def test_summary_has_the_keys_of_the_command_line(store: Store) -> None:
     write(store)
     assert views.run_summary(store, "four-1") == {
-        "run": "four-1", "status": "created", "steps": 4, "labelled": 3, "examples": 4,
+        "run": "four-1", "status": "interrupted", "steps": 4, "labelled": 3, "examples": 4,
         "label_balance": {"True": 2, "False": 1}, "utility": 20.0, "mutual_predictability": 0.4, "inconsistency": 0.0,
         "temperature": 4.0, "acceptance_rate": 2 / 3, "prompts_scored": 10, "tokens_encoded": 500,
         "set_evaluations": 7, "seconds": 9.0, "pid": None, "accuracy": 0.75, "balanced_accuracy": 0.75,
@@ -264,7 +266,7 @@ def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
     shelf = Shelf(size=1)
     store.add_run(RunSpec("four", "fake"))
     write(store)
-    assert shelf.reading(store, "four-1").cursor == 6
+    assert shelf.reading(store, "four-1").cursor == 7
     assert shelf.reading(store, "four-2").cursor == 0
     assert [row.run for row in runs_overview(store, shelf)] == ["four-2", "four-1"]
 
@@ -286,7 +288,7 @@ def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: 
             return looked.reading(own, "four-1").cursor
 
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(look, range(8))) == [6] * 8
+        assert list(threads.map(look, range(8))) == [7] * 8
     assert opened == ["four-1"]
 
 
