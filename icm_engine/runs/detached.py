@@ -32,9 +32,9 @@ def main(what: str, do: Callable[[Store, str], int], arguments: Sequence[str] | 
 
 
 def guarded(do: Callable[[], None], fail: Callable[[Json], None]) -> int:
-    """Do it, and have whatever goes wrong recorded by `fail`; return 0, or 1 if it failed. Raises RunBusy, StoreError.
+    """Do it, and have whatever goes wrong recorded by `fail`; return 0, or 1 if it failed. Raises RunBusy.
 
-    The log of the process has the traceback of what is no error of ours.
+    The log of the process has the traceback of what is no error of ours. What cannot be recorded is raised.
     """
     try:
         do()
