@@ -2,7 +2,8 @@
 
 With `--start MODEL` it goes on from a model that knows the world, through the last phase alone: so another mix of
 annotators (`--share inverted=0.1`) takes minutes instead of an hour. With `--steps N` the schedule follows the steps
-instead of the clock, so that models trained beside other work, or after each other, are trained alike.
+instead of the clock, so that models trained beside other work, or after each other, are trained alike. `--width` and
+`--layers` make a smaller or larger model; with `--start` it is of the size of that one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from sample_data.make.muon import Muon
 from sample_data.make.probe import probe
 
 PROCESSES = 2
+WIDTH, LAYERS = 128, 4
+HEAD_WIDTH = 32
 TOKENS_A_STEP = 4096  # of each process, in long documents
 SHORT_ROWS = 24
 # (from this share of the time on, row lengths with their weights)
@@ -57,15 +60,15 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
-def build_model(vocabulary: int) -> LlamaForCausalLM:
-    """A Llama of about a million parameters; every width is a multiple of 64, the block of nf4."""
+def build_model(vocabulary: int, width: int = WIDTH, layers: int = LAYERS) -> LlamaForCausalLM:
+    """A Llama, of about a million parameters unless told otherwise; `width` is a multiple of 64, the block of nf4."""
     config = LlamaConfig(
         vocab_size=64 * math.ceil(vocabulary / 64),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // HEAD_WIDTH,
+        num_key_value_heads=width // HEAD_WIDTH,
         max_position_embeddings=16384,
         rope_theta=50000.0,
         tie_word_embeddings=True,
@@ -163,17 +166,40 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".new"), path)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is trained under `work`: `steps`, or `minutes` (resumed ones count); checkpoints `every` so many minutes."""
+
+    minutes: float
+    steps: int | None
+    work: Path
+    seed: int
+    every: float
+    start: Path | None
+    mix: Mix
+    width: int
+    layers: int
+
+    def progress(self, now: Training) -> float:
+        """Where in the schedule a training is: below 1 while there is something to do."""
+        begin = 0.0 if self.start is None else LAST_PHASE
+        done = now.spent / (self.minutes * 60) if self.steps is None else now.step / self.steps
+        return begin + (1 - begin) * done
+
+
 class Training:
     """What changes while training; `spent` is in seconds and includes earlier, resumed work."""
 
-    def __init__(self, work: Path, rank: int, start: Path | None) -> None:
+    def __init__(self, plan: Plan, rank: int) -> None:
         self.tokenizer = tokenizer_module.build()
-        self.model = build_model(len(self.tokenizer))
-        if start is not None:
-            weights = LlamaForCausalLM.from_pretrained(str(start), dtype=torch.float32).state_dict()
-            self.model.load_state_dict(weights)
+        if plan.start is None:
+            self.model = build_model(len(self.tokenizer), plan.width, plan.layers)
+        else:
+            known = LlamaForCausalLM.from_pretrained(str(plan.start), dtype=torch.float32)
+            self.model = build_model(len(self.tokenizer), known.config.hidden_size, known.config.num_hidden_layers)
+            self.model.load_state_dict(known.state_dict())
         self.optimizers = optimizers(self.model)
-        self.file, self.rank = work / "state.pt", rank
+        self.file, self.rank = plan.work / "state.pt", rank
         self.spent, self.step, self.tokens = 0.0, 0, 0
         if self.file.exists():
             state = torch.load(self.file, weights_only=True)
@@ -217,32 +243,13 @@ def row_length(progress: float, step: int) -> int:
     return random.Random(step).choices(list(lengths), weights=list(lengths.values()))[0]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is trained under `work`: `steps`, or `minutes` (resumed ones count); checkpoints `every` so many minutes."""
-
-    minutes: float
-    steps: int | None
-    work: Path
-    seed: int
-    every: float
-    start: Path | None
-    mix: Mix
-
-    def progress(self, now: Training) -> float:
-        """Where in the schedule a training is: below 1 while there is something to do."""
-        begin = 0.0 if self.start is None else LAST_PHASE
-        done = now.spent / (self.minutes * 60) if self.steps is None else now.step / self.steps
-        return begin + (1 - begin) * done
-
-
 def train(rank: int, plan: Plan) -> None:
     """One process of the training."""
     work, seed = plan.work, plan.seed
     dist.init_process_group("gloo", init_method=f"file://{work}/meeting", rank=rank, world_size=PROCESSES)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    now = Training(work, rank, plan.start)
+    now = Training(plan, rank)
     corpus, loss = Corpus(now.tokenizer, 2 * (seed + now.step) + rank, plan.mix), loss_function(now.model)
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
     while (progress := plan.progress(now)) < 1:
@@ -275,7 +282,11 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=3, help="minutes between checkpoints")
     parser.add_argument("--start", type=Path, help="a model's folder to go on from, through the last phase")
     parser.add_argument("--share", nargs="*", default=[], metavar="NAME=SHARE", help="of annotators, others scaled")
+    parser.add_argument("--width", type=int, default=WIDTH, help="a multiple of 64")
+    parser.add_argument("--layers", type=int, default=LAYERS)
     given = parser.parse_args()
+    if given.width < 64 or given.width % 64:
+        parser.error(f"--width is {given.width}: use a multiple of 64")
     mix = MIX
     for name, share in (text.split("=") for text in given.share):
         mix = with_share(mix, name, float(share))
@@ -283,7 +294,10 @@ def main() -> None:
     (given.work / "meeting").unlink(missing_ok=True)
     # processes with one thread each meet once a step; threads would meet at every operation and
     # lose most of their time as soon as anything else runs on the machine
-    plan = Plan(given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix)
+    plan = Plan(
+        given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix, given.width,
+        given.layers,
+    )  # fmt: skip
     spawn(train, (plan,), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
 
 
