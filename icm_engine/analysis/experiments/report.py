@@ -8,6 +8,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from icm_engine.analysis.experiments.report_figures import figures
 from icm_engine.analysis.experiments.report_tables import Table, facts, tables
 from icm_engine.analysis.experiments.static import draw
@@ -46,8 +48,8 @@ def write_report(found: Json, folder: Path) -> list[Path]:
 def _static(charts: Sequence[Chart], folder: Path) -> dict[str, str]:
     """Static pictures by the title of their chart; none where nothing is found to draw them with."""
     names = [f"figure-{number}.svg" for number in range(1, len(charts) + 1)]
-    figures = {str(folder / name): chart.figure.to_json() for name, chart in zip(names, charts, strict=True)}
-    if not draw(figures):
+    on_white = [go.Figure(chart.figure).update_layout(paper_bgcolor="white") for chart in charts]
+    if not draw({str(folder / name): figure.to_json() for name, figure in zip(names, on_white, strict=True)}):
         return {}
     return {chart.title: name for name, chart in zip(names, charts, strict=True)}
 

@@ -86,7 +86,7 @@ def _curves(found: Json, dark: bool) -> Chart | None:
 
 def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
     colours = palette(dark)
-    axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)" if dark else "white"
+    axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)"
     return go.Figure(layout={
         "height": 420, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "barmode": "group",
         "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
