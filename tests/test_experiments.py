@@ -323,6 +323,25 @@ def test_the_balance_of_a_report_is_of_one_label_also_where_nobody_got_it(
     assert (shares["human *"], shares["golden *"]) == ("0 %", "67 %")
 
 
+def test_a_report_names_each_run_that_came_to_one_label(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds are averaged in the tables; a constant among them is said by itself, but not one that was given."""
+    small_dataset(store, groups=6)
+    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
+    assert found is not None
+    title = "Labels that are nearly all one"
+    assert title not in [table.title for table in tables(found)]
+    cells = {(cell["arm"], cell["seed"]): cell for cell in found["cells"]}
+    for cell in (cells["ICM", 1], cells["golden", 0]):
+        cell["balance"] = {"True": 23, "False": 1}
+    cells["ICM", 1] |= {"utility": 77.04, "accuracy": 0.5}
+    cells["ICM", 0]["balance"] = {"True": 22, "False": 2}
+    table = next(table for table in tables(found) if table.title == title)
+    words = "23 of 24 labels are True: the labels may have collapsed to a constant."
+    assert table.rows == (("ICM", "sums", "1", words, "77.0", "50.0 %"),)
+
+
 def test_predictors_look_at_all_suites_or_at_one_source(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.wording import duration
 from icm_engine.runs.events import Json
 from icm_engine.runs.finetuning import settings_of
@@ -27,7 +28,7 @@ class Table:
 def tables(found: Json) -> list[Table]:
     """Return a suite's tables: one of label sources for each data set, then those about all of them."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
-    others = (_tuned(found), _reasons(found), _differences(found), _forms(found), _predictors(found))
+    others = (_tuned(found), _constants(found), _reasons(found), _differences(found), _forms(found), _predictors(found))
     made += [table for table in others if table is not None]
     return made
 
@@ -95,6 +96,24 @@ def _source(row: Json, label: str) -> tuple[str, ...]:
         f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
         f"{cost['seconds']:.1f}",
     )  # fmt: skip
+
+
+def _constants(found: Json) -> Table | None:
+    """Runs whose labels are nearly all one: a mean over seeds hides them, and U may like them best."""
+    told = [(cell, collapsed(cell.get("balance", {}))) for cell in found["cells"] if not cell.get("supervised")]
+    rows = tuple(
+        (cell["arm"], cell["dataset"], str(cell["seed"]), words, f"{cell['utility']:.1f}", _right(cell["accuracy"]))
+        for cell, words in told if words
+    )  # fmt: skip
+    if not rows:
+        return None
+    caption = "Each is one run. U can be higher for a constant than for the truth, so it does not tell them apart."
+    head = ("source", "data set", "seed", "labels", "U", "right")
+    return Table("Labels that are nearly all one", caption, head, rows)
+
+
+def _right(accuracy: float | None) -> str:
+    return NONE if accuracy is None else f"{100 * accuracy:.1f} %"
 
 
 def _reasons(found: Json) -> Table | None:
