@@ -9,8 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.core.own_rules import reference
-from icm_engine.data.checking import RuleCheck, check_rule
+from icm_engine.data.checking import check_rule
 from icm_engine.data.importing import SAMPLE_DATASETS, Progress, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import TASKS
 from icm_engine.runs.store import Store
@@ -41,7 +42,7 @@ def check_command(store: Store, given: argparse.Namespace) -> dict[str, object] 
         ensure_sample_dataset(store, given.dataset)
     found = check_rule(store, given.dataset, rule_of(given.rule))
     if not given.json:
-        print("\n".join(check_sentences(found)))
+        print(f"Data set {found.dataset} has {found.examples:,} examples.", *rule_sentences(found), sep="\n")
         return None
     return {
         "dataset": found.dataset,
@@ -58,25 +59,6 @@ def check_command(store: Store, given: argparse.Namespace) -> dict[str, object] 
         "gold_groups_violated": found.gold_groups_violated,
         "gold_groups_unchecked": found.gold_groups_unchecked,
     }
-
-
-def check_sentences(found: RuleCheck) -> list[str]:
-    """Return a rule check as sentences for people."""
-    lines = [
-        f"Rule {found.rule} on {found.dataset}: {found.pairs:,} constrained pairs in {found.groups:,} groups, "
-        f"{found.examples:,} examples."
-    ]
-    if found.without_answer_count:
-        first = ", ".join(found.without_answer[:5])
-        lines.append(f"No final answer was found in {found.without_answer_count:,} examples ({first}, …): not tied.")
-    if found.gold_pairs:
-        lines.append(
-            f"Gold itself breaks the rule in {found.gold_violated:,} of {found.gold_pairs:,} pairs "
-            f"and in {found.gold_groups_violated:,} of {found.gold_groups:,} groups."
-        )
-    if found.gold_groups_unchecked:
-        lines.append(f"{found.gold_groups_unchecked:,} groups are too large to hold gold against each of their pairs.")
-    return lines
 
 
 def rule_of(given: str | None) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 from small_files import csv_import
 
 from icm_engine.__main__ import main
+from icm_engine.analysis.datasets import CONSTANTS, rule_sentences
 from icm_engine.core.consistency import make_rule
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.core.own_rules import load_rule, reference, rule_title
@@ -66,6 +67,13 @@ def test_a_group_too_large_is_said(store: Store, monkeypatch: pytest.MonkeyPatch
     assert (found.gold_groups_unchecked, found.gold_pairs, found.pairs) == (3, 0, 9)
 
 
+def test_a_rule_that_ties_nothing_holds_back_no_constant(store: Store) -> None:
+    csv_import(store, CLAIMS)
+    assert CONSTANTS in rule_sentences(check_rule(store, "data"))
+    assert CONSTANTS in rule_sentences(check_rule(store, "data", "same-answer"))  # no claim has an answer
+    assert CONSTANTS not in rule_sentences(check_rule(store, "data", "exclusive"))
+
+
 def test_the_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     csv_import(store, CLAIMS)
     assert main(["check", "data", "--rule", "exclusive", "--json"]) == 0
@@ -77,7 +85,7 @@ def test_the_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         0,
     )
     assert main(["check", "data", "--rule", "exclusive"]) == 0
-    assert "Gold itself breaks the rule in 2 of 7 pairs and in 2 of 3 groups." in capsys.readouterr().out
+    assert "Gold itself violates the rule in 2 of 7 pairs (28.6%), in 2 of 3 groups" in capsys.readouterr().out
     assert main(["check", "data", "--rule", "magic"]) == 1
     assert "rule 'magic' does not exist" in capsys.readouterr().err
 

@@ -19,6 +19,7 @@ from icm_engine.runs.store import Store
 
 PAGE = 10  # examples on one page
 QUICK = 6_000  # examples up to which a rule is checked without being asked to
+CONSTANTS = "So nothing but the model holds back one label for everything: watch the balance of the labels."
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,10 @@ def human_sentences(store: Store, dataset: str) -> list[str]:
 def rule_sentences(check: RuleCheck) -> list[str]:
     """Return what a rule yields, one sentence a fact."""
     if check.rule == "none":
-        return ["No rule ties the labels of examples together: nothing can be inconsistent."]
+        return ["No rule ties the labels of examples together: nothing can be inconsistent.", CONSTANTS]
     lines = [f"The rule {check.rule} ties {check.pairs:,} pairs together, in {check.groups:,} groups."]
     if not check.pairs:
-        lines = [f"The rule {check.rule} finds no pair to tie together: it will do nothing."]
+        lines = [f"The rule {check.rule} finds no pair to tie together: it will do nothing.", CONSTANTS]
     if check.without_answer_count:
         lines.append(
             f"No final answer was found in {_examples(check.without_answer_count)}, about which the rule says nothing "
