@@ -162,8 +162,10 @@ def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress
     waiting = [name for name in dict.fromkeys(names) if not batch.done(store, name)]
     started = _begin(store, waiting, chosen) if waiting else []
     try:
+        left = waiting
         while not all(jobs.status(store, job).settled for job in started):
-            progress(len(names) - sum(not batch.done(store, name) for name in waiting), len(names), words)
+            left = [name for name in left if not batch.done(store, name)]  # what is done stays done, and costs a look
+            progress(len(names) - len(left), len(names), words)
             control.nap()
     except BaseException:
         _interrupt(store, started, [] if chosen.where else waiting)
