@@ -90,3 +90,12 @@ def done_suite(
     store.append(job, "start", {})
     assert hold(store, job, {"suite": suite}) == 0, jobs.status(store, job).message
     return job
+
+
+def suite_results(
+    store: Store, patch: pytest.MonkeyPatch, folder: Path, text: str = SUITE, model: ModelChoice | None = None
+) -> Json:
+    """Return the stored results of a suite that is done."""
+    found = jobs.result(store, done_suite(store, patch, folder, text, model))
+    assert found is not None
+    return found

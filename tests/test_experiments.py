@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from experimenting import SUITE, done_suite, here, suite_file
+from experimenting import SUITE, done_suite, here, suite_file, suite_results
 from filled import small_dataset
 from serving import ROOT
 
@@ -292,8 +292,7 @@ def test_predictors_find_what_goes_with_accuracy() -> None:
 def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_dataset(store, groups=6)
     add_human(store, "sums", "anna", {i: "True" for i in load_gold(store, "sums").labels})
-    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
-    assert found is not None
+    found = suite_results(store, monkeypatch, tmp_path)
     rows = {row["arm"]: row for row in found["rows"]}
     assert list(rows) == ["ICM", "ICM, best of 2 by U", "golden", "perturbed", "random", "human"]
     assert rows["golden"]["accuracy"]["mean"] == 1
@@ -316,8 +315,7 @@ def test_the_balance_of_a_report_is_of_one_label_also_where_nobody_got_it(
     """Human labels are all False: 0 % of them are True, and not 100 %."""
     small_dataset(store, groups=6)
     add_human(store, "sums", "anna", dict.fromkeys(load_gold(store, "sums").labels, "False"))
-    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
-    assert found is not None
+    found = suite_results(store, monkeypatch, tmp_path)
     table = next(table for table in tables(found) if table.title == "Label sources on sums")
     shares = {row[0]: row[table.head.index("True")] for row in table.rows}
     assert (shares["human *"], shares["golden *"]) == ("0 %", "67 %")
@@ -328,8 +326,7 @@ def test_a_report_names_each_run_that_came_to_one_label(
 ) -> None:
     """Seeds are averaged in the tables; a constant among them is said by itself, but not one that was given."""
     small_dataset(store, groups=6)
-    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
-    assert found is not None
+    found = suite_results(store, monkeypatch, tmp_path)
     title = "Labels that are nearly all one"
     assert title not in [table.title for table in tables(found)]
     cells = {(cell["arm"], cell["seed"]): cell for cell in found["cells"]}
@@ -358,8 +355,7 @@ def test_a_report_has_every_number_and_needs_no_network(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_dataset(store, groups=6)
-    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path))
-    assert found is not None
+    found = suite_results(store, monkeypatch, tmp_path)
     markdown, page, *_ = write_report(found, tmp_path / "report")
     text, html = markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
     for table in tables(found):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from experimenting import done_suite
+from experimenting import done_suite, suite_results
 from filled import add_run, small_dataset
 from serving import ROOT
 from tuned import SMALL, done, labelled_run, tuned
@@ -218,8 +218,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
 ) -> None:
     small_dataset(store)
     model = ModelChoice("sample", "none", "float32")
-    found = jobs.result(store, done_suite(store, monkeypatch, tmp_path, TUNED_SUITE, model))
-    assert found is not None
+    found = suite_results(store, monkeypatch, tmp_path, TUNED_SUITE, model)
     golden, random = found["rows"]
     assert [len(row["tuned"]) for row in (golden, random)] == [1, 0]
     assert golden["tuned"][0]["shots"] == 0

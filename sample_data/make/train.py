@@ -287,6 +287,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.width < 64 or given.width % 64:
         parser.error(f"--width is {given.width}: use a multiple of 64")
+    if given.start is not None and (given.width, given.layers) != (WIDTH, LAYERS):
+        parser.error("--start goes on with a model of the size it has: leave out --width and --layers")
     mix = MIX
     for name, share in (text.split("=") for text in given.share):
         mix = with_share(mix, name, float(share))
