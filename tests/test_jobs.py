@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
-from icm_engine.runs import job_process, jobs, lease
+from icm_engine.runs import job_process, job_worker, jobs, lease
 from icm_engine.runs.job_process import Job
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Dataset, Store
@@ -118,6 +118,48 @@ def test_a_cancelled_job_ends_at_its_next_piece(store: Store, launched: list[tup
     jobs.start(store, job)
     assert do(store, job, lambda held: {}) == 0
     assert jobs.status(store, job).phase == "done"
+
+
+def test_a_cancelled_batch_begins_nothing_more(
+    store: Store, launched: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the second in which no progress is told, too."""
+    batch, first, second = a_batch_of_two(store)
+
+    def kind(held: Job) -> dict[str, object]:
+        jobs.cancel(store, batch)
+        return {"found": held.name}
+
+    monkeypatch.setitem(job_worker.KINDS, "context-check", kind)
+    assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+    assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["cancelled", "done", "created"]
+
+
+def test_a_batch_cancelled_at_its_last_piece_is_no_result_unless_that_was_finished(
+    store: Store, launched: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, first, second = a_batch_of_two(store)
+    cut = [second]
+
+    def kind(held: Job) -> dict[str, object]:
+        if held.name == second:
+            jobs.cancel(store, batch)
+        if held.name in cut:
+            jobs.cancel(store, held.name)
+            held.stop_if_cancelled()
+        return {"found": held.name}
+
+    monkeypatch.setitem(job_worker.KINDS, "context-check", kind)
+    for after in ("cancelled", "done"):
+        jobs.start(store, batch)
+        assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+        assert [jobs.status(store, name).phase for name in (batch, first, second)] == [after, "done", after]
+        cut.clear()
+
+
+def a_batch_of_two(store: Store) -> tuple[str, str, str]:
+    first, second = jobs.create(store, SPEC), jobs.create(store, SPEC)
+    return jobs.request(store, JobSpec("batch", {"names": [first, second]})), first, second
 
 
 def test_one_process_a_job(store: Store, launched: list[tuple[str, str]]) -> None:

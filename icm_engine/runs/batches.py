@@ -201,8 +201,7 @@ def _drive(job: Job, whole: Batched) -> None:
     store, told, gained = job.store, -1, -1
     lanes = _start_lanes(store, whole, _living(store, whole), _side_by_side(job))
     while True:
-        if job.cancelled():
-            raise Cancelled
+        job.stop_if_cancelled()
         now = [jobs.status(store, lane) for lane in lanes]
         done, working = len(finished(store, whole)), sum(not lane.settled for lane in now)
         if done != told:

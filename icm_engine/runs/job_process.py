@@ -41,14 +41,18 @@ class Job:
         if (now := time.monotonic()) - self._told < PROGRESS_EVERY:
             return
         self._told = now
-        if self.cancelled():
-            raise Cancelled
+        self.stop_if_cancelled()
         self.append("progress", {"done": done, "total": total, "words": words})
 
     def cancelled(self) -> bool:
         """Say whether it was cancelled since it was last started."""
         last = self.store.last_event(self.name, ("start", "cancel"))
         return last is not None and last.kind == "cancel"
+
+    def stop_if_cancelled(self) -> None:
+        """Look now, as a piece begins, whether anybody still wants it. Raises Cancelled."""
+        if self.cancelled():
+            raise Cancelled
 
     def settled(self) -> bool:
         """Say whether it has ended, or was cancelled, and nobody has started it since."""

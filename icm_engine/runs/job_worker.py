@@ -99,10 +99,18 @@ def batch(job: Job) -> Json:
     """Several runs and jobs, one after the other, with a share of the processor's threads."""
     _share_threads(job)
     job.ready({})
-    return do_batch(
-        job.store, job.spec.body["names"], job.progress,
+
+    def begin(number: int, of: int | None, name: str) -> None:
+        job.stop_if_cancelled()  # also within the second in which no more progress is told, or the next one begins
+        job.progress(number, of, name)
+
+    found = do_batch(
+        job.store, job.spec.body["names"], begin,
         lambda store, run: worker.hold(store, run, idle=0.0), lambda store, name: hold(store, name, KINDS),
     )  # fmt: skip
+    if found["failed"]:
+        job.stop_if_cancelled()  # what was cut short is no result
+    return found
 
 
 def lane(job: Job) -> Json:

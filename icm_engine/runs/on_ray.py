@@ -18,7 +18,7 @@ from typing import Any
 from icm_engine.core.errors import RunBusy, RunError, SettingError
 from icm_engine.runs import batch, control, jobs
 from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs.job_process import Job, Kind, main
 from icm_engine.runs.lease import claim, holds, this_process
 from icm_engine.runs.store import Store
 
@@ -77,8 +77,7 @@ def wait_within(job: Job, names: Sequence[str], where: Where, look: Callable[[],
     handed = hand_over(job.store, names, where)
     try:
         while not (now := jobs.status(job.store, handed)).settled:
-            if job.cancelled():
-                raise Cancelled
+            job.stop_if_cancelled()
             look()
             control.nap()
     except BaseException:
@@ -168,8 +167,7 @@ def _collect(ray: Any, job: Job, tasks: dict[Any, str]) -> dict[str, str]:
     """Wait for all; what failed with its reason. A machine's loss is Ray's to mend, and an error stays that run's."""
     failed, waiting, told = dict[str, str](), list(tasks), ""
     while waiting:
-        if job.cancelled():
-            raise Cancelled  # Ray ends the tasks with this process; every run stands at its last step
+        job.stop_if_cancelled()  # Ray ends the tasks with this process; every run stands at its last step
         finished, waiting = ray.wait(waiting, timeout=LOOK)
         for task in finished:
             if message := _outcome(ray, job.store, task, tasks[task]):

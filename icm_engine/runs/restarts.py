@@ -137,8 +137,7 @@ def _drive(job: Job, runs: Sequence[str], asked: set[str]) -> None:
     look = _teller(job, runs)
     while True:
         now = look()
-        if job.cancelled():
-            raise Cancelled
+        job.stop_if_cancelled()
         busy, left = sum(map(busied, now.values())), _left(now, asked)
         if not busy and not left and not any(status.phase == "paused" for status in now.values()):
             return
