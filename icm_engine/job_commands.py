@@ -53,12 +53,15 @@ def follow(store: Store, job: str, words: Callable[[], str] = str) -> dict[str, 
 
     `words` say more of it than its own log does, where they say anything.
     """
+    live, told = sys.stderr.isatty(), None
     with tqdm(desc=job, file=sys.stderr, mininterval=1, unit="") as bar:
         while True:
             try:
                 now = jobs.status(store, job)
-                bar.total, bar.n = now.total, now.done
-                bar.set_postfix_str(words() or now.words or now.phase, refresh=True)
+                news = now.done, now.total, words() or now.words or now.phase
+                bar.n, bar.total, said = news
+                bar.set_postfix_str(said, refresh=live or news != told)  # a file gets news, a terminal the time too
+                told = news
                 if now.settled:
                     break
                 nap()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from icm_engine import job_commands
 from icm_engine.__main__ import main
-from icm_engine.runs import control
+from icm_engine.runs import control, jobs
 from icm_engine.runs.store import Dataset, Store
 
 SUMMARY = {
@@ -142,6 +143,27 @@ def test_the_context_check_is_a_job_with_a_result(
         ("context-check.1", "done"),
     ]
     assert json.loads(icm(capsys, "jobs", "context-check.1", "--json")[1])["result"] == found
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(False, 3 + 2), (True, 21 + 2)])
+def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, lines: int
+) -> None:
+    """At a job with three pieces of news, looked at 21 times; the bar is drawn once before and once as it closes."""
+    job, looks = jobs.create(store, jobs.JobSpec("import", {})), iter(range(1, 100))
+
+    def nap() -> None:
+        if (look := next(looks)) in (7, 14):
+            store.append(job, "progress", {"done": look, "total": 20, "words": "rows"})
+        elif look == 20:
+            store.append(job, "result", {"found": look})
+
+    monkeypatch.setattr(job_commands, "nap", nap)
+    monkeypatch.setattr(jobs, "spawn", lambda *which: None)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    jobs.start(store, job)
+    assert job_commands.follow(store, job) == {"found": 20}
+    assert len(capsys.readouterr().err.strip().split("\r")) == lines
 
 
 def test_a_context_check_that_cannot_be_is_refused(
