@@ -403,7 +403,7 @@ def test_a_context_check_that_fails_says_why(store: Store) -> None:
     job = jobs.request(store, JobSpec("context-check", {"dataset": "sums", "limit": None}, ModelChoice("/no/model")))
     assert job_process.main(job_worker.KINDS, ["--db", str(store.path), job]) == 1
     test = page("data", dataset="sums", view="Context check")
-    assert any("model directory '/no/model' has no config.json" in code for code in test.code.values)
+    assert any("model directory '/no/model' does not exist" in code for code in test.code.values)
     button(test, f"again_{job}").click().run()
     assert jobs.status(store, job).phase == "starting"
 

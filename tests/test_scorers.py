@@ -1,6 +1,7 @@
 """One contract for every scorer; the transformers scorer on small random models, against separate full prompts."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from scorer_contract import EXAMPLES, LABELING, TASK, Contract
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from icm_engine.core.errors import (
     DeviceMissing,
@@ -137,6 +138,23 @@ def test_directories_that_hold_no_causal_model_are_refused(tmp_path: Path) -> No
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelNotUsable, match="cannot be loaded"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "model", ["/no/model", "~/model", "./model", "my/models/model", "model with spaces", "no.gguf"]
+)
+def test_a_model_directory_that_is_not_there_is_not_looked_for_on_the_hub(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoConfig, "from_pretrained", None)
+    with pytest.raises(ModelNotUsable, match=re.escape(f"model directory {model!r} does not exist")):
+        load(model)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelNotUsable, match="is a file: give the folder"):
+        load(str(tmp_path / "model.gguf"))
 
 
 def test_pickled_weights_are_refused(llama: str, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError
@@ -137,10 +139,8 @@ def free_memory(device: str) -> None:
 
 
 def _require_causal(model: str, source: str) -> None:
-    looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
-    if looks_local and not (Path(source) / "config.json").is_file():
-        raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")
-    if looks_local:
+    if _means_folder(source):
+        _require_folder(model, Path(source))
         _refuse_code(model, Path(source))
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -152,6 +152,32 @@ def _require_causal(model: str, source: str) -> None:
             f"model {model!r} is {architectures or config.model_type}, not a causal language model: "
             "use one whose architecture ends in ForCausalLM"
         )
+
+
+def _means_folder(source: str) -> bool:
+    """Whether this is a path: it is there, it is written like one, or no model on the hub can have such a name."""
+    if source.startswith((".", "/", "~")) or source.endswith(".gguf") or Path(source).exists():
+        return True
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return True
+    return False
+
+
+def _require_folder(model: str, folder: Path) -> None:
+    if folder.is_file():
+        raise ModelNotUsable(
+            f"model {model!r} is a file: give the folder that holds config.json and safetensors weights (a GGUF file "
+            "is not read)"
+        )
+    if not folder.is_dir():
+        raise ModelNotUsable(
+            f"model directory {model!r} does not exist, looked for from {str(Path.cwd())!r}: give the whole path, "
+            "without ~, of the folder that holds config.json and safetensors weights"
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")
 
 
 def _refuse_code(model: str, folder: Path) -> None:
@@ -177,6 +203,6 @@ def _quantization_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesC
 def _unusable(model: str, error: BaseException) -> ModelNotUsable:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
     return ModelNotUsable(
-        f"model {model!r} cannot be loaded ({reason}): give `sample`, a local directory with safetensors weights, "
-        "or a hub id that this machine can reach"
+        f"model {model!r} cannot be loaded ({reason}): give `sample`, a directory that exists and holds safetensors "
+        "weights, or a hub id that this machine can reach"
     )
