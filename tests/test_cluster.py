@@ -1,10 +1,12 @@
 """Runs on a Ray cluster of two machines, each a raylet with workers of its own on this one; and one of them killed."""
 
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,7 +69,8 @@ def wait_for(found: Callable[[], Any]) -> Any:
 
 
 def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset, cluster: Any) -> None:
-    """Three runs, two machines, one of them killed in the middle of a run: all finish, with the logs of local runs.
+    """Three runs, two machines, one of them killed in the middle of a run: all finish, with the logs of local runs, and
+    the copy that it had of the examples is taken away by who works there next.
 
     A fourth run cannot work anywhere (its rule file is gone): it fails with its reason, and the others do not.
     """
@@ -93,6 +96,8 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     assert lease is not None
     working = psutil.Process(int(lease["log"].split()[1]))
     working.suspend()  # so that it is in the middle of the run that its machine goes
+    copied = f".icm-copy.{working.pid}_*"
+    assert list(Path(tempfile.gettempdir()).glob(copied))
     kill_machine(cluster, working.ppid())
     working.kill()
     assert 10 < store.last_number(victim) < STEPS
@@ -108,6 +113,7 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
         assert control.status(store, run).phase == "finished"
         assert store.lease_row(run) is None
         assert log(store, run) == local(store, store.spec(run))
+    assert not list(Path(tempfile.gettempdir()).glob(copied))
     cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
 
 

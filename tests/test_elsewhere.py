@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,29 @@ def test_a_run_elsewhere_has_the_log_of_one_here(store: Store) -> None:
     assert store.lease_row(run) is None
     assert len(log(store, run)) == STEPS + 4  # start, model, initial, the steps, finished
     assert log(store, run) == local(store)
+
+
+def test_no_copy_of_the_examples_stays(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its own nor that of a worker that was killed on this machine; one that lives keeps its own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    here = this_process()
+    killed, living = (
+        tmp_path / "temporary" / f".icm-copy.{here.pid}_{started:.2f}_{here.boot[:8]}_0_{here.host}.part"
+        for started in (here.pid_started - 60, here.pid_started)
+    )
+    for folder in (killed, living):
+        folder.mkdir(parents=True)
+        (folder / "icm.db").touch()
+    wire, seen = Wire(store.path), list[int]()
+    wire.before = lambda number: seen.append(stat.S_IMODE(own(tmp_path / "temporary", living).stat().st_mode))
+    work(wire, begun(store))
+    assert set(seen) == {0o700}
+    assert list((tmp_path / "temporary").iterdir()) == [living]
+
+
+def own(temporary: Path, other: Path) -> Path:
+    (found,) = set(temporary.iterdir()) - {other}
+    return found
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

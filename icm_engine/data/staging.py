@@ -13,8 +13,8 @@ from types import TracebackType
 from icm_engine.core.errors import StoreError
 from icm_engine.data.building import Row
 from icm_engine.data.gold import count_labels
-from icm_engine.data.leftovers import unfinished
 from icm_engine.runs.datasets import Dataset, example_row, insert_info
+from icm_engine.runs.leftovers import unfinished
 from icm_engine.runs.store import Store
 
 BATCH = 2000  # rows written at once

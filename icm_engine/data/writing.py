@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from icm_engine.core.errors import SettingError
 from icm_engine.data.labelled import LabelledRow, Value
-from icm_engine.data.leftovers import unfinished
+from icm_engine.runs.leftovers import unfinished
 
 if TYPE_CHECKING:
     import pandas

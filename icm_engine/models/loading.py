@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError

@@ -5,15 +5,18 @@ it. So the worker of a run knows nothing of where it is, and a machine that is l
 """
 
 import os
+import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from icm_engine.core.errors import StoreError
 from icm_engine.runs import job_process, job_worker, worker
 from icm_engine.runs.events import Json
+from icm_engine.runs.leftovers import unfinished
 from icm_engine.runs.parcel import Parcel, code_sha256, put_events, unpack
 from icm_engine.runs.store import Command, Event, Store
 
@@ -80,8 +83,8 @@ def work(home: Home, name: str) -> None:
 
 def _hold(home: Home, name: str) -> int:
     token, parcel = home.begin(name, code_sha256(), f"process {os.getpid()} on {socket.gethostname()}")
-    with tempfile.TemporaryDirectory(prefix="icm-") as folder:
-        path = Path(folder) / "icm.db"
+    with _own_folder() as folder:
+        path = folder / "icm.db"
         with Store(path) as store:
             unpack(store, parcel)
         with Copy(path, home, name, token) as copy:
@@ -91,6 +94,17 @@ def _hold(home: Home, name: str) -> int:
                 code = job_process.hold(copy, name, job_worker.KINDS)
     home.end(name, token)
     return code
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A folder for one copy; copies that killed workers left on this machine are taken away."""
+    folder = unfinished(Path(tempfile.gettempdir()) / "icm-copy")
+    folder.mkdir(mode=0o700)  # for this user alone: examples are in it
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Far:
