@@ -309,6 +309,17 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
 
 
+def test_equal_labels_are_used_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who is always right has the labels of gold: what these come to in use is not asked again."""
+    small_dataset(store, groups=6)
+    add_human(store, "sums", "anna", load_gold(store, "sums").labels)
+    found = suite_results(store, monkeypatch, tmp_path)
+    asked = {jobs.spec(store, job).body["run"] for job in jobs.names(store, "use")}
+    assert [cell["arm"] for cell in found["cells"] if cell["run"] not in asked] == ["human"]
+    rows = {row["arm"]: row for row in found["rows"]}
+    assert rows["human"]["used"] == rows["golden"]["used"]
+
+
 def test_the_balance_of_a_report_is_of_one_label_also_where_nobody_got_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

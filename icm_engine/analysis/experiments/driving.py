@@ -19,6 +19,7 @@ from icm_engine.core.errors import RunError, SettingError
 from icm_engine.runs import batch, control, finetuning, jobs, on_ray, trained
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
+from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
 
 INTERRUPTING = 120.0  # seconds that what is in progress is waited for when a suite is cancelled
@@ -70,9 +71,7 @@ def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progre
         for one in part:
             _note_failure(store, one)
     if suite.use is not None:
-        for one in driven:
-            if one.run and one.reason is None and one.cell.arm.use:
-                one.use = _use_job(store, one.cell, one.run, suite.use, chosen)
+        _ask_to_use(store, driven, suite.use, chosen)
         _work(store, [one.use for one in driven if one.use], chosen, progress, "using labels")
     if suite.tune is not None and suite.use is not None:
         _tune(store, driven, suite.tune, suite.use, chosen, progress)
@@ -147,6 +146,23 @@ def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
 def _note_failure(store: Store, one: Driven) -> None:
     if one.run is not None and (now := control.status(store, one.run)).phase != "finished":
         one.reason = now.message
+
+
+def _ask_to_use(store: Store, driven: Sequence[Driven], how: Use, chosen: Chosen) -> None:
+    """The job that uses the labels of each cell; equal labels, shown in the same order, are asked about once."""
+    known = dict[tuple[object, ...], str]()
+    for one in driven:
+        if one.run and one.reason is None and one.cell.arm.use:
+            spec = store.spec(one.run)
+            same = (one.cell.dataset, one.cell.seed, spec.dataset, spec.limit, spec.model, _labels(store, one.run))
+            if same not in known:
+                known[same] = _use_job(store, one.cell, one.run, how, chosen)
+            one.use = known[same]
+
+
+def _labels(store: Store, run: str) -> tuple[tuple[int, str], ...]:
+    state = current_state(store, open_run(store, run))
+    return tuple(sorted(state.labeling.items())) if state is not None else ()
 
 
 def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned: str | None = None) -> str:
