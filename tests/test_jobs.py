@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
-from icm_engine.runs import job_process, job_worker, jobs, lease
+from icm_engine.runs import control, job_process, job_worker, jobs, lease
 from icm_engine.runs.job_process import Job
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Dataset, Store
@@ -155,6 +155,26 @@ def test_a_batch_cancelled_at_its_last_piece_is_no_result_unless_that_was_finish
         assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
         assert [jobs.status(store, name).phase for name in (batch, first, second)] == [after, "done", after]
         cut.clear()
+
+
+def test_a_batch_waits_for_what_another_process_has(
+    store: Store, launched: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite that is asked again may meet the process of the one before at its last step."""
+    batch, first, second = a_batch_of_two(store)
+    token, naps = lease.claim(store, first), list[None]()
+
+    def nap() -> None:
+        naps.append(None)
+        if len(naps) == 3:
+            store.drop_lease(first, token)
+
+    monkeypatch.setattr(control, "nap", nap)
+    monkeypatch.setitem(job_worker.KINDS, "context-check", lambda held: {"found": held.name})
+    assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+    assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["done"] * 3
+    assert jobs.result(store, batch) == {"names": [first, second], "failed": {}}
+    assert (len(naps), kinds_of(store, first).count("start")) == (3, 1)
 
 
 def a_batch_of_two(store: Store) -> tuple[str, str, str]:

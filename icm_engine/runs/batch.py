@@ -1,6 +1,7 @@
 """Several runs and jobs one after the other in one process, which loads the model once.
 
-What failed is said and the others go on; what is finished is left alone, so that the same batch can be asked again.
+What failed is said and the others go on; what is finished is left alone, so that the same batch can be asked again;
+what another process has is waited for.
 """
 
 from collections.abc import Callable
@@ -22,16 +23,17 @@ def do_batch(store: Store, names: list[str], progress: Progress, search: Do, job
     failed = dict[str, str]()
     for number, name in enumerate(names):
         progress(number, len(names), name)
-        if done(store, name):
-            continue
-        ask(store, name)
-        try:
-            (search if store.has_run(name) else job)(store, name)
-            message = missing(store, name)
-        except RunBusy as error:
-            message = str(error)
-        if message:
-            failed[name] = message
+        while not done(store, name):
+            ask(store, name)
+            try:
+                (search if store.has_run(name) else job)(store, name)
+            except RunBusy:  # such as the process of a suite that was cancelled, still at its last step
+                progress(number, len(names), f"{name}, which another process has")
+                control.nap()
+                continue
+            if message := missing(store, name):
+                failed[name] = message
+            break
     return {"names": names, "failed": failed}
 
 
@@ -45,7 +47,8 @@ def done(store: Store, name: str) -> bool:
 def ask(store: Store, name: str) -> None:
     """Have a run or job begin, or go on, when whoever has taken it over comes to it; twice is once."""
     if not store.has_run(name):
-        store.append(name, "start", {})
+        if jobs.status(store, name).settled:
+            store.append(name, "start", {})
     elif control.steps_left(store, name) == 0 and not any(sent.verb in _GOING for sent in store.pending(name)):
         control.queue(store, name)
 
