@@ -101,7 +101,7 @@ def batch(job: Job) -> Json:
     job.ready({})
 
     def begin(number: int, of: int | None, name: str) -> None:
-        job.stop_if_cancelled()  # also within the second in which no more progress is told, or the next one begins
+        job.stop_if_cancelled()  # progress looks once a second, and a run may take less
         job.progress(number, of, name)
 
     found = do_batch(
