@@ -63,6 +63,8 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
         source_options=source_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
+    if words := control.taken_words(store, spec):
+        print(f"The limit takes {words}.", file=sys.stderr)
     if given.batch_size is not None:
         return batch_commands.run_batches(store, spec, given)
     if given.restarts is not None:
@@ -232,7 +234,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")
     command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
-    command.add_argument("--limit", type=_count, metavar="N", help="largest prefix of whole groups")
+    command.add_argument("--limit", type=_count, metavar="N", help="label at most N examples, in whole groups")
     command.add_argument("--preset", choices=sorted(PRESETS), default="default")
     command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
     command.add_argument(

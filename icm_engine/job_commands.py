@@ -82,7 +82,7 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     context.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     context.add_argument("--device", default="auto", help="auto, cpu, cuda")
     context.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
-    context.add_argument("--limit", type=count, metavar="N", help="check the largest prefix of whole groups only")
+    context.add_argument("--limit", type=count, metavar="N", help="check what a run with this limit takes")
     context.add_argument("--detach", action="store_true", help="return at once with the job's name")
     listed = command("jobs", jobs_command)
     listed.add_argument("job", nargs="?", metavar="JOB")

@@ -11,6 +11,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.job_commands import follow
 from icm_engine.runs import candidates, jobs, policies, rewarding, trained
+from icm_engine.runs.data_parts import Part
 from icm_engine.runs.events import Json
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.loop_settings import (
@@ -22,7 +23,6 @@ from icm_engine.runs.loop_settings import (
     Some,
     settings_from,
 )
-from icm_engine.runs.rewarding import Part
 from icm_engine.runs.store import Store
 
 

@@ -49,7 +49,9 @@ def claims(store: Store, lengths: Sequence[int], group: int = 1, name: str = "cl
     examples = tuple(
         Example(f"e{k}", {"text": " ".join(["word"] * length)}, f"g{k // group}") for k, length in enumerate(lengths)
     )
-    dataset = Dataset(name, Task("t", "{text} is", fields=("text",)), examples, tuple({} for _ in examples))
+    dataset = Dataset(
+        name, Task("t", "{text} is", rule="exclusive", fields=("text",)), examples, tuple({} for _ in examples)
+    )
     store.add_dataset(dataset)
     return dataset
 

@@ -87,7 +87,7 @@ def test_a_name_belongs_to_its_rows(store: Store) -> None:
 
 
 def test_rows_beyond_the_limit_have_no_label(store: Store) -> None:
-    labelled = claims(limit=5)  # two whole groups of two
+    labelled = claims(limit=5, rule="exclusive")  # two whole groups of two
     assert list(labelled["icm_label"].notna()) == [True] * 4 + [False] * 8
     assert labelled["icm_id"].is_unique
 
@@ -182,7 +182,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         (lambda: claims(preset="none"), SettingError, "preset 'none' does not exist"),
         (lambda: claims(settings={"alpa": 3}), SettingError, "alpa"),
         (lambda: claims(quantisation="nf4"), SettingError, "'quantisation' does not exist"),
-        (lambda: claims(limit=1), SettingError, "limit 1 leaves no whole group"),
+        (lambda: claims(limit=1, rule="exclusive"), SettingError, "limit 1 leaves no whole group"),
         (lambda: icm.open_run("moon-1"), NotFound, "moon-1"),
     ],
 )

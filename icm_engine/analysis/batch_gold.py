@@ -1,7 +1,7 @@
 """Batches against gold, counted once each and kept between looks: a million labels are not compared at every tick."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from icm_engine.core.labeling import Label
@@ -9,7 +9,6 @@ from icm_engine.data.gold import gold_at, gold_of, open_gold
 from icm_engine.runs import batches, jobs
 from icm_engine.runs.batches import Batched
 from icm_engine.runs.ends import End, read_ends
-from icm_engine.runs.parts import read_part
 from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
 
@@ -54,12 +53,12 @@ class GoldCounts:
             self.read[key] = newest, found
         return list(found.values())
 
-    def gold(self, store: Store, dataset: str, size: int) -> Mapping[Label, int]:
-        """Return how often each gold label is among the first examples of a data set; empty where there is none."""
+    def gold(self, store: Store, dataset: str, places: Sequence[int]) -> Mapping[Label, int]:
+        """Return how often each gold label is at these places of a data set; empty where there is none."""
         labels = store.dataset_info(dataset).gold
-        key = (str(store.path), dataset, size, labels)
+        key = (str(store.path), dataset, len(places) if isinstance(places, range) else -len(places), labels)
         if labels and key not in self.labels:
-            self.labels[key] = open_gold(store, dataset, size).counts
+            self.labels[key] = open_gold(store, dataset, places).counts
         return self.labels.get(key, {})
 
     def count(self, store: Store, dataset: str, end: End) -> Right:
@@ -87,5 +86,5 @@ def _counted(store: Store, dataset: str, end: End) -> Right:
     right = Counter(label for example, label in gold.items() if labels[example] == label)
     spec = store.spec(end.run)
     assert spec.part is not None
-    positions = read_part(store.db, dataset, store.dataset_size(dataset, spec.limit), spec.part)
+    positions = store.places(dataset, spec.cut, spec.part)
     return Right(end.number, right, len(gold) - right.total(), gold_at(store, dataset, positions))

@@ -89,16 +89,16 @@ def standing(
     """
     whole, now = batched(store, name), jobs.status(store, name)
     ends = counts.ends(store, whole)
-    size = store.dataset_size(whole.spec.dataset, whole.spec.limit)
+    places = store.places(whole.spec.dataset, whole.spec.cut)
     phase = PHASES.get(now.phase, now.phase)
     blind = shelf is not None and any(shelf.reading(store, run).blind for run in _touched(store, whole))
-    gold = {} if blind else counts.gold(store, whole.spec.dataset, size)
+    gold = {} if blind else counts.gold(store, whole.spec.dataset, places)
     accuracy, counted = None, None
     rule = rule_title(whole.spec.rule or store.dataset_info(whole.spec.dataset).task.rule)
     if gold:
         counted = _count(store, whole, ends, counts, at_once)
         accuracy = _accuracy(store, whole, ends, counts, gold) if counted == len(ends) else None
-    return Standing(whole, phase, now.message, now.pid, size, ends, accuracy, rule, counted, blind)
+    return Standing(whole, phase, now.message, now.pid, len(places), ends, accuracy, rule, counted, blind)
 
 
 def _touched(store: Store, whole: Batched) -> list[str]:

@@ -43,8 +43,8 @@ ABOUT = {
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
     + ". A server has its own.",
-    "limit": "Label the largest beginning of the data set that cuts no consistency group and has at most so many "
-    "examples. Empty means all of them.",
+    "limit": "Label at most so many examples: whole consistency groups in the order of the file, wherever their "
+    "examples stand. Empty means all of them.",
     "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
     "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
     "max_steps": "Steps of Algorithm 1. Empty means four times the number of examples.",

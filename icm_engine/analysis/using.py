@@ -11,6 +11,7 @@ from icm_engine.core.labeling import Label
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import SAMPLE_DATASETS, SAMPLE_DIRECTORY, import_file
 from icm_engine.runs import jobs, use
+from icm_engine.runs.data_parts import rest_of
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.store import Store
@@ -51,10 +52,7 @@ def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None
             import_file(store, SAMPLE_DIRECTORY / f"{test}.csv", dataset, test)
     if test is not None:
         parts.append({"dataset": test, "start": 0})
-    size = store.dataset_size(spec.dataset, spec.limit)
-    if spec.dataset == dataset and size < store.dataset_size(dataset):
-        parts.append({"dataset": spec.dataset, "start": size})
-    return parts
+    return parts + ([part.to_json() for part in rest_of(store, spec)] if spec.dataset == dataset else [])
 
 
 def used(store: Store, job: str) -> tuple[Used, ...]:

@@ -29,7 +29,7 @@ def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
         return replace(empty_reading(opened, {}), withheld=True)
     if opened.spec.part is not None:  # a batch is small, and its examples stand anywhere in the data set
         return empty_reading(opened, gold_of(store, opened.dataset.name, list(opened.codec.ids)))
-    gold = open_gold(store, opened.dataset.name, len(opened.dataset.examples))
+    gold = open_gold(store, opened.dataset.name, store.places(opened.dataset.name, opened.spec.cut))
     return empty_reading(opened, gold, gold.counts)
 
 

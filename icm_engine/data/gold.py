@@ -8,17 +8,14 @@ from pathlib import Path
 from icm_engine.core.errors import NotFound
 from icm_engine.core.labeling import Label
 from icm_engine.runs.store import Store
-from icm_engine.runs.stored_rows import look_into
+from icm_engine.runs.stored_rows import among, look_into
 
 _IN_ORDER = (
     "join (select dataset, id as example, position from examples) using (dataset, example) "
     "where dataset = ? order by position"
 )
 
-_FIRST = (
-    "join (select dataset, id as example, position from examples) using (dataset, example) "
-    "where dataset = ? and position < ?"
-)
+_AMONG = "join (select dataset, id as example, position from examples) using (dataset, example) where dataset = ? and "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +71,14 @@ def gold_at(store: Store, dataset: str, positions: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
-    """The gold of the first `size` examples of a data set, each label read when it is looked at.
+    """The gold of the examples at some places of a data set, each label read when it is looked at.
 
     `counts` says how many examples have each label. Every look opens the database for itself: threads may share this.
     """
 
     path: Path
     dataset: str
-    size: int
+    places: Sequence[int]
     counts: Mapping[Label, int]
     kept: dict[str, Label | None] = field(default_factory=dict)
 
@@ -100,17 +97,21 @@ class OpenGold(Mapping[str, Label]):
         return sum(self.counts.values())
 
     def __iter__(self) -> Iterator[str]:
+        some, value = among(self.places)
         with look_into(self.path) as db:
-            yield from (row[0] for row in db.execute(f"select example from gold {_FIRST}", [self.dataset, self.size]))
+            yield from (
+                row[0] for row in db.execute(f"select example from gold {_AMONG} {some}", [self.dataset, value])
+            )
 
 
-def open_gold(store: Store, dataset: str, size: int) -> OpenGold:
-    """Return the gold of the first examples of a data set, counted but not read. Raises NotFound."""
-    if size == store.dataset_info(dataset).examples:  # an index has these counts
+def open_gold(store: Store, dataset: str, places: Sequence[int]) -> OpenGold:
+    """Return the gold of the examples at these places of a data set, counted but not read. Raises NotFound."""
+    if len(places) == store.dataset_info(dataset).examples:  # an index has these counts
         rows = store.db.execute("select label, count(*) from gold where dataset = ? group by label", [dataset])
     else:
-        rows = store.db.execute(f"select label, count(*) from gold {_FIRST} group by label", [dataset, size])
-    return OpenGold(store.path, dataset, size, dict(rows.fetchall()))
+        some, value = among(places)
+        rows = store.db.execute(f"select label, count(*) from gold {_AMONG} {some} group by label", [dataset, value])
+    return OpenGold(store.path, dataset, places, dict(rows.fetchall()))
 
 
 def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Label]) -> None:

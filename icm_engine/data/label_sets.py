@@ -8,7 +8,7 @@ from __future__ import annotations  # array[int] is no name before Python 3.12
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,7 +20,7 @@ from icm_engine.data.gold import gold_of, human_of, human_sources
 from icm_engine.data.labelled import LabelledRow, LabelledRun, our_cells, read_labels
 from icm_engine.data.training import TRAINING
 from icm_engine.runs.batches import Batched, batched
-from icm_engine.runs.datasets import DatasetInfo, read_examples
+from icm_engine.runs.datasets import DatasetInfo, read_places
 from icm_engine.runs.events import Json
 from icm_engine.runs.parts import read_part
 from icm_engine.runs.store import Store
@@ -35,7 +35,7 @@ class LabelSet:
     store: Store
     whole: Batched
     info: DatasetInfo
-    size: int  # examples
+    places: Sequence[int]  # of the examples in the data set, ascending
     label: array[int] = field(init=False)  # place among the task's labels, -1 for none
     batch: array[int] = field(init=False)  # number of the batch, 0 where its run has not begun
     probability: array[float] = field(init=False)
@@ -44,15 +44,16 @@ class LabelSet:
     pinned: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.label, self.batch = array("b", [-1]) * self.size, array("l", [0]) * self.size
-        self.probability = array("d", [math.nan]) * self.size
-        self.last_change, self.flips = array("l", [0]) * self.size, array("l", [0]) * self.size
+        size = self.places[-1] + 1 if self.places else 0
+        self.label, self.batch = array("b", [-1]) * size, array("l", [0]) * size
+        self.probability = array("d", [math.nan]) * size
+        self.last_change, self.flips = array("l", [0]) * size, array("l", [0]) * size
         for number, run in runs_of(self.store, self.whole):
             self._take(number, self._positions(number), run)
 
     def _positions(self, number: int) -> tuple[int, ...]:
         part = Part(number, self.whole.of, self.whole.size, self.whole.spec.search.seed)
-        return read_part(self.store.db, self.info.name, self.size, part)
+        return read_part(self.store.db, self.info.name, self.places, part)
 
     def _take(self, number: int, positions: tuple[int, ...], run: LabelledRun) -> None:
         for i, position in enumerate(positions):
@@ -66,7 +67,7 @@ class LabelSet:
 
     def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
         """Yield one row an example in data set order, as `LabelledRun.rows` does, human labels included."""
-        numbered = enumerate(read_examples(self.store.db, self.info.name, stop=self.size))
+        numbered = zip(self.places, read_places(self.store.db, self.info.name, self.places), strict=True)
         sources = human_sources(self.store, self.info.name)
         while chunk := list(islice(numbered, CHUNK)):
             ids = [example.id for _, (example, _) in chunk]
@@ -98,8 +99,8 @@ class LabelSet:
 def read_label_set(store: Store, name: str) -> LabelSet:
     """Return the labels of a batched run, those of batches that are still on their way as they are now."""
     whole = batched(store, name)
-    size = store.dataset_size(whole.spec.dataset, whole.spec.limit)
-    return LabelSet(store, whole, store.dataset_info(whole.spec.dataset), size)
+    places = store.places(whole.spec.dataset, whole.spec.cut)
+    return LabelSet(store, whole, store.dataset_info(whole.spec.dataset), places)
 
 
 def runs_of(store: Store, whole: Batched) -> Iterator[tuple[int, LabelledRun]]:
@@ -125,8 +126,8 @@ def training_rows(store: Store, name: str, format: str, left_out: Counter[str]) 
 
 def _judgements_of(store: Store, whole: Batched, begun: set[int]) -> int:
     """Examples of batches that have not begun, a pair and its twin as one."""
-    size, dataset, count = store.dataset_size(whole.spec.dataset, whole.spec.limit), whole.spec.dataset, 0
+    places, dataset, count = store.places(whole.spec.dataset, whole.spec.cut), whole.spec.dataset, 0
     for number in set(range(1, whole.of + 1)) - begun:
-        positions = read_part(store.db, dataset, size, Part(number, whole.of, whole.size, whole.spec.search.seed))
+        positions = read_part(store.db, dataset, places, Part(number, whole.of, whole.size, whole.spec.search.seed))
         count += sum(example.twin_of is None for example in store.examples_at(dataset, positions))
     return count

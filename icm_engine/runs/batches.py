@@ -68,8 +68,8 @@ def ask(
     with store.transaction():
         job = _asked_before(store, spec, size, waits)
         if job is None:
-            examples = store.dataset_size(spec.dataset, spec.limit)
-            of = make_parts(store.db, spec.dataset, examples, size, spec.search.seed)
+            places = store.places(spec.dataset, spec.cut)
+            of = make_parts(store.db, spec.dataset, places, size, spec.search.seed)
             control.resolved(store, _spec_of(spec, Part(1, of, size, spec.search.seed)) if of else spec)
             body = {"dataset": spec.dataset, "spec": spec.to_json(), "size": size, "of": of, "waits": waits}
             job = jobs.create(store, jobs.JobSpec(KIND, body))

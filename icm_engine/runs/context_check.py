@@ -30,12 +30,12 @@ Progress = Callable[[int, int | None, str], None]
 
 @dataclass(frozen=True)
 class _Check:
-    """One data set, the number of its examples that count, and a scorer."""
+    """One data set, the places of its examples that count, and a scorer."""
 
     store: Store
     dataset: str
     task: Task
-    examples: int
+    places: Sequence[int]
     scorer: Scorer
 
     def sizes(self, examples: Sequence[Example]) -> list[int]:
@@ -67,18 +67,18 @@ class _Check:
 
 
 def check_context(store: Store, dataset: str, scorer: Scorer, limit: int | None, progress: Progress) -> Json:
-    """Return the context check of a data set, or of its prefix of `limit` examples, as JSON. Raises IcmError."""
-    size = store.dataset_size(dataset, limit)
-    if size == 0:
+    """Return the context check of a data set, or of what `limit` takes of it, as JSON. Raises IcmError."""
+    places = store.places(dataset, limit)
+    if not places:
         raise SettingError(f"limit {limit} leaves no whole group of data set {dataset!r}: use a larger --limit")
-    check = _Check(store, dataset, store.dataset_info(dataset).task, size, scorer)
+    check = _Check(store, dataset, store.dataset_info(dataset).task, places, scorer)
     sizes, longest = _tokens(check, progress)
-    (first,) = store.examples_at(dataset, [0])
+    (first,) = store.examples_at(dataset, places[:1])
     room = check.room(first)
     batch = _batch(check, room, progress)
     facts = scorer.describe()
     return {
-        "dataset": dataset, "limit": limit, "examples": size, "tokenised": len(sizes), "seed": SEED,
+        "dataset": dataset, "limit": limit, "examples": len(places), "tokenised": len(sizes), "seed": SEED,
         "model": dict(facts), "context": facts.get("context"), "trained_context": facts.get("trained_context"),
         "tokens": asdict(distribution(sizes)), "histogram": [asdict(bar) for bar in histogram(sizes)],
         "longest": longest, "fits": _fits(sizes, room), "batch": batch,
@@ -88,8 +88,8 @@ def check_context(store: Store, dataset: str, scorer: Scorer, limit: int | None,
 
 def _tokens(check: _Check, progress: Progress) -> tuple[list[int], list[Json]]:
     """The sizes of all examples, or of a seeded sample of many; and the longest of them."""
-    places: Sequence[int] = range(check.examples)
-    if check.examples > SAMPLE:
+    places = check.places
+    if len(places) > SAMPLE:
         places = sorted(random.Random(SEED).sample(places, SAMPLE))
     sizes: list[int] = []
     longest: list[tuple[int, str]] = []
@@ -112,19 +112,29 @@ def _fits(sizes: Sequence[int], room: int | None) -> Json | None:
 
 
 def _batch(check: _Check, room: int | None, progress: Progress) -> int:
-    """The largest prefix of whole groups that fits one prompt: what a run can take as its limit."""
+    """The most examples in whole groups that fit one prompt: what a run can take as its limit."""
     if room is None:
-        return check.examples
+        return len(check.places)
+    places = check.places
+    while places:
+        progress(len(places), None, "finding the batch that fits")
+        count = _fitting(check, places, room)
+        if count == len(places):
+            break
+        places = check.store.places(check.dataset, count) if count else []  # other examples, which may not fit either
+    return len(places)
+
+
+def _fitting(check: _Check, places: Sequence[int], room: int) -> int:
+    """How many of the examples at these places fit together, from the first one on."""
     used = count = 0
-    while count < check.examples and used <= room:
-        progress(count, None, "finding the batch that fits")
-        stop = min(count + STRIDE, check.examples)
-        sizes = check.sizes(check.store.examples_at(check.dataset, range(count, stop)))
+    for start in range(0, len(places), STRIDE):
+        sizes = check.sizes(check.store.examples_at(check.dataset, places[start : start + STRIDE]))
         taken = fitting(sizes, room - used)
         used, count = used + sum(sizes), count + taken
         if taken < len(sizes):
             break
-    return check.store.dataset_size(check.dataset, count) if count else 0
+    return count
 
 
 # -- one evaluation of the whole batch

@@ -19,7 +19,7 @@ from typing import IO, Literal
 
 from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.chat_sources import EXPLANATIONS
-from icm_engine.core.consistency import rule_class
+from icm_engine.core.consistency import Unconstrained, rule_class
 from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
@@ -73,7 +73,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
 
     Raises NotFound, SettingError, ModelNotUsable.
     """
-    examples = store.dataset_size(spec.dataset, spec.limit, spec.part)
+    examples = store.dataset_size(spec.dataset, spec.cut, spec.part)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
     if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
         known = ", ".join((SEARCH, *EXPLANATIONS))
@@ -87,6 +87,20 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
     if spec.search.max_steps == 0 and spec.source == SEARCH:
         spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
     return spec
+
+
+def taken_words(store: Store, spec: RunSpec) -> str:
+    """Return what the limit takes of the data set, in words; empty where it takes all. Raises NotFound.
+
+    Groups are counted where a rule ties them together.
+    """
+    places, info = store.places(spec.dataset, spec.cut), store.dataset_info(spec.dataset)
+    if len(places) == info.examples:
+        return ""
+    words = f"{len(places):,} of {info.examples:,} examples"
+    if (spec.rule or info.task.rule) == Unconstrained.name:
+        return words
+    return f"{words}, {store.groups_among(info.name, places):,} of {info.groups:,} groups"
 
 
 def start(store: Store, run: str) -> None:

@@ -12,19 +12,19 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from icm_engine.core.batches import Part
+from icm_engine.core.consistency import Unconstrained
 from icm_engine.core.errors import StoreError
 from icm_engine.core.labeling import Example, Task
+from icm_engine.core.versions import FIRST, Cut, fitting_groups
 from icm_engine.runs.connection import not_found, stored_json
 from icm_engine.runs.events import Json
 from icm_engine.runs.parts import read_part
-from icm_engine.runs.stored_rows import PartRows, StoredRows, example_of, inputs_of
+from icm_engine.runs.stored_rows import PartRows, StoredRows, among, example_of, inputs_of
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 Row = tuple[str, str, str, str | None, str | None, str]
-_EXAMPLES = (
-    "select id, fields, consistency_group, answer, twin_of, input from examples "
-    "where dataset = ? and position >= ? and position < ? order by position"
-)
+_EXAMPLES = "select id, fields, consistency_group, answer, twin_of, input from examples where dataset = ? "
+Wanted = Cut | int | None  # of a data set: what a run takes, at most so many examples by the newest version, or all
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +77,45 @@ def read_names(db: Database) -> list[str]:
     return [row[0] for row in db.execute("select name from datasets order by created, name")]
 
 
-def read_dataset(db: Database, name: str, limit: int | None = None) -> Dataset:
-    """Return a data set, or its largest prefix of whole groups with at most `limit` examples. Raises NotFound."""
+def read_dataset(db: Database, name: str, wanted: Wanted = None) -> Dataset:
+    """Return a data set, or what is wanted of it, in its order. Raises NotFound."""
     info = read_info(db, name)
-    rows = list(read_examples(db, name, stop=count_within(db, info, limit)))
+    rows = list(read_places(db, name, places_of_cut(db, info, wanted)))
     examples, inputs = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
     return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
 
 
-def open_dataset(db: Database, path: Path, name: str, limit: int | None = None, part: Part | None = None) -> Dataset:
+def open_dataset(db: Database, path: Path, name: str, wanted: Wanted = None, part: Part | None = None) -> Dataset:
     """Return a data set as `read_dataset` does, or one batch of it, its rows read when they are looked at.
 
     Raises NotFound, SettingError.
     """
     info = read_info(db, name)
-    count = count_within(db, info, limit)
+    places = places_of_cut(db, info, wanted)
+    if part is not None:
+        places = read_part(db, name, places, part)
     examples: Sequence[Example]
     inputs: Sequence[Json]
-    if part is not None:
-        positions = read_part(db, name, count, part)
-        examples = PartRows(path, name, positions, example_of)
-        inputs = PartRows(path, name, positions, inputs_of)
+    if isinstance(places, range):
+        examples = StoredRows(path, name, len(places), example_of)
+        inputs = StoredRows(path, name, len(places), inputs_of)
     else:
-        examples = StoredRows(path, name, count, example_of)
-        inputs = StoredRows(path, name, count, inputs_of)
+        examples = PartRows(path, name, places, example_of)
+        inputs = PartRows(path, name, places, inputs_of)
     return Dataset(name, info.task, examples, inputs, info.columns, info.source, info.notes)
 
 
 def read_examples(db: Database, name: str, start: int = 0, stop: int | None = None) -> Iterator[tuple[Example, Json]]:
     """Go through the examples from one position up to another, each with its input row."""
-    for row in db.execute(_EXAMPLES, [name, start, 2**62 if stop is None else stop]):
+    query = _EXAMPLES + "and position >= ? and position < ? order by position"
+    for row in db.execute(query, [name, start, 2**62 if stop is None else stop]):
+        yield example_of(row), inputs_of(row)
+
+
+def read_places(db: Database, name: str, places: Sequence[int]) -> Iterator[tuple[Example, Json]]:
+    """Go through the examples at these ascending positions, each with its input row."""
+    some, value = among(places)
+    for row in db.execute(f"{_EXAMPLES} and {some} order by position", [name, value]):
         yield example_of(row), inputs_of(row)
 
 
@@ -126,10 +135,49 @@ def read_group(db: Database, name: str, group: str, limit: int) -> list[int]:
     return [row[0] for row in db.execute(query, [name, group, limit])]
 
 
-def count_within(db: Database, info: DatasetInfo, limit: int | None) -> int:
+def places_of_cut(db: Database, info: DatasetInfo, wanted: Wanted) -> Sequence[int]:
+    """Return the ascending positions of the examples that are wanted: a range from 0 where these are the first ones."""
+    cut = wanted if isinstance(wanted, Cut) else Cut(wanted)
+    if cut.limit is None or cut.limit >= info.examples:
+        return range(info.examples)
+    if cut.version == FIRST:
+        return range(_count_within(db, info, cut.limit))
+    if (cut.rule or info.task.rule) == Unconstrained.name:
+        return range(cut.limit)
+    return _places_within(db, info, cut.limit)
+
+
+def _places_within(db: Database, info: DatasetInfo, limit: int) -> Sequence[int]:
+    """The positions of the first whole groups that fit, wherever their examples stand."""
+    taken = fitting_groups(_group_sizes(db, info, limit), limit)
+    query = "select position from examples where dataset = ? and consistency_group in (select value from json_each(?))"
+    found = sorted(row[0] for row in db.execute(query, [info.name, json.dumps(sorted(taken))]))
+    return range(len(found)) if not found or found[-1] == len(found) - 1 else tuple(found)
+
+
+def _group_sizes(db: Database, info: DatasetInfo, limit: int) -> Iterator[tuple[str, int]]:
+    """The groups in the order in which they begin, with their sizes; of a group of more than `limit`, just more."""
+    size = (
+        "select count(*) from (select 1 from examples where dataset = ? and consistency_group = ? limit ?)"  # an index
+    )
+    seen = set[str]()
+    for (group,) in db.execute(
+        "select consistency_group from examples where dataset = ? order by position", [info.name]
+    ):
+        if group not in seen:
+            seen.add(group)
+            yield group, db.execute(size, [info.name, group, limit + 1]).fetchone()[0]
+
+
+def count_groups(db: Database, name: str, places: Sequence[int]) -> int:
+    """Return how many consistency groups the examples at these positions are of."""
+    some, value = among(places)
+    query = f"select count(distinct consistency_group) from examples where dataset = ? and {some}"
+    return int(db.execute(query, [name, value]).fetchone()[0])
+
+
+def _count_within(db: Database, info: DatasetInfo, limit: int) -> int:
     """Return the number of examples in the largest prefix of whole groups with at most `limit` of them."""
-    if limit is None or limit >= info.examples:
-        return info.examples
     query = "select consistency_group from examples where dataset = ? and position < ? order by position"
     groups = [row[0] for row in db.execute(query, [info.name, limit])]
     last = "select max(position) from examples where dataset = ? and consistency_group = ?"

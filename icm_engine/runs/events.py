@@ -21,6 +21,7 @@ from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, flipped
 from icm_engine.core.server_address import settle_server
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.versions import FIRST, NEWEST, Cut
 from icm_engine.runs.connection import DAMAGED
 
 Json = dict[str, Any]
@@ -35,12 +36,13 @@ class RunSpec:
     `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
     device computes fast), `bfloat16` or `float32`; quantization, dtype and device of a model behind a server are its
     own, and say `server`. Raises SettingError for an address with a secret in it. `encoding` is `prefix-tree` or
-    `full-prompts`; `limit` is the largest prefix of whole groups with at most that many examples (None: all). A fork
+    `full-prompts`; `limit` is the most examples that are taken of the data set, in whole groups (None: all). A fork
     begins where run `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for
     labels that come with the spec, or one of `core.label_sources`. `given` are labels by example id: all that such a
     run has, or what the initial labels of a search are instead of coin flips; `given_from` says in words where they
     are from, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked for
-    the run. `part` is the one batch of the data set, or of its prefix, that the run labels (None: all).
+    the run. `part` is the one batch of the data set, or of what the limit takes of it, that the run labels (None: all).
+    `version` is that of the method's details (`core.versions`), which a run keeps for its whole life.
     """
 
     dataset: str
@@ -62,18 +64,24 @@ class RunSpec:
     experiment: str | None = None
     part: Part | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
+    version: int = NEWEST
 
     def __post_init__(self) -> None:
         settle_server(self, self.model)
+
+    @property
+    def cut(self) -> Cut:
+        """Which examples of the data set the run, or all of its batches together, take."""
+        return Cut(self.limit, self.rule, self.version)
 
     def to_json(self) -> Json:
         return asdict(self)
 
     @staticmethod
     def from_json(value: Json) -> "RunSpec":
-        part = value.get("part")  # absent in specs of before there were batches
+        part = value.get("part")  # absent in specs of before there were batches, as the version is of before those
         read = {"search": SearchConfig(**value["search"]), "part": Part(**part) if part else None}
-        return RunSpec(**{**value, **read})
+        return RunSpec(**{"version": FIRST, **value, **read})
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,11 @@ def pack(store: Store, name: str) -> Parcel:
     if spec.kind != use.KIND or store.spec(spec.body["run"]).part is not None:
         raise SettingError(f"job {name!r} is a {spec.kind}, which only this machine can do: start it without Ray")
     run = spec.body["run"]
-    test = [(part["dataset"], part["start"] + spec.body["most"]) for part in spec.body["test"]]
+    own = store.spec(run).dataset  # sent whole: what its groups are decides what the limit takes
+    test = [
+        (part["dataset"], store.dataset_size(own) if part["dataset"] == own else part["start"] + spec.body["most"])
+        for part in spec.body["test"]
+    ]
     pieces = _pieces(store, _reads(store, run), *test)
     return Parcel(pieces, _record(store, run), (name, spec), tuple(store.read_after(name)))
 
@@ -109,14 +113,15 @@ def _part(store: Store, run: str) -> Piece | None:
     spec = store.spec(run)
     if spec.part is None:
         return None
-    opened = store.open_dataset(spec.dataset, spec.limit, spec.part)
+    opened = store.open_dataset(spec.dataset, spec.cut, spec.part)
     return Piece(spec.dataset, opened.task, tuple(opened.examples))
 
 
 def _reads(store: Store, run: str) -> tuple[str, int]:
     """The data set of a run, and how far its search looks into it."""
     spec = store.spec(run)
-    return spec.dataset, store.dataset_size(spec.dataset, spec.limit)
+    places = store.places(spec.dataset, spec.cut)
+    return spec.dataset, len(places) if isinstance(places, range) else store.dataset_size(spec.dataset)
 
 
 def _record(store: Store, run: str) -> Record:

@@ -15,20 +15,21 @@ from sqlite_utils import Database
 from icm_engine.core.batches import Part, split
 from icm_engine.core.errors import SettingError
 from icm_engine.runs.connection import stored_json
+from icm_engine.runs.stored_rows import among
 
 
-def make_parts(db: Database, dataset: str, examples: int, size: int, seed: int) -> int:
-    """Keep the split of the first `examples` of a data set, if it is not kept yet; return how many batches it has.
+def make_parts(db: Database, dataset: str, places: Sequence[int], size: int, seed: int) -> int:
+    """Keep the split of what a limit takes of a data set, if it is not kept yet; return how many batches it has.
 
     Call it in a transaction. Some 30 bytes of memory an example; no example is read. Raises SettingError.
     """
-    key = (dataset, examples, size, seed)
+    key = (dataset, _key(places), size, seed)
     known = db.execute(
         "select count(*) from parts where dataset = ? and examples = ? and size = ? and seed = ?", key
     ).fetchone()[0]
     if known:
         return int(known)
-    counts, positions = _groups(db, dataset, examples)
+    counts, positions = _groups(db, dataset, places)
     batches = split(counts, size, seed)
     rows = (
         (*key, number, json.dumps(places, separators=(",", ":")))
@@ -38,14 +39,14 @@ def make_parts(db: Database, dataset: str, examples: int, size: int, seed: int) 
     return len(batches)
 
 
-def read_part(db: Database, dataset: str, examples: int, part: Part) -> tuple[int, ...]:
+def read_part(db: Database, dataset: str, places: Sequence[int], part: Part) -> tuple[int, ...]:
     """Return the positions of a batch's examples, in the order of the data set. Raises SettingError."""
     query = "select positions from parts where dataset = ? and examples = ? and size = ? and seed = ? and number = ?"
-    key = [dataset, examples, part.size, part.seed, part.number]
+    key = [dataset, _key(places), part.size, part.seed, part.number]
     row = db.execute(query, key).fetchone()
     if row is None:
         with db.conn:
-            of = make_parts(db, dataset, examples, part.size, part.seed)
+            of = make_parts(db, dataset, places, part.size, part.seed)
         row = db.execute(query, key).fetchone()
         if row is None or of != part.of:
             raise SettingError(
@@ -62,14 +63,23 @@ def keep_whole(db: Database, dataset: str, examples: int, part: Part) -> None:
     db.conn.execute("insert into parts values (?, ?, ?, ?, ?, ?)", (*key, places))
 
 
-def _groups(db: Database, dataset: str, examples: int) -> tuple[array[int], array[int]]:
+def _key(places: Sequence[int]) -> int:
+    """What tells apart what different limits take: how many examples, negative where these are not the first ones.
+
+    Limits that take as many take the same ones, since each takes every group that still fits.
+    """
+    return len(places) if isinstance(places, range) else -len(places)
+
+
+def _groups(db: Database, dataset: str, places: Sequence[int]) -> tuple[array[int], array[int]]:
     """How many examples each group has, in the order of their names, and the positions of all, group by group."""
     counts, positions, last = array("L"), array("L"), None
+    some, value = among(places)
     query = (
-        "select consistency_group, position from examples where dataset = ? and position < ? "
+        f"select consistency_group, position from examples where dataset = ? and {some} "
         "order by consistency_group, position"  # the order of an index
     )
-    for group, position in db.execute(query, [dataset, examples]):
+    for group, position in db.execute(query, [dataset, value]):
         if group != last:
             counts.append(0)
             last = group

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from icm_engine.core.errors import SettingError
 from icm_engine.core.responses import Form, form_of
 from icm_engine.runs import jobs, trained
+from icm_engine.runs.data_parts import Part
 from icm_engine.runs.events import Json
 from icm_engine.runs.jobs import JobSpec, ModelChoice
 from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings
 from icm_engine.runs.rewarding import KIND as REWARD
-from icm_engine.runs.rewarding import Part
 from icm_engine.runs.store import Store
 from icm_engine.runs.training_jobs import free_name
 
@@ -48,7 +48,7 @@ def ask_responses(
     if not form.ends_with_a_line:
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
     body = {
-        "parts": [asdict(part) for part in parts], "most": most, "sampling": asdict(sampling), "judges": list(judges),
+        "parts": [part.to_json() for part in parts], "most": most, "sampling": asdict(sampling), "judges": list(judges),
         "dataset": parts[0].dataset,
     }  # fmt: skip
     return jobs.create(store, JobSpec(RESPOND, body, model))
@@ -77,7 +77,7 @@ def ask_reinforcement(
     if not form.ends_with_a_line:
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
     body = {
-        "reward": reward, "parts": [asdict(part) for part in parts], "most": most, "dataset": parts[0].dataset,
+        "reward": reward, "parts": [part.to_json() for part in parts], "most": most, "dataset": parts[0].dataset,
         "name": free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
     }  # fmt: skip
     return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
@@ -90,11 +90,11 @@ def model_of(facts: Json) -> ModelChoice:
 
 def prompts_of(store: Store, parts: Sequence[Json], most: int | None) -> tuple[Form, list[str]]:
     """Return the distinct queries or questions of some data, in order, at most so many. Raises SettingError."""
-    form = _form(store, [Part(**part) for part in parts])
+    form = _form(store, [Part.from_json(part) for part in parts])
     asked = dict[str, None]()
     for part in parts:
         rows = store.open_dataset(part["dataset"]).examples
-        asked |= dict.fromkeys(form.asked(rows[i]) for i in range(part["start"], len(rows)))
+        asked |= dict.fromkeys(form.asked(rows[i]) for i in Part.from_json(part).places(store))
     found = list(asked)[:most]
     if not found:
         raise SettingError("there is no prompt to respond to: name data with examples")

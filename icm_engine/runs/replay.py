@@ -53,7 +53,7 @@ class OpenRun:
 def open_run(store: Store, run: str) -> OpenRun:
     """Return a stored run, its data set cut to what the run labels and read where it is looked at. Raises NotFound."""
     spec = store.spec(run)
-    dataset = store.open_dataset(spec.dataset, spec.limit, spec.part)
+    dataset = store.open_dataset(spec.dataset, spec.cut, spec.part)
     ids = StoredIds(dataset.examples)
     return OpenRun(run, spec, dataset, Codec(ids, dataset.task.labels, ids.place))
 

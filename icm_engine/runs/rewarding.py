@@ -6,7 +6,7 @@ sets them beside gold, which is not here.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling
@@ -14,6 +14,7 @@ from icm_engine.core.ranking import judged_examples
 from icm_engine.core.responses import Form, form_of
 from icm_engine.core.training_rows import TrainingSet, preference_rows, preferences_of
 from icm_engine.runs import jobs, trained
+from icm_engine.runs.data_parts import Part, rest_of
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -23,14 +24,6 @@ from icm_engine.runs.store import Store
 from icm_engine.runs.training_jobs import free_name
 
 KIND = "reward"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Examples of a data set from a place on."""
-
-    dataset: str
-    start: int = 0
 
 
 def create(
@@ -48,23 +41,16 @@ def create(
     model = model or trained.base_choice(store, run)
     if model.model == "fake":
         raise SettingError("the fake model cannot be trained: name a real one (--model)")
-    parts = default_rest(store, run) if rest is None else list(rest)
+    parts = rest_of(store, spec) if rest is None else list(rest)
     form = form_of(store.dataset_info(spec.dataset).task)
     for part in [*parts, *test]:
         if form_of(store.dataset_info(part.dataset).task) != form:
             raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
     body = {
         "run": run, "name": free_name(store, f"{run}-reward", name), "settings": asdict(settings),
-        "rest": [asdict(part) for part in parts], "test": [asdict(part) for part in test],
+        "rest": [part.to_json() for part in parts], "test": [part.to_json() for part in test],
     }  # fmt: skip
     return jobs.create(store, JobSpec(KIND, body, model))
-
-
-def default_rest(store: Store, run: str) -> list[Part]:
-    """Return what a run's limit left of its data set, as a part or none."""
-    spec = store.spec(run)
-    size = store.dataset_size(spec.dataset, spec.limit)
-    return [Part(spec.dataset, size)] if size < store.dataset_size(spec.dataset) else []
 
 
 def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
@@ -86,7 +72,8 @@ def examples_of(store: Store, parts: Sequence[Json]) -> list[tuple[str, Example]
     found = list[tuple[str, Example]]()
     for part in parts:
         rows = store.open_dataset(part["dataset"]).examples
-        found += [(part["dataset"], one) for one in judged_examples(rows[i] for i in range(part["start"], len(rows)))]
+        places = Part.from_json(part).places(store)
+        found += [(part["dataset"], one) for one in judged_examples(rows[i] for i in places)]
     return found
 
 

@@ -22,6 +22,7 @@ from icm_engine.runs import datasets
 from icm_engine.runs.connection import DAMAGED, identity, not_found, opening, require_identity, stored_json
 from icm_engine.runs.datasets import Dataset as Dataset
 from icm_engine.runs.datasets import DatasetInfo as DatasetInfo
+from icm_engine.runs.datasets import Wanted as Wanted
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.migrations import migrate, require_known
 from icm_engine.runs.parts import read_part
@@ -120,13 +121,13 @@ class Store:
         """Return a data set without its examples, in a time that does not depend on their number. Raises NotFound."""
         return datasets.read_info(self.db, name)
 
-    def dataset(self, name: str, limit: int | None = None) -> Dataset:
-        """Return a data set, or its largest prefix of whole groups with at most `limit` examples. Raises NotFound."""
-        return datasets.read_dataset(self.db, name, limit)
+    def dataset(self, name: str, wanted: Wanted = None) -> Dataset:
+        """Return a data set, or what a run takes of it, in the order of the file. Raises NotFound."""
+        return datasets.read_dataset(self.db, name, wanted)
 
-    def open_dataset(self, name: str, limit: int | None = None, part: Part | None = None) -> Dataset:
+    def open_dataset(self, name: str, wanted: Wanted = None, part: Part | None = None) -> Dataset:
         """Return what `dataset` returns, or one batch, rows read from the file when looked at. Raises NotFound."""
-        return datasets.open_dataset(self.db, self.path, name, limit, part)
+        return datasets.open_dataset(self.db, self.path, name, wanted, part)
 
     def examples(self, name: str) -> Iterator[Example]:
         """Go through the examples of a data set, which are not all held at once."""
@@ -140,10 +141,18 @@ class Store:
         """Return the first places of a consistency group in a data set, at most `limit` of them."""
         return datasets.read_group(self.db, name, group, limit)
 
-    def dataset_size(self, name: str, limit: int | None = None, part: Part | None = None) -> int:
+    def places(self, name: str, wanted: Wanted = None, part: Part | None = None) -> Sequence[int]:
+        """Return the positions of what `open_dataset` returns: a range where these are the first. Raises NotFound."""
+        places = datasets.places_of_cut(self.db, self.dataset_info(name), wanted)
+        return places if part is None else read_part(self.db, name, places, part)
+
+    def dataset_size(self, name: str, wanted: Wanted = None, part: Part | None = None) -> int:
         """Return how many examples `open_dataset` would return, without reading them. Raises NotFound."""
-        count = datasets.count_within(self.db, self.dataset_info(name), limit)
-        return count if part is None else len(read_part(self.db, name, count, part))
+        return len(self.places(name, wanted, part))
+
+    def groups_among(self, name: str, places: Sequence[int]) -> int:
+        """Return how many consistency groups the examples at these positions are of."""
+        return datasets.count_groups(self.db, name, places)
 
     # -- runs and their events
 

@@ -28,6 +28,14 @@ def look_into(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
+def among(places: Sequence[int]) -> tuple[str, Any]:
+    """Return the condition that a row's position is one of these, as SQL with one parameter, and the parameter."""
+    if isinstance(places, range):
+        assert places.start == 0
+        return "position < ?", len(places)
+    return "position in (select value from json_each(?))", json.dumps(list(places))
+
+
 class StoredRows(Sequence[Item]):
     """What `read` makes of the first `count` rows of a data set, each read when it is looked at.
 
@@ -57,6 +65,11 @@ class StoredRows(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._whole) if self._count <= FEW else self._all()
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """The positions in the data set, ascending; a range where these are the first ones."""
+        return range(self._count)
 
     def find(self, example: str) -> int:
         """Return the position of the example of this id. Raises KeyError."""
@@ -100,13 +113,17 @@ class StoredRows(Sequence[Item]):
 
 
 class PartRows(StoredRows[Item]):
-    """What `read` makes of the rows at some positions of a data set, in its order; a batch is small and read whole."""
+    """What `read` makes of the rows at some positions of a data set, in its order: a batch, or what a limit takes."""
 
     def __init__(
         self, path: Path, dataset: str, positions: Sequence[int], read: Callable[[Sequence[Any]], Item]
     ) -> None:
         super().__init__(path, dataset, len(positions), read)
-        self.positions = positions
+        self._positions = positions
+
+    @property
+    def positions(self) -> Sequence[int]:
+        return self._positions
 
     def find(self, example: str) -> int:
         """Return the place of the example of this id. Raises KeyError."""
@@ -123,9 +140,9 @@ class PartRows(StoredRows[Item]):
         return place if place < len(self.positions) and self.positions[place] == position else None
 
     def _rows(self) -> Iterator[Item]:
+        some, value = among(self.positions)
         with look_into(self._path) as db:
-            query = _SELECT + "and position in (select value from json_each(?)) order by position"
-            yield from map(self._read, db.execute(query, [self._dataset, json.dumps(list(self.positions))]))
+            yield from map(self._read, db.execute(f"{_SELECT} and {some} order by position", [self._dataset, value]))
 
     def _at(self, place: int) -> int:
         return self.positions[place]

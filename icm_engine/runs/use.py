@@ -12,6 +12,7 @@ from icm_engine.core.errors import PromptTooLong, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, Segment, demonstration, render
 from icm_engine.core.scoring import Scorer
+from icm_engine.runs.data_parts import Part
 from icm_engine.runs.events import Json
 from icm_engine.runs.replay import current_state, open_run
 from icm_engine.runs.store import Store
@@ -65,8 +66,8 @@ def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:
     found = list[tuple[str, Example]]()
     for part in body["test"]:
         examples = store.open_dataset(part["dataset"]).examples
-        stop = min(len(examples), part["start"] + body["most"] - len(found))
-        found += [(part["dataset"], examples[place]) for place in range(part["start"], stop)]
+        places = Part.from_json(part).places(store)[: body["most"] - len(found)]
+        found += [(part["dataset"], examples[place]) for place in places]
     if not found:
         raise SettingError(f"there is no test example beside those of run {body['run']!r}: name a test data set")
     return found

@@ -66,7 +66,7 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         source_options=dict(arm.options), experiment=key, search=search,
         supervised=is_supervised(store, asked["model"]), **asked,
     )  # fmt: skip
-    part = store.dataset(dataset, size)
+    part = store.dataset(dataset, spec.cut)
     if not part.examples:
         raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
     if spec.source == SEARCH and search.max_steps == 0:
