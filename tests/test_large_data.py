@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from icm_engine.analysis.views import labels_table, load, open_reading
 from icm_engine.core.errors import NotFound, StoreError
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.versions import Cut
 from icm_engine.data import staging
 from icm_engine.data.gold import add_gold, load_gold, open_gold
 from icm_engine.data.importing import delete_dataset, import_file, preview
@@ -129,9 +130,12 @@ def test_a_prefix_reads_no_more_than_it_needs(store: Store) -> None:
     rows = "".join(f"q{k // 3 if k < 90 else 0},c{k}\n" for k in range(93))
     csv_import(store, "question,claim\n" + rows)
     assert store.dataset_size("data") == 93
-    assert store.dataset_size("data", 50) == 0  # the first group ends with the file
+    assert store.dataset_size("data", Cut(50, version=1)) == 0  # the first group ends with the file
+    assert store.dataset_size("data", Cut(50, "exclusive")) == 48  # that group of six, and 14 of three
     csv_import(store, "question,claim\n" + rows.replace("q0,", "z,", 3), name="tidy")
-    assert store.dataset_size("tidy", 50) == 48 == len(store.dataset("tidy", 50).examples)
+    assert (
+        store.dataset_size("tidy", Cut(50, version=1)) == 48 == len(store.dataset("tidy", Cut(50, version=1)).examples)
+    )
 
 
 def test_a_data_set_that_runs_use_is_not_deleted(store: Store) -> None:
@@ -178,7 +182,7 @@ def test_rows_are_read_where_they_are_looked_at(stored: Store, pairs: Dataset) -
 
 
 def test_gold_is_counted_and_read_where_it_is_looked_at(stored: Store) -> None:
-    whole, part = open_gold(stored, "pairs", 40), open_gold(stored, "pairs", 5)
+    whole, part = open_gold(stored, "pairs", range(40)), open_gold(stored, "pairs", range(5))
     assert (whole.counts, len(whole)) == ({"True": 18, "False": 18}, 36)
     assert (part.counts, sorted(part)) == ({"True": 3, "False": 2}, ["e0", "e1", "e2", "e3", "e4"])
     assert (whole["e1"], whole.get("e39"), whole.get("e39", "none")) == ("False", None, "none")

@@ -81,19 +81,8 @@ def test_a_run_labels_what_its_limit_takes_and_everything_about_it_agrees(store:
 
 
 def test_what_is_taken_is_said(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "run",
-        "--dataset",
-        "scattered",
-        "--model",
-        "fake",
-        "--limit",
-        "5",
-        "--steps",
-        "2",
-        "--db",
-        str(store.path),
-    ]
+    words = ["run", "--dataset", "scattered", "--model", "fake", "--limit", "5", "--steps", "2"]
+    words += ["--db", str(store.path)]
     assert main(words) == 0
     assert "The limit takes 5 of 10 examples, 2 of 4 groups." in capsys.readouterr().err
     assert main([*words, "--rule", "none"]) == 0

@@ -1,6 +1,7 @@
 """What the version of a run decides, so that a run keeps its meaning for its whole life.
 
-A run keeps the version that it was made with when it is resumed, forked, replayed and verified. New runs get the newest.
+A run keeps the version that it was made with when it is resumed, forked, replayed and verified. New runs get the
+newest.
 
 Version 1:
 - a limit takes the largest prefix of whole groups;

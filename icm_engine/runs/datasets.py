@@ -157,13 +157,9 @@ def _places_within(db: Database, info: DatasetInfo, limit: int) -> Sequence[int]
 
 def _group_sizes(db: Database, info: DatasetInfo, limit: int) -> Iterator[tuple[str, int]]:
     """The groups in the order in which they begin, with their sizes; of a group of more than `limit`, just more."""
-    size = (
-        "select count(*) from (select 1 from examples where dataset = ? and consistency_group = ? limit ?)"  # an index
-    )
-    seen = set[str]()
-    for (group,) in db.execute(
-        "select consistency_group from examples where dataset = ? order by position", [info.name]
-    ):
+    size = "select count(*) from (select 1 from examples where dataset = ? and consistency_group = ? limit ?)"
+    groups, seen = "select consistency_group from examples where dataset = ? order by position", set[str]()
+    for (group,) in db.execute(groups, [info.name]):
         if group not in seen:
             seen.add(group)
             yield group, db.execute(size, [info.name, group, limit + 1]).fetchone()[0]
