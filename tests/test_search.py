@@ -4,6 +4,7 @@ import hashlib
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 from icm_engine.core.consistency import make_rule
 from icm_engine.core.errors import ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
-from icm_engine.core.objective import Objective
+from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import Prompt, leave_one_out_prompt
+from icm_engine.core.repair import Repair
 from icm_engine.core.scoring import LabelLogProbs, TableScorer, agreeable_belief
 from icm_engine.core.search import (
     State,
+    StepInfo,
     accept_probability,
+    apply,
     draw_example,
     initialize,
     step,
@@ -167,12 +171,63 @@ def test_a_pair_that_cannot_be_repaired_is_scored_once(pairs: Dataset) -> None:
 def test_an_accepted_change_gives_every_pair_another_chance(pairs: Dataset) -> None:
     objective, config = problem(pairs)
     state, _ = initialize(objective, config)
-    verdicts = set()
+    verdicts, strange = set(), (98, 99)  # a pair that no step can try
     for _ in range(40):
-        state, info = step(replace(state, hopeless=frozenset({(0, 1)})), objective, config)
-        assert (state.hopeless == frozenset()) == (info.verdict == "accepted")
+        state, info = step(replace(state, hopeless=frozenset({strange})), objective, config)
+        assert (strange in state.hopeless) == (info.verdict != "accepted")
         verdicts.add(info.verdict)
     assert "accepted" in verdicts
+
+
+def unhelped(pairs: Dataset, version: int) -> list[tuple[Labeling, tuple[int, int]]]:
+    """What each repair that helped nothing was tried on, in steps that drew a label which was already there."""
+    stubborn = TableScorer(lambda prompt: probabilities(0.7, 0.3))
+    rule = make_rule("exactly-one", pairs.examples, pairs.task.labels, "True")
+    config = SearchConfig(initial_labels=30, seed=3)
+    objective = Objective(pairs.examples, pairs.task, rule, stubborn, pair_weight=0.1)
+    state, first = initialize(objective, config, version=version)
+    tried = list(rounds(Labeling(dict(first.drawn)), first.repairs))
+    for _ in range(150):
+        before = state.labeling
+        state, info = step(state, objective, config)
+        tried += rounds(before.assign(info.example, info.proposed), info.repairs)
+    return tried
+
+
+def rounds(labeling: Labeling, repairs: tuple[Repair, ...]) -> Iterator[tuple[Labeling, tuple[int, int]]]:
+    for repair in repairs:
+        if repair.taken is None:
+            yield labeling, repair.pair
+        else:
+            for i, label in zip(repair.pair, repair.taken, strict=True):
+                labeling = labeling.assign(i, label)
+
+
+def test_a_pair_that_nothing_helped_is_not_tried_again_on_the_same_labels(pairs: Dataset) -> None:
+    """Also after the step that led to these labels was accepted; version 1 forgot it then."""
+    new, old = unhelped(pairs, 2), unhelped(pairs, 1)
+    assert new
+    assert len(new) == len(set(new))
+    assert len(old) > len(set(old))
+
+
+def test_what_no_repair_helped_is_forgotten_where_labels_changed_after_it(pairs: Dataset) -> None:
+    """Of repairs unhelped, taken, unhelped: the first is about the labels before, the last about those after."""
+    evaluation = Evaluation(0.0, 0.0, 0.0, ())
+    tried = tuple(
+        Repair(pair, ("True", "True"), 0.0, (), taken)
+        for pair, taken in (((0, 1), None), ((2, 3), ("True", "False")), ((4, 5), None))
+    )
+    state = State(Labeling({0: "True"}), evaluation)
+    rejected = StepInfo(1, 1.0, 0, "True", "True", LabelLogProbs((0.0, -1.0)), evaluation, evaluation, tried,
+                        verdict="rejected")  # fmt: skip
+    accepted = replace(rejected, verdict="accepted")
+    assert apply(state, rejected).hopeless == {(0, 1)}
+    assert apply(state, accepted).hopeless == {(4, 5)}
+    assert apply(state, replace(accepted, paired=True)).hopeless == set()
+    assert apply(state, replace(rejected, proposed="False")).hopeless == set()
+    assert apply(replace(state, version=1), rejected).hopeless == {(0, 1), (4, 5)}
+    assert apply(replace(state, version=1), accepted).hopeless == set()
 
 
 def test_labels_are_any_set_of_strings() -> None:

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from icm_engine.core.consistency import Pair
@@ -20,6 +21,7 @@ from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.repair import Repair, Repairer, Scored
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.versions import FIRST, NEWEST
 
 Verdict = Literal["accepted", "rejected", "unchanged"]
 
@@ -29,7 +31,8 @@ class State:
     """Where a search stands: the labeling with its score, the steps taken and the proposals accepted.
 
     `hopeless` are inconsistent pairs that no repair of this very labeling helps: they are not tried again. `hand` is
-    what a person has put in; `since` says for each inconsistent pair after which step it became so.
+    what a person has put in; `since` says for each inconsistent pair after which step it became so; `version` is the
+    run's.
     """
 
     labeling: Labeling
@@ -39,13 +42,13 @@ class State:
     hopeless: frozenset[Pair] = frozenset()
     hand: Hand = field(default_factory=Hand)
     since: Mapping[Pair, int] = field(default_factory=dict)
+    version: int = NEWEST
 
     def relabelled(self, labeling: Labeling, evaluation: Evaluation, step: int, **others: Any) -> "State":
         """Return the state with another labeling and its score, after this step."""
         since = {pair: self.since.get(pair, step) for pair in evaluation.pairs}
-        return replace(
-            self, labeling=labeling, evaluation=evaluation, step=step, hopeless=frozenset(), since=since, **others
-        )
+        known = {"hopeless": frozenset[Pair](), **others}
+        return replace(self, labeling=labeling, evaluation=evaluation, step=step, since=since, **known)
 
 
 @dataclass(frozen=True)
@@ -107,16 +110,16 @@ class TuneInfo:
 
 
 def initialize(
-    objective: Objective, config: SearchConfig, given: Mapping[int, Label] | None = None
+    objective: Objective, config: SearchConfig, given: Mapping[int, Label] | None = None, version: int = NEWEST
 ) -> tuple[State, InitialInfo]:
-    """Label K random examples at random, or as given, then repair (lines 1-2)."""
+    """Label K random examples at random, or as given, then repair (lines 1-2); `version` is the run's."""
     rng, nothing = random_of(config.seed, 0), Labeling()
     score = Scored(objective, nothing, objective.evaluation(nothing, {}))
     drawn = initial_labels(objective, config, rng, given)
     repaired = Repairer(score, objective.rule, config)(drawn, rng)
     flips = flips_between(nothing, drawn, "initial") + flips_between(drawn, repaired.labeling, "repair")
     info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
-    return start(info), info
+    return start(info, version), info
 
 
 def initial_labels(
@@ -133,9 +136,11 @@ def initial_examples(config: SearchConfig, examples: int, rng: random.Random | N
     return sample(rng or random_of(config.seed, 0), examples, min(config.initial_labels, examples))
 
 
-def start(info: InitialInfo) -> State:
+def start(info: InitialInfo, version: int = NEWEST) -> State:
     """Return the state that the initial labels lead to."""
-    return State(Labeling(), info.after).relabelled(flipped(Labeling(), info.flips), info.after, step=0)
+    known = _unhelped_at_end(info.repairs) if version > FIRST else frozenset()
+    state = State(Labeling(), info.after, version=version)
+    return state.relabelled(flipped(Labeling(), info.flips), info.after, step=0, hopeless=known)
 
 
 def step(state: State, objective: Objective, config: SearchConfig) -> tuple[State, StepInfo]:
@@ -192,9 +197,24 @@ def apply(state: State, info: StepInfo | HandInfo | TuneInfo) -> State:
     if isinstance(info, TuneInfo):
         return state.relabelled(state.labeling, info.after, state.step)
     if info.verdict != "accepted" or info.after is None:
-        tried = {repair.pair for repair in info.repairs if repair.taken is None and info.proposed == info.old}
-        return replace(state, step=info.number, hopeless=state.hopeless | tried)
-    return state.relabelled(flipped(state.labeling, info.flips), info.after, info.number, accepted=state.accepted + 1)
+        return replace(state, step=info.number, hopeless=state.hopeless | _unhelped_before(info, state.version))
+    # paired, the next step scores these labels in other orders
+    known = _unhelped_at_end(info.repairs) if state.version > FIRST and not info.paired else frozenset()
+    labeling, accepted = flipped(state.labeling, info.flips), state.accepted + 1
+    return state.relabelled(labeling, info.after, info.number, accepted=accepted, hopeless=known)
+
+
+def _unhelped_before(info: StepInfo, version: int) -> frozenset[Pair]:
+    """The pairs that no option helped while the labels were still those before the step."""
+    if info.proposed != info.old:
+        return frozenset()
+    tried = takewhile(lambda repair: repair.taken is None, info.repairs) if version > FIRST else info.repairs
+    return frozenset(repair.pair for repair in tried if repair.taken is None)
+
+
+def _unhelped_at_end(repairs: Sequence[Repair]) -> frozenset[Pair]:
+    """The pairs that no option helped since a repair last changed a label: they were tried on the labels as they are."""
+    return frozenset(repair.pair for repair in takewhile(lambda repair: repair.taken is None, reversed(repairs)))
 
 
 def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:

@@ -93,10 +93,13 @@ class Cost:
 
 
 class Codec:
-    """Turns records of the search into event bodies and back, for one run's examples and labels."""
+    """Turns records of the search into event bodies and back, for one run's examples, labels and version."""
 
-    def __init__(self, ids: Sequence[str], labels: Sequence[Label], place: Callable[[str], int] | None = None) -> None:
-        self.ids, self.labels = ids, tuple(labels)
+    def __init__(
+        self, ids: Sequence[str], labels: Sequence[Label], place: Callable[[str], int] | None = None,
+        version: int = NEWEST,
+    ) -> None:  # fmt: skip
+        self.ids, self.labels, self.version = ids, tuple(labels), version
         self._place = place or {name: index for index, name in enumerate(ids)}.__getitem__
 
     def index(self, example_id: str) -> int:

@@ -100,6 +100,7 @@ def decode_state(codec: Codec, body: Json) -> State:
         frozenset((codec.index(a), codec.index(b)) for a, b in body["hopeless"]),
         Hand(frozenset(map(codec.index, body["pins"])), {codec.index(k): v for k, v in body["notes"].items()}),
         dict(zip(evaluation.pairs, body["since"], strict=True)),
+        codec.version,
     )  # fmt: skip
 
 

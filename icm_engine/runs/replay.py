@@ -55,7 +55,7 @@ def open_run(store: Store, run: str) -> OpenRun:
     spec = store.spec(run)
     dataset = store.open_dataset(spec.dataset, spec.cut, spec.part)
     ids = StoredIds(dataset.examples)
-    return OpenRun(run, spec, dataset, Codec(ids, dataset.task.labels, ids.place))
+    return OpenRun(run, spec, dataset, Codec(ids, dataset.task.labels, ids.place, spec.version))
 
 
 def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None) -> State | None:
@@ -68,7 +68,7 @@ def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None)
 def after_event(codec: Codec, event: Event, state: State | None) -> State | None:
     """Return the state after one event, which is the one before it for kinds that change nothing."""
     if event.kind == "initial":
-        return start(codec.decode_initial(event.body))
+        return start(codec.decode_initial(event.body), codec.version)
     if event.kind in ("forked", "labelled"):
         return decode_state(codec, event.body)
     if state is None:

@@ -168,7 +168,8 @@ class Worker:
                 self._append("labelled", body, time.perf_counter() - began)
             return
         if before is None:
-            state, first = initialize(objective, hand.config, given_labels(self.opened) if spec.given else None)
+            given = given_labels(self.opened) if spec.given else None
+            state, first = initialize(objective, hand.config, given, spec.version)
             if not self._record_shrunk(objective.scorer):
                 self.state, cost = state, Cost(objective.scorer.usage - used)
                 self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
