@@ -48,7 +48,7 @@ def copy(llama: Path, tmp_path: Path) -> Path:
 def run_of(store: Store, pairs: Dataset, model: str, steps: int = 4) -> str:
     if not store.has_dataset("pairs"):
         store.add_dataset(pairs)
-    spec = RunSpec("pairs", model, "none", "float32", "cpu", limit=8, search=SearchConfig(seed=2, max_steps=steps))
+    spec = RunSpec("pairs", model, "none", "float32", "cpu", limit=16, search=SearchConfig(seed=2, max_steps=steps))
     return control.create_run(store, spec)
 
 

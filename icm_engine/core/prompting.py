@@ -21,14 +21,16 @@ FIELD = re.compile(r"\{(\w+)\}")
 class Prompt:
     """Demonstrations and, last, the query; `labels` are the strings whose log-probability is asked for.
 
-    `lead` stands between the query and a label. A text that is `whole` brings its own beginning, as a chat template's
-    does, and gets no beginning-of-sequence token put before it.
+    `lead` stands between the query and a label. A text that is `whole` brings its own beginning and its own control
+    tokens, as a chat template's does, and gets no beginning-of-sequence token put before it; `user` is the part of it
+    in which no control token is meant.
     """
 
     segments: tuple[Segment, ...]
     labels: tuple[Label, ...]
     lead: str = " "
     whole: bool = False
+    user: str = ""
 
     @property
     def text(self) -> str:

@@ -213,7 +213,7 @@ def _unhelped_before(info: StepInfo, version: int) -> frozenset[Pair]:
 
 
 def _unhelped_at_end(repairs: Sequence[Repair]) -> frozenset[Pair]:
-    """The pairs that no option helped since a repair last changed a label: they were tried on the labels as they are."""
+    """The pairs that no option helped since a repair last changed a label, tried on the labels as they are."""
     return frozenset(repair.pair for repair in takewhile(lambda repair: repair.taken is None, reversed(repairs)))
 
 

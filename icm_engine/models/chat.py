@@ -62,7 +62,7 @@ def chat_prompt(tokenizer: Any, text: str, labels: Sequence[Label]) -> Prompt:
             f"is answered ({asked[-40:]!r}): it is made for models that reason first, so use a judge that does"
         )
     lead = " " if opening.endswith(" ") else ""
-    return Prompt(((asked + opening.removesuffix(" "),),), tuple(labels), lead, whole=True)
+    return Prompt(((asked + opening.removesuffix(" "),),), tuple(labels), lead, whole=True, user=text)
 
 
 def chat_label_prompt(tokenizer: Any, task: Task, example: Example) -> Prompt:

@@ -94,8 +94,17 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
             f"model {model!r} has no weights for {missing[0]!r} ({len(missing)} missing): random ones would be "
             "made up for them; use a complete causal language model"
         )
+    if dtype == "float32":
+        _keep_float32(network)
     attention = str(network.config._attn_implementation)
     return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization, attention)
+
+
+def _keep_float32(network: Any) -> None:
+    """Have 4-bit layers compute in float32 as asked: bitsandbytes takes bfloat16 where a CPU has instructions for it."""
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def pick_device(device: str) -> str:

@@ -3,22 +3,30 @@
 What scorers that work on tokens have in common; where the tokens come from and who encodes them is theirs.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
-from itertools import permutations
+from itertools import chain, permutations
 
 from icm_engine.core.errors import LabelNotTokenizable, PromptTooLong
 from icm_engine.core.labeling import Label
 from icm_engine.core.prompting import Prompt, Segment
 from icm_engine.core.scoring import Usage
 from icm_engine.models.prefix_tree import Request, Tokens, build
+from icm_engine.models.text_reader import TextReader
 
 
 class PromptReader:
-    """Turns prompts into requests; `beginning` is the segment before every prompt that is not whole, if any."""
+    """Turns prompts into requests; `beginning` is the segment before every prompt that is not whole, if any.
+
+    `tokenize` takes a text as it stands, control tokens in it too; `reader` reads texts so that they decode to
+    themselves, and is None for runs of version 1, whose pieces were tokenised one by one.
+    """
 
     encoding: str
     tokenize: Callable[[str], Tokens]
+    reader: TextReader | None = None
+    control: re.Pattern[str] | None = None  # finds the tokenizer's control tokens in a text
     beginning: tuple[Tokens, ...] = ()
     remedy = "use fewer examples (--limit, or --batch-size), or shorter demonstrations"  # if one does not fit
 
@@ -67,7 +75,7 @@ class PromptReader:
     @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
     def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
         """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
-        tokens = tuple(self.tokenize(lead + label) for label in labels)
+        tokens = tuple(self.piece(lead + label) for label in labels)
         if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
             raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
         for (a, short), (b, long) in permutations(zip(labels, tokens, strict=True), 2):
@@ -80,16 +88,54 @@ class PromptReader:
 
     def segments(self, prompt: Prompt) -> list[Tokens]:
         """Return the prompt as the model reads it: one tuple of token ids a segment."""
-        return [*(() if prompt.whole else self.beginning), *map(self.segment, prompt.segments)]
+        if prompt.whole:
+            return [self._whole(prompt.text, prompt.user)]
+        first, others = prompt.segments[:1], prompt.segments[1:]
+        return [*self.beginning, *map(self.opening, first), *map(self.segment, others)]
 
     @cached_property
     def segment(self) -> Callable[[Segment], Tokens]:
         """Token ids of a segment, piece by piece: a query and the same text as a demonstration are the same tokens."""
+        return lru_cache(maxsize=200_000)(lambda segment: self._pieces(segment, self.piece))
 
-        def read(segment: Segment) -> Tokens:
-            return tuple(token for piece in segment for token in self.tokenize(piece))
+    @cached_property
+    def opening(self) -> Callable[[Segment], Tokens]:
+        """Token ids of a segment at the beginning of a prompt, where some tokenizers mark that a text begins."""
+        if self.reader is None:
+            return self.segment
+        begin = self.reader.begin
+        return lru_cache(maxsize=20_000)(lambda segment: self._pieces(segment, begin))
 
-        return lru_cache(maxsize=200_000)(read)
+    def _pieces(self, segment: Segment, first: Callable[[str], Tokens]) -> Tokens:
+        tokens = [first(piece) if place == 0 else self.piece(piece) for place, piece in enumerate(segment)]
+        return tuple(chain.from_iterable(tokens))
+
+    @cached_property
+    def piece(self) -> Callable[[str], Tokens]:
+        """Token ids of a text that follows another one."""
+        return self.tokenize if self.reader is None else lru_cache(maxsize=200_000)(self.reader.go_on)
+
+    def _whole(self, text: str, user: str) -> Tokens:
+        """Token ids of a text with control tokens, and of what a user wrote in it, which is to have none."""
+        before, found, after = text.partition(user) if user else ("", "", "")
+        if self.reader is None or not found or self.control is None or not self.control.search(user):
+            return self.tokenize(text)
+        return (*self.tokenize(before), *self.reader.go_on(user), *self.tokenize(after))
+
+    def reading(self, texts: Iterable[str]) -> dict[str, object]:
+        """Return what to know of how texts are read: how many have control tokens, and how many others are changed."""
+        if self.reader is None:
+            return {}
+        some = list(texts)
+        matches = [match[0] for text in some if self.control and (match := self.control.search(text))]
+        read = [] if self.reader.far else [(text, self.reader.read_as(text)) for text in some]
+        changed = [(text, found) for text, found in read if found != text]
+        told: dict[str, object] = {}
+        if matches:
+            told["control_tokens"] = {"texts": len(matches), "first": matches[0]}
+        if changed:
+            told["read_otherwise"] = {"texts": len(changed), "first": list(changed[0])}
+        return told
 
 
 def longest(request: Request) -> int:

@@ -13,6 +13,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, Retries, Usage
 from icm_engine.core.server_address import OWN, ServerAddress, server_address
+from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.models.prefix_tree import Question, Request, build, questions
 from icm_engine.models.prompt_reader import PromptReader, full_tokens
 from icm_engine.models.server_client import TRIES, ServerClient
@@ -31,7 +32,7 @@ class ServerScorer(PromptReader):
         "(--max-model-len)"
     )
 
-    def __init__(self, model: str, encoding: str = "prefix-tree", tries: int = TRIES) -> None:
+    def __init__(self, model: str, encoding: str = "prefix-tree", tries: int = TRIES, version: int = NEWEST) -> None:
         if encoding not in ENCODINGS:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.address: ServerAddress = server_address(model)
@@ -40,6 +41,8 @@ class ServerScorer(PromptReader):
         self.served: Served = served_model(self.client)
         self.tokens = tokens_for(self.client, self.served.card, self.served.others)
         self.tokenize, self.beginning = self.tokens.tokenize, self.tokens.beginning
+        if version > FIRST:
+            self.reader, self.control = self.tokens.reader(), self.tokens.control
         self.asking: Asking = try_out(self.client, self.served, self.tokens)
         self.client.tries = tries
 
@@ -72,9 +75,10 @@ class ServerScorer(PromptReader):
 
     def requests(self, prompts: Sequence[Prompt]) -> list[Request]:
         """Return the prompts as token ids; texts that are new are asked about together."""
-        texts = (piece for prompt in prompts for segment in prompt.segments for piece in segment)
-        labels = (prompt.lead + label for prompt in prompts for label in prompt.labels)
-        self.tokens.learn([*texts, *labels])
+        texts = [piece for prompt in prompts for segment in prompt.segments for piece in segment]
+        texts += [prompt.lead + label for prompt in prompts for label in prompt.labels]
+        distinct = list(dict.fromkeys(texts))
+        self.tokens.learn(distinct if self.reader is None else self.reader.wanted(distinct))
         return super().requests(prompts)
 
     def describe(self) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 A tokenizer from a directory is quick and is compared with the server's; the server's is asked about each text once.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.models.prefix_tree import Tokens
 from icm_engine.models.server_client import Json, ServerClient
+from icm_engine.models.text_reader import ANY_CONTROL, TextReader, control_tokens, pattern_of, reader_of
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 PROBES = (
@@ -22,6 +24,7 @@ class ServerTokens:
     """Texts to token ids, each text once; `beginning` is what stands before a prompt."""
 
     beginning: tuple[Tokens, ...] = ()
+    control: re.Pattern[str] | None = ANY_CONTROL  # finds control tokens in a text
     words = ""  # where the tokens are from
 
     def __init__(self) -> None:
@@ -37,6 +40,10 @@ class ServerTokens:
         """Have these texts ready, asked together."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known |= zip(new, self._found(new), strict=True)
+
+    def reader(self) -> TextReader:
+        """Return what reads texts such that they decode to themselves. Raises ModelNotUsable where nothing can."""
+        raise NotImplementedError
 
     def text_of(self, token: int) -> str:
         """Return what one token stands for."""
@@ -64,7 +71,11 @@ class OwnTokens(ServerTokens):
             ) from error
         bos = self.loaded.bos_token_id
         self.beginning = ((bos,),) if bos is not None else ()
+        self.control = pattern_of(control_tokens(self.loaded))
         self.words = source
+
+    def reader(self) -> TextReader:
+        return reader_of(self.loaded, self.words)
 
     def text_of(self, token: int) -> str:
         return str(self.loaded.decode([token]))
@@ -88,8 +99,14 @@ class AskedTokens(ServerTokens):
         self.beginning = (whole[:place],) if place else ()
         self.words = f"{client.address.root}/tokenize"
 
+    def reader(self) -> TextReader:
+        return TextReader(self.tokenize, self._text, self.words, self.control, far=True)
+
     def text_of(self, token: int) -> str:
-        body = {"model": self.model, "tokens": [token]}
+        return self._text([token])
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        body = {"model": self.model, "tokens": list(tokens)}
         return str(self.client.post(f"{self.client.address.root}/detokenize", body).get("prompt"))
 
     def _asked(self, text: str, special: bool) -> Tokens:

@@ -16,12 +16,14 @@ from transformers.cache_utils import DynamicCache
 from icm_engine.core.errors import IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Calls, LabelLogProbs, Usage
+from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.models import attention
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error, free_memory
 from icm_engine.models.masks import own_mask, path_mask, positions
 from icm_engine.models.path_cache import path_cache, windows
 from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
 from icm_engine.models.prompt_reader import PromptReader, full_tokens, longest
+from icm_engine.models.text_reader import control_tokens, pattern_of, reader_of
 
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
@@ -33,7 +35,10 @@ INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16,
 class TransformersScorer(PromptReader):
     """Scores prompts with a loaded model. `describe` says how prompts are encoded, and why."""
 
-    def __init__(self, loaded: LoadedModel, encoding: str = "prefix-tree", chunk_tokens: int = CHUNK_TOKENS) -> None:
+    def __init__(
+        self, loaded: LoadedModel, encoding: str = "prefix-tree", chunk_tokens: int = CHUNK_TOKENS,
+        version: int = NEWEST,
+    ) -> None:  # fmt: skip
         if encoding not in ENCODINGS:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
@@ -44,6 +49,9 @@ class TransformersScorer(PromptReader):
         self._room = 0  # tokens that the cache can hold
         self._windows: Mapping[str, int | None] = {}
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
+        if version > FIRST:
+            self.reader = reader_of(loaded.tokenizer, f"of model {loaded.name!r}")
+            self.control = pattern_of(control_tokens(loaded.tokenizer))
         bos = loaded.tokenizer.bos_token_id
         self.beginning = ((bos,),) if bos is not None else ()
         if encoding == "prefix-tree":

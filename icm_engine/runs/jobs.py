@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.server_address import settle_server
+from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.runs.connection import not_found, stored_json
 from icm_engine.runs.control import LAUNCH_GRACE, is_recent, last_words, log_tail, nap, spawn
 from icm_engine.runs.events import Json
@@ -50,13 +51,14 @@ _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a statu
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model a job asks for; the fields mean what they mean in a RunSpec."""
+    """Which model a job or a run asks for; the fields mean what they mean in a RunSpec."""
 
     model: str
     quantization: str = "nf4"
     dtype: str = DTYPES[0]
     device: str = "auto"
     encoding: str = "prefix-tree"
+    version: int = NEWEST
 
     def __post_init__(self) -> None:
         settle_server(self, self.model)
@@ -71,7 +73,7 @@ def model_of_run(store: Store, run: str) -> ModelChoice:
         dtype = model_of_run(store, spec.forked_from).dtype
     else:
         dtype = scored.body.get("dtype", spec.dtype) if scored else spec.dtype
-    return ModelChoice(spec.model, spec.quantization, dtype, spec.device, spec.encoding)
+    return ModelChoice(spec.model, spec.quantization, dtype, spec.device, spec.encoding, spec.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class JobSpec:
     @staticmethod
     def from_json(value: Json) -> "JobSpec":
         model = value["model"]
-        return JobSpec(value["kind"], value["body"], ModelChoice(**model) if model else None)
+        return JobSpec(value["kind"], value["body"], ModelChoice(**{"version": FIRST, **model}) if model else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,12 @@ def make_scorer(spec: ModelChoice) -> Scorer:
     if is_server(spec.model):
         from icm_engine.models.server_scorer import ServerScorer
 
-        return ServerScorer(spec.model, spec.encoding)
+        return ServerScorer(spec.model, spec.encoding, version=spec.version)
     from icm_engine.models.loading import load
     from icm_engine.models.transformers_scorer import TransformersScorer
 
-    return TransformersScorer(load(spec.model, spec.quantization, spec.dtype, spec.device), spec.encoding)
+    loaded = load(spec.model, spec.quantization, spec.dtype, spec.device)
+    return TransformersScorer(loaded, spec.encoding, version=spec.version)
 
 
 def make_chat(scorer: Scorer) -> Chat:

@@ -38,7 +38,7 @@ class Reader:
     def response(self, text: str) -> Tokens:
         """Return the tokens of a response, up to the first one in which its line has ended."""
         said = self.form.lead + text
-        tokens = list(self._scorer.tokenize(said + self.form.after))
+        tokens = list(self._scorer.piece(said + self.form.after))
         for count in range(1, len(tokens) + 1):
             if len(shown := self._decode(tokens[:count])) > len(said) and "\n" in shown[len(said) :]:
                 return tokens[:count]
@@ -55,7 +55,8 @@ class Reader:
         return tokens
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self._loaded.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+        assert self._scorer.reader is not None
+        return self._scorer.reader.text_of(tokens)
 
 
 def with_head(loaded: LoadedModel, seed: int) -> Any:

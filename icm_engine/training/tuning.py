@@ -77,7 +77,7 @@ def token_rows(loaded: LoadedModel, rows: tuple[Row, ...], labels: tuple[Label, 
 
 def _token_row(scorer: TransformersScorer, prompt: Prompt, completion: str) -> Row:
     before = [token for segment in scorer.segments(prompt) for token in segment]
-    label = list(scorer.tokenize(completion))
+    label = list(scorer.piece(completion))
     if not before:
         raise LabelNotTokenizable(f"prompt {prompt.text!r} becomes no token with this tokenizer: use another template")
     return {"input_ids": before + label, "labels": [IGNORED] * len(before) + label}
