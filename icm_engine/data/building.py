@@ -9,7 +9,7 @@ from itertools import count
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.core.labeling import Example, Label, Task
-from icm_engine.data.answers import AnswerReader, normalize_answer
+from icm_engine.data.answers import AnswerReader, extract_answer, normalize_answer
 from icm_engine.data.columns import Plan
 from icm_engine.data.label_columns import Look
 from icm_engine.data.labels import LabelReader, is_tie
@@ -125,7 +125,8 @@ class RowBuilder:
     def _answer(self, record: Record, fields: Mapping[str, str]) -> str | None:
         """The final answer: of its own column, else read from a field where the rule needs one."""
         if self.plan.answer is not None:
-            return normalize_answer(self._text(record, self.plan.answer))
+            said = self._text(record, self.plan.answer)
+            return extract_answer(said) or normalize_answer(said)
         return self._read_answer(fields)
 
     def _read_answer(self, fields: Mapping[str, str]) -> str | None:

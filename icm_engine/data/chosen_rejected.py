@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from icm_engine.data.column_names import known_names, plain, response_columns, side_pairs
-from icm_engine.data.nested_cells import Message, messages_in, shown
+from icm_engine.data.nested_cells import Message, messages_in, reply, shown
 from icm_engine.data.readers.source import NoText, Record, refuse
 from icm_engine.data.tasks.spec import TaskSpec
 
@@ -71,12 +71,13 @@ class Pairs:
                 if isinstance(text, NoText) and messages_in(text) is None:
                     remedy = 'write a text, or a list of {"role": ..., "content": ...}'
                     refuse(name, record.where, column, "a nested value that is no conversation", remedy)
-            return query, *(text if talk is None else shown(talk) for text, talk in zip(texts, talks, strict=True))
+            a, b = (text if talk is None else reply(talk) for text, talk in zip(texts, talks, strict=True))
+            return (query, a, b) if asked is None else (query, a.strip(), b.strip())
         common = _common(talks[0], talks[1])
         if not common and not prompt:
             self.apart += 1
         beginning = shown(_open(talks[0][:common])) if common else ""
-        return query or beginning, shown(talks[0][common:]), shown(talks[1][common:])
+        return query or beginning, reply(talks[0][common:]), reply(talks[1][common:])
 
     def _others(self, record: Record, turned: bool) -> dict[str, str]:
         """The other cells; those of one side go where its text went."""

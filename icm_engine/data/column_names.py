@@ -5,6 +5,7 @@ Names are compared as people write them: `Is Correct?`, `isCorrect` and `is_corr
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from icm_engine.data.tasks.spec import TaskSpec
 
@@ -128,5 +129,5 @@ def _counterparts(words: tuple[str, ...], named: Mapping[tuple[str, ...], str]) 
 def _names_a_side(words: tuple[str, ...]) -> bool:
     if set(words) & _CHOICES or (len(words) > 1 and words[-1] in ("a", "b")):
         return True
-    numbered = zip(words, words[1:], strict=False)
-    return any(stem in _NUMBERED_STEMS and side in ("a", "b", "0", "1", "2") for stem, side in numbered)
+    sides = ("a", "b", "0", "1", "2")
+    return any(stem in _NUMBERED_STEMS and side in sides for stem, side in pairwise(words))

@@ -4,9 +4,10 @@ A column that looks like gold never becomes an input: it is the gold column, or 
 is held against the cells of the first rows: labels are no claims, and texts are no gold.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.data.column_names import (
@@ -17,6 +18,7 @@ from icm_engine.data.column_names import (
     PREFIX,
     is_our_export,
     known_names,
+    looks_like_labels,
     one_sided,
     plain,
     response_columns,
@@ -51,7 +53,7 @@ class Plan:
     human: tuple[str, ...]
     inputs: tuple[str, ...]
     notes: tuple[str, ...]
-    readers: Mapping[str, LabelReader] = field(default_factory=dict)
+    readers: Mapping[str, LabelReader] = dataclasses.field(default_factory=dict)
     swapped: tuple[tuple[str, str], ...] = ()
     one_sided: tuple[str, ...] = ()
 
@@ -96,9 +98,9 @@ class _Planner:
         left_out = self._left_out()
         apart = {gold, *human, *left_out}
         inputs = tuple(c for c in self.columns if c not in apart and not self._added(c))
-        swapped, lonely = self._sides(inputs, set(fields.values()) | {identity, group})
+        swapped, lonely = self._sides(inputs, {*fields.values(), identity, group})
         readers = {c: self.look.reader(c) for c in (gold, *human) if c is not None and self.look.known}
-        self.notes += self.look.notes(gold)
+        self.notes += [*self.look.notes(gold), *self._label_like(inputs, {*fields.values(), identity, group})]
         notes = tuple(self.notes)
         return Plan(fields, group, answer, identity, gold, human, inputs, notes, readers, swapped, lonely)
 
@@ -187,7 +189,19 @@ class _Planner:
             return False
         cells = self.look.cells(column)
         small = others or (not own and len(cells) > 1)
-        return only_spellings(cells, self.look.labels) or only_letters(cells, small)
+        letters = field == "claim" and only_letters(cells, small)
+        labels = letters or only_spellings(cells, self.look.labels)
+        if labels and own and not others and (len(cells) == 1 or self._has_gold()):
+            self.notes.append(
+                f"The cells of column {column!r} look like labels. They were taken as claims because of the column's "
+                "name: if they are gold, map another column (--map claim=COLUMN)."
+            )
+            return False
+        return labels
+
+    def _has_gold(self) -> bool:
+        """Whether a column is gold beyond doubt."""
+        return bool(self.mapping.get("gold")) or any(map(self._surely_gold, self._alike("gold")))
 
     def _numbered_responses(self) -> dict[str, str]:
         """Two columns that are evidently the responses: `response_0` and `response_1`, `completion_a` and ..."""
@@ -203,9 +217,10 @@ class _Planner:
         remedy = f"say which it is (--map {field}=COLUMN)"
         if field == "claim" and self.labels_not_texts and field not in self.mapping:
             named = " and ".join(repr(c) for c in self.labels_not_texts)
+            same = f"--map claim={self.labels_not_texts[0]} if it is this one all the same"
             return ImportRefused(
                 f"{self.name}: the cells of column {named} are labels, not claims, and the file has no other column "
-                f"for the claim (it has {self._listed()}): {remedy}"
+                f"for the claim (it has {self._listed()}): {remedy[:-1]}, {same})"
             )
         known = " or ".join(self.known[field])
         return ImportRefused(
@@ -309,6 +324,14 @@ class _Planner:
             if not self._added(column):
                 self.notes.append(f"Column {column!r} looks like labels and was left out, since it was not mapped.")
         return columns
+
+    def _label_like(self, inputs: Sequence[str], fixed: set[str | None]) -> list[str]:
+        """A note about further columns whose names promise labels."""
+        found = [c for c in inputs if c not in fixed and looks_like_labels(c)]
+        if not found:
+            return []
+        return [f"Kept beside the examples, and out of exports without gold, since they look like labels: "
+                f"{', '.join(map(repr, found))}."]  # fmt: skip
 
     # -- twins
 

@@ -82,8 +82,9 @@ def import_file(
     `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
     of a classification; `content` stands for the file's bytes where it was uploaded; `encoding` and `split` are as
     in `open_source`; `ties` says what becomes of rows whose gold is a tie ("refuse" the file, "drop" them, or "keep"
-    them without gold), `first` which cell of the gold column says that the first response is better. `progress` is called as rows are checked and, from 0 again, as they are stored; `stored` within
-    the transaction, so that what it writes is there exactly if the data set is.
+    them without gold), `first` which cell of the gold column says that the first response is better. `progress` is
+    called as rows are checked and, from 0 again, as they are stored; `stored` within the transaction, so that what it
+    writes is there exactly if the data set is.
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)

@@ -86,3 +86,9 @@ def shown(messages: Sequence[Message]) -> str:
     if len(messages) == 1:
         return messages[0].text
     return "\n\n".join(f"{message.role.capitalize()}: {message.text}" for message in messages)
+
+
+def reply(messages: Sequence[Message]) -> str:
+    """Return a conversation that goes on after a query as one text: its first turn without the role."""
+    rest = "".join(f"\n\n{message.role.capitalize()}: {message.text}" for message in messages[1:])
+    return messages[0].text + rest if messages[0].role == "assistant" or not rest else shown(messages)
