@@ -51,13 +51,16 @@ class Pairs:
             made["gold"] = "" if first == second else str(not turned)
         yield Record(record.where, made | self._others(record, turned))
 
+    def begin(self) -> None:
+        self.apart = 0
+
     def notes(self) -> tuple[str, ...]:
         how = f"Columns {self.first!r} and {self.second!r} were read as the two responses of a pair"
         if self.judged:
             how += ", in an order that does not tell which is which; the first one is gold's choice"
         if self.query and self.prompt is None:
             how += "; what both begin with is the query"
-        apart = f"{self.apart:,} rows have conversations that do not begin alike: these have no query."
+        apart = f"Rows whose conversations do not begin alike, and which have no query: {self.apart:,}."
         return (f"{how}.", *([apart] if self.apart else []))
 
     def _split(self, prompt: str, record: Record, name: str) -> tuple[str, str, str]:

@@ -185,7 +185,7 @@ class _Planner:
     def _is_labels(self, field: str, column: str, others: bool) -> bool:
         """Whether a column that may be this text holds labels: spellings of them, or single letters."""
         own = plain(column) == field
-        if field in (*RESPONSES, "query") or (own and field != "claim"):
+        if self.ours or field in (*RESPONSES, "query") or (own and field != "claim"):
             return False
         cells = self.look.cells(column)
         small = others or (not own and len(cells) > 1)

@@ -28,7 +28,11 @@ class Shape(Protocol):
         ...
 
     def notes(self) -> tuple[str, ...]:
-        """Return sentences about what was made of what; the first is known before any row."""
+        """Return sentences about what was made of what, with counts of the pass that was begun last."""
+        ...
+
+    def begin(self) -> None:
+        """Begin to count anew."""
         ...
 
 
@@ -49,6 +53,7 @@ class ReshapedSource:
 
     def records(self) -> Iterator[Record]:
         count = 0
+        self.shape.begin()
         for record in self._reshaped(self.source.records()):
             count += 1
             yield record
@@ -57,6 +62,7 @@ class ReshapedSource:
     def head(self, rows: int) -> tuple[tuple[str, ...], list[Record]]:
         columns, records = self.source.head(rows)
         made = list(islice(self._reshaped(iter(records)), rows))
+        self.shape.begin()
         return self.shape.columns(columns), made
 
     def _reshaped(self, records: Iterator[Record]) -> Iterator[Record]:

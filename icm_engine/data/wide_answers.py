@@ -49,12 +49,17 @@ class WideAnswers:
 
     def rows(self, record: Record, name: str) -> Iterator[Record]:
         kept = {column: text for column, text in record.cells.items() if column not in self.used}
-        answers = {(_same(text), right): text for text, right in reversed([*self._answers(record, name)])}
+        answers: dict[tuple[str, bool], str] = {}
+        for text, right in self._answers(record, name):
+            answers.setdefault((_same(text), right), text)
         self.without += not answers
         self.both += len(answers) - len({same for same, _ in answers})
-        for count, ((_, right), text) in enumerate(reversed(answers.items()), 1):
+        for count, ((_, right), text) in enumerate(answers.items(), 1):
             own = {self.identity: f"{kept[self.identity]}.{count}"} if self.identity in kept else {}
             yield Record(f"{record.where}, answer {count}", {**kept, **own, CLAIM: text, GOLD: str(right)})
+
+    def begin(self) -> None:
+        self.without = self.both = 0
 
     def notes(self) -> tuple[str, ...]:
         said = []
@@ -65,9 +70,9 @@ class WideAnswers:
         first = "; ".join(said)
         notes = [f"{first[0].upper()}{first[1:]}: each answer is a claim of its own, with gold, and is taken once."]
         if self.without:
-            notes.append(f"{self.without:,} rows have no answer: these gave no example.")
+            notes.append(f"Rows without an answer, which gave no example: {self.without:,}.")
         if self.both:
-            notes.append(f"{self.both:,} answers are among the right and the wrong ones of one question.")
+            notes.append(f"Answers that are among the right and the wrong ones of one question: {self.both:,}.")
         return tuple(notes)
 
     def _answers(self, record: Record, name: str) -> Iterator[Answer]:
