@@ -226,3 +226,32 @@ def test_conversations_in_cells() -> None:
         assert [message.text for message in messages_in(cell) or ()] == texts
     for cell in ("", "Human: alone", "[1, 2]", "[[[[", '[{"role": "user"}]', "[" * 100_000 + "]"):
         assert messages_in(cell) is None
+
+
+# -- multiple choice
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Q", "choices": ["one", "two", "three"], "answer": 1},
+        {"question": "Q", "choices": ["one", "two", "three"], "answer": "B"},
+        {"question": "Q", "options": ["one", "two", "three"], "answer": "two"},
+        {"question": "Q", "choices": {"text": ["one", "two", "three"], "label": ["A", "B", "C"]}, "answerKey": "B"},
+        {"question": "Q", "choices": {"text": ["one", "two", "three"], "label": ["1", "2", "3"]}, "answerKey": "2"},
+        {"question": "Q", "options": {"A": "one", "B": "two", "C": "three"}, "answer_idx": "B"},
+        {"Question": "Q", "A": "one", "B": "two", "C": "three", "Answer": "B"},
+        {"question": "Q", "option_1": "one", "option_2": "two", "option_3": "three", "correct_option": 2},
+    ],
+)  # fmt: skip
+def test_multiple_choice(store: Store, row: dict[str, object]) -> None:
+    last = {"answer": 0} if row.get("answer") == 1 else {}  # or nobody could tell from where the places count
+    report = json_import(store, [row, {**row, **last}])
+    assert claims(store)[:3] == [("Q", "one", "False"), ("Q", "two", "True"), ("Q", "three", "False")]
+    assert report.notes[0].startswith("Choices were read from")
+    assert not [column for column in report.columns if column.casefold() in ("answer", "answerkey", "answer_idx")]
+
+
+def test_places_that_may_count_from_0_or_1_are_asked_about(store: Store) -> None:
+    with pytest.raises(ImportRefused, match="say which it is"):
+        json_import(store, [{"question": "Q", "choices": ["one", "two", "three"], "answer": 1}])

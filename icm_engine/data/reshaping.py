@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
+from icm_engine.data.choice_questions import choice_questions
 from icm_engine.data.chosen_rejected import chosen_rejected
 from icm_engine.data.column_names import is_our_export
 from icm_engine.data.readers.source import Record, Source
@@ -76,5 +77,6 @@ def reshaped(source: Source, spec: TaskSpec, mapping: Mapping[str, str | Sequenc
     if is_our_export(columns):
         return source
     mapped = {field: [value] if isinstance(value, str) else list(value) for field, value in mapping.items()}
-    shape = chosen_rejected(spec, columns, first, mapped) or wide_answers(spec, columns, first, mapped)
+    shapes = (find(spec, columns, first, mapped) for find in (chosen_rejected, wide_answers, choice_questions))
+    shape: Shape | None = next((found for found in shapes if found is not None), None)
     return source if shape is None else ReshapedSource(source, shape)

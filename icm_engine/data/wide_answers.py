@@ -6,6 +6,7 @@ question, mc1_targets, mc2_targets                            {"choices": [...],
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,20 +30,24 @@ Answer = tuple[str, bool]
 
 
 @dataclass
-class WideAnswers:
-    """Turns one row into a row for each of its answers; see `Shape`."""
+class Answers(ABC):
+    """Turns one row into a row for each of its answers; see `Shape`.
 
-    right: tuple[str, ...]
-    wrong: tuple[str, ...]
-    targets: tuple[str, ...]
+    `used` are the columns that hold answers, which the new rows do not have; `identity` is the column of ids.
+    """
+
+    used: tuple[str, ...]
     identity: str | None
     without: int = 0  # rows that have no answer
     both: int = 0  # answers that a question has as right and as wrong
 
-    @property
-    def used(self) -> tuple[str, ...]:
-        """The columns of the file that hold answers."""
-        return (*self.right, *self.wrong, *self.targets)
+    @abstractmethod
+    def answers(self, record: Record, name: str) -> Iterator[Answer]:
+        """Yield all answers of a row, and whether each is right. Raises ImportRefused."""
+
+    @abstractmethod
+    def read_from(self) -> str:
+        """Return which columns were read as what."""
 
     def columns(self, columns: Sequence[str]) -> tuple[str, ...]:
         return (*(c for c in columns if c not in self.used), CLAIM, GOLD)
@@ -50,7 +55,7 @@ class WideAnswers:
     def rows(self, record: Record, name: str) -> Iterator[Record]:
         kept = {column: text for column, text in record.cells.items() if column not in self.used}
         answers: dict[tuple[str, bool], str] = {}
-        for text, right in self._answers(record, name):
+        for text, right in self.answers(record, name):
             answers.setdefault((_same(text), right), text)
         self.without += not answers
         self.both += len(answers) - len({same for same, _ in answers})
@@ -62,21 +67,29 @@ class WideAnswers:
         self.without = self.both = 0
 
     def notes(self) -> tuple[str, ...]:
-        said = []
-        if self.right:
-            said.append(f"right answers were read from {_named(self.right)}, wrong ones from {_named(self.wrong)}")
-        if self.targets:
-            said.append(f"choices were read from {_named(self.targets)}, with 1 for a right one")
-        first = "; ".join(said)
-        notes = [f"{first[0].upper()}{first[1:]}: each answer is a claim of its own, with gold, and is taken once."]
+        notes = [f"{self.read_from()}: each answer is a claim of its own, with gold, and is taken once."]
         if self.without:
             notes.append(f"Rows without an answer, which gave no example: {self.without:,}.")
         if self.both:
             notes.append(f"Answers that are among the right and the wrong ones of one question: {self.both:,}.")
         return tuple(notes)
 
-    def _answers(self, record: Record, name: str) -> Iterator[Answer]:
-        """All answers of a row in the order of the columns, blank ones left out."""
+
+@dataclass
+class WideAnswers(Answers):
+    """Lists of right and of wrong answers, or choices with labels."""
+
+    right: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    def read_from(self) -> str:
+        if self.right:
+            return f"Right answers were read from {named(self.right)}, wrong ones from {named(self.wrong)}"
+        return f"Choices were read from {named(self.targets)}, with 1 for a right one"
+
+    def answers(self, record: Record, name: str) -> Iterator[Answer]:
+        """All answers in the order of the columns, blank ones left out."""
         for columns, right in ((self.right, True), (self.wrong, False)):
             for column in columns:
                 texts = self._texts(record, column, name)
@@ -113,8 +126,15 @@ def wide_answers(
     claims = [c for c in columns if plain(c) in known_names(spec)[CLAIM] and c not in used]
     if not used or claims or used & {c for found in mapped.values() for c in found} or mapped.get(CLAIM) == [""]:
         return None
-    identity = (*(c for c in mapped.get(_IDENTITY, ()) if c), *(c for c in columns if plain(c) == _IDENTITY))
-    return WideAnswers(right, wrong, () if right else targets, identity[0] if identity else None)
+    shape = WideAnswers((*right, *wrong, *targets), identity_of(columns, mapped))
+    shape.right, shape.wrong, shape.targets = right, wrong, () if right else targets
+    return shape
+
+
+def identity_of(columns: Sequence[str], mapped: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the column that ids come from, which each answer of a row has to have of its own."""
+    found = (*mapped.get(_IDENTITY, ()), *(c for c in columns if plain(c) == _IDENTITY))
+    return next((c for c in found if c in columns), None)
 
 
 def split_answers(cell: str) -> list[str]:
@@ -154,5 +174,5 @@ def _same(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
 
 
-def _named(columns: Sequence[str]) -> str:
+def named(columns: Sequence[str]) -> str:
     return f"column{'s' * (len(columns) > 1)} {' and '.join(map(repr, columns))}"
