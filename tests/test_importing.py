@@ -171,6 +171,12 @@ def test_mapped_columns(store: Store) -> None:
     assert (report.gold_column, dict(report.fields)) == ("wahr", {"question": "frage", "claim": "aussage"})
 
 
+def test_a_mapped_name_that_is_two_columns(store: Store) -> None:
+    text = "question,Text,text (raw)\nq,It is.,It was.\n"
+    assert "may be 'Text' or 'text (raw)'" in refusal(store, text, mapping={"claim": "TEXT"})
+    csv_import(store, text, mapping={"claim": "Text"})
+
+
 def test_impossible_mappings(store: Store) -> None:
     text = "question,claim,x\nq,c,1\n"
     with pytest.raises(SettingError, match="field 'colour' does not exist"):

@@ -184,6 +184,10 @@ def test_ones_alone_say_nothing(store: Store) -> None:
     assert "--first-wins 1 or --first-wins 0" in refusal(store, text, "preference")
     csv_import(store, text, "preference", first="1")
     assert golds(store) == ["True"]
+    with pytest.raises(SettingError, match="no column is gold"):
+        csv_import(store, "prompt,response_a,response_b\nq,one,two\n", "preference", name="none", first="1")
+    with pytest.raises(ImportRefused, match="column 'label' has 1, 2 beside '0'"):
+        csv_import(store, "response_a,response_b,label\na,b,1\nc,d,2\n", "preference", name="three", first="0")
     with pytest.raises(SettingError, match="has no pairs"):
         csv_import(store, "question,claim\nq,It is.\n", name="other", first="1")
 
@@ -192,8 +196,9 @@ TIES = "prompt,response_a,response_b,winner\nq,one,two,model_a\nr,three,four,tie
 
 
 def test_ties_are_refused_left_out_or_kept(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "row 2 (line 3), column 'winner' has the value 'tie', a tie: leave such rows out (--ties drop" in refusal(
-        store, TIES, "preference"
+    assert (
+        "row 2 (line 3), column 'winner' has the value 'tie', a tie: leave such rows out (--ties drop), or"
+        in refusal(store, TIES, "preference")
     )
     path = tmp_path / "arena.csv"
     path.write_text(TIES)

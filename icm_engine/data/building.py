@@ -143,7 +143,8 @@ class RowBuilder:
             return None
         remedy = f"use one of {reader.known}, or leave the column out (--map {field}=)"
         if is_tie(cell):
-            remedy = f"leave such rows out (--ties drop; Ties on the page), or keep them without {field} (--ties keep)"
+            keep = f"keep such rows without {field} (--ties keep; Ties on the page)"
+            remedy = f"leave such rows out (--ties drop), or {keep}" if field == "gold" else keep
             refuse(self.name, record.where, column, f"the value {short(cell)}, a tie", remedy)
         refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
 

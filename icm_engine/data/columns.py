@@ -99,7 +99,7 @@ class _Planner:
         apart = {gold, *human, *left_out}
         inputs = tuple(c for c in self.columns if c not in apart and not self._added(c))
         swapped, lonely = self._sides(inputs, {*fields.values(), identity, group})
-        readers = {c: self.look.reader(c) for c in (gold, *human) if c is not None and self.look.known}
+        readers = {c: self.look.reader(c, c == gold) for c in (gold, *human) if c is not None and self.look.known}
         self.notes += [*self.look.notes(gold), *self._label_like(inputs, {*fields.values(), identity, group})]
         notes = tuple(self.notes)
         return Plan(fields, group, answer, identity, gold, human, inputs, notes, readers, swapped, lonely)
@@ -121,6 +121,11 @@ class _Planner:
         if not matching:
             raise ImportRefused(
                 f"{self.name}: column {column!r}, mapped to {field}, is not in the file: it has {self._listed()}"
+            )
+        if len(matching) > 1:
+            raise ImportRefused(
+                f"{self.name}: column {column!r}, mapped to {field}, may be {' or '.join(map(repr, matching))}: "
+                "write it as it is in the file"
             )
         return matching[0]
 
@@ -283,6 +288,8 @@ class _Planner:
                     f"(--map gold={alike[0]})"
                 )
             column = self._take("gold", alike)
+        if column is None and self.look.first is not None:
+            raise SettingError(f"first-wins is {self.look.first!r}, but no column is gold: map one (--map gold=COLUMN)")
         if column is not None:
             self.look.check(column, self.name)
             self.notes.append(

@@ -11,6 +11,7 @@ from icm_engine.data.labels import undecided as undecided_cells
 from icm_engine.data.readers.source import Record
 from icm_engine.data.tasks.spec import TRUTH, TaskSpec
 
+SEVERAL = 5  # cells named in a message
 SHOWN = 60  # characters of a response in a note
 EXAMPLES = (True, False)  # a note shows one pair in which the first response is preferred, and one of the second
 
@@ -49,13 +50,13 @@ class Look:
         """Return the cells of a column that are not blank."""
         return [cell for row in self.rows if (cell := row.cells.get(column, "")).strip()]
 
-    def reader(self, column: str) -> LabelReader:
-        """Return what reads the labels of a column. Raises ImportRefused if a number may mean either response."""
+    def reader(self, column: str, gold: bool = True) -> LabelReader:
+        """Return what reads the labels of a column; `gold`: what a person said about the cells of gold counts."""
         means_true = self.spec.true_label or ("True" if set(self.labels) == set(TRUTH) else None)
         if not self.spec.makes_twins:
             return LabelReader(self.labels, means_true)
         cells = self.cells(column)
-        if self.first is not None:
+        if gold and self.first is not None:
             return LabelReader(self.labels, means_true, chosen_spellings(cells, self.first), alone=True)
         return LabelReader(self.labels, means_true, pair_spellings(cells, self._counts(column), self._base()))
 
@@ -81,19 +82,26 @@ class Look:
         """Return the label of a cell: as it is spelled, else by the text of one side that it repeats."""
         cell = row.cells.get(column, "").strip()
         label = reader.read(cell)
-        if label is not None or not self.spec.makes_twins or self.first is not None:
+        if label is not None or not self.spec.makes_twins or reader.alone:
             return label
         return next((reader.of(a) for a in EXAMPLES if self._repeats(row, cell, a)), None)
 
     def check(self, column: str, name: str) -> None:
         """Raise ImportRefused if the cells of a gold column leave open which response is meant."""
-        if self.spec.makes_twins and self.first is None and self._base() is None and self._counts(column):
-            cells = self.cells(column)
-            if undecided_cells(cells):
-                raise ImportRefused(
-                    f"{name}: column {column!r} has nothing but 1, which may be the first response (of 1 and 2) or "
-                    "the second (of 0 and 1): say which cell means the first (--first-wins 1 or --first-wins 0)"
-                )
+        if not self.spec.makes_twins:
+            return
+        cells = self.cells(column)
+        others = {folded(cell) for cell in cells if not is_tie(cell)} - {folded(self.first or "")}
+        if self.first is not None and len(others) > 1:
+            raise ImportRefused(
+                f"{name}: column {column!r} has {', '.join(sorted(others)[:SEVERAL])} beside {self.first!r}, the cell "
+                "that means that the first response is better: name one of two (--first-wins CELL)"
+            )
+        if self.first is None and self._base() is None and self._counts(column) and undecided_cells(cells):
+            raise ImportRefused(
+                f"{name}: column {column!r} has nothing but 1, which may be the first response (of 1 and 2) or the "
+                "second (of 0 and 1): say which cell means the first (--first-wins 1 or --first-wins 0)"
+            )
 
     def notes(self, gold: str | None) -> list[str]:
         """Return what a person should compare: two examples of a column in which numbers say which is preferred."""

@@ -58,14 +58,15 @@ class LabelReader:
     """Reads the gold or human cells of one column.
 
     `means_true` is the label that stands for True where the task says so; None where labels are categories, of which
-    nobody may guess one from "yes" or from 1. `spellings` are further ones, by their folded form.
+    nobody may guess one from "yes" or from 1. `spellings` are further ones, by their folded form, or the only ones
+    (`alone`).
     """
 
     def __init__(
         self, labels: Sequence[Label], means_true: Label | None, spellings: Mapping[str, bool | None] | None = None,
         alone: bool = False,
     ) -> None:  # fmt: skip
-        self.labels = tuple(labels)
+        self.labels, self.alone = tuple(labels), alone
         self.true = means_true if means_true is not None and len(self.labels) == 2 else None
         self._spelled: Mapping[str, Label] = {}
         self._named = {} if alone else {folded(label): label for label in self.labels}
