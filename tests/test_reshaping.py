@@ -255,3 +255,18 @@ def test_multiple_choice(store: Store, row: dict[str, object]) -> None:
 def test_places_that_may_count_from_0_or_1_are_asked_about(store: Store) -> None:
     with pytest.raises(ImportRefused, match="say which it is"):
         json_import(store, [{"question": "Q", "choices": ["one", "two", "three"], "answer": 1}])
+
+
+def test_votes_with_a_column_a_verdict(store: Store) -> None:
+    text = (
+        "id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
+        '1,x,y,"[""Q""]","[""one""]","[""two""]",0,1,0\n'
+        '2,x,y,"[""Q"", ""R""]","[""one"", ""three""]","[""two"", ""four""]",1,0,0\n'
+        '3,x,y,"[""Q""]","[""one""]","[""two""]",0,0,1\n'
+    )
+    csv_import(store, text, "preference", ties="drop")
+    assert pairs(store) == [
+        ("Q", "two", "one"),
+        ("Q", "one\n\nUser: R\n\nAssistant: three", "two\n\nUser: R\n\nAssistant: four"),
+    ]
+    assert store.dataset("data").columns == ("id", "model_a", "model_b", "prompt", "response_a", "response_b")

@@ -266,7 +266,7 @@ class _Planner:
             return column
         if "answer" not in self.mapping:
             for other in self.columns:
-                if plain(other) in ANSWER_NAMES and other not in self.taken:
+                if plain(other) in ANSWER_NAMES and other not in (*self.taken, *self.labels_not_texts):
                     self.notes.append(
                         f"Column {other!r} was not used as the final answer, which is read from the claim: it may be "
                         f"the reference solution. To use it, map it (--map answer={other})."

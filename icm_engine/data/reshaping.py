@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
+from icm_engine.data.arena_votes import arena_votes
 from icm_engine.data.choice_questions import choice_questions
 from icm_engine.data.chosen_rejected import chosen_rejected
 from icm_engine.data.column_names import is_our_export
@@ -77,6 +78,7 @@ def reshaped(source: Source, spec: TaskSpec, mapping: Mapping[str, str | Sequenc
     if is_our_export(columns):
         return source
     mapped = {field: [value] if isinstance(value, str) else list(value) for field, value in mapping.items()}
-    shapes = (find(spec, columns, first, mapped) for find in (chosen_rejected, wide_answers, choice_questions))
+    finders = (chosen_rejected, arena_votes, wide_answers, choice_questions)
+    shapes = (find(spec, columns, first, mapped) for find in finders)
     shape: Shape | None = next((found for found in shapes if found is not None), None)
     return source if shape is None else ReshapedSource(source, shape)
