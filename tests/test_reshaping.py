@@ -141,6 +141,15 @@ def said(text: str) -> dict[str, str]:
     [
         ({"prompt": "Q", "chosen": "good", "rejected": "bad"}, ("Q", "good", "bad")),
         ({"chosen": "good", "rejected": "bad"}, ("-", "good", "bad")),
+        ({"question": "Q", "chosen_response": "good", "rejected_response": "bad"}, ("Q", "good", "bad")),
+        (
+            {
+                "conversations": [{"from": "human", "value": "Q"}],
+                "chosen": {"from": "gpt", "value": "good"},
+                "rejected": {"from": "gpt", "value": "bad"},
+            },
+            ("Q", "good", "bad"),
+        ),
         ({"prompt": "", "chosen": "good", "rejected": "bad"}, ("", "good", "bad")),
         ({"chosen": [user("Q"), said("good")], "rejected": [user("Q"), said("bad")]}, ("Q", "good", "bad")),
         (

@@ -364,3 +364,8 @@ def test_a_preview_says_what_the_import_says(store: Store) -> None:
     assert found.task == "truthfulness"
     assert dict(found.mapping) == {"question": "question", "claim": "statement", "gold": "choice"}
     assert set(found.notes) <= set(report.notes)
+
+
+def test_a_mapped_answer_that_no_rule_reads_is_said(store: Store) -> None:
+    report = csv_import(store, "question,claim,x\nq,It is.,5\n", mapping={"answer": "x"})
+    assert "The mapped column of final answers is not used: the rule reads none." in report.notes

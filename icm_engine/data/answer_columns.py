@@ -37,7 +37,7 @@ class MappedAnswers:
         self.bits += answer in ("0", "1")
         self.compared += row.read is not None
         self.different += row.read is not None and row.read != answer
-        claim, said = hash(row.example.fields.get("claim", "")), hash(answer)
+        claim, said = hash(tuple(row.example.fields.values())), hash(answer)
         group = self.groups.setdefault(hash(row.example.group), _Group(claim, said))
         group.claims_differ |= group.claim != claim
         group.answers_differ |= group.answer != said

@@ -17,6 +17,15 @@ from icm_engine.data.readers.source import NoText, Record, refuse
 from icm_engine.data.tasks.spec import TaskSpec
 
 SIDES = ("chosen", "rejected")
+_JUDGED = (
+    SIDES,
+    ("preferred", "dispreferred"),
+    ("preferred", "rejected"),
+    ("better", "worse"),
+    ("accepted", "rejected"),
+)
+_STEMS = ("response", "text", "answer", "completion", "output", "reply", "summary", "messages")
+_TALKS = ("conversations", "conversation", "context")  # further names of a prompt
 RESPONSES = ("response_a", "response_b")
 
 
@@ -33,12 +42,13 @@ class Pairs:
     judged: bool
     prompt: str | None
     query: bool
+    asked: str = "query"  # the name of the query's column in the new rows
     swapped: tuple[tuple[str, str], ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     apart: int = 0  # rows whose conversations do not begin alike
 
     def columns(self, columns: Sequence[str]) -> tuple[str, ...]:
-        made = (self.prompt or "query",) * self.query + RESPONSES + ("gold",) * self.judged
+        made = (self.asked,) * self.query + RESPONSES + ("gold",) * self.judged
         return (*made, *(self.renamed.get(c, c) for c in columns if c not in (self.first, self.second, self.prompt)))
 
     def rows(self, record: Record, name: str) -> Iterator[Record]:
@@ -46,7 +56,7 @@ class Pairs:
         query, first, second = self._split(prompt, record, name)
         turned = self.judged and _rank(second) < _rank(first)
         a, b = (second, first) if turned else (first, second)
-        made = ({self.prompt or "query": query} if self.query else {}) | dict(zip(RESPONSES, (a, b), strict=True))
+        made = ({self.asked: query} if self.query else {}) | dict(zip(RESPONSES, (a, b), strict=True))
         if self.judged:
             made["gold"] = "" if first == second else str(not turned)
         yield Record(record.where, made | self._others(record, turned))
@@ -102,10 +112,11 @@ def chosen_rejected(
     names = known_names(spec)
     if set(RESPONSES) & set(named) or any(name in named for field in RESPONSES for name in names[field]):
         return None
-    by_name = [named[name] for name in names["query"] if name in named] if "query" in spec.fields else []
+    prompts = (*names["query"], *_TALKS) if "query" in spec.fields else ()
+    by_name = [named[name] for name in prompts if name in named]
     prompt = next(iter([*(c for c in mapped.get("query", ()) if c in columns), *by_name]), None)
-    judged = set(SIDES) <= set(named)
-    found = (named["chosen"], named["rejected"]) if judged else response_columns(columns)
+    judged = _judged(named)
+    found = judged or response_columns(columns)
     if found is None or set(found) & used or prompt in {c for f, cs in mapped.items() if f != "query" for c in cs}:
         return None
     talks = any(messages_in(record.cells.get(found[0], "")) is not None for record in first[:50])
@@ -113,7 +124,21 @@ def chosen_rejected(
         return None  # two columns of texts: nothing to do
     query = "query" in spec.fields and (prompt is not None or talks)
     sides, renamed = _sides([c for c in columns if c not in (*found, prompt)]) if judged else ((), {})
-    return Pairs(*found, judged, prompt, query, sides, renamed)
+    known = prompt in mapped.get("query", ()) or (prompt is not None and plain(prompt) in names["query"])
+    asked = prompt if prompt is not None and known else "query"
+    return Pairs(*found, judged is not None, prompt, query, asked, sides, renamed)
+
+
+def _judged(named: Mapping[str, str]) -> tuple[str, str] | None:
+    """The columns of the better and the worse text."""
+    for better, worse in _JUDGED:
+        both = [(better, worse)]
+        for stem in _STEMS:
+            both += [(f"{better}_{stem}", f"{worse}_{stem}"), (f"{stem}_{better}", f"{stem}_{worse}")]
+        for a, b in both:
+            if a in named and b in named:
+                return named[a], named[b]
+    return None
 
 
 def _sides(columns: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:

@@ -93,6 +93,8 @@ class _Planner:
         gold = self._gold()
         group = self._group()
         answer = self._answer() if reads_answers else None
+        if not reads_answers and self.mapping.get("answer"):
+            self.notes.append("The mapped column of final answers is not used: the rule reads none.")
         identity = self._find("id")
         human = self._human()
         left_out = self._left_out()

@@ -53,6 +53,8 @@ def texts_in(cell: str) -> list[str] | None:
 def messages_in(cell: str) -> list[Message] | None:
     """Return the conversation in a cell, None if it holds none."""
     found = nested(cell)
+    if isinstance(found, dict):
+        found = [found]
     if isinstance(found, list) and found:
         made = [_message(item) for item in found]
         return None if None in made else [message for message in made if message is not None]
