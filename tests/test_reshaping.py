@@ -77,6 +77,11 @@ def test_real_lists_of_answers(store: Store) -> None:
     assert "Rows without an answer, which gave no example: 1." in report.notes
 
 
+def test_questions_without_answers_are_no_data_set(store: Store) -> None:
+    with pytest.raises(ImportRefused, match="no row gives an example, since they have no answers"):
+        csv_import(store, "question,correct_answers,incorrect_answers\nQ,,\n")
+
+
 def test_choices_with_labels(store: Store) -> None:
     two = {"choices": ["one", "two", "three"], "labels": [1, 1, 0]}
     rows = [{"question": "Q", "mc1_targets": {"choices": ["one", "three"], "labels": [1, 0]}, "mc2_targets": two}]

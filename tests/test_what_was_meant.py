@@ -208,6 +208,8 @@ def test_ties_are_refused_left_out_or_kept(store: Store, tmp_path: Path, capsys:
     assert "Left out, since their gold is a tie: 2 rows." in made["notes"]
     assert csv_import(store, TIES, "preference", name="kept", ties="keep").examples == 6
     assert golds(store, "kept") == ["True", None, None]
+    with pytest.raises(ImportRefused, match="the gold of all 1 is a tie: nothing was imported"):
+        csv_import(store, "response_a,response_b,winner\na,b,tie\n", "preference", name="all", ties="drop")
     with pytest.raises(SettingError, match="use one of refuse, drop, keep"):
         csv_import(store, TIES, "preference", name="odd", ties="odd")
 

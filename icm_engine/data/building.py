@@ -62,7 +62,11 @@ class RowBuilder:
             surveyor.see(name, *(fields.get(field, "") for field in ("query", "response_a", "response_b")))
             if not self.spec.makes_twins:
                 surveyor.see_group(self._group(record, fields, name))
-        return surveyor.survey()
+        survey = surveyor.survey()
+        if not survey.rows:
+            why = f"the gold of all {survey.dropped:,} is a tie" if survey.dropped else "they have no answers"
+            raise ImportRefused(f"{self.name}: no row gives an example, since {why}: nothing was imported")
+        return survey
 
     def rows(self, records: Iterable[Record], survey: Survey, id_of: Callable[[int], str]) -> Iterator[Row]:
         """Yield all rows in file order, each pair followed by its twin. Raises ImportRefused.
