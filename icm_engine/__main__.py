@@ -131,6 +131,10 @@ def log_command(store: Store, given: argparse.Namespace) -> None:
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Write the labels of a run, or of all batches together, to a file."""
     made = export_run(store, given.run, given.output, given.format, given.gold, given.human)
+    if made.withheld:
+        print(
+            f"Left out, since they look like labels (--gold keeps them): {', '.join(made.withheld)}.", file=sys.stderr
+        )
     return {"run": given.run, "output": str(given.output), "rows": made.rows, **made.left_out}
 
 

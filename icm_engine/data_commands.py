@@ -11,19 +11,21 @@ from tqdm import tqdm
 
 from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.core.own_rules import reference
+from icm_engine.data.building import TIES
 from icm_engine.data.checking import check_rule
 from icm_engine.data.importing import SAMPLE_DATASETS, Progress, ensure_sample_dataset, import_file
+from icm_engine.data.preparing import split_labels
 from icm_engine.data.tasks import TASKS
 from icm_engine.runs.store import Store
 
 
 def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Import a file as a data set."""
-    labels = given.labels.split(",") if given.labels else ()
+    labels = split_labels(given.labels) if given.labels else ()
     with _bar() as progress:
         report = import_file(
             store, given.file, given.task, given.name, mapping(given.map), rule_of(given.rule), labels,
-            progress=progress, encoding=given.encoding, split=given.split,
+            progress=progress, encoding=given.encoding, split=given.split, ties=given.ties, first=given.first_wins,
         )  # fmt: skip
     for note in report.notes:
         print(note, file=sys.stderr)
@@ -82,7 +84,13 @@ def add(command: Callable[[str, Callable[[Store, argparse.Namespace], Any]], Any
     made.add_argument("--name", help="name of the data set (else the file's)")
     made.add_argument("--map", action="append", default=[], type=assignment, metavar="field=column")
     made.add_argument("--rule", help="consistency rule, or a Python file with one (else the task's)")
-    made.add_argument("--labels", metavar="A,B,...", help="the labels of a classification")
+    made.add_argument(
+        "--labels", metavar="A,B,...", help="the labels of a classification; one with a comma in quotes: 'A,\"B, C\"'"
+    )
+    made.add_argument(
+        "--ties", default=TIES[0], choices=TIES, help="rows whose gold is a tie (else the file is refused)"
+    )
+    made.add_argument("--first-wins", metavar="CELL", help="the cell of gold that means: the first response is better")
     made.add_argument("--encoding", help="of a text file that is not UTF-8 and has no byte order mark")
     made.add_argument("--split", help="of a data set that has several")
     checked = command("check", check_command)

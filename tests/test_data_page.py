@@ -14,7 +14,7 @@ from icm_engine.analysis.datasets import PAGE
 from icm_engine.core import own_rules
 from icm_engine.core.own_rules import reference
 from icm_engine.data import data_jobs
-from icm_engine.data.gold import add_human
+from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
 from icm_engine.runs import control, job_process, job_worker, jobs
 from icm_engine.runs.jobs import JobSpec, ModelChoice
@@ -114,6 +114,40 @@ def test_gold_that_breaks_the_rule_is_counted_before_anything_is_saved(store: St
     chosen(test, "selectbox", "Rule").set_value("exactly-one").run()
     assert (metrics(test)["Constraints"], metrics(test)["Gold violations"]) == ("3", "3")
     assert "Gold itself violates the rule in 3 of 3 pairs (100.0%)" in texts(test)
+
+
+def test_ties_and_the_first_response_are_chosen_on_the_page(store: Store) -> None:
+    rows = "prompt,response_a,response_b,label\nq,one,two,1\nr,three,four,tie\ns,five,six,0\n"
+    test = uploaded(page("data"), "pairs.csv", rows)
+    assert any("has the value 'tie', a tie" in code for code in test.code.values)
+    chosen(test, "selectbox", "Ties").set_value("drop").run()
+    assert (metrics(test)["Examples"], metrics(test)["Gold labels"]) == ("4", "4")
+    assert "row 1 (line 2) has '1': A, 'one' is taken as better than 'two'" in texts(test)
+    chosen(test, "text_input", "First response").set_value("0").run()
+    assert "row 1 (line 2) has '1': B, 'two' is taken as better than 'one'" in texts(test)
+    button(test, "save").click().run()
+    assert not test.exception
+    assert list(load_gold(store, "pairs").labels.values()) == ["False", "True", "True", "False"]
+
+
+def test_a_file_with_all_answers_in_one_row(store: Store) -> None:
+    rows = "Question,Best Answer,Correct Answers,Incorrect Answers\nQ,Yes,Yes; It is,No; Never\n"
+    test = uploaded(page("data"), "wide.csv", rows)
+    assert [chosen(test, "selectbox", f).value for f in ("question", "claim", "gold", "answer")] == [
+        "Question", "claim", "gold", "not used",
+    ]  # fmt: skip
+    assert (metrics(test)["Examples"], metrics(test)["Gold labels"]) == ("4", "4")
+    button(test, "save").click().run()
+    assert store.dataset_info("wide").examples == 4
+
+
+def test_a_column_of_final_answers_is_used_only_if_it_is_chosen(store: Store) -> None:
+    rows = "question,claim,answer\nq,So A: 5,7\nq,So A: 6,7\n"
+    test = uploaded(page("data"), "maths.csv", rows)
+    chosen(test, "selectbox", "Task").set_value("maths-verification").run()
+    assert chosen(test, "selectbox", "answer").value == "not used"
+    chosen(test, "selectbox", "answer").set_value("answer").run()
+    assert "the same final answer for different claims in 1 of 1 groups" in texts(test)
 
 
 def test_a_classification_asks_for_its_labels(store: Store) -> None:

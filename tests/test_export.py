@@ -308,3 +308,32 @@ def test_a_large_export_is_written_in_batches(store: Store, tmp_path: Path, monk
     export_run(store, run, tmp_path / "out.parquet", "parquet")
     assert pyarrow.parquet.ParquetFile(tmp_path / "out.parquet").num_row_groups == 3
     assert pandas.read_parquet(tmp_path / "out.parquet").equals(rows_to_frame(labelled_rows(store, run)))
+
+
+# -- columns that look like labels
+
+
+def test_columns_that_look_like_labels_leave_only_with_gold(store: Store, tmp_path: Path) -> None:
+    rows = [
+        {**row, "pred": 1, "score": 0.5, "Predicted Label": "x", "wahr": str(k % 2 == 0)}
+        for k, row in enumerate(CLAIMS)
+    ]
+    json_import(store, rows)
+    assert any("'pred', 'score', 'Predicted Label'" in note for note in store.dataset_info("d").notes)
+    run, _ = searched(store, steps=0)
+    kept, apart = ["topic", "claim", "question"], ["pred", "score", "Predicted Label", "wahr"]
+    made = export_run(store, run, tmp_path / "apart", "datasets")
+    assert made.withheld == tuple(apart)
+    frame = pandas.read_parquet(tmp_path / "apart" / "labels" / "train.parquet")
+    assert [c for c in frame if not c.startswith("icm_")] == kept
+    assert export_run(store, run, tmp_path / "asked", "datasets", gold=True).withheld == ()
+    asked = pandas.read_parquet(tmp_path / "asked" / "labels" / "train.parquet")
+    assert [c for c in asked if not c.startswith("icm_")] == ["topic", "claim", "question", *apart]
+    assert list(read_csv(csv_bytes(store, run, gold=False))[0])[:3] == kept
+    assert "pred" in read_csv(csv_bytes(store, run))[0]
+
+
+def test_a_text_of_the_prompt_is_never_left_out(store: Store, tmp_path: Path) -> None:
+    json_import(store, [{"question": f"q{k}", "answer": f"It is {k}."} for k in range(3)])
+    run, _ = searched(store, steps=0)
+    assert export_run(store, run, tmp_path / "folder", "datasets").withheld == ()

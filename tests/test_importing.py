@@ -156,9 +156,11 @@ def test_names_of_the_claim(store: Store, name: str) -> None:
     assert store.dataset("data").examples[0].fields["claim"] == "c"
 
 
-def test_answer_is_the_final_answer_beside_a_claim(store: Store) -> None:
-    csv_import(store, 'question,claim,answer\nq,So A: 5,"1,000.0"\nq,none,\n', "maths-verification")
+def test_a_column_of_final_answers_is_used_if_it_is_mapped(store: Store) -> None:
+    text = 'question,claim,answer\nq,So A: 5,"1,000.0"\nq,none,\n'
+    report = csv_import(store, text, "maths-verification", mapping={"answer": "answer"})
     assert [e.answer for e in store.dataset("data").examples] == ["1000", None]
+    assert "Final answers were taken from column 'answer', not read from the claims." in report.notes
 
 
 def test_mapped_columns(store: Store) -> None:
@@ -167,6 +169,12 @@ def test_mapped_columns(store: Store) -> None:
     report = csv_import(store, text, mapping=mapping)
     assert store.dataset("data").examples[0].group == "t"
     assert (report.gold_column, dict(report.fields)) == ("wahr", {"question": "frage", "claim": "aussage"})
+
+
+def test_a_mapped_name_that_is_two_columns(store: Store) -> None:
+    text = "question,Text,text (raw)\nq,It is.,It was.\n"
+    assert "may be 'Text' or 'text (raw)'" in refusal(store, text, mapping={"claim": "TEXT"})
+    csv_import(store, text, mapping={"claim": "Text"})
 
 
 def test_impossible_mappings(store: Store) -> None:
@@ -229,7 +237,10 @@ def test_a_cell_of_a_megabyte(store: Store) -> None:
 
 def test_numbers_and_truth_values_become_text_as_they_are_written(store: Store) -> None:
     import_file(
-        store, "d.json", "truthfulness", content=b'[{"question": 1.10, "claim": true, "x": 12345678901234567890}]'
+        store,
+        "d.json",
+        "truthfulness",
+        content=b'[{"question": 1.10, "claim": true, "x": 12345678901234567890}]',
     )
     assert store.dataset("d").inputs == ({"question": "1.10", "claim": "True", "x": "12345678901234567890"},)
 

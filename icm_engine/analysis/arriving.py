@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import ImportRefused
+from icm_engine.data.building import TIES as TIES  # the page offers them
 from icm_engine.data.checking import RuleCheck, check_rule
 from icm_engine.data.data_jobs import import_spec, upload_path
 from icm_engine.data.importing import ImportReport, Preview, import_file, preview
@@ -52,18 +53,24 @@ class Arriving:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a person chose for an import; `mapping` has "" for a field that is not used."""
+    """What a person chose for an import; `mapping` has "" for a field that is not used.
+
+    `ties` and `first` are those of `import_file`.
+    """
 
     task: str
     name: str
     mapping: Mapping[str, Any]
     rule: str | None = None
     labels: Sequence[str] = ()
+    ties: str = TIES[0]
+    first: str | None = None
 
     def options(self, file: Arriving) -> dict[str, Any]:
         """Return the further arguments of `import_file` and `preview`."""
         mapping, labels = dict(self.mapping), list(self.labels)
-        return {"mapping": mapping, "rule": self.rule, "labels": labels, "encoding": file.encoding}
+        said = {"ties": self.ties, "first": self.first}
+        return {"mapping": mapping, "rule": self.rule, "labels": labels, "encoding": file.encoding, **said}
 
 
 @dataclass(frozen=True, slots=True)

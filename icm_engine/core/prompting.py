@@ -5,7 +5,7 @@ is (text, " True", blank line) and the query is (text,), so that the same exampl
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from icm_engine.core.errors import SettingError
@@ -44,7 +44,10 @@ def label_text(label: Label) -> str:
 
 
 def render(task: Task, example: Example) -> str:
-    """Fill the task's template with the example's fields, up to and without the label. Raises SettingError."""
+    """Fill the task's template with the example's fields, up to and without the label. Raises SettingError.
+
+    A field that is empty takes its line of the template along: only optional ones ever are.
+    """
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in example.fields:
@@ -54,7 +57,19 @@ def render(task: Task, example: Example) -> str:
             )
         return example.fields[match[1]]
 
-    return FIELD.sub(value, task.template)
+    empty = {f"{{{name}}}" for name, text in example.fields.items() if not text}
+    return FIELD.sub(value, without_lines(task.template, empty) if empty else task.template)
+
+
+def without_lines(template: str, fields: Iterable[str]) -> str:
+    """Return a template without the lines that have one of these fields, written in braces.
+
+    >>> without_lines("Query: {query}\\nAnswer: {answer}\\nThis is", {"{query}"})
+    'Answer: {answer}\\nThis is'
+    """
+    lines = re.split(r"(?<=\n)", template)
+    kept = [line for line in lines if not any(field in line for field in fields)]
+    return "".join(kept) if kept == lines else "".join(kept).rstrip("\n")
 
 
 def demonstration(text: str, label: Label) -> Segment:

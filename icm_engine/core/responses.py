@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
-from icm_engine.core.prompting import FIELD
+from icm_engine.core.prompting import FIELD, without_lines
 
 PAIR = ("response_a", "response_b")
 CLAIM = ("claim",)
@@ -32,8 +32,15 @@ class Form:
     asking: str  # the field that a prompt is filled with; empty if the template names none
 
     def prompt(self, asked: str) -> str:
-        """Return the prompt for a query or a question."""
-        return FIELD.sub(lambda _: asked, self.before)
+        """Return the prompt for a query or a question; an empty one takes its lines along.
+
+        >>> Form("Query: {query}\\nResponse A:", " ", "", ("response_a", "response_b"), "query").prompt("")
+        'Response A:'
+        """
+        field, before = f"{{{self.asking}}}", self.before
+        if not asked and field not in before.rpartition("\n")[2]:
+            before = without_lines(before, [field])
+        return FIELD.sub(lambda _: asked, before)
 
     def asked(self, example: Example) -> str:
         """Return the query or question of an example, empty if the template has none."""

@@ -9,13 +9,15 @@ from itertools import count
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.core.labeling import Example, Label, Task
-from icm_engine.data.answers import AnswerReader, normalize_answer
+from icm_engine.data.answers import AnswerReader, extract_answer, normalize_answer
 from icm_engine.data.columns import Plan
-from icm_engine.data.labels import LabelReader
+from icm_engine.data.label_columns import Look
+from icm_engine.data.labels import LabelReader, is_tie
 from icm_engine.data.readers.source import NoText, Record, refuse, strange
 from icm_engine.data.survey import NO_ROW, Survey, Surveyor
-from icm_engine.data.tasks.spec import TRUTH, TaskSpec
+from icm_engine.data.tasks.spec import TaskSpec
 
+TIES = ("refuse", "drop", "keep")  # what becomes of a row whose gold says that neither response is better
 _JSON = json.JSONEncoder()
 TWIN_SUFFIX = "~swapped"
 ID_LENGTH = 16  # hexadecimal digits of a content hash: a collision among a million rows has chance 3e-8
@@ -30,27 +32,41 @@ class Row:
     gold: Label | None
     human: Mapping[str, Label]
     where: str
+    read: str | None = None  # the final answer in the claim, where another one was taken from a column
 
 
 class RowBuilder:
     """Turns the records of one file into rows for one task, as the plan says which column is what.
 
     Goes through the records twice: `survey` finds names that come twice and twins that are there, `rows` builds.
+    `ties` says what becomes of a row whose gold is a tie: one of `TIES`.
     """
 
-    def __init__(self, task: Task, spec: TaskSpec, plan: Plan, name: str, answer: AnswerReader | None) -> None:
+    def __init__(
+        self, task: Task, spec: TaskSpec, plan: Plan, name: str, answer: AnswerReader | None, look: Look,
+        ties: str = "refuse",
+    ) -> None:  # fmt: skip
         self.task, self.spec, self.plan, self.name, self.answer = task, spec, plan, name, answer
-        means_true = spec.true_label or ("True" if set(task.labels) == set(TRUTH) else None)
-        self.labels = LabelReader(task.labels, means_true, spec.makes_twins)
+        self.look, self.ties = look, ties
+        self.labels = LabelReader(task.labels, None)
 
     def survey(self, records: Iterable[Record]) -> Survey:
         """Go through the records once. Raises ImportRefused for a missing text or id."""
         surveyor = Surveyor(self.spec.makes_twins)
         for record in records:
+            if self.drops(record):
+                surveyor.dropped += 1
+                continue
             fields = self._fields(record)
-            texts = [fields.get(field, "") for field in ("query", "response_a", "response_b")]
-            surveyor.see(self._name(record, fields), *texts)
-        return surveyor.survey()
+            name = self._name(record, fields)
+            surveyor.see(name, *(fields.get(field, "") for field in ("query", "response_a", "response_b")))
+            if not self.spec.makes_twins:
+                surveyor.see_group(self._group(record, fields, name))
+        survey = surveyor.survey()
+        if not survey.rows:
+            why = f"the gold of all {survey.dropped:,} is a tie" if survey.dropped else "they have no answers"
+            raise ImportRefused(f"{self.name}: no row gives an example, since {why}: nothing was imported")
+        return survey
 
     def rows(self, records: Iterable[Record], survey: Survey, id_of: Callable[[int], str]) -> Iterator[Row]:
         """Yield all rows in file order, each pair followed by its twin. Raises ImportRefused.
@@ -58,7 +74,8 @@ class RowBuilder:
         `id_of` gives the id of an example that was yielded before, by its position among them.
         """
         names = _Names(self.name, self.plan.id, survey)
-        for k, record in enumerate(records):
+        kept = (record for record in records if not self.drops(record))
+        for k, record in enumerate(kept):
             fields = self._fields(record)
             row = self._row(record, fields, names.take(self._name(record, fields), record))
             if survey.partners is None or survey.positions is None or survey.makes_twin is None:
@@ -74,15 +91,23 @@ class RowBuilder:
     def _row(self, record: Record, fields: dict[str, str], name: str) -> Row:
         group = name if self.spec.makes_twins else self._group(record, fields, name)
         example = Example(name, fields, group, self._answer(record, fields))
+        read = self._read_answer(fields) if self.plan.answer is not None else None
         human = {self.plan.source(c): y for c in self.plan.human if (y := self._label(record, c)) is not None}
         gold = self._label(record, self.plan.gold) if self.plan.gold is not None else None
-        return Row(example, {c: record.cells[c] for c in self.plan.inputs}, gold, human, record.where)
+        return Row(example, {c: record.cells[c] for c in self.plan.inputs}, gold, human, record.where, read)
+
+    def drops(self, record: Record) -> bool:
+        """Say whether a row is left out, since its gold is a tie."""
+        return self.ties == "drop" and self.plan.gold is not None and is_tie(record.cells[self.plan.gold])
 
     def _fields(self, record: Record) -> dict[str, str]:
+        """The texts of the fields; one that the task can do without may be empty, and is then empty to the end."""
         fields = {field: self._text(record, column) for field, column in self.plan.fields.items()}
         for field, text in fields.items():
             if not text.strip():
-                refuse(self.name, record.where, self.plan.fields[field], "no text", "fill it or delete the row")
+                if field not in self.spec.optional:
+                    refuse(self.name, record.where, self.plan.fields[field], "no text", "fill it or delete the row")
+                fields[field] = ""
         return fields
 
     def _text(self, record: Record, column: str) -> str:
@@ -104,20 +129,28 @@ class RowBuilder:
     def _answer(self, record: Record, fields: Mapping[str, str]) -> str | None:
         """The final answer: of its own column, else read from a field where the rule needs one."""
         if self.plan.answer is not None:
-            return normalize_answer(self._text(record, self.plan.answer))
+            said = self._text(record, self.plan.answer)
+            return extract_answer(said) or normalize_answer(said)
+        return self._read_answer(fields)
+
+    def _read_answer(self, fields: Mapping[str, str]) -> str | None:
         return self.answer.read(fields.get(self.answer.field, "")) if self.answer is not None else None
 
     def _label(self, record: Record, column: str) -> Label | None:
         """The label that a gold or human cell spells; None if the cell is empty."""
-        cell = self._text(record, column).strip()
-        if not cell:
+        cell, reader = self._text(record, column).strip(), self.plan.readers[column]
+        label = self.look.label(reader, record, column) if cell else None
+        if label is not None or not cell:
+            return label
+        field = "gold" if column == self.plan.gold else "human"
+        if is_tie(cell) and self.ties != "refuse":
             return None
-        label = self.labels.read(cell)
-        if label is None:
-            field = "gold" if column == self.plan.gold else "human"
-            remedy = f"use one of {self.labels.known}, or leave the column out (--map {field}=)"
-            refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
-        return label
+        remedy = f"use one of {reader.known}, or leave the column out (--map {field}=)"
+        if is_tie(cell):
+            keep = f"keep such rows without {field} (--ties keep; Ties on the page)"
+            remedy = f"leave such rows out (--ties drop), or {keep}" if field == "gold" else keep
+            refuse(self.name, record.where, column, f"the value {short(cell)}, a tie", remedy)
+        refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
 
     def _name(self, record: Record, fields: Mapping[str, str]) -> str:
         """The id of the row's column, else a hash of the texts; never of gold."""
@@ -137,7 +170,9 @@ class RowBuilder:
         fields = {**original.fields, "response_a": original.fields["response_b"]}
         fields["response_b"] = original.fields["response_a"]
         swapped = {self.plan.fields[field]: fields[field] for field in ("response_a", "response_b")}
-        inputs = {**row.inputs, **swapped}
+        for a, b in self.plan.swapped:
+            swapped |= {a: row.inputs[b], b: row.inputs[a]}
+        inputs = {**row.inputs, **dict.fromkeys(self.plan.one_sided, ""), **swapped}
         if self.plan.id in inputs:
             inputs[self.plan.id] = name
         example = replace(original, id=name, fields=fields, twin_of=original.id)

@@ -1,33 +1,49 @@
 """Which column of a file is which field: by the names people use, or as the person importing says.
 
-A column that looks like gold never becomes an input: it is the gold column, or it is left out.
+A column that looks like gold never becomes an input: it is the gold column, or it is left out. What a name promises
+is held against the cells of the first rows: labels are no claims, and texts are no gold.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from icm_engine.core.errors import ImportRefused, SettingError
+from icm_engine.data.column_names import (
+    ANSWER_NAMES,
+    GOLD,
+    HUMAN_PREFIX,
+    MARKERS,
+    PREFIX,
+    is_our_export,
+    known_names,
+    looks_like_labels,
+    one_sided,
+    plain,
+    response_columns,
+    side_pairs,
+)
+from icm_engine.data.label_columns import Look
+from icm_engine.data.labels import LabelReader, is_truth_word, only_letters, only_spellings
 from icm_engine.data.tasks.spec import TaskSpec
+
+__all__ = ["HUMAN_PREFIX", "MARKERS", "PREFIX", "Mapped", "Plan", "is_our_export", "known_names", "plain",
+           "plan_columns"]  # fmt: skip
 
 Mapped = Mapping[str, str | Sequence[str]]
 
-COMMON: dict[str, tuple[str, ...]] = {
-    "group": ("group", "consistency_id", "question_id"),
-    "answer": ("answer", "final_answer"),
-    "id": ("id",),
-    "gold": ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better"),
-    "human": ("human", "crowd"),
-}
 _NUMBERED = re.compile(r"_?[0-9]+$")  # human_1, human_2
-PREFIX = "icm_"  # what our exports add begins with this
-MARKERS = {"icm_id", "icm_twin_of", "icm_label", "icm_run"}  # a file with all of these is one of our exports
-HUMAN_PREFIX = "icm_human_"
+RESPONSES = ("response_a", "response_b")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which column gives which field; `inputs` are the columns that stay with the examples, in file order."""
+    """Which column gives which field; `inputs` are the columns that stay with the examples, in file order.
+
+    `readers` read the cells of the gold and human columns; in a twin the `swapped` columns change places, and the
+    `one_sided` ones are empty.
+    """
 
     fields: Mapping[str, str]
     group: str | None
@@ -37,51 +53,60 @@ class Plan:
     human: tuple[str, ...]
     inputs: tuple[str, ...]
     notes: tuple[str, ...]
+    readers: Mapping[str, LabelReader] = dataclasses.field(default_factory=dict)
+    swapped: tuple[tuple[str, str], ...] = ()
+    one_sided: tuple[str, ...] = ()
 
     def source(self, column: str) -> str:
         """Return the name under which a column of human labels is kept."""
         return column.removeprefix(HUMAN_PREFIX)
 
 
-def is_our_export(columns: Iterable[str]) -> bool:
-    """Say whether these are the columns of a file that `export` wrote."""
-    return set(columns) >= MARKERS
-
-
 def plan_columns(
-    spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, reads_answers: bool | None = None
-) -> Plan:
+    spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, reads_answers: bool | None = None,
+    look: Look | None = None,
+) -> Plan:  # fmt: skip
     """Find the column of every field. Raises ImportRefused for a missing or ambiguous column.
 
-    `reads_answers`: whether final answers matter (None: as the task says).
+    `reads_answers`: whether final answers matter (None: as the task says); `look` has the cells of the first rows.
     """
     wanted = spec.answer is not None if reads_answers is None else reads_answers
-    return _Planner(spec, columns, mapping, name).plan(wanted)
+    return _Planner(spec, columns, mapping, name, look or Look(spec)).plan(wanted)
 
 
 class _Planner:
     """Recognises columns one field after the other; a column serves one field only."""
 
-    def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str) -> None:
-        self.spec, self.columns, self.name = spec, columns, name
+    def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, look: Look) -> None:
+        self.spec, self.columns, self.name, self.look = spec, columns, name, look
         self.known = known_names(spec)
         self.ours = is_our_export(columns)
         self.mapping = {field: self._mapped(field, value) for field, value in mapping.items()}
         self.taken = {column: field for field, found in self.mapping.items() for column in found}
         self.notes: list[str] = []
+        self.labels_not_texts: list[str] = []  # columns with a name of a text, whose cells are labels
         self._check_mapping()
 
     def plan(self, reads_answers: bool) -> Plan:
-        fields = {field: column for field in self.spec.fields if (column := self._required(field)) is not None}
+        fields = self._fields()
+        self.look.know_sides(self.columns, [fields[f] for f in RESPONSES if f in fields])
         gold = self._gold()
         group = self._group()
-        answer = self._find("answer") if reads_answers else None
+        answer = self._answer() if reads_answers else None
+        if not reads_answers and self.mapping.get("answer"):
+            self.notes.append("The mapped column of final answers is not used: the rule reads none.")
         identity = self._find("id")
         human = self._human()
         left_out = self._left_out()
         apart = {gold, *human, *left_out}
         inputs = tuple(c for c in self.columns if c not in apart and not self._added(c))
-        return Plan(fields, group, answer, identity, gold, human, inputs, tuple(self.notes))
+        swapped, lonely = self._sides(inputs, {*fields.values(), identity, group})
+        readers = {c: self.look.reader(c, c == gold) for c in (gold, *human) if c is not None and self.look.known}
+        self.notes += [*self.look.notes(gold), *self._label_like(inputs, {*fields.values(), identity, group})]
+        notes = tuple(self.notes)
+        return Plan(fields, group, answer, identity, gold, human, inputs, notes, readers, swapped, lonely)
+
+    # -- what a person mapped
 
     def _mapped(self, field: str, value: str | Sequence[str]) -> tuple[str, ...]:
         """The columns a person named for a field; none if the field is switched off."""
@@ -99,6 +124,11 @@ class _Planner:
             raise ImportRefused(
                 f"{self.name}: column {column!r}, mapped to {field}, is not in the file: it has {self._listed()}"
             )
+        if len(matching) > 1:
+            raise ImportRefused(
+                f"{self.name}: column {column!r}, mapped to {field}, may be {' or '.join(map(repr, matching))}: "
+                "write it as it is in the file"
+            )
         return matching[0]
 
     def _check_mapping(self) -> None:
@@ -114,11 +144,15 @@ class _Planner:
                 f"{', '.join(sorted(MARKERS))} if this is one of them"
             )
 
+    # -- what has a known name
+
     def _find(self, field: str) -> str | None:
         """The column of a field: the mapped one, else the first free one with a known name."""
         if field in self.mapping:
             return next(iter(self.mapping[field]), None)
-        candidates = self._alike(field)
+        return self._take(field, self._alike(field))
+
+    def _take(self, field: str, candidates: Sequence[str]) -> str | None:
         if candidates:
             self.taken[candidates[0]] = field
         return candidates[0] if candidates else None
@@ -129,37 +163,156 @@ class _Planner:
         found = [c for name in names for c in self.columns if _means(c, name, field) and c not in self.taken]
         return list(dict.fromkeys(found))
 
-    def _required(self, field: str) -> str | None:
-        column = self._find(field)
-        if column is None and field not in self.spec.optional:
-            known = " or ".join(self.known[field])
-            raise ImportRefused(
-                f"{self.name}: task {self.spec.name!r} needs a column {known}, the file has {self._listed()}: "
-                f"say which it is (--map {field}=COLUMN)"
+    # -- texts
+
+    def _fields(self) -> dict[str, str]:
+        fields = {field: column for field in self.spec.fields if (column := self._text(field)) is not None}
+        missing = [field for field in self.spec.fields if field not in fields]
+        if set(RESPONSES) <= set(missing) and not set(RESPONSES) & set(self.mapping):
+            fields |= self._numbered_responses()
+        for field in missing:
+            if field not in fields and field not in self.spec.optional:
+                raise self._missing(field)
+        return {field: fields[field] for field in self.spec.fields if field in fields}
+
+    def _text(self, field: str) -> str | None:
+        """The column of a text: the mapped one, else the best name whose cells are no labels."""
+        if field in self.mapping:
+            return self._find(field)
+        candidates = self._alike(field)
+        found = [c for c in candidates if not self._is_labels(field, c, len(candidates) > 1)]
+        if field == "claim" and len(found) > 1:
+            found = [c for c in found if not all(map(str.isdecimal, self.look.cells(c)))] or found
+            others = " and ".join(repr(c) for c in found[1:])
+            if others:
+                self.notes.append(f"Column {found[0]!r} was taken as the claim, not {others} (--map claim=COLUMN).")
+        self.labels_not_texts += [c for c in candidates if c not in found]
+        return self._take(field, found)
+
+    def _is_labels(self, field: str, column: str, others: bool) -> bool:
+        """Whether a column that may be this text holds labels: spellings of them, or single letters."""
+        own = plain(column) == field
+        if self.ours or field in (*RESPONSES, "query") or (own and field != "claim"):
+            return False
+        cells = self.look.cells(column)
+        small = others or (not own and len(cells) > 1)
+        letters = field == "claim" and only_letters(cells, small)
+        labels = letters or only_spellings(cells, self.look.labels)
+        if labels and own and not others and (len(cells) == 1 or self._has_gold()):
+            self.notes.append(
+                f"The cells of column {column!r} look like labels. They were taken as claims because of the column's "
+                "name: if they are gold, map another column (--map claim=COLUMN)."
             )
-        return column
+            return False
+        return labels
+
+    def _has_gold(self) -> bool:
+        """Whether a column is gold beyond doubt."""
+        return bool(self.mapping.get("gold")) or any(map(self._surely_gold, self._alike("gold")))
+
+    def _numbered_responses(self) -> dict[str, str]:
+        """Two columns that are evidently the responses: `response_0` and `response_1`, `completion_a` and ..."""
+        free = [c for c in self.columns if c not in self.taken]
+        found = response_columns(free)
+        if found is None:
+            return {}
+        self.taken.update(zip(found, RESPONSES, strict=True))
+        self.notes.append(f"Column {found[0]!r} was taken as response A, {found[1]!r} as response B.")
+        return dict(zip(RESPONSES, found, strict=True))
+
+    def _missing(self, field: str) -> ImportRefused:
+        remedy = f"say which it is (--map {field}=COLUMN)"
+        if field == "claim" and self.labels_not_texts and field not in self.mapping:
+            named = " and ".join(repr(c) for c in self.labels_not_texts)
+            same = f"--map claim={self.labels_not_texts[0]} if it is this one all the same"
+            return ImportRefused(
+                f"{self.name}: the cells of column {named} are labels, not claims, and the file has no other column "
+                f"for the claim (it has {self._listed()}): {remedy[:-1]}, {same})"
+            )
+        known = " or ".join(self.known[field])
+        return ImportRefused(
+            f"{self.name}: task {self.spec.name!r} needs a column {known}, the file has {self._listed()}: {remedy}"
+        )
+
+    # -- what the rule reads
 
     def _group(self) -> str | None:
         """The group column; a pair and its twin are a group of their own, whatever the file says."""
         if not self.spec.makes_twins:
-            return self._find("group")
+            return self._no_labels("group", self._find("group"))
         if self.mapping.get("group"):
             self.notes.append(f"The group column is not used: task {self.spec.name!r} groups each pair with its twin.")
         return None
 
+    def _no_labels(self, field: str, column: str | None) -> str | None:
+        """The column, with a warning if its cells are words for true and false; then it is used only if mapped."""
+        cells = self.look.cells(column) if column is not None else []
+        if column is None or not cells or not all(map(is_truth_word, cells)):
+            return column
+        if field in self.mapping:
+            self.notes.append(
+                f"Column {column!r}, mapped to {field}, holds words for true and false: if these are gold, the rule "
+                "sees gold."
+            )
+            return column
+        self.notes.append(f"Column {column!r} was not used as {field}: its cells are words for true and false.")
+        del self.taken[column]
+        self.labels_not_texts.append(column)
+        return None
+
+    def _answer(self) -> str | None:
+        """The column of final answers: a mapped one, or one that the task file names; never by its name alone."""
+        column = self._find("answer")
+        if column is not None:
+            self.notes.append(f"Final answers were taken from column {column!r}, not read from the claims.")
+            return column
+        if "answer" not in self.mapping:
+            for other in self.columns:
+                if plain(other) in ANSWER_NAMES and other not in (*self.taken, *self.labels_not_texts):
+                    self.notes.append(
+                        f"Column {other!r} was not used as the final answer, which is read from the claim: it may be "
+                        f"the reference solution. To use it, map it (--map answer={other})."
+                    )
+        return None
+
+    # -- gold and human labels
+
     def _gold(self) -> str | None:
         """The gold column, with a note; of two that look like it, a person says which."""
-        alike = self._alike("gold")
-        if "gold" not in self.mapping and len(alike) > 1 and not self.ours:
-            raise ImportRefused(
-                f"{self.name}: columns {' and '.join(alike)} both look like gold: say which is (--map gold={alike[0]})"
-            )
-        column = self._find("gold")
+        if "gold" in self.mapping:
+            column = self._find("gold")
+        else:
+            sure = [c for c in self._alike("gold") if self._surely_gold(c)]
+            alike = sure or self._likely_gold() or self._offered_gold()
+            if len(alike) > 1 and not self.ours and not (alike != sure and self.look.agree(alike)):
+                raise ImportRefused(
+                    f"{self.name}: columns {' and '.join(alike)} both look like gold: say which is "
+                    f"(--map gold={alike[0]})"
+                )
+            column = self._take("gold", alike)
+        if column is None and self.look.first is not None:
+            raise SettingError(f"first-wins is {self.look.first!r}, but no column is gold: map one (--map gold=COLUMN)")
         if column is not None:
+            self.look.check(column, self.name)
             self.notes.append(
                 f"Column {column!r} was set apart as gold: it is only compared with results, never used by the search."
             )
         return column
+
+    def _surely_gold(self, column: str) -> bool:
+        name = plain(column)
+        return name in GOLD or name.startswith(PREFIX) or name in map(plain, self.spec.columns.get("gold", ()))
+
+    def _likely_gold(self) -> list[str]:
+        """Columns that are gold by a name that may also mean something else, and by their cells."""
+        return [c for c in self._alike("gold") if not self._surely_gold(c) and self.look.reads(c)]
+
+    def _offered_gold(self) -> list[str]:
+        """Columns with a name of a claim, whose cells are labels."""
+        found = [c for c in self.labels_not_texts if self.look.reads(c)][:1]
+        for column in found:
+            self.notes.append(f"The cells of column {column!r} are labels, not claims.")
+        return found
 
     def _human(self) -> tuple[str, ...]:
         """The columns of human labels, with a note."""
@@ -173,11 +326,42 @@ class _Planner:
 
     def _left_out(self) -> list[str]:
         """Columns that look like gold or human labels but are not to be used: they stay out of the data set."""
-        columns = self._alike("gold") + self._alike("human")
+        named = [c for c in self._alike("gold") if self._surely_gold(c) or self.look.reads(c)] + self._alike("human")
+        offered = [c for c in self.labels_not_texts if c not in self.taken and self.look.spelled(c)]
+        columns = list(dict.fromkeys(named + offered))
         for column in columns:
             if not self._added(column):
                 self.notes.append(f"Column {column!r} looks like labels and was left out, since it was not mapped.")
         return columns
+
+    def _label_like(self, inputs: Sequence[str], fixed: set[str | None]) -> list[str]:
+        """A note about further columns whose names promise labels."""
+        found = [c for c in inputs if c not in fixed and looks_like_labels(c)]
+        if not found:
+            return []
+        return [f"Kept beside the examples, and out of exports without gold, since they look like labels: "
+                f"{', '.join(map(repr, found))}."]  # fmt: skip
+
+    # -- twins
+
+    def _sides(
+        self, inputs: Sequence[str], fixed: set[str | None]
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+        """The columns that change places in a twin, and those that are empty there; a note says which."""
+        if not self.spec.makes_twins:
+            return (), ()
+        free = [c for c in inputs if c not in fixed]
+        swapped = side_pairs(free)
+        lonely = one_sided([c for c in free if not any(c in pair for pair in swapped)])
+        if swapped:
+            named = ", ".join(f"{a!r} and {b!r}" for a, b in swapped)
+            self.notes.append(f"In swapped twins, columns {named} change places with the responses.")
+        if lonely:
+            self.notes.append(
+                f"In swapped twins, {', '.join(map(repr, lonely))} {'is' if len(lonely) == 1 else 'are'} empty: "
+                "the name tells one side of the pair."
+            )
+        return swapped, lonely
 
     def _added(self, column: str) -> bool:
         return self.ours and plain(column).startswith(PREFIX)
@@ -186,18 +370,7 @@ class _Planner:
         return ", ".join(self.columns) or "none"
 
 
-def known_names(spec: TaskSpec) -> dict[str, tuple[str, ...]]:
-    """Return the column names by which each field of a task is recognised: its own first, then its further ones."""
-    fields = {field: (field,) for field in spec.fields} | COMMON
-    return {field: (*names, *map(plain, spec.columns.get(field, ()))) for field, names in fields.items()}
-
-
 def _means(column: str, name: str, field: str) -> bool:
     """Whether a column has this name; columns of human labels may be numbered."""
     found = plain(column)
     return found == name or (field == "human" and _NUMBERED.sub("", found) == name)
-
-
-def plain(column: str) -> str:
-    """Return a column name without case, surrounding space, and the choice of space, hyphen or underscore."""
-    return re.sub(r"[\s\-]+", "_", column.strip().casefold())

@@ -33,10 +33,14 @@ FORMATS = (*TABLES, *TRAINING, "datasets")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """How many rows were written, and how many judgements a training file left out, by reason."""
+    """How many rows were written, and how many judgements a training file left out, by reason.
+
+    `withheld` are the input columns of a folder that look like labels and were left out, since gold was.
+    """
 
     rows: int
     left_out: Mapping[str, int] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
 
 def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
@@ -86,7 +90,8 @@ def export_folder(store: Store, run: LabelledRun, path: Path, gold: bool = False
         parts += [_write_part(folder, name, made.rows, made.left_out) for name, made in training_sets(run).items()]
         (folder / "README.md").write_text(data_card(run, facts, parts, gold, human), encoding="utf-8")
         (folder / "run.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return Exported(parts[0].rows, {})
+    kept = run.opened.dataset.columns if gold else run.public_columns()
+    return Exported(parts[0].rows, {}, tuple(c for c in run.opened.dataset.columns if c not in kept))
 
 
 def _export_batches(store: Store, name: str, path: Path, format: str) -> Exported:

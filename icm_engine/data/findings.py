@@ -5,8 +5,10 @@ from itertools import combinations
 
 from icm_engine.core.labeling import Example, Label
 from icm_engine.data.agreement import most_frequent
+from icm_engine.data.answer_columns import MappedAnswers
 from icm_engine.data.building import Row
 from icm_engine.data.readers.source import strange
+from icm_engine.data.survey import fold
 
 KEPT = 1000  # ids kept of one kind
 LISTED = 10  # ids named in a note before "and so on"
@@ -31,15 +33,23 @@ class Some:
 
 @dataclass
 class Findings:
-    """What was noticed so far; `answers`: whether the rule needs final answers."""
+    """What was noticed so far; `answers`: whether the rule needs final answers.
+
+    `answer_column` is the column that final answers are taken from, None where they are read from the claims; `alike`
+    are the folded hashes of groups that are written in several ways.
+    """
 
     answers: bool
+    answer_column: str | None = None
+    alike: frozenset[int] = frozenset()
     examples: int = 0
     gold: int = 0
     twins: int = 0
     equal: Some = field(default_factory=Some)
     without_answer: Some = field(default_factory=Some)
     unseen: Some = field(default_factory=Some)
+    mapped: MappedAnswers = field(default_factory=MappedAnswers)
+    ways: dict[str, set[str]] = field(default_factory=dict)  # groups of `alike`, by their folded text
     human_pairs: int = 0  # pairs of human labels of one example
     human_equal: int = 0
     human_ties: int = 0
@@ -58,6 +68,20 @@ class Findings:
             self._compare(list(row.human.values()))
         if any(strange(text) for text in example.fields.values()):
             self.unseen.add(example)
+        if self.answer_column is not None:
+            self.mapped.see(row)
+        if self.alike and hash(folded := fold(example.group)) in self.alike:
+            self.ways.setdefault(folded, set()).add(example.group)
+
+    def _written_differently(self) -> str:
+        """What to say of groups whose names differ in case and blanks alone."""
+        count, first = len(self.ways), sorted(next(iter(self.ways.values())))[:3]
+        several = f"{count:,} groups are" if count > 1 else "1 group is"
+        shown = ", ".join(repr(text if len(text) <= 60 else text[:59] + "…") for text in first)
+        return (
+            f"{several} written in several ways that differ in case or blanks alone ({shown}{', …' * (count > 1)}): "
+            "each way is a group of its own. Write them alike, or map a group column (--map group=COLUMN)."
+        )
 
     def _compare(self, said: list[Label]) -> None:
         pairs = list(combinations(said, 2))
@@ -74,6 +98,10 @@ class Findings:
             notes.append(f"The two responses are the same in {self.equal}.")
         if self.without_answer.count:
             notes.append(f"No final answer was found in {self.without_answer}: the rule says nothing about these.")
+        if self.answer_column is not None:
+            notes += self.mapped.notes(self.answer_column)
+        if self.ways:
+            notes.append(self._written_differently())
         if self.unseen.count:
             notes.append(
                 "Control characters or marks of writing direction, which the model reads and people do not see, are in "

@@ -91,7 +91,10 @@ def _ids(examples: Sequence[Example], cells: Sequence[Cells], mapping: Mapped, n
     given = {str(row[column]).strip() for row in cells} if column is not None else None
     own = tuple(_own(examples, given))
     if len(own) != len(cells):
-        raise StoreError(f"data set {name!r} has {len(own)} rows, the frame {len(cells)}: give this frame another name")
+        raise StoreError(
+            f"data set {name!r} has {len(own)} rows, the frame {len(cells)}: give this frame another name, or, where a "
+            "row has several answers, bring it into one answer a row"
+        )
     return own
 
 

@@ -24,6 +24,7 @@ from icm_engine.data.previewing import Preview as Preview
 from icm_engine.data.previewing import preview as preview
 from icm_engine.data.readers.hub import PREFIX
 from icm_engine.data.readers.source import Record, Source
+from icm_engine.data.reshaping import reshaped
 from icm_engine.data.staging import Staging
 from icm_engine.data.tasks import SAMPLE_DATASETS as SAMPLE_DATASETS
 from icm_engine.data.tasks import task_spec
@@ -72,20 +73,24 @@ def import_file(
     encoding: str | None = None,
     split: str | None = None,
     stored: Callable[[ImportReport], None] | None = None,
+    ties: str = "refuse",
+    first: str | None = None,
 ) -> ImportReport:
     """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError, HubError or StoreError.
 
     `path` may also be a directory that `datasets` saved, or "hub:owner/name"; `task` is a name or a TOML file;
     `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
     of a classification; `content` stands for the file's bytes where it was uploaded; `encoding` and `split` are as
-    in `open_source`. `progress` is called as rows are checked and, from 0 again, as they are stored; `stored` within
-    the transaction, so that what it writes is there exactly if the data set is.
+    in `open_source`; `ties` says what becomes of rows whose gold is a tie ("refuse" the file, "drop" them, or "keep"
+    them without gold), `first` which cell of the gold column says that the first response is better. `progress` is
+    called as rows are checked and, from 0 again, as they are stored; `stored` within the transaction, so that what it
+    writes is there exactly if the data set is.
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)
-    source = open_rows(path, content, encoding, split)
-    first = source.head(LOOKED_AT)[1]
-    prepared = prepare(spec, source.name, source.columns, first, Wish(mapping or {}, rule, labels))
+    wish = Wish(mapping or {}, rule, labels, ties, first)
+    source = reshaped(open_rows(path, content, encoding, split), spec, wish.mapping)
+    prepared = prepare(spec, source.name, source.columns, source.head(LOOKED_AT)[1], wish)
     made = _Import(store, name, source, prepared, progress or (lambda done, total: None))
     return made.run(stored or (lambda report: None))
 
@@ -104,13 +109,13 @@ class _Import:
         task, plan = self.prepared.task, self.prepared.plan
         rule = rule_class(task.rule)((), task.labels, task.true_label)
         survey = self.prepared.builder.survey(self._told(self.source.total))
-        findings, pairs = Findings(answers=task.rule == "same-answer"), PairCounter(rule)
+        findings, pairs = Findings(task.rule == "same-answer", plan.answer, survey.alike), PairCounter(rule)
         with Staging(self.store) as staging:
             for row in self.prepared.builder.rows(self._told(survey.rows), survey, staging.id_of):
                 findings.see(row)
                 pairs.see(row.example)
                 staging.add(row)
-            notes = (*self.source.notes, *plan.notes, *self._notes(), *findings.notes(survey.rows))
+            notes = (*self.source.notes, *plan.notes, *self._notes(survey.dropped), *findings.notes(survey.rows))
             dataset = Dataset(self.name, task, (), (), plan.inputs, self.source.name, notes)
             with staging.moved_into(dataset) as groups:
                 report = self._report(dataset, survey.rows, groups, findings, pairs)
@@ -126,10 +131,13 @@ class _Import:
             yield record
         self.progress(done, done)
 
-    def _notes(self) -> list[str]:
-        if not is_our_export(self.source.columns):
-            return []
-        return ["The file is an export of ours: its ids were kept, the labels of its run were left behind."]
+    def _notes(self, dropped: int) -> list[str]:
+        notes = []
+        if is_our_export(self.source.columns):
+            notes.append("The file is an export of ours: its ids were kept, the labels of its run were left behind.")
+        if dropped:
+            notes.append(f"Left out, since their gold is a tie: {dropped:,} row{'s' if dropped > 1 else ''}.")
+        return notes
 
     def _report(self, dataset: Dataset, rows: int, groups: int, findings: Findings, pairs: PairCounter) -> ImportReport:
         plan = self.prepared.plan

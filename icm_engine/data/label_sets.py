@@ -19,6 +19,7 @@ from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.gold import gold_of, human_of, human_sources
 from icm_engine.data.labelled import LabelledRow, LabelledRun, our_cells, read_labels
 from icm_engine.data.training import TRAINING
+from icm_engine.data.withheld import LOOKED_AT, withheld
 from icm_engine.runs.batches import Batched, batched
 from icm_engine.runs.datasets import DatasetInfo, read_places
 from icm_engine.runs.events import Json
@@ -67,6 +68,9 @@ class LabelSet:
 
     def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
         """Yield one row an example in data set order, as `LabelledRun.rows` does, human labels included."""
+        first = read_places(self.store.db, self.info.name, self.places[:LOOKED_AT])
+        apart = frozenset[str]() if with_gold else withheld(self.info.columns, first, self.info.task.labels)
+        columns = [column for column in self.info.columns if column not in apart]
         numbered = zip(self.places, read_places(self.store.db, self.info.name, self.places), strict=True)
         sources = human_sources(self.store, self.info.name)
         while chunk := list(islice(numbered, CHUNK)):
@@ -74,13 +78,14 @@ class LabelSet:
             gold = gold_of(self.store, self.info.name, ids) if with_gold and self.info.gold else None
             human = human_of(self.store, self.info.name, ids)
             for position, (example, inputs) in chunk:
-                yield self._row(position, example, inputs, gold, {s: human.get(s, {}) for s in sources})
+                cells = {column: inputs.get(column) for column in columns}
+                yield self._row(position, example, cells, gold, {s: human.get(s, {}) for s in sources})
 
     def _row(
         self, position: int, example: Example, inputs: Json, gold: Mapping[str, Label] | None,
         human: Mapping[str, Mapping[str, Label]],
     ) -> LabelledRow:  # fmt: skip
-        row: LabelledRow = {column: inputs.get(column) for column in self.info.columns}
+        row: LabelledRow = dict(inputs)
         row |= our_cells(example, *self._said(position), position in self.pinned)
         if gold is not None:
             row["icm_gold"] = gold.get(example.id)

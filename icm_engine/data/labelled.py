@@ -11,6 +11,7 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.search import State
 from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.gold import gold_of, human_of, load_gold, load_human
+from icm_engine.data.withheld import withheld
 from icm_engine.runs.replay import OpenRun, open_run, replay
 from icm_engine.runs.store import Store
 
@@ -74,19 +75,27 @@ class LabelledRun:
         return ((example, self.labeling.get(i)) for i, example in enumerate(self.opened.dataset.examples))
 
     def rows(self, gold: bool = False, human: bool = False) -> Iterator[LabelledRow]:
-        """Yield one row an example in data set order: every input column, then ours; cells without a value are None.
+        """Yield one row an example in data set order: the input columns, then ours; cells without a value are None.
 
+        Input columns that look like labels are there only with `gold`.
         `icm_probability` is the label's, renormalised over the labels, in the last labeling accepted;
         `icm_last_change_step` is 0 for an initial label; `icm_flips` counts changes after the first;
         `icm_pinned` is "pinned" where a person fixed the label.
         """
         dataset, sources = self.opened.dataset, self.human if human else {}
+        columns = dataset.columns if gold else self.public_columns()
         for i, (example, inputs) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
-            row = {column: inputs.get(column) for column in dataset.columns} | self._labelled(example, i)
+            row = {column: inputs.get(column) for column in columns} | self._labelled(example, i)
             if gold and self.gold:
                 row["icm_gold"] = self.gold.get(example.id)
             row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in sources.items()}
             yield row | {"icm_run": self.name}
+
+    def public_columns(self) -> tuple[str, ...]:
+        """Return the input columns that do not look like labels."""
+        dataset = self.opened.dataset
+        apart = withheld(dataset.columns, zip(dataset.examples, dataset.inputs, strict=True), self.task.labels)
+        return tuple(column for column in dataset.columns if column not in apart)
 
     def _labelled(self, example: Example, i: int) -> dict[str, Any]:
         last, flips = self.history.last_change.get(i), self.history.flips.get(i)

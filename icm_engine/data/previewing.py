@@ -1,7 +1,7 @@
 """A look at a file before its import: its first rows, what they would be taken for, and the prompts they make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icm_engine.core.errors import IcmError, ImportRefused
@@ -9,8 +9,10 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.prompting import query_prompt
 from icm_engine.data.answers import extract_answer
 from icm_engine.data.columns import Mapped, Plan, plan_columns
-from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare
+from icm_engine.data.label_columns import Look
+from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare, reads_answers
 from icm_engine.data.readers.source import Record, Source
+from icm_engine.data.reshaping import reshaped
 from icm_engine.data.tasks import TASKS, TaskSpec, task_spec
 
 PROMPTS = 3
@@ -46,6 +48,8 @@ def preview(
     labels: Sequence[Label] = (),
     encoding: str | None = None,
     split: str | None = None,
+    ties: str = "refuse",
+    first: str | None = None,
 ) -> Preview:
     """Return the first rows of a file with a guess at its task and columns, or what these of a person's make of it.
 
@@ -53,43 +57,49 @@ def preview(
     read; what does not fit the task is the preview's `problem`.
     """
     source = open_rows(path, content, encoding, split)
-    columns, first = source.head(max(rows, LOOKED_AT, COUNTED + 1))
-    shown, total = tuple(record.cells for record in first[:rows]), _total(source, len(first))
-    first = first[:LOOKED_AT]
-    chosen = suggested_task(columns, first) if task is None else task
+    chosen = suggested_task(source) if task is None else task
+    wish = Wish(mapping or {}, rule, labels, ties, first)
+    source = source if chosen is None else reshaped(source, task_spec(chosen), wish.mapping)
+    columns, records = source.head(max(rows, LOOKED_AT, COUNTED + 1))
+    shown, total = tuple(record.cells for record in records[:rows]), _total(source, len(records))
     if chosen is None:
         return Preview(columns, shown, total, None, {}, ("No task fits these columns: map them.",))
-    spec, wish = task_spec(chosen), Wish(mapping or {}, rule, labels)
-    try:
-        plan = plan_columns(spec, columns, wish.mapping, source.name)
-    except IcmError as error:
-        return Preview(columns, shown, total, chosen, {}, source.notes, problem=str(error))
-    found, notes = _mapping(plan), (*source.notes, *plan.notes)
-    try:
-        prompts = _prompts(prepare(spec, source.name, columns, first, wish), first[:PROMPTS])
-    except IcmError as error:
-        return Preview(columns, shown, total, chosen, found, notes, problem=str(error))
-    return Preview(columns, shown, total, chosen, found, notes, prompts)
+    return _of_task(chosen, source, wish, records[:LOOKED_AT], Preview(columns, shown, total, chosen, {}, source.notes))
 
 
-def suggested_task(columns: Sequence[str], first: Sequence[Record]) -> str | None:
+def _of_task(name: str, source: Source, wish: Wish, first: Sequence[Record], found: Preview) -> Preview:
+    """The preview of a file with what a task makes of it."""
+    spec = task_spec(name)
+    try:
+        look = Look(spec, first, wish.labels, wish.first)
+        plan = plan_columns(spec, found.columns, wish.mapping, source.name, reads_answers(spec, wish.rule), look)
+    except IcmError as error:
+        return replace(found, problem=str(error))
+    found = replace(found, mapping=_mapping(plan), notes=(*source.notes, *plan.notes))
+    try:
+        return replace(found, prompts=_prompts(prepare(spec, source.name, found.columns, first, wish), first))
+    except IcmError as error:
+        return replace(found, problem=str(error))
+
+
+def suggested_task(source: Source) -> str | None:
     """Return the first task whose columns the file has; worked answers are told from claims by their answers."""
     for name in ("preference", "truthfulness", "classification"):
-        if not _fits(TASKS[name], columns):
+        columns, first = reshaped(source, TASKS[name], {}).head(LOOKED_AT)
+        plan = _fitting(TASKS[name], columns, first)
+        if plan is None:
             continue
-        plan = plan_columns(TASKS[name], columns, {"gold": "", "human": ""}, "")
         claims = [record.cells[plan.fields["claim"]] for record in first[:100]] if "claim" in plan.fields else []
         answers = sum(extract_answer(claim) is not None for claim in claims)
         return "maths-verification" if claims and answers > len(claims) / 2 else name
     return None
 
 
-def _fits(spec: TaskSpec, columns: Sequence[str]) -> bool:
+def _fitting(spec: TaskSpec, columns: Sequence[str], first: Sequence[Record]) -> Plan | None:
     try:
-        plan_columns(spec, columns, {"gold": "", "human": ""}, "")
+        return plan_columns(spec, columns, {"gold": "", "human": ""}, "", look=Look(spec, first))
     except ImportRefused:
-        return False
-    return True
+        return None
 
 
 def _total(source: Source, count: int) -> int | None:
@@ -100,6 +110,7 @@ def _total(source: Source, count: int) -> int | None:
 def _prompts(prepared: Prepared, first: Sequence[Record]) -> tuple[str, ...]:
     """The prompts of the first examples, each with the others as demonstrations."""
     builder, made = prepared.builder, list[Example]()
+    first = [record for record in first if not builder.drops(record)][:PROMPTS]
     for row in builder.rows(first, builder.survey(first), lambda position: made[position].id):
         made.append(row.example)
     examples = made[:PROMPTS]

@@ -19,6 +19,7 @@ class Survey:
 
     `partners` has, for each row that is the swapped twin of an earlier one, that row, else -1; it is None for tasks
     without twins. `positions` has the place of each row's example once the twins that are missing have been made.
+    `alike` are the folded hashes of groups that are written in several ways; `dropped` rows were left out.
     """
 
     rows: int
@@ -26,6 +27,8 @@ class Survey:
     partners: Ints | None
     makes_twin: Ints | None
     positions: Ints | None
+    alike: frozenset[int] = frozenset()
+    dropped: int = 0
 
     def knows(self, name: str) -> bool:
         """Say whether a row of the file has this name."""
@@ -46,6 +49,9 @@ class Surveyor:
     _names: "array[int]" = field(default_factory=lambda: array("q"))
     _forward: "array[int]" = field(default_factory=lambda: array("q"))
     _swapped: "array[int]" = field(default_factory=lambda: array("q"))
+    _groups: "array[int]" = field(default_factory=lambda: array("q"))
+    _folded: "array[int]" = field(default_factory=lambda: array("q"))
+    dropped: int = 0
 
     def see(self, name: str, query: str = "", response_a: str = "", response_b: str = "") -> None:
         """Take a row: its name and, for pairs, its texts."""
@@ -54,16 +60,34 @@ class Surveyor:
             self._forward.append(hash((query, response_a, response_b)))
             self._swapped.append(hash((query, response_b, response_a)))
 
+    def see_group(self, group: str) -> None:
+        """Take the group of a row."""
+        self._groups.append(hash(group))
+        self._folded.append(hash(fold(group)))
+
     def survey(self) -> Survey:
         """Return what was seen."""
         names = np.sort(_ints(self._names))
         if not self.pairs:
-            return Survey(len(names), names, None, None, None)
+            alike = _written_differently(_ints(self._groups), _ints(self._folded))
+            return Survey(len(names), names, None, None, None, alike, self.dropped)
         partners = matched(_ints(self._forward), _ints(self._swapped))
         made = partners == NO_ROW
         made[partners[partners != NO_ROW]] = False
         positions = np.arange(len(names)) + np.concatenate(([0], np.cumsum(made)))[: len(names)]
-        return Survey(len(names), names, partners, made.astype(np.int64), positions)
+        return Survey(len(names), names, partners, made.astype(np.int64), positions, dropped=self.dropped)
+
+
+def fold(text: str) -> str:
+    """Return a text such that two that differ in case and blanks alone are one."""
+    return "".join(text.split()).casefold()
+
+
+def _written_differently(texts: Ints, folded: Ints) -> frozenset[int]:
+    """The folded hashes that more than one text has."""
+    both = np.unique(np.stack((folded, texts), axis=1), axis=0) if len(texts) else np.empty((0, 2), dtype=np.int64)
+    found, count = np.unique(both[:, 0], return_counts=True)
+    return frozenset(found[count > 1].tolist())
 
 
 def matched(forward: Ints, swapped: Ints) -> Ints:

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from icm_engine.analysis.arriving import Arriving, Choices, Trial, fields_of, look, save, tasks, try_out
+from icm_engine.analysis.arriving import TIES, Arriving, Choices, Trial, fields_of, look, save, tasks, try_out
 from icm_engine.analysis.choices import ABOUT, IcmError, Store, rules
 from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.analysis.frames import cells_frame
@@ -16,11 +16,13 @@ from pages.parts import session
 OWN_RULE = "the task's own"
 UNUSED = "not used"
 ENCODINGS = ("windows-1252", "iso-8859-15", "utf-16", "gb18030", "shift_jis", "koi8-r")
+TIES_SAID = {"refuse": "refuse the file", "drop": "leave the rows out", "keep": "keep the rows without gold"}
 PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
 LONG = 700  # characters
 FIELD_HELP = {
     "group": "Examples with the same cell here are one consistency group. Not used: the question, else each its own.",
-    "answer": "The final answer. Not used: it is read from the claim, where the rule needs one.",
+    "answer": "A column of final answers. Not used: they are read from the claim, where the rule needs them. The "
+    "reference solution must not be chosen here: it would bring gold into the rule.",
     "id": "A unique name of each example. Not used: a hash of its texts.",
     "gold": "The true label, set apart: only ever compared with, never seen by the search.",
 }
@@ -101,8 +103,22 @@ def _choices(file: Arriving, guess: Preview, key: str) -> Choices:
             "Labels", [], key=f"labels_{key}_{task}", accept_new_options=True, placeholder="type a label, then Enter",
             help="What an example can be called: two or more.",
         )  # fmt: skip
-    mapping = _mapping(guess.columns, _look(file, key, Choices(task, "", {}, labels=labels)), f"{key}_{task}", task)
-    return Choices(task, name.strip(), mapping, None if rule == OWN_RULE else rule, tuple(labels))
+    ties, first = _pair_gold(f"{key}_{task}") if tasks()[task].makes_twins else (TIES[0], None)
+    found = _look(file, key, Choices(task, "", {}, labels=labels, ties=ties, first=first))
+    mapping = _mapping(found.columns, found, f"{key}_{task}", task)
+    return Choices(task, name.strip(), mapping, None if rule == OWN_RULE else rule, tuple(labels), ties, first)
+
+
+def _pair_gold(key: str) -> tuple[str, str | None]:
+    """Draw how gold of pairs is read: what becomes of ties, and which cell means the first response."""
+    ties_place, first_place = st.columns(2, gap="medium")
+    ties = ties_place.selectbox("Ties", TIES, key=f"ties_{key}", format_func=TIES_SAID.get,
+                                help="Rows whose gold says that neither response is better.")  # fmt: skip
+    first = first_place.text_input(
+        "First response", key=f"first_{key}", placeholder="as usually spelled",
+        help="The cell of the gold column that means: response A is better. For a column that counts the other way.",
+    )  # fmt: skip
+    return ties, first.strip() or None
 
 
 def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> dict[str, Any]:
@@ -161,8 +177,9 @@ def _checks(file: Arriving, key: str, choices: Choices, found: Preview) -> bool:
     _trial_tiles(trial)
     for sentence in rule_sentences(trial.check):
         st.text(f"· {sentence}")
-    for note in trial.report.notes[len(found.notes) :]:
-        st.text(f"· {note}")
+    for note in trial.report.notes:
+        if note not in found.notes:
+            st.text(f"· {note}")
     return True
 
 

@@ -130,6 +130,14 @@ class _TaskReader:
             raise self._refuse("optional", f"has {unknown[0]!r}", f"use fields of the template, {', '.join(fields)}")
         if set(optional) == set(fields):
             raise self._refuse("optional", "has every field of the template", "leave one that each row must have")
+        for line in self.given["template"].split("\n"):
+            found = _FIELD.findall(line)
+            needed = [name for name in found if name not in optional]
+            if needed and len(needed) < len(found):
+                shared = next(name for name in found if name in optional)
+                raise self._refuse(
+                    "optional", f"has {shared!r}, whose line also has {{{needed[0]}}}", "give it a line of its own"
+                )
         return optional
 
     def _answer(self, fields: tuple[str, ...], rule: str) -> AnswerReader | None:

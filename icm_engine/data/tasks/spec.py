@@ -1,6 +1,5 @@
 """What the importer must know of a task, and the task that the search sees."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label, Task
 from icm_engine.core.own_rules import is_reference
+from icm_engine.core.prompting import without_lines
 from icm_engine.data.answers import AnswerReader
 
 RESERVED = ("group", "answer", "id", "gold", "human")  # fields of every task, none of which is in a template
@@ -65,13 +65,15 @@ def check_labels(labels: Sequence[Label], whose: str) -> None:
     odd = any(label != label.strip() or not label.isprintable() for label in labels)
     if len(set(labels)) < 2 or len(set(labels)) < len(labels) or odd:
         raise SettingError(f"{whose} got the labels {list(labels)}: name two or more different ones")
+    if len({"".join(label.split()).casefold() for label in labels}) < len(labels):
+        raise SettingError(
+            f"{whose} got the labels {list(labels)}, of which two differ in case or blanks alone: rename one"
+        )
 
 
 def _without(spec: TaskSpec, present: Sequence[str]) -> str:
     """The template without the lines of missing fields."""
-    missing = [f"{{{name}}}" for name in spec.fields if name not in present]
-    lines = re.split(r"(?<=\n)", spec.template)
-    return "".join(line for line in lines if not any(name in line for name in missing))
+    return without_lines(spec.template, [f"{{{name}}}" for name in spec.fields if name not in present])
 
 
 def _labels(spec: TaskSpec, given: Sequence[Label]) -> tuple[Label, ...]:

@@ -1,0 +1,133 @@
+"""What a column's name says: which field it may be, which side of a pair it belongs to, whether it holds labels.
+
+Names are compared as people write them: `Is Correct?`, `isCorrect` and `is_correct` are one name.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from icm_engine.data.tasks.spec import TaskSpec
+
+PREFIX = "icm_"  # what our exports add begins with this
+MARKERS = {"icm_id", "icm_twin_of", "icm_label", "icm_run"}  # a file with all of these is one of our exports
+HUMAN_PREFIX = "icm_human_"
+GOLD = ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better")
+# gold only if the cells are labels: "ground_truth" may also be a reference answer, "correct" a count
+LIKELY_GOLD = (
+    "true_label", "truth_label", "correct", "correct_label", "ground_truth", "ground_truth_label", "truth", "truthful",
+    "is_truthful", "is_right", "is_gold", "labels", "target", "winner", "better_response_id", "better_response",
+    "better", "preferred_response", "preferred", "preference", "human_preference", "overall_preference", "chosen",
+)  # fmt: skip
+# in these a number is the number of a response, not true or false
+COUNTS_RESPONSES = frozenset(
+    ("winner", "better_response_id", "better_response", "better", "preferred_response", "preferred", "preference",
+     "human_preference", "overall_preference", "chosen")
+)  # fmt: skip
+COMMON: dict[str, tuple[str, ...]] = {
+    "group": ("group", "consistency_id", "question_id"),
+    "answer": (),  # an answer column is often the reference solution: used only if it is mapped
+    "id": ("id",),
+    "gold": (*GOLD, *LIKELY_GOLD),
+    "human": ("human", "crowd"),
+}
+ANSWER_NAMES = ("answer", "final_answer")
+
+_LABEL_WORDS = frozenset(
+    ("gold", "label", "labels", "labelled", "labeled", "pred", "preds", "prediction", "predictions", "predicted",
+     "correct", "incorrect", "correctness", "score", "scores", "rating", "ratings", "grade", "truth", "truthful",
+     "target", "targets", "winner", "winners", "loser", "preferred", "preference", "chosen", "rejected", "verdict",
+     "judgment", "judgement", "vote", "votes", "annotation", "annotations", "reward", "logprob", "logprobs",
+     "confidence", "probability", "prob", "reference", "better", "safer")
+)  # fmt: skip
+_SIDES = (("a", "b"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"), ("chosen", "rejected"))
+_STEMS = (
+    "response", "answer", "completion", "output", "reply", "candidate", "generation", "continuation", "assistant",
+    "conversation", "human_ref", "text", "option", "summary",
+)  # fmt: skip
+_CHOICES = frozenset(("chosen", "rejected", "winner", "loser", "better", "preferred", "safer"))
+_NUMBERED_STEMS = frozenset((*_STEMS, "model", "score", "rating", "reward"))
+
+
+def plain(column: str) -> str:
+    """Return a column name without case, brackets, signs, and the ways to write a space.
+
+    >>> plain(" Is Correct? "), plain("isCorrect"), plain("Question (English)"), plain("[Claim]")
+    ('is_correct', 'is_correct', 'question', 'claim')
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column.strip())
+    outside = re.sub(r"[(\[{<][^()\[\]{}<>]*[)\]}>]", " ", spaced)
+    for text in (outside, spaced):
+        if found := re.sub(r"[\s\-._:?!()\[\]{}<>*\"'/\\]+", "_", text).strip("_").casefold():
+            return found
+    return column.strip().casefold()
+
+
+def known_names(spec: TaskSpec) -> dict[str, tuple[str, ...]]:
+    """Return the column names by which each field of a task is recognised: its own first, then its further ones."""
+    fields = {field: (field,) for field in spec.fields} | COMMON
+    return {field: (*names, *map(plain, spec.columns.get(field, ()))) for field, names in fields.items()}
+
+
+def is_our_export(columns: Iterable[str]) -> bool:
+    """Say whether these are the columns of a file that `export` wrote."""
+    return set(columns) >= MARKERS
+
+
+def looks_like_labels(column: str) -> bool:
+    """Say whether a column's name promises labels of any kind: predictions, scores, reference answers."""
+    name = plain(column)
+    words = {word.rstrip("0123456789") for word in name.split("_")}
+    return bool(words & _LABEL_WORDS) or name in (*ANSWER_NAMES, *COMMON["gold"], *COMMON["human"])
+
+
+def side_pairs(columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of columns whose names differ in nothing but the side of a pair they name, first side first.
+
+    >>> side_pairs(["model_a", "score_0", "model_b", "score_1", "step_0", "step_1", "step_2"])
+    (('model_a', 'model_b'), ('score_0', 'score_1'))
+    """
+    named = {_words(column): column for column in reversed(columns)}
+    found: dict[str, str] = {}
+    for words, column in reversed(named.items()):
+        for other in _counterparts(words, named):
+            if column not in found and other not in {*found, *found.values()}:
+                found[column] = other
+    return tuple((a, b) for a, b in found.items() if a not in found.values())
+
+
+def one_sided(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns whose name says which side they are about; with `side_pairs` out, these have no other side."""
+    return tuple(column for column in columns if _names_a_side(_words(column)))
+
+
+def response_columns(columns: Sequence[str]) -> tuple[str, str] | None:
+    """Return the two columns that are evidently the responses of a pair: `response_0` and `response_1`, and such."""
+    pairs = side_pairs(columns)
+    for stem in _STEMS:
+        for a, b in pairs:
+            if _words(a)[:-1] == tuple(stem.split("_")) and _words(a)[-1] != "chosen":
+                return a, b
+    return None
+
+
+def _words(column: str) -> tuple[str, ...]:
+    """The words of a name, digits apart: `response1` has two."""
+    return tuple(re.sub(r"(?<=[a-z])(?=[0-9])", "_", plain(column)).split("_"))
+
+
+def _counterparts(words: tuple[str, ...], named: Mapping[tuple[str, ...], str]) -> Iterator[str]:
+    """The columns of the other side, for a name that has the first side's word."""
+    for place, word in enumerate(words):
+        for first, second in _SIDES:
+            others = {k: named.get((*words[:place], k, *words[place + 1 :])) for k in ("0", "2", "3", second)}
+            more = (first == "0" and others["2"]) or (first == "1" and (others["0"] or others["3"]))
+            if word == first and (other := others[second]) and not more:
+                yield other
+
+
+def _names_a_side(words: tuple[str, ...]) -> bool:
+    if set(words) & _CHOICES or (len(words) > 1 and words[-1] in ("a", "b")):
+        return True
+    sides = ("a", "b", "0", "1", "2")
+    return any(stem in _NUMBERED_STEMS and side in sides for stem, side in pairwise(words))
