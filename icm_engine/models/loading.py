@@ -101,7 +101,7 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
 
 
 def _keep_float32(network: Any) -> None:
-    """Have 4-bit layers compute in float32 as asked: bitsandbytes takes bfloat16 where a CPU has instructions for it."""
+    """Have 4-bit layers compute in float32 as asked: bitsandbytes takes bfloat16 where a CPU can."""
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
