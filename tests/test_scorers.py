@@ -124,7 +124,7 @@ def test_labels_that_cannot_be_told_apart_are_refused(llama: str, labels: tuple[
 
 def test_a_label_that_becomes_no_token_is_refused(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = transformers_scorer(llama, "full-prompts")
-    monkeypatch.setattr(scorer, "tokenize", lambda text: ())
+    monkeypatch.setattr(scorer, "piece", lambda text: ())
     with pytest.raises(LabelNotTokenizable, match="becomes no token"):
         scorer.label_tokens(("True", "False"))
 

@@ -5,8 +5,10 @@ recurse, crop. Small subtrees go into one call under a tree attention mask. Mode
 spaces), and the mode `full-prompts`, encode every prompt by itself.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +20,7 @@ from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Calls, LabelLogProbs, Usage
 from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.models import attention
+from icm_engine.models.float32_head import Float32Head
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error, free_memory
 from icm_engine.models.masks import own_mask, path_mask, positions
 from icm_engine.models.path_cache import path_cache, windows
@@ -28,8 +31,23 @@ from icm_engine.models.text_reader import control_tokens, pattern_of, reader_of
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
 LEAST_TOKENS = 40  # at once: with a sixteenth of a call's tokens gone and no room yet, less would not help
-CHECK_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.5}  # log-odds; both ways differ by rounding alone
-INT8_TOLERANCE = 0.5  # in any dtype: 8-bit layers round activations to float16, then by what else is in the call
+ROUNDING = 1e-4  # log-odds in float32: what a tree and full prompts may differ by, rounding alone
+# elsewhere rounding depends on the model: it may be a third of what a demonstration less changes, or this much
+COARSE_ROUNDING, NOTICED = 0.03, 1 / 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Prompts with their log-odds as full prompts, and how far these are from prompts with a demonstration less."""
+
+    prompts: Sequence[Prompt]
+    odds: Sequence[float]
+    shorter: float
+
+
+def _distance(found: Sequence[float], wanted: Sequence[float]) -> float:
+    """The root mean square of the differences."""
+    return math.sqrt(math.fsum((a - b) ** 2 for a, b in zip(found, wanted, strict=True)) / len(wanted))
 
 
 class TransformersScorer(PromptReader):
@@ -45,6 +63,7 @@ class TransformersScorer(PromptReader):
         self._made_with, self._shrunk = chunk_tokens, ""
         self.usage, self.reason = Usage(), "as asked"
         self.attention = loaded.attention
+        self._head: Float32Head | None = None
         self._cache: DynamicCache | None = None
         self._room = 0  # tokens that the cache can hold
         self._windows: Mapping[str, int | None] = {}
@@ -52,6 +71,7 @@ class TransformersScorer(PromptReader):
         if version > FIRST:
             self.reader = reader_of(loaded.tokenizer, f"of model {loaded.name!r}")
             self.control = pattern_of(control_tokens(loaded.tokenizer))
+            self._head = Float32Head(loaded.model, loaded.free_bytes())
         bos = loaded.tokenizer.bos_token_id
         self.beginning = ((bos,),) if bos is not None else ()
         if encoding == "prefix-tree":
@@ -80,7 +100,7 @@ class TransformersScorer(PromptReader):
         """The log-probabilities of the labels of each prompt, and the tokens encoded. Raises OutOfMemory."""
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
-            with self.attending():
+            with self.attending(), self._head.projecting() if self._head else nullcontext():
                 for read, value, encoded in self._log_probs(requests):
                     scores[read.prompt][read.continuation] += value
                     seen = encoded
@@ -121,6 +141,7 @@ class TransformersScorer(PromptReader):
             "reason": self.reason,
             "attention": self.attention,
             "torch": torch.__version__,
+            **({"logits": "float32"} if self._head else {}),  # those of version 1 are in the model's own precision
         }
 
     # -- tokens
@@ -214,9 +235,9 @@ class TransformersScorer(PromptReader):
     def _choose_encoding(self) -> None:
         """Keep the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
         reason = self._why_not_croppable()
-        prompts, wanted = self._trial()
+        trial = self._trial()
         for way in [] if reason else self._attentions():
-            if not (reason := self._why_not(way, prompts, wanted)):
+            if not (reason := self._why_not(way, trial)):
                 return
         self.encoding, self.reason, self.attention = "full-prompts", reason, self.loaded.attention
 
@@ -244,7 +265,7 @@ class TransformersScorer(PromptReader):
         finally:
             self.loaded.model.set_attn_implementation(self.loaded.attention)
 
-    def _trial(self) -> tuple[list[Prompt], list[float]]:
+    def _trial(self) -> Trial:
         """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
         demo = [(f"{k} + {k + 1} is", " True" if k % 2 else " False", "\n\n") for k in range(6)]
         longest = max((window or 0 for window in self._windows.values()), default=0)
@@ -253,9 +274,14 @@ class TransformersScorer(PromptReader):
             Prompt((*filling, *demo[:k], *demo[k + 1 :][: k + 1], (f"{k} + 1 is",)), ("True", "False"))
             for k in range(6)
         ]
+        shorter = [
+            [replace(p, segments=p.segments[1:]) for p in prompts],
+            [replace(p, segments=(*p.segments[:-2], p.segments[-1])) for p in prompts],
+        ]
         self.encoding = "full-prompts"
         try:
-            return prompts, self._odds(prompts)
+            wanted = self._odds(prompts)
+            return Trial(prompts, wanted, min(_distance(self._odds(some), wanted) for some in shorter))
         except IcmError:
             raise
         except Exception as error:  # whatever a model's own code or a quantized layer's may raise
@@ -263,20 +289,22 @@ class TransformersScorer(PromptReader):
         finally:
             self.encoding, self.usage = "prefix-tree", Usage()
 
-    def _why_not(self, way: str, prompts: Sequence[Prompt], wanted: Sequence[float]) -> str:
+    def _why_not(self, way: str, trial: Trial) -> str:
         """Why the tree with this attention cannot be used; empty, with the reason to use it noted, if it can."""
         self.attention = way
         try:
-            found = self._odds(prompts)
+            found = self._odds(trial.prompts)
         except IcmError:
             raise
         except Exception as error:
             return f"the model does not take a walk of its cache ({error})"
         finally:
             self.usage = Usage()
-        difference = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
-        rough = self.loaded.quantization == "int8"
-        if difference > (INT8_TOLERANCE if rough else CHECK_TOLERANCE[self.loaded.dtype]):
+        difference = max(abs(a - b) for a, b in zip(found, trial.odds, strict=True))
+        # 8-bit layers round activations to float16 in any dtype, then by what else is in the call
+        fine = self.loaded.dtype == "float32" and self.loaded.quantization != "int8"
+        allowed = max(COARSE_ROUNDING, NOTICED * trial.shorter)
+        if difference > ROUNDING if fine else _distance(found, trial.odds) > allowed:
             return f"tree and full prompts differ by {difference:.1e} in a trial"
         self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
         return ""

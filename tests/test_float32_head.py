@@ -1,0 +1,77 @@
+"""Log-probabilities in float32: the last projection and the softmax, whatever the model computes in."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_scorers import EXAMPLES, LABELING, TASK, save_model
+
+from icm_engine.core.prompting import Prompt, leave_one_out_prompts
+from icm_engine.models import float32_head
+from icm_engine.models.loading import LoadedModel, load
+from icm_engine.models.transformers_scorer import TransformersScorer
+
+PROMPTS = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load(save_model(tmp_path_factory.mktemp("llama")), "none", "bfloat16", "cpu")
+
+
+def odds(scorer: TransformersScorer) -> list[float]:
+    return [score.raw[0] - score.raw[1] for score in scorer.score(PROMPTS)]
+
+
+def by_hand(loaded: LoadedModel, scorer: TransformersScorer, prompt: Prompt) -> list[float]:
+    """Log p of each label's first token, from the hidden state that the model gives, all else in float32."""
+    tokens = [token for segment in scorer.segments(prompt) for token in segment]
+    with torch.no_grad():
+        hidden = loaded.model.model(torch.tensor([tokens])).last_hidden_state[0, -1].float()
+        logits = loaded.model.lm_head.weight.float() @ hidden
+    firsts = [ids[0] for ids in scorer.label_tokens(prompt.labels)]
+    return torch.log_softmax(logits, dim=-1)[firsts].tolist()
+
+
+def test_bfloat16_puts_log_odds_on_a_grid_and_float32_does_not(coarse: LoadedModel) -> None:
+    """Version 1 reads bfloat16 logits, of which all differences lie on a grid; the newest one reads no grid."""
+    old, new = TransformersScorer(coarse, "full-prompts", version=1), TransformersScorer(coarse, "full-prompts")
+    assert "logits" not in old.describe()
+    assert new.describe()["logits"] == "float32"
+    on_grid = [(value * 64).is_integer() for value in odds(new)]
+    assert not any(on_grid)
+    assert odds(old) == pytest.approx(odds(new), abs=0.2)
+
+
+@pytest.mark.parametrize("share", [float32_head.SHARE, 0.0])  # with a copy of the weights, and block by block
+def test_the_last_projection_is_that_of_the_models_weights(
+    coarse: LoadedModel, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(float32_head, "SHARE", share)
+    monkeypatch.setattr(float32_head, "ROWS", 7)
+    scorer = TransformersScorer(coarse, "full-prompts")
+    one_token = Prompt(PROMPTS[0].segments, ("a", "b"), lead="")
+    assert scorer.score([one_token])[0].raw == pytest.approx(by_hand(coarse, scorer, one_token), abs=1e-5)
+
+
+def test_the_model_has_its_own_projection_again_afterwards(coarse: LoadedModel) -> None:
+    scorer = TransformersScorer(coarse, "full-prompts")
+    scorer.score(PROMPTS[:1])
+    assert "forward" not in coarse.model.lm_head.__dict__
+    assert coarse.model(torch.tensor([[1, 2]])).logits.dtype == torch.bfloat16
+
+
+def test_the_trial_at_load_notices_a_wrong_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk in which no query sees the first demonstration is off by a quarter of a log-odds: it is not used."""
+    loaded = load("sample", "none", "bfloat16", "cpu")
+    assert TransformersScorer(loaded).encoding == "prefix-tree"
+    segments = TransformersScorer.segments
+
+    def shorter(self: TransformersScorer, prompt: Prompt) -> list[tuple[int, ...]]:
+        found = segments(self, prompt)
+        return found[:1] + found[2:] if self.encoding == "prefix-tree" and len(found) > 2 else found
+
+    monkeypatch.setattr(TransformersScorer, "segments", shorter)
+    spoiled = TransformersScorer(loaded)
+    assert spoiled.encoding == "full-prompts"
+    assert "differ" in spoiled.reason
