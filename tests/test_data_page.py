@@ -461,7 +461,9 @@ def test_quotation_marks_are_read_as_text_where_a_person_says_so(store: Store) -
 
 
 def test_one_of_several_lists_is_named_on_the_page(store: Store) -> None:
-    content = json.dumps({"train": [{"question": "q", "claim": "c"}], "test": [{"question": "x", "claim": "y"}] * 2})
+    content = json.dumps(
+        {"train": [{"question": "Who?", "claim": "She."}], "test": [{"question": "Is it so?", "claim": "It is."}] * 2}
+    )
     test = uploaded(page("data"), "d.json", content, "application/json")
     chosen(test, "text_input", "Split").set_value("test").run()
     assert not test.exception
