@@ -130,7 +130,7 @@ def log_command(store: Store, given: argparse.Namespace) -> None:
 
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Write the labels of a run, or of all batches together, to a file."""
-    made = export_run(store, given.run, given.output, given.format, given.gold, given.human)
+    made = export_run(store, given.run, given.output, given.format, given.gold, given.human, given.excel)
     if made.withheld:
         print(
             f"Left out, since they look like labels (--gold keeps them): {', '.join(made.withheld)}.", file=sys.stderr
@@ -213,6 +213,7 @@ def _command(commands: Any, name: str, function: Command) -> argparse.ArgumentPa
 def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=FORMATS, default="csv")
     command.add_argument("--output", type=Path, required=True, metavar="PATH", help="a file; of datasets, a new folder")
+    command.add_argument("--excel", action="store_true", help="CSV that Excel reads as it is: UTF-8, ids as texts")
     _add_apart(command)
 
 

@@ -15,6 +15,7 @@ from icm_engine.data.building import TIES
 from icm_engine.data.checking import check_rule
 from icm_engine.data.importing import SAMPLE_DATASETS, Progress, ensure_sample_dataset, import_file
 from icm_engine.data.preparing import split_labels
+from icm_engine.data.reading import QUOTINGS
 from icm_engine.data.tasks import TASKS
 from icm_engine.runs.store import Store
 
@@ -26,6 +27,7 @@ def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]
         report = import_file(
             store, given.file, given.task, given.name, mapping(given.map), rule_of(given.rule), labels,
             progress=progress, encoding=given.encoding, split=given.split, ties=given.ties, first=given.first_wins,
+            quoting=given.quoting,
         )  # fmt: skip
     for note in report.notes:
         print(note, file=sys.stderr)
@@ -92,7 +94,11 @@ def add(command: Callable[[str, Callable[[Store, argparse.Namespace], Any]], Any
     )
     made.add_argument("--first-wins", metavar="CELL", help="the cell of gold that means: the first response is better")
     made.add_argument("--encoding", help="of a text file that is not UTF-8 and has no byte order mark")
-    made.add_argument("--split", help="of a data set that has several")
+    made.add_argument("--split", help="of a data set that has several, or the list of a JSON file that has several")
+    made.add_argument(
+        "--quoting", choices=QUOTINGS,
+        help="what quotation marks mean in CSV and TSV: they quote (double) or are text (none)",
+    )  # fmt: skip
     checked = command("check", check_command)
     checked.add_argument("dataset", metavar="DATASET")
     checked.add_argument("--rule", help="consistency rule, or a Python file with one (else the data set's)")

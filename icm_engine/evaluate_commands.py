@@ -13,6 +13,7 @@ from icm_engine.analysis.experiments.report import write_report
 from icm_engine.analysis.experiments.report_tables import predictors_table
 from icm_engine.analysis.experiments.suites import SHIPPED
 from icm_engine.core.chat_sources import EXPLANATIONS
+from icm_engine.core.paths import expanded, home_expanded
 from icm_engine.job_commands import follow
 from icm_engine.runs import jobs
 from icm_engine.runs.events import SEARCH
@@ -21,7 +22,7 @@ from icm_engine.runs.store import Store
 
 def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Run a suite of experiments and write its report; the same command again goes on with what is left."""
-    model = jobs.ModelChoice(given.model, given.quantization, given.dtype, given.device, given.encoding)
+    model = jobs.ModelChoice(home_expanded(given.model), given.quantization, given.dtype, given.device, given.encoding)
     instead = {"datasets": given.datasets, "examples": given.examples, "seeds": given.seeds}
     job = asking.ask(
         store, given.suite, model, quick=given.quick, test=given.test, processes=given.processes,
@@ -32,7 +33,7 @@ def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, objec
     if given.detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)
-    folder = given.output or Path("reports") / asking.folder_name(found)
+    folder = expanded(given.output or Path("reports") / asking.folder_name(found))
     files = write_report(found, folder)
     return {
         "job": job,

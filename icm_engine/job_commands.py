@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from icm_engine.analysis.context import sentences
 from icm_engine.core.errors import RunError
+from icm_engine.core.paths import home_expanded
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.runs import jobs
 from icm_engine.runs.control import nap
@@ -20,7 +21,7 @@ def context_command(store: Store, given: argparse.Namespace) -> dict[str, object
     if given.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, given.dataset)
     store.dataset_info(given.dataset)  # one that does not exist is refused before anything is kept
-    model = jobs.ModelChoice(given.model, given.quantization, given.dtype, given.device, given.encoding)
+    model = jobs.ModelChoice(home_expanded(given.model), given.quantization, given.dtype, given.device, given.encoding)
     body = {"dataset": given.dataset, "limit": given.limit}
     job = jobs.request(store, jobs.JobSpec("context-check", body, model))
     if given.detach:

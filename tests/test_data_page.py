@@ -1,5 +1,6 @@
 """The Data page in every state, drawn by Streamlit's own tester: a file becomes a data set, and is looked at."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -446,3 +447,32 @@ def test_the_search_page_links_here_and_takes_a_data_set_from_the_address(store:
     small_dataset(store)
     test = page("search", dataset="sums")
     assert test.selectbox(key="dataset").value == "sums"
+
+
+def test_quotation_marks_are_read_as_text_where_a_person_says_so(store: Store) -> None:
+    text = "question,claim,is_correct\n" + '"q1,c1,1\nq2,c2,0\nq3",c3,1\nq4,c4,0\n'
+    test = uploaded(page("data"), "d.csv", text)
+    assert any("opens in line 2 closes in line 4" in shown for shown in test.code.values)
+    chosen(test, "selectbox", "Quotation marks").set_value("none").run()
+    assert not test.exception
+    assert metrics(test)["Examples"] == "4"
+    button(test, "save").click().run()
+    assert [example.fields["question"] for example in store.dataset("d").examples] == ['"q1', "q2", 'q3"', "q4"]
+
+
+def test_one_of_several_lists_is_named_on_the_page(store: Store) -> None:
+    content = json.dumps(
+        {"train": [{"question": "Who?", "claim": "She."}], "test": [{"question": "Is it so?", "claim": "It is."}] * 2}
+    )
+    test = uploaded(page("data"), "d.json", content, "application/json")
+    chosen(test, "text_input", "Split").set_value("test").run()
+    assert not test.exception
+    assert metrics(test)["Examples"] == "2"
+
+
+def test_a_packed_file_has_its_own_name_on_the_page(store: Store) -> None:
+    packed = gzip.compress(CLAIMS.encode())
+    test = page("data")
+    test.file_uploader(key="upload").set_value(("claims.csv.gz", packed, "application/gzip")).run()
+    assert not test.exception
+    assert chosen(test, "text_input", "Name of the data set").value == "claims"

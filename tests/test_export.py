@@ -30,6 +30,7 @@ from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import import_file
 from icm_engine.data.readers.source import strange
 from icm_engine.data.tasks import TASKS
+from icm_engine.data.writing import as_text
 from icm_engine.runs.events import Cost, RunSpec
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
@@ -337,3 +338,73 @@ def test_a_text_of_the_prompt_is_never_left_out(store: Store, tmp_path: Path) ->
     json_import(store, [{"question": f"q{k}", "answer": f"It is {k}."} for k in range(3)])
     run, _ = searched(store, steps=0)
     assert export_run(store, run, tmp_path / "folder", "datasets").withheld == ()
+
+
+# -- for Excel
+
+READ_OTHERWISE = [
+    "007", "7", "12345678901234567890", "1-2", "3-4", "1e5", "1E5", "-5", "5 May", "MAR1", "Jan 5", "5. Mai", "1/2",
+    "10%", "$5", "1,000", "2,5 €", "12:30", "3:30 PM", "2020-01-01", "2020-01-01T00:00:00", "1.2.3", "TRUE", "False",
+    "(5)", " 7",
+]  # fmt: skip
+TEXTS_ANYWAY = ["row-12", "q12", "May I?", "Yes", "5 apples", "a1", "1a2f", "0x10", "", "abc", "May", "Section 3-4"]
+
+
+@pytest.mark.parametrize("text", READ_OTHERWISE)
+def test_what_a_spreadsheet_would_read_otherwise_stays_a_text(text: str) -> None:
+    assert as_text(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", TEXTS_ANYWAY)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert as_text(text) == text
+
+
+def test_numbers_of_ours_and_labels_stay_as_they_are() -> None:
+    assert [as_text(value) for value in (0.25, 3, None)] == ["0.25", "3", ""]
+    assert [as_text(label, "icm_label") for label in ("True", "1", "01", "1-2")] == ["True", "1", "'01", "'1-2"]
+
+
+LEAD = [
+    {"id": "007", "question": "Is it so – really?", "claim": "Yes, it’s so.", "label": 1},
+    {"id": "12345678901234567890", "question": "Ça va?", "claim": "Oui", "label": 0},
+    {"id": "1-2", "question": "When?", "claim": "3-4", "label": 1},
+    {"id": "1e5", "question": "=1+1", "claim": "'quoted'", "label": 0},
+]
+
+
+def test_an_export_for_excel_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
+    json_import(store, LEAD)
+    run, _ = searched(store)
+    export_run(store, run, tmp_path / "x.csv", excel=True)
+    content = (tmp_path / "x.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbfid,question,claim,icm_id,")
+    assert content == csv_bytes(store, run, excel=True)
+    cells = [row["id"] for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))]
+    assert cells == ["'007", "'12345678901234567890", "'1-2", "'1e5"]
+    for name, back in (("as it is", content), ("saved by a spreadsheet", content.replace(b",", b";"))):
+        if b", it" not in back:  # the one comma amid a text
+            back = back.replace(b'"Yes; it', b'"Yes, it')
+        import_file(store, "x.csv", "truthfulness", name, content=back)
+        examples = store.dataset(name).examples
+        assert [(e.id, e.fields["question"], e.fields["claim"]) for e in examples] == [
+            (row["id"], row["question"], row["claim"]) for row in LEAD
+        ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.one_of(st.sampled_from(READ_OTHERWISE), TEXTS), min_size=1, max_size=4))
+def test_any_text_comes_back_from_an_export_for_excel(shared: Store, texts: list[str]) -> None:
+    name = f"x{len(shared.dataset_names())}"
+    json_import(shared, [{"question": text, "claim": "c"} for text in texts], name=name)
+    run = shared.add_run(RunSpec(name, "fake"))
+    import_file(shared, "x.csv", "truthfulness", f"{name} back", content=csv_bytes(shared, run, excel=True))
+    assert [e.fields["question"] for e in shared.dataset(f"{name} back").examples] == texts
+
+
+def test_excel_goes_with_csv_alone(store: Store, tmp_path: Path) -> None:
+    json_import(store, CLAIMS)
+    run = store.add_run(RunSpec("d", "fake"))
+    for form in ("jsonl", "datasets"):
+        with pytest.raises(SettingError, match=r"excel goes with format csv, not .*\(--excel, --format\)"):
+            export_run(store, run, tmp_path / "x", form, excel=True)

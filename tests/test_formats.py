@@ -1,5 +1,6 @@
 """The forms a file may have: tables, JSON, Parquet, what `datasets` saves, encodings; each read or refused plainly."""
 
+import gzip
 import io
 import json
 import sys
@@ -17,7 +18,7 @@ from small_files import json_import
 from icm_engine.core.errors import HubError, ImportRefused, SettingError
 from icm_engine.data.gold import load_gold
 from icm_engine.data.importing import import_file
-from icm_engine.data.readers import json_values
+from icm_engine.data.readers import json_values, packed
 from icm_engine.data.readers.json_values import Window
 from icm_engine.data.reading import open_source
 from icm_engine.runs.store import Store
@@ -104,7 +105,7 @@ def test_a_nested_value_stays_beside_its_example(store: Store) -> None:
     assert store.dataset("data").inputs[0]["sources"] == '["a", {"b": 1.0}]'
     for column in ("id", "group", "gold", "human"):
         with pytest.raises(ImportRefused, match=f"column '{column}' has a nested value"):
-            json_import(store, [{"question": "q", "claim": "c", column: ["x"]}], name="other")
+            json_import(store, [{"question": "q", "claim": "c", column: {"x": 1}}], name="other")
 
 
 TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
@@ -172,6 +173,94 @@ def test_damaged_parquet_files() -> None:
             list(open_source("d.parquet", damaged).records())
     assert "cannot be read" in refused("d.arrow", b"nothing of the kind")
     assert "column 'a' twice" in refused("d.parquet", parquet(pa.Table.from_arrays([[1], [2]], names=["a", "a"])))
+
+
+@pytest.mark.parametrize("ending", ["arrow", "feather"])
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_the_file_format_of_arrow(ending: str, compression: str | None) -> None:
+    out, table = io.BytesIO(), pa.table({"text": [f"day {k}" for k in range(5000)], "label": ["pos", None] * 2500})
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_file(out, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=1500)
+    source = open_source(f"d.{ending}", out.getvalue())
+    assert (source.kind, source.total, source.head(1)[1][0].cells) == ("arrow", 5000, {"text": "day 0", "label": "pos"})
+    assert [dict(record.cells) for record in source.records()][4999] == {"text": "day 4999", "label": ""}
+    assert "cannot be read" in refused(f"d.{ending}", out.getvalue()[:-30])
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "uncompressed"])
+def test_a_feather_file_of_pandas(store: Store, tmp_path: Path, compression: Any) -> None:
+    frame = pd.DataFrame({"text": ["good day", "bad day"], "label": pd.Categorical(["pos", "neg"])})
+    frame.to_feather(tmp_path / "d.feather", compression=compression)
+    import_file(store, tmp_path / "d.feather", "classification", labels=("pos", "neg"))
+    assert list(load_gold(store, "d").labels.values()) == ["pos", "neg"]
+
+
+def test_the_first_version_of_feather_is_named() -> None:
+    assert "Feather's first version: write it again" in refused("d.feather", b"FEA1" + bytes(100) + b"FEA1")
+
+
+# -- packed
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("d.csv.gz", "text,label\nx,1\n"), ("D.TSV.GZ", "text\tlabel\nx\t1\n"), ("d.tab.gz", "text\tlabel\nx\t1\n"),
+        ("d.json.gz", '[{"text": "x", "label": 1}]'), ("d.jsonl.gz", '{"text": "x", "label": 1}\n'),
+        ("d.ndjson.gz", '{"text": "x", "label": 1}\n'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_packed_by_gzip(name: str, text: str, encoding: str) -> None:
+    assert rows(name, gzip.compress(text.encode(encoding))) == [{"text": "x", "label": "1"}]
+    assert rows(name, text.encode()) == [{"text": "x", "label": "1"}]  # a browser may unpack what it downloads
+
+
+def test_a_packed_file_is_a_data_set_of_its_own_name(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "claims.csv.gz").write_bytes(gzip.compress(b"question,claim\nq,c\n"))
+    assert import_file(store, tmp_path / "claims.csv.gz", "truthfulness").dataset == "claims"
+
+
+def test_damaged_packed_files() -> None:
+    whole = gzip.compress("".join(f"{k},{k * k}\n" for k in range(5000)).encode())
+    assert "is damaged or cut off" in refused("d.csv.gz", whole[:-10])
+    assert "is damaged or cut off" in refused("d.csv.gz", whole[:5000] + bytes(40) + whole[5040:])
+    assert "is damaged or cut off" in refused("d.csv.gz", whole[:2] + b"junk")
+    assert "neither packed by gzip nor text" in refused("d.csv.gz", bytes(4) + whole[4:])
+    assert "only text is read packed by gzip: unpack it" in refused("d.parquet.gz", whole)
+
+
+def test_a_packed_file_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "UNSUSPICIOUS", 1 << 17)
+    for content in (b"x" * (2 << 20), b"1,2\n" * (1 << 18)):
+        assert "unpacks to more than 200 times its size" in refused("d.csv.gz", gzip.compress(b"a,b\n" + content))
+    text = "".join(f"{k},{k % 7}\n" for k in range(29_999)).encode()
+    assert len(rows("d.csv.gz", gzip.compress(b"a,b\n" + text))) == 29_999
+
+
+# -- what only looks like data
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.json", "d.parquet", "d.arrow", "d.feather"])
+def test_a_pointer_of_git_lfs_is_named_as_that(name: str, tmp_path: Path) -> None:
+    content = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+    (tmp_path / name).write_bytes(content)
+    said = f"{name}: this is a git-LFS pointer, which stands for the file: fetch it (git lfs pull), then import it"
+    assert refused(name, content) == refused(tmp_path / name) == said
+
+
+def test_a_folder_of_pointers(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
+    assert "train.parquet: this is a git-LFS pointer" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "xls", "ods"])
+def test_a_spreadsheet_says_what_to_do(ending: str) -> None:
+    said = refused(f"d.{ending}", b"PK\x03\x04")
+    assert f"'.{ending}' is not one of" in said
+    assert "save the sheet as CSV (UTF-8) in the spreadsheet, and import that" in said
+    assert "Excel workbook or a zip archive" in refused("d.csv", b"PK\x03\x04" + bytes(50))
 
 
 # -- what `datasets` saves

@@ -5,6 +5,7 @@ What is refused is refused in the project's own words, and leaves nothing behind
 """
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -103,8 +104,16 @@ def as_arrow(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
+def as_feather(rows: list[dict[str, Any]]) -> bytes:
+    out, table = io.BytesIO(), as_table(rows)
+    with pa.ipc.new_file(out, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
 FORMS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "csv": as_csv, "tsv": as_csv, "json": as_json, "jsonl": as_lines, "parquet": as_parquet, "arrow": as_arrow,
+    "feather": as_feather, "csv.gz": lambda rows: gzip.compress(as_csv(rows)),
 }  # fmt: skip
 
 

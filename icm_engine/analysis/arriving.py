@@ -10,28 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import ImportRefused
+from icm_engine.core.paths import expanded
 from icm_engine.data.building import TIES as TIES  # the page offers them
 from icm_engine.data.checking import RuleCheck, check_rule
 from icm_engine.data.data_jobs import import_spec, upload_path
 from icm_engine.data.importing import ImportReport, Preview, import_file, preview
-from icm_engine.data.reading import KINDS
+from icm_engine.data.readers.packed import PACKED
+from icm_engine.data.reading import ENDINGS as WITH_DOTS
+from icm_engine.data.reading import QUOTINGS as QUOTINGS
+from icm_engine.data.reading import data_name, kind_of
 from icm_engine.data.tasks import RESERVED, TASKS, TaskSpec
 from icm_engine.runs import jobs
 from icm_engine.runs.store import Store
 
 SMALL = 4_000_000  # bytes up to which a file is tried and imported while the page waits; more is a job
 LISTED = 200  # files offered of the data folder
+PACKING = 5  # times its size that a packed file is likely to hold
 DEPTH = 3  # folders below one another in which they are looked for
 MOST_FILES = 2000  # in a folder that is a data set
 TRIAL = "trial"
-ENDINGS = tuple(ending.removeprefix(".") for ending in KINDS)
+ENDINGS = tuple(ending.removeprefix(".") for ending in WITH_DOTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Arriving:
     """A file to import: its name, either its content or its place on this machine, and how its text is encoded.
 
-    `encoding` is None where the file says it itself, or is UTF-8.
+    `encoding` is None where the file says it itself, or is UTF-8; `quoting` is None for a table that shows it;
+    `split` is one of several that a folder or a JSON file has.
     """
 
     name: str
@@ -39,11 +45,27 @@ class Arriving:
     content: bytes | None = None
     path: Path | None = None
     encoding: str | None = None
+    quoting: str | None = None
+    split: str | None = None
 
     @property
     def small(self) -> bool:
         """Whether the page can wait for it."""
-        return self.size <= SMALL
+        return self.size * (PACKING if self.name.lower().endswith(PACKED) else 1) <= SMALL
+
+    @property
+    def table(self) -> bool:
+        """Whether quotation marks may quote cells."""
+        return kind_of(self.name) == "csv"
+
+    @property
+    def dataset(self) -> str:
+        """What the data set is called unless a person says otherwise."""
+        return data_name(self.name)
+
+    def reading(self) -> dict[str, Any]:
+        """Return how `import_file` and `preview` are to read it."""
+        return {"encoding": self.encoding, "quoting": self.quoting, "split": self.split or None}
 
     @property
     def source(self) -> Path:
@@ -70,7 +92,7 @@ class Choices:
         """Return the further arguments of `import_file` and `preview`."""
         mapping, labels = dict(self.mapping), list(self.labels)
         said = {"ties": self.ties, "first": self.first}
-        return {"mapping": mapping, "rule": self.rule, "labels": labels, "encoding": file.encoding, **said}
+        return {"mapping": mapping, "rule": self.rule, "labels": labels, **file.reading(), **said}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +105,7 @@ class Trial:
 
 def data_folder() -> Path:
     """Return the folder whose files a page may read: the environment variable ICM_DATA, else where the app runs."""
-    return Path(os.environ.get("ICM_DATA") or Path.cwd()).resolve()
+    return expanded(os.environ.get("ICM_DATA") or Path.cwd()).resolve()
 
 
 def files_there() -> list[str]:
@@ -99,7 +121,7 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
         entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=str)
     except OSError:
         return
-    yield from (path for path in entries if path.suffix.lower() in KINDS and path.is_file())
+    yield from (path for path in entries if kind_of(path.name) is not None and path.is_file())
     if depth > 1:
         for path in entries:
             if path.is_dir() and not path.is_symlink():
@@ -110,7 +132,7 @@ def at_path(text: str) -> Arriving:
     """Return the file at a path within the data folder. Raises ImportRefused for any other."""
     root, shown = data_folder(), text if len(text) <= 200 else f"{text[:200]}…"
     try:
-        path = (root / text.strip()).resolve()
+        path = (root / expanded(text.strip())).resolve()
         if not path.is_relative_to(root):
             raise ImportRefused(
                 f"{shown}: the page reads files inside {root} only: put it there, upload it, import it on the command "
@@ -139,7 +161,7 @@ def _regular(path: Path, root: Path) -> list[Path]:
 def look(file: Arriving, choices: Choices | None = None) -> Preview:
     """Return the preview of a file as guessed, or with these choices. Raises ImportRefused, SettingError."""
     if choices is None:
-        return preview(file.source, content=file.content, encoding=file.encoding)
+        return preview(file.source, content=file.content, **file.reading())
     return preview(file.source, content=file.content, task=choices.task, **choices.options(file))
 
 

@@ -9,6 +9,7 @@ from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import IcmError
 from icm_engine.core.numbers import whole_number
 from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.paths import home_expanded
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
 from icm_engine.data.data_jobs import rule_check_spec
@@ -133,7 +134,7 @@ def load_sample(store: Store, name: str) -> None:
 def ask_context(store: Store, dataset: str, model: str, quantization: str, limit: int | None) -> str:
     """Start a context check and return its job. Raises NotFound for an unknown data set."""
     store.dataset_info(dataset)
-    choice = jobs.ModelChoice(model.strip(), quantization)
+    choice = jobs.ModelChoice(home_expanded(model.strip()), quantization)
     return jobs.request(store, jobs.JobSpec("context-check", {"dataset": dataset, "limit": limit}, choice))
 
 

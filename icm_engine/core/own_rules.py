@@ -22,13 +22,14 @@ from types import ModuleType
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.errors import SettingError
+from icm_engine.core.paths import expanded
 
 _REFERENCE = re.compile(r"(?P<path>.+\.py)#sha256=(?P<sha256>[0-9a-f]{64})", re.DOTALL)
 
 
 def reference(path: Path | str) -> str:
     """Return what a run records of a rule file: its absolute path and sha256. Raises SettingError."""
-    path = Path(path).resolve()
+    path = expanded(path).resolve()
     made = f"{path}#sha256={hashlib.sha256(_read(path)).hexdigest()}"
     load_rule(made)
     return made

@@ -5,7 +5,7 @@
     datasets              a folder that `datasets.load_dataset` reads: labels, sft, preference and a data card
 
 In CSV, text cells that a spreadsheet would run as a formula get a leading apostrophe, which importing our own export
-removes again.
+removes again; with `excel`, so do ids and texts that it would turn into numbers, dates or truths.
 """
 
 import io
@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -48,37 +49,46 @@ def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
     return list(read_labels(store, run).rows(gold=True, human=True))
 
 
-def csv_bytes(store: Store, run: str, gold: bool = True) -> bytes:
+def csv_bytes(store: Store, run: str, gold: bool = True, excel: bool = False) -> bytes:
     """Return the run's rows as CSV: UTF-8, CRLF between rows, formulas defused, empty cells for None."""
     out = io.BytesIO()
     if batches.is_batched(store, run):
-        write_csv(read_label_set(store, run).rows(gold), out)
+        write_csv(read_label_set(store, run).rows(gold), out, excel)
         return out.getvalue()
-    write_csv(read_labels(store, run).rows(gold, human=True), out)
+    write_csv(read_labels(store, run).rows(gold, human=True), out, excel)
     return out.getvalue()
 
 
 def export_run(
-    store: Store, run: str, path: Path | str, format: str = "csv", gold: bool = False, human: bool = False
+    store: Store,
+    run: str,
+    path: Path | str,
+    format: str = "csv",
+    gold: bool = False,
+    human: bool = False,
+    excel: bool = False,
 ) -> Exported:
     """Write the labels of a run, or of a batched run, to a file or folder, whole or not at all.
 
     `gold` and `human` put these columns into a folder's labels; the tables have them in any case, training files
-    never. A file is replaced, a folder that holds anything is refused. Raises SettingError, NotFound.
+    never. `excel` makes a CSV that Excel reads as it is. A file is replaced, a folder that holds anything is refused.
+    Raises SettingError, NotFound.
     """
     if format not in FORMATS:
         raise SettingError(f"format {format!r} does not exist: use one of {', '.join(FORMATS)}")
     if format in TRAINING and (gold or human):
         raise SettingError(f"format {format!r} never holds gold or human labels: use format datasets for these")
+    if excel and format != "csv":
+        raise SettingError(f"excel goes with format csv, not {format!r}: leave one of them out (--excel, --format)")
     if batches.is_batched(store, run):
-        return _export_batches(store, run, Path(path), format)
+        return _export_batches(store, run, Path(path), format, excel)
     labels, path = read_labels(store, run), Path(path)
     if format == "datasets":
         return export_folder(store, labels, path, gold, human)
     if format in TRAINING:
         return _export_training(labels, path, format)
     with whole_file(path) as file:
-        return Exported(TABLES[format](labels.rows(gold=True, human=True), file))
+        return Exported(_writer(format, excel)(labels.rows(gold=True, human=True), file))
 
 
 def export_folder(store: Store, run: LabelledRun, path: Path, gold: bool = False, human: bool = False) -> Exported:
@@ -94,13 +104,17 @@ def export_folder(store: Store, run: LabelledRun, path: Path, gold: bool = False
     return Exported(parts[0].rows, {}, tuple(c for c in run.opened.dataset.columns if c not in kept))
 
 
-def _export_batches(store: Store, name: str, path: Path, format: str) -> Exported:
+def _writer(format: str, excel: bool) -> Writer:
+    return partial(write_csv, excel=True) if excel else TABLES[format]
+
+
+def _export_batches(store: Store, name: str, path: Path, format: str, excel: bool) -> Exported:
     """The whole label set of a batched run, row by row."""
     if format == "datasets":
         raise SettingError(f"format datasets describes one run, and {name!r} has many: use csv, jsonl, parquet or sft")
     if format in TABLES:
         with whole_file(path) as file:
-            return Exported(TABLES[format](read_label_set(store, name).rows(), file))
+            return Exported(_writer(format, excel)(read_label_set(store, name).rows(), file))
     left_out = Counter[str]()
     rows = iter(training_rows(store, name, format, left_out))
     first = next(rows, None)

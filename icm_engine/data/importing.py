@@ -19,11 +19,13 @@ from icm_engine.data.checking import check_rule as check_rule
 from icm_engine.data.columns import Mapped, is_our_export
 from icm_engine.data.deleting import delete_dataset as delete_dataset
 from icm_engine.data.findings import Findings
+from icm_engine.data.label_lists import plain_labels
 from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare
 from icm_engine.data.previewing import Preview as Preview
 from icm_engine.data.previewing import preview as preview
 from icm_engine.data.readers.hub import PREFIX
 from icm_engine.data.readers.source import Record, Source
+from icm_engine.data.reading import data_name
 from icm_engine.data.reshaping import reshaped
 from icm_engine.data.staging import Staging
 from icm_engine.data.tasks import SAMPLE_DATASETS as SAMPLE_DATASETS
@@ -75,21 +77,22 @@ def import_file(
     stored: Callable[[ImportReport], None] | None = None,
     ties: str = "refuse",
     first: str | None = None,
+    quoting: str | None = None,
 ) -> ImportReport:
     """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError, HubError or StoreError.
 
     `path` may also be a directory that `datasets` saved, or "hub:owner/name"; `task` is a name or a TOML file;
     `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
-    of a classification; `content` stands for the file's bytes where it was uploaded; `encoding` and `split` are as
-    in `open_source`; `ties` says what becomes of rows whose gold is a tie ("refuse" the file, "drop" them, or "keep"
-    them without gold), `first` which cell of the gold column says that the first response is better. `progress` is
-    called as rows are checked and, from 0 again, as they are stored; `stored` within the transaction, so that what it
-    writes is there exactly if the data set is.
+    of a classification; `content` stands for the file's bytes where it was uploaded; `encoding`, `split` and
+    `quoting` are as in `open_source`; `ties` says what becomes of rows whose gold is a tie ("refuse" the file, "drop"
+    them, or "keep" them without gold), `first` which cell of the gold column says that the first response is better.
+    `progress` is called as rows are checked and, from 0 again, as they are stored; `stored` within the transaction, so
+    that what it writes is there exactly if the data set is.
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)
     wish = Wish(mapping or {}, rule, labels, ties, first)
-    source = reshaped(open_rows(path, content, encoding, split), spec, wish.mapping)
+    source = reshaped(open_rows(path, content, encoding, split, quoting), spec, wish.mapping)
     prepared = prepare(spec, source.name, source.columns, source.head(LOOKED_AT)[1], wish)
     made = _Import(store, name, source, prepared, progress or (lambda done, total: None))
     return made.run(stored or (lambda report: None))
@@ -125,7 +128,8 @@ class _Import:
     def _told(self, total: int | None) -> Iterator[Record]:
         """The records, with a word about each few hundred."""
         done = 0
-        for done, record in enumerate(self.source.records(), 1):
+        records = plain_labels(self.source.records(), self.prepared.plan, self.source.name)
+        for done, record in enumerate(records, 1):
             if done % TOLD == 0:
                 self.progress(done, total)
             yield record
@@ -179,7 +183,7 @@ def _dataset_name(path: Path | str, given: str | None) -> str:
     if given is not None:
         name = given.strip()
     else:
-        name = str(path).split("/")[-1] if str(path).startswith(PREFIX) else Path(path).stem
+        name = str(path).split("/")[-1] if str(path).startswith(PREFIX) else data_name(Path(path).name)
     if not name or not name.isprintable():
         raise SettingError(f"data set name {name!r} cannot be used: name it in printable characters (--name)")
     return name

@@ -12,6 +12,7 @@ from icm_engine.data.answers import AnswerReader, extract_answer
 from icm_engine.data.building import TIES, RowBuilder
 from icm_engine.data.columns import Mapped, Plan, is_our_export, plan_columns
 from icm_engine.data.label_columns import Look
+from icm_engine.data.label_lists import plain_labels, unlisted
 from icm_engine.data.readers.restored import RestoredSource
 from icm_engine.data.readers.source import Record, Source
 from icm_engine.data.reading import open_source
@@ -45,9 +46,11 @@ class Prepared:
     builder: RowBuilder
 
 
-def open_rows(path: Path | str, content: bytes | None, encoding: str | None, split: str | None) -> Source:
+def open_rows(
+    path: Path | str, content: bytes | None, encoding: str | None, split: str | None, quoting: str | None = None
+) -> Source:
     """Open a file; our own CSV exports as they were before a spreadsheet was kept from running them."""
-    source = open_source(path, content, encoding, split)
+    source = open_source(path, content, encoding, split, quoting)
     if not source.head(1)[1]:
         raise ImportRefused(f"{source.name}: the file has no rows: nothing was imported")
     return RestoredSource(source) if source.kind == "csv" and is_our_export(source.columns) else source
@@ -63,10 +66,10 @@ def prepare(spec: TaskSpec, name: str, columns: Sequence[str], first: Sequence[R
     if wish.first is not None and not spec.makes_twins:
         raise SettingError(f"first-wins is {wish.first!r}, but task {spec.name!r} has no pairs: leave it out")
     answer = answer_reader(spec, wish.rule)
-    look = Look(spec, first, wish.labels, wish.first)
+    look = Look(spec, unlisted(first), wish.labels, wish.first)
     plan = plan_columns(spec, columns, wish.mapping, name, answer is not None, look)
     if not spec.labels and not wish.labels:
-        raise SettingError(_no_labels(spec, plan, first))
+        raise SettingError(_no_labels(spec, plan, list(plain_labels(first, plan, name))))
     task = make_task(spec, wish.rule, wish.labels, tuple(plan.fields))
     return Prepared(task, plan, RowBuilder(task, spec, plan, name, answer, look, wish.ties))
 

@@ -10,6 +10,7 @@ from icm_engine.core.prompting import query_prompt
 from icm_engine.data.answers import extract_answer
 from icm_engine.data.columns import Mapped, Plan, plan_columns
 from icm_engine.data.label_columns import Look
+from icm_engine.data.label_lists import plain_labels, unlisted
 from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare, reads_answers
 from icm_engine.data.readers.source import Record, Source
 from icm_engine.data.reshaping import reshaped
@@ -50,13 +51,14 @@ def preview(
     split: str | None = None,
     ties: str = "refuse",
     first: str | None = None,
+    quoting: str | None = None,
 ) -> Preview:
     """Return the first rows of a file with a guess at its task and columns, or what these of a person's make of it.
 
     The arguments are those of `import_file`. Raises ImportRefused, SettingError, HubError for a file that cannot be
     read; what does not fit the task is the preview's `problem`.
     """
-    source = open_rows(path, content, encoding, split)
+    source = open_rows(path, content, encoding, split, quoting)
     chosen = suggested_task(source) if task is None else task
     wish = Wish(mapping or {}, rule, labels, ties, first)
     source = source if chosen is None else reshaped(source, task_spec(chosen), wish.mapping)
@@ -71,7 +73,7 @@ def _of_task(name: str, source: Source, wish: Wish, first: Sequence[Record], fou
     """The preview of a file with what a task makes of it."""
     spec = task_spec(name)
     try:
-        look = Look(spec, first, wish.labels, wish.first)
+        look = Look(spec, unlisted(first), wish.labels, wish.first)
         plan = plan_columns(spec, found.columns, wish.mapping, source.name, reads_answers(spec, wish.rule), look)
     except IcmError as error:
         return replace(found, problem=str(error))
@@ -110,7 +112,8 @@ def _total(source: Source, count: int) -> int | None:
 def _prompts(prepared: Prepared, first: Sequence[Record]) -> tuple[str, ...]:
     """The prompts of the first examples, each with the others as demonstrations."""
     builder, made = prepared.builder, list[Example]()
-    first = [record for record in first if not builder.drops(record)][:PROMPTS]
+    plain = plain_labels(first, prepared.plan, builder.name)
+    first = [record for record in plain if not builder.drops(record)][:PROMPTS]
     for row in builder.rows(first, builder.survey(first), lambda position: made[position].id):
         made.append(row.example)
     examples = made[:PROMPTS]

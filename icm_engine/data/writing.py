@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from icm_engine.core.errors import SettingError
+from icm_engine.core.paths import expanded
+from icm_engine.data.columns import HUMAN_PREFIX
 from icm_engine.data.labelled import LabelledRow, Value
 from icm_engine.runs.leftovers import unfinished
 
@@ -26,6 +28,16 @@ Writer = Callable[[Iterable[LabelledRow], IO[bytes]], int]
 FORMULA_STARTS = tuple("=+-@'\t\r")
 BATCH = 10_000  # rows of one Parquet row group, and all that a large export holds in memory at once
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+LONGEST_VALUE = 400  # characters: digits of any number are cut to 15
+# what numbers, amounts, dates and times consist of in any language's spreadsheet, the names of months apart
+_VALUE = re.compile(r"(?=.*\d)[\d\s.,:;/+\-()%'’$€£¥₹etz]*(?:am|pm|a|p)?")
+_MONTH = re.compile(
+    r"(?<![^\W\d_])(?:jan|fe[bv]|fév|m[aä]r|mrt|a[pbv]r|ma[iyg]|mei|jui?[nl]|jui|giu|lug|aug|ago|aoû|se[pt]|o[ckt]t|out|"
+    r"no[vy]|d[eé][cz]|dic|gen|ene)[^\W\d_]{0,7}\.?(?![^\W\d_])"
+)
+LABELS = ("icm_label", "icm_gold")
+_SAME = re.compile(r"True|False|0|[1-9][0-9]{0,8}")
+_TRUTHS = {"true", "false", "wahr", "falsch", "vrai", "faux", "verdadero", "falso", "waar", "onwaar", "vero"}
 
 
 def rows_to_frame(rows: Sequence[LabelledRow]) -> pandas.DataFrame:
@@ -44,14 +56,33 @@ def defused(cell: Value) -> str:
     return "'" + text if runs else text
 
 
-def write_csv(rows: Iterable[LabelledRow], file: IO[bytes]) -> int:
-    """Write rows as CSV and return their number: UTF-8, CRLF, formulas defused, empty cells for None."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+def as_text(cell: Value, column: str = "") -> str:
+    """Return a CSV cell's text with an apostrophe also where a spreadsheet would read a number, a date or a truth.
+
+    Labels that it reads as the same truth or whole number stay as they are.
+    """
+    text = defused(cell)
+    read = isinstance(cell, str) and not text.startswith("'") and _looks_like_a_value(text)
+    harmless = column in LABELS or column.startswith(HUMAN_PREFIX)
+    return "'" + text if read and not (harmless and _SAME.fullmatch(text)) else text
+
+
+def _looks_like_a_value(text: str) -> bool:
+    plain = _MONTH.sub("", text.strip().casefold())
+    return plain in _TRUTHS or (len(text) <= LONGEST_VALUE and _VALUE.fullmatch(plain) is not None)
+
+
+def write_csv(rows: Iterable[LabelledRow], file: IO[bytes], excel: bool = False) -> int:
+    """Write rows as CSV and return their number: UTF-8, CRLF, formulas defused, empty cells for None.
+
+    For Excel, a byte order mark says that it is UTF-8, and texts that would be read as something else stay texts.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig" if excel else "utf-8", newline="", write_through=True)
     writer, count = csv.writer(text, lineterminator="\r\n"), 0
     for row in rows:
         if not count:
-            writer.writerow([defused(column) for column in row])
-        writer.writerow([defused(cell) for cell in row.values()])
+            writer.writerow([as_text(column) if excel else defused(column) for column in row])
+        writer.writerow([as_text(cell, column) if excel else defused(cell) for column, cell in row.items()])
         count += 1
     text.detach()  # whoever opened the file closes it
     return count
@@ -91,6 +122,7 @@ def _batches(rows: Iterable[LabelledRow]) -> Iterator[list[LabelledRow]]:
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Write beside the file, then rename: a reader never sees half of it. Raises SettingError."""
+    path = expanded(path)
     part = unfinished(path)
     try:
         with part.open("wb") as file:
@@ -108,6 +140,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Fill a folder beside the one asked for, then rename; one that holds anything is refused. Raises SettingError."""
+    path = expanded(path)
     part = unfinished(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icm_engine.core.errors import ModelNotUsable
+from icm_engine.core.paths import expanded
 
 if TYPE_CHECKING:
     from icm_engine.models.loading import LoadedModel
@@ -19,7 +20,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 def is_adapter(source: str) -> bool:
     """Say whether this is a folder with an adapter in it."""
-    return (Path(source) / CONFIG).is_file()
+    return (expanded(source) / CONFIG).is_file()
 
 
 def base_of(source: str) -> str:

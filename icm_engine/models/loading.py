@@ -17,6 +17,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError
+from icm_engine.core.paths import home_expanded, is_pointer_file
 from icm_engine.models.adapters import attach, base_of, is_adapter
 
 SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
@@ -65,7 +66,9 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
 
     dtype `auto` is what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
     """
+    model = home_expanded(model)
     if is_adapter(model):
+        _refuse_pointers(model, Path(model))
         return attach(load(base_of(model), quantization, dtype, device), model)
     if quantization not in QUANTIZATIONS:
         raise SettingError(f"quantization is {quantization!r}: use one of {', '.join(QUANTIZATIONS)}")
@@ -150,6 +153,7 @@ def free_memory(device: str) -> None:
 def _require_causal(model: str, source: str) -> None:
     if _means_folder(source):
         _require_folder(model, Path(source))
+        _refuse_pointers(model, Path(source))
         _refuse_code(model, Path(source))
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -182,11 +186,22 @@ def _require_folder(model: str, folder: Path) -> None:
         )
     if not folder.is_dir():
         raise ModelNotUsable(
-            f"model directory {model!r} does not exist, looked for from {str(Path.cwd())!r}: give the whole path, "
-            "without ~, of the folder that holds config.json and safetensors weights"
+            f"model directory {model!r} does not exist, looked for from {str(Path.cwd())!r}: give the whole path "
+            "of the folder that holds config.json and safetensors weights"
         )
     if not (folder / "config.json").is_file():
         raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")
+
+
+def _refuse_pointers(model: str, folder: Path) -> None:
+    """Refuse a clone without its large files, in whose places git-LFS pointers lie."""
+    pointers = sorted(path.name for path in folder.iterdir() if path.is_file() and is_pointer_file(path))
+    if pointers:
+        more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
+        raise ModelNotUsable(
+            f"model {model!r} has a git-LFS pointer in place of {pointers[0]}{more}: fetch the files themselves "
+            "(git lfs pull, in its folder)"
+        )
 
 
 def _refuse_code(model: str, folder: Path) -> None:

@@ -23,6 +23,7 @@ from icm_engine.core.consistency import Unconstrained, rule_class
 from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
+from icm_engine.core.paths import home_expanded
 from icm_engine.core.settings import with_settings
 from icm_engine.runs.connection import DAMAGED, WRITABLE
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
@@ -73,6 +74,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
 
     Raises NotFound, SettingError, ModelNotUsable.
     """
+    spec = replace(spec, model=home_expanded(spec.model))
     examples = store.dataset_size(spec.dataset, spec.cut, spec.part)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
     if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):

@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from icm_engine.core.batches import Part
 from icm_engine.core.errors import NotFound, RunBusy, StoreError
 from icm_engine.core.labeling import Example
+from icm_engine.core.paths import expanded
 from icm_engine.runs import datasets
 from icm_engine.runs.connection import DAMAGED, identity, not_found, opening, require_identity, stored_json
 from icm_engine.runs.datasets import Dataset as Dataset
@@ -34,7 +35,7 @@ BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows a
 def default_path() -> Path:
     """Return the database: the environment variable ICM_DB, else ~/.local/share/icm-workbench/icm.db."""
     if given := os.environ.get("ICM_DB"):
-        return Path(given)
+        return expanded(given)
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "icm-workbench" / "icm.db"
 
@@ -66,7 +67,7 @@ class Store:
     """One database file. Every method is one transaction; `transaction` puts several into one."""
 
     def __init__(self, path: Path | str | None = None) -> None:
-        self.path = Path(path) if path is not None else default_path()
+        self.path = expanded(path) if path is not None else default_path()
         with opening(self.path, BUSY_TIMEOUT) as connection:
             self.db = Database(connection)
             require_known(self.db, self.path)

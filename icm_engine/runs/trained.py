@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
+from icm_engine.core.paths import expanded, home_expanded
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
@@ -97,13 +98,14 @@ def is_supervised(store: Store, model: str) -> bool:
     """
     if model.startswith(PREFIX):
         return bool(facts(store, model.removeprefix(PREFIX)).get("supervised", True))
-    return (Path(model) / FACTS).is_file() and bool(read_facts(Path(model)).get("supervised", True))
+    folder = expanded(model)
+    return (folder / FACTS).is_file() and bool(read_facts(folder).get("supervised", True))
 
 
 def located(store: Store, choice: "ModelChoice") -> "ModelChoice":
     """Return the choice with the folder in place of `trained:NAME`, and any other as it is. Raises NotFound."""
     if not choice.model.startswith(PREFIX):
-        return choice
+        return replace(choice, model=home_expanded(choice.model))
     name = choice.model.removeprefix(PREFIX)
     facts(store, name)
     return replace(choice, model=str(folder(store, name)))

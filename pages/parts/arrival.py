@@ -17,6 +17,7 @@ OWN_RULE = "the task's own"
 UNUSED = "not used"
 ENCODINGS = ("windows-1252", "iso-8859-15", "utf-16", "gb18030", "shift_jis", "koi8-r")
 TIES_SAID = {"refuse": "refuse the file", "drop": "leave the rows out", "keep": "keep the rows without gold"}
+MARKS = {None: "as the file shows", "double": "they quote cells", "none": "they are text"}
 PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
 LONG = 700  # characters
 FIELD_HELP = {
@@ -56,19 +57,34 @@ def show(file: Arriving, key: str) -> None:
 
 
 def _read(file: Arriving, key: str) -> tuple[Arriving, str, Preview] | None:
-    """The file as it can be read; where it cannot, say why and ask for its encoding, which is then part of its key."""
-    asked = st.session_state.get(f"encoding_{key}")
-    named, found = replace(file, encoding=asked), None
+    """The file as it can be read, which becomes part of its key; where it cannot, say why and ask for its encoding."""
+    asked, marks = st.session_state.get(f"encoding_{key}"), _marks(file, key)
+    split, several = st.session_state.get(f"split_{key}", ""), False
+    named, found = replace(file, encoding=asked, quoting=marks, split=split), None
     try:
-        found = _look(named, f"{key}:{asked}", None)
+        found = _look(named, f"{key}:{asked}:{marks}:{split}", None)
     except IcmError as error:
+        several = "--split" in str(error)
         session.complain(error)
-    if asked is not None or found is None:
+    if split or several:
+        st.text_input("Split", key=f"split_{key}", help="Which of the data sets in it is meant.", width=300)
+    if asked is not None or (found is None and not several):
         st.selectbox(
             "Encoding", ENCODINGS, None, key=f"encoding_{key}", accept_new_options=True, placeholder="as the file says",
             help="How the text of the file is written, if it is not UTF-8.", width=300,
         )  # fmt: skip
-    return None if found is None else (named, f"{key}:{asked}", found)
+    return None if found is None else (named, f"{key}:{asked}:{marks}:{split}", found)
+
+
+def _marks(file: Arriving, key: str) -> str | None:
+    """Draw what quotation marks mean in a file of separated cells."""
+    if not file.table:
+        return None
+    asked: str | None = st.selectbox(
+        "Quotation marks", tuple(MARKS), key=f"quoting_{key}", format_func=MARKS.__getitem__, width=300,
+        help="Whether they quote a cell, so that it may hold separators and line ends, or are part of its text.",
+    )  # fmt: skip
+    return asked
 
 
 @st.cache_data(max_entries=40, show_spinner=False)
@@ -94,7 +110,7 @@ def _choices(file: Arriving, guess: Preview, key: str) -> Choices:
     names = list(tasks())
     place = names.index(guess.task) if guess.task else 0
     task = task_place.selectbox("Task", names, place, key=f"task_{key}", help="What is asked of every example.")
-    name = name_place.text_input("Name of the data set", file.name.rsplit(".", 1)[0], key=f"name_{key}")
+    name = name_place.text_input("Name of the data set", file.dataset, key=f"name_{key}")
     rule = rule_place.selectbox("Rule", (OWN_RULE, *rules()), key=f"rule_{key}_{task}", help=ABOUT["rule"])
     st.caption(f"{tasks()[task].summary} Its own rule: {tasks()[task].rule}.")
     labels: list[str] = []

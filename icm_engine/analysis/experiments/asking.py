@@ -8,6 +8,7 @@ from typing import Any
 from icm_engine.analysis.experiments.predictors import predictors
 from icm_engine.analysis.experiments.suites import read_suite
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.paths import home_expanded
 from icm_engine.core.server_address import is_server
 from icm_engine.data.importing import SAMPLE_DATASETS
 from icm_engine.runs import jobs, trained
@@ -56,7 +57,7 @@ def ask_from_page(
 ) -> str:  # fmt: skip
     """Start a suite with what a form says, and return its job; the report names the command that does the same."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
-    choice = ModelChoice(model.strip(), quantization)
+    choice = ModelChoice(home_expanded(model.strip()), quantization)
     weights = [] if is_server(model) else ["--quantization", quantization]
     words = ["evaluate", suite, "--model", model.strip(), *weights]
     words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.paths import expanded
 from icm_engine.runs.finetuning import settings_of
 
 FOLDER = Path(__file__).parent / "suites"
@@ -88,7 +89,7 @@ class Suite:
 
 def read_suite(name: str, quick: bool = False) -> Suite:
     """Return a shipped suite, or the one of a file of the user's own (ends in .toml). Raises NotFound, SettingError."""
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    path = expanded(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise NotFound(f"suite {name!r} does not exist: use one of {', '.join(SHIPPED)}, or a file (my_suite.toml)")
     try:

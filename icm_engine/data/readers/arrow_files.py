@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import ImportRefused
+from icm_engine.core.paths import LOOKED_AT
 from icm_engine.data.readers.arrow_rows import BATCH, ArrowSource, refused_if_unreadable
+from icm_engine.data.readers.text import refuse_strangers
 
 _SHARD = re.compile(r"(.+?)-\d+-of-\d+")  # train-00000-of-00002.parquet
-FORMS = (".parquet", ".arrow")
+_FILE = b"ARROW1"  # with which the file format begins, of which Feather is another name
+_OLD = b"FEA1"
 
 
 class ParquetSource(ArrowSource):
@@ -19,6 +22,7 @@ class ParquetSource(ArrowSource):
 
     def __init__(self, name: str, paths: Sequence[Path], content: bytes | None = None) -> None:
         self.paths, self.content = paths, content
+        _refuse_strangers(paths, content)
         with refused_if_unreadable(name):
             files = [self._open(path) for path in paths]
             super().__init__(name, files[0].schema_arrow, sum(file.metadata.num_rows for file in files))
@@ -41,26 +45,54 @@ class ParquetSource(ArrowSource):
 
 
 class ArrowFilesSource(ArrowSource):
-    """Files of Arrow's stream format, one after the other, mapped into memory and not loaded."""
+    """Files of Arrow's stream or file format, one after the other, mapped into memory and not loaded."""
 
     kind = "arrow"
 
     def __init__(self, name: str, paths: Sequence[Path], content: bytes | None = None) -> None:
         self.paths, self.content = paths, content
+        _refuse_strangers(paths, content)
         with refused_if_unreadable(name):
             super().__init__(name, self._open(paths[0]).schema, None)
-            self.total = sum(batch.num_rows for path in paths for batch in self._open(path))
+            self.total = sum(batch.num_rows for path in paths for batch in self._stored(path))
 
     def batches(self) -> Iterator[Any]:
         for path in self.paths:
-            for batch in self._open(path):
+            for batch in self._stored(path):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
+
+    def _stored(self, path: Path) -> Iterator[Any]:
+        """The batches as they are stored; compressed ones are unpacked one at a time."""
+        opened = self._open(path)
+        count = getattr(opened, "num_record_batches", None)  # of the file format
+        return iter(opened) if count is None else (opened.get_batch(k) for k in range(count))
 
     def _open(self, path: Path) -> Any:
         import pyarrow
 
         file = pyarrow.memory_map(str(path)) if self.content is None else pyarrow.BufferReader(self.content)
-        return pyarrow.ipc.open_stream(file)
+        beginning = _beginning(path, self.content)
+        return pyarrow.ipc.open_file(file) if beginning.startswith(_FILE) else pyarrow.ipc.open_stream(file)
+
+
+def _beginning(path: Path, content: bytes | None) -> bytes:
+    """The first bytes of a file; none where it cannot be read, which is said by what reads it next."""
+    if content is not None:
+        return content[:LOOKED_AT]
+    try:
+        with path.open("rb") as file:
+            return file.read(LOOKED_AT)
+    except (OSError, ValueError):
+        return b""
+
+
+def _refuse_strangers(paths: Sequence[Path], content: bytes | None) -> None:
+    for path in paths:
+        refuse_strangers(beginning := _beginning(path, content), path.name)
+        if beginning.startswith(_OLD):
+            raise ImportRefused(
+                f"{path.name}: the file is of Feather's first version: write it again (pandas.read_feather, to_feather)"
+            )
 
 
 def open_arrow(path: Path, content: bytes | None = None) -> ArrowSource:

@@ -1,87 +1,206 @@
 """CSV and TSV, as spreadsheets and pandas write them: quoted newlines, any line ends, cells of any size."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import TextIO
 
 from icm_engine.core.errors import ImportRefused
-from icm_engine.data.readers.source import Record, check_cell, check_columns
-from icm_engine.data.readers.text import TextFile
+from icm_engine.data.readers.dialect import (
+    Dialect,
+    Labellike,
+    Row,
+    could_be_rows,
+    evidently_quoted,
+    likely_separator,
+    swallows,
+    told_separator,
+)
+from icm_engine.data.readers.header import Counted, Header
+from icm_engine.data.readers.source import Record, check_cell
+from icm_engine.data.readers.text import TextFile, kind_ending
 
 LARGEST_CELL = 2**31 - 1  # the csv module stops at 131,072 characters unless told otherwise
-SEPARATORS = {";": "semicolons", "\t": "tabs"}  # what a CSV file may have in place of commas
+BOTH_WAYS = "read every mark as text (--quoting none), or, if the cell does hold these lines, say so (--quoting double)"
 
 
 class DelimitedSource:
-    """A file of rows with a header; see `Source`."""
+    """A file of rows with a header; see `Source`. `quoting` is none, double, or None: as the file shows."""
 
     kind = "csv"
 
-    def __init__(self, file: TextFile) -> None:
+    def __init__(self, file: TextFile, quoting: str | None = None) -> None:
         csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
-        self.file, self.name = file, file.name
+        self.file, self.name, self.quoting = file, file.name, quoting
         self.total: int | None = None
-        self.notes: tuple[str, ...] = ()
-        self.delimiter = self._delimiter()
-        self.columns = next(self._rows(), (0, ()))[1]
-        if not self.columns:
-            raise ImportRefused(f"{self.name}: the file is empty: nothing was imported")
-        check_columns(self.columns, self.name)
+        self.dialect = self._dialect()
+        self._unquoted_line = 0  # the line whose stray quotation mark made all of them text
+        self._labellike: Labellike | None = None
+        self._settled = quoting is not None or self.dialect.separator != "\t"
+        self._counted = Counted()
+        self.header = self._header()
+        self.columns = self.header.columns
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the file is written, and which of its lines are no rows, as far as it was read."""
+        return (*self._about_dialect(), *self.header.notes, *self._counted.notes)
 
     def records(self) -> Iterator[Record]:
         """Go through the rows below the header."""
-        rows, count = self._rows(), 0
-        next(rows)
-        for count, (line, row) in enumerate(rows, 1):
-            yield self._record(count, line, row)
-        self.total = count
+        self._settle(None)
+        return self._records(None)
 
     def head(self, rows: int) -> tuple[tuple[str, ...], list[Record]]:
         """Return the header and the first rows."""
-        return self.columns, list(islice(self.records(), rows))
+        self._settle(rows)
+        return self.columns, list(self._records(rows))
 
-    def _delimiter(self) -> str:
-        """The comma, or what its kind of file or its first line has instead."""
-        if Path(self.name).suffix.lower() in (".tsv", ".tab"):
-            return "\t"
+    def _records(self, most: int | None) -> Iterator[Record]:
+        counted = self._counted = Counted()
+        for row in islice(self._body(counted), most):
+            yield self._record(counted.rows, row)
+        if most is None:
+            self.total = counted.rows
+
+    # -- how the file is written
+
+    def _dialect(self) -> Dialect:
+        """The separator that the file names, that its ending means, or that its first rows show."""
+        quoted = self.quoting != "none"
         with self.file.open() as text:
-            first = text.readline()
-        found = next((sign for sign in SEPARATORS if "," not in first and sign in first), None)
-        if found is None:
-            return ","
-        self.notes = (f"The cells of the file are separated by {SEPARATORS[found]}.",)
-        return found
-
-    def _rows(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """The rows that are not blank, the header first, each with the line it ends on."""
+            told = told_separator(text.readline())
+        if told is not None:
+            return Dialect(told, told=True, quoted=quoted)
+        if kind_ending(self.name) in (".tsv", ".tab"):
+            return Dialect("\t", quoted=quoted)
         with self.file.open() as text:
-            yield from self._parsed(text)
+            return Dialect(likely_separator(text, quoted), quoted=quoted)
 
-    def _parsed(self, text: TextIO) -> Iterator[tuple[int, tuple[str, ...]]]:
-        reader = csv.reader(text, delimiter=self.delimiter, strict=True)
-        try:
-            yield from ((reader.line_num, tuple(row)) for row in reader if row)
-        except csv.Error as error:
-            raise ImportRefused(
-                f"{self.name}: line {reader.line_num} is not valid {self._form} ({error}): check its quotation marks"
-            ) from None
-
-    @property
-    def _form(self) -> str:
-        return "TSV" if self.delimiter == "\t" else "CSV"
-
-    def _record(self, number: int, line: int, row: Sequence[str]) -> Record:
-        where = f"row {number} (line {line})"
-        if len(row) != len(self.columns):
-            separators = SEPARATORS.get(self.delimiter, "commas")
-            raise ImportRefused(
-                f"{self.name}: {where} has {len(row)} cells, the header has {len(self.columns)}: "
-                f"quote cells that contain {separators}"
+    def _about_dialect(self) -> list[str]:
+        notes = []
+        if self.dialect.separator != "," and kind_ending(self.name) not in (".tsv", ".tab"):
+            notes.append(f"The cells of the file are separated by {self.dialect.name}.")
+        if self._unquoted_line:
+            notes.append(
+                f"A cell in line {self._unquoted_line} begins with a quotation mark that would swallow other cells: "
+                "all quotation marks were read as text (--quoting double: they quote)."
             )
-        cells = dict(zip(self.columns, row, strict=True))
-        if any("\0" in cell for cell in row):  # all else that is decoded can be stored
+        if self.quoting == "none":
+            notes.append("All quotation marks were read as text, as asked.")
+        return notes
+
+    def _settle(self, most: int | None) -> None:
+        """Look through a file of tabs, where quoting is rare, for marks that cannot quote: then none does."""
+        if self._settled:
+            return
+        self._settled = most is None
+        if line := self._stray(most):
+            unquoted = replace(self.dialect, quoted=False)
+            if self._all_fit(unquoted):
+                self.dialect, self._unquoted_line, self._settled = unquoted, line, True
+
+    def _stray(self, most: int | None) -> int:
+        """The line of the first row that cannot be quoted as it is, 0 if there is none."""
+        line, counted = 0, Counted()
+        try:
+            for row in self._parsed():
+                if counted.sees(row) and not self._sound(row):
+                    return row.first
+                line = row.line
+                if most is not None and counted.rows > most:  # the header is one of them
+                    return 0
+        except csv.Error:
+            return line + 1
+        return 0
+
+    def _sound(self, row: Row) -> bool:
+        return self.header.fits(row.cells) and not could_be_rows(row, self.dialect, self.header.width)
+
+    def _all_fit(self, dialect: Dialect) -> bool:
+        """Whether each line is a row if marks mean nothing; one row shows nothing, and a doubled mark that they do."""
+        with self.file.open() as text:
+            if evidently_quoted(text):
+                return False
+        fits = [0, 0]
+        for row in self._parsed(dialect):
+            if row.cells:
+                fits[self.header.fits(row.cells)] += 1
+        return not fits[False] and fits[True] > 2  # with the header
+
+    # -- rows
+
+    def _header(self) -> Header:
+        for row in self._rows():
+            if any(cell.strip() for cell in row.cells):
+                return Header(self.name, row, lambda line: (r.cells for r in self._rows() if r.line > line))
+        raise ImportRefused(f"{self.name}: the file is empty: nothing was imported")
+
+    def _parsed(self, dialect: Dialect | None = None) -> Iterator[Row]:
+        """All rows. Raises csv.Error."""
+        with self.file.open() as text:
+            yield from (dialect or self.dialect).rows(text)
+
+    def _rows(self) -> Iterator[Row]:
+        """All rows. Raises ImportRefused for what is not valid."""
+        line, rows = 0, self._parsed()
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise self._invalid(line + 1, error) from None
+            if row is None:
+                return
+            line = row.line
+            yield row
+
+    def _body(self, counted: Counted) -> Iterator[Row]:
+        """The rows below the header that are not empty; what is left out is counted."""
+        asked, width = self.quoting is not None, self.header.width
+        for row in self._rows():
+            if row.line <= self.header.line:
+                continue
+            if len(row.lines) > 1 and not asked and could_be_rows(row, self.dialect, width):
+                self._refuse_swallowed(row)
+            if counted.sees(row, width):
+                yield row
+
+    def _refuse_swallowed(self, row: Row) -> None:
+        known = self._labellike or Labellike.of(self._below(), self.header.width)
+        self._labellike = known
+        if self.header.fits(row.cells) and not swallows(row, self.dialect, self.header.text, known):
+            return
+        raise ImportRefused(
+            f"{self.name}: a quotation mark that opens in line {row.first} closes in line {row.line}, though each of "
+            f"these lines has the {self.header.width} cells of a row: double the mark if it belongs to the text, "
+            f"{BOTH_WAYS}"
+        )
+
+    def _below(self) -> Iterator[Row]:
+        return (row for row in self._rows() if row.line > self.header.line)
+
+    def _invalid(self, line: int, error: csv.Error) -> ImportRefused:
+        form = "TSV" if self.dialect.separator == "\t" else "CSV"
+        return ImportRefused(
+            f"{self.name}: line {line} is not valid {form} ({error}): check the quotation marks of the row that begins "
+            "there: double those that belong to the text, or read all marks as text (--quoting none)"
+        )
+
+    def _record(self, number: int, row: Row) -> Record:
+        where = f"row {number} (line {row.line})"
+        if not self.header.fits(row.cells):
+            self._refuse_size(where, row)
+        cells = self.header.cells(row.cells)
+        if any("\0" in cell for cell in row.cells):  # all else that is decoded can be stored
             for column, cell in cells.items():
                 check_cell(cell, self.name, where, column)
         return Record(where, cells)
+
+    def _refuse_size(self, where: str, row: Row) -> None:
+        several = len(row.lines) > 1
+        begins = f", which begins in line {row.first}," if several else ""
+        stray = ", and double other marks, or read all of them as text (--quoting none)" if several else ""
+        raise ImportRefused(
+            f"{self.name}: {where}{begins} has {len(row.cells)} cells, the header has {self.header.width}: "
+            f"quote cells that contain {self.dialect.name}{stray}"
+        )

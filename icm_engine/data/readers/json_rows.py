@@ -5,26 +5,36 @@ The columns are all keys of the whole file in the order in which they first appe
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, TextIO
 
 from icm_engine.core.errors import ImportRefused
-from icm_engine.data.readers.json_values import DECODER, JsonObject, Window, written
+from icm_engine.data.readers.annotated import Annotated, annotated
+from icm_engine.data.readers.json_layout import InvalidJson, Walk, layout_of, no_rows, too_deep
+from icm_engine.data.readers.json_values import DECODER, JsonObject, written
 from icm_engine.data.readers.source import NoText, Record, check_cell, check_columns
 from icm_engine.data.readers.text import TextFile
 
+Item = tuple[str, Any]  # where it stands, and its value
+
 
 class JsonSource:
-    """A file of JSON objects, in one array or one a line; see `Source`."""
+    """A file of JSON objects, laid out in any of the ways of `Layout`; see `Source`."""
 
-    def __init__(self, file: TextFile, lines: bool) -> None:
+    def __init__(self, file: TextFile, lines: bool, split: str | None = None) -> None:
         self.file, self.name = file, file.name
         self.total: int | None = None
-        self.notes: tuple[str, ...] = ()
         self._columns: tuple[str, ...] | None = None
         self.named_lines = lines
-        self.lines = lines or self._begins_with("{")  # pandas and datasets call files of lines .json, too
-        self.kind = "jsonl" if self.lines else "json"
+        self.layout = layout_of(file, lines, split)
+        self.kind = "jsonl" if self.layout.form == "lines" else "json"
+        self._annotated: Annotated | None = annotated(self._items)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the rows lie in the file, and which program wrote them."""
+        return (*self.layout.notes, *(self._annotated.notes if self._annotated else ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -52,18 +62,22 @@ class JsonSource:
         check_columns(columns, self.name)
         return columns, [Record(where, {c: cells.get(c, "") for c in columns}) for where, cells in first]
 
-    def _begins_with(self, sign: str) -> bool:
-        with self.file.open() as text:
-            return Window(text).sign() == sign
-
     def _objects(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        items = self._annotated.rows() if self._annotated else self._items()
+        for where, value in items:
+            yield where, self._object(value, where)
+
+    # -- as the rows lie in the file
+
+    def _items(self) -> Iterator[Item]:
+        if self.layout.form == "columns":
+            yield from self._by_column()
+            return
+        form = {"lines": self._lines, "array": self._array, "key": self._under_key, "numbers": self._numbered}
         with self.file.open(newline="\n") as text:
-            for where, value in self._lines(text) if self.lines else self._items(text):
-                yield where, self._object(value, where)
+            yield from form[self.layout.form](text)
 
-    # -- one object a line
-
-    def _lines(self, text: TextIO) -> Iterator[tuple[str, Any]]:
+    def _lines(self, text: TextIO) -> Iterator[Item]:
         number = 0
         for line, content in enumerate(text, 1):
             if content.strip():
@@ -75,39 +89,56 @@ class JsonSource:
             return DECODER.decode(content)
         except json.JSONDecodeError as error:
             if line == 1 and not self.named_lines:
-                raise self._no_array() from None
-            raise self._invalid(line, error.colno, error.msg) from None
+                raise no_rows(self.name) from None
+            raise InvalidJson(self.name, line, error.colno, error.msg) from None
         except RecursionError:
-            raise self._too_deep(f"line {line}") from None
+            raise too_deep(self.name, f"line {line}") from None
 
-    # -- one array
-
-    def _items(self, text: TextIO) -> Iterator[tuple[str, Any]]:
+    def _array(self, text: TextIO) -> Iterator[Item]:
         """The items of an array, of which only the one being read is held."""
-        window, number = Window(text), 0
-        if window.sign() != "[":
-            raise self._no_array()
-        window.at += 1
-        while window.sign() != "]" or number:
-            number += 1
-            yield f"row {number}", self._item(window)
-            if window.sign() != ",":
-                break
-            window.at += 1
-        if window.sign() != "]":
-            raise self._invalid(*window.place(window.at), "Expecting ',' or ']'")
-        window.at += 1
-        if window.sign():
-            raise self._invalid(*window.place(window.at), "Extra data")
+        walk = Walk(self.name, text)
+        if walk.sign() != "[":
+            raise no_rows(self.name)
+        yield from self._rows(walk)
+        walk.end()
 
-    def _item(self, window: Window) -> Any:
-        try:
-            window.sign()
-            return window.value()
-        except json.JSONDecodeError as error:
-            raise self._invalid(*window.place(error.pos), error.msg) from None
-        except RecursionError:
-            raise self._too_deep(f"line {window.place(window.at)[0]}") from None
+    def _under_key(self, text: TextIO) -> Iterator[Item]:
+        walk = Walk(self.name, text)
+        for key in walk.members():
+            if key == self.layout.names[0]:
+                yield from self._rows(walk)
+            else:
+                walk.skip()
+
+    def _numbered(self, text: TextIO) -> Iterator[Item]:
+        walk = Walk(self.name, text)
+        yield from ((f"row {number}", walk.value()) for number, _ in enumerate(walk.members(), 1))
+
+    def _rows(self, walk: Walk) -> Iterator[Item]:
+        return ((f"row {number}", walk.value()) for number in walk.items())
+
+    def _by_column(self) -> Iterator[Item]:
+        """The cells of all columns side by side: the file is open once for each."""
+        names = self.layout.names
+        with ExitStack() as stack:
+            columns = [self._column(stack.enter_context(self.file.open(newline="\n")), name) for name in names]
+            for number, cells in enumerate(zip(*columns, strict=True), 1):
+                if len({key for key, _ in cells}) > 1:
+                    keys = ", ".join(key for key, _ in cells)
+                    raise ImportRefused(
+                        f"{self.name}: row {number} has different keys in the columns ({keys}): give all columns the "
+                        "same ones in the same order"
+                    )
+                values = (value for _, value in cells)
+                yield f"row {number}", JsonObject(zip(names, values, strict=True))
+
+    def _column(self, text: TextIO, name: str) -> Iterator[tuple[str, Any]]:
+        walk = Walk(self.name, text)
+        for key in walk.members():
+            if key == name:
+                yield from walk.entries()
+                return
+            walk.skip()
 
     # -- one object
 
@@ -128,17 +159,4 @@ class JsonSource:
         try:
             return NoText(written(value))
         except RecursionError:
-            raise self._too_deep(where) from None
-
-    # -- what can be wrong
-
-    def _no_array(self) -> ImportRefused:
-        return ImportRefused(
-            f"{self.name}: the file is not an array of objects: write [{{...}}, ...], or one object a line"
-        )
-
-    def _invalid(self, line: int, column: int, message: str) -> ImportRefused:
-        return ImportRefused(f"{self.name}: line {line} is not valid JSON ({message}, character {column}): correct it")
-
-    def _too_deep(self, where: str) -> ImportRefused:
-        return ImportRefused(f"{self.name}: {where} is nested too deeply: use plain values")
+            raise too_deep(self.name, where) from None

@@ -12,8 +12,12 @@ class RestoredSource:
     """
 
     def __init__(self, source: Source) -> None:
-        self.source, self.name, self.kind, self.notes = source, source.name, source.kind, source.notes
+        self.source, self.name, self.kind = source, source.name, source.kind
         self.columns = _without(source.columns)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.source.notes
 
     @property
     def total(self) -> int | None:

@@ -34,7 +34,7 @@ class Source(Protocol):
     """A file, open for reading: nothing of it is kept in memory but the rows being looked at.
 
     `kind` is csv, json, jsonl, parquet or arrow; `total` is the number of rows, None until it is known;
-    `notes` are sentences about how the file was read.
+    `notes` are sentences about how the file was read, as far as it was.
     """
 
     @property

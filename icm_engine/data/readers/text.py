@@ -2,15 +2,20 @@
 
 import codecs
 import errno
+import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from icm_engine.core.errors import ImportRefused, SettingError
+from icm_engine.core.paths import is_pointer
+from icm_engine.data.readers.packed import GZIP, PACKED, Unpacked
 
 CHUNK = 1 << 16  # bytes
+_ZIP = b"PK\x03\x04"
 MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -21,15 +26,25 @@ MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
 
 
 class TextFile:
-    """The text of a file, or of `content` in its place; opened anew for every pass over it."""
+    """The text of a file, or of `content` in its place; opened anew for every pass over it, and unpacked."""
 
     def __init__(self, path: Path, content: bytes | None = None, encoding: str | None = None) -> None:
         self.path, self.name, self.content = path, path.name, content
-        with self.binary() as file:
+        with self._stored() as file:
+            beginning = file.read(CHUNK)
+        refuse_strangers(beginning, self.name)
+        self.packed = beginning.startswith(GZIP)
+        if b"\0" in beginning and self._misnamed:
+            self._refuse_misnamed()
+        with self._told(), self.binary() as file:
             self.encoding = _encoding(file.read(CHUNK), encoding, self.name)
 
     def binary(self) -> BinaryIO:
-        """Open the bytes. Raises ImportRefused for a file that cannot be read."""
+        """Open the bytes of the text. Raises ImportRefused for a file that cannot be read."""
+        stored = self._stored()
+        return io.BufferedReader(Unpacked(stored, self.name), CHUNK) if self.packed else stored
+
+    def _stored(self) -> BinaryIO:
         if self.content is not None:
             return io.BytesIO(self.content)
         try:
@@ -43,17 +58,23 @@ class TextFile:
     @contextmanager
     def open(self, newline: str = "") -> Iterator[TextIO]:
         """Open the text; what is not in its encoding raises ImportRefused with the line, whoever reads it."""
-        with self.binary() as file, io.TextIOWrapper(file, self.encoding, newline=newline) as text:
+        with self.binary() as file, io.TextIOWrapper(file, self.encoding, newline=newline) as text, self._told():
             try:
                 yield text
             except UnicodeError:
                 self._refuse_undecodable()
-            except OSError as error:
-                raise ImportRefused(f"{self.path}: the file cannot be read ({error.strerror}): check it") from None
 
-    def size(self) -> int:
-        """Return the size in bytes."""
-        return len(self.content) if self.content is not None else self.path.stat().st_size
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what damaged files and disks raise into ImportRefused."""
+        try:
+            yield
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ImportRefused(
+                f"{self.name}: the gzip file is damaged or cut off ({error}): download or pack it again"
+            ) from None
+        except OSError as error:
+            raise ImportRefused(f"{self.path}: the file cannot be read ({error.strerror}): check it") from None
 
     def _refuse_undecodable(self) -> None:
         """Raise ImportRefused with the line and the byte that the encoding cannot have."""
@@ -69,7 +90,17 @@ class TextFile:
                     self._refuse_byte(line, f"bytes ({error}) of which one")
         self._refuse_byte(line, "an end amid a character, which")
 
+    @property
+    def _misnamed(self) -> bool:
+        """Whether only the name says that the file is packed; some programs unpack what they download."""
+        return self.name.lower().endswith(PACKED) and not self.packed
+
+    def _refuse_misnamed(self) -> NoReturn:
+        raise ImportRefused(f"{self.name}: the file is neither packed by gzip nor text: download or pack it again")
+
     def _refuse_byte(self, line: int, found: str) -> None:
+        if self._misnamed:
+            self._refuse_misnamed()
         shown = "UTF-8" if self.encoding == "utf-8" else self.encoding.removesuffix("-sig").upper()
         raise ImportRefused(
             f"{self.name}: line {line} has {found} is not {shown}: save the file as UTF-8, "
@@ -104,3 +135,26 @@ def _known(given: str) -> str:
             f"encoding {given!r} does not exist: use utf-8, utf-16, cp1252, or another of Python's"
         ) from None
     return "utf-8-sig" if found.name == "utf-8" else found.name
+
+
+def refuse_strangers(beginning: bytes, name: str) -> None:
+    """Raise ImportRefused for what is no data under any name: a git-LFS pointer, a spreadsheet, an archive."""
+    if is_pointer(beginning):
+        raise ImportRefused(
+            f"{name}: this is a git-LFS pointer, which stands for the file: fetch it (git lfs pull), then import it"
+        )
+    if beginning.startswith(_ZIP):
+        raise ImportRefused(
+            f"{name}: this is an Excel workbook or a zip archive: save the sheet as CSV (UTF-8) in the spreadsheet, or "
+            "unpack the archive, and import that"
+        )
+
+
+def kind_ending(name: str) -> str:
+    """Return the ending that says what a file is, without .gz: ".csv" for d.CSV.gz."""
+    return Path(unpacked_name(name)).suffix.lower()
+
+
+def unpacked_name(name: str) -> str:
+    """Return a file's name without .gz."""
+    return name[: -len(PACKED)] if name.lower().endswith(PACKED) else name

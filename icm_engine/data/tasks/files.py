@@ -7,6 +7,7 @@ from typing import Any
 
 from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import SettingError
+from icm_engine.core.paths import expanded
 from icm_engine.data.answers import EXTRACTORS, AnswerReader, pattern_reader
 from icm_engine.data.tasks.spec import RESERVED, TRUTH, TaskSpec, check_labels
 
@@ -22,7 +23,7 @@ _NEARLY = re.compile(r"\{[\w \-]+\}")  # what may have been meant as a field
 
 def read_task(path: Path | str) -> TaskSpec:
     """Read a task file. Raises SettingError, which names the file, the key, its value and the remedy."""
-    path = Path(path)
+    path = expanded(path)
     try:
         content = path.read_text(encoding="utf-8-sig")
     except OSError as error:

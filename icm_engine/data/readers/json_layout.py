@@ -1,0 +1,202 @@
+"""How the rows of a JSON file lie in it: one a line, in an array, under a key, by column, or by number.
+
+A file of objects that is no array is walked through once, a value at a time, to see which.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from icm_engine.core.errors import ImportRefused, SettingError
+from icm_engine.data.readers.json_values import JsonNumber, Window
+from icm_engine.data.readers.text import TextFile
+
+
+class Walk:
+    """Goes through a JSON text from its beginning; what is wrong raises ImportRefused with its line."""
+
+    def __init__(self, name: str, text: TextIO) -> None:
+        self.name, self.window = name, Window(text)
+
+    def sign(self) -> str:
+        """Return the next character that is no space; nothing at the end."""
+        return self.window.sign()
+
+    def value(self) -> Any:
+        """Take the value that begins here."""
+        try:
+            self.sign()
+            return self.window.value()
+        except json.JSONDecodeError as error:
+            raise self.invalid(error.pos, error.msg) from None
+        except RecursionError:
+            raise too_deep(self.name, f"line {self.window.place(self.window.at)[0]}") from None
+
+    def items(self) -> Iterator[int]:
+        """Go through the array that begins here; each item is taken before the next is asked for."""
+        yield from (number for number, _ in enumerate(self._between("]"), 1))
+
+    def members(self) -> Iterator[str]:
+        """Go through the keys of the object that begins here; each value is taken before the next is asked for."""
+        for _ in self._between("}"):
+            key = self.value()
+            if not isinstance(key, str) or isinstance(key, JsonNumber):
+                raise self.invalid(self.window.at, "Expecting property name enclosed in double quotes")
+            if self.sign() != ":":
+                raise self.invalid(self.window.at, "Expecting ':' delimiter")
+            self.window.at += 1
+            yield key
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """Go through the keys and values of the object or array that begins here; an item's key is its number."""
+        keys = self.members() if self.sign() == "{" else map(str, self.items())
+        for key in keys:
+            yield key, self.value()
+
+    def skip(self) -> None:
+        """Pass the value that begins here, holding no more than one of its items."""
+        if self.sign() in ("{", "["):
+            for _ in self.entries():
+                pass
+        else:
+            self.value()
+
+    def end(self) -> None:
+        """Raise ImportRefused unless the text ends here."""
+        if self.sign():
+            raise self.invalid(self.window.at, "Extra data")
+
+    def _between(self, closing: str) -> Iterator[None]:
+        self.sign()
+        self.window.at += 1
+        first = True
+        while self.sign() != closing or not first:
+            first = False
+            yield
+            if self.sign() != ",":
+                break
+            self.window.at += 1
+        if self.sign() != closing:
+            raise self.invalid(self.window.at, f"Expecting ',' or '{closing}'")
+        self.window.at += 1
+
+    def invalid(self, at: int, message: str) -> "InvalidJson":
+        return InvalidJson(self.name, *self.window.place(at), message)
+
+
+class InvalidJson(ImportRefused):
+    """What is no JSON, and where."""
+
+    def __init__(self, name: str, line: int, column: int, message: str) -> None:
+        super().__init__(f"{name}: line {line} is not valid JSON ({message}, character {column}): correct it")
+        self.line = line
+
+
+def too_deep(name: str, where: str) -> ImportRefused:
+    """Return what to raise for a value that is nested too deeply."""
+    return ImportRefused(f"{name}: {where} is nested too deeply: use plain values")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`form` is lines, array, key (`names` has it), columns (`names` has them) or numbers."""
+
+    form: str
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """The value of a key of the file: its first character, that of its first item, its size, and how keys look."""
+
+    sign: str
+    first: str
+    size: int
+    numbered: bool
+
+    @classmethod
+    def taken(cls, walk: Walk) -> "_Member":
+        sign = walk.sign()
+        if sign not in ("{", "["):
+            walk.value()
+            return cls("", "", 0, False)
+        first, size, numbered = "", 0, True
+        for key in walk.members() if sign == "{" else map(str, walk.items()):
+            first = first or walk.sign()
+            size, numbered = size + 1, numbered and key.isdecimal()
+            walk.value()
+        return cls(sign, first, size, numbered)
+
+
+def layout_of(file: TextFile, lines: bool, split: str | None) -> Layout:
+    """Find the layout of a file; one called .jsonl has objects a line. Raises ImportRefused, SettingError."""
+    with file.open(newline="\n") as text:
+        walk = Walk(file.name, text)
+        single = not lines and walk.sign() == "{"
+        members, alone = _members(walk) if single else ({}, "")
+        found = _of_one(file.name, members, alone, split) if alone else None
+        layout = found or Layout("lines" if lines or single else "array")
+    if split is not None and layout.form != "key":
+        raise SettingError(f"split is {split!r}, but {file.name} has one list of rows: leave it out (--split)")
+    return layout
+
+
+def _members(walk: Walk) -> tuple[Mapping[str, _Member], str]:
+    """The values of the first object, and "line" or "lines" for what it stands on if nothing comes after it."""
+    members: dict[str, _Member] = {}
+    try:
+        for key in walk.members():
+            if key in members:
+                raise ImportRefused(f"{walk.name}: the file has key {key!r} twice: keep one")
+            members[key] = _Member.taken(walk)
+        line = walk.window.place(walk.window.at)[0]
+        return members, "" if walk.sign() else "line" if line == 1 else "lines"
+    except InvalidJson as error:
+        if error.line == 1:
+            return {}, ""  # perhaps objects a line, the first of which is wrong
+        raise
+
+
+def _of_one(name: str, members: Mapping[str, _Member], alone: str, split: str | None) -> Layout | None:
+    """The layout of a file that is one object; None for one row."""
+    lists = [key for key, member in members.items() if member.sign == "[" and member.first == "{"]
+    signs = {member.sign for member in members.values()}
+    if lists:
+        return _under_key(name, lists, list(members), split)
+    if signs == {"["} or (signs == {"{"} and all(member.numbered for member in members.values())):
+        return _by_column(name, members)
+    if signs == {"{"} and all(key.isdecimal() for key in members):
+        return Layout("numbers", notes=("The rows are the objects of the file; their numbers were left out.",))
+    if alone == "lines":
+        raise no_rows(name)
+    return None
+
+
+def _under_key(name: str, lists: Sequence[str], keys: Sequence[str], split: str | None) -> Layout:
+    chosen = lists[0] if split is None and len(lists) == 1 else split
+    if chosen not in lists:
+        asked = "" if split is None else f", but none under {split!r}"
+        raise ImportRefused(
+            f"{name}: the file has lists of objects under {', '.join(lists)}{asked}: name one (--split {lists[0]})"
+        )
+    others = ", ".join(repr(key) for key in keys if key != chosen)
+    left_out = f"; {others} was left out" if others else ""
+    return Layout("key", (str(chosen),), (f"The rows are the objects under {chosen!r}{left_out}.",))
+
+
+def _by_column(name: str, members: Mapping[str, _Member]) -> Layout:
+    sizes = {member.size for member in members.values()}
+    if len(sizes) > 1:
+        told = ", ".join(f"{key} {member.size}" for key, member in members.items())
+        raise ImportRefused(f"{name}: the columns of the file have different numbers of cells ({told}): correct them")
+    return Layout("columns", tuple(members), ("The file has its cells column by column.",))
+
+
+def no_rows(name: str) -> ImportRefused:
+    """Return what to raise for JSON in which no rows are seen."""
+    return ImportRefused(
+        f"{name}: the file is not an array of objects: write [{{...}}, ...], or one object a line; a list of objects "
+        'under a key ({"data": [...]}) and columns ({"text": [...], "label": [...]}) are read, too'
+    )
