@@ -6,6 +6,7 @@ The status of a run is derived from its last events and its lease; it is stored 
 import hashlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,6 +39,7 @@ WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint pa
 LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
+FULL = 64 * 1024  # bytes left on a disk that takes no event any more
 LONGEST_NAME = 150  # bytes of a run's name in the name of its log: a file system has 255 for all
 _SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
@@ -303,6 +305,11 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
 
 def _gone(store: Store, run: str) -> str:
     words = last_words(store, run)
+    if not words and (free := shutil.disk_usage(store.path.parent).free) < FULL:  # nobody could write why
+        return (
+            f"the worker is gone, and the disk of {store.path.parent} is full ({free:,} bytes are left): free some "
+            "space, then resume; nothing is lost"
+        )
     why = f"the worker stopped ({words})" if words else "the worker is gone"
     return f"{why}; nothing is lost, resume goes on from the last step"
 

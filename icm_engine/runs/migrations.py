@@ -130,6 +130,12 @@ def m008_boots(db: Database) -> None:
     db.execute("alter table leases add column boot text not null default ''")
 
 
+@migrations()
+def m009_lease_file(db: Database) -> None:
+    """A lease names the file that it was taken in: in a copy of the database, its holder works on another file."""
+    db.execute("alter table leases add column file text not null default ''")
+
+
 def require_known(db: Database, path: Path) -> None:
     """Raise StoreError for another program's database, and for one that a newer version wrote. Changes nothing."""
     tables = [name for name in db.table_names() if not name.startswith("sqlite_")]

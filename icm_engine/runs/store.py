@@ -6,6 +6,7 @@ Gold and human labels live in tables of their own, which nothing in this file re
 import itertools
 import json
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,11 @@ class Store:
             self.db.enable_wal()
             migrate(self.db, self.path)
         self._identity = identity(self.path)
+
+    @property
+    def file(self) -> str:
+        """What tells this file from a copy of it on this host."""
+        return "{}:{}".format(*(self._identity[0] or ("", "")))
 
     def again(self) -> "Store":
         """Return the same store over a connection of its own, for another thread."""
@@ -315,7 +321,13 @@ class Store:
     # -- leases: one worker a run; who may take one is decided in `runs.lease`
 
     def lease_row(self, run: str) -> Json | None:
-        return next(iter(self.db.query("select * from leases where run = ?", [run])), None)
+        """Return the lease of a run, None without one; one that was taken in the file that this is a copy of is none.
+
+        On another host the same file may have another number.
+        """
+        row = next(iter(self.db.query("select * from leases where run = ?", [run])), None)
+        copied = row is not None and row["host"] == socket.gethostname() and row["file"] not in ("", self.file)
+        return None if copied else row
 
     def lease_token(self, run: str) -> str | None:
         row = self.lease_row(run)
@@ -323,7 +335,7 @@ class Store:
 
     def put_lease(self, row: Json) -> None:
         with self.transaction():
-            self.db.table("leases").insert(row, replace=True)
+            self.db.table("leases").insert({**row, "file": self.file}, replace=True)
 
     def update_lease(self, run: str, token: str, **values: object) -> None:
         names = ", ".join(f"{name} = ?" for name in values)
