@@ -166,14 +166,15 @@ class Worker:
             state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
             if not self._record_shrunk(objective.scorer):
                 self.state = state
-                self._append("labelled", body, time.perf_counter() - began)
+                self._append("labelled", {**body, "data_sha256": self.opened.data_sha256}, time.perf_counter() - began)
             return
         if before is None:
             given = given_labels(self.opened) if spec.given else None
             state, first = initialize(objective, hand.config, given, spec.version)
             if not self._record_shrunk(objective.scorer):
                 self.state, cost = state, Cost(objective.scorer.usage - used)
-                self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
+                body = {**codec.encode_initial(first, cost), "data_sha256": self.opened.data_sha256}
+                self._append("initial", body, time.perf_counter() - began)
             return
         after, info = step(before, objective, hand.config)
         if self._record_shrunk(objective.scorer):
