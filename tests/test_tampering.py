@@ -12,10 +12,11 @@ from filled import moody_belief
 from icm_engine.core.errors import IcmError
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.runs import control, worker
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.forking import fork
-from icm_engine.runs.replay import open_run
+from icm_engine.runs.replay import OpenRun, open_run
 from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.verify import Walk, verify
 
@@ -26,22 +27,30 @@ KINDS = {
 Path = tuple[str | int, ...]
 
 # what no log decides: docs/reliability.md has the same list in words
-# (an option of a repair that was not taken may have any U that leaves it so: test_verify.py has one that does not)
+# (a labeling that a repair tried and left may have any U that leaves it so: test_verify.py has one that does not)
+TRIED = r"repairs\.\d+\.(options\.\d+\.)?utility"
 UNDECIDABLE = {
-    "any": (r"usage\.\w+", r"repairs\.\d+\.options\.\d+\.utility"),
+    "any": (r"usage\.\w+", TRIED),
     "rejected": (r"after\.label_mass", r"movers\.\d+\.after"),
     "repaired": (r"after\.label_mass", r"movers\.\d+\.after"),
 }
 PAIRED = (r"before\.label_mass", r"movers\.\d+\.before", r"movers\.\d+\.after", r"after\.label_mass")
 
 
-def searched(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, paired: bool) -> str:
+def searched(
+    store: Store,
+    pairs: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    paired: bool = False,
+    seed: int = 5,
+    version: int = NEWEST,
+) -> str:
     """A finished run with steps of every kind."""
     monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
     if not store.has_dataset("pairs"):
         store.add_dataset(pairs)
-    search = SearchConfig(seed=11, max_steps=40, initial_labels=6, paired=paired)
-    run = control.create_run(store, RunSpec("pairs", "fake", limit=16, search=search))
+    search = SearchConfig(seed=seed, max_steps=40, initial_labels=6, paired=paired)
+    run = control.create_run(store, RunSpec("pairs", "fake", limit=16, version=version, search=search))
     store.send(run, "start", run)
     assert worker.main(["--db", str(store.path), run]) == 0
     return run
@@ -129,7 +138,7 @@ def test_every_value_of_a_step(store: Store, pairs: Dataset, monkeypatch: pytest
 
 
 def test_every_value_of_the_initial_labels(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = searched(store, pairs, monkeypatch, paired=False)
+    run = searched(store, pairs, monkeypatch, seed=10)
     event, walk = next((event, walk) for event, walk in walked(store, run) if event.kind == "initial")
     missed = set()
     for path, value in leaves(event.body):
@@ -138,9 +147,7 @@ def test_every_value_of_the_initial_labels(store: Store, pairs: Dataset, monkeyp
             changed = replace(event, body=with_value(event.body, path, other))
             if other != value and not is_found(walk.again(), changed):
                 missed.add(name)
-    assert {
-        name for name in missed if not re.fullmatch(r"usage\.\w+|repairs\.\d+\.options\.\d+\.utility", name)
-    } == set()
+    assert {name for name in missed if not re.fullmatch(rf"usage\.\w+|{TRIED}", name)} == set()
 
 
 def rewritten(event: Event, **values: Any) -> Event:
@@ -153,7 +160,7 @@ def rewritten(event: Event, **values: Any) -> Event:
 
 
 def test_a_step_that_is_rewritten_whole(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = searched(store, pairs, monkeypatch, paired=False)
+    run = searched(store, pairs, monkeypatch)
     steps = {kind_of(event): (event, walk) for event, walk in walked(store, run) if event.kind == "step"}
     for kind, words in (
         ("rejected", "scored no proposal against its labels and inconsistent pairs"),
@@ -171,30 +178,30 @@ def test_a_step_that_is_rewritten_whole(store: Store, pairs: Dataset, monkeypatc
 
 CHANGED_SETTINGS: dict[str, Any] = {
     "predictability": "sum_log_prob", "alpha": 49.0, "pair_weight": 2.0, "initial_temperature": 9.0,
-    "cooling_rate": 0.5, "cooling": "per-acceptance", "initial_labels": 7, "initial_draw": "balanced", "max_repairs": 0,
-    "offer_neither": False, "keep_worse_repair": True, "repair_unchanged": False, "paired": True,
-    "neighbour_weight": 99, "max_steps": 39, "seed": 12,
+    "final_temperature": 9.0, "cooling_rate": 0.5, "cooling": "per-acceptance", "initial_labels": 7,
+    "initial_draw": "balanced", "max_repairs": 0, "offer_neither": False, "keep_worse_repair": True, "repair_unchanged": False,
+    "paired": True, "neighbour_weight": 99, "max_steps": 39, "seed": 12,
 }  # fmt: skip
-NOT_HERE = {"final_temperature"}  # these 40 steps never reach it, whatever it is
+RUNS = ((5, NEWEST), (11, FIRST))  # one search meets what another does not
 OF_NO_EFFECT = {"offer_neither"}  # with exactly one True in a pair, FF is no option
 
 
 def test_a_setting_that_would_decide_otherwise(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = searched(store, pairs, monkeypatch, paired=False)
-    opened = open_run(store, run)
-    assert set(CHANGED_SETTINGS) | NOT_HERE == {field.name for field in fields(SearchConfig)}
-    missed = set()
-    for name, value in CHANGED_SETTINGS.items():
-        other = replace(opened, spec=replace(opened.spec, search=replace(opened.spec.search, **{name: value})))
-        if not verify(store, other)[1]:
-            missed.add(name)
+    assert set(CHANGED_SETTINGS) == {field.name for field in fields(SearchConfig)}
+    missed = set(CHANGED_SETTINGS)
+    for seed, version in RUNS:
+        opened = open_run(store, searched(store, pairs, monkeypatch, seed=seed, version=version))
+        assert verify(store, opened) == (40, [])
+        missed &= {name for name, value in CHANGED_SETTINGS.items() if not wrong_under(store, opened, **{name: value})}
+        assert wrong_under(store, opened, max_steps=41)
+        assert verify(store, replace(opened, spec=replace(opened.spec, rule="none")))[1]
     assert missed == OF_NO_EFFECT
-    for spec in (replace(opened.spec, rule="none"), replace(opened.spec, rule="exclusive")):
-        other = replace(opened, spec=spec)
-        assert verify(store, other)[1], spec.rule
-    assert verify(store, replace(opened, spec=replace(opened.spec, search=replace(opened.spec.search, max_steps=41))))[
-        1
-    ]
+
+
+def wrong_under(store: Store, opened: OpenRun, **settings: Any) -> list[str]:
+    """What is wrong with a log if its run was asked for with other settings."""
+    search = replace(opened.spec.search, **settings)
+    return verify(store, replace(opened, spec=replace(opened.spec, search=search)))[1]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +216,7 @@ def test_a_setting_that_would_decide_otherwise(store: Store, pairs: Dataset, mon
     ],
 )
 def test_a_changed_text_or_template(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    run = searched(store, pairs, monkeypatch, paired=False)
+    run = searched(store, pairs, monkeypatch)
     assert verify(store, open_run(store, run)) == (40, [])
     store.db.execute(change)
     wrong = verify(store, open_run(store, run))[1]
@@ -219,7 +226,7 @@ def test_a_changed_text_or_template(store: Store, pairs: Dataset, monkeypatch: p
 
 
 def test_a_fork_and_a_hand_are_checked(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = searched(store, pairs, monkeypatch, paired=False)
+    run = searched(store, pairs, monkeypatch)
     at = store.last_number(run) - 5
     child = fork(store, run, at, {"seed": 9, "max_steps": 45})
     control_put_in(store, child)

@@ -42,6 +42,7 @@ from icm_engine.runs.verify_records import (
     evaluation_problems,
     form_problems,
     hand_problems,
+    initial_form_problems,
     movers_problems,
     pairs_problems,
     undecided_problems,
@@ -114,7 +115,9 @@ class Walk:
             yield from data_problems(self.opened, event.body)
         if event.kind == "initial":
             given = given_labels(self.opened) if self.opened.spec.given else None
-            yield from _initial_problems(self.opened.codec.decode_initial(event.body), objective, self.config, given)
+            info = self.opened.codec.decode_initial(event.body)
+            yield from initial_form_problems(event.body, info, self.opened.codec)
+            yield from _initial_problems(info, objective, self.config, given)
         elif event.kind == "step" and self.state is not None:
             yield from self._of_step(event, self.state, objective)
         elif event.kind == "hand" and self.state is not None:

@@ -15,7 +15,7 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import demonstration, leave_one_out_order, render
 from icm_engine.core.scoring import Usage
-from icm_engine.core.search import State, StepInfo, flipped, resolved
+from icm_engine.core.search import InitialInfo, State, StepInfo, flipped, resolved
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.events import GIVEN, MOVERS, Codec, Cost, Json
 from icm_engine.runs.interventions import decode_hand
@@ -105,6 +105,14 @@ def form_problems(body: Json, info: StepInfo, codec: Codec, before: Labeling) ->
             yield f"has {name.replace('_', ' ')} in a form that no step has"
     if (body["scores"] is not None) != (again["scores"] is not None):
         yield "has log-probabilities, or none, against its verdict"
+
+
+def initial_form_problems(body: Json, info: InitialInfo, codec: Codec) -> Iterator[str]:
+    """The same for the initial labels."""
+    again = codec.encode_initial(replace(info, after=replace(info.after, scores={})), Cost(Usage()))
+    for name in set(again) - {"usage", "scores", "after"}:
+        if body[name] != again[name]:
+            yield f"has {name.replace('_', ' ')} in a form that no initial labels have"
 
 
 def undecided_problems(info: StepInfo, body: Json) -> Iterator[str]:
