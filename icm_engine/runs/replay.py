@@ -43,10 +43,16 @@ class OpenRun:
 
     @cached_property
     def data_sha256(self) -> str:
-        """The hash of what the run labels: the task, and the texts, groups and answers of its examples; never gold."""
-        said = hashlib.sha256(_JSON.encode(asdict(self.dataset.task)).encode())
-        for e in self.dataset.examples:
-            said.update(_JSON.encode([e.id, dict(e.fields), e.group, e.answer, e.twin_of]).encode())
+        """The hash of what the run labels: the task, and the texts, groups and answers of its examples; never gold.
+
+        What they are called is not part of it: groups and twins count by their places.
+        """
+        said = hashlib.sha256(_JSON.encode(asdict(replace(self.dataset.task, name=""))).encode())
+        groups, places = dict[str, int](), dict[str, int]()
+        for place, e in enumerate(self.dataset.examples):
+            group, twin = groups.setdefault(e.group, place), places.get(e.twin_of or "")
+            places[e.id] = place
+            said.update(_JSON.encode([dict(e.fields), group, e.answer, twin]).encode())
         return said.hexdigest()
 
     def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
