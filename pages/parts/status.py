@@ -20,7 +20,7 @@ def show(run: str, drawn_for: tuple[str, int | None]) -> None:
         st.rerun()
     _phase(status)
     if status.phase == "failed" and reading.failure:
-        _failure(reading.failure.error, reading.failure.message)
+        _failure(reading.failure.error, status.message)
     if status.phase in ("failed", "interrupted") or (status.pending and status.pid is None):
         _log(run)
     if searches(reading):
