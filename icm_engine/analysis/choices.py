@@ -48,8 +48,8 @@ ABOUT = {
     "examples stand. Empty means all of them.",
     "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
     "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
-    "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four with "
-    "the others.",
+    "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four "
+    "with the others.",
     "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
     "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",
     "preset": "A named set of values for every setting below; paper takes N steps of N examples, the others 4N.",

@@ -72,7 +72,7 @@ def evaluation_problems(name: str, said: Evaluation, mass: float, objective: Obj
         yield f"weighted predictability {name} is not alpha times P"
     if not close(said.inconsistency, objective.pair_weight * len(said.pairs)):
         yield f"inconsistency {name} is {said.inconsistency}, for {len(said.pairs)} pairs"
-    if not 0 < mass <= 1 + TOLERANCE:
+    if not 0 <= mass <= 1 + TOLERANCE:  # 0: too small for a float
         yield f"label mass {name} is {mass}, which is no probability"
 
 
