@@ -34,7 +34,7 @@ from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
 from icm_engine.data.publishing import push_run
 from icm_engine.data.reading import storable
-from icm_engine.runs import control, jobs
+from icm_engine.runs import choosing, control, jobs
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
 from icm_engine.runs.store import Store
@@ -47,8 +47,7 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
     """Label a data set: create a run, drive its worker, wait for the end. With --restarts or --batch-size, several."""
     if given.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, given.dataset)
-    settings: dict[str, object] = dict(_pairs(given.set))
-    settings |= {k: v for k, v in (("seed", given.seed), ("max_steps", given.steps)) if v is not None}
+    settings = _settings(given)
     spec = RunSpec(
         dataset=given.dataset,
         model=given.model,
@@ -63,6 +62,9 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
         source_options=source_options(given.source, dict(_pairs(given.option))),
         search=with_settings(PRESETS[given.preset], settings),
     )
+    choosing.fitted(store, spec, named="predictability" in settings)
+    for words in choosing.remarks(store, spec):
+        print(words, file=sys.stderr)
     if words := control.taken_words(store, spec):
         print(f"The limit takes {words}.", file=sys.stderr)
     if given.batch_size is not None:
@@ -75,6 +77,15 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
         return ray_commands.run_there(store, run, where, given.detach)
     control.start(store, run)
     return _detached(run) if given.detach else _follow(store, run)
+
+
+def _settings(given: argparse.Namespace) -> dict[str, object]:
+    """The settings of the search that were asked for, a flag before --set. Raises SettingError for any of them."""
+    settings: dict[str, object] = {}
+    for text in given.set:  # one that is given again, or by a flag, is checked all the same
+        settings |= _pairs([text])
+        with_settings(PRESETS[given.preset], _pairs([text]))
+    return settings | {k: v for k, v in (("seed", given.seed), ("max_steps", given.steps)) if v is not None}
 
 
 def resume_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
@@ -154,7 +165,7 @@ def _detached(run: str) -> dict[str, object]:
     return {"run": run, "status": "starting"}
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _pairs(texts: Sequence[str]) -> dict[str, Any]:
     return dict(text.split("=", 1) for text in texts)
 
 
@@ -240,7 +251,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")
     command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     command.add_argument("--limit", type=_count, metavar="N", help="label at most N examples, in whole groups")
-    command.add_argument("--preset", choices=sorted(PRESETS), default="default")
+    command.add_argument("--preset", choices=sorted(PRESETS), default="default",
+                         help="named settings; paper takes N steps of N examples, the others 4N")  # fmt: skip
     command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
     command.add_argument(
         "--source", choices=(SEARCH, *EXPLANATIONS), default=SEARCH, help="who labels (else the search)"
@@ -249,7 +261,11 @@ def _add_run(command: argparse.ArgumentParser) -> None:
                          help="of the label source")  # fmt: skip
     command.add_argument("--rule", help="consistency rule (else the data set's)")
     command.add_argument("--seed", type=int)
-    command.add_argument("--steps", type=_count, help="max_steps (else four times the examples)")
+    command.add_argument(
+        "--steps",
+        type=_count,
+        help="max_steps (else one an example with --preset paper, four with the others)",
+    )
     command.add_argument("--detach", action="store_true", help="return at once with the run's name")
     restart_commands.add(command, _count)
     ray_commands.add(command, _count)

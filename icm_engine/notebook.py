@@ -12,6 +12,7 @@ same call finds it again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from icm_engine.data.export import Exported, export_run
 from icm_engine.data.frames import FrameImport, import_frame
 from icm_engine.data.labelled import read_labels
 from icm_engine.data.writing import rows_to_frame
-from icm_engine.runs import control
+from icm_engine.runs import choosing, control
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.following import follow
 from icm_engine.runs.store import Store
@@ -66,11 +67,17 @@ def label(
     it; `fresh` starts another one. An interrupt pauses the run after the step in progress. Raises IcmError, and
     RunError if the run ended without its labels.
     """
+    if preset in PRESETS:  # one that `seed` or `steps` replaces is checked all the same
+        with_settings(PRESETS[preset], dict(settings or {}))
     chosen = dict(settings or {}) | {k: v for k, v in (("seed", seed), ("max_steps", steps)) if v is not None}
     with Store(db) as store:
         rule = reference(rule) if rule is not None and rule.endswith(".py") else rule
         made = import_frame(store, frame, task, name, columns, rule, labels)
-        run = _run(store, _spec(made.dataset, model, preset, chosen, limit, model_options), fresh)
+        spec = _spec(made.dataset, model, preset, chosen, limit, model_options)
+        choosing.fitted(store, spec, named="predictability" in chosen)
+        for words in choosing.remarks(store, spec) if progress else ():
+            print(words, file=sys.stderr)
+        run = _run(store, spec, fresh)
         _go_on(store, run, progress)
         return _labelled(frame, store, run, made)
 

@@ -11,10 +11,10 @@ from icm_engine.core.numbers import whole_number
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.core.paths import home_expanded
 from icm_engine.core.server_address import is_server
-from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
+from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, steps_per_example, with_settings
 from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
-from icm_engine.runs import control, jobs
+from icm_engine.runs import choosing, control, jobs
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
@@ -48,10 +48,11 @@ ABOUT = {
     "examples stand. Empty means all of them.",
     "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
     "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
-    "max_steps": "Steps of Algorithm 1. Empty means four times the number of examples.",
+    "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four "
+    "with the others.",
     "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
     "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",
-    "preset": "A named set of values for every setting below.",
+    "preset": "A named set of values for every setting below; paper takes N steps of N examples, the others 4N.",
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
 
@@ -89,6 +90,19 @@ def settings_of(config: SearchConfig) -> tuple[Setting, ...]:
         )
         for field in fields(SearchConfig)
     )
+
+
+def steps_words(preset: str) -> str:
+    """Return how many steps a preset takes where none are asked for."""
+    times = steps_per_example(preset)
+    return "as many as examples" if times == 1 else f"{times} × examples"
+
+
+def remarks(store: Store, dataset: str, preset: str) -> list[str]:
+    """Return what to know of a new run of a data set that is in the database; nothing of one that is not."""
+    if not store.has_dataset(dataset):
+        return []
+    return choosing.remarks(store, RunSpec(dataset, "fake", preset=preset, search=PRESETS[preset]))
 
 
 def presets() -> tuple[str, ...]:

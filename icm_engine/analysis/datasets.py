@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from icm_engine.analysis.wording import decimal, escaped, percent
+from icm_engine.core.consistency import Asymmetry
 from icm_engine.core.labeling import Example, Label
 from icm_engine.core.own_rules import is_reference, rule_title
 from icm_engine.core.prompting import render
@@ -131,6 +132,8 @@ def rule_sentences(check: RuleCheck) -> list[str]:
     lines = [f"The rule {check.rule} ties {check.pairs:,} pairs together, in {check.groups:,} groups."]
     if not check.pairs:
         lines = [f"The rule {check.rule} finds no pair to tie together: it will do nothing.", CONSTANTS]
+    if not check.twins:
+        lines.append(Asymmetry.WITHOUT_TWINS)
     if check.without_answer_count:
         lines.append(
             f"No final answer was found in {_examples(check.without_answer_count)}, about which the rule says nothing "

@@ -133,6 +133,11 @@ class Asymmetry(ExactlyOne):
     """Of "A over B" and its swapped twin "B over A", exactly one is True."""
 
     name = "asymmetry"
+    WITHOUT_TWINS = (
+        "No example has a swapped twin: the rule asymmetry does here what exactly-one does, one of each group is True, "
+        "and nothing where no two examples share a group. Use a task that makes twins (makes_twins = true), or "
+        "another rule (--rule)."
+    )
 
 
 RULES: dict[str, type[Rule]] = {

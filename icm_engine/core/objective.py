@@ -46,6 +46,12 @@ PREDICTABILITY = {
     "mean_log_odds": Predictability(log_odds, mean, "the authors' released code; two labels only"),
     "mean_log_prob": Predictability(log_prob, mean, "ours: the paper's term, free of the set-size effect"),
 }
+OF_TWO_LABELS = frozenset({"mean_log_odds"})  # forms that need exactly two labels
+
+
+def form_for(form: str, labels: int) -> str:
+    """Return this form of P, or for another number of labels than two one that is as free of the set's size."""
+    return "mean_log_prob" if form in OF_TWO_LABELS and labels != 2 else form
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class SearchConfig:
     repair_unchanged: bool = True  # an unchanged label still repairs what is inconsistent
     paired: bool = False  # score a proposal, its repairs and the labeling before it in one walk
     neighbour_weight: int = 100
-    max_steps: int = 0  # 0: four times the number of examples
+    max_steps: int = 0  # 0: the preset's steps an example, one for `paper` and four for the others
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,6 +39,9 @@ class SearchConfig:
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
                 raise SettingError(f"{name} is {getattr(self, name)}: use {low} or more")
+        for name in _WEIGHTS:
+            if getattr(self, name) > _LARGEST:
+                raise SettingError(f"{name} is {getattr(self, name)}, so that U has no finite value: use less")
         if self.final_temperature <= 0:
             raise SettingError(f"final_temperature is {self.final_temperature}: use a value above 0, such as 0.01")
         for name, choices in (("cooling", get_args(Cooling)), ("initial_draw", get_args(InitialDraw))):
@@ -51,6 +54,9 @@ _AT_LEAST = {
     "alpha": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
     "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0,
 }  # fmt: skip
+
+_WEIGHTS = ("alpha", "pair_weight")
+_LARGEST = 1e290  # times a sum over ten thousand million labels, a float is still finite
 
 PRESETS: dict[str, SearchConfig] = {
     "default": SearchConfig(),
@@ -66,9 +72,19 @@ PRESETS: dict[str, SearchConfig] = {
     ),
 }
 
+STEPS = {"paper": 1}  # steps an example by preset: the paper takes N steps
+OTHER_STEPS = 4
+
+
+def steps_per_example(preset: str) -> int:
+    """Return how many steps an example a preset takes where none are asked for."""
+    return STEPS.get(preset, OTHER_STEPS)
+
+
 EXPLANATIONS: dict[str, str] = {
-    "predictability": "The form of P(D): sum_log_prob is the paper's formula, mean_log_odds the authors' code, "
-    "mean_log_prob ours. They are different algorithms with the same alpha.",
+    "predictability": "The form of P(D): sum_log_prob is the paper's formula, mean_log_odds the authors' code (two "
+    "labels only: with more, a preset takes mean_log_prob), mean_log_prob ours. They are different algorithms with the "
+    "same alpha.",
     "alpha": "Weight of mutual predictability against inconsistency in U(D) = alpha * P(D) - I(D).",
     "pair_weight": "What one inconsistent pair costs: 2 in the paper's double sum, 1 in the authors' code.",
     "initial_temperature": "Temperature at the first step, on the scale of U: higher accepts more losses.",
@@ -84,7 +100,8 @@ EXPLANATIONS: dict[str, str] = {
     "paired": "Score a proposal, its repairs and the labeling before it in the same orders of demonstrations, in one "
     "walk: cheaper, and a delta is free of order noise, but the changed examples stand nearest to every query.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
-    "max_steps": "Steps of Algorithm 1; 0 means four times the number of examples.",
+    "max_steps": "Steps of Algorithm 1; 0 means one an example with the preset paper, as in the paper, and four with "
+    "the others.",
     "seed": "All randomness is a pure function of the seed and the step number.",
 }
 

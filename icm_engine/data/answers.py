@@ -9,11 +9,9 @@ A task names one of `EXTRACTORS` or gives a pattern of its own.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
-LONGEST_NUMBER = 100  # characters; a longer run of digits is compared as text
-
-LONGEST_MENTION = 1000  # characters read after "The answer is"
+from icm_engine.data.answer_values import LONGEST_MENTION, numbers_in
+from icm_engine.data.answer_values import normalize_answer as normalize_answer
 
 # each matches up to where the answer begins
 _OPENINGS = (
@@ -22,19 +20,11 @@ _OPENINGS = (
     re.compile(r"####[ \t]*(?=\S)"),
 )
 _BRACE = re.compile(r"[{}]")
-_BOXED = re.compile(r"\\boxed\{")
+_BOXED = re.compile(r"\\f?boxed ?\{")
 # a sentence ends here, but not after an initial or "St."; or a reason begins
 _END = re.compile(
-    r"(?<!\b[A-Z])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.(?=\s|$)|;|,?\s(?:because|since|which)\s"
+    r"(?<!\b[A-Z])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.(?=\s|$)|(?<!\\);|,?\s(?:because|since|which)\s"
 )
-_ANY_NUMBER = re.compile(r"[-−]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?")
-_NUMBER = re.compile(
-    r"(?:\w{1,10} ?= ?|about |exactly )?(?P<sign>[-−+]?) ?[$€£]? ?(?P<inner>[-−]?)"
-    r"(?P<value>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
-    r"(?: ?/ ?(?P<divisor>[0-9]+))? ?%?(?P<unit>(?: [^\W\d_]+)*)"
-)
-# words after a number that change its value: "3 million" is not 3
-_CHANGES_VALUE = {"hundred", "thousand", "million", "billion", "trillion", "dozen", "pi", "half", "times", "or", "and"}
 
 
 def extract_answer(claim: str) -> str | None:
@@ -50,7 +40,7 @@ def extract_answer(claim: str) -> str | None:
 
 def last_number(claim: str) -> str | None:
     """Return the last number that is in the claim, normalised; None if it has none."""
-    numbers = _ANY_NUMBER.findall(claim)
+    numbers = numbers_in(claim)
     return normalize_answer(numbers[-1]) if numbers else None
 
 
@@ -87,40 +77,6 @@ def _braced(text: str, start: int) -> str:
         if depth == 0:
             return text[start : match.start()]
     return ""
-
-
-def normalize_answer(text: str) -> str | None:
-    """Return an answer such that equal answers are equal strings; None of blank text.
-
-    Numbers lose thousands commas, currency, per cent, trailing zeros and units; 3/4 is 0.75; anything else is
-    compared as text in lower case.
-    """
-    plain = " ".join(text.replace("\\(", " ").replace("\\)", " ").replace("\\$", "$").split()).strip("*`\"' ")
-    plain = plain.rstrip("$. ").lstrip("$ ") if plain.strip("$. ") else ""
-    if not plain:
-        return None
-    if plain.isascii() and plain.isdecimal() and len(plain) <= LONGEST_NUMBER:
-        return str(int(plain))
-    match = _NUMBER.fullmatch(plain) if len(plain) <= LONGEST_NUMBER else None
-    if match is None or _CHANGES_VALUE & set(match["unit"].casefold().split()):
-        return plain.casefold()
-    divisor = int(match["divisor"] or 1)
-    return _canonical(match, divisor) if divisor else plain.casefold()
-
-
-def _canonical(match: re.Match[str], divisor: int) -> str:
-    """The number as a decimal where it ends, else as a reduced fraction."""
-    value = Fraction(match["value"].replace(",", "").rstrip(".")) / divisor
-    if {match["sign"], match["inner"]} & {"-", "−"}:
-        value = -value
-    rest, places = value.denominator, 0
-    while rest % 10 == 0 or rest % 5 == 0 or rest % 2 == 0:
-        rest, places = rest // (10 if rest % 10 == 0 else 5 if rest % 5 == 0 else 2), places + 1
-    if rest != 1:
-        return str(value)
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    whole, part = digits[: len(digits) - places], digits[len(digits) - places :].rstrip("0")
-    return ("-" if value < 0 else "") + whole + ("." + part if part else "")
 
 
 EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {

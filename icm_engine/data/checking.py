@@ -43,6 +43,7 @@ class RuleCheck:
     gold_groups: int = 0
     gold_groups_violated: int = 0
     gold_groups_unchecked: int = 0
+    twins: bool = True  # whether a rule about twins finds any
 
     @property
     def constraints(self) -> int:
@@ -119,6 +120,7 @@ def check_rule(store: Store, dataset: str, rule: str | None = None) -> RuleCheck
     return RuleCheck(
         dataset, made.name, info.examples, counter.groups(), counter.pairs(), missing.count, tuple(missing.ids),
         against.pairs, against.violated, against.groups, against.groups_violated, against.unchecked,
+        made.name != "asymmetry" or store.has_twins(dataset),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from icm_engine.core.consistency import Asymmetry
 from icm_engine.core.labeling import Example, Label
 from icm_engine.data.agreement import most_frequent
 from icm_engine.data.answer_columns import MappedAnswers
@@ -33,7 +34,7 @@ class Some:
 
 @dataclass
 class Findings:
-    """What was noticed so far; `answers`: whether the rule needs final answers.
+    """What was noticed so far; `answers`: whether the rule needs final answers; `rule` is its name.
 
     `answer_column` is the column that final answers are taken from, None where they are read from the claims; `alike`
     are the folded hashes of groups that are written in several ways.
@@ -42,6 +43,7 @@ class Findings:
     answers: bool
     answer_column: str | None = None
     alike: frozenset[int] = frozenset()
+    rule: str = ""
     examples: int = 0
     gold: int = 0
     twins: int = 0
@@ -94,6 +96,8 @@ class Findings:
         notes = []
         if made := self.examples - rows:
             notes.append(f"{made:,} swapped twins were made, so that both orders of every pair are asked about.")
+        if self.rule == Asymmetry.name and not self.twins:
+            notes.append(Asymmetry.WITHOUT_TWINS)
         if self.equal.count:
             notes.append(f"The two responses are the same in {self.equal}.")
         if self.without_answer.count:

@@ -112,7 +112,7 @@ class _Import:
         task, plan = self.prepared.task, self.prepared.plan
         rule = rule_class(task.rule)((), task.labels, task.true_label)
         survey = self.prepared.builder.survey(self._told(self.source.total))
-        findings, pairs = Findings(task.rule == "same-answer", plan.answer, survey.alike), PairCounter(rule)
+        findings, pairs = Findings(task.rule == "same-answer", plan.answer, survey.alike, task.rule), PairCounter(rule)
         with Staging(self.store) as staging:
             for row in self.prepared.builder.rows(self._told(survey.rows), survey, staging.id_of):
                 findings.see(row)

@@ -21,11 +21,13 @@ from typing import IO, Literal
 from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.chat_sources import EXPLANATIONS
 from icm_engine.core.consistency import Unconstrained, rule_class
-from icm_engine.core.errors import SettingError, StoreError
+from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, SettingError, StoreError
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.paths import home_expanded
+from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
+from icm_engine.runs.choosing import fitted, with_steps
 from icm_engine.runs.connection import DAMAGED, WRITABLE
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
 from icm_engine.runs.interventions import RETUNABLE
@@ -36,6 +38,9 @@ from icm_engine.runs.trained import is_supervised
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
+# errors that a run meets again, whenever it is resumed: they follow from its examples, labels, settings and model
+FINAL = (LabelNotTokenizable.__name__, NotApplicable.__name__, PromptTooLong.__name__)
+RESUME_HELPS_NOT = "to resume this run would end the same way: start a new run, changed as this says"
 LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -67,12 +72,12 @@ class RunStatus:
 
 
 def create_run(store: Store, spec: RunSpec) -> str:
-    """Store a new run and return its name. Raises NotFound, SettingError; max_steps 0 becomes 4N."""
+    """Store a new run and return its name. Raises NotFound, SettingError; it is stored as `resolved` has it."""
     return store.add_run(resolved(store, spec))
 
 
 def resolved(store: Store, spec: RunSpec) -> RunSpec:
-    """Return the spec as a new run keeps it: max_steps 0 as 4N, supervised where its model is.
+    """Return the spec as a new run keeps it: its steps and its form of P resolved, supervised where its model is.
 
     Raises NotFound, SettingError, ModelNotUsable.
     """
@@ -88,9 +93,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
         )
     if is_supervised(store, spec.model):  # what learned gold may not pass for a model that never saw any
         spec = replace(spec, supervised=True)
-    if spec.search.max_steps == 0 and spec.source == SEARCH:
-        spec = replace(spec, search=replace(spec.search, max_steps=4 * examples))
-    return spec
+    return with_steps(fitted(store, spec), examples)
 
 
 def taken_words(store: Store, spec: RunSpec) -> str:
@@ -290,7 +293,9 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if last is None:
         return ("starting", "the worker is starting") if living else ("created", "not started yet")
     if last.kind == "failed":
-        return "failed", str(last.body["message"])
+        return "failed", str(last.body["message"]) + (
+            f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.body) else ""
+        )
     if last.kind == "finished":
         return "finished", "all steps are done" if last.body["steps"] else "all labels are there"
     verb = last.body["verb"]
@@ -301,6 +306,15 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
     if not living:
         return "interrupted", _gone(store, run)
     return ("running", "searching") if ready else ("starting", "loading the model")
+
+
+def is_final(store: Store, run: str, failure: Json) -> bool:
+    """Say whether a run that failed so would fail so again, whenever it is resumed.
+
+    A server can be started again with a longer context.
+    """
+    error = failure.get("error")
+    return error in FINAL and not (error == PromptTooLong.__name__ and is_server(store.spec(run).model))
 
 
 def _gone(store: Store, run: str) -> str:

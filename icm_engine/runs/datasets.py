@@ -72,6 +72,12 @@ def read_info(db: Database, name: str) -> DatasetInfo:
     return DatasetInfo(row[0], task, row[2], tuple(columns), tuple(notes), *row[5:])
 
 
+def has_twins(db: Database, name: str) -> bool:
+    """Return whether an example of a data set is the swapped twin of another one."""
+    query = "select 1 from examples where dataset = ? and twin_of is not null limit 1"
+    return db.execute(query, [name]).fetchone() is not None
+
+
 def read_names(db: Database) -> list[str]:
     """Return all data sets in the order of their import."""
     return [row[0] for row in db.execute("select name from datasets order by created, name")]

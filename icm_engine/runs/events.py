@@ -25,6 +25,7 @@ from icm_engine.core.versions import FIRST, NEWEST, Cut
 from icm_engine.runs.connection import DAMAGED
 
 Json = dict[str, Any]
+Scores = Mapping[int, LabelLogProbs]
 SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
 MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
 
@@ -178,13 +179,16 @@ class Codec:
         """The examples whose log p of their own label moved most from before the step to its proposal."""
         if info.after is None:
             return []
-        now, then = info.after.scores, info.before.scores
-        proposal = flipped(before, info.flips)
-        moved = [(i, self._own(then[i], before[i]), self._own(now[i], proposal[i])) for i in now if i in then]
+        return self.movers(info.after.scores, info.before.scores, flipped(before, info.flips), before)
+
+    def movers(self, now: Scores, then: Scores, proposal: Labeling, before: Labeling) -> list[Json]:
+        """Return the examples whose log p of their own label moved most, as an event has them."""
+        moved = [(i, self.own(then[i], before[i]), self.own(now[i], proposal[i])) for i in now if i in then]
         moved.sort(key=lambda row: -abs(row[2] - row[1]))
         return [{"example": self.ids[i], "before": old, "after": new} for i, old, new in moved[:MOVERS]]
 
-    def _own(self, scores: LabelLogProbs, label: Label) -> float:
+    def own(self, scores: LabelLogProbs, label: Label) -> float:
+        """Return log p of this label, renormalised."""
         return scores.normalized[self.labels.index(label)]
 
     def pack(self, scores: Mapping[int, LabelLogProbs]) -> str:

@@ -34,8 +34,15 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
         words = control.last_words(store, run) or now.message
         raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
     if now.phase in ("failed", "interrupted"):
-        raise RunError(f"run {run!r} {now.phase}: {now.message} (`resume {run}` goes on from step {now.steps})")
+        again = "" if _is_final(store, run, now) else f" (`resume {run}` goes on from step {now.steps})"
+        raise RunError(f"run {run!r} {now.phase}: {now.message}{again}")
     return now, interrupted
+
+
+def _is_final(store: Store, run: str, now: RunStatus) -> bool:
+    """Whether the run failed, and would fail so again."""
+    last = store.last_event(run, ("failed",)) if now.phase == "failed" else None
+    return last is not None and control.is_final(store, run, last.body)
 
 
 def _abandoned(now: RunStatus) -> bool:

@@ -35,7 +35,8 @@ def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None 
     begun: State = replace(state.relabelled(state.labeling, evaluation, state.step), hopeless=frozenset())
     with store.transaction():
         name = store.add_run(spec)
-        store.append(name, "forked", {"run": run, "event": event, **encode_state(child.codec, begun)})
+        body = {"run": run, "event": event, **encode_state(child.codec, begun), "data_sha256": child.data_sha256}
+        store.append(name, "forked", body)
     return name
 
 

@@ -1,7 +1,9 @@
 """Open a stored run: its spec, its data set, and the state its events lead to, now or after any of them."""
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from icm_engine.core.consistency import Rule, make_rule
@@ -15,6 +17,7 @@ from icm_engine.runs.interventions import decode_hand, decode_state, decode_tune
 from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.stored_rows import StoredIds
 
+_JSON = json.JSONEncoder(sort_keys=True)
 STATE_KINDS = ("initial", "forked", "labelled", "step", "hand", "retuned")  # the events that a state follows from
 
 
@@ -37,6 +40,20 @@ class OpenRun:
         """The consistency rule over all examples of the run. Raises SettingError for a rule file that has changed."""
         task = self.dataset.task
         return make_rule(self.spec.rule or task.rule, self.dataset.examples, task.labels, task.true_label)
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """The hash of what the run labels: the task, and the texts, groups and answers of its examples; never gold.
+
+        What they are called is not part of it: groups and twins count by their places.
+        """
+        said = hashlib.sha256(_JSON.encode(asdict(replace(self.dataset.task, name=""))).encode())
+        groups, places = dict[str, int](), dict[str, int]()
+        for place, e in enumerate(self.dataset.examples):
+            group, twin = groups.setdefault(e.group, place), places.get(e.twin_of or "")
+            places[e.id] = place
+            said.update(_JSON.encode([dict(e.fields), group, e.answer, twin]).encode())
+        return said.hexdigest()
 
     def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
         """Return what the run maximises under these settings."""

@@ -144,6 +144,10 @@ class Store:
         """Return the examples at these places of a data set, in its order."""
         return datasets.read_some(self.db, name, positions)
 
+    def has_twins(self, name: str) -> bool:
+        """Return whether an example of a data set is the swapped twin of another one."""
+        return datasets.has_twins(self.db, name)
+
     def group_places(self, name: str, group: str, limit: int) -> list[int]:
         """Return the first places of a consistency group in a data set, at most `limit` of them."""
         return datasets.read_group(self.db, name, group, limit)

@@ -1,15 +1,17 @@
 """Check a run's whole log against the method: every draw, repair, temperature, delta and verdict, done again.
 
 Nothing is scored: Algorithm 2 runs again on the utilities that the log has. What only the model can tell, the
-log-probabilities themselves, `rescore` asks it again.
+log-probabilities themselves, `rescore` asks it again. What a log says beside its decisions is in `verify_records`;
+docs/reliability.md lists what no log can decide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import isclose
+from dataclasses import dataclass, replace
 
+from icm_engine.core.consistency import Pair
 from icm_engine.core.draws import random_of
 from icm_engine.core.errors import IcmError
+from icm_engine.core.hand import Done
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.repair import Repair, Repairer
@@ -25,20 +27,34 @@ from icm_engine.core.search import (
     temperature,
 )
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.events import Json
-from icm_engine.runs.interventions import encode_state, tuned
+from icm_engine.runs.events import SEARCH, Json
+from icm_engine.runs.interventions import decode_done, encode_state, tuned
 from icm_engine.runs.labelling import given_labels
 from icm_engine.runs.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.runs.store import Event, Store
+from icm_engine.runs.verify_records import (
+    Prompts,
+    before_problems,
+    beginning_problems,
+    close,
+    data_problems,
+    end_problems,
+    evaluation_problems,
+    form_problems,
+    hand_problems,
+    initial_form_problems,
+    movers_problems,
+    pairs_problems,
+    undecided_problems,
+)
 
-TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 READ_AT_ONCE = 1000  # events
 BEGINNINGS = ("initial", "forked", "labelled")
 
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and what is wrong with the log, in words; nothing is scored again."""
-    checking = _Checking(store, opened.whole(), opened.spec.search)
+    checking = Walk(store, opened.whole(), opened.spec.search)
     checking.wrong += [f"the database: {problem}" for problem in store.damage()]
     try:
         while some := store.stored_after(opened.name, checking.number, limit=READ_AT_ONCE):
@@ -50,7 +66,7 @@ def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
 
 
 @dataclass
-class _Checking:
+class Walk:
     """A walk through a log: where it stands, and what was wrong on the way."""
 
     store: Store
@@ -60,20 +76,30 @@ class _Checking:
     number: int = 0
     steps: int = 0
     first_version: bool = True  # whether all steps so far are of it
+    acts: tuple[Done, ...] = ()  # of a person, so far
+    hashed: bool | None = None  # whether the steps so far have the hashes of their prompts
 
     def __post_init__(self) -> None:
         self.wrong: list[str] = []
+        self.prompts = Prompts(self.opened.dataset.task, self.opened.dataset.examples)
+
+    def again(self) -> "Walk":
+        """Return another walk that stands where this one does."""
+        return replace(self)
 
     def take(self, event: Event) -> None:
         """Check one event; whatever it raises, it cannot be read."""
         missing, self.number = range(self.number + 1, event.number), event.number
         if missing:
             self.wrong.append(f"event {missing[0]} is missing")
-        self.wrong += [f"event {event.number}: {problem}" for problem in self._problems(event)]
+        for problem in self._problems(event):  # one by one: what follows may not be readable
+            self.wrong.append(f"event {event.number}: {problem}")
 
     def _problems(self, event: Event) -> Iterator[str]:
         if event.kind == "finished" and self.state is not None and event.body["steps"] != self.state.step:
             yield f"finished after {event.body['steps']} steps, the log has {self.state.step}"
+        if self.state is not None and self.opened.spec.source == SEARCH:
+            yield from end_problems(event.kind, event.body, self.state, self.config)
         if event.kind in STATE_KINDS:
             if (self.state is None) != (event.kind in BEGINNINGS):
                 yield f"is a {event.kind} {'before' if self.state is None else 'after'} the initial labels"
@@ -85,19 +111,42 @@ class _Checking:
         if event.kind == "retuned":
             self.config = tuned(self.config, event.body["settings"])
         objective = self.opened.objective(self.config, no_scorer())
+        if self.state is None:
+            yield from data_problems(self.opened, event.body)
         if event.kind == "initial":
             given = given_labels(self.opened) if self.opened.spec.given else None
-            yield from _initial_problems(self.opened.codec.decode_initial(event.body), objective, self.config, given)
+            info = self.opened.codec.decode_initial(event.body)
+            yield from initial_form_problems(event.body, info, self.opened.codec)
+            yield from _initial_problems(info, objective, self.config, given)
         elif event.kind == "step" and self.state is not None:
-            info = self.opened.codec.decode_step(event.body, self.state)
-            yield from _step_problems(info, self.state, objective, self.config, self.opened.codec.ids)
-            yield from self._decision_problems(event, info, self.state, objective)
-            yield from _mass_problems(event.body["label_mass"], info.scores.mass)
-            self.steps += 1
-        self.state = after_event(self.opened.codec, event, self.state)
+            yield from self._of_step(event, self.state, objective)
+        elif event.kind == "hand" and self.state is not None:
+            yield from hand_problems(self.opened.codec, event.body, self.state, self.acts)
+            self.acts += tuple(decode_done(self.opened.codec, done) for done in event.body["acts"])
+        known, self.state = self.state, after_event(self.opened.codec, event, self.state)
         assert self.state is not None
         yield from _sum_problems(event.body)
-        yield from _utility_problems(event, self.state, objective)
+        if known is None:
+            yield from beginning_problems(self.store, self.opened, event.kind, event.body, self.state)
+        if known is None or known.evaluation is not self.state.evaluation:
+            yield from _utility_problems(event, self.state, objective)
+
+    def _of_step(self, event: Event, state: State, objective: Objective) -> Iterator[str]:
+        info, body = self.opened.codec.decode_step(event.body, state), event.body
+        yield from _step_problems(info, body, state, objective, self.config, self.opened.codec.ids)
+        yield from form_problems(body, info, self.opened.codec, state.labeling)
+        yield from before_problems(info, body, state)
+        yield from self._decision_problems(event, info, state, objective)
+        yield from _mass_problems(body["label_mass"], info.scores.mass)
+        yield from movers_problems(body, info, state, self.opened.codec)
+        yield from self._prompt_problems(info, body["prompt_sha256"], state)
+        self.steps += 1
+
+    def _prompt_problems(self, info: StepInfo, said: str, state: State) -> Iterator[str]:
+        """Whoever writes a log without hashes writes none at all."""
+        self.hashed = bool(said) if self.hashed is None else self.hashed
+        if said != (self.prompts.sha256(state.labeling, info.example, info.reused) if self.hashed else ""):
+            yield "asked another prompt than its texts, template and labels give"
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
         """Steps of the first version repaired hopeless pairs again: they come before all others, and are left out."""
@@ -105,7 +154,21 @@ class _Checking:
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
         self.first_version = first
-        if info.after is not None and not first:
+        if "reused" in event.body and info.reused != (info.example in state.labeling and not self.config.paired):
+            yield f"{'took over' if info.reused else 'asked again for'} log-probabilities against its settings"
+        hopeless = frozenset[Pair]() if first else state.hopeless
+        open_pairs = self.config.repair_unchanged and not hopeless.issuperset(state.evaluation.pairs)
+        if (info.after is not None) != (info.proposed != info.old or open_pairs):
+            yield f"scored {'a' if info.after else 'no'} proposal against its labels and inconsistent pairs"
+        if info.after is None:
+            yield from undecided_problems(info, event.body)
+            return
+        if info.paired != self.config.paired and not first:
+            yield f"says that it was {'' if info.paired else 'not '}scored paired, against its settings"
+        yield from evaluation_problems("before", info.before, event.body["before"]["label_mass"], objective)
+        yield from evaluation_problems("after", info.after, event.body["after"]["label_mass"], objective)
+        yield from pairs_problems(info, info.after, state, objective)
+        if not first:
             yield from _decision_problems(info, info.after, state, objective, self.config)
 
     def _snapshot_problems(self, event: Event) -> Iterator[str]:
@@ -117,18 +180,34 @@ class _Checking:
             yield "the state kept after it is not what the log leads to"
 
 
-class _Recorded:
-    """The utilities that a log has of what Algorithm 2 scored, in the order it scored them."""
+class _Unlike(ValueError):
+    """A log that does not have the utilities that Algorithm 2 asks for."""
 
-    def __init__(self, before: Evaluation, repairs: Sequence[Repair], after: Evaluation) -> None:
-        self.before = before
+
+class _Recorded:
+    """The utilities that a log has of what Algorithm 2 scored, in the order it scored them, counted as by `Scored`."""
+
+    def __init__(
+        self, labeling: Labeling, before: Evaluation, repairs: Sequence[Repair], after: Evaluation, paired: bool = False
+    ) -> None:
+        self.labeling, self.before, self.paired = labeling, before, paired
         rounds = [[repair.utility, *(option.utility for option in repair.options)] for repair in repairs]
-        self._rounds = iter(rounds or [[after.utility]])
+        self._rounds = rounds or [[after.utility]]
+        self._seen = {} if paired else {labeling: before.utility}
+        self.set_evaluations = 0
 
     def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
-        known = next(self._rounds, [])
+        known = self._rounds.pop(0) if self._rounds else []
         if len(known) != len(labelings):
-            raise ValueError(f"{len(labelings)} labelings were to be scored, the log has {len(known)}")
+            raise _Unlike(f"{len(labelings)} labelings were to be scored, the log has {len(known)}")
+        if self.paired:  # every walk scores the one before again; the log has what the last one gave
+            self._seen = {}
+        self.set_evaluations += len({self.labeling, *labelings} - set(self._seen))
+        if self.paired and not self._rounds:
+            self._seen = {self.labeling: self.before.utility}
+        for labeling, utility in zip(labelings, known, strict=True):
+            if self._seen.setdefault(labeling, utility) != utility:
+                raise _Unlike(f"one labeling has U {self._seen[labeling]} and {utility}")
         return self.before, [Evaluation(utility, 0.0, 0.0, ()) for utility in known]
 
 
@@ -139,17 +218,25 @@ def _initial_problems(
     start = initial_labels(objective, config, rng, given)
     if tuple(start.items()) != info.drawn:
         yield "its initial labels are not what the seed draws, or what was given"
-    score = _Recorded(info.after, info.repairs, info.after)
-    repaired = Repairer(score, objective.rule, config)(start, rng)
+    nothing = Labeling()
+    score = _Recorded(nothing, objective.evaluation(nothing, {}), info.repairs, info.after)
+    try:
+        repaired = Repairer(score, objective.rule, config)(start, rng)
+    except _Unlike as error:
+        yield f"its repairs are not what Algorithm 2 does: {error}"
+        return
     if repaired.repairs != info.repairs:
         yield "its repairs are not what Algorithm 2 does with these utilities"
-    nothing = Labeling()
+    if score.set_evaluations != info.set_evaluations:
+        yield f"scored {score.set_evaluations} labelings, and says {info.set_evaluations}"
+    if not close(repaired.after.utility, info.after.utility):
+        yield f"U after is {info.after.utility}, its last repair led to {repaired.after.utility}"
     if flips_between(nothing, start, "initial") + flips_between(start, repaired.labeling, "repair") != info.flips:
         yield "its label changes are not what its draw and repairs lead to"
 
 
 def _step_problems(
-    info: StepInfo, state: State, objective: Objective, config: SearchConfig, ids: Sequence[str]
+    info: StepInfo, body: Json, state: State, objective: Objective, config: SearchConfig, ids: Sequence[str]
 ) -> Iterator[str]:
     if info.number != state.step + 1:
         yield f"follows step {state.step}"
@@ -169,9 +256,11 @@ def _step_problems(
         yield f"U before is {info.before.utility}, the accepted labeling has {state.evaluation.utility}"
     if touched := [ids[flip.example] for flip in info.flips if flip.example in pins]:
         yield f"changes the label of {touched[0]!r}, which a person pinned"
+    if body["accepted"] != (info.verdict == "accepted"):
+        yield f"says accepted: {body['accepted']}, and is {info.verdict}"
     if info.after is None:
         return
-    if not isclose(info.delta, info.after.utility - info.before.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+    if not close(info.delta, info.after.utility - info.before.utility):
         yield f"delta {info.delta} is not U after minus U before"
     probability = accept_probability(info.delta, info.temperature)
     if info.accept_probability != probability:
@@ -187,16 +276,22 @@ def _decision_problems(
     rng = random_of(config.seed, info.number)
     draw_example(state.labeling, objective, config, rng, state.hand.pins)
     hopeless = state.hopeless if info.proposed == info.old else frozenset()
-    score = _Recorded(info.before, info.repairs, after)
+    score = _Recorded(state.labeling, info.before, info.repairs, after, info.paired)
     proposal = state.labeling.assign(info.example, info.proposed)
     repairer = Repairer(score, objective.rule, config, state.hand.pins, hopeless, config.keep_worse_repair)
-    repaired = repairer(proposal, rng)
+    try:
+        repaired = repairer(proposal, rng)
+    except _Unlike as error:
+        yield f"its repairs are not what Algorithm 2 does: {error}"
+        return
+    if score.set_evaluations != info.set_evaluations:
+        yield f"scored {score.set_evaluations} labelings, and says {info.set_evaluations}"
     if repaired.repairs != info.repairs:
         yield "its repairs are not what Algorithm 2 does with these utilities"
     flips = flips_between(state.labeling, proposal, "proposal")
     if flips + flips_between(proposal, repaired.labeling, "repair") != info.flips:
         yield "its label changes are not what its proposal and repairs lead to"
-    if not isclose(repaired.after.utility, after.utility, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+    if not close(repaired.after.utility, after.utility):
         yield f"U after is {after.utility}, its last repair led to {repaired.after.utility}"
     if info.draw != (draw := rng.random()):
         yield f"the draw is {info.draw}, the seed gives {draw}"
@@ -205,7 +300,7 @@ def _decision_problems(
 
 
 def _mass_problems(said: float, mass: float) -> Iterator[str]:
-    if not isclose(said, mass, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+    if not close(said, mass):
         yield f"says that {said} of the probability fell on the labels, its log-probabilities give {mass}"
 
 
@@ -222,7 +317,7 @@ def _utility_problems(event: Event, state: State, objective: Objective) -> Itera
     now, again = state.evaluation, objective.evaluation(state.labeling, state.evaluation.scores)
     for name in ("utility", "weighted_predictability", "mutual_predictability", "inconsistency"):
         said, found = getattr(now, name), getattr(again, name)
-        if not isclose(said, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        if not close(said, found):
             yield f"{name.replace('_', ' ')} is {said}, its log-probabilities give {found}"
     if set(now.pairs) != set(again.pairs):
         yield f"has {len(now.pairs)} inconsistent pairs, its labels have {len(again.pairs)}"

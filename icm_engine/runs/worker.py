@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from icm_engine.core.breakpoints import reached
 from icm_engine.core.chat_sources import Chat, NoChat, TableChat
-from icm_engine.core.errors import ServerUnavailable
+from icm_engine.core.errors import PromptTooLong, ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, retries_of
@@ -166,14 +166,15 @@ class Worker:
             state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
             if not self._record_shrunk(objective.scorer):
                 self.state = state
-                self._append("labelled", body, time.perf_counter() - began)
+                self._append("labelled", {**body, "data_sha256": self.opened.data_sha256}, time.perf_counter() - began)
             return
         if before is None:
             given = given_labels(self.opened) if spec.given else None
             state, first = initialize(objective, hand.config, given, spec.version)
             if not self._record_shrunk(objective.scorer):
                 self.state, cost = state, Cost(objective.scorer.usage - used)
-                self._append("initial", codec.encode_initial(first, cost), time.perf_counter() - began)
+                body = {**codec.encode_initial(first, cost), "data_sha256": self.opened.data_sha256}
+                self._append("initial", body, time.perf_counter() - began)
             return
         after, info = step(before, objective, hand.config)
         if self._record_shrunk(objective.scorer):
@@ -222,12 +223,25 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
     The longest prompt has as many demonstrations as can ever be labelled: the initial ones and one a step.
     """
     texts = [render(objective.task, example) for example in objective.examples]
+    require_example(objective, texts)
     most = spec.search.initial_labels + spec.search.max_steps if spec.source == SEARCH else len(texts)
     count = min(len(texts), most)
     longest = sorted(texts, key=len)[-count:]
     label = max(objective.task.labels, key=len)
     shown = tuple(demonstration(text, label) for text in longest[1:])
     objective.scorer.check_fits([Prompt((*shown, (longest[0],)), objective.task.labels)])
+
+
+def require_example(objective: Objective, texts: Sequence[str]) -> None:
+    """Refuse an example that does not fit by itself, which fewer examples would not help. Raises PromptTooLong."""
+    place = max(range(len(texts)), key=lambda i: len(texts[i]))
+    try:
+        objective.scorer.check_fits([Prompt(((texts[place],),), objective.task.labels)])
+    except PromptTooLong as error:
+        raise PromptTooLong(
+            f"example {objective.examples[place].id!r} is too long by itself ({str(error).split(':')[0]}): "
+            "shorten its text or leave it out of the file, or use a model with a longer context"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,8 +16,10 @@ from icm_engine.analysis.choices import (
     is_server,
     make_spec,
     presets,
+    remarks,
     require_server,
     settings,
+    steps_words,
 )
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.data.importing import SAMPLE_DATASETS
@@ -31,6 +33,8 @@ def show(store: Store) -> None:
     st.subheader("New run")
     _what(store)
     preset = _how()
+    for words in remarks(store, st.session_state["dataset"], preset):
+        st.caption(words)
     _all_settings(preset)
     st.button(
         "Start", type="primary", icon=":material/play_arrow:", shortcut="S", key="start_new", width=220,
@@ -71,7 +75,7 @@ def _how() -> str:
     )
     seed.number_input("Seed", value=apart["seed"].value, key="seed", help=apart["seed"].explanation)
     steps.number_input(
-        "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder="4 × examples"
+        "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder=steps_words(chosen)
     )
     chains.number_input("Chains", 1, value=1, key="chains", help=ABOUT["chains"])
     return chosen

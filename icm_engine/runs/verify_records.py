@@ -1,0 +1,193 @@
+"""What a log says beside its decisions: evaluations, prompts, moved examples, a person's acts, where a fork began.
+
+Each check yields what is wrong, in words, and asks no model.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import isclose
+
+from icm_engine.core.errors import IcmError
+from icm_engine.core.hand import Done
+from icm_engine.core.labeling import Example, Label, Labeling, Task
+from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.prompting import demonstration, leave_one_out_order, render
+from icm_engine.core.scoring import Usage
+from icm_engine.core.search import InitialInfo, State, StepInfo, flipped, resolved
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs.events import GIVEN, MOVERS, Codec, Cost, Json
+from icm_engine.runs.interventions import decode_hand
+from icm_engine.runs.labelling import given_labels
+from icm_engine.runs.replay import OpenRun, open_run, state_at
+from icm_engine.runs.store import Store
+
+TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
+
+
+def close(one: float, other: float) -> bool:
+    """Whether two numbers are the same but for the order of a sum."""
+    return isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+class Prompts:
+    """The prompts that a search asks, by their hashes; every example is rendered once with each label."""
+
+    def __init__(self, task: Task, examples: Sequence[Example]) -> None:
+        self._task, self._examples = task, examples
+        self._shown: dict[tuple[int, Label], bytes] = {}
+
+    def sha256(self, labeling: Labeling, i: int, reused: bool) -> str:
+        """Return the hash of the prompt about example i, which has its place in an evaluation if it was reused."""
+        order = leave_one_out_order(tuple(labeling), i) if reused else tuple(j for j in labeling if j != i)
+        shown = b"".join([self._demonstration(j, labeling[j]) for j in order])
+        return hashlib.sha256(shown + render(self._task, self._examples[i]).encode()).hexdigest()
+
+    def _demonstration(self, j: int, label: Label) -> bytes:
+        if (j, label) not in self._shown:
+            pieces = demonstration(render(self._task, self._examples[j]), label)
+            self._shown[j, label] = "".join(pieces).encode()
+        return self._shown[j, label]
+
+
+def before_problems(info: StepInfo, body: Json, state: State) -> Iterator[str]:
+    """The evaluation before a step is that of the accepted labeling, or, if paired, has its pairs."""
+    if set(info.before.pairs) != set(state.evaluation.pairs) or len(info.before.pairs) != len(state.evaluation.pairs):
+        yield f"has {len(info.before.pairs)} inconsistent pairs before, the accepted labeling other ones"
+    names = ("inconsistency",) if info.paired else ("inconsistency", "mutual_predictability", "weighted_predictability")
+    for name in names:
+        if getattr(info.before, name) != getattr(state.evaluation, name):
+            said, has = getattr(info.before, name), getattr(state.evaluation, name)
+            yield f"{name.replace('_', ' ')} before is {said}, the accepted labeling has {has}"
+    known = state.evaluation.label_mass
+    for name in ("before", "after") if info.after is not None and info.verdict == "unchanged" else ("before",):
+        if not info.paired and not close(body[name]["label_mass"], known):
+            yield f"label mass {name} is {body[name]['label_mass']}, the accepted labeling has {known}"
+
+
+def evaluation_problems(name: str, said: Evaluation, mass: float, objective: Objective) -> Iterator[str]:
+    """The parts of an evaluation whose log-probabilities the log does not have give each other."""
+    if not close(said.weighted_predictability, objective.alpha * said.mutual_predictability):
+        yield f"weighted predictability {name} is not alpha times P"
+    if not close(said.inconsistency, objective.pair_weight * len(said.pairs)):
+        yield f"inconsistency {name} is {said.inconsistency}, for {len(said.pairs)} pairs"
+    if not 0 <= mass <= 1 + TOLERANCE:  # 0: too small for a float
+        yield f"label mass {name} is {mass}, which is no probability"
+
+
+def pairs_problems(info: StepInfo, after: Evaluation, state: State, objective: Objective) -> Iterator[str]:
+    """The inconsistent pairs of a proposal, also of one that was rejected, are those of its labels.
+
+    A proposal that changes nothing has the evaluation before it, which is in `before` unless the step was paired.
+    """
+    if (
+        info.verdict == "unchanged"
+        and not info.paired
+        and after.mutual_predictability != info.before.mutual_predictability
+    ):
+        yield "changes no label, and has another P after than before"
+    found = objective.rule.conflicts(flipped(state.labeling, info.flips))
+    if sorted(after.pairs) != sorted(found):
+        yield f"has {len(after.pairs)} inconsistent pairs after, its labels have {len(found)}, or other ones"
+
+
+def form_problems(body: Json, info: StepInfo, codec: Codec, before: Labeling) -> Iterator[str]:
+    """A step says what its record does, and no more: written down again, it is the same."""
+    bare = replace(info, after=info.after and replace(info.after, scores={}))
+    again = codec.encode_step(bare, Cost(Usage()), before)
+    apart = {"label_mass", "movers", "usage", "prompt_sha256", "scores"}  # checked by themselves, or known to nobody
+    for name in body:
+        said, found = body[name], again.get(name)
+        if name in ("before", "after") and said and found:
+            said, found = ({k: v for k, v in d.items() if k != "label_mass"} for d in (said, found))
+        if name not in apart and (name not in again or said != found):
+            yield f"has {name.replace('_', ' ')} in a form that no step has"
+    if (body["scores"] is not None) != (again["scores"] is not None):
+        yield "has log-probabilities, or none, against its verdict"
+
+
+def initial_form_problems(body: Json, info: InitialInfo, codec: Codec) -> Iterator[str]:
+    """The same for the initial labels."""
+    again = codec.encode_initial(replace(info, after=replace(info.after, scores={})), Cost(Usage()))
+    for name in set(again) - {"usage", "scores", "after"}:
+        if body[name] != again[name]:
+            yield f"has {name.replace('_', ' ')} in a form that no initial labels have"
+
+
+def undecided_problems(info: StepInfo, body: Json) -> Iterator[str]:
+    """A step that scored no proposal says nothing of one."""
+    nothing = {"delta": 0, "accept_probability": 0, "draw": 0, "set_evaluations": 0, "repairs": [], "flips": []}
+    for name in (name for name, empty in nothing.items() if body[name] != empty):
+        yield f"scored no proposal, and has {name.replace('_', ' ')}"
+    if info.verdict != "unchanged" or body["movers"] or body["scores"] or info.paired:
+        yield "scored no proposal, and has what only a proposal has"
+
+
+def movers_problems(body: Json, info: StepInfo, state: State, codec: Codec) -> Iterator[str]:
+    """Which examples moved most: all of it where the log has the log-probabilities, else what was before."""
+    said, then = body["movers"], state.evaluation.scores
+    if not said and info.after is None:
+        return
+    if info.verdict != "rejected" and not info.paired and info.after is not None:
+        now = info.after.scores if info.verdict == "accepted" else then
+        known = codec.movers(now, then, flipped(state.labeling, info.flips), state.labeling)
+        if said != known:
+            yield "the examples that moved most are not what its log-probabilities give"
+        return
+    places = [codec.index(row["example"]) for row in said]
+    if len(set(places)) != len(said) or not set(places) <= set(then) or len(said) != min(MOVERS, len(then)):
+        yield "the examples that moved most are not among those labelled before"
+        return
+    if any(abs(a["after"] - a["before"]) < abs(b["after"] - b["before"]) for a, b in pairwise(said)):
+        yield "the examples that moved most are not in order"
+    own = {i: codec.own(then[i], state.labeling[i]) for i in places}
+    if not info.paired and any(row["before"] != own[i] for i, row in zip(places, said, strict=True)):
+        yield "the examples that moved most had other log-probabilities before"
+
+
+def hand_problems(codec: Codec, body: Json, state: State, history: Sequence[Done]) -> Iterator[str]:
+    """A person's acts change what they say."""
+    info = decode_hand(codec, body, state)
+    again = resolved(state, [done.act for done in info.done], history)
+    if again.done != info.done or again.flips != info.flips:
+        yield "its changes are not what these acts lead to"
+    if (info.after is None) != (not info.flips) or body["set_evaluations"] != bool(info.flips):
+        yield "scores its labels, or does not, against its label changes"
+
+
+def data_problems(opened: OpenRun, body: Json) -> Iterator[str]:
+    """What a run labels is what it began with; a log of before this was recorded says nothing of it."""
+    if body.get("data_sha256", opened.data_sha256) != opened.data_sha256:
+        yield "began with other texts, or another task, than the data set has now"
+
+
+def beginning_problems(store: Store, opened: OpenRun, kind: str, body: Json, state: State) -> Iterator[str]:
+    """A fork begins where its parent stood, and given labels are as they were given."""
+    if kind == "labelled" and opened.spec.source == GIVEN and state.labeling != given_labels(opened):
+        yield "its labels are not those that were given"
+    if kind == "forked" and store.has_run(body["run"]):
+        yield from _fork_problems(store, opened, body, state)
+
+
+def _fork_problems(store: Store, opened: OpenRun, body: Json, state: State) -> Iterator[str]:
+    if (body["run"], body["event"]) != (opened.spec.forked_from, opened.spec.forked_at):
+        yield "began elsewhere than its run was forked"
+    try:
+        stood = state_at(store, open_run(store, body["run"]), body["event"])
+    except IcmError as error:
+        yield f"began in run {body['run']!r}, whose log cannot be read ({error})"
+        return
+    kept = ("labeling", "step", "accepted", "hand")
+    if stood is None or any(getattr(stood, name) != getattr(state, name) for name in kept):
+        yield f"begins with another state than run {body['run']!r} had after event {body['event']}"
+    elif dict(stood.evaluation.scores) != dict(state.evaluation.scores):
+        yield f"begins with other log-probabilities than run {body['run']!r} had after event {body['event']}"
+
+
+def end_problems(kind: str, body: Json, state: State, config: SearchConfig) -> Iterator[str]:
+    """A search ends with its last step, and takes none after it."""
+    if kind == "step" and state.step >= config.max_steps > 0:
+        yield f"is a step after all {config.max_steps}"
+    if kind == "finished" and body["steps"] < config.max_steps:
+        yield f"finished after {body['steps']} of {config.max_steps} steps"
