@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from icm_engine.analysis.restarts import Outcome, Proposal, outcomes_frame, warnings, why
-from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.predictability import PREDICTABILITY
 from icm_engine.runs.proposal import Chain, Support, is_mirror, propose, same_share, supports, wide, worth
 
 LABELS = ("True", "False")
@@ -18,13 +18,13 @@ def chain(run: str, utility: float | None, labelled: int, **other: Any) -> Chain
     return Chain(run=run, seed=int(run[1:]), utility=utility, labels=labels, **given)
 
 
-def chosen(chains: list[Chain], is_sum: bool = False) -> str | None:
-    best = propose(chains, is_sum)
+def chosen(chains: list[Chain], per_example: bool = False) -> str | None:
+    best = propose(chains, per_example)
     return best.run if best else None
 
 
 def test_only_one_form_of_p_is_a_sum() -> None:
-    assert [name for name, form in PREDICTABILITY.items() if form.is_sum] == ["sum_log_prob"]
+    assert [name for name, form in PREDICTABILITY.items() if form.per_example] == ["sum_log_prob"]
 
 
 def test_the_highest_utility_is_proposed_and_of_equals_the_first() -> None:
@@ -35,17 +35,17 @@ def test_the_highest_utility_is_proposed_and_of_equals_the_first() -> None:
 def test_where_p_is_a_sum_utility_per_example_is_compared() -> None:
     """-62 is more than -64, but -62 / 60 is less than -64 / 64."""
     chains = [chain("c0", -62.0, 60), chain("c1", -64.0, 64)]
-    assert chosen(chains, is_sum=False) == "c0"
-    assert chosen(chains, is_sum=True) == "c1"
-    assert worth(chains[1], is_sum=True) == -1.0
+    assert chosen(chains, per_example=False) == "c0"
+    assert chosen(chains, per_example=True) == "c1"
+    assert worth(chains[1], per_example=True) == -1.0
 
 
-@pytest.mark.parametrize("is_sum", [False, True])
-def test_the_smallest_and_most_constant_labeling_is_not_the_best(is_sum: bool) -> None:
+@pytest.mark.parametrize("per_example", [False, True])
+def test_the_smallest_and_most_constant_labeling_is_not_the_best(per_example: bool) -> None:
     """Its U is the highest in both ways of counting; three quarters of 64 are 48."""
     chains = [chain("c0", -64.0, 64), chain("c1", -0.1, 47), chain("c2", -63.9, 48)]
     assert [one.run for one in wide(chains)] == ["c0", "c2"]
-    assert chosen(chains, is_sum) == ("c0" if is_sum else "c2")
+    assert chosen(chains, per_example) == ("c0" if per_example else "c2")
 
 
 def test_chains_that_did_not_finish_or_were_steered_do_not_count() -> None:

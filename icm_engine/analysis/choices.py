@@ -8,8 +8,8 @@ from icm_engine.analysis.reaching import require_server
 from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import IcmError
 from icm_engine.core.numbers import whole_number
-from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.core.paths import home_expanded
+from icm_engine.core.predictability import PREDICTABILITY
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, steps_per_example, with_settings
 from icm_engine.data.data_jobs import rule_check_spec

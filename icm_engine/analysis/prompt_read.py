@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.travel import Moment
 from icm_engine.core.labeling import Labeling
-from icm_engine.core.prompting import leave_one_out_prompt, query_prompt
+from icm_engine.core.scoring import no_scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,9 @@ class PromptRead:
 
 def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
     """Return the prompt of a `step` event; where scores were reused, the one they were first asked for with."""
-    dataset, body = reading.run.dataset, moment.body
-    labeling = moment.before.labeling if moment.before else Labeling()
-    build = leave_one_out_prompt if body.get("reused") else query_prompt
-    prompt = build(dataset.task, dataset.examples, labeling, reading.run.codec.index(body["example"]))
+    body, labeling = moment.body, moment.before.labeling if moment.before else Labeling()
+    objective = reading.run.objective(moment.config, no_scorer())
+    prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))
     found = hashlib.sha256(prompt.text.encode()).hexdigest()
     recorded = body["prompt_sha256"]
     return PromptRead(prompt.text, len(prompt.segments) - 1, found, found == recorded if recorded else None)

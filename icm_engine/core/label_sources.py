@@ -16,6 +16,7 @@ from icm_engine.core.draws import below, random_of
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
+from icm_engine.core.predictability import leaning, preferred
 from icm_engine.core.prompting import SEPARATOR, Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import parsed
@@ -78,6 +79,12 @@ def likeliest(objective: Objective, scores: Scores) -> Labeling:
     return Labeling({i: objective.task.labels[score.argmax] for i, score in scores.items()})
 
 
+def calibrated(objective: Objective, scores: Scores) -> Labeling:
+    """Return for each example the label that stands out most against how the model leans on all of them."""
+    lean = leaning(scores.values())
+    return Labeling({i: objective.task.labels[preferred(score, lean, 1.0)] for i, score in scores.items()})
+
+
 def asked_alone(objective: Objective, preamble: str = "") -> Scores:
     """Return p(y | x_i) for every example, with no demonstrations, after a preamble if there is one."""
     first = ((preamble, SEPARATOR),) if preamble else ()
@@ -137,6 +144,10 @@ def _zero_shot(objective: Objective, rng: random.Random, options: Options) -> La
     return Labelled(likeliest(objective, asked_alone(objective, options["preamble"])), set_evaluations=1)
 
 
+def _zero_shot_calibrated(objective: Objective, rng: random.Random, options: Options) -> Labelled:
+    return Labelled(calibrated(objective, asked_alone(objective, options["preamble"])), set_evaluations=1)
+
+
 def _self_ranked(objective: Objective, rng: random.Random, options: Options) -> Labelled:
     """The model as its own judge: a model that says True to everything still says it more readily to some."""
     task, best = objective.task, dict[str, int]()
@@ -155,6 +166,11 @@ def _self_ranked(objective: Objective, rng: random.Random, options: Options) -> 
 def _random_shots(objective: Objective, rng: random.Random, options: Options) -> Labelled:
     shown = coin_flips(objective, rng)
     return Labelled(likeliest(objective, asked_beside(objective, shown)), (shown,), 1)
+
+
+def _random_shots_calibrated(objective: Objective, rng: random.Random, options: Options) -> Labelled:
+    shown = coin_flips(objective, rng)
+    return Labelled(calibrated(objective, asked_beside(objective, shown)), (shown,), 1)
 
 
 def _bootstrap(objective: Objective, rng: random.Random, options: Options) -> Labelled:
@@ -218,10 +234,19 @@ SOURCES: dict[str, Source] = {
     "zero-shot-assistant": Source(
         _zero_shot, "the likeliest label with no demonstrations, after a preamble", {"preamble": PREAMBLE}
     ),
+    "zero-shot-calibrated": Source(
+        _zero_shot_calibrated,
+        "the label with no demonstrations that stands out against how the model leans on all examples",
+        {"preamble": ""},
+    ),
     "self-ranked": Source(
         _self_ranked, "in each consistency group, True where that is likeliest with no demonstrations, else False"
     ),
     "random-shots": Source(_random_shots, "the likeliest label with all other examples randomly labelled"),
+    "random-shots-calibrated": Source(
+        _random_shots_calibrated,
+        "the label with all others randomly labelled that stands out against how the model leans on all examples",
+    ),
     "bootstrap": Source(
         _bootstrap,
         "rounds of asking for each example given the labels that the last round gave all others",

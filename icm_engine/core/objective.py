@@ -1,57 +1,15 @@
-"""The utility of a labeling: U(D) = alpha * P(D) - I(D), P in its three named forms."""
+"""The utility of a labeling: U(D) = alpha * P(D) - I(D), P in one of its named forms (`predictability`)."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
-from icm_engine.core.prompting import leave_one_out_prompts, query_prompt
+from icm_engine.core.predictability import OF_TWO_LABELS, Predictability, form_of, leaning, mean, preferred
+from icm_engine.core.prompting import Prompt, leave_one_out_prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
-
-
-def log_prob(scores: LabelLogProbs, k: int) -> float:
-    """log p(y_i | x_i, D without i), renormalised over the labels; <= 0."""
-    return scores.normalized[k]
-
-
-def log_odds(scores: LabelLogProbs, k: int) -> float:
-    """log p(y_i) - log p(not y_i); two labels only."""
-    return scores.raw[k] - scores.raw[1 - k]
-
-
-def mean(terms: Sequence[float]) -> float:
-    """The mean; 0 of nothing, since an empty labeling predicts nothing."""
-    return math.fsum(terms) / len(terms) if terms else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Predictability:
-    """One form of P(D): a term per labelled example, and how the terms are put together."""
-
-    term: Callable[[LabelLogProbs, int], float]
-    combine: Callable[[Sequence[float]], float]
-    whose: str
-
-    @property
-    def is_sum(self) -> bool:
-        """Whether P is a sum, so that U of more labelled examples has another scale."""
-        return self.combine is math.fsum
-
-
-PREDICTABILITY = {
-    "sum_log_prob": Predictability(log_prob, math.fsum, "the paper's formula"),
-    "mean_log_odds": Predictability(log_odds, mean, "the authors' released code; two labels only"),
-    "mean_log_prob": Predictability(log_prob, mean, "ours: the paper's term, free of the set-size effect"),
-}
-OF_TWO_LABELS = frozenset({"mean_log_odds"})  # forms that need exactly two labels
-
-
-def form_for(form: str, labels: int) -> str:
-    """Return this form of P, or for another number of labels than two one that is as free of the set's size."""
-    return "mean_log_prob" if form in OF_TWO_LABELS and labels != 2 else form
 
 
 @dataclass(frozen=True)
@@ -89,21 +47,45 @@ class Objective:
     predictability: str = "mean_log_odds"
     alpha: float = 50.0
     pair_weight: float = 1.0
+    centring: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.predictability not in PREDICTABILITY:
+        form_of(self.predictability)
+        if self.predictability in OF_TWO_LABELS and len(self.task.labels) != 2:
             raise SettingError(
-                f"predictability {self.predictability!r} does not exist: use one of {', '.join(PREDICTABILITY)}"
+                f"{self.predictability} needs two labels, task {self.task.name!r} has {len(self.task.labels)}: "
+                "use predictability mean_log_prob or centred_log_odds"
             )
-        if self.predictability == "mean_log_odds" and len(self.task.labels) != 2:
-            raise SettingError(
-                f"mean_log_odds needs two labels, task {self.task.name!r} has {len(self.task.labels)}: "
-                "use predictability mean_log_prob"
-            )
+
+    @property
+    def form(self) -> Predictability:
+        """The form of P(D)."""
+        return form_of(self.predictability)
 
     def predict(self, labeling: Labeling, i: int) -> LabelLogProbs:
         """Return p(y | x_i, D without i) for every label y (Algorithm 1, line 6)."""
-        return self.scorer.score([query_prompt(self.task, self.examples, labeling, i)])[0]
+        return self.scorer.score([self.asked(labeling, i)])[0]
+
+    def asked(self, labeling: Labeling, i: int, reused: bool = False) -> Prompt:
+        """Return the prompt about a drawn example; where its scores were `reused`, the one of the evaluation.
+
+        A centred form asks in the order of an evaluation too: in another one, position would shift the drawn example
+        against the mean of the others.
+        """
+        if reused or self.form.centred:
+            placed = labeling if i in labeling else labeling.assign(i, self.task.labels[0])
+            return leave_one_out_prompt(self.task, self.examples, placed, i)
+        return query_prompt(self.task, self.examples, labeling, i)
+
+    def proposed(self, known: Mapping[int, LabelLogProbs], i: int, scores: LabelLogProbs) -> Label:
+        """Return the label to propose for a drawn example (line 7); `known` are the scores of the labelled ones.
+
+        The likeliest one; with a centred form the one that stands out most against how the model leans on the others.
+        """
+        if not self.form.centred:
+            return self.task.labels[scores.argmax]
+        lean = leaning(score for j, score in known.items() if j != i)
+        return self.task.labels[preferred(scores, lean, self.centring)]
 
     def evaluate(self, labeling: Labeling) -> Evaluation:
         """Score a labeling: one leave-one-out prompt for each labelled example, then the inconsistent pairs."""
@@ -118,8 +100,8 @@ class Objective:
 
     def evaluation(self, labeling: Labeling, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
         """Put U together from scores already at hand; `scores` are in slot order."""
-        form = PREDICTABILITY[self.predictability]
-        predictability = form.combine([form.term(scores[i], self.label_index(y)) for i, y in labeling.items()])
+        labels, rows = [self.label_index(y) for y in labeling.values()], [scores[i] for i in labeling]
+        predictability = self.form.value(labels, rows, self.centring)
         pairs = tuple(self.rule.conflicts(labeling))
         return Evaluation(self.alpha * predictability, predictability, self.pair_weight * len(pairs), pairs, scores)
 

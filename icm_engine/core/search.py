@@ -151,7 +151,7 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     i = draw_example(state.labeling, objective, config, rng, state.hand.pins)  # line 5
     reused = i in state.labeling and not config.paired
     scores = state.evaluation.scores[i] if reused else objective.predict(state.labeling, i)  # line 6
-    old, label = state.labeling.get(i), objective.task.labels[scores.argmax]
+    old, label = state.labeling.get(i), objective.proposed(state.evaluation.scores, i, scores)
     info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused)
     if label != old or (config.repair_unchanged and not state.hopeless.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)

@@ -16,6 +16,7 @@ class SearchConfig:
 
     predictability: str = "mean_log_odds"
     alpha: float = 50.0
+    centring: float = 1.0  # of centred_log_odds: 0 is the plain sum of log-odds, 1 gives constants nothing
     pair_weight: float = 1.0
     initial_temperature: float = 10.0
     final_temperature: float = 0.01
@@ -42,6 +43,8 @@ class SearchConfig:
         for name in _WEIGHTS:
             if getattr(self, name) > _LARGEST:
                 raise SettingError(f"{name} is {getattr(self, name)}, so that U has no finite value: use less")
+        if self.centring > 1:
+            raise SettingError(f"centring is {self.centring}: use a number between 0 and 1")
         if self.final_temperature <= 0:
             raise SettingError(f"final_temperature is {self.final_temperature}: use a value above 0, such as 0.01")
         for name, choices in (("cooling", get_args(Cooling)), ("initial_draw", get_args(InitialDraw))):
@@ -49,9 +52,9 @@ class SearchConfig:
                 raise SettingError(f"{name} is {getattr(self, name)!r}: use one of {', '.join(choices)}")
 
 
-_FINITE = ("alpha", "pair_weight", "initial_temperature", "final_temperature", "cooling_rate")
+_FINITE = ("alpha", "centring", "pair_weight", "initial_temperature", "final_temperature", "cooling_rate")
 _AT_LEAST = {
-    "alpha": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
+    "alpha": 0, "centring": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
     "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0,
 }  # fmt: skip
 
@@ -70,6 +73,8 @@ PRESETS: dict[str, SearchConfig] = {
         keep_worse_repair=True,
         repair_unchanged=False,
     ),
+    # a sum: one nat of log-odds is worth 1.5 and a conflict costs two nats, however many examples there are
+    "centred": SearchConfig(predictability="centred_log_odds", alpha=1.5, pair_weight=3.0),
 }
 
 STEPS = {"paper": 1}  # steps an example by preset: the paper takes N steps
@@ -83,8 +88,9 @@ def steps_per_example(preset: str) -> int:
 
 EXPLANATIONS: dict[str, str] = {
     "predictability": "The form of P(D): sum_log_prob is the paper's formula, mean_log_odds the authors' code (two "
-    "labels only: with more, a preset takes mean_log_prob), mean_log_prob ours. They are different algorithms with the "
-    "same alpha.",
+    "labels only: with more, a preset takes mean_log_prob), mean_log_prob and centred_log_odds ours; the last is a sum "
+    "in which all one label is worth nothing. They are different algorithms, each with an alpha of its own.",
+    "centring": "How much of the model's lean to a label centred_log_odds takes off: 0 none, 1 all of it.",
     "alpha": "Weight of mutual predictability against inconsistency in U(D) = alpha * P(D) - I(D).",
     "pair_weight": "What one inconsistent pair costs: 2 in the paper's double sum, 1 in the authors' code.",
     "initial_temperature": "Temperature at the first step, on the scale of U: higher accepts more losses.",

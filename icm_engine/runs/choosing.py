@@ -5,7 +5,7 @@ from dataclasses import replace
 from icm_engine.core.consistency import Asymmetry
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label
-from icm_engine.core.objective import OF_TWO_LABELS, form_for
+from icm_engine.core.predictability import OF_TWO_LABELS, form_for
 from icm_engine.core.settings import PRESETS, SearchConfig, steps_per_example
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.store import Store

@@ -2,11 +2,11 @@
 
 A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
 are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
-every example, so the highest U belongs to the chain that labelled least: where P is a sum, U is divided by the number
-of labelled examples. And a few examples of one label predict each other best, in every form of P: so a chain is
-compared only if it labelled at least `WIDE` as many examples as the chain that labelled most. That leaves room on
-purpose: a mirror that labelled everything must not win for that alone. Whoever shows the result says so where the
-numbers differ.
+every example, so the highest U belongs to the chain that labelled least: with that form of P, U is divided by the
+number of labelled examples (each form declares how it compares: `core.predictability`). And a few examples of one label
+predict each other best, in every form but the centred one: so a chain is compared only if it labelled at least `WIDE`
+as many examples as the chain that labelled most. That leaves room on purpose: a mirror that labelled everything must
+not win for that alone. Whoever shows the result says so where the numbers differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,15 +45,15 @@ def wide(chains: Sequence[Chain]) -> list[Chain]:
     return [chain for chain in counted if len(chain.labels) >= WIDE * most]
 
 
-def worth(chain: Chain, is_sum: bool) -> float:
-    """Return what is compared: U, or U per labelled example where P is a sum; only of a chain that counts."""
+def worth(chain: Chain, per_example: bool) -> float:
+    """Return what is compared: U, or U per labelled example if the form of P says so; only of a chain that counts."""
     assert chain.utility is not None
-    return chain.utility / len(chain.labels) if is_sum else chain.utility
+    return chain.utility / len(chain.labels) if per_example else chain.utility
 
 
-def propose(chains: Sequence[Chain], is_sum: bool) -> Chain | None:
+def propose(chains: Sequence[Chain], per_example: bool) -> Chain | None:
     """Return the best chain, the first of equals; None if none counts."""
-    return max(wide(chains), key=lambda chain: worth(chain, is_sum), default=None)
+    return max(wide(chains), key=lambda chain: worth(chain, per_example), default=None)
 
 
 def same_share(one: Labels, other: Labels) -> float | None:

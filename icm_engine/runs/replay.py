@@ -59,7 +59,7 @@ class OpenRun:
         """Return what the run maximises under these settings."""
         return Objective(
             self.dataset.examples, self.dataset.task, self.rule, scorer,
-            config.predictability, config.alpha, config.pair_weight,
+            config.predictability, config.alpha, config.pair_weight, config.centring,
         )  # fmt: skip
 
     def whole(self) -> "OpenRun":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from icm_engine.core.errors import RunError, SettingError
-from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.predictability import PREDICTABILITY
 from icm_engine.runs import control, jobs, on_ray
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.events import Json, RunSpec
@@ -193,23 +193,23 @@ def judged(store: Store, runs: Sequence[str]) -> Json:
     chains = [_ended(store, run) for run in runs]
     labels = store.dataset_info(store.spec(runs[0]).dataset).task.labels
     form = store.spec(runs[0]).search.predictability
-    is_sum = PREDICTABILITY[form].is_sum
-    best = propose(chains, is_sum)
+    per_example = PREDICTABILITY[form].per_example
+    best = propose(chains, per_example)
     if best is None:
         told = "; ".join(f"{chain.run} {chain.phase}: {chain.message}" for chain in chains)
         raise RunError(f"none of {len(chains)} chains can be proposed ({told}): mend what failed and start it again")
     return {
-        "proposed": best.run, "predictability": form, "per_example": is_sum, "labels": list(labels),
-        "chains": [_row(chain, best, wide(chains), is_sum, labels) for chain in chains],
+        "proposed": best.run, "predictability": form, "per_example": per_example, "labels": list(labels),
+        "chains": [_row(chain, best, wide(chains), per_example, labels) for chain in chains],
         "examples": [asdict(support) for support in supports(chains, best, labels)],
     }  # fmt: skip
 
 
-def _row(chain: Chain, best: Chain, compared: Sequence[Chain], is_sum: bool, labels: Sequence[str]) -> Json:
+def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool, labels: Sequence[str]) -> Json:
     return {
         "run": chain.run, "seed": chain.seed, "phase": chain.phase, "message": chain.message,
         "steered": chain.steered, "utility": chain.utility, "labelled": len(chain.labels),
-        "counts": chain.counts, "compared": worth(chain, is_sum) if chain in compared else None,
+        "counts": chain.counts, "compared": worth(chain, per_example) if chain in compared else None,
         "same": same_share(chain.labels, best.labels) if chain.counts else None,
         "mirror": chain.counts and is_mirror(chain.labels, best.labels, labels),
         "proposed": chain is best,

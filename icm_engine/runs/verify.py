@@ -14,6 +14,7 @@ from icm_engine.core.errors import IcmError
 from icm_engine.core.hand import Done
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.predictability import form_of
 from icm_engine.core.repair import Repair, Repairer
 from icm_engine.core.scoring import no_scorer
 from icm_engine.core.search import (
@@ -145,7 +146,8 @@ class Walk:
     def _prompt_problems(self, info: StepInfo, said: str, state: State) -> Iterator[str]:
         """Whoever writes a log without hashes writes none at all."""
         self.hashed = bool(said) if self.hashed is None else self.hashed
-        if said != (self.prompts.sha256(state.labeling, info.example, info.reused) if self.hashed else ""):
+        placed = info.reused or form_of(self.config.predictability).centred
+        if said != (self.prompts.sha256(state.labeling, info.example, placed) if self.hashed else ""):
             yield "asked another prompt than its texts, template and labels give"
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
@@ -250,7 +252,7 @@ def _step_problems(
         yield f"says that the label was {info.old!r}, it was {state.labeling.get(info.example)!r}"
     if info.reused and info.scores != state.evaluation.scores[info.example]:
         yield "took log-probabilities for the drawn example that the labels before it do not have"
-    if info.proposed != objective.task.labels[info.scores.argmax]:
+    if info.proposed != objective.proposed(state.evaluation.scores, info.example, info.scores):
         yield f"proposed {info.proposed!r}, which is not the likeliest label"
     if info.before.utility != state.evaluation.utility and not config.paired:
         yield f"U before is {info.before.utility}, the accepted labeling has {state.evaluation.utility}"

@@ -38,9 +38,10 @@ class Prompts:
         self._task, self._examples = task, examples
         self._shown: dict[tuple[int, Label], bytes] = {}
 
-    def sha256(self, labeling: Labeling, i: int, reused: bool) -> str:
-        """Return the hash of the prompt about example i, which has its place in an evaluation if it was reused."""
-        order = leave_one_out_order(tuple(labeling), i) if reused else tuple(j for j in labeling if j != i)
+    def sha256(self, labeling: Labeling, i: int, placed: bool) -> str:
+        """Return the hash of the prompt about example i, `placed` in the order that an evaluation has for it."""
+        slots = tuple(labeling) if i in labeling else (*labeling, i)
+        order = leave_one_out_order(slots, i) if placed else tuple(j for j in labeling if j != i)
         shown = b"".join([self._demonstration(j, labeling[j]) for j in order])
         return hashlib.sha256(shown + render(self._task, self._examples[i]).encode()).hexdigest()
 

@@ -15,7 +15,7 @@ from icm_engine.core.breakpoints import reached
 from icm_engine.core.chat_sources import Chat, NoChat, TableChat
 from icm_engine.core.errors import PromptTooLong, ServerUnavailable
 from icm_engine.core.objective import Objective
-from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_prompt, query_prompt, render
+from icm_engine.core.prompting import Prompt, demonstration, render
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, retries_of
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.server_address import is_server
@@ -179,8 +179,7 @@ class Worker:
         after, info = step(before, objective, hand.config)
         if self._record_shrunk(objective.scorer):
             return  # the step is taken again, with calls of one size
-        ask = leave_one_out_prompt if info.reused else query_prompt
-        prompt = ask(objective.task, objective.examples, before.labeling, info.example)
+        prompt = objective.asked(before.labeling, info.example, info.reused)
         cost = Cost(objective.scorer.usage - used, hashlib.sha256(prompt.text.encode()).hexdigest())
         self._append("step", codec.encode_step(info, cost, before.labeling), time.perf_counter() - began, after)
         self.state = after

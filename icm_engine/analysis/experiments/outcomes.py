@@ -10,7 +10,7 @@ from icm_engine.analysis.reading import Reading
 from icm_engine.analysis.using import Used, by_group, used
 from icm_engine.analysis.views import load
 from icm_engine.core.labeling import Label
-from icm_engine.core.objective import PREDICTABILITY, mean
+from icm_engine.core.predictability import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import LabelLogProbs, no_scorer
 from icm_engine.runs.store import Store
 
@@ -89,7 +89,7 @@ def _forms(reading: Reading) -> dict[str, float]:
     """U of the labels with each form of P, put together from the same log-probabilities."""
     state, config = reading.state, reading.config
     assert state is not None
-    forms = [form for form in PREDICTABILITY if form != "mean_log_odds" or len(reading.run.codec.labels) == 2]
+    forms = [form for form in PREDICTABILITY if form not in OF_TWO_LABELS or len(reading.run.codec.labels) == 2]
     return {
         form: reading.run.objective(replace(config, predictability=form), no_scorer())
         .evaluation(state.labeling, state.evaluation.scores)

@@ -16,7 +16,7 @@ from icm_engine.analysis.experiments.outcomes import Outcome
 from icm_engine.analysis.experiments.predictors import agreement_of, predictors
 from icm_engine.analysis.experiments.suites import Suite
 from icm_engine.analysis.using import Used
-from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.predictability import PREDICTABILITY
 from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.jobs import ModelChoice
 from icm_engine.runs.proposal import Chain, propose
@@ -59,7 +59,7 @@ def _rows(some: list[Outcome]) -> list[Json]:
     if some[0].cell.arm.source != SEARCH or len(done) < 2:
         return [row]
     chains = [Chain(o.run or "", o.cell.seed, "finished", "", False, o.utility, o.labels) for o in done]
-    best = propose(chains, PREDICTABILITY[done[0].form].is_sum)
+    best = propose(chains, PREDICTABILITY[done[0].form].per_example)
     chosen = [one for one in done if best is not None and one.run == best.run]
     return [row, _row(f"{some[0].cell.arm.name}, {BEST.format(len(done))}", some, chosen)] if chosen else [row]
 
