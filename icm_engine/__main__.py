@@ -24,9 +24,10 @@ from icm_engine import (
     verify_commands,
 )
 from icm_engine.analysis import batches
-from icm_engine.analysis.views import run_summary
+from icm_engine.analysis.run_end import run_end
+from icm_engine.analysis.views import load, run_summary, summary
 from icm_engine.core.chat_sources import EXPLANATIONS, source_options
-from icm_engine.core.errors import IcmError
+from icm_engine.core.errors import IcmError, SettingError
 from icm_engine.core.numbers import whole_number
 from icm_engine.core.plain import one_line
 from icm_engine.core.settings import PRESETS, with_settings
@@ -141,7 +142,8 @@ def log_command(store: Store, given: argparse.Namespace) -> None:
 
 def export_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     """Write the labels of a run, or of all batches together, to a file."""
-    made = export_run(store, given.run, given.output, given.format, given.gold, given.human, given.excel)
+    until = _event_of_best(store, given.run) if given.at == "best" else None
+    made = export_run(store, given.run, given.output, given.format, given.gold, given.human, given.excel, until)
     if made.withheld:
         print(
             f"Left out, since they look like labels (--gold keeps them): {', '.join(made.withheld)}.", file=sys.stderr
@@ -155,10 +157,22 @@ def push_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
     return {"run": given.run, "url": url, "rows": rows}
 
 
+def _event_of_best(store: Store, run: str) -> int | None:
+    """The event that led to the best state of a run; None before it has labels. Raises SettingError, NotFound."""
+    if batches.is_batched(store, run):
+        raise SettingError(f"{run!r} is a batched run, whose batches end each for itself: leave out --at best")
+    end = run_end(load(store, run))
+    return end.best.event if end else None
+
+
 def _follow(store: Store, run: str) -> dict[str, object]:
     """Show progress on stderr until nothing more happens; Ctrl-C pauses. Raises RunError if the run failed."""
     follow(store, run)
-    return run_summary(store, run)
+    reading, status = load(store, run), control.status(store, run)
+    end = run_end(reading)
+    if status.phase == "finished" and end is not None and end.differs:
+        print(f"{end.words} `export {run} --at best` writes the labels of then.", file=sys.stderr)
+    return summary(reading, status)
 
 
 def _detached(run: str) -> dict[str, object]:
@@ -225,6 +239,10 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=FORMATS, default="csv")
     command.add_argument("--output", type=Path, required=True, metavar="PATH", help="a file; of datasets, a new folder")
     command.add_argument("--excel", action="store_true", help="CSV that Excel reads as it is: UTF-8, ids as texts")
+    command.add_argument(
+        "--at", choices=("final", "best"), default="final",
+        help="the labels at the end, or those with the highest U of at least as many examples",
+    )  # fmt: skip
     _add_apart(command)
 
 

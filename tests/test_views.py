@@ -198,6 +198,7 @@ def test_summary_has_the_keys_of_the_command_line(store: Store) -> None:
     write(store)
     assert views.run_summary(store, "four-1") == {
         "run": "four-1", "status": "interrupted", "steps": 4, "labelled": 3, "examples": 4,
+        "best_utility": 20.0, "best_step": 4, "best_event": 7,
         "label_balance": {"True": 2, "False": 1}, "utility": 20.0, "mutual_predictability": 0.4, "inconsistency": 0.0,
         "temperature": 4.0, "acceptance_rate": 2 / 3, "prompts_scored": 10, "tokens_encoded": 500,
         "set_evaluations": 7, "seconds": 9.0, "pid": None, "accuracy": 0.75, "balanced_accuracy": 0.75,

@@ -12,11 +12,13 @@ from icm_engine.core.labeling import Label
 
 FEW = 16  # labelled examples below which shares say little
 COLLAPSED = 0.95  # share of one label
+ALL_BUT_ONE = 10  # labelled examples from which all but one with one label is a sign: by coins, 2 in 100
 RETURNS = 4  # changes of one label after its first, the last of them recent
 RECENT = 100  # steps
 PROPOSALS = 30  # proposals in the window below which their acceptance says little
 HOT = 0.1  # of the initial temperature
 TINY_MASS = 0.1
+LEAST_PERCENT = 0.001  # smaller shares are shown with their exponent, not as 0.0 %
 PACE = 50  # points looked back on for rising and falling
 FALL = 0.05  # of accuracy, while U rises
 INVERTED = 0.35
@@ -46,10 +48,10 @@ def _collapse(reading: Reading) -> Alert | None:
 def collapsed(counts: Mapping[Label, int]) -> str | None:
     """Say that nearly all labels are one; None where they are not, or are too few to say."""
     labelled = sum(counts.values())
-    if labelled < FEW:
+    if labelled < ALL_BUT_ONE:
         return None
     label, count = max(counts.items(), key=lambda item: item[1])
-    if count / labelled < COLLAPSED:
+    if labelled - count > max(1, (1 - COLLAPSED) * labelled):
         return None
     return f"{count:,} of {labelled:,} labels are {label}: the labels may have collapsed to a constant."
 
@@ -83,7 +85,8 @@ def _mass(reading: Reading) -> Alert | None:
     recent = [row.label_mass for row in reading.steps[-20:]] or [reading.state.evaluation.label_mass]
     if (mean := sum(recent) / len(recent)) >= TINY_MASS:
         return None
-    text = f"On average {mean:.1%} of the probability falls on the labels: the template may not fit this model."
+    share = f"{mean:.1%}" if mean >= LEAST_PERCENT else f"{mean:.1e}"
+    text = f"On average {share} of the probability falls on the labels: the template may not fit this model."
     return Alert("tiny label mass", text)
 
 

@@ -20,6 +20,7 @@ from icm_engine.runs.store import Event, Store
 KIND = "landscape"
 GOLD = "gold"
 MIRROR = "mirror"
+CONSTANT = "all "  # before the label
 SEEDS = (1, 2, 3)  # of the random labelings
 LOOKED_BACK = 200  # events in which a scored set is looked for
 SAME = 1e-6  # a difference of U that is none
@@ -46,7 +47,7 @@ def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[st
     Gold is among them only if all of these examples have it.
     """
     ids, labels, labeling = reading.run.codec.ids, reading.tally.labels, reading.labeling
-    found: dict[str, dict[str, Label]] = {f"all {label}": {ids[i]: label for i in labeling} for label in labels}
+    found: dict[str, dict[str, Label]] = {f"{CONSTANT}{label}": {ids[i]: label for i in labeling} for label in labels}
     if len(labels) == 2:
         swapped = {labels[0]: labels[1], labels[1]: labels[0]}
         found[MIRROR] = {ids[i]: swapped[label] for i, label in labeling.items()}
@@ -171,6 +172,20 @@ def verdict(found: Landscape) -> str:
     if gaps and max(gaps) < CLOSE * (best.utility - found.places[-1].utility):
         said.append("But the gap is small: the order of demonstrations alone can move U as much.")
     return " ".join(said) or (_NO_GOLD if gold is None else _WELL)
+
+
+def higher(found: Landscape) -> str:
+    """Say which of gold, the constants and the mirror have a higher U than what was found."""
+    own = found.named(FOUND)
+    assert own is not None
+    asked = [place for place in found.places if place.name in (GOLD, MIRROR) or place.name.startswith(CONSTANT)]
+    above = [place for place in asked if place.utility > own.utility + SAME]
+    if not asked:
+        return ""
+    names = ", ".join(f"{place.name} ({decimal(place.utility, 2)})" for place in above)
+    rest = ", ".join(place.name for place in asked if place not in above)
+    said = f"Higher U than what was found ({decimal(own.utility, 2)}): {names or 'none of the references asked about'}."
+    return f"{said} Not higher: {rest}." if rest else said
 
 
 def _failed(best: Place, own: Place) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from icm_engine.analysis.reading import Reading, empty_reading
+from icm_engine.analysis.run_end import run_end
 from icm_engine.analysis.tally import Accuracy
 from icm_engine.analysis.wording import duration, escaped, one_line
 from icm_engine.core.labeling import Label
@@ -141,6 +142,8 @@ def summary(reading: Reading, status: RunStatus) -> Json:
         "seconds": spent.seconds,
         "pid": status.pid,
     }
+    if (end := run_end(reading)) is not None:
+        result |= {"best_utility": end.best.utility, "best_step": end.best.step, "best_event": end.best.event}
     if reading.shrunk is not None:
         result["tokens_at_once"] = reading.shrunk["tokens"]
     if reading.retries.count:

@@ -67,12 +67,13 @@ def export_run(
     gold: bool = False,
     human: bool = False,
     excel: bool = False,
+    until: int | None = None,
 ) -> Exported:
     """Write the labels of a run, or of a batched run, to a file or folder, whole or not at all.
 
     `gold` and `human` put these columns into a folder's labels; the tables have them in any case, training files
-    never. `excel` makes a CSV that Excel reads as it is. A file is replaced, a folder that holds anything is refused.
-    Raises SettingError, NotFound.
+    never. `excel` makes a CSV that Excel reads as it is. `until` is the event after which the labels are meant. A file
+    is replaced, a folder that holds anything is refused. Raises SettingError, NotFound.
     """
     if format not in FORMATS:
         raise SettingError(f"format {format!r} does not exist: use one of {', '.join(FORMATS)}")
@@ -82,7 +83,7 @@ def export_run(
         raise SettingError(f"excel goes with format csv, not {format!r}: leave one of them out (--excel, --format)")
     if batches.is_batched(store, run):
         return _export_batches(store, run, Path(path), format, excel)
-    labels, path = read_labels(store, run), Path(path)
+    labels, path = read_labels(store, run, until), Path(path)
     if format == "datasets":
         return export_folder(store, labels, path, gold, human)
     if format in TRAINING:

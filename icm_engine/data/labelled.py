@@ -125,10 +125,10 @@ def our_cells(
     }
 
 
-def read_labels(store: Store, run: str) -> LabelledRun:
-    """Return a run with the labels it has reached. Raises NotFound."""
+def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun:
+    """Return a run with the labels it has reached, or had after the event `until`. Raises NotFound."""
     opened = open_run(store, run)
-    dataset, history = opened.dataset.name, _history(store, opened)
+    dataset, history = opened.dataset.name, _history(store, opened, until)
     if opened.spec.part is not None:  # the others' gold may be a million labels
         ids = list(opened.codec.ids)
         return LabelledRun(opened, history, gold_of(store, dataset, ids), human_of(store, dataset, ids))
@@ -136,9 +136,15 @@ def read_labels(store: Store, run: str) -> LabelledRun:
     return LabelledRun(opened, history, load_gold(store, dataset).labels, human)
 
 
-def _history(store: Store, opened: OpenRun) -> _History:
-    """Follow the initial labels and every step; a rejected one changes nothing."""
+def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
+    """Follow the initial labels and every step, up to an event or the end; a rejected one changes nothing."""
     history, cursor = _History(), 0
+    if until is not None:
+        for event in store.read_between(opened.name, 0, until):
+            state = replay(opened, [event], history.state)
+            if state is not None:
+                history.reach(state)
+        return history
     while events := store.read_after(opened.name, cursor, limit=BATCH):
         for event in events:
             state = replay(opened, [event], history.state)
