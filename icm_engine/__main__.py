@@ -20,6 +20,7 @@ from icm_engine import (
     password_command,
     ray_commands,
     restart_commands,
+    template_commands,
     training_commands,
     verify_commands,
 )
@@ -220,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     verify_commands.add(lambda name, function: _command(commands, name, function), _count)
     hand_commands.add(lambda name, function: _command(commands, name, function), _assignment, _count)
     job_commands.add(lambda name, function: _command(commands, name, function), _count)
+    template_commands.add(lambda name, function: _command(commands, name, function), _count)
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
     training_commands.add(lambda name, function: _command(commands, name, function), _count)
     loop_commands.add(lambda name, function: _command(commands, name, function), _count)

@@ -148,8 +148,13 @@ def load_sample(store: Store, name: str) -> None:
 def ask_context(store: Store, dataset: str, model: str, quantization: str, limit: int | None) -> str:
     """Start a context check and return its job. Raises NotFound for an unknown data set."""
     store.dataset_info(dataset)
-    choice = jobs.ModelChoice(home_expanded(model.strip()), quantization)
-    return jobs.request(store, jobs.JobSpec("context-check", {"dataset": dataset, "limit": limit}, choice))
+    body = {"dataset": dataset, "limit": limit}
+    return jobs.request(store, jobs.JobSpec("context-check", body, model_choice(model, quantization)))
+
+
+def model_choice(model: str, quantization: str) -> jobs.ModelChoice:
+    """Return the model that a form names."""
+    return jobs.ModelChoice(home_expanded(model.strip()), quantization)
 
 
 def ask_rule_check(store: Store, dataset: str) -> str:

@@ -18,6 +18,7 @@ from icm_engine.runs.landscape import score_landscape
 from icm_engine.runs.lanes import work_lane
 from icm_engine.runs.rescore import rescore as score_again
 from icm_engine.runs.shrinking import tokens_of_run
+from icm_engine.runs.template_trial import try_templates
 from icm_engine.runs.trained import located
 from icm_engine.runs.use import use_labels
 from icm_engine.runs.what_if import try_label
@@ -28,6 +29,12 @@ def context_check(job: Job) -> Json:
     """What a data set costs with a model: tokens, what fits, seconds."""
     scorer, body = _scorer(job), job.spec.body
     return check_context(job.store, body["dataset"], scorer, body.get("limit"), job.progress)
+
+
+def template_trial(job: Job) -> Json:
+    """How well templates and label words fit a model."""
+    scorer = _scorer(job)
+    return try_templates(job.store, job.spec.body, scorer, job.progress, job.kept(), job.keep)
 
 
 def what_if(job: Job) -> Json:
@@ -139,7 +146,7 @@ def _scorer(job: Job) -> Scorer:
 
 KINDS: dict[str, Kind] = {
     "context-check": context_check, "what-if": what_if, "landscape": landscape, "use": use, "batch": batch,
-    "rescore": rescore,
+    "rescore": rescore, "template-trial": template_trial,
     "lane": lane, "finetune": finetune, "reward": reward, "preference-tuning": preference_tuning,
     "reinforce": reinforce, "respond": respond,
 }  # fmt: skip

@@ -40,7 +40,7 @@ BATCHES = "icm_engine.runs.batches"  # nor this one: it drives lanes, which are 
 KINDS = {
     "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
     "use": WORKER, "rescore": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
-    "batches": BATCHES, "lane": WORKER, "finetune": WORKER,
+    "batches": BATCHES, "lane": WORKER, "finetune": WORKER, "template-trial": WORKER,
     "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
 }  # fmt: skip
 

@@ -25,9 +25,9 @@ from icm_engine.data.checking import RuleCheck
 from icm_engine.data.data_jobs import rule_check_of
 from icm_engine.data.deleting import delete_dataset, runs_using
 from icm_engine.runs import jobs
-from pages.parts import context_panel, job_line, menu, session
+from pages.parts import context_panel, job_line, menu, session, template_panel
 
-VIEWS = ("Examples", "Rule check", "Context check")
+VIEWS = ("Examples", "Rule check", "Context check", "Template trial")
 
 
 def show(store: Store, dataset: str) -> None:
@@ -55,6 +55,8 @@ def show(store: Store, dataset: str) -> None:
         _rule(store, info)
     elif view == VIEWS[2]:
         context_panel.show(store, dataset)
+    elif view == VIEWS[3]:
+        template_panel.show(store, dataset)
     else:
         _examples(store, info)
 
