@@ -364,7 +364,7 @@ def test_a_rule_file_is_not_run_by_the_page(store: Store, tmp_path: Path) -> Non
     own_rules._rule_of.cache_clear()
     (tmp_path / "ran").unlink(missing_ok=True)
     assert "rule own.py" in texts(page("data"))
-    for view in ("Examples", "Rule check", "Context check"):
+    for view in ("Examples", "Rule check", "Context check", "Template trial"):
         page("data", dataset="mine", view=view)
     assert "which pages do not run" in texts(page("data", dataset="mine", view="Rule check"))
     assert not (tmp_path / "ran").exists()

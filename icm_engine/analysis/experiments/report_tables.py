@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.wording import duration
-from icm_engine.runs.events import Json
+from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.finetuning import settings_of
 
 if TYPE_CHECKING:
     import pandas
 
 NONE = "–"
+BEST = ", best of "  # a row of the chain that restarts would propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,15 @@ class Table:
 def tables(found: Json) -> list[Table]:
     """Return a suite's tables: one of label sources for each data set, then those about all of them."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
-    others = (_tuned(found), _constants(found), _reasons(found), _differences(found), _forms(found), _predictors(found))
+    others = (
+        _tuned(found),
+        _ends(found),
+        _constants(found),
+        _reasons(found),
+        _differences(found),
+        _forms(found),
+        _predictors(found),
+    )
     made += [table for table in others if table is not None]
     return made
 
@@ -96,6 +105,22 @@ def _source(row: Json, label: str) -> tuple[str, ...]:
         f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
         f"{cost['seconds']:.1f}",
     )  # fmt: skip
+
+
+def _ends(found: Json) -> Table | None:
+    """How the searches ended, always said: a mean over seeds hides one that collapsed."""
+    rows = tuple(
+        (row["arm"], row["dataset"], *(str(row["ends"][how]) for how in ("runs", "collapsed", "mirrored", "stalled")))
+        for row in found["rows"] if row.get("ends") and row["source"] == SEARCH and BEST not in row["arm"]
+    )  # fmt: skip
+    if not rows:
+        return None
+    caption = (
+        "Collapsed: nearly all labels are one. Mirrored: with every label swapped, at least 65 % are right. Stalled: "
+        "fewer than three quarters of the examples are labelled."
+    )
+    return Table("How the searches ended", caption, ("source", "data set", "runs", "collapsed", "mirrored", "stalled"),
+                 rows)  # fmt: skip
 
 
 def _constants(found: Json) -> Table | None:

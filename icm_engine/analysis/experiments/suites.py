@@ -22,7 +22,7 @@ from icm_engine.runs.finetuning import settings_of
 FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
-    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned",
+    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real",
 )  # fmt: skip
 
 

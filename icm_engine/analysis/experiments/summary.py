@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import groupby
 from statistics import fmean
 
+from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.experiments.intervals import Estimate, Right, difference, estimate
 from icm_engine.analysis.experiments.outcomes import Outcome
 from icm_engine.analysis.experiments.predictors import agreement_of, predictors
@@ -24,6 +25,8 @@ from icm_engine.runs.proposal import Chain, propose
 PACKAGES = ("torch", "transformers", "bitsandbytes", "plotly", "pandas", "scikit-learn", "statsmodels")
 TRAINERS = ("trl", "peft")
 BEST = "best of {} by U"
+MIRRORED = 0.65  # of the examples right with every label swapped
+STALLED = 0.75  # of the examples labelled at the end: with fewer, growth has stopped
 
 
 def results(
@@ -85,6 +88,7 @@ def _row(name: str, some: Sequence[Outcome], done: Sequence[Outcome]) -> Json:
         "labelled": fmean(one.labelled / one.examples for one in done),
         "label_mass": fmean(one.label_mass for one in done),
         "balance": _balance(done),
+        "ends": _ends(done),
         "cost": {
             "prompts": fmean(one.prompts for one in done),
             "tokens": fmean(one.tokens for one in done),
@@ -93,6 +97,21 @@ def _row(name: str, some: Sequence[Outcome], done: Sequence[Outcome]) -> Json:
         },
         "curves": [list(map(list, one.curve)) for one in done] if first.cell.arm.source == SEARCH else [],
     }
+
+
+def _ends(done: Sequence[Outcome]) -> Json:
+    """How many runs ended with nearly all labels the same, nearly all as gold's mirror, or with few labels at all."""
+    return {
+        "runs": len(done),
+        "collapsed": sum(collapsed(one.balance) is not None for one in done),
+        "mirrored": sum(one.flipped is not None and _share(one.flipped) >= MIRRORED for one in done),
+        "stalled": sum(one.labelled < STALLED * one.examples for one in done),
+    }
+
+
+def _share(right: Right) -> float:
+    counts, totals = zip(*right.values(), strict=True) if right else ((0.0,), (1,))
+    return float(sum(counts) / sum(totals))
 
 
 def _estimated(rights: Sequence[Right | None]) -> Json | None:
