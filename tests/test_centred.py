@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import acceptance
 from icm_engine.core.consistency import make_rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
@@ -173,6 +174,16 @@ def test_strength_is_between_nothing_and_all() -> None:
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(SettingError, match="centring is"):
             SearchConfig(centring=wrong)
+
+
+def test_what_a_label_is_worth_does_not_shrink_with_the_set() -> None:
+    """One nat is worth the same at every size; the mean's gain falls as 1 / n."""
+    found = {(row["form"], row["n"]): row for row in acceptance.rows([32, 128])}
+    for what in ("right", "wrong", "mended"):
+        few, many = (found["centred_log_odds (centred)", n][f"delta_{what}"] for n in (32, 128))
+        assert many == pytest.approx(few, rel=0.25)  # type: ignore[arg-type]
+        few, many = (found["mean_log_odds (default)", n][f"delta_{what}"] for n in (32, 128))
+        assert many == pytest.approx(few / 4, rel=0.4)  # type: ignore[operator]
 
 
 # -- as a run
