@@ -1,11 +1,11 @@
-"""Load a causal language model and its tokenizer from a directory or a hub id, safely and without surprises.
+"""Load a causal language model and its tokenizer from a directory, a GGUF file or a hub id, without surprises.
 
-Safetensors only, no code from the model's side, no weights invented for what a checkpoint lacks.
+Safetensors or GGUF only, no code from the model's side, no weights invented for what a checkpoint lacks.
 """
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from icm_engine.core.errors import DeviceMissing, ModelNotUsable, OutOfMemory, SettingError
+from icm_engine.core.errors import DeviceMissing, IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.paths import home_expanded, is_pointer_file
+from icm_engine.models import gguf_checks
 from icm_engine.models.adapters import attach, base_of, is_adapter
+from icm_engine.models.gguf_header import is_gguf
 
 SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -39,6 +41,7 @@ class LoadedModel:
     quantization: str
     attention: str = "sdpa"  # the implementation the model came with
     adapter: Mapping[str, str] = field(default_factory=dict)  # of a tuned model: its base, and a hash of what was added
+    file: Mapping[str, str] = field(default_factory=dict)  # of a GGUF file: its hash, architecture and quantisation
 
     @property
     def context(self) -> int:
@@ -62,7 +65,7 @@ class LoadedModel:
 
 
 def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str = "auto") -> LoadedModel:
-    """Load `sample`, a directory, a hub id, or an adapter's directory with the base it names.
+    """Load `sample`, a directory, a GGUF file, a hub id, or an adapter's directory with the base it names.
 
     dtype `auto` is what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
     """
@@ -77,22 +80,14 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
     place = pick_device(device)
     dtype = pick_dtype(place) if dtype == AUTO else dtype
     torch.set_flush_denormal(True)  # probabilities below 1e-38 matter to nobody and take most of a softmax's time
-    source = str(SAMPLE_MODEL) if model == "sample" else model
-    _require_causal(model, source)
+    read = _read_file if is_gguf(model) else _read_folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        network, report = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=DTYPES[dtype],
-            quantization_config=_quantization_config(quantization, DTYPES[dtype]),
-            device_map={"": place},
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        tokenizer, network, missing, file = read(model, quantization, DTYPES[dtype], place)
+    except IcmError:
+        raise
     except Exception as error:  # whatever damaged files make of the libraries that read them
         raise as_memory_error(error, f"loading {model!r}") or _unusable(model, error) from error
-    if missing := sorted(report["missing_keys"]):
+    if missing:
         raise ModelNotUsable(
             f"model {model!r} has no weights for {missing[0]!r} ({len(missing)} missing): random ones would be "
             "made up for them; use a complete causal language model"
@@ -100,7 +95,36 @@ def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str =
     if dtype == "float32":
         _keep_float32(network)
     attention = str(network.config._attn_implementation)
-    return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization, attention)
+    return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization, attention, file=file)
+
+
+_Found = tuple[Any, Any, Sequence[str], Mapping[str, str]]  # tokenizer, network, weights that lack, facts of the file
+
+
+def _read_folder(model: str, quantization: str, dtype: torch.dtype, device: str) -> _Found:
+    """A model of several files: `sample`, a directory or a hub id."""
+    source = str(SAMPLE_MODEL) if model == "sample" else model
+    _require_causal(model, source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    network, report = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=dtype,
+        quantization_config=_quantization_config(quantization, dtype),
+        device_map={"": device},
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    return tokenizer, network, sorted(report["missing_keys"]), {}
+
+
+def _read_file(model: str, quantization: str, dtype: torch.dtype, device: str) -> _Found:
+    """A model in one GGUF file, unpacked, and quantised again where that is asked."""
+    header = gguf_checks.checked(model)
+    from icm_engine.models.gguf_files import read_gguf  # only now it is clear that gguf is installed
+
+    found = read_gguf(model, header, _quantization_config(quantization, dtype), dtype, device)
+    return *found, gguf_checks.facts(header)
 
 
 def _keep_float32(network: Any) -> None:
@@ -181,13 +205,13 @@ def _means_folder(source: str) -> bool:
 def _require_folder(model: str, folder: Path) -> None:
     if folder.is_file():
         raise ModelNotUsable(
-            f"model {model!r} is a file: give the folder that holds config.json and safetensors weights (a GGUF file "
-            "is not read)"
+            f"model {model!r} is a file, and no GGUF file: give one, or the folder that holds config.json and "
+            "safetensors weights"
         )
     if not folder.is_dir():
         raise ModelNotUsable(
             f"model directory {model!r} does not exist, looked for from {str(Path.cwd())!r}: give the whole path "
-            "of the folder that holds config.json and safetensors weights"
+            "of a GGUF file, or of the folder that holds config.json and safetensors weights"
         )
     if not (folder / "config.json").is_file():
         raise ModelNotUsable(f"model directory {model!r} has no config.json: give the folder that holds the model")

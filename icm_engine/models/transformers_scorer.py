@@ -130,6 +130,7 @@ class TransformersScorer(PromptReader):
         return {
             "model": self.loaded.name,
             **self.loaded.adapter,
+            **self.loaded.file,
             "architecture": type(self.loaded.model).__name__,
             "parameters": int(self.loaded.model.num_parameters()),
             "quantization": self.loaded.quantization,

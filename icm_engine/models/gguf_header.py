@@ -1,0 +1,164 @@
+"""The header of a GGUF file: what it says of itself, and where its tensors lie. The standard library alone.
+
+    "GGUF", version, number of tensors, number of entries
+    entries     key, type, value
+    tensors     name, dimensions, type, offset from where the data begins
+    data
+"""
+
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from icm_engine.core.errors import ModelNotUsable
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)  # version 1 is older than every file that people share
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_MOST = 1 << 20  # entries, tensors or dimensions: more is damage
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor: its shape in torch's order, how it is stored, and where it begins in the data."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+    @property
+    def count(self) -> int:
+        """The number of its weights."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself; of an array of texts only how many there are."""
+
+    path: Path
+    size: int
+    facts: Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+    data: int  # where the data begin
+
+    @property
+    def architecture(self) -> str:
+        """The family of models, in llama.cpp's names."""
+        return str(self.facts.get("general.architecture", ""))
+
+    def own(self, name: str) -> Any:
+        """A fact of the architecture, None where the file has none."""
+        return self.facts.get(f"{self.architecture}.{name}")
+
+
+def is_gguf(source: str) -> bool:
+    """Say whether this is meant as a GGUF file: a file that begins like one, or is named like one."""
+    path = Path(source)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC or path.suffix.lower() == ".gguf"
+
+
+def read_header(model: str) -> Header:
+    """Read the header of a file. Raises ModelNotUsable for what is no GGUF file, is damaged, or is cut short."""
+    path = Path(model)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if (start := file.read(8))[:4] != MAGIC:
+            raise ModelNotUsable(
+                f"model {model!r} is no GGUF file (it begins with {start[:4]!r}, not {MAGIC!r}): download it again"
+            )
+        _require_version(model, start[4:])
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            try:
+                return _header(path, size, _Reader(mapped))
+            except (struct.error, IndexError, OverflowError):
+                raise ModelNotUsable(f"model {model!r} ends within its header ({size:,} bytes): download it again") from None
+            except (ValueError, UnicodeDecodeError) as error:
+                raise ModelNotUsable(f"model {model!r} is damaged ({error}): download it again") from None
+
+
+def _require_version(model: str, four: bytes) -> None:
+    if len(four) < 4:
+        raise ModelNotUsable(f"model {model!r} ends within its header ({4 + len(four)} bytes): download it again")
+    (version,) = struct.unpack("<I", four)
+    if version not in VERSIONS:
+        kind = "big-endian" if struct.unpack(">I", four)[0] in VERSIONS else f"of GGUF version {version}"
+        raise ModelNotUsable(
+            f"model {model!r} is {kind}: use a little-endian file of version {' or '.join(map(str, VERSIONS))}"
+        )
+
+
+class _Reader:
+    """Values in the order of the file. What goes beyond its end raises struct.error or IndexError."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at = data, 8
+
+    def number(self, code: str) -> Any:
+        (value,) = struct.unpack_from(f"<{code}", self.data, self.at)
+        self.at += struct.calcsize(f"<{code}")
+        return value
+
+    def few(self, what: str, code: str = "Q") -> int:
+        if (count := int(self.number(code))) > _MOST:
+            raise ValueError(f"it says that it has {count:,} {what}")
+        return count
+
+    def skip(self, count: int) -> int:
+        """Go on by so many bytes, and return where they began."""
+        begins, self.at = self.at, self.at + count
+        if self.at > len(self.data):
+            raise IndexError(self.at)
+        return begins
+
+    def text(self) -> str:
+        length = self.number("Q")
+        begins = self.skip(length)
+        return self.data[begins : begins + length].decode("utf-8")
+
+    def value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.text()
+        if kind == _ARRAY:
+            return self.array()
+        if kind not in _SCALARS:
+            raise ValueError(f"it has a value of type {kind}, which does not exist")
+        return self.number(_SCALARS[kind])
+
+    def array(self) -> Any:
+        """Numbers as a list; of texts, which may be a vocabulary, only how many there are."""
+        kind, count = self.number("I"), self.number("Q")
+        if kind == _STRING:
+            for _ in range(count):
+                self.skip(self.number("Q"))
+            return count
+        if kind not in _SCALARS:
+            raise ValueError(f"it has an array of values of type {kind}")
+        code = _SCALARS[kind]
+        begins = self.skip(count * struct.calcsize(code))
+        return list(struct.unpack_from(f"<{count}{code}", self.data, begins))
+
+    def tensor(self) -> Tensor:
+        name = self.text()
+        sizes = [self.number("Q") for _ in range(self.few("dimensions", "I"))]
+        return Tensor(name, tuple(reversed(sizes)), self.number("I"), self.number("Q"))
+
+
+def _header(path: Path, size: int, reader: _Reader) -> Header:
+    tensors, entries = reader.few("tensors"), reader.few("entries")
+    facts = {}
+    for _ in range(entries):
+        key = reader.text()
+        facts[key] = reader.value(reader.number("I"))
+    listed = tuple(reader.tensor() for _ in range(tensors))
+    step = int(facts.get("general.alignment", 32)) or 32
+    return Header(path, size, facts, listed, -(-reader.at // step) * step)
