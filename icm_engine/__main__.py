@@ -17,6 +17,7 @@ from icm_engine import (
     hand_commands,
     job_commands,
     loop_commands,
+    model_commands,
     password_command,
     ray_commands,
     restart_commands,
@@ -225,6 +226,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate_commands.add(lambda name, function: _command(commands, name, function), _count)
     training_commands.add(lambda name, function: _command(commands, name, function), _count)
     loop_commands.add(lambda name, function: _command(commands, name, function), _count)
+    model_commands.add(commands, _command)
     password_command.add(commands)
     return top
 
@@ -264,7 +266,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, metavar="NAME")
     command.add_argument(
         "--model", required=True,
-        help="sample, a directory, a hub id, trained:NAME, a server (http://HOST:PORT/v1), or fake",
+        help="sample, a directory, a GGUF file, a fetched model (`model fetch`), a hub id, trained:NAME, "
+        "a server (http://HOST:PORT/v1), or fake",
     )  # fmt: skip
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     command.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])

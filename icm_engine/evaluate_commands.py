@@ -69,7 +69,11 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     evaluate = command("evaluate", evaluate_command)
     evaluate.add_argument("suite", metavar="SUITE", help=f"{', '.join(SHIPPED)}, or a file (my_suite.toml)")
     evaluate.add_argument("--quick", action="store_true", help="the suite's own smaller form, in a few minutes")
-    evaluate.add_argument("--model", default="sample", help="sample, a directory, a hub id, trained:NAME, or fake")
+    evaluate.add_argument(
+        "--model",
+        default="sample",
+        help=jobs.MODELS,
+    )
     evaluate.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     evaluate.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")

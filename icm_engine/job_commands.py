@@ -78,7 +78,11 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     """Add the commands to the parser; `count` parses a whole number of 1 or more."""
     context = command("context", context_command)
     context.add_argument("dataset", metavar="DATASET")
-    context.add_argument("--model", required=True, help="sample, a directory, a hub id, trained:NAME, or fake")
+    context.add_argument(
+        "--model",
+        required=True,
+        help=jobs.MODELS,
+    )
     context.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     context.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     context.add_argument("--device", default="auto", help="auto, cpu, cuda")

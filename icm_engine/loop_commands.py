@@ -158,7 +158,7 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     _add_training(reinforce, ReinforceSettings)
     respond = command("respond", respond_command)
     respond.add_argument("dataset", metavar="DATASET", help="whose prompts are responded to")
-    respond.add_argument("--model", help="sample, a directory, a hub id, or trained:NAME (else sample)")
+    respond.add_argument("--model", help=f"{jobs.MODELS} (else sample)")
     respond.add_argument("--quantization", choices=("nf4", "int8", "none"))
     respond.add_argument("--dtype", choices=jobs.DTYPES)
     respond.add_argument("--device", help="auto, cpu, cuda")

@@ -14,7 +14,7 @@ from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, steps_per_example, with_settings
 from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import SAMPLE_DATASETS, ensure_sample_dataset
-from icm_engine.runs import choosing, control, jobs
+from icm_engine.runs import choosing, control, fetched, jobs
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.store import Store
 
@@ -38,9 +38,9 @@ APART = ("seed", "max_steps")  # settings with a place of their own on the page
 
 ABOUT = {
     "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
-    "model": "sample is the small model in this repository; or a directory, a model's name on the hub, trained:NAME of "
-    "the Training page, or the address of a server (http://HOST:PORT/v1). A server's key goes into the environment "
-    "variable ICM_SERVER_KEY.",
+    "model": "sample is the small model in this repository; or a model that `model fetch` brought, a GGUF file, a "
+    "directory, a model's name on the hub, trained:NAME of the Training page, or the address of a server "
+    "(http://HOST:PORT/v1). A server's key goes into the environment variable ICM_SERVER_KEY.",
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
     + ". A server has its own.",
@@ -107,6 +107,11 @@ def remarks(store: Store, dataset: str, preset: str) -> list[str]:
 
 def presets() -> tuple[str, ...]:
     return tuple(PRESETS)
+
+
+def model_names(store: Store) -> list[str]:
+    """Return the models that a page offers: what comes with this program, and what was fetched."""
+    return ["sample", "fake", *(str(row["name"]) for row in fetched.listed(store))]
 
 
 def rules() -> tuple[str, ...]:

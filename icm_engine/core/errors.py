@@ -4,6 +4,7 @@
     ├── SettingError             a setting that does not exist or cannot have this value
     ├── ImportRefused            a file that cannot become a data set
     ├── HubError                 the hub cannot be reached, or does not let us
+    ├── FetchFailed          a model that cannot be fetched: no index within reach, another file, no room
     ├── NotInstalled             an optional package that what was asked for needs
     ├── ModelError               anything at the model edge
     │   ├── ModelNotUsable       not a causal language model, no such directory, pickled weights
@@ -37,6 +38,10 @@ class ImportRefused(IcmError):
 
 class HubError(IcmError):
     """The hub cannot be reached, or does not let us read or write there."""
+
+
+class FetchFailed(IcmError):
+    """A model that cannot be fetched; nothing of it is kept."""
 
 
 class NotInstalled(IcmError):

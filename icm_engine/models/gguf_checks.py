@@ -52,7 +52,7 @@ def quantization(header: Header) -> str:
 
 
 def _require_model(model: str, header: Header) -> None:
-    from transformers.integrations.gguf.utils import is_gguf_arch_supported  # type: ignore[attr-defined]
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     parts = header.facts.get("split.count", 0)
@@ -83,8 +83,8 @@ def _require_whole(model: str, header: Header) -> None:
     unknown = sorted({tensor.type for tensor in header.tensors if not _is_read(tensor.type)})
     if unknown:
         raise ModelNotUsable(
-            f"model {model!r} has tensors of the GGUF type {_type_name(unknown[0])}, which cannot be unpacked here: use "
-            "a file with another quantisation, such as Q4_K_M or Q8_0"
+            f"model {model!r} has tensors of the GGUF type {_type_name(unknown[0])}, which cannot be unpacked here: "
+            "use a file with another quantisation, such as Q4_K_M or Q8_0"
         )
     if (last := max(map(end, header.tensors))) > header.size:
         raise ModelNotUsable(

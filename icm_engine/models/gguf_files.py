@@ -8,7 +8,7 @@ import copy
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import gguf
 import torch
@@ -141,7 +141,7 @@ class _QuickReader(gguf.GGUFReader):
     """A reader of weights and settings to which long lists are empty; the tokenizer is read otherwise."""
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
-        data = memoryview(self.data)
+        data = memoryview(cast(Any, self.data))
         kind, count = struct.unpack_from("<IQ", data, orig_offs) if raw_type == GGUFValueType.ARRAY else (0, 0)
         if count <= _LONG:
             return super()._get_field_parts(orig_offs, raw_type)

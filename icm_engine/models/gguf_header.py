@@ -1,9 +1,9 @@
 """The header of a GGUF file: what it says of itself, and where its tensors lie. The standard library alone.
 
-    "GGUF", version, number of tensors, number of entries
-    entries     key, type, value
-    tensors     name, dimensions, type, offset from where the data begins
-    data
+"GGUF", version, number of tensors, number of entries
+entries     key, type, value
+tensors     name, dimensions, type, offset from where the data begins
+data
 """
 
 import mmap
@@ -81,20 +81,24 @@ def read_header(model: str) -> Header:
             try:
                 return _header(path, size, _Reader(mapped))
             except (struct.error, IndexError, OverflowError):
-                raise ModelNotUsable(f"model {model!r} ends within its header ({size:,} bytes): download it again") from None
+                raise _ends(model, size) from None
             except (ValueError, UnicodeDecodeError) as error:
                 raise ModelNotUsable(f"model {model!r} is damaged ({error}): download it again") from None
 
 
 def _require_version(model: str, four: bytes) -> None:
     if len(four) < 4:
-        raise ModelNotUsable(f"model {model!r} ends within its header ({4 + len(four)} bytes): download it again")
+        raise _ends(model, 4 + len(four))
     (version,) = struct.unpack("<I", four)
     if version not in VERSIONS:
         kind = "big-endian" if struct.unpack(">I", four)[0] in VERSIONS else f"of GGUF version {version}"
         raise ModelNotUsable(
             f"model {model!r} is {kind}: use a little-endian file of version {' or '.join(map(str, VERSIONS))}"
         )
+
+
+def _ends(model: str, size: int) -> ModelNotUsable:
+    return ModelNotUsable(f"model {model!r} ends within its header ({size:,} bytes): download it again")
 
 
 class _Reader:

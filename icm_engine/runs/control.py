@@ -27,6 +27,7 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.paths import home_expanded
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
+from icm_engine.runs import fetched
 from icm_engine.runs.choosing import fitted, with_steps
 from icm_engine.runs.connection import DAMAGED, WRITABLE
 from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
@@ -35,6 +36,7 @@ from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
 from icm_engine.runs.store import Store
 from icm_engine.runs.trained import is_supervised
 
+LOADING = "loading the model"
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
 POLL = 0.2  # seconds
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
@@ -91,6 +93,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
+    fetched.place(store, spec.model)  # one that is not there yet is refused at once
     if is_supervised(store, spec.model):  # what learned gold may not pass for a model that never saw any
         spec = replace(spec, supervised=True)
     return with_steps(fitted(store, spec), examples)
@@ -305,7 +308,12 @@ def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, st
         return "paused", str(last.body.get("reason") or WAITING)
     if not living:
         return "interrupted", _gone(store, run)
-    return ("running", "searching") if ready else ("starting", "loading the model")
+    return ("running", "searching") if ready else ("starting", loading(last.time))
+
+
+def loading(since: float) -> str:
+    """Say that a model is being loaded, and for how long."""
+    return f"{LOADING}, {max(0.0, time.time() - since):.0f} s so far"
 
 
 def is_final(store: Store, run: str, failure: Json) -> bool:

@@ -22,7 +22,7 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
         while True:
             try:
                 now = control.status(store, run)
-                drawn.set_postfix_str(now.phase, refresh=False)
+                drawn.set_postfix_str(now.message if now.phase == "starting" else now.phase, refresh=False)
                 drawn.update(now.steps - drawn.n)
                 if now.settled or _abandoned(now):
                     break

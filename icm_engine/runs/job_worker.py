@@ -12,6 +12,7 @@ from icm_engine.core.scoring import Scorer, begin_calls
 from icm_engine.runs import worker
 from icm_engine.runs.batch import do_batch
 from icm_engine.runs.context_check import check_context
+from icm_engine.runs.control import LOADING
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, hold, main
 from icm_engine.runs.landscape import score_landscape
@@ -136,7 +137,7 @@ def _scorer(job: Job) -> Scorer:
     """The model that the job asks for, loaded."""
     if job.spec.model is None:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
-    job.progress(0, None, "loading the model")
+    job.progress(0, None, LOADING)
     scorer = make_scorer(located(job.store, job.spec.model))
     run = job.spec.body.get("run")  # what is asked about a run is asked as the run asks
     begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)

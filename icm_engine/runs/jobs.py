@@ -21,8 +21,9 @@ from typing import Any, Literal
 from icm_engine.core.errors import SettingError
 from icm_engine.core.server_address import settle_server
 from icm_engine.core.versions import FIRST, NEWEST
+from icm_engine.runs import fetched
 from icm_engine.runs.connection import not_found, stored_json
-from icm_engine.runs.control import LAUNCH_GRACE, is_recent, last_words, log_tail, nap, spawn
+from icm_engine.runs.control import LAUNCH_GRACE, LOADING, is_recent, last_words, loading, log_tail, nap, spawn
 from icm_engine.runs.events import Json
 from icm_engine.runs.lease import beside
 from icm_engine.runs.store import Event, Store
@@ -45,6 +46,8 @@ KINDS = {
 }  # fmt: skip
 
 DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32
+
+MODELS = "sample, a directory, a GGUF file, a fetched model (`model fetch`), a hub id, trained:NAME, or fake"
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
@@ -112,7 +115,7 @@ class JobStatus:
 
 
 def request(store: Store, spec: JobSpec) -> str:
-    """Store a new job, start it, and return its name. Raises SettingError for an unknown kind."""
+    """Store a new job, start it, and return its name. Raises SettingError, ModelNotUsable."""
     job = create(store, spec)
     start(store, job)
     return job
@@ -122,6 +125,8 @@ def create(store: Store, spec: JobSpec) -> str:
     """Store a new job and return its name: the kind, a point and a number, which no run's name can be."""
     if spec.kind not in KINDS:
         raise SettingError(f"job kind {spec.kind!r} does not exist: use one of {', '.join(KINDS)}")
+    if spec.model is not None:
+        fetched.place(store, spec.model.model)  # one that is not there yet is refused at once
     with store.transaction():
         number = 1 + store.db.execute("select count(*) from jobs where kind = ?", [spec.kind]).fetchone()[0]
         name = f"{spec.kind}.{number}"
@@ -186,6 +191,8 @@ def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
         message = f"its process stopped ({words}); starting it again does what is left"
     latest = store.last_event(job, ("start", "progress"))
     far = latest.body if latest is not None and latest.kind == "progress" else {}
+    if phase == "starting" and latest is not None and far.get("words") == LOADING:
+        message = loading(latest.time)
     return JobStatus(
         job, phase, message, far.get("done", 0), far.get("total"), far.get("words", ""),
         row["pid"] if row is not None and lives else None,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.core.paths import expanded, home_expanded
+from icm_engine.runs import fetched
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
 
@@ -103,9 +104,12 @@ def is_supervised(store: Store, model: str) -> bool:
 
 
 def located(store: Store, choice: "ModelChoice") -> "ModelChoice":
-    """Return the choice with the folder in place of `trained:NAME`, and any other as it is. Raises NotFound."""
+    """Return the choice with the path in place of `trained:NAME` or a fetched model's name, any other as it is.
+
+    Raises NotFound, ModelNotUsable.
+    """
     if not choice.model.startswith(PREFIX):
-        return replace(choice, model=home_expanded(choice.model))
+        return replace(choice, model=fetched.place(store, home_expanded(choice.model)))
     name = choice.model.removeprefix(PREFIX)
     facts(store, name)
     return replace(choice, model=str(folder(store, name)))

@@ -16,6 +16,7 @@ from icm_engine.models.adapters import base_of, is_adapter
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import finetuning, trained
+from icm_engine.runs.control import LOADING
 from icm_engine.runs.events import Json
 from icm_engine.runs.finetuning import TuneSettings, labels_of, labels_sha256, training_rows
 from icm_engine.runs.job_process import Job
@@ -36,7 +37,7 @@ def finetune(job: Job) -> Json:
         return trained.facts(job.store, name)
     made = training_rows(job.store, body["runs"])
     _require_same(job, made)
-    job.progress(0, None, "loading the model")
+    job.progress(0, None, LOADING)
     base = base_model(trained.located(job.store, choice).model)
     loaded = load(base, choice.quantization, choice.dtype, choice.device)
     rows = token_rows(loaded, made.rows, labels_of(job.store, body["runs"]))

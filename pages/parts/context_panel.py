@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, ask_context, is_server, require_server
+from icm_engine.analysis.choices import (
+    ABOUT,
+    QUANTIZATIONS,
+    IcmError,
+    Store,
+    ask_context,
+    is_server,
+    model_names,
+    require_server,
+)
 from icm_engine.analysis.context import Json, histogram_frame, sentences, tiles, token_histogram
 from icm_engine.analysis.wording import moment
 from icm_engine.runs import jobs
@@ -14,7 +23,7 @@ KIND = "context-check"
 def show(store: Store, dataset: str) -> None:
     """Draw the choice of a model, and the check in the address, else the last one."""
     st.text("Counts tokens with the model's own tokenizer, and times a few evaluations with the loaded model.")
-    _form(dataset)
+    _form(store, dataset)
     if error := st.session_state.pop("context_problem", None):
         session.complain(error)
     made = jobs.names(store, KIND, dataset)
@@ -34,10 +43,10 @@ def show(store: Store, dataset: str) -> None:
         _found(found, job)
 
 
-def _form(dataset: str) -> None:
+def _form(store: Store, dataset: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="context_form"):
         named = st.selectbox(
-            "Model", ["sample", "fake"], key="context_model", help=ABOUT["model"], accept_new_options=True, width=300
+            "Model", model_names(store), key="context_model", help=ABOUT["model"], accept_new_options=True, width=300
         )
         st.selectbox(
             "Quantization",

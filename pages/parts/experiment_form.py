@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, dataset_names, is_server, require_server
+from icm_engine.analysis.choices import (
+    ABOUT,
+    QUANTIZATIONS,
+    IcmError,
+    Store,
+    dataset_names,
+    is_server,
+    model_names,
+    require_server,
+)
 from icm_engine.analysis.experiments import asking
 from icm_engine.analysis.experiments.suites import SHIPPED, read_suite
 from pages.parts import session
@@ -19,7 +28,7 @@ def show(store: Store) -> None:
     suite, model, quantization, processes = st.columns([2, 2, 2, 1], gap="medium")
     name = suite.selectbox("Suite", SHIPPED, key="suite", help="Each is a small TOML file.")
     named = model.selectbox(
-        "Model", ["sample", "fake"], key="suite_model", help=ABOUT["model"], accept_new_options=True
+        "Model", model_names(store), key="suite_model", help=ABOUT["model"], accept_new_options=True
     )
     quantization.selectbox("Quantization", list(QUANTIZATIONS), key="suite_quantization", help=ABOUT["quantization"],
                            disabled=is_server(named or ""))  # fmt: skip

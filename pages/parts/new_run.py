@@ -15,6 +15,7 @@ from icm_engine.analysis.choices import (
     dataset_names,
     is_server,
     make_spec,
+    model_names,
     presets,
     remarks,
     require_server,
@@ -53,7 +54,7 @@ def _what(store: Store) -> None:
         st.session_state["dataset"] = asked
     data, model, quantization = st.columns(3, gap="medium")
     chosen = data.selectbox("Data set", names, key="dataset", help=ABOUT["dataset"])
-    named = model.selectbox("Model", ["sample", "fake"], key="model", help=ABOUT["model"], accept_new_options=True)
+    named = model.selectbox("Model", model_names(store), key="model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox(
         "Quantization",
         list(QUANTIZATIONS),
