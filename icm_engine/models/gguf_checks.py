@@ -98,7 +98,7 @@ def _require_context(model: str, header: Header) -> None:
     kind, factors = header.own("rope.scaling.type"), [t for t in header.tensors if "rope_factors" in t.name]
     if factors or kind not in (None, "none", *_SCALED):
         raise ModelNotUsable(
-            f"model {model!r} stretches its context by {'long factors' if factors else kind!r}, which is not read from "
+            f"model {model!r} stretches its context ({'long factors' if factors else kind}), which is not read from "
             "GGUF: use a directory with the same model's safetensors weights"
         )
 
