@@ -51,6 +51,6 @@ def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: 
 def save_policy(model: Any, place: Path, facts: Json) -> None:
     """Write a policy's adapter, naming its base as the job did, and its card."""
     base = Path(facts["base"])
-    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.is_dir() else facts["base"]
+    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.exists() else facts["base"]
     model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
     (place / "README.md").write_text(cards.card(facts), encoding="utf-8")

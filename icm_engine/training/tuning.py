@@ -131,7 +131,7 @@ def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSetti
 
 def _save(model: Any, place: Path, facts: Json) -> None:
     """Write the adapter, naming its base as the job did, and its card."""
-    local = facts["base"] != "sample" and Path(facts["base"]).is_dir()
+    local = facts["base"] != "sample" and Path(facts["base"]).exists()
     model.peft_config["default"].base_model_name_or_path = (
         str(Path(facts["base"]).resolve()) if local else facts["base"]
     )
