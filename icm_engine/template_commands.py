@@ -47,7 +47,7 @@ def add(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[
     """Add the command to the parser; `count` parses a whole number of 1 or more."""
     tried = command("templates", templates_command)
     tried.add_argument("dataset", metavar="DATASET")
-    tried.add_argument("--model", required=True, help="sample, a directory, a GGUF file, a hub id, or fake")
+    tried.add_argument("--model", required=True, help=jobs.MODELS)
     tried.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     tried.add_argument("--dtype", choices=jobs.DTYPES, default=jobs.DTYPES[0])
     tried.add_argument("--device", default="auto", help="auto, cpu, cuda")

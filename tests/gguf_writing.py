@@ -47,8 +47,8 @@ def gemma3(**settings: Any) -> Gemma3ForCausalLM:
 
 
 def write(
-    path: Path, model: Any, kind: GGMLQuantizationType = GGMLQuantizationType.F32, facts: Mapping[str, Any] | None = None,
-    extra: Mapping[str, Any] | None = None, arch: str | None = None,
+    path: Path, model: Any, kind: GGMLQuantizationType = GGMLQuantizationType.F32,
+    facts: Mapping[str, Any] | None = None, extra: Mapping[str, Any] | None = None, arch: str | None = None,
 ) -> Path:  # fmt: skip
     """Write a model and its tokenizer; `facts` come on top, texts and numbers, `extra` are tensors nobody expects."""
     own = "gemma3" if isinstance(model, Gemma3ForCausalLM) else "llama"

@@ -40,7 +40,10 @@ def test_scores_are_those_of_the_same_weights_in_a_directory(
 ) -> None:
     model = make()
     file = write(tmp_path / "tiny.gguf", model)
-    from_file, from_folder = scorer(str(file), quantization), scorer(as_folder(file, model, tmp_path / "f"), quantization)
+    from_file, from_folder = (
+        scorer(str(file), quantization),
+        scorer(as_folder(file, model, tmp_path / "f"), quantization),
+    )
     assert log_probs(from_file) == pytest.approx(log_probs(from_folder), abs=tolerance)
     assert from_file.encoding == "prefix-tree"
     assert {name for name, value in from_file.describe().items() if value != from_folder.describe().get(name)} <= {
@@ -110,7 +113,7 @@ def cut(file: Path, size: int) -> str:
 @pytest.mark.parametrize("size", [4, 7, 20, 30, 400, 3000])
 def test_a_header_that_ends_too_early_is_refused(size: int, tmp_path: Path) -> None:
     file = write(tmp_path / "tiny.gguf", llama())
-    with pytest.raises(ModelNotUsable, match="ends within its header .*: download it again"):
+    with pytest.raises(ModelNotUsable, match=r"ends within its header .*: download it again"):
         load(cut(file, size))
 
 
@@ -126,6 +129,10 @@ def test_a_file_that_is_cut_short_is_refused_with_its_sizes(tmp_path: Path) -> N
     [
         (b"<html>not found</html>", "is no GGUF file .it begins with b'<htm'"),
         (b"", "is no GGUF file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "is a git-LFS pointer .* `git lfs pull`",
+        ),
         (b"GGUF\x01\0\0\0" + b"\0" * 64, "of GGUF version 1: use a little-endian file of version 2 or 3"),
         (b"GGUF\0\0\0\x03" + b"\0" * 64, "is big-endian"),
         (b"GGUF\x03\0\0\0" + b"\xff" * 64, "is damaged .it says that it has"),
@@ -146,7 +153,12 @@ def test_what_is_no_gguf_file_is_refused(start: bytes, words: str, tmp_path: Pat
         ({"split.count": 3, "split.no": 0}, {}, None, "part 1 of 3 of a split file: join the parts"),
         ({"llama.rope.scaling.type": "longrope"}, {}, None, "stretches its context .longrope."),
         ({}, {"rope_factors_long.weight": [1.0]}, None, "stretches its context .long factors."),
-        ({}, {"blk.0.attn_q.bias": [0.0] * 64}, None, "has 107,136 weights, and transformers has places for 107,072 in a LlamaForCausalLM"),
+        (
+            {},
+            {"blk.0.attn_q.bias": [0.0] * 64},
+            None,
+            "has 107,136 weights, and transformers has places for 107,072 in a LlamaForCausalLM",
+        ),
     ],
 )
 def test_what_would_be_another_model_is_refused(

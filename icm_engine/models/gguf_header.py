@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine.core.errors import ModelNotUsable
+from icm_engine.core.paths import is_pointer_file
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # version 1 is older than every file that people share
@@ -71,6 +72,10 @@ def read_header(model: str) -> Header:
     """Read the header of a file. Raises ModelNotUsable for what is no GGUF file, is damaged, or is cut short."""
     path = Path(model)
     size = path.stat().st_size
+    if is_pointer_file(path):
+        raise ModelNotUsable(
+            f"model {model!r} is a git-LFS pointer ({size:,} bytes), not the file itself: `git lfs pull` fetches that"
+        )
     with path.open("rb") as file:
         if (start := file.read(8))[:4] != MAGIC:
             raise ModelNotUsable(

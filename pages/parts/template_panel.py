@@ -3,7 +3,16 @@
 import streamlit as st
 
 from icm_engine.analysis import template_trial
-from icm_engine.analysis.choices import ABOUT, QUANTIZATIONS, IcmError, Store, is_server, model_choice, require_server
+from icm_engine.analysis.choices import (
+    ABOUT,
+    QUANTIZATIONS,
+    IcmError,
+    Store,
+    is_server,
+    model_choice,
+    model_names,
+    require_server,
+)
 from icm_engine.runs import jobs
 from pages.parts import job_line, session
 
@@ -16,7 +25,7 @@ WHAT = (
 def show(store: Store, dataset: str) -> None:
     """Draw the choice of a model, and the trial in the address, else the last one."""
     st.text(WHAT)
-    _form(dataset)
+    _form(store, dataset)
     if error := st.session_state.pop("trial_problem", None):
         session.complain(error)
     made = jobs.names(store, template_trial.KIND, dataset)
@@ -33,10 +42,10 @@ def show(store: Store, dataset: str) -> None:
         )  # fmt: skip
 
 
-def _form(dataset: str) -> None:
+def _form(store: Store, dataset: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="trial_form"):
         named = st.selectbox(
-            "Model", ["sample", "fake"], key="trial_model", help=ABOUT["model"], accept_new_options=True, width=300
+            "Model", model_names(store), key="trial_model", help=ABOUT["model"], accept_new_options=True, width=300
         )
         st.selectbox(
             "Quantization", list(QUANTIZATIONS), key="trial_quantization", help=ABOUT["quantization"], width=170,
