@@ -235,3 +235,8 @@ def test_a_killed_process_leaves_an_interrupted_job_that_starts_again(store: Sto
     jobs.start(store, job)
     assert jobs.wait_until_settled(store, job).phase == "done"
     assert store.dataset_info("mine").examples == 2
+
+
+def test_a_model_that_is_being_loaded_says_for_how_long() -> None:
+    assert control.loading(time.time() - 12) == "loading the model, 12 s so far"
+    assert control.loading(time.time() + 60) == "loading the model, 0 s so far"  # a clock that was set
