@@ -114,7 +114,9 @@ def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Json, float]]:
     for _ in range(steps):
         before, used = state.labeling, scorer.usage
         state, info = step(state, objective, config)
-        yield "step", opened.codec.encode_step(info, Cost(scorer.usage - used), before), 0.25
+        asked = objective.asked(before, info.example, info.reused).text
+        cost = Cost(scorer.usage - used, hashlib.sha256(asked.encode()).hexdigest())
+        yield "step", opened.codec.encode_step(info, cost, before), 0.25
 
 
 def moody_belief(prompt: Prompt) -> tuple[float, ...]:

@@ -147,7 +147,8 @@ def test_a_model_directory_that_is_not_there_is_not_looked_for_on_the_hub(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AutoConfig, "from_pretrained", None)
-    with pytest.raises(ModelNotUsable, match=re.escape(f"model directory {model!r} does not exist")):
+    meant = str(Path(model).expanduser()) if model.startswith("~") else model
+    with pytest.raises(ModelNotUsable, match=re.escape(f"model directory {meant!r} does not exist")):
         load(model)
 
 
