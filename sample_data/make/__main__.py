@@ -1,6 +1,8 @@
-"""`python -m sample_data.make` makes the data sets; `python -m sample_data.make.train` trains the model."""
+"""`python -m sample_data.make` makes all data sets; `python -m sample_data.make.train` trains the model."""
 
-from sample_data.make.make_data import main
+from sample_data.make import make_data, real
 
 if __name__ == "__main__":
-    main()
+    given = make_data.parsed()
+    make_data.make(given.folder, given.seed)
+    real.make(given.folder, given.seed)

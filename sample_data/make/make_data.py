@@ -170,14 +170,14 @@ def make(folder: Path, seed: int = SEED) -> None:
         write(folder / f"{name}_test.csv", first + with_crowd(more_of(name, train + test, later), later), columns)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--seed", type=int, default=SEED)
-    given = parser.parse_args()
-    make(given.folder, given.seed)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    given = parsed()
+    make(given.folder, given.seed)

@@ -1,0 +1,97 @@
+"""The data sets for real models are what their program makes, and their parts share no frame."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
+from sample_data.make import real
+
+FOLDER = Path(real.__file__).parents[1]
+PARTS = [f"{name}{ending}" for name in real.RECIPES for ending in real.ENDINGS.values()]
+
+
+def rows(part: str) -> list[dict[str, str]]:
+    with (FOLDER / f"{part}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_program_makes_the_same_bytes(tmp_path: Path) -> None:
+    real.make(tmp_path)
+    assert sorted(file.stem for file in tmp_path.iterdir()) == sorted(PARTS)
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (FOLDER / file.name).read_bytes()
+        assert file.stat().st_size < 100_000
+
+
+def test_another_seed_makes_other_data(tmp_path: Path) -> None:
+    real.make(tmp_path, seed=7)
+    assert all(file.read_bytes() != (FOLDER / file.name).read_bytes() for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_256_different_texts_with_gold_and_a_quarter_of_the_crowd_wrong(part: str) -> None:
+    found, name = rows(part), part.removesuffix("_test")
+    assert len(found) == len({row["id"] for row in found}) == len({row["text"] for row in found}) == 256
+    assert {row["gold"] for row in found} == {row["crowd"] for row in found} == set(TASKS[name].labels)
+    assert sum(row["gold"] != row["crowd"] for row in found) == 64
+    assert name in SAMPLE_DATASETS
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_labels_have_their_shares_from_the_beginning(part: str) -> None:
+    counts = real.RECIPES[part.removesuffix("_test")].counts
+    for n in (32, 64, 256):
+        found = Counter(row["gold"] for row in rows(part)[:n])
+        assert all(abs(found[label] / n - count / 256) <= real.TOLERANCE for label, count in counts.items())
+
+
+@pytest.mark.parametrize("name", real.RECIPES)
+def test_no_text_and_no_frame_is_in_both_parts(name: str) -> None:
+    train, test = rows(name), rows(f"{name}_test")
+    assert not {row["text"] for row in train} & {row["text"] for row in test}
+    tags = [{tag for row in some for tag in row["frames"].split()} for some in (train, test)]
+    assert min(map(len, tags)) >= 40
+    assert not tags[0] & tags[1]
+
+
+def own_words(frame: str) -> list[tuple[str, ...]]:
+    """Every run of four words of a frame that has no gap in it."""
+    runs = [re.findall(r"[\w']+", piece.casefold()) for piece in re.split(r"\{\w+\}|[.!?:]", frame)]
+    return [tuple(run[i : i + 4]) for run in runs for i in range(len(run) - 3)]
+
+
+@pytest.mark.parametrize("name", sorted({recipe.frames for recipe in real.RECIPES.values()}))
+def test_frames_of_the_parts_have_no_four_words_in_a_row_in_common(name: str) -> None:
+    words = {
+        part: {run for frame in frames(real.read_frames(name), part) for run in own_words(frame)}
+        for part in real.ENDINGS
+    }
+    assert not words["train"] & words["test"]
+
+
+def frames(file: object, part: str, inside: bool = False) -> list[str]:
+    """All texts below the keys of a part."""
+    if isinstance(file, str):
+        return [file] if inside else []
+    if isinstance(file, dict):
+        return [text for key, some in file.items() for text in frames(some, part, inside or key == part)]
+    return [text for some in file for text in frames(some, part, inside)] if isinstance(file, list) else []
+
+
+def test_no_frame_comes_again_before_all_others_came() -> None:
+    deck = real.Deck("a", ("x", "y", "z"), real.random.Random(0))
+    tags = [deck.draw().tag for _ in range(9)]
+    assert all(sorted(tags[i : i + 3]) == ["a-1", "a-2", "a-3"] for i in (0, 3, 6))
+    assert sum(a == b for a, b in pairwise(tags)) <= 2
+
+
+def test_a_gap_is_filled_in_the_same_way_throughout() -> None:
+    frames = [real.Frame("a", "{what} came with a {what}."), real.Frame("b", "the {what} is new.")]
+    assert real.filled(frames, {"what": ["iron"]}, real.random.Random(0)) == "Iron came with an iron. The iron is new."
