@@ -40,6 +40,7 @@ from icm_engine.data.reading import storable
 from icm_engine.runs import choosing, control, jobs
 from icm_engine.runs.events import SEARCH, RunSpec
 from icm_engine.runs.following import follow
+from icm_engine.runs.reading_notes import notes_of_run
 from icm_engine.runs.store import Store
 from icm_engine.terminal import hang_up, plainly
 
@@ -79,7 +80,12 @@ def run_command(store: Store, given: argparse.Namespace) -> dict[str, object] | 
     if where is not None:
         return ray_commands.run_there(store, run, where, given.detach)
     control.start(store, run)
-    return _detached(run) if given.detach else _follow(store, run)
+    if given.detach:
+        return _detached(run)
+    told = _follow(store, run)
+    for words in notes_of_run(store, run):
+        print(words, file=sys.stderr)
+    return told
 
 
 def _settings(given: argparse.Namespace) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """`run --batch-size N`: a data set in batches, each a search of its own; what the other commands do with the whole."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from icm_engine.core.errors import RunError, SettingError
 from icm_engine.runs import jobs
 from icm_engine.runs.control import nap
 from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.reading_notes import notes_of_run
 from icm_engine.runs.replay import open_run
 from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
@@ -26,7 +28,11 @@ def run_batches(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json:
     name = batches.ask(store, spec, given.batch_size, side_by_side, where=where)
     if given.detach:
         return {"run": name, "batches": batches.batched(store, name).of, "status": "starting"}
-    return followed(store, name)
+    told, whole = followed(store, name), batches.batched(store, name)
+    for run in filter(store.has_run, map(whole.run, range(1, whole.of + 1))):
+        for words in notes_of_run(store, run):
+            print(f"{run}: {words}", file=sys.stderr)
+    return told
 
 
 def followed(store: Store, name: str) -> Json:

@@ -32,6 +32,7 @@ from icm_engine.data.writing import rows_to_frame
 from icm_engine.runs import choosing, control
 from icm_engine.runs.events import RunSpec
 from icm_engine.runs.following import follow
+from icm_engine.runs.reading_notes import notes_of_run
 from icm_engine.runs.store import Store
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def _go_on(store: Store, run: str, progress: bool) -> None:
     elif phase in ("paused", "interrupted", "failed"):
         control.resume(store, run)
     _wait(store, run, progress)
+    for words in notes_of_run(store, run) if progress else ():
+        print(words, file=sys.stderr)
 
 
 def _wait(store: Store, run: str, progress: bool) -> None:

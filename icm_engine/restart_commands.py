@@ -1,6 +1,7 @@
 """`run --restarts R`: chains that differ in the seed alone, the best by U as the result, the others beside it."""
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from icm_engine import job_commands, ray_commands
@@ -9,6 +10,7 @@ from icm_engine.analysis.views import run_summary
 from icm_engine.analysis.wording import decimal, percent
 from icm_engine.core.errors import RunError
 from icm_engine.runs.events import Json, RunSpec
+from icm_engine.runs.reading_notes import notes_of_run
 from icm_engine.runs.restarts import SIDE_BY_SIDE
 from icm_engine.runs.store import Store
 
@@ -30,6 +32,8 @@ def run_chains(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json |
     if found is None:
         raise RunError(f"job {job!r} has no result: `jobs {job} --again` starts it again")
     told = _summary(store, job, found)
+    for words in notes_of_run(store, found.run):  # all chains read the same texts
+        print(words, file=sys.stderr)
     if given.json:
         return told
     _print(told)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from icm_engine.analysis.reading import Point, Reading
 from icm_engine.analysis.wording import decimal, percent
 from icm_engine.core.labeling import Label
+from icm_engine.runs.reading_notes import reading_notes
 
 FEW = 16  # labelled examples below which shares say little
 COLLAPSED = 0.95  # share of one label
@@ -145,6 +146,11 @@ def _shrunk(reading: Reading) -> Alert | None:
     return Alert("smaller calls", text)
 
 
+def _read(reading: Reading) -> Alert | None:
+    notes = reading_notes(reading.model)
+    return Alert("texts read otherwise", " ".join(notes)) if notes else None
+
+
 SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _collapse,
     _oscillation,
@@ -154,4 +160,5 @@ SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _inverted,
     _retried,
     _shrunk,
+    _read,
 )

@@ -129,6 +129,19 @@ def begin_calls(scorer: object, tokens: int | None) -> None:
         scorer.begin_calls(tokens)
 
 
+@runtime_checkable
+class HasReading(Protocol):
+    """A scorer that can say how a model reads texts."""
+
+    def reading(self, texts: Iterable[str]) -> Mapping[str, object]:
+        """Return how many of the texts have control tokens, and how many are read as another text; {} for none."""
+
+
+def reading_of(scorer: object, texts: Iterable[str]) -> Mapping[str, object]:
+    """Return what to know of how a scorer's model reads texts; nothing where there is nothing to know."""
+    return scorer.reading(texts) if isinstance(scorer, HasReading) else {}
+
+
 class Scorer(Protocol):
     """Anything that gives label log-probabilities for prompts; every error is raised, none becomes a number."""
 

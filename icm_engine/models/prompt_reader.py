@@ -15,6 +15,9 @@ from icm_engine.core.scoring import Usage
 from icm_engine.models.prefix_tree import Request, Tokens, build
 from icm_engine.models.text_reader import TextReader
 
+READ_AGAIN = 2000  # texts of a run that are compared with what the tokenizer makes of them
+BESIDE = 10  # characters shown on both sides of a difference that is a blank, or nothing
+
 
 class PromptReader:
     """Turns prompts into requests; `beginning` is the segment before every prompt that is not whole, if any.
@@ -123,18 +126,20 @@ class PromptReader:
         return (*self.tokenize(before), *self.reader.go_on(user), *self.tokenize(after))
 
     def reading(self, texts: Iterable[str]) -> dict[str, object]:
-        """Return what to know of how texts are read: how many have control tokens, and how many others are changed."""
+        """Return what to know of how texts are read: how many have control tokens, and how many others are changed.
+
+        Whether a text is changed is found for the first ones only, and not where each costs a request.
+        """
         if self.reader is None:
             return {}
-        some = list(texts)
+        some, told = list(texts), dict[str, object]()
         matches = [match[0] for text in some if self.control and (match := self.control.search(text))]
-        read = [] if self.reader.far else [(text, self.reader.read_as(text)) for text in some]
-        changed = [(text, found) for text, found in read if found != text]
-        told: dict[str, object] = {}
+        tried = [] if self.reader.far else some[:READ_AGAIN]
+        changed = [(text, found) for text in tried if (found := self.reader.read_as(text)) != text]
         if matches:
-            told["control_tokens"] = {"texts": len(matches), "first": matches[0]}
+            told["control_tokens"] = {"texts": len(matches), "of": len(some), "first": matches[0]}
         if changed:
-            told["read_otherwise"] = {"texts": len(changed), "first": list(changed[0])}
+            told["read_otherwise"] = {"texts": len(changed), "of": len(tried), "first": list(difference(*changed[0]))}
         return told
 
 
@@ -146,3 +151,21 @@ def longest(request: Request) -> int:
 def full_tokens(requests: Iterable[Request]) -> int:
     """The tokens of every prompt as if each were read by itself."""
     return sum(len(part) for request in requests for part in request.segments)
+
+
+def difference(text: str, read: str) -> tuple[str, str]:
+    """Return where a text differs from what is read, from the first difference to the last.
+
+    >>> difference("A ﬁne day", "A fine day")
+    ('ﬁ', 'fi')
+    >>> difference("two  spaces", "two spaces")
+    ('two  spaces', 'two spaces')
+    """
+    most = min(len(text), len(read))
+    before = next((k for k in range(most) if text[k] != read[k]), most)
+    after = next((k for k in range(most - before) if text[-1 - k] != read[-1 - k]), most - before)
+    parts = text[before : len(text) - after], read[before : len(read) - after]
+    if all(map(str.strip, parts)):
+        return parts
+    before, after = max(0, before - BESIDE), max(0, after - BESIDE)
+    return text[before : len(text) - after], read[before : len(read) - after]

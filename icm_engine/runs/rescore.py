@@ -15,6 +15,7 @@ from icm_engine.core.prompting import leave_one_out_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
 from icm_engine.core.search import State, StepInfo, step
 from icm_engine.runs.events import Json
+from icm_engine.runs.reading_notes import READING
 from icm_engine.runs.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.runs.store import Event, Store
 
@@ -105,4 +106,4 @@ def _other_way(then: StepInfo, now: StepInfo) -> Json:
 def _changes(then: Json, scorer: Scorer) -> Json:
     """What the model's own description says otherwise than when the run was scored."""
     now = dict(scorer.describe())
-    return {name: [then[name], now.get(name)] for name in then if then[name] != now.get(name)}
+    return {name: [then[name], now.get(name)] for name in then if name != READING and then[name] != now.get(name)}

@@ -16,7 +16,15 @@ from icm_engine.core.chat_sources import Chat, NoChat, TableChat
 from icm_engine.core.errors import PromptTooLong, ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, render
-from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, retries_of
+from icm_engine.core.scoring import (
+    Scorer,
+    TableScorer,
+    agreeable_belief,
+    begin_calls,
+    calls_of,
+    reading_of,
+    retries_of,
+)
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.server_address import is_server
 from icm_engine.runs import detached
@@ -27,6 +35,7 @@ from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.jobs import ModelChoice, model_of_run
 from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.runs.reading_notes import READING
 from icm_engine.runs.replay import OpenRun, current_state, open_run
 from icm_engine.runs.server_wait import ServerWait
 from icm_engine.runs.shrinking import SHRUNK, shrunk, tokens_of_run
@@ -109,8 +118,9 @@ class Worker:
         self.retries = retries_of(scorer).count
         begin_calls(scorer, tokens_of_run(self.store, self.opened.name))
         self.tokens = calls_of(scorer).tokens
-        require_context(self.opened.objective(hand.config, scorer), self.opened.spec)
-        self._record_model(scorer)
+        objective = self.opened.objective(hand.config, scorer)
+        require_context(objective, self.opened.spec)
+        self._record_model(scorer, objective)
         self.store.update_lease(self.opened.name, self.lease, ready=1)
         return scorer
 
@@ -208,9 +218,10 @@ class Worker:
         self.tokens = body["tokens"]
         return True
 
-    def _record_model(self, scorer: Scorer) -> None:
-        """Say which model scores; again only if something about it changed."""
-        facts = dict(scorer.describe())
+    def _record_model(self, scorer: Scorer, objective: Objective) -> None:
+        """Say which model scores and how it reads the examples; again only if something about it changed."""
+        found = reading_of(scorer, (render(objective.task, example) for example in objective.examples))
+        facts = {**scorer.describe(), **({READING: found} if found else {})}
         last = self.store.last_event(self.opened.name, ("model",))
         if last is None or last.body != facts:
             self._append("model", facts)
