@@ -36,6 +36,8 @@ class Completions:
     most: int = 20  # likeliest tokens at most
     fingerprint: str | None = "vllm-0-test"
     key: str | None = None
+    detokenize: Callable[[list[int]], str] | None = None  # None: token by token
+    before: Sequence[int] = ()  # what the tokenizer puts before a text, where special tokens are asked for
     spoil: Callable[[Json], Json] = lambda answer: answer
     faults: list[tuple[int, dict[str, str], str] | float] = field(default_factory=list)
     asked: list[Json] = field(default_factory=list)  # bodies of completions, in order of arrival
@@ -64,6 +66,9 @@ class Completions:
         answer = {"choices": [{"index": 0, "logprobs": logprobs}], "system_fingerprint": self.fingerprint}
         return self.spoil(answer)
 
+    def text_of(self, tokens: list[int]) -> str:
+        return self.detokenize(tokens) if self.detokenize else "".join(map(self.decode, tokens))
+
     def _name(self, token: int) -> str:
         return f"token_id:{token}" if self.vllm else self.decode(token)
 
@@ -86,6 +91,7 @@ class Completions:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the other side to say that it had the headers
     said: Completions
 
     def do_GET(self) -> None:
@@ -103,9 +109,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._allowed():
             return
         if self.path == "/tokenize" and self.said.tokenizes:
-            self._send(200, json.dumps({"tokens": self.said.tokenize(body["prompt"])}))
+            before = self.said.before if body.get("add_special_tokens", True) else ()
+            self._send(200, json.dumps({"tokens": [*before, *self.said.tokenize(body["prompt"])]}))
         elif self.path == "/detokenize" and self.said.tokenizes:
-            self._send(200, json.dumps({"prompt": "".join(map(self.said.decode, body["tokens"]))}))
+            self._send(200, json.dumps({"prompt": self.said.text_of(body["tokens"])}))
         elif self.path == "/v1/completions":
             self._complete(body)
         else:

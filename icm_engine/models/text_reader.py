@@ -16,13 +16,16 @@ from icm_engine.models.prefix_tree import Tokens
 Encode = Callable[[str], Tokens]
 Decode = Callable[[Sequence[int]], str]
 ANCHORS = ("\n", "☺", ".", "a")  # the first is what stands before a piece most often
+AFTER = "A"  # what a piece of blanks and line ends is read before
 TRIAL = (
     "Question: What is 17 + 25?\nClaim: It is 42.\nI think this claim is", " True", "\n\n",
     "Question: Is it cold?\nClaim: (a) yes, it is.\nI think this claim is", " False", "\n\n",
     "Review: good, cheap\nSentiment:", " positive",
 )  # fmt: skip
-CONTROL = re.compile(r"<\|[^<>|\s]+\|>")  # an added token of this form is for control, marked as special or not
-ANY_CONTROL = re.compile(r"<\|[^<>|\s]+\|>|</?[a-z_]{1,20}>|\[/?[A-Z_]{2,20}\]")  # where nobody says which there are
+_BARS = r"<[|｜][^<>|｜\s]+[|｜]>"  # DeepSeek writes them wide
+CONTROL = re.compile(_BARS)  # an added token of this form is for control, marked as special or not
+_NAMES = "s|bos|eos|eod|eot|pad|unk|mask|sep|cls|think|[a-z]+(?:_[a-z0-9]+)+"
+ANY_CONTROL = re.compile(rf"{_BARS}|</?(?:{_NAMES})>|\[/?[A-Z_]{{2,20}}\]")  # where nobody says which there are
 
 
 class TextReader:
@@ -45,12 +48,33 @@ class TextReader:
     def begin(self, text: str) -> Tokens:
         """Return the ids of a text that stands at the beginning of a prompt."""
         first, *others = plain_pieces(text, self._cut)
-        begun = self._encode(first) if self._natural else self._behind(first)
-        return (*begun, *chain.from_iterable(map(self._behind, others)))
+        return (*self._begun(first), *chain.from_iterable(map(self._behind, others)))
+
+    def _begun(self, text: str) -> Tokens:
+        """The ids of a piece at the beginning. A blank there may count as the one that a tokenizer puts before texts.
+
+        Metaspace puts none before a text that begins with one, and the first blank is taken off in decoding all the
+        same: such a text gets one more.
+        """
+        ids = self._encode(text) if self._natural else self._behind(text)
+        if not text.startswith(" ") or self._decode(ids) == text:
+            return ids
+        more = self._behind(" " + text)
+        return more if self._decode(more) == text else ids
 
     def go_on(self, text: str) -> Tokens:
         """Return the ids of a text that follows another one. Raises ModelNotUsable where it has none of its own."""
-        return tuple(chain.from_iterable(map(self._behind, plain_pieces(text, self._cut))))
+        return self._between(text) or tuple(chain.from_iterable(map(self._behind, plain_pieces(text, self._cut))))
+
+    def _between(self, text: str) -> Tokens:
+        """The ids of blanks and line ends before a text, which GPT-2's pattern reads otherwise than at an end.
+
+        None for other texts, and where they cannot be told apart from the text's.
+        """
+        if not text.isspace():
+            return ()
+        both, after = self._behind(text + AFTER), self._behind(AFTER)
+        return both[: len(both) - len(after)] if both[-len(after) :] == after else ()
 
     def _behind(self, text: str) -> Tokens:
         """The ids of a piece behind an anchor, without the anchor's."""
@@ -125,8 +149,10 @@ def reader_of(tokenizer: Any, name: str) -> TextReader:
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    unmarked = [token for token in control_tokens(tokenizer) if token not in set(tokenizer.all_special_tokens)]
-    return TextReader(encode, decode, name, pattern_of(unmarked))
+    # one that is not marked as special is kept, and the lattice of a Unigram model has the others as words
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in control_tokens(tokenizer)}
+    kept = [token for token in ids if not set(ids.values()).isdisjoint(encode(token))]
+    return TextReader(encode, decode, name, pattern_of(kept))
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
