@@ -146,6 +146,14 @@ def _shrunk(reading: Reading) -> Alert | None:
     return Alert("smaller calls", text)
 
 
+def _tied(reading: Reading) -> Alert | None:
+    if not reading.ties:
+        return None
+    were = "was an exact tie" if reading.ties == 1 else "were exact ties"
+    text = f"{reading.ties:,} of {reading.drawn:,} proposals {were}, decided by the order of the labels."
+    return Alert("exact ties", text)
+
+
 def _read(reading: Reading) -> Alert | None:
     notes = reading_notes(reading.model)
     return Alert("texts read otherwise", " ".join(notes)) if notes else None
@@ -160,5 +168,6 @@ SIGNS: tuple[Callable[[Reading], Alert | None], ...] = (
     _inverted,
     _retried,
     _shrunk,
+    _tied,
     _read,
 )

@@ -121,6 +121,7 @@ class Decision:
     set_evaluations: int
     seconds: float
     prompt_sha256: str
+    tied: tuple[Label, ...] = ()  # that the model prefers exactly alike; the first one was proposed
 
     @property
     def threshold(self) -> float | None:
@@ -143,6 +144,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
         probability=body["accept_probability"] if decided else None, draw=body["draw"] if decided else None,
         verdict=body["verdict"], repairs=repairs(reading, body), movers=_movers(reading, body),
         paired=body.get("paired", False), reused=body.get("reused", False),
+        tied=tuple(body.get("tied", ())),
         pins=len(before.hand.pins) if before else 0,
         prompts=usage["prompts"], tokens_encoded=usage["tokens_encoded"], tokens_full=usage["tokens_full"],
         set_evaluations=body["set_evaluations"], seconds=moment.event.seconds, prompt_sha256=body["prompt_sha256"],

@@ -37,9 +37,10 @@ def threshold_sentence(card: Decision) -> str:
 
 def proposal_sentence(card: Decision) -> str:
     """Say what was proposed for the drawn example."""
+    tie = f" {' and '.join(card.tied)} tie exactly: the first label was proposed." if card.tied else ""
     if card.old == card.proposed:
-        return f"Drawn with label {card.old}; the model would give it the same."
-    return f"Drawn {'unlabelled' if card.old is None else f'with label {card.old}'}; proposed: {card.proposed}."
+        return f"Drawn with label {card.old}; the model would give it the same.{tie}"
+    return f"Drawn {'unlabelled' if card.old is None else f'with label {card.old}'}; proposed: {card.proposed}.{tie}"
 
 
 def scored_sentence(card: Decision) -> str:

@@ -93,6 +93,8 @@ class Reading:
     changes: Mapping[int, Change] = field(default_factory=dict)
     proposals: int = 0
     accepted: int = 0
+    drawn: int = 0  # steps of the run's own
+    ties: int = 0  # of these, where labels tied exactly
     window: tuple[bool, ...] = ()  # accepted or not, of the last 50 proposals
     pace: tuple[float, ...] = ()  # seconds of the last 50 steps
     spent: Spent = Spent()
@@ -173,6 +175,7 @@ class _Fold:
         self.blocks, self.rest, self.last = list(points.blocks), list(points.rest), reading.trajectory.last
         self.changes = dict(reading.changes)
         self.proposals, self.accepted = reading.proposals, reading.accepted
+        self.drawn, self.ties = reading.drawn, reading.ties
         self.window = deque(reading.window, WINDOW)
         self.pace = deque(reading.pace, WINDOW)
         self.steps = deque(reading.steps, STEPS_KEPT)
@@ -216,6 +219,7 @@ class _Fold:
     def _step(self, event: Event) -> None:
         body = event.body
         self.failure = None  # it went on after a resume
+        self.drawn, self.ties = self.drawn + 1, self.ties + ("tied" in body)
         if body["verdict"] != "unchanged":
             self.proposals += 1
             self.accepted += body["accepted"]
@@ -276,7 +280,8 @@ class _Fold:
             self.reading,
             trajectory=replace(self.reading.trajectory, points=Points(self.blocks, self.rest)),
             tally=self.tally, cursor=self.cursor, state=self.state, changes=self.changes,
-            proposals=self.proposals, accepted=self.accepted, window=tuple(self.window), pace=tuple(self.pace),
+            proposals=self.proposals, accepted=self.accepted, drawn=self.drawn, ties=self.ties,
+            window=tuple(self.window), pace=tuple(self.pace),
             spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,
             history=tuple(self.history), repairs=tuple(self.repairs), acts=tuple(self.acts), spells=self.spells,
             moments=tuple(self.moments), config=self.config, breakpoints=self.breakpoints, refused=self.refused,

@@ -7,7 +7,7 @@ from functools import cached_property
 from icm_engine.core.consistency import Rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
-from icm_engine.core.predictability import OF_TWO_LABELS, Predictability, form_of, leaning, mean, preferred
+from icm_engine.core.predictability import OF_TWO_LABELS, Predictability, foremost, form_of, leaning, mean
 from icm_engine.core.prompting import Prompt, leave_one_out_prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
 
@@ -82,10 +82,12 @@ class Objective:
 
         The likeliest one; with a centred form the one that stands out most against how the model leans on the others.
         """
-        if not self.form.centred:
-            return self.task.labels[scores.argmax]
-        lean = leaning(score for j, score in known.items() if j != i)
-        return self.task.labels[preferred(scores, lean, self.centring)]
+        return self.foremost(known, i, scores)[0]
+
+    def foremost(self, known: Mapping[int, LabelLogProbs], i: int, scores: LabelLogProbs) -> tuple[Label, ...]:
+        """Return the label to propose for a drawn example; of an exact tie all labels, the one to propose first."""
+        lean = leaning(score for j, score in known.items() if j != i) if self.form.centred else ()
+        return tuple(self.task.labels[place] for place in foremost(scores, lean, self.centring))
 
     def evaluate(self, labeling: Labeling) -> Evaluation:
         """Score a labeling: one leave-one-out prompt for each labelled example, then the inconsistent pairs."""

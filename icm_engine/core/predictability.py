@@ -115,7 +115,13 @@ def leaning(others: Iterable[LabelLogProbs]) -> tuple[float, ...]:
 
 def preferred(score: LabelLogProbs, lean: Sequence[float], centring: float) -> int:
     """Return the place of the label that stands out most against how the model leans; the first one of a tie."""
-    if not lean:
-        return score.argmax
-    standing = [own - centring * usual for own, usual in zip(against_mean(score), lean, strict=True)]
-    return standing.index(max(standing))
+    return foremost(score, lean, centring)[0]
+
+
+def foremost(score: LabelLogProbs, lean: Sequence[float], centring: float) -> tuple[int, ...]:
+    """Return the places of all labels that stand out most: one, or those of an exact tie."""
+    standing: Sequence[float] = score.raw
+    if lean:
+        standing = [own - centring * usual for own, usual in zip(against_mean(score), lean, strict=True)]
+    top = max(standing)
+    return tuple(place for place, value in enumerate(standing) if value == top)

@@ -70,6 +70,7 @@ class StepInfo:
     `flips` are the label changes proposed, made only if the verdict is `accepted`. `before` was scored when it was
     accepted, in its own orders, or, if `paired`, together with `after` in the same ones. If `reused`, the model was not
     asked about the drawn example: `scores` are what `before` has of it, given the same labels of all others.
+    `tied` are the labels that the model prefers exactly alike, where there are several; the first one is proposed.
     """
 
     number: int
@@ -89,6 +90,7 @@ class StepInfo:
     set_evaluations: int = 0
     paired: bool = False
     reused: bool = False
+    tied: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,9 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     i = draw_example(state.labeling, objective, config, rng, state.hand.pins)  # line 5
     reused = i in state.labeling and not config.paired
     scores = state.evaluation.scores[i] if reused else objective.predict(state.labeling, i)  # line 6
-    old, label = state.labeling.get(i), objective.proposed(state.evaluation.scores, i, scores)
-    info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused)
+    old, foremost = state.labeling.get(i), objective.foremost(state.evaluation.scores, i, scores)
+    label, tied = foremost[0], foremost if len(foremost) > 1 else ()
+    info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused, tied=tied)
     if label != old or (config.repair_unchanged and not state.hopeless.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)
     return apply(state, info), info

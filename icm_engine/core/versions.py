@@ -13,7 +13,8 @@ Version 2:
 - a limit takes whole groups wherever they stand in the file (`Cut`);
 - texts are tokenised so that the token ids of a prompt decode to its text;
 - the last projection and the softmax are computed in float32;
-- pairs that no repair helped since the labels last changed are remembered after an accepted step too.
+- pairs that no repair helped since the labels last changed are remembered after an accepted step too;
+- a step names the labels of an exact tie.
 """
 
 from collections.abc import Iterable

@@ -146,6 +146,7 @@ class Codec:
             "set_evaluations": info.set_evaluations,
             "paired": info.paired,
             "reused": info.reused,
+            **({"tied": list(info.tied)} if info.tied and self.version > FIRST else {}),
             "usage": asdict(cost.usage),
             "prompt_sha256": cost.prompt_sha256,
         }
@@ -232,6 +233,7 @@ class Codec:
             set_evaluations=body["set_evaluations"],
             paired=body.get("paired", False),  # these two are absent in logs of before they were recorded
             reused=body.get("reused", False),
+            tied=tuple(body.get("tied", ())),
         )
 
     def decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:

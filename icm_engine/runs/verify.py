@@ -28,6 +28,7 @@ from icm_engine.core.search import (
     temperature,
 )
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.versions import FIRST
 from icm_engine.runs.events import SEARCH, Json
 from icm_engine.runs.interventions import decode_done, encode_state, tuned
 from icm_engine.runs.labelling import given_labels
@@ -252,8 +253,11 @@ def _step_problems(
         yield f"says that the label was {info.old!r}, it was {state.labeling.get(info.example)!r}"
     if info.reused and info.scores != state.evaluation.scores[info.example]:
         yield "took log-probabilities for the drawn example that the labels before it do not have"
-    if info.proposed != objective.proposed(state.evaluation.scores, info.example, info.scores):
+    foremost = objective.foremost(state.evaluation.scores, info.example, info.scores)
+    if info.proposed != foremost[0]:
         yield f"proposed {info.proposed!r}, which is not the likeliest label"
+    if state.version > FIRST and info.tied != (foremost if len(foremost) > 1 else ()):
+        yield f"says that {len(info.tied)} labels tie, its log-probabilities have {len(foremost)} at the top"
     if info.before.utility != state.evaluation.utility and not config.paired:
         yield f"U before is {info.before.utility}, the accepted labeling has {state.evaluation.utility}"
     if touched := [ids[flip.example] for flip in info.flips if flip.example in pins]:
