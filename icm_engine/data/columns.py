@@ -24,6 +24,7 @@ from icm_engine.data.column_names import (
     response_columns,
     side_pairs,
 )
+from icm_engine.data.evident import evident_labels, evident_text, sole_text
 from icm_engine.data.label_columns import Look
 from icm_engine.data.labels import LabelReader, is_truth_word, only_letters, only_spellings
 from icm_engine.data.tasks.spec import TaskSpec
@@ -170,6 +171,7 @@ class _Planner:
         missing = [field for field in self.spec.fields if field not in fields]
         if set(RESPONSES) <= set(missing) and not set(RESPONSES) & set(self.mapping):
             fields |= self._numbered_responses()
+        fields |= self._evident_text(missing)
         for field in missing:
             if field not in fields and field not in self.spec.optional:
                 raise self._missing(field)
@@ -219,6 +221,21 @@ class _Planner:
         self.taken.update(zip(found, RESPONSES, strict=True))
         self.notes.append(f"Column {found[0]!r} was taken as response A, {found[1]!r} as response B.")
         return dict(zip(RESPONSES, found, strict=True))
+
+    def _evident_text(self, missing: Sequence[str]) -> dict[str, str]:
+        """The column that is evidently the text, where the task has one text and no column has its name."""
+        field = sole_text(self.spec)
+        free = self._unnamed("id", "group", "gold", "human") if field in missing and field not in self.mapping else []
+        if field is None or (column := evident_text(free, self.look)) is None:
+            return {}
+        self.taken[column] = field
+        self.notes.append(f"Column {column!r} was taken as the {field}: none is called {field} (--map {field}=COLUMN).")
+        return {field: column}
+
+    def _unnamed(self, *fields: str) -> list[str]:
+        """Free columns that have no known name of these fields."""
+        named = {c for field in fields for c in self._alike(field)}
+        return [c for c in self.columns if c not in self.taken and c not in named]
 
     def _missing(self, field: str) -> ImportRefused:
         remedy = f"say which it is (--map {field}=COLUMN)"
@@ -308,11 +325,18 @@ class _Planner:
         return [c for c in self._alike("gold") if not self._surely_gold(c) and self.look.reads(c)]
 
     def _offered_gold(self) -> list[str]:
-        """Columns with a name of a claim, whose cells are labels."""
+        """Columns with a name of a claim, whose cells are labels; else the one column of nothing but labels."""
         found = [c for c in self.labels_not_texts if self.look.reads(c)][:1]
         for column in found:
             self.notes.append(f"The cells of column {column!r} are labels, not claims.")
-        return found
+        if found:
+            return found
+        evident = evident_labels(self._unnamed("id", "group", "human"), self.look)
+        if len(evident) > 1:
+            self.labels_not_texts += evident
+            return []
+        self.notes += [f"Column {c!r} has nothing but labels: if it is not gold, say --map gold=." for c in evident]
+        return evident
 
     def _human(self) -> tuple[str, ...]:
         """The columns of human labels, with a note."""
