@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,11 @@ def label(
     if preset in PRESETS:  # one that `seed` or `steps` replaces is checked all the same
         with_settings(PRESETS[preset], dict(settings or {}))
     chosen = dict(settings or {}) | {k: v for k, v in (("seed", seed), ("max_steps", steps)) if v is not None}
+    asked = _spec(name or "frame", model, preset, chosen, limit, model_options)  # refused before anything is stored
     with Store(db) as store:
         rule = reference(rule) if rule is not None and rule.endswith(".py") else rule
         made = import_frame(store, frame, task, name, columns, rule, labels)
-        spec = _spec(made.dataset, model, preset, chosen, limit, model_options)
+        spec = replace(asked, dataset=made.dataset)
         choosing.fitted(store, spec, named="predictability" in chosen)
         for words in choosing.remarks(store, spec) if progress else ():
             print(words, file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -84,6 +85,36 @@ def test_a_name_belongs_to_its_rows(store: Store) -> None:
     assert run_of(claims(name="mine", steps=1)) == run_of(claims(name="mine", steps=1)) == "mine-1"
     with pytest.raises(StoreError, match="'mine' exists already and has other rows"):
         icm.label(CLAIMS[:4], "truthfulness", "fake", name="mine", progress=False)
+
+
+WIDE = {
+    "Question": ["Do rivers always flow south?", "What is 2 + 2?"],
+    "Best Answer": ["No, they flow downhill", "4"],
+    "Correct Answers": ["No, they flow downhill; Some flow north", "4; four"],
+    "Incorrect Answers": ["Yes; Only in the north", "5; 22"],
+}
+
+
+def test_a_frame_with_several_answers_a_row_is_refused_before_anything_is_stored(store: Store) -> None:
+    with pytest.raises(ImportRefused, match="has 2 rows, and would become 8 examples: bring it into one answer a row"):
+        icm.label(pandas.DataFrame(WIDE), "truthfulness", "fake", db=store.path)
+    assert store.dataset_names() == []
+    assert store.run_names() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"preset": "none"}, "preset 'none' does not exist"),
+        ({"settings": {"alpha": "x"}}, "alpha"),
+        ({"precision": "float32"}, "argument 'precision' does not exist"),
+        ({"model": "http://user:secret@host/v1"}, "secret|password"),
+    ],
+)
+def test_what_is_asked_wrong_is_refused_before_anything_is_stored(store: Store, wrong: Any, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        icm.label(CLAIMS, **{"task": "truthfulness", "model": "fake", "db": store.path, **wrong})
+    assert store.dataset_names() == []
 
 
 def test_rows_beyond_the_limit_have_no_label(store: Store) -> None:

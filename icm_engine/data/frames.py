@@ -50,14 +50,21 @@ def import_frame(
     content = "\n".join(json.dumps(row) for row in cells).encode()
     digest = _digest(content, repr(task_spec(task)), mapping or {}, rule, labels)
     name, source = name or f"frame-{digest}", f"{digest}.jsonl"
+
+    def ids() -> tuple[str, ...]:
+        return _ids(store.dataset(name).examples, cells, mapping or {}, name)
+
     if not store.has_dataset(name):
-        report = import_file(store, source, task, name, mapping, rule, labels, content)
+        made = list[str]()  # while the import can still be taken back
+        report = import_file(
+            store, source, task, name, mapping, rule, labels, content, stored=lambda report: made.extend(ids())
+        )
         for note in report.notes:
             print(note, file=sys.stderr)
-    dataset = store.dataset(name)
-    if dataset.source != source:
+        return FrameImport(name, tuple(made))
+    if store.dataset_info(name).source != source:
         raise StoreError(f"data set {name!r} exists already and has other rows: give this frame another name")
-    return FrameImport(name, _ids(dataset.examples, cells, mapping or {}, name))
+    return FrameImport(name, ids())
 
 
 def _cells(frame: pandas.DataFrame) -> list[Cells]:
@@ -91,9 +98,9 @@ def _ids(examples: Sequence[Example], cells: Sequence[Cells], mapping: Mapped, n
     given = {str(row[column]).strip() for row in cells} if column is not None else None
     own = tuple(_own(examples, given))
     if len(own) != len(cells):
-        raise StoreError(
-            f"data set {name!r} has {len(own)} rows, the frame {len(cells)}: give this frame another name, or, where a "
-            "row has several answers, bring it into one answer a row"
+        raise ImportRefused(
+            f"the frame has {len(cells)} rows, and would become {len(own)} examples: bring it into one answer a row, "
+            "or import it as a file"
         )
     return own
 
