@@ -1,7 +1,7 @@
 """What tokenizers of each family make of prompts, for the local scorer and through a server: a table.
 
     python -m benchmarks.tokenizers
-    python -m benchmarks.tokenizers --model /tmp/smol/model --model sample --json tokenizers.json
+    python -m benchmarks.tokenizers --model sample --model models/gemma-3-270m.gguf --json tokenizers.json
 
 A row is a tokenizer. Prompts are scored here, through a server with the tokenizer on this machine, and through one with
 the server's own. Of each way the table says of how many prompts the token ids decode to the text that people are shown
@@ -110,7 +110,7 @@ def rows(models: Sequence[str]) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", default=[], metavar="DIR")
+    parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="a directory or a GGUF file")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     given = parser.parse_args()
     sys.path.append(TESTS)
