@@ -105,14 +105,17 @@ def test_the_one_column_of_nothing_but_labels_is_offered_as_gold(store: Store, t
     assert all("sentiment" not in row for row in store.dataset("x").inputs)
 
 
-def test_a_column_that_is_not_gold_can_be_kept(store: Store) -> None:
+def test_a_column_that_is_not_gold_is_left_out(store: Store) -> None:
     report = imported(store, f"text,sentiment\n{GOOD},pos\n{BAD},neg\n", mapping={"gold": ""})
     assert report.gold_column is None
     assert dict(load_gold(store, "x").labels) == {}
+    assert "Column 'sentiment' looks like labels and was left out, since it was not mapped." in report.notes
+    assert all("sentiment" not in row for row in store.dataset("x").inputs)
 
 
 def test_a_known_name_comes_first(store: Store) -> None:
     assert imported(store, f"text,sentiment,label\n{GOOD},pos,neg\n").gold_column == "label"
+    assert all("sentiment" not in row for row in store.dataset("x").inputs)  # it may be a copy of gold
 
 
 def test_of_two_such_columns_none_is_gold_and_both_stay_out(store: Store) -> None:

@@ -333,7 +333,6 @@ class _Planner:
             return found
         evident = evident_labels(self._unnamed("id", "group", "human"), self.look)
         if len(evident) > 1:
-            self.labels_not_texts += evident
             return []
         self.notes += [f"Column {c!r} has nothing but labels: if it is not gold, say --map gold=." for c in evident]
         return evident
@@ -352,7 +351,8 @@ class _Planner:
         """Columns that look like gold or human labels but are not to be used: they stay out of the data set."""
         named = [c for c in self._alike("gold") if self._surely_gold(c) or self.look.reads(c)] + self._alike("human")
         offered = [c for c in self.labels_not_texts if c not in self.taken and self.look.spelled(c)]
-        columns = list(dict.fromkeys(named + offered))
+        evident = evident_labels(self._unnamed("id", "group", "human"), self.look)
+        columns = list(dict.fromkeys(named + offered + evident))
         for column in columns:
             if not self._added(column):
                 self.notes.append(f"Column {column!r} looks like labels and was left out, since it was not mapped.")
