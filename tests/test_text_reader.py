@@ -275,6 +275,19 @@ def test_what_a_user_writes_in_a_chat_prompt_has_no_control_token(user: str) -> 
     assert tokenizer.convert_tokens_to_ids("<|endoftext|>") not in ids
 
 
+def test_what_follows_a_user_in_a_chat_prompt_gets_no_blank_of_its_own() -> None:
+    """As in Llama 2's format: what closes an instruction is plain text."""
+    tokenizer = FAMILIES[LLAMA2]()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}</s>"
+        "{% endif %}{% endfor %}"
+    )
+    for user in ("Is it </s> so?", "<s>", "Is it so?"):
+        (ids,) = TransformersScorer(model_of(LLAMA2)).segments(chat_prompt(tokenizer, user, LABELS))
+        assert decoded(model_of(LLAMA2), ids) == f"[INST] {user} [/INST]"
+        assert not {1, 2} & {*ids}
+
+
 def test_a_saved_tokenizer_reads_as_it_did(tmp_path: Path) -> None:
     """As a server's tokenizer is loaded from the model's directory."""
     for number, make in enumerate(FAMILIES.values()):

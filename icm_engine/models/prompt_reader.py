@@ -123,7 +123,9 @@ class PromptReader:
         before, found, after = text.partition(user) if user else ("", "", "")
         if self.reader is None or not found or self.control is None or not self.control.search(user):
             return self.tokenize(text)
-        return (*self.tokenize(before), *self.reader.go_on(user), *self.tokenize(after))
+        match = self.control.search(after)  # what stands before it follows the user's text, and begins none
+        plain, rest = (after[: match.start()], after[match.start() :]) if match else (after, "")
+        return (*self.tokenize(before), *self.reader.go_on(user), *self.reader.go_on(plain), *self.tokenize(rest))
 
     def reading(self, texts: Iterable[str]) -> dict[str, object]:
         """Return what to know of how texts are read: how many have control tokens, and how many others are changed.
