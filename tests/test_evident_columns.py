@@ -132,12 +132,10 @@ def test_guesses_and_other_values_are_not_offered(store: Store, header: str, cel
     assert imported(store, f"text,{header}\n{GOOD},{cell}\n{BAD},neg\n").gold_column is None
 
 
-def test_true_and_false_are_no_evidence(store: Store) -> None:
+def test_true_and_false_are_evidence_only_where_a_person_named_them(store: Store) -> None:
     """Many columns that are not gold have them."""
     rows = "question,claim,has_image\nOne?,It is 1.,True\nTwo?,It is 3.,False\n"
     assert imported(store, rows, "truthfulness", labels=()).gold_column is None
-    text = "text,verified\none day,True\ntwo days,False\n"
-    assert (
-        import_file(store, "y.csv", "classification", "y", labels=("True", "False"), content=text.encode()).gold_column
-        is None
-    )
+    text = "text,toxic\none day,yes\ntwo days,no\n"
+    report = import_file(store, "y.csv", "classification", "y", labels=("yes", "no"), content=text.encode())
+    assert report.gold_column == "toxic"

@@ -45,12 +45,12 @@ def evident_text(columns: Sequence[str], look: Look) -> str | None:
 
 
 def evident_labels(columns: Sequence[str], look: Look) -> list[str]:
-    """Return those of these columns that have nothing but the labels that a person named, and no name of a guess.
+    """Return those of these columns that have nothing but the task's labels, and no name of a guess.
 
-    Words for true and false are no evidence: many columns that are not gold have them.
+    Where nobody named them, words for true and false are no evidence: many columns that are not gold have them.
     """
     names = {folded(label) for label in look.labels}
-    if not names or all(map(is_truth_word, names)):
+    if not names or (look.spec.labels and all(map(is_truth_word, names))):
         return []
     return [c for c in columns if not _words(c) & NOT_GOLD and {*map(folded, look.cells(c))} <= names and look.cells(c)]
 
