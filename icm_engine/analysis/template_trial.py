@@ -81,8 +81,8 @@ def sentences(found: Json) -> list[str]:
 def _words(row: Json) -> str:
     return (
         f"“{written(row['template'])}” with {', '.join(row['labels'])}: {share(row['mass_shown'])} on the labels with "
-        f"demonstrations, {share(row['mass_alone'])} without; spread {decimal(row['spread'], 2)} nats; a run takes "
-        f"about {duration(60 * row['minutes'])}"
+        f"demonstrations, {share(row['mass_alone'])} without; spread {decimal(row['spread'], 2)} nats; time of "
+        f"a run: {duration(60 * row['minutes'])}"
     )
 
 
