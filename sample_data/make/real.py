@@ -56,12 +56,33 @@ def read_frames(name: str) -> dict[str, Any]:
 def filled(frames: Sequence[Frame], fillers: Fillers, rng: random.Random) -> str:
     """The text of frames: a gap is filled in the same way throughout; `a` before a vowel becomes `an`."""
     chosen = {name: rng.choice(some) for name, some in fillers.items()}
-    sentences = [GAP.sub(lambda match: chosen[match[1]], frame.text) for frame in frames]
-    whole = " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+    whole = GAP.sub(lambda match: chosen[match[1]], " ".join(frame.text for frame in frames))
+    whole = re.sub(r"(?:^|[.!?] )[a-z]", lambda match: match[0].upper(), whole)
     return re.sub(r"\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", whole)
 
 
-# -- texts by label
+# -- sources: each draw is a group of texts with their labels
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with its label and the tags of its frames."""
+
+    text: str
+    label: str
+    tags: str
+
+
+class Source(Protocol):
+    """What draws groups."""
+
+    def draw(self, label: str) -> list[Text]:
+        """Return a group whose first text has this label."""
+
+
+def text_of(frames: Sequence[Frame], fillers: Fillers, label: str, rng: random.Random) -> Text:
+    """The text of frames."""
+    return Text(filled(frames, fillers, rng), label, " ".join(frame.tag for frame in frames))
 
 
 class Reviews:
@@ -76,45 +97,97 @@ class Reviews:
             for kind, texts in domain[part].items()
         }
 
-    def draw(self, label: str) -> tuple[str, list[Frame]]:
-        """A review of this label, and its frames."""
+    def draw(self, label: str) -> list[Text]:
+        """A review of this label."""
         domain = next(self.domains[label])
         opinion, before = self.decks[domain["name"], label], self.rng.choice(("", "opening", "opening", label))
         frames = [self.decks[domain["name"], before].draw()] if before else []
         frames.append(opinion.draw())
         if len(set(frames)) < len(frames):  # a new deck began with the same frame
             frames.pop()
-        return filled(frames, domain["fillers"], self.rng), frames
+        return [text_of(frames, domain["fillers"], label, self.rng)]
+
+
+class Labelled:
+    """Texts of one frame of their label: headlines, requests."""
+
+    def __init__(self, file: Mapping[str, Any], part: str, rng: random.Random) -> None:
+        self.rng, self.fillers = rng, file["fillers"]
+        self.decks = {label: Deck(f"{part}-{label}", texts, rng) for label, texts in file[part].items()}
+
+    def draw(self, label: str) -> list[Text]:
+        """A text of this label."""
+        return [text_of([self.decks[label].draw()], self.fillers, label, self.rng)]
+
+
+class Animals:
+    """Two sentences of one frame: one mentions an animal, the other an object."""
+
+    def __init__(self, file: Mapping[str, Any], part: str, rng: random.Random) -> None:
+        self.rng = rng
+        self.frames = Deck(part, file[part]["frame"], rng)
+        self.things = {label: Deck(label, file[part][label], rng) for label in ("animal", "object")}
+
+    def draw(self, label: str) -> list[Text]:
+        """Both sentences."""
+        frame, labels = self.frames.draw(), sorted(self.things, key=lambda other: other != label)
+        return [text_of([frame], {"thing": [self.things[y].draw().text]}, y, self.rng) for y in labels]
+
+
+class Helpdesk:
+    """The two messages of an exchange: a problem and its answer, each after an opening that says nothing."""
+
+    def __init__(self, file: Mapping[str, Any], part: str, rng: random.Random) -> None:
+        self.rng, self.part, self.fillers, self.openings = rng, part, file["fillers"], file[part]["opening"]
+        self.exchanges = {str(i): exchange for i, exchange in enumerate(file[part]["exchange"], 1)}
+        self.deck = Deck(part, list(self.exchanges), rng)
+
+    def draw(self, label: str) -> list[Text]:
+        """Both messages; what fills a gap is the same in both."""
+        drawn = self.deck.draw()
+        one = {name: [self.rng.choice(some)] for name, some in self.fillers.items() if name != "name"}
+        texts = [
+            text_of([self.opened(Frame(f"{drawn.tag}-{y}", text))], one | {"name": self.fillers["name"]}, y, self.rng)
+            for y, text in zip(("problem", "answer"), self.exchanges[drawn.text], strict=True)
+        ]
+        return sorted(texts, key=lambda text: text.label != label)
+
+    def opened(self, frame: Frame) -> Frame:
+        """The frame after an opening."""
+        return Frame(frame.tag, self.rng.choice(self.openings) + frame.text)
 
 
 # -- recipes
 
 
-class Texts(Protocol):
-    """Draws texts of a label, each with the frames that it is made of."""
-
-    def draw(self, label: str) -> tuple[str, list[Frame]]:
-        """Return a text of this label, and its frames."""
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """How a data set is made: from which file, by what, with how many of each label."""
+    """How a data set is made: the file of its frames, what draws from them, and how often with which label first."""
 
     frames: str
-    texts: Callable[[Mapping[str, Any], str, random.Random], Texts]
+    source: Callable[[Mapping[str, Any], str, random.Random], Source]
     counts: Mapping[str, int]
     columns: tuple[str, ...] = ("id", "text", "gold", "crowd", "frames")
 
 
+def evenly(draws: int, *labels: str) -> dict[str, int]:
+    """Each label as often as the others."""
+    return {label: draws // len(labels) for label in labels}
+
+
+PAIRED = ("id", "text", "group", "gold", "crowd", "frames")
 RECIPES: dict[str, Recipe] = {
-    "reviews": Recipe("reviews", Reviews, {"positive": 128, "negative": 128}),
+    "reviews": Recipe("reviews", Reviews, evenly(EXAMPLES, "positive", "negative")),
     "reviews-imbalanced": Recipe("reviews", Reviews, {"positive": 205, "negative": 51}),
+    "topics": Recipe("topics", Labelled, evenly(EXAMPLES, "sports", "business", "science", "politics")),
+    "requests": Recipe("requests", Labelled, evenly(EXAMPLES, "polite", "rude")),
+    "animals": Recipe("animals", Animals, evenly(EXAMPLES // 2, "animal", "object"), PAIRED),
+    "helpdesk": Recipe("helpdesk", Helpdesk, evenly(EXAMPLES // 2, "problem", "answer"), PAIRED),
 }
 
 
 def label_order(counts: Mapping[str, int], rng: random.Random) -> list[str]:
-    """The gold labels in random order, with about the shares of all in the first 32 and the first 64."""
+    """The labels in random order, with about the shares of all in the first 32 and the first 64."""
     labels = [label for label, count in counts.items() for _ in range(count)]
     while True:
         rng.shuffle(labels)
@@ -127,16 +200,27 @@ def label_order(counts: Mapping[str, int], rng: random.Random) -> list[str]:
             return labels
 
 
-def rows_of(recipe: Recipe, part: str, rng: random.Random) -> list[Row]:
-    """The rows of one part, no text twice."""
-    texts, rows = recipe.texts(read_frames(recipe.frames), part, rng), dict[str, Row]()
+def groups_of(recipe: Recipe, part: str, rng: random.Random) -> list[list[Text]]:
+    """The groups of one part, no text twice."""
+    source, found, seen = recipe.source(read_frames(recipe.frames), part, rng), list[list[Text]](), set[str]()
     for label in label_order(recipe.counts, rng):
-        text, frames = texts.draw(label)
-        while text in rows:
-            text, frames = texts.draw(label)
-        tags = " ".join(frame.tag for frame in frames)
-        rows[text] = {"id": f"{part}-{len(rows) + 1:03}", "text": text, "gold": label, "frames": tags}
-    return list(rows.values())
+        group = source.draw(label)
+        while not seen.isdisjoint(text.text for text in group):
+            group = source.draw(label)
+        found.append(group)
+        seen |= {text.text for text in group}
+    return found
+
+
+def rows_of(recipe: Recipe, part: str, rng: random.Random) -> list[Row]:
+    """The rows of one part."""
+    rows = list[Row]()
+    for i, group in enumerate(groups_of(recipe, part, rng), 1):
+        for text in group:
+            row = {"text": text.text, "group": f"{part}-pair-{i:03}", "gold": text.label, "frames": text.tags}
+            row["id"] = f"{part}-{len(rows) + 1:03}"
+            rows.append({column: row[column] for column in recipe.columns if column in row})
+    return rows
 
 
 def with_crowd(rows: Sequence[Row], rng: random.Random) -> list[Row]:

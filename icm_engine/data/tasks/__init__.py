@@ -14,15 +14,19 @@ SHIPPED = (
     "truthfulness", "maths-verification", "preference", "author", "classification", "poem",
     "truthfulness-neutral", "preference-neutral",
     "arithmetic", "facts", "comparisons", "sun",
-    "reviews", "reviews-imbalanced",
+    "reviews", "reviews-imbalanced", "topics", "requests", "animals", "helpdesk",
 )  # fmt: skip
 SAMPLE_DATASETS: dict[str, str] = {
     "arithmetic": "Worked answers to small sums, two to four a question, to be told right from wrong.",
     "facts": "Claims about capitals, categories and opposites, exactly one of them true for each question.",
     "comparisons": "Pairs of numbers in both orders: which one is larger?",
     "sun": "Pairs of two-line verses, one of which mentions the sun: a preference that no reader would guess.",
-    "reviews": "Short reviews of eight kinds of things, positive or negative. For a real base model.",
-    "reviews-imbalanced": "As reviews, with four positive ones to each negative one. For a real base model.",
+    "reviews": "Short reviews, positive or negative. For real base models.",
+    "reviews-imbalanced": "As reviews, with four positive ones to each negative one. For real base models.",
+    "topics": "Headlines of four topics: sports, business, science, politics. For real base models.",
+    "requests": "Requests, polite or rude. For real base models.",
+    "animals": "Pairs of sentences, exactly one of which mentions an animal. For real base models.",
+    "helpdesk": "Pairs of messages to and from a help desk: a problem and its answer. For real base models.",
 }
 
 
