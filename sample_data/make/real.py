@@ -167,7 +167,7 @@ class Recipe:
     frames: str
     source: Callable[[Mapping[str, Any], str, random.Random], Source]
     counts: Mapping[str, int]
-    columns: tuple[str, ...] = ("id", "text", "gold", "crowd", "frames")
+    columns: tuple[str, ...] = ("id", "text", "gold", "crowd")
 
 
 def evenly(draws: int, *labels: str) -> dict[str, int]:
@@ -175,7 +175,7 @@ def evenly(draws: int, *labels: str) -> dict[str, int]:
     return {label: draws // len(labels) for label in labels}
 
 
-PAIRED = ("id", "text", "group", "gold", "crowd", "frames")
+PAIRED = ("id", "text", "group", "gold", "crowd")
 RECIPES: dict[str, Recipe] = {
     "reviews": Recipe("reviews", Reviews, evenly(EXAMPLES, "positive", "negative")),
     "reviews-imbalanced": Recipe("reviews", Reviews, {"positive": 205, "negative": 51}),
@@ -217,7 +217,7 @@ def rows_of(recipe: Recipe, part: str, rng: random.Random) -> list[Row]:
     rows = list[Row]()
     for i, group in enumerate(groups_of(recipe, part, rng), 1):
         for text in group:
-            row = {"text": text.text, "group": f"{part}-pair-{i:03}", "gold": text.label, "frames": text.tags}
+            row = {"text": text.text, "group": f"{part}-pair-{i:03}", "gold": text.label}  # its frames would tell gold
             row["id"] = f"{part}-{len(rows) + 1:03}"
             rows.append({column: row[column] for column in recipe.columns if column in row})
     return rows
