@@ -69,13 +69,15 @@ def test_a_constant_labeling_is_worth_exactly_nothing(made: tuple[list[int], lis
 @given(labelled(), st.data())
 def test_a_lean_to_one_label_changes_nothing(made: tuple[list[int], list[LabelLogProbs]], data: st.DataObject) -> None:
     labels, scores = made
-    bias = data.draw(st.lists(st.floats(-5, 5), min_size=len(scores[0].raw), max_size=len(scores[0].raw)))
+    bias = data.draw(
+        st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=len(scores[0].raw), max_size=len(scores[0].raw))
+    )
     leaning_scores = [LabelLogProbs(tuple(v + b for v, b in zip(s.raw, bias, strict=True))) for s in scores]
     found = centred_log_odds(labels, leaning_scores, 1.0)
     assert found == pytest.approx(centred_log_odds(labels, scores, 1.0), abs=1e-9)
 
 
-@given(labelled(), st.randoms(use_true_random=False), st.floats(0, 1))
+@given(labelled(), st.randoms(use_true_random=False), st.floats(0, 1, allow_subnormal=False))
 def test_the_order_of_labels_and_of_examples_changes_nothing(
     made: tuple[list[int], list[LabelLogProbs]], rng: random.Random, centring: float
 ) -> None:
@@ -87,7 +89,7 @@ def test_the_order_of_labels_and_of_examples_changes_nothing(
     assert found == pytest.approx(centred_log_odds(labels, scores, centring), abs=1e-9)
 
 
-@given(st.lists(st.tuples(st.floats(-9, 9), st.booleans()), min_size=1, max_size=30))
+@given(st.lists(st.tuples(st.floats(-9, 9, allow_subnormal=False), st.booleans()), min_size=1, max_size=30))
 def test_of_two_labels_it_is_n_times_the_covariance(made: list[tuple[float, bool]]) -> None:
     signs, values, n = [1 if first else -1 for _, first in made], [value for value, _ in made], len(made)
     covariance = math.fsum(s * v for s, v in zip(signs, values, strict=True)) / n
