@@ -105,7 +105,7 @@ def test_a_system_that_does_not_name_its_boots(monkeypatch: pytest.MonkeyPatch, 
 
 def test_jobs_too(filled: Store, other: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "claims.csv"
-    path.write_text("question,claim\nQ?,A\nQ?,B\n")
+    path.write_text("question,claim\nQ?,An answer\nQ?,Another one\n")
     job = jobs.create(filled, data_jobs.import_spec(path, "truthfulness", "claims"))
     Dying(filled, monkeypatch).at("rows being copied", 1, partial(jobs.start, filled, job))
     row = filled.lease_row(job)

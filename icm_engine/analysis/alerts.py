@@ -86,9 +86,14 @@ def _mass(reading: Reading) -> Alert | None:
     recent = [row.label_mass for row in reading.steps[-20:]] or [reading.state.evaluation.label_mass]
     if (mean := sum(recent) / len(recent)) >= TINY_MASS:
         return None
-    share = f"{mean:.1%}" if mean >= LEAST_PERCENT else f"{mean:.1e}"
-    text = f"On average {share} of the probability falls on the labels: the template may not fit this model."
+    text = f"On average {_share(mean)} of the probability falls on the labels: the template may not fit this model."
     return Alert("tiny label mass", text)
+
+
+def _share(mean: float) -> str:
+    if mean >= LEAST_PERCENT:
+        return f"{mean:.1%}"
+    return f"{mean:.1e}" if mean else "less than 1e-300"  # below every float's range
 
 
 def _parting(reading: Reading) -> Alert | None:
