@@ -58,7 +58,7 @@ def _ask(run: str) -> None:
 def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:
     with st.container(border=True, key="verdict"):
         st.text(landscape.verdict(found))
-    st.caption(landscape.higher(found))
+    st.text(landscape.higher(found))  # labels are in it, and they are no markup
     charts.show(landscape_chart(found, session.dark()), None, f"chart_{job}")
     st.dataframe(landscape_frame(found), hide_index=True, column_config=COLUMNS, alt="The landscape as a table")
     st.caption(landscape.when(found, reading))
