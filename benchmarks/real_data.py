@@ -1,8 +1,8 @@
 """What a real base model knows of the data sets made for it: `python -m benchmarks.real_data --model FILE [--json]`.
 
-Every query of the test part is asked without demonstrations, after golden ones and after random ones from the training
-part. `raw` counts the likeliest label; `centred` first subtracts each label's mean log-probability over the queries.
-A bag of words that learns from as many gold labels stands beside.
+Queries from the test part are asked without demonstrations, and after examples of the training part with gold labels
+and with random ones. `raw` counts the likeliest label; `centred` first subtracts each label's mean log-probability over
+the queries. A bag of words that learns from as many gold labels stands beside.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from icm_engine.core.labeling import Example
-from icm_engine.core.prompting import Prompt, demonstration, render
+from icm_engine.core.prompting import Prompt, Segment, demonstration, render
 from icm_engine.core.scoring import Scorer
 from icm_engine.data.tasks import make_task, task_spec
 from icm_engine.models.loading import load
@@ -30,9 +31,10 @@ from icm_engine.models.transformers_scorer import TransformersScorer
 from sample_data.make.real import RECIPES
 
 FOLDER = Path(__file__).parents[1] / "sample_data"
-SHOTS, QUERIES, DRAWS = 32, 64, 3
+SHOTS, QUERIES, DRAWS = 32, 64, 2
 BAG_DRAWS = 5
 Row = Mapping[str, str]
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -86,22 +88,21 @@ class Asked:
         """The prompt of a row, up to the label."""
         return render(self.task, Example(row["id"], {name: row[name] for name in self.task.fields}, row["id"]))
 
-    def known(self, shots: int, queries: int, label: Callable[[Row], str]) -> Known:
-        """What is right of random queries after random demonstrations that are labelled in this way."""
-        shown = [demonstration(self.text(row), label(row)) for row in self.rng.sample(self.train, shots)]
-        asked = self.rng.sample(self.test, queries)
+    def known(self, shown: Sequence[Segment], asked: Sequence[Row]) -> Known:
+        """What is right of these queries after these demonstrations."""
         prompts = [Prompt((*shown, (self.text(row),)), self.task.labels) for row in asked]
         scores = [score.raw for score in self.scorer.score(prompts)]
         return Known.of(scores, [self.task.labels.index(row["gold"]) for row in asked])
 
-    def coin(self, row: Row) -> str:
-        """A random label."""
-        return self.rng.choice(self.task.labels)
-
-
-def gold_of(row: Row) -> str:
-    """The gold label."""
-    return row["gold"]
+    def draw(self, shots: int, queries: int) -> dict[str, Known]:
+        """What is right of random queries in each way to ask, after the same random examples."""
+        some, asked = self.rng.sample(self.train, shots), self.rng.sample(self.test, queries)
+        shown = {
+            "zero-shot": [],
+            "golden": [demonstration(self.text(row), row["gold"]) for row in some],
+            "random labels": [demonstration(self.text(row), self.rng.choice(self.task.labels)) for row in some],
+        }
+        return {way: self.known(segments, asked) for way, segments in shown.items()}
 
 
 def bag_of_words(train: Sequence[Row], test: Sequence[Row], fields: Sequence[str], shots: int, seed: int) -> float:
@@ -122,16 +123,11 @@ def bag_of_words(train: Sequence[Row], test: Sequence[Row], fields: Sequence[str
 
 
 def measure(
-    scorer: Scorer, name: str, folder: Path = FOLDER, given: argparse.Namespace | None = None
-) -> dict[str, object]:
+    scorer: Scorer, name: str, folder: Path = FOLDER, shots: int = SHOTS, queries: int = QUERIES, draws: int = DRAWS
+) -> Figures:
     """The figures of one data set."""
-    shots, queries, draws = (given.shots, given.queries, given.draws) if given else (SHOTS, QUERIES, DRAWS)
     asked = Asked(scorer, name, folder, 0)
-    ways = {
-        "zero-shot": asked.known(0, len(asked.test), gold_of),
-        "golden": mean_known([asked.known(shots, queries, gold_of) for _ in range(draws)]),
-        "random labels": mean_known([asked.known(shots, queries, asked.coin) for _ in range(draws)]),
-    }
+    drawn = [asked.draw(shots, queries) for _ in range(draws)]
     bag = [bag_of_words(asked.train, asked.test, asked.task.fields, shots, seed) for seed in range(BAG_DRAWS)]
     golds = [row["gold"] for row in asked.test]
     return {
@@ -139,26 +135,40 @@ def measure(
         "shots": shots,
         "queries": queries,
         "draws": draws,
-        "ways": {way: asdict(known) for way, known in ways.items()},
+        "ways": {way: asdict(mean_known([one[way] for one in drawn])) for way in drawn[0]},
         "bag_of_words": fmean(bag),
         "bag_of_words_draws": bag,
         "largest_class": max(golds.count(label) for label in set(golds)) / len(golds),
     }
 
 
-def table(found: Sequence[Mapping[str, object]]) -> str:
+def table(found: Sequence[Figures]) -> str:
     """The figures as a table of Markdown, in percent: raw / centred."""
     head = ["data set", "zero-shot", "golden", "random labels", "bag of words", "largest class"]
-    rows = [" | ".join(head), " | ".join("---" for _ in head)]
+    rows = [head, ["---"] * len(head)]
     for one in found:
-        ways = [f"{100 * way['raw']:.0f} / {100 * way['centred']:.0f}" for way in one["ways"].values()]  # type: ignore[attr-defined]
-        rest = [f"{100 * float(str(one[key])):.0f}" for key in ("bag_of_words", "largest_class")]
-        rows.append(" | ".join([f"`{one['dataset']}`", *ways, *rest]))
-    return "\n".join(f"| {row} |" for row in rows)
+        ways = [f"{100 * way['raw']:.0f} / {100 * way['centred']:.0f}" for way in one["ways"].values()]
+        rows.append(
+            [f"`{one['dataset']}`", *ways, *(f"{100 * one[key]:.0f}" for key in ("bag_of_words", "largest_class"))]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
     """Command line."""
+    given = parsed()
+    torch.set_num_threads(given.threads)
+    scorer, found = TransformersScorer(load(given.model, given.quantization)), list[Figures]()
+    for name in given.datasets:
+        started = time.perf_counter()
+        figures = measure(scorer, name, given.folder, given.shots, given.queries, given.draws)
+        found.append(figures | {"seconds": time.perf_counter() - started, "load": os.getloadavg()[0]})
+        print(f"{name}: {found[-1]['seconds']:.0f} s", file=sys.stderr)
+    print(json.dumps({"model": dict(scorer.describe()), "datasets": found}, indent=2) if given.json else table(found))
+
+
+def parsed() -> argparse.Namespace:
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a directory, a GGUF file or a hub id")
     parser.add_argument("--quantization", default="none")
@@ -169,15 +179,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    scorer, found = TransformersScorer(load(given.model, given.quantization)), []
-    for name in given.datasets:
-        started = time.perf_counter()
-        figures = measure(scorer, name, given.folder, given)
-        found.append(figures | {"seconds": time.perf_counter() - started, "load": os.getloadavg()[0]})
-        print(f"{name}: {found[-1]['seconds']:.0f} s", file=sys.stderr)
-    print(json.dumps({"model": dict(scorer.describe()), "datasets": found}, indent=2) if given.json else table(found))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

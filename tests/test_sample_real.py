@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.real_data import Asked, Known, bag_of_words
+from icm_engine.core.prompting import Prompt
+from icm_engine.core.scoring import TableScorer
 from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
 from sample_data.make import real
 
@@ -114,3 +117,35 @@ def test_no_frame_comes_again_before_all_others_came() -> None:
 def test_a_gap_is_filled_in_the_same_way_throughout() -> None:
     frames = [real.Frame("a", "{what} came with a {what}."), real.Frame("b", "the {what} is new.")]
     assert real.filled(frames, {"what": ["iron"]}, real.random.Random(0)) == "Iron came with an iron. The iron is new."
+
+
+def test_what_is_right_raw_and_centred_by_hand() -> None:
+    """Label 0 is likelier everywhere; less the means (-1, -3) the first query says 0 and the second says 1."""
+    found = Known.of([(-0.5, -4.0), (-1.5, -2.0)], [0, 1])
+    assert found == Known(raw=0.5, centred=1.0, most_said=1.0)
+
+
+def test_a_scorer_that_copies_its_demonstrations_is_right_after_golden_ones_alone() -> None:
+    """It says of every query what the first demonstration of the same first word was labelled."""
+
+    def belief(prompt: Prompt) -> tuple[float, ...]:
+        *shown, (query,) = prompt.segments
+        votes = [label.strip() for text, label, _ in shown if text.split()[1] == query.split()[1]]
+        return (-0.1, -3.0) if votes[:1] == [prompt.labels[0]] else (-3.0, -0.1)
+
+    asked = Asked(TableScorer(belief), "reviews", FOLDER, 0)
+    asked.train = [{"id": str(i), "text": word, "gold": y} for i, (word, y) in enumerate(WORDS)]
+    asked.test = asked.train[::-1]
+    found = asked.draw(shots=4, queries=4)
+    assert found["golden"].raw == 1.0
+    assert found["zero-shot"].raw == found["zero-shot"].most_said / 2 == 0.5
+
+
+WORDS = (("good", "positive"), ("bad", "negative"), ("fine", "positive"), ("poor", "negative"))
+
+
+def test_a_bag_of_words_learns_words_that_both_parts_have_and_no_others() -> None:
+    train = [{"text": word, "gold": y} for word, y in WORDS * 8]
+    assert bag_of_words(train, train, ("text",), 24, 0) == 1.0
+    unseen = [{"text": f"un{row['text']}", "gold": row["gold"]} for row in train]
+    assert bag_of_words(train, unseen, ("text",), 24, 0) == 0.5
