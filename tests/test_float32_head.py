@@ -36,8 +36,8 @@ def by_hand(loaded: LoadedModel, scorer: TransformersScorer, prompt: Prompt) -> 
     return found
 
 
-def test_bfloat16_puts_log_odds_on_a_grid_and_float32_does_not(coarse: LoadedModel) -> None:
-    """Version 1 reads bfloat16 logits, of which all differences lie on a grid; the newest one reads no grid."""
+def test_log_odds_lie_on_no_grid_of_bfloat16(coarse: LoadedModel) -> None:
+    """Scores of the newest version lie on no grid of 1/64, and differ from those of version 1 by rounding alone."""
     old, new = TransformersScorer(coarse, "full-prompts", version=1), TransformersScorer(coarse, "full-prompts")
     assert "logits" not in old.describe()
     assert new.describe()["logits"] == "float32"

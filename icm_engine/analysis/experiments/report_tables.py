@@ -1,4 +1,4 @@
-"""The tables of a report, as text: label sources, differences, U in its three forms, what predicts accuracy."""
+"""The tables of a report, as text: label sources, differences, U with each form of P, what predicts accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -212,7 +212,7 @@ def _forms(found: Json) -> Table | None:
         "U of the labels each source came to, with each form of P and the same alpha, from the same log-probabilities; "
         "one value a seed. A sum depends on how many examples are labelled."
     )
-    return Table("U in three forms", caption, ("source", "data set", *names), tuple(body))
+    return Table("U with each form of P", caption, ("source", "data set", *names), tuple(body))
 
 
 def _predictors(found: Json) -> Table | None:
