@@ -5,6 +5,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ def wait_for(found: Callable[[], Any]) -> Any:
     return value
 
 
+def at_work(store: Store, run: str) -> psutil.Process:
+    """The process on the cluster that has a run."""
+    lease = store.lease_row(run)
+    assert lease is not None
+    return psutil.Process(int(lease["log"].split()[1]))
+
+
 def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset, cluster: Any) -> None:
     """Three runs, two machines, one of them killed in the middle of a run: all finish, with the logs of local runs, and
     the copy that it had of the examples is taken away by who works there next.
@@ -94,7 +102,7 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     victim = wait_for(lambda: next((run for run in held() if 10 <= control.status(store, run).steps < STEPS / 2), None))
     lease = store.lease_row(victim)
     assert lease is not None
-    working = psutil.Process(int(lease["log"].split()[1]))
+    working = at_work(store, victim)
     working.suspend()  # so that it is in the middle of the run that its machine goes
     copied = f".icm-copy.{working.pid}_*"
     assert list(Path(tempfile.gettempdir()).glob(copied))
@@ -182,7 +190,7 @@ def test_what_no_machine_has_is_refused(store: Store, pairs: Dataset, cluster: A
 def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: Dataset, cluster: Any) -> None:
     """Killed, then started again, then cancelled; the run goes on there, then here, and its log shows none of it."""
     store.add_dataset(pairs)
-    run = long_run(store, 5)
+    run = long_run(store, 5, steps=600)
     job = on_ray.hand_over(store, [run], Where(cluster.address))
     wait_for(lambda: control.status(store, run).steps > 5)
     driver = jobs.status(store, job).pid
@@ -193,8 +201,12 @@ def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: 
     known = store.last_number(run)
     jobs.start(store, job)
     wait_for(lambda: store.last_number(run) > known + 5)
+    working = at_work(store, run)
+    working.suspend()  # a fast machine would finish the run before the job looks whether it is cancelled
     jobs.cancel(store, job)
     assert jobs.wait_until_settled(store, job).phase == "cancelled"
+    with suppress(psutil.NoSuchProcess):  # Ray may have ended it already
+        working.kill()
     assert control.status(store, run).phase == "interrupted"
     assert worker.hold(store, run, idle=0.0) == 0
     assert log(store, run) == local(store, store.spec(run))
