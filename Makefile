@@ -1,4 +1,5 @@
-# make app: set-up and the app on sample data.  make test: set-up and every test, PROCESSES files of them at once.
+# make app: set-up and the app on sample data.  make setup: the environment with all that tests need.
+# make test: set-up and the tests of every part, in minutes.  make test-all: every test.  PROCESSES files of them at once.
 # make torture: the tests that break things on purpose, as often as docs/reliability.md says (hours), and its table.
 # make server: a server with the sample model, for --model http://127.0.0.1:8000/v1 (an environment of its own, 3.5 GB).
 PYTHON ?= python3
@@ -6,13 +7,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 2
 
-.PHONY: app test torture check server
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+.PHONY: app setup test test-all torture check server
 
 app: $(VENV)/app-ready
 	$(BIN)/python -m streamlit run app.py
 
+setup: $(VENV)/dev-ready
+
 test: $(VENV)/dev-ready
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow" --durations 40
+
+test-all: $(VENV)/dev-ready
+	$(PYTEST) --durations 80
 
 torture: $(VENV)/dev-ready
 	$(BIN)/python -m pytest -m fault --torture --timeout 7200 -v

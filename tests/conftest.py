@@ -114,11 +114,19 @@ def probabilities(*values: float) -> tuple[float, ...]:
     return tuple(math.log(value) for value in values)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones last, so that a broken core shows at once; those with a browser behind all others.
+SLOW_KINDS = {"browser", "cluster", "fault", "server"}
 
-    A browser that runs holds the event loop of this process, which other tests may want for themselves.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow what belongs to `make test-all` alone, and put what needs much behind the rest.
+
+    Of the kinds that take minutes (a browser, a cluster, faults, a real server) `make test` runs the tests marked
+    `smoke`. A broken core shows first; a running browser holds the event loop of its process, which other tests may
+    want, so browsers come last.
     """
+    for item in items:
+        if SLOW_KINDS & set(item.keywords) and "smoke" not in item.keywords:
+            item.add_marker("slow")
     items.sort(
         key=lambda item: 2 * ("browser" in item.keywords) + bool({"model", "cluster", "server"} & set(item.keywords))
     )

@@ -1,6 +1,6 @@
 """A fault, how often it was tried, what was promised and what happened: the rows of the table in docs/reliability.md.
 
-`make test` tries each fault a few times, `make torture` (pytest --torture) often; the test is the same.
+`make test-all` tries each fault a few times, `make torture` (pytest --torture) often; the test is the same.
 """
 
 import json
@@ -23,7 +23,7 @@ class Fault:
     happened: str = ""
 
     def times(self, quick: int, long: int) -> int:
-        """Return how often to try: `quick` in `make test`, `long` in `make torture`."""
+        """Return how often to try: `quick` in `make test-all`, `long` in `make torture`."""
         self.tried = long if self.torture else quick
         return self.tried
 

@@ -322,6 +322,7 @@ def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) ->
     assert store.last_number(whole.run(2)) == 1
 
 
+@pytest.mark.slow
 def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     """SIGKILL to the job's process and to its lanes; asked again, the labels are those of an uninterrupted run."""
     store.add_dataset(pairs)

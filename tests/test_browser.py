@@ -109,6 +109,7 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
         assert page.title() == "ICM Workbench"
 
 
+@pytest.mark.smoke
 def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Path, tmp_path: Path) -> None:
     with serving(database) as server:
         page = new_page(browser)

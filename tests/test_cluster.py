@@ -158,6 +158,7 @@ def test_restarts_and_commands_on_the_cluster(
     assert log(store, second) == local(store, chain)
 
 
+@pytest.mark.smoke
 def test_the_use_of_labels_and_one_run_on_the_cluster(
     store: Store, cluster: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -263,6 +263,7 @@ def exposed(database: Path) -> Server:  # type: ignore[misc]
         yield server
 
 
+@pytest.mark.smoke
 @pytest.mark.fault(
     "the app is exposed; what it has is asked for without the password, and with wrong ones",
     "nothing but the login is shown; ten wrong tries, then one every six seconds; the right password opens one browser",

@@ -380,6 +380,7 @@ def test_a_report_has_every_number_and_needs_no_network(
         write_report(found, markdown / "below-a-file")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_command_line_runs_a_suite_and_goes_on_with_what_is_left(tmp_path: Path) -> None:
     """`evaluate main --quick` on the sample model: real processes, and nothing is run twice."""
@@ -415,6 +416,7 @@ settings = { max_steps = 4000 }
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_cancelled_suite_leaves_its_run_paused_and_asked_again_goes_on(tmp_path: Path) -> None:
     """Real processes: what is in progress ends after its step, and the log is that of one run."""

@@ -153,6 +153,7 @@ def test_a_tuned_model_has_its_facts_its_card_and_is_used_by_name(store: Store) 
     assert found["model"]["adapter_sha256"] == model["adapter_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_model_quantized_to_four_bits_is_tuned_in_float32_and_used(store: Store) -> None:
     from safetensors.torch import load as read
@@ -165,6 +166,7 @@ def test_a_model_quantized_to_four_bits_is_tuned_in_float32_and_used(store: Stor
     assert scorer.describe()["encoding"] == "prefix-tree"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_what_was_tuned_is_tuned_again_from_its_base(store: Store) -> None:
     tuned(store, [labelled_run(store)], "first")
@@ -212,6 +214,7 @@ tune = false
 """
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -238,6 +241,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
     assert jobs.names(store, finetuning.KIND) == trainings
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_command_line_tunes_lists_and_uses(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -280,6 +284,7 @@ def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> No
 KILLED = {"epochs": 12, "batch_size": 2, "rows_at_once": 2, "rank": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     """SIGKILL between two checkpoints; what goes on takes the steps after the last whole one again."""
@@ -317,6 +322,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: P
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-18"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_cancelled_training_ends_at_a_step_and_leaves_no_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)

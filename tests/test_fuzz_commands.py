@@ -62,6 +62,7 @@ MEANT = [
 ]
 
 
+@pytest.mark.smoke
 @pytest.mark.fault(
     "rows in the table of commands that no page would write: unknown verbs, bodies of any kind, broken JSON, numbers",
     "each has a receipt, done or refused with the reason; the run goes on, its log is verified, pages can read it",

@@ -113,6 +113,7 @@ def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     assert not [module for module in loaded if module.startswith(("icm_engine.data", "icm_engine.analysis"))]
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_train_never_loads_a_trainer() -> None:
     loaded = loaded_by("import icm_engine.runs.worker, icm_engine.runs.job_worker, icm_engine.models.loading")
     assert not [module for module in loaded if module.startswith("icm_engine.training")]

@@ -20,6 +20,7 @@ SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=150))
 SAME = "`resume` goes on; the finished log equals that of an uninterrupted run byte for byte, times aside"
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(7200)
 @pytest.mark.fault("SIGKILL of the worker at random moments (fake model)", SAME)
 def test_a_worker_killed_at_random_moments(store: Store, pairs: Dataset, fault: Fault) -> None:

@@ -79,6 +79,7 @@ POISON = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.fault("weights with NaN or infinity in them", "one error; no label and no score is made of it")
 def test_scores_that_are_no_numbers(fault: Fault, llama: Path, tmp_path: Path, store: Store, pairs: Dataset) -> None:
     fault.times(len(POISON), len(POISON))

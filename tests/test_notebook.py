@@ -228,6 +228,7 @@ def test_errors_are_the_projects_own(
 # -- what happens meanwhile
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_is_gone_on_with(store: Store) -> None:
     for _ in range(2):
         with pytest.raises(RunError, match="/no/model"):
@@ -272,6 +273,7 @@ def test_an_interrupt_pauses_and_the_same_call_goes_on(store: Store) -> None:
     assert control.status(store, run).steps == paused.steps + 2
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_loses_nothing(store: Store, tmp_path: Path) -> None:
     """The process that asked is killed; its run goes on, and the same call from another one finds it."""
     CLAIMS.to_pickle(tmp_path / "claims.pickle")

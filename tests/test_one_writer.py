@@ -50,6 +50,7 @@ def crowds() -> Iterator[Crowds]:
 # -- twenty at once
 
 
+@pytest.mark.smoke
 @pytest.mark.fault("20 processes take one run at the same moment", "one does; 19 say who holds it (status 1)")
 def test_twenty_take_one_run(filled: Store, crowds: Crowds, fault: Fault) -> None:
     whole = uninterrupted(filled, SHORT)[:-1]  # all but `finished`

@@ -172,6 +172,7 @@ class Killed(BaseException):
     """Nothing in the engine catches it, as nothing catches a signal."""
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("kind", [policies.PREFER, policies.REINFORCE])
 def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
@@ -221,6 +222,7 @@ def test_what_reinforcement_is_rewarded_for_is_what_a_judge_sees(store: Store) -
     assert given == [pytest.approx(judged[0], abs=1e-5)] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_commands_sample_and_keep(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

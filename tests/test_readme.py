@@ -19,6 +19,7 @@ def test_commands_parse(command: str) -> None:
     parser().parse_args(shlex.split(command))
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The block as it stands: a frame comes back labelled, and its run is there as frames."""

@@ -304,6 +304,7 @@ def _restarted(folder: Path, rows: list[dict[str, str]], monkeypatch: pytest.Mon
     return found
 
 
+@pytest.mark.slow
 def test_from_the_command_line_with_real_processes(
     store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

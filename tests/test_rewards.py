@@ -203,6 +203,7 @@ def test_the_first_labels_the_rest_and_the_final_learns_from_both(store: Store, 
     assert not trained.workplace(store, "two-stages").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: str) -> None:
     from icm_engine.models.loading import load
@@ -245,6 +246,7 @@ with Store(Path(sys.argv[1])) as store:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_killed_reward_model_goes_on_from_its_last_checkpoint(
     store: Store, tested: str, monkeypatch: pytest.MonkeyPatch
@@ -305,6 +307,7 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
         assert "\n" not in loaded.tokenizer.decode(read[len(reader.prompt(form.asked(example))) : -1])
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_command_says_how_good_it_is(
     store: Store, tested: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -135,6 +135,7 @@ def begun(store: Store, pairs: Dataset, asked: RunSpec) -> str:
     return run
 
 
+@pytest.mark.slow
 def test_what_was_asked_again_is_in_the_log_and_on_the_page(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_run_whose_server_was_never_there_fails_with_the_remedy(store: Store, 
     assert "start it" in now.message
 
 
+@pytest.mark.slow
 def test_steps_that_were_asked_for_are_still_owed_when_the_server_is_back(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
@@ -174,6 +176,7 @@ def test_steps_that_were_asked_for_are_still_owed_when_the_server_is_back(
     assert control.status(store, run).phase == "paused"
 
 
+@pytest.mark.slow
 def test_a_worker_that_may_not_wait_leaves_the_run_paused(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
@@ -189,6 +192,7 @@ def test_a_worker_that_may_not_wait_leaves_the_run_paused(
     assert control.status(store, run).phase == "finished"
 
 
+@pytest.mark.slow
 def test_another_server_at_the_address_is_a_persons_decision(
     store: Store, pairs: Dataset, said: Completions, address: str
 ) -> None:
@@ -211,6 +215,7 @@ def test_another_server_at_the_address_is_a_persons_decision(
     assert models == ["vllm-0-test", "vllm-0-another"]
 
 
+@pytest.mark.slow
 def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Completions, address: str) -> None:
     """The context check, what if, the landscape, and labels in use, on a run that was scored through it."""
     run = begun(store, pairs, spec(address, 12))
@@ -238,6 +243,7 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
     assert use_labels(store, body, scorer, quiet, [], quiet)
 
 
+@pytest.mark.slow
 def test_what_is_asked_in_words_does_not_go_through_a_server(store: Store, address: str, pairs: Dataset) -> None:
     run = begun(store, pairs, spec(address, source="judge"))
     assert worker.hold(store, run, 0.0) == 1

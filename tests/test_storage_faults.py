@@ -155,6 +155,7 @@ def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Datas
     fault.happened = f"stopped after {min(kept)} to {max(kept)} of {STEPS} steps, each resumed to the same log"
 
 
+@pytest.mark.smoke
 @pytest.mark.fault("the disk is full in the middle of a step", "the step is not half there; resumed, the same log")
 def test_a_full_disk(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, monkeypatch: pytest.MonkeyPatch,
