@@ -2,9 +2,9 @@
 
 import argparse
 
-from . import event_logs
+from . import command_line, event_logs, python_api
 
-MAKERS = {"events": event_logs.files}
+MAKERS = {"events": event_logs.files, "command-line": command_line.files, "python": python_api.files}
 
 
 def main() -> None:

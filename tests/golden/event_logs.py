@@ -215,7 +215,9 @@ def difference(golden: str, now: str) -> str | None:
     then, found = golden.splitlines(), now.splitlines()
     for place, (one, other) in enumerate(zip(then, found, strict=False), start=1):
         if one != other:
-            k = next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-            begin = max(0, k - 60)
-            return f"line {place} differs at character {k}:\n  was {one[begin : k + 60]!r}\n  is  {other[begin : k + 60]!r}"
+            k = next(
+                (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(map(len, (one, other)))
+            )
+            was, now_is = (line[max(0, k - 60) : k + 60] for line in (one, other))
+            return f"line {place} differs at character {k}:\n  was {was!r}\n  is  {now_is!r}"
     return None if len(then) == len(found) else f"{len(then)} records became {len(found)}"

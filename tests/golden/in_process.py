@@ -63,10 +63,12 @@ class Session:
         with contextlib.closing(sqlite3.connect(self.database, timeout=30)) as db:
             return db.execute(sql, values).fetchall()
 
-    def launch(self, command: list[str], **options: Any) -> "_Launched":
-        """Stand in for subprocess.Popen: start a worker as a thread."""
+    def launch(self, command: list[str], env: dict[str, str] | None = None, **_: Any) -> "_Launched":
+        """Stand in for subprocess.Popen: start a worker as a thread; nothing else is started, such as a browser."""
+        if not env or LAUNCH not in env:
+            raise OSError(f"{command} is not started here")
         assert command[:2] == [sys.executable, "-m"], command
-        os.environ[LAUNCH] = options["env"][LAUNCH]
+        os.environ[LAUNCH] = env[LAUNCH]
         worker = threading.Thread(target=self._work, args=(command[2], command[3:], self.held_until), daemon=True)
         self.workers.append(worker)
         worker.start()
