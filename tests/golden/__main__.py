@@ -2,9 +2,10 @@
 
 import argparse
 
-from . import command_line, event_logs, python_api
+from . import columns, command_line, event_logs, python_api
 
-MAKERS = {"events": event_logs.files, "command-line": command_line.files, "python": python_api.files}
+MAKERS = {"events": event_logs.files, "command-line": command_line.files, "python": python_api.files,
+          "schema": columns.files}  # fmt: skip
 
 
 def main() -> None:
