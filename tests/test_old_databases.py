@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from faults import Fault
+from golden import columns
+from golden.in_process import session
 
+import icm_engine
 from icm_engine.__main__ import main
 from icm_engine.core.errors import StoreError
 from icm_engine.runs import control, worker
@@ -99,6 +102,57 @@ def read_and_go_on(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert control.status(store, "claims-2").phase == "finished"
     assert [row for row in logged(old) if row in before] == before  # nothing of it was written anew
     assert json.loads(icm(capsys, "verify", "claims-2", "--db", str(old), "--json")[1])["steps_checked"] == 20
+
+
+COUNTED = {"v_datasets": 1, "v_examples": 18, "v_gold": 18, "v_human": 0, "v_runs": 2, "v_steps": 28}
+
+
+def test_the_views_of_an_old_database_say_what_a_replay_says(old: Path) -> None:
+    """Views are computed by SQL from the events; labels and their changes also by a replay."""
+    runs = {name: icm_engine.open_run(name, old) for name in ("claims-1", "claims-2")}
+    labelled = {name: run.labels.dropna(subset=["icm_label"]) for name, run in runs.items()}
+    replayed = {name: dict(zip(rows["icm_id"], rows["icm_label"], strict=True)) for name, rows in labelled.items()}
+    with closing(sqlite3.connect(old)) as db:
+        views = [name for (name,) in db.execute("select name from sqlite_master where type = 'view'")]
+        rows = {view: db.execute(f"select * from {view}").fetchall() for view in views}
+        labels = db.execute("select run, example, label from v_labels").fetchall()
+        flips = db.execute("select run, example, new from v_flips order by run, event").fetchall()
+    assert {view: len(rows[view]) for view in COUNTED} == COUNTED
+    assert len(rows["v_events"]) == len(logged(old))
+    for name, run in runs.items():
+        known = {example: label for one, example, label in labels if one == name}
+        assert known == replayed[name]
+        assert known == {example: label for one, example, label in flips if one == name}  # the last change stands
+        assert len(run.steps) == run.summary["steps"]
+        assert len(run.gold) == run.summary["examples"]
+
+
+def test_an_old_run_is_steered_and_forked_by_todays_commands(old: Path) -> None:
+    before = logged(old)
+    with session(old.parent) as now:
+        events = [json.loads(line) for line in now.text("log", "claims-1").splitlines()]
+        stored = [json.loads(str(row[-1])) for row in before if row[0] == "claims-1"]
+        assert [{key: event[key] for key in body} for event, body in zip(events, stored, strict=True)] == stored
+        child = now.json("fork", "claims-1", "--step", 10, "--steps", 5)
+        assert (child["status"], child["steps"]) == ("finished", 15)
+        assert now.json("verify", child["run"])["wrong"] == 0
+        (example,) = now.query("select example from v_labels where run = 'claims-1' and label = 'True' limit 1")[0]
+        assert now.json("what-if", "claims-1", example, "False")["old"] == "True"
+        now.json("pin", "claims-1", f"{example}=False")
+        assert now.query("select label from v_labels where run = 'claims-1' and example = ?", example) == [("False",)]
+        now.json("undo", "claims-1")
+        assert now.query("select label from v_labels where run = 'claims-1' and example = ?", example) == [("True",)]
+        now.json("stop", "claims-2")
+        assert now.json("verify", "claims-1", "--rescore", 5)["drift"]["largest_difference"] == 0
+    assert [row for row in logged(old) if row in before] == before
+
+
+def test_tables_and_views_have_the_columns_they_had(old: Path) -> None:
+    """People query them. A new column is kept by `python -m tests.golden --write schema`."""
+    golden = json.loads(columns.SCHEMA.read_text(encoding="utf-8"))
+    with Store(old):  # migrates it
+        pass
+    assert columns.of(old) == golden
 
 
 NEWER = {
