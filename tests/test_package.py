@@ -14,10 +14,12 @@ import sysconfig
 import tarfile
 import time
 import tomllib
+import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from starlette.routing import Match
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
@@ -35,6 +38,7 @@ import icm_engine
 from icm_engine import app_command
 from icm_engine.__main__ import main, parser
 from icm_engine.core import resources
+from pages.parts import plotly_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -253,9 +257,9 @@ print(json.dumps([icm_engine.__file__, str(SAMPLE_DIRECTORY), str(resource("app.
 
 def test_one_module_knows_where_files_outside_the_package_are() -> None:
     """`__file__` and a way up would be right in the checkout alone, or in the wheel alone."""
-    files = [ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *(ROOT / "icm_engine").rglob("*.py")]
+    modules = [ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *(ROOT / "icm_engine").rglob("*.py")]
     upwards = re.compile(r"__file__.*(parents|parent\.parent|\.\.)")
-    found = [path.relative_to(ROOT).as_posix() for path in files if upwards.search(path.read_text(encoding="utf-8"))]
+    found = [path.relative_to(ROOT).as_posix() for path in modules if upwards.search(path.read_text(encoding="utf-8"))]
     assert found == ["icm_engine/core/resources.py"]
 
 
@@ -299,7 +303,11 @@ def test_the_app_answers_on_this_machine_alone_and_draws_every_page(
             (folder / name).write_text("raise ImportError('a module of the current folder')")
     with serving([*command, "app", "--db", str(database)], folder, environment) as (port, process):
         assert listening(process) == {("127.0.0.1", port)}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/app/static/plotly.min.js", timeout=PATIENCE) as answer:
+            script, kind = answer.read(), answer.headers["content-type"]
         drawn = {page: draw(port, page, "run=arithmetic-1") for page in PAGES}
+    assert script == (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    assert kind.startswith("text/javascript")
     assert len(drawn) == 12
     for page, one in drawn.items():
         assert one.errors == (), page
@@ -378,6 +386,20 @@ def draw(port: int, page: str, query: str) -> Drawn:
                 )
 
 
+@pytest.mark.parametrize(
+    ("path", "is_script"),
+    [
+        ("/app/static/plotly.min.js", True),
+        ("/lab/icm/app/static/plotly.min.js", True),  # below server.baseUrlPath
+        ("/app/static/plotly_min.js", False),
+        ("/app/static/icon.svg", False),
+    ],
+)
+def test_the_script_of_the_charts_is_served_below_any_path(path: str, is_script: bool) -> None:
+    match, _ = plotly_script.route().matches({"type": "http", "method": "GET", "path": path})
+    assert (match is Match.FULL) == is_script
+
+
 def test_the_command_of_the_app_takes_a_port_a_database_and_options_of_streamlit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +421,16 @@ def test_the_command_of_the_app_takes_a_port_a_database_and_options_of_streamlit
     ]
     assert environment["ICM_DB"] == str(tmp_path / "runs.db")
     assert environment["PYTHONPATH"] == f"{ROOT}{os.pathsep}elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("called", "program"), [("/usr/bin/icm", "icm"), ("/lib/icm_engine/__main__.py", "python -m icm_engine")]
+)
+def test_the_help_names_the_program_as_it_was_called(
+    called: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    assert parser().format_usage().startswith(f"usage: {program} [-h]")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x", "-1"])
