@@ -25,12 +25,7 @@ def add(commands: Any) -> None:
 
 def app(given: argparse.Namespace) -> None:
     """Open the app in a browser, on this machine alone, until Ctrl-C."""
-    command, environment = started(given)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if os.name == "posix":
-        os.execve(command[0], command, environment)  # signals then reach the server itself
-    raise SystemExit(subprocess.call(command, env=environment))
+    become(*started(given))
 
 
 def started(given: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
@@ -44,6 +39,15 @@ def started(given: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
         command.append(f"--server.port={given.port}")
     database = {} if given.db is None else {"ICM_DB": str(expanded(given.db).absolute())}
     return [*command, *given.options], {**os.environ, "PYTHONPATH": search_path(), **database}
+
+
+def become(command: list[str], environment: dict[str, str]) -> None:
+    """Run the command in place of this process, so that signals reach the server itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "posix":
+        os.execve(command[0], command, environment)
+    raise SystemExit(subprocess.call(command, env=environment))
 
 
 def _port(text: str) -> int:
