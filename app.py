@@ -1,4 +1,4 @@
-"""ICM Workbench: the home page, and the menu of all pages. Start it with `streamlit run app.py`.
+"""ICM Workbench: the home page, and the menu of all pages. Start it with `icm app` or `streamlit run app.py`.
 
 Streamlit serves `app`, which is this file behind a gate; and runs this file for every page.
 """
@@ -6,8 +6,8 @@ Streamlit serves `app`, which is this file behind a gate; and runs this file for
 import streamlit as st
 from starlette.middleware import Middleware
 
-from pages.parts import doors, home, menu
+from pages.parts import doors, home, menu, plotly_script
 
-app = st.App(__file__, middleware=[Middleware(doors.guarded)])
+app = st.App(__file__, routes=[plotly_script.route()], middleware=[Middleware(doors.guarded)])
 if __name__ == "__main__":
     menu.show(home.show).run()

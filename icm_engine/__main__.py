@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import icm_engine
 from icm_engine import (
+    app_command,
     batch_commands,
     data_commands,
     evaluate_commands,
@@ -205,7 +207,8 @@ def _count(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="python -m icm_engine", description=__doc__)
+    top = argparse.ArgumentParser(prog=_called(), description=__doc__)
+    top.add_argument("--version", action="version", version=f"icm-workbench {icm_engine.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     data_commands.add(lambda name, function: _command(commands, name, function), _assignment)
     _add_run(_command(commands, "run", run_command))
@@ -234,7 +237,13 @@ def parser() -> argparse.ArgumentParser:
     loop_commands.add(lambda name, function: _command(commands, name, function), _count)
     model_commands.add(commands, _command)
     password_command.add(commands)
+    app_command.add(commands)
     return top
+
+
+def _called() -> str:
+    """The program as it was called: by its own name, or as a module."""
+    return "icm" if Path(sys.argv[0]).stem == "icm" else "python -m icm_engine"
 
 
 def _command(commands: Any, name: str, function: Command) -> argparse.ArgumentParser:
@@ -325,7 +334,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _done(given: argparse.Namespace) -> Any:
-    if given.function is password_command.password:
+    if given.function in (password_command.password, app_command.app):  # they open no database
         return given.function(given)
     with Store(given.db) as store:
         return given.function(store, given)
@@ -337,11 +346,16 @@ def _as_text(result: Any) -> str:
     return "\n".join(f"{name:<22} {one_line(str(value))}" for name, value in result.items())
 
 
-if __name__ == "__main__":
+def script() -> int:
+    """Run the command of this process and return its exit status; that nobody reads on is no failure to be traced."""
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
         hang_up()
         code = 1
-    sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(script())

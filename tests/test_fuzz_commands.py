@@ -16,6 +16,7 @@ from filled import add_run, small_dataset
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from icm_engine import app_command
 from icm_engine.__main__ import main, parser
 from icm_engine.analysis.shelf import Shelf
 from icm_engine.runs import control, jobs, worker
@@ -151,6 +152,7 @@ def test_any_arguments_are_obeyed_or_refused(
     monkeypatch.setattr(control, "POLL", 0.0)
     for module in (control, jobs):
         monkeypatch.setattr(module, "spawn", refusing_worker)
+    monkeypatch.setattr(app_command, "become", lambda command, environment: None)
     small_dataset(store)
     add_run(store, "paused", steps=5)
     add_run(store, "finished", steps=5)

@@ -86,6 +86,7 @@ def test_pages_import_analysis_data_and_control_alone() -> None:
                         "icm_engine.runs.control",
                         "icm_engine.runs.jobs",
                         "icm_engine.core.errors",
+                        "icm_engine.core.resources",
                     )
                 ), f"{path} imports {module}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from icm_engine.core.consistency import rule_class
 from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.labeling import Label
+from icm_engine.core.resources import resource
 from icm_engine.data.checking import PairCounter
 from icm_engine.data.checking import RuleCheck as RuleCheck  # pages look for these here
 from icm_engine.data.checking import check_rule as check_rule
@@ -33,7 +34,7 @@ from icm_engine.data.tasks import task_spec
 from icm_engine.runs.store import Dataset, Store
 
 Progress = Callable[[int, int | None], None]  # rows done, and rows there are (None: not counted yet)
-SAMPLE_DIRECTORY = Path(__file__).resolve().parents[2] / "sample_data"
+SAMPLE_DIRECTORY = resource("sample_data")
 TOLD = 500  # rows between two calls of a progress
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.paths import expanded
+from icm_engine.core.resources import install_command
 
 if TYPE_CHECKING:
     from icm_engine.models.loading import LoadedModel
@@ -67,6 +68,6 @@ def _peft(source: str) -> Any:
         import peft
     except ImportError:
         raise ModelNotUsable(
-            f"model {source!r} is an adapter, and peft is not installed: pip install -r requirements-training.txt"
+            f"model {source!r} is an adapter, and peft is not installed: {install_command('train')}"
         ) from None
     return peft

@@ -18,11 +18,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from icm_engine.core.errors import DeviceMissing, IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.paths import home_expanded, is_pointer_file
+from icm_engine.core.resources import resource
 from icm_engine.models import gguf_checks
 from icm_engine.models.adapters import attach, base_of, is_adapter
 from icm_engine.models.gguf_header import is_gguf
 
-SAMPLE_MODEL = Path(__file__).resolve().parents[2] / "sample_data" / "model"
+SAMPLE_MODEL = resource("sample_data", "model")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 AUTO = "auto"
 QUANTIZATIONS = ("nf4", "int8", "none")

@@ -25,6 +25,7 @@ from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptToo
 from icm_engine.core.hand import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.paths import home_expanded
+from icm_engine.core.resources import search_path
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
 from icm_engine.runs import fetched
@@ -48,7 +49,6 @@ LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that 
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = 64 * 1024  # bytes left on a disk that takes no event any more
 LONGEST_NAME = 150  # bytes of a run's name in the name of its log: a file system has 255 for all
-_SEARCH_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +204,14 @@ def spawn(store: Store, module: str, name: str) -> None:
 
 
 def _popen(store: Store, module: str, name: str, token: str) -> int:
-    search = os.pathsep.join(filter(None, [str(_SEARCH_ROOT), os.environ.get("PYTHONPATH")]))
     with _log(log_path(store, name)) as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, "--db", str(store.path.resolve()), name],
+            [sys.executable, "-P", "-m", module, "--db", str(store.path.resolve()), name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # closing the terminal, the page or its server leaves it going
-            env={**SLEEPING, **os.environ, "PYTHONPATH": search, LAUNCH: token},
+            env={**SLEEPING, **os.environ, "PYTHONPATH": search_path(), LAUNCH: token},
         )
     return process.pid
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from icm_engine.core.errors import RunBusy, RunError, SettingError
+from icm_engine.core.resources import install_command
 from icm_engine.runs import batch, control, jobs
 from icm_engine.runs.events import Json
 from icm_engine.runs.job_process import Job, Kind, main
@@ -58,7 +59,7 @@ class Where:
 def require_ray(where: Where) -> None:
     """Raise SettingError where Ray is not installed, or for an address that cannot be one of ours."""
     if importlib.util.find_spec("ray") is None:
-        raise SettingError("Ray is not installed: python -m pip install -r requirements-ray.txt, or leave out --ray")
+        raise SettingError(f"Ray is not installed: python -m {install_command('ray')}, or leave out --ray")
     if where.address.startswith("ray://"):
         raise SettingError(
             f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "

@@ -9,15 +9,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from pathlib import Path
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
+from icm_engine.core.resources import PACKAGE
 from icm_engine.runs import datasets, jobs, parts, trained, use
 from icm_engine.runs.events import Json, RunSpec
 from icm_engine.runs.store import Event, Store
-
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,8 @@ def code_sha256() -> str:
     """Return the hash of the code that events depend on: machines with other code would write other events."""
     found = hashlib.sha256()
     for room in ("core", "models", "runs"):
-        for path in sorted((_PACKAGE / room).rglob("*.py")):
-            found.update(f"{path.relative_to(_PACKAGE).as_posix()}\n".encode() + path.read_bytes())
+        for path in sorted((PACKAGE / room).rglob("*.py")):
+            found.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode() + path.read_bytes())
     return found.hexdigest()
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.core.paths import expanded, home_expanded
+from icm_engine.core.resources import install_command
 from icm_engine.runs import fetched
 from icm_engine.runs.events import Json
 from icm_engine.runs.store import Store
@@ -35,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def require_installed() -> None:
     """See that the packages that training needs are there, without loading one. Raises NotInstalled."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise NotInstalled(f"training needs {', '.join(missing)}: pip install -r requirements-training.txt")
+        raise NotInstalled(f"training needs {', '.join(missing)}: {install_command('train')}")
 
 
 def home(store: Store) -> Path:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import icm_engine
 from icm_engine.analysis.batches import listed
 from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store
 from icm_engine.analysis.restarts import begin_chains
@@ -44,6 +45,7 @@ def show() -> None:
         _list()
     except IcmError as error:
         session.complain(error)
+    st.caption(f"Version {icm_engine.__version__}")
 
 
 def _begin_first(chains: int) -> None:

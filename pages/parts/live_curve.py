@@ -1,19 +1,12 @@
 """A curve that is updated in place: zoom, pan and hover survive, which st.plotly_chart loses at every tick."""
 
-import os
-import shutil
 from collections.abc import Callable
-from importlib.resources import as_file, files
-from pathlib import Path
 
 import streamlit as st
 
 from icm_engine.analysis.figures import Chart
 
-STATIC = Path(__file__).resolve().parents[2] / "static"
-UPLOADS = ["sendChartToCloud"]  # a button of plotly's toolbar that would send the chart to its makers
-
-# The figure arrives as data and is drawn by Plotly; no HTML is ever built from it.
+# The figure arrives as data and is drawn by Plotly; no HTML is ever built from it. `plotly_script` serves the script.
 JS = """
 function load() {
   if (window.Plotly) return Promise.resolve(window.Plotly);
@@ -52,34 +45,14 @@ _curve = st.components.v2.component(
 )
 
 
-@st.cache_resource
-def _served() -> bool:
-    """Copy plotly.min.js out of the installed plotly, whole or not at all; False where nothing can be written."""
-    target = STATIC / "plotly.min.js"
-    with as_file(files("plotly") / "package_data" / "plotly.min.js") as source:
-        if target.exists() and target.stat().st_size == source.stat().st_size:
-            return True
-        try:
-            STATIC.mkdir(exist_ok=True)
-            partial = target.with_suffix(f".{os.getpid()}.partial")  # another server may be doing the same
-            shutil.copyfile(source, partial)
-            partial.replace(target)
-        except OSError:
-            return False
-    return True
-
-
 def show(chart: Chart, key: str, clicked: Callable[[str], None] | None = None) -> None:
     """Draw a chart, or bring the one already drawn under this key up to date.
 
     `clicked` is called with the customdata of a point that is clicked; without any, with its x and y, parted by a
     space. It is one way of two: not everybody has a mouse.
     """
-    if _served():
-        data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
-        _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
-    else:
-        st.plotly_chart(chart.figure, key=key, theme=None, alt=chart.alt, config={"modeBarButtonsToRemove": UPLOADS})
+    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
+    _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
 
 
 def _tell(key: str, clicked: Callable[[str], None] | None) -> None:

@@ -1,10 +1,10 @@
 """The one frame of all pages: title, icon, style, and the menu."""
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from icm_engine.core.resources import resource
 from pages.parts import doors, session, style
 
 SEARCH = "pages/search.py"
@@ -18,7 +18,7 @@ TRAINING = "pages/training.py"
 EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
-ICON = Path(__file__).resolve().parents[2] / "static" / "icon.svg"  # a file of ours: others come over the network
+ICON = resource("static", "icon.svg")  # a file of ours: others come over the network
 
 
 def show(home: Any) -> Any:

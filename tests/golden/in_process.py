@@ -65,11 +65,11 @@ class Session:
 
     def launch(self, command: list[str], env: dict[str, str] | None = None, **_: Any) -> "_Launched":
         """Stand in for subprocess.Popen: start a worker as a thread; nothing else is started, such as a browser."""
-        if not env or LAUNCH not in env:
+        if not env or LAUNCH not in env or "--db" not in command:
             raise OSError(f"{command} is not started here")
-        assert command[:2] == [sys.executable, "-m"], command
+        assert command[:3] == [sys.executable, "-P", "-m"], command
         os.environ[LAUNCH] = env[LAUNCH]
-        worker = threading.Thread(target=self._work, args=(command[2], command[3:], self.held_until), daemon=True)
+        worker = threading.Thread(target=self._work, args=(command[3], command[4:], self.held_until), daemon=True)
         self.workers.append(worker)
         worker.start()
         return _Launched()

@@ -4,9 +4,12 @@ In a process of its own with a time limit: a Chrome that does not answer would h
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+
+from icm_engine.core.resources import search_path
 
 LIMIT = 120.0  # seconds for all pictures of a report; they take four
 WIDTH = 1000
@@ -16,10 +19,16 @@ def draw(figures: Mapping[str, str]) -> bool:
     """Write each figure, given as JSON by the path it goes to; say whether all of them are there."""
     if not figures:
         return True
-    command = [sys.executable, "-m", "icm_engine.analysis.experiments.static"]
+    command = [sys.executable, "-P", "-m", "icm_engine.analysis.experiments.static"]
     try:
         done = subprocess.run(
-            command, input=json.dumps(dict(figures)), text=True, capture_output=True, timeout=LIMIT, check=False
+            command,
+            input=json.dumps(dict(figures)),
+            text=True,
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+            env={**os.environ, "PYTHONPATH": search_path()},
         )
     except (subprocess.TimeoutExpired, OSError):
         return False

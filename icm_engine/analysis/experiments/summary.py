@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import groupby
 from statistics import fmean
 
+import icm_engine
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.experiments.intervals import Estimate, Right, difference, estimate
 from icm_engine.analysis.experiments.outcomes import Outcome
@@ -48,7 +49,9 @@ def results(
 
 
 def _versions(suite: Suite) -> dict[str, str]:
-    return {name: version(name) for name in (*PACKAGES, *(TRAINERS if suite.tune else ()))}
+    return {"icm-workbench": icm_engine.__version__} | {
+        name: version(name) for name in (*PACKAGES, *(TRAINERS if suite.tune else ()))
+    }
 
 
 def _by_row(outcomes: Sequence[Outcome]):  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from icm_engine.core.errors import HubError, ImportRefused
+from icm_engine.core.resources import install_command
 from icm_engine.data.readers.arrow_files import chosen_split
 from icm_engine.data.readers.arrow_rows import BATCH, ArrowSource
 
@@ -43,7 +44,7 @@ def _load(name: str, identity: str, subset: str | None, split: str | None) -> An
     except ImportError:
         raise HubError(
             f"{name}: reading the hub needs the datasets library, which is not installed: "
-            "install it (python -m pip install -r requirements-hub.txt), or download the files"
+            f"install it (python -m {install_command('hub')}), or download the files"
         ) from None
     try:
         return datasets.load_dataset(identity, subset, split=split)

@@ -1,0 +1,40 @@
+"""The place of files that are not modules of the package: the app, its pages, and the sample data and model.
+
+In a checkout they are at its top, beside `icm_engine`. An installed package has them in `icm_engine/_app`, so that
+nothing else of ours is at the top of site-packages. The folder may be read-only: nothing is ever written there.
+"""
+
+import os
+import sysconfig
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+INSTALLED = PACKAGE / "_app"
+
+
+def app_folder() -> Path:
+    """Return the folder that has app.py, .streamlit/, pages/, static/ and sample_data/."""
+    return INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
+
+
+def resource(*parts: str) -> Path:
+    """Return the path of one of these files or folders: `resource("sample_data", "model")`."""
+    return app_folder().joinpath(*parts)
+
+
+def search_path() -> str:
+    """Return a PYTHONPATH with which a new interpreter finds this package, whatever its current folder is.
+
+    Where the interpreter looks anyway is left out: before the standard library, site-packages could hide parts of it.
+    """
+    given = os.environ.get("PYTHONPATH", "")
+    top = str(PACKAGE.parent)
+    known = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return given if top in known else os.pathsep.join(filter(None, [top, given]))
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an optional part: of the package, or in a checkout of its pinned file."""
+    if INSTALLED.is_dir():
+        return f"pip install 'icm-workbench[{extra}]'"
+    return f"pip install -r requirements-{'training' if extra == 'train' else extra}.txt"
