@@ -6,8 +6,10 @@ Streamlit serves `app`, which is this file behind a gate; and runs this file for
 import streamlit as st
 from starlette.middleware import Middleware
 
-from pages.parts import doors, home, menu, plotly_script
+from pages.parts import access, charts, home, menu
 
-app = st.App(__file__, routes=[plotly_script.route()], middleware=[Middleware(doors.guarded)])
+app = st.App(__file__, routes=[charts.route()], middleware=[Middleware(access.guarded)])
+
+
 if __name__ == "__main__":
     menu.show(home.show).run()

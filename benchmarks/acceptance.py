@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt

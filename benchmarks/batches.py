@@ -26,10 +26,12 @@ import psutil
 from benchmarks.importing import CHILD, imported, write
 from benchmarks.page_time import drawn
 from benchmarks.report import Row, show
+from icm_engine import jobs
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import batches, control, jobs, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.jobs import batches
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 DATASET, EVERY = "csv", 2.0  # seconds between two looks at the processes
 SLICE = 0.05  # of the batches: the beginning and the end of which the seconds are told
@@ -88,7 +90,7 @@ def _peak_mb(pid: int) -> float:
         return 0.0
 
 
-def seconds_a_batch(store: Store, whole: batches.Batched) -> tuple[float, float]:
+def seconds_a_batch(store: Store, whole: batches.BatchedRun) -> tuple[float, float]:
     """Median seconds from one batch's first event to the next one's, at the beginning and at the end."""
     query = "select min(time) from events where run >= ? and run < ? group by run order by 1"
     begun = [row[0] for row in store.db.execute(query, whole.between)]
@@ -107,7 +109,7 @@ def labelled(database: Path, size: int, steps: int, side_by_side: int, minutes: 
     with Store(database) as store:
         began = time.perf_counter()
         spec = RunSpec(DATASET, "fake", search=SearchConfig(max_steps=steps))
-        job = batches.ask(store, spec, size, side_by_side)
+        job = batches.submit(store, spec, size, side_by_side)
         asked, before = time.perf_counter() - began, database.stat().st_size / 1e6
         looks = list(watched(store, job, minutes))
         whole = batches.batched(store, job)

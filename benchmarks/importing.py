@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import Row, show
-from icm_engine.analysis.shelf import Shelf, runs_overview
+from icm_engine.analysis.run_cache import RunCache, runs_overview
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data.importing import preview
+from icm_engine.data.import_plan import preview
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 # VmHWM and not ru_maxrss, which a process inherits from the one that started it
 CHILD = """
 import sys, time
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 code = main(sys.argv[1:])
 print(time.process_time())
 print(next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -98,7 +98,7 @@ def imported(database: Path, path: Path, form: str) -> Row:
 def afterwards(database: Path, path: Path, form: str) -> Row:
     """Milliseconds of what pages and commands do with the data set."""
     with Store(database) as store:
-        shelf, config = Shelf(), SearchConfig(max_steps=10)
+        shelf, config = RunCache(), SearchConfig(max_steps=10)
         return {
             "preview ms": _ms(lambda: preview(path)),
             "info ms": _ms(lambda: store.dataset_info(form)),

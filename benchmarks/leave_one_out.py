@@ -27,7 +27,7 @@ from benchmarks.report import Row, clock, median_seconds, show, synchronize
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
-from icm_engine.models.path_cache import path_cache
+from icm_engine.models.attention import path_cache
 from icm_engine.models.prefix_tree import Chunk
 from icm_engine.models.transformers_scorer import TransformersScorer
 

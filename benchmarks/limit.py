@@ -24,9 +24,9 @@ from benchmarks.models import examples_for, load_any
 from benchmarks.report import Row, median_seconds, show, synchronize
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
+from icm_engine.models.attention import PathLayer
 from icm_engine.models.loading import LoadedModel
-from icm_engine.models.path_cache import PathLayer
-from icm_engine.models.prefix_tree import Chunk, Request, build, walk
+from icm_engine.models.prefix_tree import Chunk, PrefixRequest, build, walk
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 SQUARES = (1024, 2048, 4096)  # sizes of the matrices whose product's rate is the limit
@@ -65,7 +65,8 @@ def work_of(scorer: TransformersScorer, prompts: list[Prompt]) -> int:
     """Operations that the walk over these prompts needs."""
     work = Work(scorer.loaded)
     requests = [
-        Request(k, scorer.segments(p), dict(enumerate(scorer.label_tokens(p.labels)))) for k, p in enumerate(prompts)
+        PrefixRequest(k, scorer.segments(p), dict(enumerate(scorer.label_tokens(p.labels))))
+        for k, p in enumerate(prompts)
     ]
     return sum(work.of_chunk(step.chunk, step.depth) for step in walk(build(requests), scorer.chunk_tokens))
 

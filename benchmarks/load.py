@@ -33,10 +33,11 @@ from benchmarks.report import show
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 DATASET, EXAMPLES = "load", 24
 ENDLESS = 10**7  # steps

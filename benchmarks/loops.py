@@ -17,16 +17,13 @@ from typing import Any
 
 from benchmarks import workshop
 from benchmarks.rewards import reward_job
-from icm_engine.analysis.experiments.intervals import Right, difference, estimate
-from icm_engine.analysis.rewards import Scores, rewards_of, share, truth_of, wins
+from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
 from icm_engine.data.gold import add_gold
-from icm_engine.runs import policies, rewarding
-from icm_engine.runs.candidates import keep_responses
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings
-from icm_engine.runs.policies import Sampling
-from icm_engine.runs.rewarding import Part
-from icm_engine.runs.store import Store
+from icm_engine.jobs import policies
+from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling, keep_responses
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.store import Store
 
 JUDGES = {"ICM": "ICM", "the model itself": "self-ranked", "gold": "golden"}
 LARGEST = 40  # of the numbers in `comparisons`
@@ -36,7 +33,7 @@ def trained_model(name: str) -> ModelChoice:
     return ModelChoice(f"trained:{name}", "none", "float32", "cpu")
 
 
-def responses(store: Store, model: ModelChoice, part: Part, how: Sampling, **more: Any) -> str:
+def responses(store: Store, model: ModelChoice, part: DatasetPart, how: Sampling, **more: Any) -> str:
     """The job that samples a model, found again if there is one."""
     return workshop.job_like(store, policies.RESPOND, lambda: policies.ask_responses(store, model, [part], how, **more))
 
@@ -48,7 +45,8 @@ def dpo(store: Store, seeds: Sequence[int], questions: int, steps: int) -> str:
     """One iteration with each judge and seed; returns the table."""
     workshop.ensure(store, "facts")
     drawn = {
-        seed: responses(store, workshop.MODEL, Part("facts"), Sampling(6, seed=seed), most=questions) for seed in seeds
+        seed: responses(store, workshop.MODEL, DatasetPart("facts"), Sampling(6, seed=seed), most=questions)
+        for seed in seeds
     }
     workshop.work(store, list(drawn.values()))
     runs = {}
@@ -64,8 +62,8 @@ def dpo(store: Store, seeds: Sequence[int], questions: int, steps: int) -> str:
     workshop.work(store, [*runs.values(), *tuned.values()])
     sampled = {
         (judge, seed): responses(
-            store, workshop.MODEL if judge == "none" else trained_model(_policy(judge, seed)), Part("facts_test"),
-            Sampling(16, seed=seed),
+            store, workshop.MODEL if judge == "none" else trained_model(_policy(judge, seed)),
+            DatasetPart("facts_test"), Sampling(16, seed=seed),
         )
         for judge in ("none", *JUDGES)
         for seed in seeds
@@ -138,7 +136,7 @@ def rl(store: Store, dataset: str, seeds: Sequence[int], reward_steps: int, step
     workshop.work(store, [name for cell in (*cells.values(), third) for name in cell])
     names = {key: workshop.found(store, job)["name"] for key, (_, job) in cells.items()}
     judge = workshop.found(store, third[1])["name"]
-    prompts = Part(dataset, 64 if dataset == "facts" else 0)  # beyond the labelled ones, where prompts differ
+    prompts = DatasetPart(dataset, 64 if dataset == "facts" else 0)  # beyond the labelled ones, where prompts differ
     trained = {
         key: workshop.job_named(
             store, policies.REINFORCE, f"{name}-policy",
@@ -153,7 +151,7 @@ def rl(store: Store, dataset: str, seeds: Sequence[int], reward_steps: int, step
     sampled = {
         (arm, seed): responses(
             store, workshop.MODEL if arm == "before" else trained_model(f"{names[arm, seed]}-policy"),
-            Part(f"{dataset}_test"), Sampling(16, max_tokens=8, seed=seed), judges=[judge],
+            DatasetPart(f"{dataset}_test"), Sampling(16, max_tokens=8, seed=seed), judges=[judge],
         )
         for arm in ("before", *ARMS)
         for seed in seeds
@@ -175,9 +173,9 @@ def _third_judge(store: Store, dataset: str, steps: int) -> tuple[str, str]:
     run = workshop.labelled(store, f"third {dataset}", f"{dataset}_test", "golden")
     name, settings = f"{dataset}-third", RewardSettings(steps=steps)
     return run, workshop.job_named(
-        store, rewarding.KIND, name,
-        lambda: rewarding.create(
-            store, run, settings, name=name, model=workshop.MODEL, rest=[], test=[Part(dataset)],
+        store, policies.KIND, name,
+        lambda: policies.create(
+            store, run, settings, name=name, model=workshop.MODEL, rest=[], test=[DatasetPart(dataset)],
         ),
     )  # fmt: skip
 

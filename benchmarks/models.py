@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaFo
 from icm_engine.core.labeling import Example, Task
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.models.loading import AUTO, DTYPES, SAMPLE_MODEL, LoadedModel, load, pick_device, pick_dtype
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 SIZES = {
     "random-90m": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12},

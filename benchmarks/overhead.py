@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report import Row, show
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt

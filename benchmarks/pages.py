@@ -16,8 +16,8 @@ from benchmarks.page_time import drawn
 from benchmarks.report import Row, show
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 DATASET = "csv"
 PAGES: dict[str, tuple[str | None, dict[str, str]]] = {

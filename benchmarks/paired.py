@@ -15,14 +15,14 @@ from pathlib import Path
 
 from benchmarks.models import examples_for, load_any
 from benchmarks.report import Row, show
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.search import StepInfo, initialize, step
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.gold import load_gold
 from icm_engine.models.transformers_scorer import TransformersScorer
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @dataclass(frozen=True)

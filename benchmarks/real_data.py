@@ -25,7 +25,8 @@ import torch
 from icm_engine.core.labeling import Example
 from icm_engine.core.prompting import Prompt, Segment, demonstration, render
 from icm_engine.core.scoring import Scorer
-from icm_engine.data.tasks import make_task, task_spec
+from icm_engine.data.tasks import task_spec
+from icm_engine.data.tasks.spec import make_task
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from sample_data.make.real import RECIPES

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workshop
-from icm_engine.analysis.experiments.intervals import difference
-from icm_engine.analysis.rewards import accuracy, agreement_with_gold
-from icm_engine.runs import rewarding
-from icm_engine.runs.loop_settings import RewardSettings
-from icm_engine.runs.rewarding import Part
-from icm_engine.runs.store import Store
+from icm_engine.analysis.evaluation import accuracy, agreement_with_gold, difference
+from icm_engine.jobs import policies
+from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.policies import RewardSettings
+from icm_engine.store.store import Store
 
 SUBSET = 64  # examples: 32 pairs with their twins
 ARMS = {  # name: (who labels, how many examples, whether the rest is labelled by the first model)
@@ -36,10 +35,10 @@ def reward_job(store: Store, dataset: str, arm: str, seed: int, steps: int) -> t
     run = workshop.labelled(store, f"rewards {dataset} {arm} {runs_seed}", dataset, source, runs_seed, limit)
     name = f"{dataset}-{arm.replace(', ', '-')}-{seed}"
     job = workshop.job_named(
-        store, rewarding.KIND, name,
-        lambda: rewarding.create(
+        store, policies.KIND, name,
+        lambda: policies.create(
             store, run, RewardSettings(seed=seed, steps=steps), name=name, model=workshop.MODEL,
-            rest=None if staged else [], test=[Part(f"{dataset}_test")],
+            rest=None if staged else [], test=[DatasetPart(f"{dataset}_test")],
         ),
     )  # fmt: skip
     return run, job

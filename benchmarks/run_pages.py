@@ -24,12 +24,12 @@ from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, apply, start
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
-from icm_engine.runs.events import Cost, RunSpec
-from icm_engine.runs.interventions import encode_state
 from icm_engine.runs.lease import claim
-from icm_engine.runs.replay import OpenRun, open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.worker import SNAPSHOT_EVERY
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Cost, RunSpec, encode_state
+from icm_engine.store.replay import OpenRun, open_run
+from icm_engine.store.store import Store
 
 DATASET, RUN = "long", "long-1"
 BATCH = 2000  # events written at once

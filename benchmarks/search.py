@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.limit import Work, work_of
 from benchmarks.models import examples_for, load_any
 from benchmarks.report import Row, clock, median_seconds, show, synchronize
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs

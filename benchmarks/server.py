@@ -27,7 +27,7 @@ from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
 from icm_engine.models.loading import load
-from icm_engine.models.server_metrics import cache_figures
+from icm_engine.models.server_client import cache_figures
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.transformers_scorer import TransformersScorer
 

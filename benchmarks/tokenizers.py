@@ -23,8 +23,8 @@ from benchmarks.report import Row, show
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.models.loading import LoadedModel, load
-from icm_engine.models.prompt_reader import PromptReader
 from icm_engine.models.server_scorer import ServerScorer
+from icm_engine.models.tokenized_prompts import PromptReader
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 TESTS = str(Path(__file__).parent.parent / "tests")  # the families, and a server that needs no installation

@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from icm_engine.analysis.experiments import given
-from icm_engine.analysis.experiments.intervals import Estimate
+from icm_engine import jobs
+from icm_engine.analysis.evaluation import Estimate
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.gold import gold_of, load_human
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
-from icm_engine.runs import batch, control, jobs
-from icm_engine.runs.events import GIVEN, RunSpec
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.store import Store
+from icm_engine.experiments import plan
+from icm_engine.jobs import JobSpec, lanes
+from icm_engine.runs import control
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import GIVEN, RunSpec
+from icm_engine.store.store import Store
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes that are started inherit it
 MODEL = ModelChoice("sample", "none", "float32", "cpu")
@@ -47,7 +49,7 @@ def labelled(store: Store, key: str, dataset: str, source: str, seed: int = 0, l
 
 def _golden(store: Store, dataset: str, limit: int | None) -> dict[str, Label]:
     examples = store.dataset(dataset, limit).examples
-    return given.require_gold(examples, gold_of(store, dataset, [e.id for e in examples]), "golden")
+    return plan.require_gold(examples, gold_of(store, dataset, [e.id for e in examples]), "golden")
 
 
 def _crowd(store: Store, dataset: str, limit: int | None) -> dict[str, Label]:
@@ -77,7 +79,7 @@ def work(store: Store, names: Sequence[str], processes: int = 1) -> None:
     """Have runs and jobs done, in this order, and wait. Raises RuntimeError for what failed."""
     waiting = [name for name in dict.fromkeys(names) if not _done(store, name)]
     shares = [share for k in range(processes) if (share := waiting[k::processes])]
-    started = [jobs.request(store, JobSpec(batch.KIND, {"names": share, "threads": 1})) for share in shares]
+    started = [jobs.request(store, JobSpec(lanes.KIND, {"names": share, "threads": 1})) for share in shares]
     for job in started:
         jobs.wait_until_settled(store, job)
     if missing := [name for name in waiting if not _done(store, name)]:

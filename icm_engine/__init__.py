@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from icm_engine.core import __version__ as __version__
     from icm_engine.core.errors import IcmError as IcmError
     from icm_engine.notebook import label as label
     from icm_engine.notebook import list_runs as list_runs
     from icm_engine.notebook import open_run as open_run
 
-__version__ = "0.1.0"
-
 # the worker imports this package too, and nothing that it reaches may know gold: hence not at import
 _LATER = {
+    "__version__": "icm_engine.core",
     "IcmError": "icm_engine.core.errors",
     "label": "icm_engine.notebook",
     "list_runs": "icm_engine.notebook",

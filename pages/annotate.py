@@ -1,5 +1,60 @@
 """Annotate: put labels in by hand, one example at a time, with the keyboard alone if you like."""
 
-from pages.parts import annotate_view, run_page
+import streamlit as st
 
-run_page.show("Annotate", annotate_view.show)
+from icm_engine.analysis.annotation import card
+from icm_engine.runs import control
+from icm_engine.runs.control import RunStatus
+from icm_engine.store.store import Store
+from pages.parts import annotate_card, annotate_extras, annotate_queue, home, session
+
+
+def show(store: Store, run: str) -> None:
+    """Draw the page of one run."""
+    reading, status = session.look(run)
+    every = None if status.settled else annotate_card.EVERY
+    annotate_card.show_blinding(reading)
+    if reading.state is None:
+        _without_labels(run, status)
+    place = annotate_queue.show(store, reading)
+    if place is not None:
+        found = card(store, reading, place)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            annotate_card.text(reading, found)
+            annotate_card.note(run, found)
+        with right:
+            session.fragment(annotate_card.label, every)(run, place)
+            annotate_card.show_buttons(store, reading, found)
+            session.fragment(annotate_card.news, every)(run, place, annotate_card.seen(reading, status, place))
+        session.fragment(annotate_card.about, every)(run, place)
+    annotate_extras.show(store, reading, place)
+
+
+def _without_labels(run: str, status: RunStatus) -> None:
+    st.info(
+        "This run has no labels yet. Labels can be put in once the search has drawn its first ones.",
+        icon=":material/info:",
+    )
+    if status.phase in ("starting", "running") or status.pending:
+        st.text("They are on their way.")
+        session.fragment(_until_labels, annotate_card.EVERY)(run)
+    else:
+        st.button(
+            "Take one step", key="first_step", type="primary", icon=":material/skip_next:", on_click=_step, args=(run,),
+            help="Draws the first labels, takes one step, then pauses.",
+        )  # fmt: skip
+
+
+def _until_labels(run: str) -> None:
+    reading, status = session.look(run)
+    if reading.state is not None or status.settled:
+        st.rerun()
+
+
+def _step(run: str) -> None:
+    with Store() as store:
+        control.step(store, run)
+
+
+home.show_run_page("Annotate", show)

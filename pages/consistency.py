@@ -1,5 +1,73 @@
 """Consistency: the pairs and groups inconsistent now and ever, and every repair with its options."""
 
-from pages.parts import conflict_view, run_page
+import streamlit as st
 
-run_page.show("Consistency", conflict_view.show)
+from icm_engine.analysis.conflict_figures import pairs_chart, pairs_curve_frame
+from icm_engine.analysis.conflicts import groups_in_conflict, has_rule, pairs_back, pairs_now
+from icm_engine.analysis.formatting import count
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import rule_name
+from icm_engine.runs.control import RunStatus
+from icm_engine.store.store import Store
+from pages.parts import charts, conflicts, home, session
+
+VIEWS = ("Pairs", "Groups", "Repairs")
+RHYTHM = 2.0  # seconds between two looks at the curve of a run that goes on
+
+
+def show(store: Store, run: str) -> None:
+    """Draw the view of a run that the address names."""
+    reading, status = session.look(run)
+    _about(reading, status)
+    if not has_rule(reading):
+        st.info("This run has no consistency rule: nothing in it can be inconsistent.", icon=":material/info:")
+        return
+    if reading.state is None:
+        st.text("This run has no labels yet.")
+        return
+    _counts(reading)
+    session.fragment(_curve, None if status.settled else RHYTHM)(run)
+    view = _view(run)
+    if view == "Pairs":
+        conflicts.show_pairs(reading)
+    elif view == "Groups":
+        conflicts.show_groups(store, reading)
+    else:
+        conflicts.show_repairs(store, reading)
+
+
+def _about(reading: Reading, status: RunStatus) -> None:
+    spec, done = reading.run.spec, f"{status.steps:,} of {status.max_steps:,} steps"
+    facts = (spec.dataset, spec.model, f"rule {rule_name(reading)}", f"seed {spec.search.seed}", done, status.phase)
+    with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
+        st.text(" · ".join(facts), width="content")
+        if not status.settled:
+            st.button("Read on", key="read_on", icon=":material/refresh:", type="tertiary",
+                      help="The run goes on; the tables stand still until you ask.")  # fmt: skip
+
+
+def _counts(reading: Reading) -> None:
+    kept = sum(mark.kept for mark in reading.repairs)
+    with st.container(key="counts"):
+        for name, value in (("Inconsistent pairs", len(pairs_now(reading))),
+                            ("Groups in conflict", len(groups_in_conflict(reading))),
+                            ("Pairs that came back", len(pairs_back(reading))),
+                            ("Repairs", len(reading.repairs)), ("Repairs kept", kept)):  # fmt: skip
+            st.metric(name, count(value), border=True)
+
+
+def _curve(run: str) -> None:
+    reading, _ = session.look(run)
+    charts.show(pairs_chart(reading, session.dark()), pairs_curve_frame(reading), f"conflict_curve_{run}")
+
+
+def _view(run: str) -> str:
+    asked, key = st.query_params.get("view"), f"view_{run}"
+    meant = "Repairs" if "repair" in st.query_params else VIEWS[0]
+    return st.segmented_control(
+        "View", VIEWS, default=asked if asked in VIEWS else meant, required=True, key=key,
+        label_visibility="collapsed", on_change=session.address, args=("view", key),
+    )  # fmt: skip
+
+
+home.show_run_page("Consistency", show)

@@ -1,7 +1,61 @@
-"""Data: bring a file in, see what the model will see, check it, save it; and look at the data sets there are."""
+"""Data: import a file, see what the model will see, check it, save it; and look at the data sets there are."""
 
-from icm_engine.analysis.choices import IcmError, Store
-from pages.parts import data_list, dataset_view, home, menu, session, upload
+from typing import Any
+
+import streamlit as st
+
+from icm_engine.analysis.import_form import ENDINGS, IncomingFile, at_path, data_folder, files_there
+from icm_engine.core.errors import IcmError
+from icm_engine.store.store import Store
+from pages.parts import datasets, home, import_form, menu, session
+
+WAYS = ("Upload a file", "A file on this machine")
+
+
+def show() -> None:
+    """Draw the choice of a file; with one, its form."""
+    with st.container(border=True, key="arrival"):
+        st.subheader("Add a data set")
+        way = st.segmented_control(
+            "Where is it?", WAYS, default=WAYS[0], required=True, key="way", label_visibility="collapsed"
+        )
+        try:
+            found = _uploaded() if way == WAYS[0] else _on_this_machine()
+            if found is not None:
+                import_form.show(*found)
+        except IcmError as error:
+            session.complain(error)
+
+
+def _uploaded() -> tuple[IncomingFile, str] | None:
+    """The uploaded file with a key that no other one has."""
+    file: Any = st.file_uploader("One example a row", ENDINGS, key="upload")
+    if file is None:
+        return None
+    return IncomingFile(file.name, file.size, content=file.getvalue()), file.file_id
+
+
+def _on_this_machine() -> tuple[IncomingFile, str] | None:
+    """The file at the path that was typed, or put there by a choice from the list beside it."""
+    typed, listed = st.columns([3, 2], gap="medium")
+    root = data_folder()
+    text = typed.text_input(
+        "Path", key="path", placeholder=f"inside {root}",
+        help=f"A file inside {root}, or a folder that the library datasets saved there. "
+        "The environment variable ICM_DATA names another data folder when the app starts.",
+    )  # fmt: skip
+    listed.selectbox("Files there", files_there(), None, key="listed", on_change=_listed, placeholder="choose one")
+    if not text.strip():
+        return None
+    file = at_path(text)
+    assert file.path is not None
+    return file, f"{file.path}:{file.size}:{file.path.stat().st_mtime_ns}"
+
+
+def _listed() -> None:
+    if st.session_state["listed"]:
+        st.session_state["path"] = st.session_state["listed"]
+
 
 menu.require(home.show)
 
@@ -9,11 +63,11 @@ try:
     with Store() as store:
         names = store.dataset_names()
         dataset = session.chosen_dataset(names)
-        data_list.heading(names, dataset)
+        datasets.heading(names, dataset)
         if dataset is None:
-            upload.show()
-            data_list.show(store)
+            show()
+            datasets.show_list(store)
         else:
-            dataset_view.show(store, dataset)
+            datasets.show_dataset(store, dataset)
 except IcmError as error:
     session.complain(error)

@@ -1,5 +1,178 @@
 """Steps: one decision at a time with all of its arithmetic, and the run as it stood then."""
 
-from pages.parts import run_page, step_view
+import streamlit as st
 
-run_page.show("Steps", step_view.show)
+from icm_engine.analysis.decision import prompt_read
+from icm_engine.analysis.figures import conflicts_frame, labels_frame
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import tiles_then
+from icm_engine.analysis.step_figures import curves_then
+from icm_engine.analysis.time_travel import Moment, followed, open_moment, place_at, ways, where
+from icm_engine.analysis.views import conflicts_now, labels_table, notices
+from icm_engine.core.text import whole_number
+from icm_engine.store.store import Store
+from pages.parts import charts as chart_parts
+from pages.parts import home, menu, session, step_card
+
+# name in Ways, label, icon, key on the keyboard, explanation
+JUMPS = (
+    ("first", "First", ":material/first_page:", None, "The initial labels."),
+    ("previous", "Previous", ":material/chevron_left:", "ArrowLeft", "One event back."),
+    ("next", "Next", ":material/chevron_right:", "ArrowRight", "One event on."),
+    ("last", "Last", ":material/last_page:", None, "Where the run stands now."),
+    ("flip", "Next flip", ":material/swap_horiz:", "F", "The next time the label of this example changes."),
+    ("accepted", "Next accepted", ":material/check:", "A", "The next accepted proposal."),
+    ("repair", "Next repair", ":material/build:", "E", "The next step with a repair in it."),
+)
+
+
+def show_travel(reading: Reading, moment: Moment) -> None:
+    """Draw the ways from this moment; each puts another event into the address."""
+    run, points = reading.run.name, reading.trajectory.points
+    example = followed(reading, moment, st.query_params.get("example"))
+    found = ways(reading, moment.place, None if example is None else example.place)
+    slider = f"travel_{run}"
+    st.session_state[slider] = moment.place  # the address has been moved by other ways too
+    if len(points) > 1:
+        st.slider(
+            "Time", 0, len(points) - 1, key=slider, on_change=lambda: _go(points[st.session_state[slider]].event),
+            help="One place for the initial labels, then one for each step and each act between steps.",
+        )  # fmt: skip
+    keys = st.session_state.get("shortcuts", True)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="travel"):
+        for name, label, icon, key, explanation in JUMPS:
+            target = getattr(found, name)
+            st.button(
+                label, icon=icon, key=f"go_{name}", help=explanation, shortcut=key if keys else None,
+                disabled=target in (None, moment.event.number), on_click=_go,
+                args=(target, example.id if example and name == "flip" else None),
+            )  # fmt: skip
+    _jump(run, moment)
+    st.text(where(reading, moment))
+    if example is not None and "example" in st.query_params:
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key="followed"):
+            st.text(
+                f"Following example {example.id}: its label then was {moment.then.labeling.get(example.place, '–')}."
+            )
+            st.button("Follow the drawn one", key="unfollow", type="tertiary", on_click=_unfollow)
+
+
+def _jump(run: str, moment: Moment) -> None:
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="jump"):
+        key = f"jump_{run}"
+        st.session_state[key] = moment.state.step
+        st.number_input("Step", 0, key=key, width=140, on_change=_to_step, args=(key,), help="Go to this step.")
+        st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Keys on the buttons; never while you type.")
+
+
+def _go(event: int, example: str | None = None) -> None:
+    st.query_params.pop("step", None)
+    st.query_params["event"] = str(event)
+    if example is not None:
+        st.query_params["example"] = example
+
+
+def _to_step(key: str) -> None:
+    st.query_params.pop("event", None)
+    session.address("step", key)
+
+
+def _unfollow() -> None:
+    st.query_params.pop("example", None)
+
+
+VIEWS = ("Curves", "Prompt", "Labels", "Inconsistent pairs", "What if")
+PROMPT_HEIGHT = 520  # pixels; a long one scrolls
+
+
+def show(store: Store, run: str) -> None:
+    """Draw the moment in the address; the newest one without any."""
+    reading = session.shelf().reading(store, run)
+    if reading.trajectory.last is None:
+        st.text("This run has no labels yet: the first event to look at are its initial labels.")
+        return
+    moment = open_moment(store, reading, place_at(reading, _asked("event"), _asked("step")))
+    show_travel(reading, moment)
+    if moment.event.kind == "step":
+        step_card.show(reading, moment)
+    else:
+        step_card.show_event(reading, moment)
+    for notice in notices(reading):
+        st.warning(notice.text, icon=":material/info:")
+    _views(reading, moment)
+
+
+def _asked(name: str) -> int | None:
+    return whole_number(st.query_params.get(name, ""))
+
+
+def _views(reading: Reading, moment: Moment) -> None:
+    """Draw what was known then; only the view that is open is computed."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="then"):
+        st.subheader("As of then", width="content")
+        st.page_link(menu.FORKS, label="Fork from here", icon=":material/fork_right:", width="content",
+                     query_params={"run": reading.run.name, "step": str(moment.state.step)})  # fmt: skip
+    with st.container(key="counts"):
+        for tile in tiles_then(moment.then):
+            st.metric(tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                      help=tile.explanation)  # fmt: skip
+    asked, key = st.query_params.get("view"), f"view_{reading.run.name}"
+    view = st.segmented_control(
+        "View", VIEWS, default=asked if asked in VIEWS else VIEWS[0], required=True, key=key,
+        label_visibility="collapsed", on_change=session.address, args=("view", key),
+    )  # fmt: skip
+    drawn = {VIEWS[1]: _prompt, VIEWS[2]: _labels, VIEWS[3]: _pairs, VIEWS[4]: _what_if}
+    drawn.get(str(view), _curves)(reading, moment)
+
+
+def _curves(reading: Reading, moment: Moment) -> None:
+    charts = curves_then(moment.then, reading.trajectory, session.dark())
+    for pair in (charts[:2], charts[2:]):
+        for column, chart in zip(st.columns(2, gap="large"), pair, strict=False):
+            with column:
+                st.markdown(f"**{chart.title}**")
+                chart_parts.show_live(chart, key=f"then_{chart.title}_{reading.run.name}")
+                st.caption(chart.caption)
+
+
+def _prompt(reading: Reading, moment: Moment) -> None:
+    if moment.event.kind != "step":
+        st.text("No single prompt belongs to this event: it drew no example.")
+        return
+    found = prompt_read(reading, moment)
+    if found.matches is False:
+        st.warning(found.sentence, icon=":material/warning:")
+    else:
+        st.text(found.sentence)
+    session.exactly(found.text, PROMPT_HEIGHT)
+    st.caption("· space · ↵ line end · → tab. The label follows after the last sign.")
+    st.text(f"sha256 {found.sha256}")
+
+
+def _labels(reading: Reading, moment: Moment) -> None:
+    rows = labels_table(moment.then, chart_parts.ROWS)
+    st.dataframe(labels_frame(rows), hide_index=True, column_config=chart_parts.NUMBERS, placeholder="–",
+                 alt="The labels as of then")  # fmt: skip
+    st.caption(f"Labelled examples first, at most {chart_parts.ROWS} here.")
+
+
+def _pairs(reading: Reading, moment: Moment) -> None:
+    pairs = conflicts_now(moment.then)
+    if not pairs:
+        st.text("Nothing was inconsistent then.")
+        return
+    st.dataframe(
+        conflicts_frame(pairs[: chart_parts.ROWS]), hide_index=True, alt="The pairs that were inconsistent then"
+    )
+
+
+def _what_if(reading: Reading, moment: Moment) -> None:
+    example = followed(reading, moment, st.query_params.get("example"))
+    if example is None:
+        st.text("This event drew no example: put one into the address, or go to a step.")
+        return
+    st.text(f"Example {example.id}, with the labels as of then:")
+    step_card.show_what_if(moment.then, moment.event.number, example.id)
+
+
+home.show_run_page("Steps", show)

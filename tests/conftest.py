@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 from icm_engine.core.labeling import Example, Task
 from icm_engine.runs import control
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
 hypothesis.settings.load_profile("untimed")

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from icm_engine.data import staging
-from icm_engine.runs import job_process, lease, worker
-from icm_engine.runs.store import Store
+from icm_engine.data import importing
+from icm_engine.jobs import job_process
+from icm_engine.runs import lease, worker
+from icm_engine.store.store import Store
 
 DIES_AT, DIES_AS = "ICM_DIES_AT", "ICM_DIES_AS"
 SNAPSHOT_EVERY = 10  # events
@@ -103,10 +104,10 @@ def main() -> int:
     _around(holder, "claim", "before its lease")
     holder.heartbeat = _beating
     if module is not worker:
-        _around(staging.Staging, "_flush", None, "rows put aside")
-        _around(staging, "insert_info", None, "rows being copied")
-        _around(staging, "count_labels", None, "data set stored, not committed")
-        _around(staging.Staging, "__exit__", "data set committed")
+        _around(importing.Staging, "_flush", None, "rows put aside")
+        _around(importing, "insert_info", None, "rows being copied")
+        _around(importing, "count_labels", None, "data set stored, not committed")
+        _around(importing.Staging, "__exit__", "data set committed")
         return job_process.main(module.KINDS)
     worker.SNAPSHOT_EVERY = SNAPSHOT_EVERY
     _around(worker, "make_scorer", "while loading", "model loaded, not yet ready")

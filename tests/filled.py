@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from icm_engine import jobs
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
@@ -17,10 +18,11 @@ from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.search import initialize, step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
-from icm_engine.runs import batches, job_process, jobs
-from icm_engine.runs.events import Cost, Json, RunSpec
-from icm_engine.runs.replay import OpenRun, open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import batches, job_process
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Cost, Json, RunSpec
+from icm_engine.store.replay import OpenRun, open_run
+from icm_engine.store.store import Store
 
 HOSTILE = "<b onclick=alert(1)>bold</b> **stars** $x$ :smile:"
 SENT = {"starting": "start", "running": "start", "interrupted": "start", "failed": "start", "finished": "start",
@@ -85,7 +87,7 @@ def add_batches(store: Store, patch: pytest.MonkeyPatch, size: int = 9, dataset:
     spec = RunSpec(dataset, "fake", search=SearchConfig(**{"max_steps": 30, "seed": 3, **settings}))
     with patch.context() as inner:
         inner.setattr(jobs, "spawn", lanes_alone)
-        job = batches.ask(store, spec, size)
+        job = batches.submit(store, spec, size)
         assert job_process.main(batches.KINDS, ["--db", str(store.path), job]) == 0
     return job
 

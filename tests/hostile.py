@@ -5,7 +5,8 @@ from filled import add_run
 from icm_engine.core.labeling import Example, Task
 from icm_engine.data.gold import add_gold
 from icm_engine.runs import control
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 SITE = "evil.example"
 MARKUP = (

@@ -14,8 +14,8 @@ import pytest
 from dying import DIES_AS, DIES_AT
 
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 SEARCHED = ("initial", "step", "labelled", "finished")
 Log = list[tuple[str, str]]
@@ -70,7 +70,7 @@ def uninterrupted(store: Store, spec: RunSpec) -> Log:
     """Run a spec from end to end, in this process, and return the log."""
     run = control.create_run(store, spec)
     store.send(run, "start", run)
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     return searched(store, run)
 
 

@@ -12,7 +12,7 @@ import sys
 import psutil
 
 from icm_engine.core.errors import OutOfMemory
-from icm_engine.core.scoring import Prompt
+from icm_engine.core.prompting import Prompt
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 

@@ -6,10 +6,11 @@ from icm_engine.core.labeling import Example, Flip, Label, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
-from icm_engine.runs.events import Cost, RunSpec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Cost, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 SAMPLE = ModelChoice("sample", "none", "float32", "cpu")
 CLAIMS = Task(

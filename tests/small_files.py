@@ -6,7 +6,7 @@ import pytest
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.data.importing import ImportReport, import_file
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 CLAIMS = [
     {"question": "Can sharks get cancer?", "choice": "No, they can't.", "label": 0, "consistency_id": 88},

@@ -10,10 +10,10 @@ from filled import moody_belief, small_dataset
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.forking import fork
-from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Store
+from icm_engine.runs.fork import fork
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
 
 
 def steered_run(store: Store, patch: pytest.MonkeyPatch, search: SearchConfig | None = None) -> str:
@@ -53,13 +53,13 @@ def _steer(store: Store, search: SearchConfig) -> str:
         [opened.codec.ids[i] for i in list(state.labeling)[:2]],
         list(state.labeling.values())[:2],
     )
-    control.put_in(store, run, "pin", [first], [other(one)])
-    control.put_in(store, run, "note", [first], text="see p. 3")
+    control.submit_intervention(store, run, "pin", [first], [other(one)])
+    control.submit_intervention(store, run, "note", [first], text="see p. 3")
     take(store, run, 15)
-    control.put_in(store, run, "override", [second], [other(two)])
+    control.submit_intervention(store, run, "override", [second], [other(two)])
     take(store, run, 10)
     control.retune(store, run, {"alpha": 20.0, "initial_temperature": 4.0})
-    control.put_in(store, run, "undo")
+    control.submit_intervention(store, run, "undo")
     take(store, run, 25)
     return run
 

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from icm_engine.data.importing import ensure_sample_dataset
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 RUNS = Path(__file__).parent / "runs"
 

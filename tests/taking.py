@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from icm_engine.runs import control, job_process, jobs, worker
-from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import Job
-from icm_engine.runs.store import Store
+from icm_engine import jobs
+from icm_engine.jobs import job_process
+from icm_engine.jobs.job_process import Job
+from icm_engine.runs import control, worker
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 TESTS = Path(__file__).parent
 Told = tuple[int, int, str]  # pid, exit status, what was said on stderr

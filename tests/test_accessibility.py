@@ -13,7 +13,7 @@ from test_conflict_page import CARELESS
 from test_training_page import finished
 from tuned import labelled_run
 
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 RUN, TUNED = "sums-1", "sums-2"

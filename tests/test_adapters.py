@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from icm_engine.core.errors import ModelNotUsable
-from icm_engine.models.adapters import CONFIG, WEIGHTS, attach, base_of, is_adapter
+from icm_engine.models.loading import CONFIG, WEIGHTS, attach, base_of, is_adapter
 
 
 def adapter(folder: Path, config: Any, weights: bool = True) -> str:

@@ -3,9 +3,8 @@
 import pytest
 from small_files import csv_import
 
-from icm_engine.data.agreement import agreement, majority
-from icm_engine.data.gold import HumanLabels, load_human
-from icm_engine.runs.store import Store
+from icm_engine.data.gold import HumanLabels, agreement, load_human, majority
+from icm_engine.store.store import Store
 
 T, F = "True", "False"
 SAID = {

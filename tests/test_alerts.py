@@ -8,11 +8,12 @@ import pytest
 from filled import add_run
 
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.reading import Change, Point, Reading
-from icm_engine.analysis.tally import Accuracy
+from icm_engine.analysis.label_history import Accuracy
+from icm_engine.analysis.run_history import LastChange, Reading
+from icm_engine.analysis.traces import Point
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def collapsed(reading: Reading) -> Reading:
 
 
 def oscillating(reading: Reading) -> Reading:
-    return replace(reading, changes={**reading.changes, 0: Change(29, 4)})
+    return replace(reading, changes={**reading.changes, 0: LastChange(29, 4)})
 
 
 def stuck(reading: Reading) -> Reading:
@@ -82,7 +83,7 @@ def test_the_numbers_are_in_the_words(quiet: Reading) -> None:
 
 def test_near_misses_are_not_signs(quiet: Reading) -> None:
     assert kinds(replace(quiet, tally=replace(quiet.tally, counts={"True": 18, "False": 2}))) == []
-    assert kinds(replace(quiet, changes={0: Change(29, 3)})) == []
+    assert kinds(replace(quiet, changes={0: LastChange(29, 3)})) == []
     assert (
         kinds(with_last(replace(quiet, window=(False,) * 29 + (True,), config=SearchConfig()), temperature=1.5)) == []
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 from serving import MODEL, NEEDS_BROWSER, PATIENCE, ROOT, Server, new_page, reload, serving, stand_still, visit
 
-from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 
@@ -148,8 +149,8 @@ def picture_of_an_annotation(browser: Browser, tmp_path: Path) -> None:
         control.step(store, run, 100)
         control.wait_until_settled(store, run)
         ids = load(store, run).run.codec.ids
-        control.put_in(store, run, "pin", ids[:2], ["True", "False"])
-        control.put_in(store, run, "note", ids[:1], text="checked by hand")
+        control.submit_intervention(store, run, "pin", ids[:2], ["True", "False"])
+        control.submit_intervention(store, run, "note", ids[:1], text="checked by hand")
         control.wait_until_settled(store, run)
     with serving(database) as server:
         page = new_page(browser, height=1180)

@@ -11,7 +11,7 @@ from test_pages import PHASES, button, page, shown_markup, texts
 from icm_engine.analysis.views import load
 from icm_engine.data.gold import load_human
 from icm_engine.runs import control, worker
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_queue_from_gold_has_no_acts_on_all(store: Store) -> None:
 
 def test_a_refused_act_is_said_until_it_is_read(store: Store) -> None:
     run = add_run(store)
-    control.put_in(store, run, "undo")
+    control.submit_intervention(store, run, "undo")
     obey(store, run)
     test = page("annotate", run=run)
     assert "there is nothing to undo" in test.code[0].value
@@ -172,7 +172,7 @@ def test_a_blind_run_shows_gold_nowhere_until_it_is_unblinded(store: Store) -> N
 
 def test_the_influence_of_a_pin_is_two_runs_and_their_difference(store: Store) -> None:
     run = add_run(store)
-    control.put_in(store, run, "pin", ["sums-0-0"], ["False"])
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["False"])
     obey(store, run)
     test = page("annotate", run=run)
     test.number_input(key="influence_steps").set_value(4)

@@ -9,8 +9,8 @@ import pytest
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import ImportReport, import_file
-from icm_engine.data.reading import open_source
-from icm_engine.runs.store import Store
+from icm_engine.data.readers.formats import open_source
+from icm_engine.store.store import Store
 
 DAYS = [{"text": "good day", "label": "pos"}, {"text": "bad day", "label": "neg"}]
 
@@ -100,10 +100,10 @@ def test_what_cannot_be_rows_is_refused(content: object, said: str) -> None:
 
 def test_a_list_under_a_key_is_held_an_item_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a few characters cut the file at every place."""
-    from icm_engine.data.readers import json_values
+    from icm_engine.data.readers import json_layout
 
     for piece in (1, 7, 50):
-        monkeypatch.setattr(json_values, "PIECE", piece)
+        monkeypatch.setattr(json_layout, "PIECE", piece)
         assert rows({"version": [1, 2], "data": DAYS, "end": None}) == DAYS
         assert rows({"text": ["good day", "bad day"], "label": ["pos", "neg"]}) == DAYS
 

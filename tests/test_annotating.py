@@ -8,13 +8,12 @@ from dataclasses import fields, replace
 import pytest
 from filled import add_run, small_dataset
 
-from icm_engine.analysis.annotating import bulk, bulk_body, card, sent, sent_words, turns
+from icm_engine.analysis.annotation import bulk, bulk_body, card, own_labels, save_labels, sent, sent_words, turns
+from icm_engine.analysis.annotation_queues import QUEUES, margin, moved, offered_queues, queue
 from icm_engine.analysis.forks import begin_influence
-from icm_engine.analysis.keeping import keep, own_labels
-from icm_engine.analysis.queues import QUEUES, margin, moved, offered_queues, queue
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.shelf import Shelf, runs_overview
-from icm_engine.analysis.strip import tiles
+from icm_engine.analysis.run_cache import RunCache, runs_overview
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import tiles
 from icm_engine.analysis.views import labels_table, load
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.objective import Evaluation
@@ -22,7 +21,7 @@ from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.data.export import csv_bytes
 from icm_engine.data.gold import load_human
 from icm_engine.runs import control, worker
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +67,8 @@ def test_queues_by_hand(store: Store, run: str) -> None:
 
 
 def test_a_text_finds_fields_ids_and_notes(store: Store, run: str) -> None:
-    control.put_in(store, run, "note", ["sums-2-1"], text="Odd one")
-    control.put_in(store, run, "pin", ["sums-3-0"], ["True"])
+    control.submit_intervention(store, run, "note", ["sums-2-1"], text="Odd one")
+    control.submit_intervention(store, run, "pin", ["sums-3-0"], ["True"])
     obey(store, run)
     reading = load(store, run)
     assert queue(store, reading, "order", "WHAT IS 1 +") == (3, 4, 5)
@@ -94,8 +93,8 @@ def test_walking_past_what_left_the_queue() -> None:
 
 
 def test_a_card_shows_the_group_and_the_last_changes(store: Store, run: str) -> None:
-    control.put_in(store, run, "pin", ["sums-0-0"], ["True"])
-    control.put_in(store, run, "pin", ["sums-0-0"], ["False"])
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["True"])
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["False"])
     obey(store, run)
     found = card(store, load(store, run), 0)
     assert [member.example for member in found.members] == ["sums-0-1", "sums-0-2"]
@@ -105,8 +104,8 @@ def test_a_card_shows_the_group_and_the_last_changes(store: Store, run: str) -> 
 
 
 def test_what_was_sent_is_said_and_counts_for_undo(store: Store, run: str) -> None:
-    control.put_in(store, run, "pin", ["sums-0-0", "sums-0-1"], ["True", "False"])
-    control.put_in(store, run, "note", ["sums-1-0"], text="why?")
+    control.submit_intervention(store, run, "pin", ["sums-0-0", "sums-0-1"], ["True", "False"])
+    control.submit_intervention(store, run, "note", ["sums-1-0"], text="why?")
     reading = load(store, run)
     waiting = sent(store, reading)
     assert sent_words(reading, waiting, 0) == [
@@ -115,13 +114,13 @@ def test_what_was_sent_is_said_and_counts_for_undo(store: Store, run: str) -> No
     ]
     found = turns(reading, waiting)
     assert (found.undo, found.redo, found.undo_at) == ("note on sums-1-0: why?", None, "sums-1-0")
-    control.put_in(store, run, "undo")
+    control.submit_intervention(store, run, "undo")
     found = turns(reading, sent(store, reading))
     assert (found.undo, found.undo_at, found.redo) == ("pin 2 examples as False, True", None, "note on sums-1-0: why?")
 
 
 def test_a_command_about_a_stranger_is_left_to_the_worker(store: Store, run: str) -> None:
-    control.put_in(store, run, "pin", ["nobody"], ["True"])
+    control.submit_intervention(store, run, "pin", ["nobody"], ["True"])
     assert sent(store, load(store, run)) == ()
 
 
@@ -147,20 +146,20 @@ def test_own_labels_are_pins_and_what_was_not_changed_since(store: Store, run: s
     free = next(reading.run.codec.ids[i] for i in range(18) if i not in reading.labeling)
     assert own_labels(reading) == {}
     with pytest.raises(SettingError, match="no label of this run is yours"):
-        keep(store, reading, "me")
+        save_labels(store, reading, "me")
     own = reading.labeling[reading.run.codec.index(labelled)]
-    control.put_in(store, run, "pin", [labelled], [own])  # changes no label, and is a judgement
-    control.put_in(store, run, "override", [free], ["False"])
+    control.submit_intervention(store, run, "pin", [labelled], [own])  # changes no label, and is a judgement
+    control.submit_intervention(store, run, "override", [free], ["False"])
     obey(store, run)
     reading = load(store, run)
     assert own_labels(reading) == {labelled: own, free: "False"}
-    assert keep(store, reading, " me ") == 2
+    assert save_labels(store, reading, " me ") == 2
     assert load_human(store, "sums")["me"].labels == own_labels(reading)
     with pytest.raises(SettingError, match="'me' has labels already"):
-        keep(store, reading, "me")
-    assert keep(store, reading, "me", replace=True) == 2
+        save_labels(store, reading, "me")
+    assert save_labels(store, reading, "me", replace=True) == 2
     with pytest.raises(SettingError, match="cannot be a name"):
-        keep(store, reading, "a\nb")
+        save_labels(store, reading, "a\nb")
 
 
 # -- blind
@@ -176,11 +175,11 @@ def test_a_blind_reading_is_that_of_a_run_without_gold(store: Store) -> None:
     run, bare = add_run(store, "running"), add_run(store, "running", dataset="bare")
     assert load(store, run).tally != load(store, bare).tally
     for name in (run, bare):
-        control.put_in(store, name, "pin", [f"{store.spec(name).dataset}-0-0"], ["True"])
-        control.put_in(store, name, "blind")
+        control.submit_intervention(store, name, "pin", [f"{store.spec(name).dataset}-0-0"], ["True"])
+        control.submit_intervention(store, name, "blind")
         store.drop_lease(name, "test")
         obey(store, name)
-    blind, without = (Shelf().reading(store, name) for name in (run, bare))
+    blind, without = (RunCache().reading(store, name) for name in (run, bare))
     assert (blind.blind, dict(blind.gold)) == (True, {})
     assert blind.tally == without.tally
     assert [point._replace(tokens=0) for point in blind.trajectory.points] == [
@@ -195,14 +194,14 @@ def test_a_blind_reading_is_that_of_a_run_without_gold(store: Store) -> None:
 
 
 def test_a_wish_to_be_blind_counts_at_once_and_one_to_see_when_it_is_logged(store: Store, run: str) -> None:
-    shelf = Shelf()
+    shelf = RunCache()
     assert shelf.reading(store, run).gold
-    control.put_in(store, run, "blind")
+    control.submit_intervention(store, run, "blind")
     assert not shelf.reading(store, run).gold
     obey(store, run)
     assert not shelf.reading(store, run).gold
     assert [row.accuracy for row in runs_overview(store, shelf)] == [None]
-    control.put_in(store, run, "unblind")
+    control.submit_intervention(store, run, "unblind")
     assert not shelf.reading(store, run).gold
     obey(store, run)
     assert shelf.reading(store, run).gold
@@ -210,17 +209,17 @@ def test_a_wish_to_be_blind_counts_at_once_and_one_to_see_when_it_is_logged(stor
 
 
 def test_forks_of_a_blind_run_are_blind_until_they_are_unblinded(store: Store, run: str) -> None:
-    control.put_in(store, run, "pin", ["sums-0-0"], ["True"])
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["True"])
     obey(store, run)
     pair = begin_influence(store, run, "sums-0-0", 2)  # from before the run went blind
     for name in pair:
         obey(store, name)
-    shelf = Shelf()
+    shelf = RunCache()
     assert shelf.reading(store, pair[0]).gold
-    control.put_in(store, run, "blind")
+    control.submit_intervention(store, run, "blind")
     obey(store, run)
     assert not any(shelf.reading(store, name).gold for name in pair)
-    control.put_in(store, pair[0], "unblind")
+    control.submit_intervention(store, pair[0], "unblind")
     obey(store, pair[0])
     assert [bool(shelf.reading(store, name).gold) for name in pair] == [True, False]
 
@@ -232,4 +231,4 @@ def test_a_download_leaves_gold_out(store: Store, run: str) -> None:
 
 def test_a_run_that_is_gone_is_said_so(store: Store) -> None:
     with pytest.raises(NotFound):
-        Shelf().reading(store, "nothing-1")
+        RunCache().reading(store, "nothing-1")

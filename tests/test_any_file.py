@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from icm_engine.core.errors import IcmError
 from icm_engine.core.prompting import render
-from icm_engine.data.building import Row
 from icm_engine.data.gold import load_gold
-from icm_engine.data.importing import import_file, preview
-from icm_engine.data.preparing import Wish, open_rows, prepare
+from icm_engine.data.import_plan import ImportOptions, open_rows, plan_import, preview
+from icm_engine.data.importing import import_file
+from icm_engine.data.row_parser import ParsedRow
 from icm_engine.data.tasks import TASKS
-from icm_engine.data.tasks.files import parse_task
-from icm_engine.runs.store import Store
+from icm_engine.data.tasks.spec import parse_task
+from icm_engine.store.store import Store
 
 FILES = int(os.environ.get("ICM_FILES", "10000"))  # over all readers
 FORMS = {"csv": 0.25, "tsv": 0.1, "json": 0.25, "jsonl": 0.2, "parquet": 0.15, "arrow": 0.05}  # their shares
@@ -72,12 +72,14 @@ def contents(draw: st.DrawFn, form: str) -> bytes:
     return bytes(content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content)
 
 
-def taken(content: bytes, form: str, encoding: str | None) -> list[Row]:
+def taken(content: bytes, form: str, encoding: str | None) -> list[ParsedRow]:
     """What an import would store of a file, every row checked to be one; nothing if the file is refused."""
     try:
         source = open_rows(f"d.{form}", content, encoding, None)
-        prepared = prepare(TASKS["truthfulness"], source.name, source.columns, source.head(10)[1], Wish({}))
-        made: list[Row] = []
+        prepared = plan_import(
+            TASKS["truthfulness"], source.name, source.columns, source.head(10)[1], ImportOptions({})
+        )
+        made: list[ParsedRow] = []
         survey = prepared.builder.survey(source.records())
         for row in prepared.builder.rows(source.records(), survey, lambda place: made[place].example.id):
             made.append(row)

@@ -6,9 +6,17 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.llama import LlamaConfig
 
 from icm_engine.models import attention
-from icm_engine.models.attention import BLOCK, TREE_BLOCK, path_attention, reading
-from icm_engine.models.masks import own_mask, path_mask, positions
-from icm_engine.models.path_cache import PathLayer, path_cache
+from icm_engine.models.attention import (
+    BLOCK,
+    TREE_BLOCK,
+    PathLayer,
+    own_mask,
+    path_attention,
+    path_cache,
+    path_mask,
+    positions,
+    reading_rows,
+)
 from icm_engine.models.prefix_tree import Chunk
 
 # two branches of two tokens on one, after three cached ones:  (c c c) a < b b, a < d d
@@ -67,7 +75,7 @@ def test_path_attention_equals_that_of_torch(way: str, new: int, key_heads: int,
     for mask in (own_mask(chunk, LIKE), path_mask(chunk, cached, None, LIKE)):
         found, _ = path_attention(layer(2), query, key, value, mask, scaling=0.3)
         torch.testing.assert_close(found, wanted)
-        with reading(rows, layers=3):
+        with reading_rows(rows, layers=3):
             read, _ = path_attention(layer(2), query, key, value, mask, scaling=0.3)
             inner, _ = path_attention(layer(1), query, key, value, mask, scaling=0.3)
         torch.testing.assert_close(read[:, rows], wanted[:, rows])

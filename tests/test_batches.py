@@ -18,10 +18,11 @@ from filled import moody_belief, small_dataset
 from test_command_line import icm
 from test_database import documented
 
+from icm_engine import jobs
 from icm_engine.analysis import batches as told
-from icm_engine.analysis.batch_gold import GoldCounts
+from icm_engine.analysis.batches import GoldCounts
 from icm_engine.analysis.views import run_summary
-from icm_engine.core.batches import Part
+from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer, TableScorer
@@ -29,16 +30,16 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.data.export import export_run, labelled_rows
 from icm_engine.data.gold import add_human
 from icm_engine.data.importing import delete_dataset
-from icm_engine.data.label_sets import read_label_set
-from icm_engine.data.labelled import read_labels
-from icm_engine.runs import batches, control, job_process, job_worker, jobs, lanes, worker
-from icm_engine.runs.batches import Batched
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.interventions import RETUNABLE
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.label_export import read_label_set, read_labels
+from icm_engine.jobs import batches, job_process, job_worker, lanes
+from icm_engine.jobs.batches import BatchedRun
+from icm_engine.runs import control, worker
+from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RETUNABLE, Json, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=24))  # 18 examples in groups of 3
 
@@ -74,8 +75,8 @@ def machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> Machine:
     small_dataset(store)
     made = Machine(store)
     monkeypatch.setattr(jobs, "spawn", made.spawn)
-    monkeypatch.setattr(batches, "nap", made.look)
-    monkeypatch.setattr(lanes, "nap", made.look)
+    monkeypatch.setattr(batches, "wait", made.look)
+    monkeypatch.setattr(lanes, "wait", made.look)
     monkeypatch.setattr(batches, "PAUSING", 0.0)
     monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
     monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
@@ -99,7 +100,7 @@ def events(store: Store, run: str) -> list[str]:
 
 
 def test_every_example_is_in_one_batch_and_no_group_is_cut(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)  # two groups of 3 go into 7: 3 batches of 6
+    job = batches.submit(store, SPEC, 7)  # two groups of 3 go into 7: 3 batches of 6
     assert machine.do(job) == {"batches": 3}
     found = [[example for example, _ in read_labels(store, run).examples()] for run in runs(store, job)]
     assert [len(examples) for examples in found] == [6, 6, 6]
@@ -112,12 +113,12 @@ def test_every_example_is_in_one_batch_and_no_group_is_cut(store: Store, machine
 
 
 def test_a_batch_is_a_run_like_any_other(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     for number, run in enumerate(runs(store, job), 1):
         assert run == f"batches.1-{number}"
         spec = store.spec(run)
-        assert spec.part == Part(number, 3, 7, 3)
+        assert spec.part == BatchPart(number, 3, 7, 3)
         assert spec.search.seed == 3 + number - 1  # or all would draw the same places
         assert control.status(store, run).phase == "finished"
         assert verify(store, open_run(store, run)) == (24, [])
@@ -128,35 +129,35 @@ def test_a_batch_is_a_run_like_any_other(store: Store, machine: Machine) -> None
 
 
 def test_max_steps_left_open_is_four_times_each_batch(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, RunSpec("sums", "fake", limit=15), 6)  # 5 groups: batches of 6, 6 and 3
+    job = batches.submit(store, RunSpec("sums", "fake", limit=15), 6)  # 5 groups: batches of 6, 6 and 3
     machine.do(job)
     assert sorted(store.spec(run).search.max_steps for run in runs(store, job)) == [12, 24, 24]
     assert store.spec(runs(store, job)[0]).limit == 15
 
 
 def test_the_same_asked_again_is_the_same_and_another_is_another(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)
-    assert batches.ask(store, SPEC, 7) == job  # on its way
+    job = batches.submit(store, SPEC, 7)
+    assert batches.submit(store, SPEC, 7) == job  # on its way
     machine.do(job)
     before = [store.last_number(run) for run in runs(store, job)]
-    assert batches.ask(store, SPEC, 7) == job
+    assert batches.submit(store, SPEC, 7) == job
     assert [store.last_number(run) for run in runs(store, job)] == before
     others = {
-        batches.ask(store, SPEC, 9),
-        batches.ask(store, replace(SPEC, search=replace(SPEC.search, seed=4)), 7),
-        batches.ask(store, replace(SPEC, search=replace(SPEC.search, alpha=40.0)), 7),
+        batches.submit(store, SPEC, 9),
+        batches.submit(store, replace(SPEC, search=replace(SPEC.search, seed=4)), 7),
+        batches.submit(store, replace(SPEC, search=replace(SPEC.search, alpha=40.0)), 7),
     }
     assert others == {"batches.2", "batches.3", "batches.4"}
 
 
 def test_side_by_side_finds_the_same_labels(store: Store, machine: Machine) -> None:
-    one = batches.ask(store, SPEC, 3)
+    one = batches.submit(store, SPEC, 3)
     machine.do(one)
     alone = labels(store, one)
     with Store(store.path.parent / "two.db") as other:
         small_dataset(other)
         machine.store = other
-        job = batches.ask(other, SPEC, 3, 2)
+        job = batches.submit(other, SPEC, 3, 2)
         machine.do(job)
         assert machine.lanes[-2:] == ["lane.1", "lane.2"]
         assert [jobs.spec(other, lane).body["lane"] for lane in ("lane.1", "lane.2")] == [0, 1]
@@ -166,11 +167,11 @@ def test_side_by_side_finds_the_same_labels(store: Store, machine: Machine) -> N
 
 def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, machine: Machine) -> None:
     with pytest.raises(SettingError, match=r"a batch of 2 examples cannot hold .* has 3 .*--batch-size 3 or more"):
-        batches.ask(store, SPEC, 2)
+        batches.submit(store, SPEC, 2)
     with pytest.raises(SettingError, match="leaves no whole group"):
-        batches.ask(store, replace(SPEC, limit=1), 7)
+        batches.submit(store, replace(SPEC, limit=1), 7)
     with pytest.raises(SettingError, match="use 1 or more"):
-        batches.ask(store, SPEC, 7, 0)
+        batches.submit(store, SPEC, 7, 0)
     with pytest.raises(SettingError, match="do not go together"):
         told.begin_batches(store, SPEC, 7, 2)
     assert (jobs.names(store), store.db.execute("select count(*) from parts").fetchone()[0]) == ([], 0)
@@ -180,7 +181,7 @@ def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, ma
 
 
 def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = batches.ask(store, replace(SPEC, dataset="sums"), 3)
+    whole = batches.submit(store, replace(SPEC, dataset="sums"), 3)
     machine.do(whole)
     expected, taken, real = labels(store, whole), list[int](), worker.step
 
@@ -193,14 +194,14 @@ def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypa
     with Store(store.path.parent / "killed.db") as other:
         small_dataset(other)
         machine.store = other
-        job = batches.ask(other, SPEC, 3)
+        job = batches.submit(other, SPEC, 3)
         with monkeypatch.context() as patch:
             patch.setattr(worker, "step", killed)
             with pytest.raises(Killed):
                 machine.do(job)
         assert jobs.status(other, job).phase == "interrupted"
         assert len(batches.finished(other, batches.batched(other, job))) == 2
-        assert batches.ask(other, SPEC, 3) == job
+        assert batches.submit(other, SPEC, 3) == job
         assert machine.do(job) == {"batches": 6}
         assert labels(other, job) == expected
         first, third = runs(other, job)[0], runs(other, job)[2]
@@ -224,13 +225,13 @@ def test_cancelled_batches_pause_and_asking_again_goes_on(
         return real(*given)
 
     monkeypatch.setattr(worker, "step", watched)
-    job = batches.ask(store, SPEC, 3)
+    job = batches.submit(store, SPEC, 3)
     assert machine.do(job) is None
     assert jobs.status(store, job).phase == "cancelled"
     assert [control.status(store, run).phase for run in runs(store, job)] == ["finished", "paused"]
     assert control.status(store, "batches.1-2").steps == 6
-    assert told.standing(store, job, GoldCounts()).phase == "paused"
-    assert batches.ask(store, SPEC, 3) == job
+    assert told.batched_status(store, job, GoldCounts()).phase == "paused"
+    assert batches.submit(store, SPEC, 3) == job
     assert machine.do(job) == {"batches": 6}
 
 
@@ -242,14 +243,14 @@ def test_what_always_fails_is_said_and_ends_soon(
 
     with monkeypatch.context() as patch:
         patch.setattr(worker, "make_scorer", broken)
-        job = batches.ask(store, SPEC, 3)
+        job = batches.submit(store, SPEC, 3)
         assert machine.do(job) is None
     assert len(runs(store, job)) == lanes.IN_A_ROW == 3
     message = jobs.status(store, job).message
     assert message == (
         "6 of 6 batches have not finished (first batches.1-1, failed: no device): mend what failed and ask again"
     )
-    assert batches.ask(store, SPEC, 3) == job
+    assert batches.submit(store, SPEC, 3) == job
     assert machine.do(job) == {"batches": 6}
 
 
@@ -262,7 +263,7 @@ def test_one_batch_that_fails_does_not_hold_up_the_rest(
         return TableScorer(moody_belief)
 
     monkeypatch.setattr(worker.Worker, "_connected", broken)
-    job = batches.ask(store, SPEC, 3)
+    job = batches.submit(store, SPEC, 3)
     machine.do(job)
     assert "1 of 6 batches have not finished (first batches.1-2, failed: no device)" in jobs.status(store, job).message
     assert len(batches.finished(store, batches.batched(store, job))) == 5
@@ -272,7 +273,7 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane dies without a word in its second batch; the next one begins there, and dies again without any gain."""
-    job, real = batches.ask(store, SPEC, 3), worker.hold
+    job, real = batches.submit(store, SPEC, 3), worker.run_in_process
 
     def dies(store: Store, run: str, idle: float) -> int:
         if run.endswith("-2"):
@@ -287,8 +288,8 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
             monkeypatch.setattr(jobs, "LAUNCH_GRACE", 0.0)  # it is known to be gone
             store.drop_lease(machine.lanes[-1], str(store.lease_token(machine.lanes[-1])))
 
-    monkeypatch.setattr(batches, "nap", look)
-    monkeypatch.setattr(worker, "hold", dies)
+    monkeypatch.setattr(batches, "wait", look)
+    monkeypatch.setattr(worker, "run_in_process", dies)
     assert machine.do(job) is None
     assert machine.lanes == ["lane.1", "lane.2"]  # the second gained nothing, and there is no third
     assert "5 of 6 batches have not finished" in jobs.status(store, job).message
@@ -298,7 +299,7 @@ def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, machin
     def killed() -> None:
         raise Killed
 
-    job = batches.ask(store, SPEC, 3)
+    job = batches.submit(store, SPEC, 3)
     machine.between = killed
     with pytest.raises(Killed):
         machine.do(job)
@@ -310,9 +311,9 @@ def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, machin
 
 
 def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 3)
+    job = batches.submit(store, SPEC, 3)
     machine.do(job)
-    other = batches.ask(store, replace(SPEC, search=replace(SPEC.search, seed=8)), 3)
+    other = batches.submit(store, replace(SPEC, search=replace(SPEC.search, seed=8)), 3)
     whole = batches.batched(store, other)
     spec = batches.spec_of(store, whole, 2)
     assert spec is not None
@@ -327,7 +328,7 @@ def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, caps
     """SIGKILL to the job's process and to its lanes; asked again, the labels are those of an uninterrupted run."""
     store.add_dataset(pairs)
     spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=200))
-    job = batches.ask(store, spec, 6, 2)
+    job = batches.submit(store, spec, 6, 2)
     whole = batches.batched(store, job)
     while len(pids := _pids(store, job)) < 3:
         time.sleep(0.05)
@@ -339,12 +340,12 @@ def test_real_processes_are_killed_in_mid_run(store: Store, pairs: Dataset, caps
     psutil.wait_procs(processes, timeout=10)
     assert jobs.status(store, job).phase == "interrupted"
     assert 0 < len(batches.finished(store, whole)) < whole.of
-    assert batches.ask(store, spec, 6, 2) == job
+    assert batches.submit(store, spec, 6, 2) == job
     assert jobs.wait_until_settled(store, job).phase == "done"
     found = labels(store, job)
     with Store(store.path.parent / "whole.db") as other:
         other.add_dataset(pairs)
-        uninterrupted = batches.ask(other, spec, 6)
+        uninterrupted = batches.submit(other, spec, 6)
         assert jobs.wait_until_settled(other, uninterrupted).phase == "done"
         assert labels(other, uninterrupted) == found
     assert None not in found.values()
@@ -372,17 +373,17 @@ def test_each_batch_can_have_another_model(store: Store, machine: Machine, monke
         batches.label_with(store, job, len(done) + 1, ModelChoice(f"tuned-on-{len(done)}", "none"))
 
     monkeypatch.setattr(worker, "make_scorer", made)
-    job = batches.ask(store, SPEC, 6, waits=True)
+    job = batches.submit(store, SPEC, 6, waits=True)
     whole = batches.batched(store, job)
     assert batches.spec_of(store, whole, 2) is None
-    monkeypatch.setattr(lanes, "nap", tune)
+    monkeypatch.setattr(lanes, "wait", tune)
     assert machine.do(job) == {"batches": 3}
     assert asked == [("fake", "nf4"), ("tuned-on-1", "none"), ("tuned-on-2", "none")]
     assert [store.spec(run).model for run in runs(store, job)] == ["fake", "tuned-on-1", "tuned-on-2"]
 
 
 def test_a_model_holds_from_its_batch_on(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 3)
+    job = batches.submit(store, SPEC, 3)
     whole = batches.batched(store, job)
     batches.label_with(store, job, 3, ModelChoice("other"))
     models = [spec.model for n in range(1, 7) if (spec := batches.spec_of(store, whole, n)) is not None]
@@ -393,15 +394,17 @@ def test_a_model_holds_from_its_batch_on(store: Store, machine: Machine) -> None
 
 
 @pytest.fixture
-def done(store: Store, machine: Machine) -> Batched:
+def done(store: Store, machine: Machine) -> BatchedRun:
     """A finished batched run with a crowd beside it."""
     add_human(store, "sums", "crowd", {"sums-0-0": "True", "sums-4-1": "False"})
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     return batches.batched(store, job)
 
 
-def test_the_table_has_every_row_once_in_the_order_of_the_data_set(store: Store, done: Batched, tmp_path: Path) -> None:
+def test_the_table_has_every_row_once_in_the_order_of_the_data_set(
+    store: Store, done: BatchedRun, tmp_path: Path
+) -> None:
     made = export_run(store, done.name, tmp_path / "all.csv")
     rows = list(csv.DictReader((tmp_path / "all.csv").open(newline="", encoding="utf-8")))
     assert made.rows == len(rows) == 18
@@ -415,7 +418,9 @@ def test_the_table_has_every_row_once_in_the_order_of_the_data_set(store: Store,
 
 
 @pytest.mark.parametrize("format", ["sft", "preference"])
-def test_training_files_have_the_rows_of_all_batches(store: Store, done: Batched, tmp_path: Path, format: str) -> None:
+def test_training_files_have_the_rows_of_all_batches(
+    store: Store, done: BatchedRun, tmp_path: Path, format: str
+) -> None:
     made = export_run(store, done.name, tmp_path / "all.jsonl", format)
     parts, left_out = list[str](), Counter[str]()
     for run in runs(store, done.name):
@@ -428,7 +433,7 @@ def test_training_files_have_the_rows_of_all_batches(store: Store, done: Batched
 
 
 def test_what_has_not_begun_is_a_row_without_a_label(store: Store, machine: Machine, tmp_path: Path) -> None:
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     with pytest.raises(SettingError, match=r"gives no row of format 'sft' \(18 unlabelled"):
         export_run(store, job, tmp_path / "none.jsonl", "sft")
     assert not (tmp_path / "none.jsonl").exists()
@@ -438,7 +443,7 @@ def test_what_has_not_begun_is_a_row_without_a_label(store: Store, machine: Mach
         export_run(store, job, tmp_path / "folder", "datasets")
 
 
-def test_the_summary_is_the_sum_of_the_runs(store: Store, done: Batched) -> None:
+def test_the_summary_is_the_sum_of_the_runs(store: Store, done: BatchedRun) -> None:
     found, alone = told.summary(store, done.name), [run_summary(store, run) for run in runs(store, done.name)]
     utilities = [one["utility"] for one in alone]
     assert len(set(utilities)) > 1
@@ -456,14 +461,14 @@ def test_the_summary_is_the_sum_of_the_runs(store: Store, done: Batched) -> None
     assert (found["batches"], found["finished"], found["batch_size"]) == (3, 3, 7)
 
 
-def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: Batched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: BatchedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of a batch is looked at only while its run has not moved."""
     monkeypatch.setattr(control, "launch", lambda store, run: None)
     run = done.run(2)
     before = {end.run: end for end in batches.ends(store, done)}
     example, label = next((e.id, y) for e, y in read_labels(store, run).examples() if y is not None)
     other = "False" if label == "True" else "True"
-    control.put_in(store, run, "pin", [example], [other])
+    control.submit_intervention(store, run, "pin", [example], [other])
     worker.main(["--db", str(store.path), run])
     after = {end.run: end for end in batches.ends(store, done)}
     assert after[done.run(1)] == before[done.run(1)]
@@ -472,12 +477,12 @@ def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: Batched, monkeyp
     assert labels(store, done.name)[example] == other
     assert [row["icm_pinned"] for row in read_label_set(store, done.name).rows()].count("pinned") == 1
     counts = GoldCounts()
-    first = told.standing(store, done.name, counts).accuracy
+    first = told.batched_status(store, done.name, counts).accuracy
     assert first is not None
     assert first.raw == pytest.approx(sum(run_summary(store, one)["accuracy"] for one in runs(store, done.name)) / 3)
 
 
-def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: Batched) -> None:
+def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: BatchedRun) -> None:
     """A process killed between the end of a batch and its row leaves just that."""
     before = told.summary(store, done.name)
     store.db.conn.execute("delete from ends where run = ?", [done.run(2)])
@@ -487,15 +492,15 @@ def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: Batched) -> Non
 
 
 def test_label_sources_label_in_batches_too(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, RunSpec("sums", "fake", source="zero-shot"), 7)
+    job = batches.submit(store, RunSpec("sums", "fake", source="zero-shot"), 7)
     assert machine.do(job) == {"batches": 3}
     assert None not in labels(store, job).values()
     assert told.summary(store, job)["steps"] == 0
 
 
-def test_gold_is_counted_a_few_batches_at_a_look(store: Store, done: Batched) -> None:
+def test_gold_is_counted_a_few_batches_at_a_look(store: Store, done: BatchedRun) -> None:
     counts = GoldCounts()
-    looks = [told.standing(store, done.name, counts, at_once=1) for _ in range(3)]
+    looks = [told.batched_status(store, done.name, counts, at_once=1) for _ in range(3)]
     assert [now.counted for now in looks] == [1, 2, 3]
     assert [now.accuracy is not None for now in looks] == [False, False, True]
 
@@ -503,7 +508,7 @@ def test_gold_is_counted_a_few_batches_at_a_look(store: Store, done: Batched) ->
 # -- one entry, however many batches
 
 
-def test_lists_have_one_entry(store: Store, done: Batched, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_have_one_entry(store: Store, done: BatchedRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert store.run_names() == []
     code, out, _ = icm(capsys, "list", "--json")
     (row,) = json.loads(out)
@@ -514,8 +519,8 @@ def test_lists_have_one_entry(store: Store, done: Batched, capsys: pytest.Captur
     assert [line.split()[0] for line in out.splitlines()] == ["sums-1", done.name]
 
 
-def test_a_fork_of_a_batch_is_listed(store: Store, done: Batched) -> None:
-    from icm_engine.runs.forking import fork
+def test_a_fork_of_a_batch_is_listed(store: Store, done: BatchedRun) -> None:
+    from icm_engine.runs.fork import fork
 
     child = fork(store, done.run(1), 5, {"alpha": 20.0})
     assert "alpha" in RETUNABLE
@@ -536,7 +541,7 @@ def test_lists_do_not_look_at_the_runs_of_batches(store: Store) -> None:
     assert "SCAN runs USING INDEX idx_runs_listed" in plan
 
 
-def test_commands_about_the_whole(store: Store, done: Batched, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_about_the_whole(store: Store, done: BatchedRun, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = icm(capsys, "show", done.name, "--json")
     assert (code, json.loads(out)["finished"]) == (0, 3)
     code, out, _ = icm(capsys, "verify", done.name, "--json")
@@ -572,19 +577,19 @@ def test_from_the_command_line_with_real_processes(
 # -- which examples a batch has
 
 
-def test_the_kept_split_can_be_deleted(store: Store, done: Batched) -> None:
+def test_the_kept_split_can_be_deleted(store: Store, done: BatchedRun) -> None:
     before = [tuple(open_run(store, run).codec.ids) for run in runs(store, done.name)]
     store.db.conn.execute("delete from parts")
     store.db.conn.commit()
     assert [tuple(open_run(store, run).codec.ids) for run in runs(store, done.name)] == before
-    part = Part(4, 4, 7, 3)
+    part = BatchPart(4, 4, 7, 3)
     with pytest.raises(SettingError, match="has 3 batches of 7, and no batch 4 of 4"):
         store.open_dataset("sums", None, part)
 
 
 def test_a_data_set_goes_with_its_splits(store: Store, machine: Machine) -> None:
     small_dataset(store, "gone")
-    store.open_dataset("gone", None, Part(1, 3, 6, 0))
+    store.open_dataset("gone", None, BatchPart(1, 3, 6, 0))
     assert store.db.execute("select count(*) from parts").fetchone()[0] == 3
     delete_dataset(store, "gone")
     assert store.db.execute("select count(*) from parts").fetchone()[0] == 0
@@ -594,12 +599,12 @@ def test_specs_of_before_there_were_batches_load(store: Store) -> None:
     written = SPEC.to_json()
     del written["part"]
     assert RunSpec.from_json(written) == SPEC
-    assert RunSpec.from_json(json.loads(json.dumps(replace(SPEC, part=Part(1, 2, 3, 4)).to_json()))).part == Part(
-        1, 2, 3, 4
-    )
+    assert RunSpec.from_json(
+        json.loads(json.dumps(replace(SPEC, part=BatchPart(1, 2, 3, 4)).to_json()))
+    ).part == BatchPart(1, 2, 3, 4)
 
 
-def test_views_of_batches(store: Store, done: Batched) -> None:
+def test_views_of_batches(store: Store, done: BatchedRun) -> None:
     rows = documented(store, "v_parts")
     ids = {(number, i) for number in (1, 2, 3) for i in open_run(store, done.run(number)).codec.ids}
     assert {(row["batch"], row["example"]) for row in rows} == ids
@@ -621,7 +626,7 @@ def test_prompts_show_examples_of_the_batch_alone(
         return moody_belief(prompt)
 
     monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(belief))
-    job = batches.ask(store, replace(SPEC, limit=6), 3)
+    job = batches.submit(store, replace(SPEC, limit=6), 3)
     lane = jobs.request(store, jobs.JobSpec("lane", {"batches": job, "lane": 0, "lanes": 2}))
     monkeypatch.setattr(lanes, "_order", lambda *given: iter([1]))
     job_process.main(job_worker.KINDS, ["--db", str(store.path), lane])

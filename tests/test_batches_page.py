@@ -8,10 +8,12 @@ from filled import add_run
 from test_batches import SPEC, Machine, machine
 from test_pages import page, texts
 
+from icm_engine import jobs
 from icm_engine.analysis.views import load
-from icm_engine.data.labelled import read_labels
-from icm_engine.runs import batches, control, jobs, worker
-from icm_engine.runs.store import Store
+from icm_engine.data.label_export import read_labels
+from icm_engine.jobs import batches
+from icm_engine.runs import control, worker
+from icm_engine.store.store import Store
 
 __all__ = ["machine"]
 
@@ -57,7 +59,7 @@ def test_chains_and_batches_are_not_asked_for_together(store: Store, machine: Ma
 
 
 def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     whole = batches.batched(store, job)
     readings = [load(store, whole.run(number)) for number in (1, 2, 3)]
@@ -78,7 +80,7 @@ def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store,
 
 def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, machine: Machine) -> None:
     run = add_run(store, "finished")
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     test = page()
     names = [link.proto.label for link in test.get("page_link")]
@@ -90,7 +92,7 @@ def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, machine
 
 
 def test_a_batch_has_its_page_and_the_way_to_the_others(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     test = page("search", run=f"{job}-2")
     assert "Batch 2 of 3, at most 7 examples each." in texts(test)
@@ -104,9 +106,9 @@ def test_a_batch_has_its_page_and_the_way_to_the_others(store: Store, machine: M
 
 def test_a_group_is_found_in_its_batch(store: Store, machine: Machine) -> None:
     """The Annotate page names the others of an example's group, wherever these stand in the data set."""
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
-    from icm_engine.analysis.annotating import card
+    from icm_engine.analysis.annotation import card
 
     for number in (1, 2, 3):
         reading = load(store, f"{job}-{number}")
@@ -118,7 +120,7 @@ def test_a_group_is_found_in_its_batch(store: Store, machine: Machine) -> None:
 
 
 def test_cancelled_is_paused_and_can_go_on(store: Store, machine: Machine) -> None:
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     jobs.cancel(store, job)
     test = page("search", run=job)
     test.button(key="go_on").click().run()
@@ -130,16 +132,16 @@ def test_gold_is_hidden_while_a_batch_is_annotated_blind(
     store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "launch", lambda store, run: None)
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     assert "Accuracy" in tiles(page("search", run=job))
-    control.put_in(store, f"{job}-2", "blind")
+    control.submit_intervention(store, f"{job}-2", "blind")
     for _ in range(2):  # as soon as it is sent, and when it is in the log
         test = page("search", run=job)
         assert "Accuracy" not in tiles(test)
         assert "accuracy" not in table(test)
         worker.main(["--db", str(store.path), f"{job}-2"])
-    control.put_in(store, f"{job}-2", "unblind")
+    control.submit_intervention(store, f"{job}-2", "unblind")
     worker.main(["--db", str(store.path), f"{job}-2"])
     assert "Accuracy" in tiles(page("search", run=job))
 
@@ -147,7 +149,7 @@ def test_gold_is_hidden_while_a_batch_is_annotated_blind(
 def test_a_small_label_set_is_downloaded_without_gold(store: Store, machine: Machine) -> None:
     from icm_engine.data.export import csv_bytes
 
-    job = batches.ask(store, SPEC, 7)
+    job = batches.submit(store, SPEC, 7)
     machine.do(job)
     header = csv_bytes(store, job, gold=False).decode().splitlines()[0]
     assert "icm_label" in header

@@ -26,11 +26,11 @@ from serving import (
     visit,
 )
 
-from icm_engine.analysis.choices import FIRST_RUN, begin
+from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 PAGES = {  # link -> title

@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import acceptance
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
-from icm_engine.core.objective import Objective
-from icm_engine.core.predictability import PREDICTABILITY, centred_log_odds, leaning, preferred
+from icm_engine.core.objective import PREDICTABILITY, Objective, centred_log_odds, leaning, preferred
 from icm_engine.core.prompting import Prompt, leave_one_out_order
 from icm_engine.core.scoring import LabelLogProbs, TableScorer, agreeable_belief
 from icm_engine.core.search import initialize, step
 from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
 
 
 def odds(*values: float) -> list[LabelLogProbs]:

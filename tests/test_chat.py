@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from icm_engine.baselines.llm_judge import label_question
 from icm_engine.core.errors import NotApplicable, PromptTooLong
-from icm_engine.core.judging import label_question
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import Prompt
-from icm_engine.models.chat import chat_label_prompt, chat_prompt, chat_text
+from icm_engine.models.generator import chat_label_prompt, chat_prompt, chat_text
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 

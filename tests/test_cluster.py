@@ -16,12 +16,16 @@ from filled import small_dataset
 from test_command_line import icm
 from test_elsewhere import SPEC, local, log, use_job
 
-from icm_engine.core.own_rules import reference
+from icm_engine import cluster as ray_cluster
+from icm_engine import jobs
+from icm_engine.cluster import ClusterSpec
+from icm_engine.cluster import driver as cluster_driver
+from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, jobs, on_ray, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.on_ray import Where
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs import control, worker
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = pytest.mark.cluster
 RULE = """
@@ -45,7 +49,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     token.write_text(uuid.uuid4().hex)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            **on_ray.QUIET, **on_ray.LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token),
+            **cluster_driver.QUIET, **cluster_driver.LOOPBACK,
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token),
         }.items():  # fmt: skip
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
@@ -86,10 +91,10 @@ def test_a_lost_machine_costs_the_step_in_progress(store: Store, pairs: Dataset,
     rule = store.path.with_name("rule.py")
     rule.write_text(RULE)
     runs = [long_run(store, seed) for seed in range(3)]
-    spec = replace(store.spec(runs[0]), rule=reference(rule))
+    spec = replace(store.spec(runs[0]), rule=rule_reference(rule))
     broken = control.create_run(store, spec)
     rule.unlink()
-    job = on_ray.hand_over(store, [broken, *runs], Where(cluster.address))
+    job = ray_cluster.hand_over(store, [broken, *runs], ClusterSpec(cluster.address))
 
     most = list[int]()
 
@@ -143,7 +148,7 @@ def test_restarts_and_commands_on_the_cluster(
     assert code == 0, err
     first, second = json.loads(out)["runs"]
     wait_for(lambda: control.status(store, first).steps > 5)
-    control.put_in(store, first, "pin", ["e3"], ["False"])
+    control.submit_intervention(store, first, "pin", ["e3"], ["False"])
     control.pause(store, first)
     wait_for(lambda: control.status(store, first).phase == "paused")
     assert [event.body["acts"][0]["verb"] for event in store.read_after(first, kinds=("hand",))] == ["pin"]
@@ -170,7 +175,9 @@ def test_the_use_of_labels_and_one_run_on_the_cluster(
     run = json.loads(out)["run"]
     assert log(store, run) == local(store, replace(SPEC, limit=9))
     job = use_job(store, run)
-    driver = on_ray.hand_over(store, [job, run], Where(cluster.address))  # the run is done, and is left alone
+    driver = ray_cluster.hand_over(
+        store, [job, run], ClusterSpec(cluster.address)
+    )  # the run is done, and is left alone
     assert jobs.wait_until_settled(store, driver).phase == "done"
     assert jobs.result(store, driver) == {"names": [job, run], "failed": {}}
     found = jobs.result(store, job)
@@ -181,7 +188,7 @@ def test_the_use_of_labels_and_one_run_on_the_cluster(
 def test_what_no_machine_has_is_refused(store: Store, pairs: Dataset, cluster: Any) -> None:
     store.add_dataset(pairs)
     run = long_run(store, 0)
-    job = on_ray.hand_over(store, [run], Where(cluster.address, gpus=1))
+    job = ray_cluster.hand_over(store, [run], ClusterSpec(cluster.address, gpus=1))
     now = jobs.wait_until_settled(store, job)
     assert now.phase == "failed"
     assert "asks for 1 CPUs and 1 GPUs, which none of the 3 machines" in now.message
@@ -192,7 +199,7 @@ def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: 
     """Killed, then started again, then cancelled; the run goes on there, then here, and its log shows none of it."""
     store.add_dataset(pairs)
     run = long_run(store, 5, steps=600)
-    job = on_ray.hand_over(store, [run], Where(cluster.address))
+    job = ray_cluster.hand_over(store, [run], ClusterSpec(cluster.address))
     wait_for(lambda: control.status(store, run).steps > 5)
     driver = jobs.status(store, job).pid
     assert driver is not None
@@ -209,5 +216,5 @@ def test_a_driver_that_ends_leaves_runs_at_their_last_step(store: Store, pairs: 
     with suppress(psutil.NoSuchProcess):  # Ray may have ended it already
         working.kill()
     assert control.status(store, run).phase == "interrupted"
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     assert log(store, run) == local(store, store.spec(run))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine import job_commands
-from icm_engine.__main__ import main
-from icm_engine.runs import control, jobs
-from icm_engine.runs.store import Dataset, Store
+from icm_engine import jobs
+from icm_engine.cli import job_commands
+from icm_engine.cli.main import main
+from icm_engine.runs import control
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 SUMMARY = {
     "run", "status", "steps", "labelled", "label_balance", "utility", "mutual_predictability", "inconsistency",
@@ -158,7 +160,7 @@ def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
         elif look == 20:
             store.append(job, "result", {"found": look})
 
-    monkeypatch.setattr(job_commands, "nap", nap)
+    monkeypatch.setattr(job_commands, "wait", nap)
     monkeypatch.setattr(jobs, "spawn", lambda *which: None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     jobs.start(store, job)

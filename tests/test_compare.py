@@ -9,17 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icm_engine.analysis import views
-from icm_engine.analysis.agreement_with_gold import (
+from icm_engine.analysis.compare_figures import confusion_chart, literal, reliability_chart, utilities
+from icm_engine.analysis.figures import DARK, LIGHT
+from icm_engine.analysis.gold_agreement import (
     Against,
     against_gold,
+    area_under_curve,
+    calibration,
     cell_caption,
     cell_rows,
     cells,
     counted_examples,
     gold_by_place,
+    margin,
     pins_words,
+    reliability,
 )
-from icm_engine.analysis.between_runs import (
+from icm_engine.analysis.seed_agreement import (
     agreement,
     difference,
     differing,
@@ -29,13 +35,10 @@ from icm_engine.analysis.between_runs import (
     siblings,
     verdict,
 )
-from icm_engine.analysis.calibration import area_under_curve, calibration, margin, reliability
-from icm_engine.analysis.compare_figures import confusion_chart, literal, reliability_chart, utilities
-from icm_engine.analysis.figures import DARK, LIGHT
-from icm_engine.core.hand import Hand
+from icm_engine.core.interventions import Hand
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 LABELS = ("True", "False")
 #            0: right    1: right    2: wrong    3: wrong     4: right     5: unlabelled

@@ -24,13 +24,14 @@ from serving import (
 )
 from test_browser import MODEL
 
+from icm_engine import jobs
 from icm_engine.analysis import landscape, views
-from icm_engine.analysis.agreement_with_gold import cell_caption, gold_by_place
+from icm_engine.analysis.gold_agreement import cell_caption, gold_by_place
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import ensure_sample_dataset
-from icm_engine.runs import control, jobs
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.runs import control
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 
@@ -88,7 +89,7 @@ def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
         control.start(store, run)
         control.wait_until_settled(store, run)
         reading = views.load(store, run)
-        job = landscape.ask(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
+        job = landscape.submit(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
         assert jobs.wait_until_settled(store, job).phase == "done"
     with serving(database) as server:
         for name, view, height in (

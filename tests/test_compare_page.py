@@ -8,12 +8,13 @@ from filled import HOSTILE, add_run, small_dataset
 from streamlit.testing.v1 import AppTest
 from test_pages import page, shown_markup, texts
 
+from icm_engine import jobs
 from icm_engine.analysis import views
-from icm_engine.analysis.agreement_with_gold import against_gold, gold_by_place
-from icm_engine.runs import control, jobs
-from icm_engine.runs.job_process import main
-from icm_engine.runs.job_worker import KINDS
-from icm_engine.runs.store import Store
+from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
+from icm_engine.jobs.job_process import main
+from icm_engine.jobs.job_worker import KINDS
+from icm_engine.runs import control
+from icm_engine.store.store import Store
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from test_conflict_page import CARELESS
 
 from icm_engine.analysis import views
 from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_now
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 

@@ -6,10 +6,10 @@ from streamlit.testing.v1 import AppTest
 from test_pages import page, shown_markup, texts
 
 from icm_engine.analysis import views
-from icm_engine.analysis.conflict_repairs import repair_code, repairs_of
 from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_ever, pairs_now
-from icm_engine.analysis.reading import Reading
-from icm_engine.runs.store import Store
+from icm_engine.analysis.repairs import repair_code, repairs_of
+from icm_engine.analysis.run_history import Reading
+from icm_engine.store.store import Store
 
 # conflicts stay: they cost nothing, and few are repaired
 CARELESS = {

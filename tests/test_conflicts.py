@@ -14,20 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine.analysis import conflict_figures as figures
-from icm_engine.analysis import conflict_frames as frames
-from icm_engine.analysis import conflict_groups as groups
-from icm_engine.analysis import conflict_repairs as repairs
-from icm_engine.analysis import conflicts, views
-from icm_engine.analysis.reading import Reading
+from icm_engine.analysis import conflict_figures, repairs, views
+from icm_engine.analysis import conflicts as groups
+from icm_engine.analysis.run_history import Reading
 from icm_engine.core.consistency import Pair
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, StepInfo, flipped
-from icm_engine.runs.events import Codec, Cost, RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Codec, Cost, RunSpec
+from icm_engine.store.store import Store
 
 IDS = ("a", "b", "c", "d", "e", "f")
 ANSWERS = ("1", "1", "2", "5", "5", None)
@@ -104,13 +102,13 @@ def test_points_count_inconsistent_pairs(reading: Reading) -> None:
 
 
 def test_pairs_now_ever_and_again(reading: Reading) -> None:
-    assert conflicts.pairs_now(reading) == [AC, BC]  # both since step 4
-    assert conflicts.pairs_ever(reading) == [AC, BC, DE]
-    assert conflicts.pairs_back(reading) == [AC, BC]  # both twice; a-c for longer
+    assert groups.pairs_now(reading) == [AC, BC]  # both since step 4
+    assert groups.pairs_ever(reading) == [AC, BC, DE]
+    assert groups.pairs_back(reading) == [AC, BC]  # both twice; a-c for longer
 
 
 def test_a_pair_knows_since_when_how_often_and_how_long(reading: Reading) -> None:
-    ac, bc, de, ab = (conflicts.pair_line(reading, pair) for pair in (AC, BC, DE, AB))
+    ac, bc, de, ab = (groups.pair_line(reading, pair) for pair in (AC, BC, DE, AB))
     assert (ac.ids, ac.answers, ac.labels, ac.groups) == (("a", "c"), ("1", "2"), (T, T), ("g", "g"))
     assert (ac.since, ac.lasting, ac.times, ac.steps) == (4, 1, 2, 3 + 1)  # steps 0-3, and 4-5
     assert (bc.since, bc.lasting, bc.times, bc.steps) == (4, 1, 2, 2 + 1)  # steps 1-3, and 4-5
@@ -120,16 +118,16 @@ def test_a_pair_knows_since_when_how_often_and_how_long(reading: Reading) -> Non
 
 
 def test_the_rule_is_put_into_words(reading: Reading) -> None:
-    assert conflicts.demand(reading, conflicts.pair_line(reading, AC)) == (
+    assert groups.demand(reading, groups.pair_line(reading, AC)) == (
         "One answers 1, the other 2: not both can be True."
     )
-    assert conflicts.demand(reading, conflicts.pair_line(reading, DE)) == "Both answer 5: the labels must be equal."
+    assert groups.demand(reading, groups.pair_line(reading, DE)) == "Both answer 5: the labels must be equal."
 
 
 def test_a_pair_has_an_address_whatever_its_ids(reading: Reading) -> None:
-    assert conflicts.pair_of(reading, "c,a") == AC
-    assert [conflicts.pair_of(reading, code) for code in (None, "", "a", "a,a", "a,z", "a,b,c")] == [None] * 6
-    assert conflicts.pair_code(("50%", "x,y")) == "50%25,x%2Cy"
+    assert groups.pair_of(reading, "c,a") == AC
+    assert [groups.pair_of(reading, code) for code in (None, "", "a", "a,a", "a,z", "a,b,c")] == [None] * 6
+    assert groups.pair_code(("50%", "x,y")) == "50%25,x%2Cy"
 
 
 def test_repairs_are_listed_newest_first_and_filtered(reading: Reading) -> None:
@@ -166,7 +164,7 @@ def test_a_repair_shows_every_option_against_u_before(store: Store, reading: Rea
     assert kept.choice == "Taken: True and False, which raised U by 2.00."
     assert kept.verdict == "The step was accepted (delta 4.00, chance 100%, draw 0.50), this repair with it."
     assert (kept.after, kept.broken) == ("Became inconsistent by this step", ())
-    assert list(frames.options_frame(kept)["outcome"]) == ["before", "● taken", "○ not taken"]
+    assert list(conflict_figures.options_frame(kept)["outcome"]) == ["before", "● taken", "○ not taken"]
 
 
 def test_a_repair_of_a_rejected_step_says_what_it_would_have_broken(store: Store, reading: Reading) -> None:
@@ -212,7 +210,7 @@ def test_a_group_is_drawn_whole_with_what_the_rule_ties_together(store: Store, r
         (0, 1, "constrained"), (0, 2, "inconsistent"), (1, 2, "inconsistent"),
     ]  # fmt: skip
     assert all(abs(node.x**2 + node.y**2 - 1) < 1e-12 for node in drawn.nodes)
-    partners = dict(frames.groups_frame([drawn])[["example", "in conflict with"]].itertuples(index=False))
+    partners = dict(conflict_figures.groups_frame([drawn])[["example", "in conflict with"]].itertuples(index=False))
     assert partners == {"a": "c", "b": "c", "c": "a, b", "f": ""}
 
 
@@ -227,7 +225,7 @@ def test_of_a_large_group_only_the_members_in_conflict_are_drawn(store: Store) -
     assert not drawn.whole
     assert [node.id for node in drawn.nodes] == ["a", "b", "c"]
     assert [edge.kind for edge in drawn.edges] == ["constrained", "inconsistent", "inconsistent"]
-    assert "(part)" in figures.groups_chart([drawn], (T, F)).figure.layout.annotations[0].text
+    assert "(part)" in conflict_figures.groups_chart([drawn], (T, F)).figure.layout.annotations[0].text
 
 
 def test_of_a_rule_of_ones_own_only_what_the_log_says_is_known(store: Store) -> None:
@@ -241,29 +239,29 @@ def test_of_a_rule_of_ones_own_only_what_the_log_says_is_known(store: Store) -> 
     drawn = groups.graph(store, reading, found[0])
     assert [node.id for node in drawn.nodes] == ["a", "b", "c"]
     assert [edge.kind for edge in drawn.edges] == ["inconsistent", "inconsistent"]
-    assert conflicts.demand(reading, conflicts.pair_line(reading, AC)).startswith("The rule mine.py")
+    assert groups.demand(reading, groups.pair_line(reading, AC)).startswith("The rule mine.py")
 
 
 def test_a_run_without_a_rule_is_known_as_such(store: Store, reading: Reading) -> None:
     store.add_run(RunSpec("six", "sample", rule="none"))
-    assert conflicts.has_rule(reading)
-    assert not conflicts.has_rule(views.load(store, "six-2"))
+    assert groups.has_rule(reading)
+    assert not groups.has_rule(views.load(store, "six-2"))
 
 
 def test_the_curve_marks_repairs_kept_and_not_kept(reading: Reading) -> None:
-    chart = figures.pairs_chart(reading)
+    chart = conflict_figures.pairs_chart(reading)
     traces = {trace.name: trace for trace in chart.figure.data}
     assert list(zip(traces["repair kept"].x, traces["repair kept"].y, strict=True)) == [(3, 0), (3, 0)]
     assert list(zip(traces["repair not kept"].x, traces["repair not kept"].y, strict=True)) == [(0, 2), (2, 3), (4, 2)]
     assert (traces["repair kept"].marker.symbol, traces["repair not kept"].marker.symbol) == ("circle", "circle-open")
     assert chart.alt == ("Inconsistent pairs: 2 at step 0, 2 at step 5; most: 3 at step 1. 5 repairs, 2 kept.")
-    assert list(frames.pairs_curve_frame(reading)["inconsistent pairs"]) == [2, 2, 0, 3, 3, 2]
+    assert list(conflict_figures.pairs_curve_frame(reading)["inconsistent pairs"]) == [2, 2, 0, 3, 3, 2]
 
 
 def test_labels_and_edges_differ_by_more_than_colour(store: Store, reading: Reading) -> None:
     drawn = [groups.graph(store, reading, group) for group in groups.groups_in_conflict(reading, ever=True)]
     for dark in (False, True):
-        traces = {trace.name: trace for trace in figures.groups_chart(drawn, (T, F), dark).figure.data}
+        traces = {trace.name: trace for trace in conflict_figures.groups_chart(drawn, (T, F), dark).figure.data}
         assert (traces["inconsistent"].line.width, traces["inconsistent"].line.dash) == (4, "dash")
         assert traces["constrained"].line.width == 1
         assert traces["was inconsistent"].line.dash == "dot"
@@ -274,8 +272,8 @@ def test_labels_and_edges_differ_by_more_than_colour(store: Store, reading: Read
 
 
 def test_text_from_outside_is_not_read_as_html_by_a_chart(store: Store, reading: Reading) -> None:
-    node = groups.Node(0, "<b>i</b>", "<a href='x'>t</a>", "<i>y</i>", None, 1.0, 0.0)
-    chart = figures.groups_chart([groups.GroupGraph("<b>g</b>", (node,), (), True)], ("<i>y</i>",))
+    node = groups.GraphNode(0, "<b>i</b>", "<a href='x'>t</a>", "<i>y</i>", None, 1.0, 0.0)
+    chart = conflict_figures.groups_chart([groups.GroupGraph("<b>g</b>", (node,), (), True)], ("<i>y</i>",))
     sent = chart.figure.to_json()
     assert "<i>" not in sent.replace("\\u003c", "<")
     assert "<a" not in sent.replace("\\u003c", "<")

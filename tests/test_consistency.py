@@ -2,7 +2,8 @@
 
 import pytest
 
-from icm_engine.core.consistency import RULES, Rule, make_rule
+from icm_engine.core.consistency import RULES, Rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Labeling
 

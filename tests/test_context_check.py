@@ -8,20 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.core.consistency import make_rule
-from icm_engine.core.context import distribution, fitting, histogram, leave_one_out_segments
+from icm_engine.core.batching import fitting, leave_one_out_segments, token_distribution, token_histogram
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import PromptTooLong, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, leave_one_out_orders, leave_one_out_prompts
 from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import context_check
-from icm_engine.runs.context_check import check_context
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import model_trials
+from icm_engine.jobs.model_trials import check_context
+from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer, require_context
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 
 class NarrowScorer(TableScorer):
@@ -60,14 +61,14 @@ def claims(store: Store, lengths: Sequence[int], group: int = 1, name: str = "cl
 
 
 def test_a_distribution_by_hand() -> None:
-    found = distribution([5, 1, 9, 2, 3])
+    found = token_distribution([5, 1, 9, 2, 3])
     assert (found.min, found.median, found.mean, found.max) == (1, 3, 4.0, 9)
-    assert distribution(range(1, 101)).p95 == 95
+    assert token_distribution(range(1, 101)).p95 == 95
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=200), st.integers(1, 40))
 def test_a_histogram_counts_every_size_once(sizes: list[int], bars: int) -> None:
-    found = histogram(sizes, bars)
+    found = token_histogram(sizes, bars)
     assert len(found) <= bars
     assert sum(bar.count for bar in found) == len(sizes)
     for bar in found:
@@ -133,8 +134,8 @@ def test_nothing_fits_a_context_that_is_too_short(store: Store) -> None:
 
 
 def test_many_examples_are_sampled_with_a_seed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context_check, "SAMPLE", 50)
-    monkeypatch.setattr(context_check, "EXACT", 100)
+    monkeypatch.setattr(model_trials, "SAMPLE", 50)
+    monkeypatch.setattr(model_trials, "EXACT", 100)
     claims(store, [1 + k % 17 for k in range(600)])
     seen: list[tuple[int, int | None, str]] = []
     one, other = (
@@ -187,7 +188,7 @@ def test_tokens_of_a_real_model_add_up(store: Store) -> None:
     """The constant that all prompts share makes a whole prompt of its demonstrations."""
     scorer = make_scorer(ModelChoice("sample", "none"))
     dataset = claims(store, [3, 9, 4, 17, 2])
-    check = context_check._Check(store, "claims", dataset.task, 5, scorer)
+    check = model_trials._Check(store, "claims", dataset.task, 5, scorer)
     room = check.room(dataset.examples[0])
     assert room is not None
     labeling = Labeling(dict.fromkeys(range(5), check.label))

@@ -11,9 +11,10 @@ import pytest
 from icm_engine.core.errors import RunBusy
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
 from icm_engine.runs.lease import claim
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(max_steps=12))
 
@@ -29,12 +30,12 @@ def test_a_copy_made_while_a_run_works_can_be_resumed(tmp_path: Path, pairs: Dat
         store.add_dataset(pairs)
         run = control.create_run(store, SPEC)
         store.send(run, "step", "first", 5)
-        worker.hold(store, run, idle=0.0)
+        worker.run_in_process(store, run, idle=0.0)
         claim(store, run)  # this process, which lives, works on it
         store.append(run, "control", {"verb": "resume"})
         assert control.status(store, run).phase == "starting"
         with pytest.raises(RunBusy):
-            worker.hold(store, run, idle=0.0)
+            worker.run_in_process(store, run, idle=0.0)
         path = copied(store.path, tmp_path / "copy.db")
         with Store(path) as copy:
             assert control.status(copy, run).phase == "interrupted"

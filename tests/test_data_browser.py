@@ -24,9 +24,9 @@ from serving import (
     visit,
 )
 
+from icm_engine import jobs
 from icm_engine.data.importing import import_file
-from icm_engine.runs import jobs
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http://example.com) # heading"

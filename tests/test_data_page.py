@@ -10,16 +10,18 @@ from filled import HOSTILE, add_run, small_dataset
 from streamlit.testing.v1 import AppTest
 from test_pages import button, page, shown_markup, texts
 
-from icm_engine.analysis import arriving
+from icm_engine import jobs
+from icm_engine.analysis import import_form
 from icm_engine.analysis.datasets import PAGE
-from icm_engine.core import own_rules
-from icm_engine.core.own_rules import reference
+from icm_engine.core import custom_rules
+from icm_engine.core.custom_rules import rule_reference
 from icm_engine.data import data_jobs
 from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
-from icm_engine.runs import control, job_process, job_worker, jobs
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.store import Store
+from icm_engine.jobs import JobSpec, job_process, job_worker
+from icm_engine.runs import control
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.store import Store
 
 ZERO_WIDTH = chr(0x200B)
 ROWS = [f"What is {n} + 1?,It is {n + 1 + n % 2}. {HOSTILE},{n % 2 == 0},yes" for n in range(4)]
@@ -221,7 +223,7 @@ def test_a_path_stays_inside_the_data_folder(store: Store, tmp_path: Path) -> No
 def test_a_large_file_is_imported_by_a_job(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(arriving, "SMALL", 100)
+    monkeypatch.setattr(import_form, "SMALL", 100)
     test = page("data")
     if way == "upload":
         uploaded(test, "mine.csv", CLAIMS)
@@ -358,10 +360,10 @@ def test_a_rule_file_is_not_run_by_the_page(store: Store, tmp_path: Path) -> Non
         "class Own(Exclusive):\n    name = 'own'\n"
         f"open({str(tmp_path / 'ran')!r}, 'a').write('x')\n"
     )
-    rule = reference(path)
+    rule = rule_reference(path)
     (tmp_path / "ran").unlink()
     import_file(store, "mine.csv", "truthfulness", "mine", rule=rule, content=CLAIMS.encode())
-    own_rules._rule_of.cache_clear()
+    custom_rules._rule_of.cache_clear()
     (tmp_path / "ran").unlink(missing_ok=True)
     assert "rule own.py" in texts(page("data"))
     for view in ("Examples", "Rule check", "Context check", "Template trial"):
@@ -371,9 +373,9 @@ def test_a_rule_file_is_not_run_by_the_page(store: Store, tmp_path: Path) -> Non
 
 
 def test_the_rule_of_a_large_data_set_is_checked_by_a_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pages.parts import dataset_view
+    from pages.parts import datasets
 
-    monkeypatch.setattr(dataset_view, "QUICK", 10)
+    monkeypatch.setattr(datasets, "QUICK", 10)
     small_dataset(store)
     test = page("data", dataset="sums", view="Rule check")
     button(test, "rule").click().run()

@@ -12,14 +12,13 @@ import pytest
 from filled import add_run
 from sqlite_utils import Database
 
-from icm_engine.analysis.reading import Reading
+from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load, summary
 from icm_engine.data.export import labelled_rows
 from icm_engine.data.gold import add_human
 from icm_engine.runs import control
-from icm_engine.runs.migrations import migrations
-from icm_engine.runs.sql_views import VIEWS
-from icm_engine.runs.store import Store
+from icm_engine.store.migrations import VIEWS, migrations
+from icm_engine.store.store import Store
 
 PAGE = (Path(__file__).parents[1] / "docs" / "database.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (v_\w+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))

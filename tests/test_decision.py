@@ -10,20 +10,26 @@ from filled import HOSTILE
 from steered import forked_run, steered_run
 
 from icm_engine.analysis import views
-from icm_engine.analysis.beside import beside
-from icm_engine.analysis.decision import Decision, Option, Terms, decision
-from icm_engine.analysis.decision_figures import curves_then, movers_chart, movers_frame, options_frame, terms_frame
-from icm_engine.analysis.decision_words import sentence, threshold_sentence
-from icm_engine.analysis.prompt_read import prompt_read
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.travel import Moment, open_moment
-from icm_engine.core.draws import random_of
+from icm_engine.analysis.decision import (
+    Decision,
+    RepairOption,
+    Terms,
+    decision,
+    prompt_read,
+    sentence,
+    threshold_sentence,
+)
+from icm_engine.analysis.event_cards import event_card
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_figures import curves_then, movers_chart, movers_frame, options_frame, terms_frame
+from icm_engine.analysis.time_travel import Moment, open_moment
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import leave_one_out_prompts, query_prompt
+from icm_engine.core.rng import random_of
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.replay import STATE_KINDS, after_event
-from icm_engine.runs.store import Store
+from icm_engine.store.replay import STATE_KINDS, after_event
+from icm_engine.store.store import Store
 
 CLOSE = 1e-9
 FORMS = ("mean_log_odds", "sum_log_prob", "mean_log_prob")
@@ -294,17 +300,17 @@ def test_tables_of_a_card(store: Store, reading: Reading) -> None:
     assert pinned.sentence == "Nothing was tried: every consistent option changes a pinned label."
     assert pinned.withheld_words == "Not tried, since a label is pinned: False / True."
     assert list(options_frame(pinned)[""]) == ["✕ not tried: a label is pinned"]
-    worse = replace(repair, options=(Option(("False", "True"), 1.0, -2.0, True),), taken=("False", "True"))
+    worse = replace(repair, options=(RepairOption(("False", "True"), 1.0, -2.0, True),), taken=("False", "True"))
     assert " falls from " in worse.sentence
 
 
 def test_events_that_are_no_steps_have_cards_too(store: Store, reading: Reading) -> None:
     (initial,) = moments(store, reading, "initial")
-    card = beside(reading, initial)
+    card = event_card(reading, initial)
     assert (card.step, card.before) == (0, None)
     assert {row.example.place: row.new for row in card.changed} == dict(initial.state.labeling)
     assert "8 random examples were labelled" in card.sentences[0]
-    acts = [beside(reading, moment) for moment in moments(store, reading, "hand")]
+    acts = [event_card(reading, moment) for moment in moments(store, reading, "hand")]
     assert [card.sentences[:-1] for card in acts] == [
         ("Pinned: 1 example.", "Noted: 1 example."),
         ("Relabelled: 1 example.",),
@@ -314,7 +320,7 @@ def test_events_that_are_no_steps_have_cards_too(store: Store, reading: Reading)
     assert acts[0].changed[1].words == "note: see p. 3"
     assert HOSTILE in acts[0].changed[0].example.text
     (moment,) = moments(store, reading, "retuned")
-    tuned = beside(reading, moment)
+    tuned = event_card(reading, moment)
     assert tuned.sentences[:2] == ("alpha: 50 → 20", "initial temperature: 10 → 4")
     assert tuned.before is not None
     assert tuned.after.weighted == pytest.approx(tuned.before.weighted * 20 / 50)  # the same P under another alpha
@@ -323,7 +329,7 @@ def test_events_that_are_no_steps_have_cards_too(store: Store, reading: Reading)
 
 def test_a_fork_has_a_card(store: Store, reading: Reading) -> None:
     child = views.load(store, forked_run(store, reading.run.name))
-    card = beside(child, open_moment(store, child, 0))
+    card = event_card(child, open_moment(store, child, 0))
     assert f"where run {reading.run.name} stood after its event {child.run.spec.forked_at}" in card.sentences[0]
     assert card.parent == {"run": reading.run.name, "event": str(child.run.spec.forked_at)}
     (moment, *_) = moments(store, child)

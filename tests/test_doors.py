@@ -9,11 +9,10 @@ from faults import Fault
 from knocking import ask, log_in, socket_status
 from serving import ROOT, Server, serving
 
-from icm_engine.__main__ import main
+from icm_engine.access.password import BURST, LASTS, MOST, REFILL, Attempts, Sessions, hashed, read_hash
+from icm_engine.access.policy import ServerOptions, access_policy, is_loopback
+from icm_engine.cli.main import main
 from icm_engine.core.errors import SettingError
-from icm_engine.doors.passwords import BURST, REFILL, Attempts, hashed, read_hash
-from icm_engine.doors.rules import Started, doors, is_loopback
-from icm_engine.doors.sessions import LASTS, MOST, Sessions
 
 LOCAL = ("localhost", "127.0.0.1")
 WORDS = "four words and a dot."
@@ -24,7 +23,7 @@ OIDC = {"ICM_EXPOSE": "labels.example.org", "ICM_USERS": "ann@example.org, *@lab
 
 
 def test_on_this_machine_alone_nobody_has_to_log_in() -> None:
-    found = doors(Started(**AT_HOME))
+    found = access_policy(ServerOptions(**AT_HOME))
     assert (found.problems, found.exposed, found.login) == ((), False, "")
     assert found.hosts == {"localhost", "127.0.0.1", "::1"}
 
@@ -51,7 +50,7 @@ def test_on_this_machine_alone_nobody_has_to_log_in() -> None:
     ],
 )
 def test_what_opens_a_door_closes_the_app(wrong: dict[str, object], said: str) -> None:
-    found = doors(Started(**{**AT_HOME, **wrong}))  # type: ignore[arg-type]
+    found = access_policy(ServerOptions(**{**AT_HOME, **wrong}))  # type: ignore[arg-type]
     assert len(found.problems) == 1
     assert said in found.problems[0]
 
@@ -74,7 +73,7 @@ def test_what_opens_a_door_closes_the_app(wrong: dict[str, object], said: str) -
     ],
 )
 def test_an_exposed_app_is_closed_without_a_login(environment: dict[str, str], oidc: int | None, said: str) -> None:
-    found = doors(Started("0.0.0.0", oidc=oidc, environment=environment))
+    found = access_policy(ServerOptions("0.0.0.0", oidc=oidc, environment=environment))
     assert found.login == "" or found.problems
     assert len(found.problems) == 1
     assert said in found.problems[0]
@@ -82,12 +81,12 @@ def test_an_exposed_app_is_closed_without_a_login(environment: dict[str, str], o
 
 
 def test_an_exposed_app_has_a_password_or_users() -> None:
-    found = doors(Started("0.0.0.0", environment=EXPOSED))
+    found = access_policy(ServerOptions("0.0.0.0", environment=EXPOSED))
     assert (found.problems, found.login) == ((), "password")
     assert found.hosts == {"labels.example.org", "10.0.0.7", "localhost", "127.0.0.1", "::1"}
     assert WORDS not in repr(found)
     assert HASHED.split(":")[-1] not in repr(found)
-    found = doors(Started("127.0.0.1", oidc=64, environment=OIDC))
+    found = access_policy(ServerOptions("127.0.0.1", oidc=64, environment=OIDC))
     assert (found.problems, found.login) == ((), "oidc")
 
 
@@ -100,7 +99,7 @@ def test_an_exposed_app_has_a_password_or_users() -> None:
     ],
 )  # fmt: skip
 def test_users_are_those_who_are_named(email: object, verified: object, may: bool) -> None:
-    assert doors(Started("127.0.0.1", oidc=64, environment=OIDC)).admits(email, verified) == may
+    assert access_policy(ServerOptions("127.0.0.1", oidc=64, environment=OIDC)).admits(email, verified) == may
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from filled import add_run
 from playwright.sync_api import Browser, Page, expect
 from serving import NEEDS_BROWSER, PATIENCE, ROOT, Server, new_page, serving, stand_still, visit
 
-from icm_engine.doors.passwords import hashed
-from icm_engine.runs.store import Store
+from icm_engine.access.password import hashed
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 WORDS = "four words and a dot."

@@ -13,34 +13,23 @@ from filled import small_dataset
 from test_command_line import icm
 from test_gold_is_never_seen import ROWS, inverted, permuted, removed
 
-from icm_engine.analysis.experiments import driving
+from icm_engine import cluster, jobs
+from icm_engine.cluster import ClusterSpec, driver, store_server
+from icm_engine.cluster.remote_worker import work
+from icm_engine.cluster.store_server import RunBundle, StoreServer, code_sha256
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs import (
-    batch,
-    batches,
-    control,
-    forking,
-    job_process,
-    job_worker,
-    jobs,
-    on_ray,
-    parcel,
-    trained,
-    use,
-    worker,
-)
-from icm_engine.runs.elsewhere import work
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.keeper import Keeper
+from icm_engine.experiments import runner
+from icm_engine.jobs import JobSpec, batches, downstream_eval, job_process, job_worker, lanes
+from icm_engine.runs import control, fork, model_registry, worker
 from icm_engine.runs.lease import Holder, claim, this_process
-from icm_engine.runs.on_ray import Where
-from icm_engine.runs.parcel import Parcel, code_sha256
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Command, Dataset, Event, Store
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Command, Event, Store
 
 STEPS = 60
 SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=STEPS))
@@ -50,7 +39,7 @@ class Lost(BaseException):
     """The machine is gone: no line of the worker's runs any more."""
 
 
-class Wire(Keeper):
+class Wire(StoreServer):
     """A keeper that can be listened to: `before` is called with each event's number before it is appended."""
 
     def __init__(self, path: Path, holder: Holder | None = None) -> None:
@@ -84,7 +73,7 @@ def log(store: Store, run: str) -> list[tuple[int, str, str]]:
 def local(store: Store, spec: RunSpec = SPEC) -> list[tuple[int, str, str]]:
     """The log of a run that was never interrupted, by a worker of this machine."""
     run = begun(store, spec)
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     return log(store, run)
 
 
@@ -143,7 +132,7 @@ def test_what_is_lost_is_the_step_in_progress(store: Store, number: int, when: s
 
 
 def test_the_same_event_twice_is_one_and_another_one_is_refused(store: Store) -> None:
-    run, keeper = begun(store), Keeper(store.path, this_process())
+    run, keeper = begun(store), StoreServer(store.path, this_process())
     token, _ = keeper.begin(run, code_sha256(), "there")
     commands = keeper.pending(run)
     body = {"verb": "start", "values": (1.5, 2)}
@@ -159,7 +148,7 @@ def test_the_same_event_twice_is_one_and_another_one_is_refused(store: Store) ->
 
 
 def test_a_worker_that_was_replaced_can_write_no_more(store: Store) -> None:
-    run, keeper = begun(store), Keeper(store.path, this_process())
+    run, keeper = begun(store), StoreServer(store.path, this_process())
     old, _ = keeper.begin(run, code_sha256(), "there")
     new, _ = keeper.begin(run, code_sha256(), "elsewhere")
     for write in (
@@ -184,7 +173,7 @@ def test_a_worker_of_this_machine_keeps_its_run(store: Store) -> None:
     claim(store, run)
     other = Holder(1, 0.0, this_process().host)
     with pytest.raises(RunBusy, match="is held by process"):
-        Keeper(store.path, other).begin(run, code_sha256(), "there")
+        StoreServer(store.path, other).begin(run, code_sha256(), "there")
     with pytest.raises(RunBusy, match="is held by process"):
         claim(store, run)  # nor can a second worker of the same process
 
@@ -192,7 +181,7 @@ def test_a_worker_of_this_machine_keeps_its_run(store: Store) -> None:
 def test_a_machine_with_other_code_is_refused(store: Store) -> None:
     run = begun(store)
     with pytest.raises(RunError, match=r"there has other code .* bring both to one version"):
-        Keeper(store.path, this_process()).begin(run, "0" * 64, "there")
+        StoreServer(store.path, this_process()).begin(run, "0" * 64, "there")
     assert store.lease_row(run) is None
 
 
@@ -213,9 +202,9 @@ def test_commands_are_obeyed_between_steps(store: Store) -> None:
             work(here, run)
         else:
             control.step(store, run, 17)  # start, model, initial: seventeen steps end with event 20
-            worker.hold(store, run, idle=0.0)
+            worker.run_in_process(store, run, idle=0.0)
             send(20)
-            worker.hold(store, run, idle=0.0)
+            worker.run_in_process(store, run, idle=0.0)
         assert not store.pending(run)
         assert control.status(store, run).phase == "paused"
         return log(store, run)
@@ -240,7 +229,7 @@ def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> 
         if not ends:
             store.send(run, "resume", "late")
         ends.append(store.last_number(run))
-        Keeper.end(wire, name, token)
+        StoreServer.end(wire, name, token)
 
     wire.after = lambda number: store.send(run, "pause", "pause") if number == 20 else None
     wire.end = end  # type: ignore[method-assign]
@@ -251,12 +240,12 @@ def test_a_command_that_comes_when_the_worker_leaves_is_obeyed(store: Store) -> 
 
 def test_a_fork_works_without_its_parent(store: Store) -> None:
     parent = begun(store)
-    worker.hold(store, parent, idle=0.0)
-    there, here = forking.fork(store, parent, 20, {"seed": 8}), forking.fork(store, parent, 20, {"seed": 8})
+    worker.run_in_process(store, parent, idle=0.0)
+    there, here = fork.fork(store, parent, 20, {"seed": 8}), fork.fork(store, parent, 20, {"seed": 8})
     for run in (there, here):
         control.queue(store, run)
     work(Wire(store.path), there)
-    worker.hold(store, here, idle=0.0)
+    worker.run_in_process(store, here, idle=0.0)
     assert control.status(store, there).phase == "finished"
     assert log(store, there) == log(store, here)
 
@@ -267,7 +256,7 @@ def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     work(Wire(store.path), run)
     there = store.db.execute("select number, body from snapshots where run = ?", [run]).fetchall()
     other = begun(store)
-    worker.hold(store, other, idle=0.0)
+    worker.run_in_process(store, other, idle=0.0)
     assert there == store.db.execute("select number, body from snapshots where run = ?", [other]).fetchall()
     assert [number for number, _ in there] == [20, 40, 60]
 
@@ -278,22 +267,22 @@ def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 def use_job(store: Store, run: str) -> str:
     body = {"run": run, "test": [{"dataset": "more", "start": 2}, {"dataset": "sums", "start": 9}], "most": 8,
             "shots": [0, 4, "fit"], "shuffles": 2, "seed": 1}  # fmt: skip
-    return jobs.create(store, JobSpec(use.KIND, body, ModelChoice("fake")))
+    return jobs.create(store, JobSpec(downstream_eval.KIND, body, ModelChoice("fake")))
 
 
 def test_the_use_of_labels_elsewhere_finds_what_it_finds_here(store: Store) -> None:
     small_dataset(store, "more", groups=3)
     run = begun(store, replace(SPEC, limit=9))
-    worker.hold(store, run, idle=0.0)
+    worker.run_in_process(store, run, idle=0.0)
     there, here = use_job(store, run), use_job(store, run)
     wire = Wire(store.path)
     wire.before = lose_at(4)  # start, ready, one part: the second is lost with its machine
-    batch.ask(store, there)
+    lanes.resume_or_start(store, there)
     with pytest.raises(Lost):
         work(wire, there)
     work(Wire(store.path), there)
     store.append(here, "start", {})
-    job_process.hold(store, here, job_worker.KINDS)
+    job_process.run_in_process(store, here, job_worker.KINDS)
     found = jobs.result(store, here)
     assert found is not None
     assert len(found["examples"]) == 7 + 1  # all of `more` but two, and then one of the run's own rest
@@ -305,9 +294,9 @@ def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch:
     monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
     small_dataset(store, "more", groups=3)
     run = begun(store)
-    worker.hold(store, run, idle=0.0)
+    worker.run_in_process(store, run, idle=0.0)
     job, wire = use_job(store, run), Wire(store.path)
-    batch.ask(store, job)
+    lanes.resume_or_start(store, job)
     cancelled = list[int]()
 
     def cancel(number: int) -> None:
@@ -322,16 +311,16 @@ def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch:
 
 
 def test_a_model_that_was_trained_here_stays_here(store: Store) -> None:
-    trained.put(store, "mine", lambda folder: None, {"name": "mine", "supervised": False})
+    model_registry.put(store, "mine", lambda folder: None, {"name": "mine", "supervised": False})
     run = begun(store, replace(SPEC, model="trained:mine"))
     with pytest.raises(SettingError, match="start 'sums-1' without Ray"):
-        parcel.pack(store, run)
+        store_server.pack(store, run)
 
 
 def test_a_job_that_needs_this_machine_says_so(store: Store) -> None:
     job = jobs.create(store, JobSpec("batch", {"names": []}))
     with pytest.raises(SettingError, match="only this machine can do"):
-        parcel.pack(store, job)
+        store_server.pack(store, job)
 
 
 def test_without_ray_there_is_one_line_with_the_remedy(
@@ -359,8 +348,8 @@ def test_an_address_where_nobody_answers_is_said_at_once(
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
     small_dataset(store)
     run = control.create_run(store, SPEC)
-    job = on_ray.hand_over(store, [run], Where(address))
-    assert job_process.main(on_ray.KINDS, ["--db", str(store.path), job]) == 1
+    job = cluster.hand_over(store, [run], ClusterSpec(address))
+    assert job_process.main(driver.KINDS, ["--db", str(store.path), job]) == 1
     message = jobs.status(store, job).message
     assert message.startswith(f"no Ray cluster at '{address}' that this machine belongs to (")
     assert message.endswith("makes it one of a cluster's, --ray local needs none")
@@ -377,7 +366,7 @@ def test_a_job_that_waits_for_the_cluster_ends_with_it(
            "failed": lambda: store.append("ray.1", "failed", {"message": "no cluster"})}  # fmt: skip
 
     def wait(job: job_process.Job) -> Json:
-        on_ray.wait_within(job, ["sums-1"], Where("head:6379"), end[ending])
+        cluster.wait_within(job, ["sums-1"], ClusterSpec("head:6379"), end[ending])
         return {}
 
     job_process.main({"restarts": wait}, ["--db", str(store.path), waiting])
@@ -390,19 +379,19 @@ def test_a_job_that_waits_for_the_cluster_ends_with_it(
 
 def test_a_run_is_asked_to_go_on_once_and_only_if_it_waits(store: Store) -> None:
     run = begun(store)
-    batch.ask(store, run)
+    lanes.resume_or_start(store, run)
     assert [command.verb for command in store.pending(run)] == ["start"]
     store.send(run, "pause", "pause")
-    worker.hold(store, run, idle=0.0)
+    worker.run_in_process(store, run, idle=0.0)
     assert control.status(store, run).phase == "paused"
     store.send(run, "hand", "note", body={"verb": "unblind"})
-    batch.ask(store, run)
+    lanes.resume_or_start(store, run)
     assert [command.verb for command in store.pending(run)] == ["hand", "resume"]
     wire = Wire(store.path)
     wire.before = lose_at(20)
     with pytest.raises(Lost):
         work(wire, run)
-    batch.ask(store, run)
+    lanes.resume_or_start(store, run)
     assert store.pending(run) == []  # it was cut off: nothing has to be said for it to go on
 
 
@@ -410,54 +399,54 @@ def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch
     """One job of all runs, whatever the number of processes; where it fails, so does the suite, with its reason."""
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
     done, left = begun(store), [begun(store), begun(store)]
-    worker.hold(store, done, idle=0.0)
-    chosen = driving.Chosen(ModelChoice("fake"), processes=3, where=Where("head:6379", gpus=0.5))
-    monkeypatch.setattr(control, "nap", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
+    worker.run_in_process(store, done, idle=0.0)
+    chosen = runner.Chosen(ModelChoice("fake"), processes=3, where=ClusterSpec("head:6379", gpus=0.5))
+    monkeypatch.setattr(control, "wait", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
     with pytest.raises(RunError, match=r"job 'ray\.1' failed: no cluster"):
-        driving._work(store, [done, *left, left[0]], chosen, lambda *_: None, "labelling")
+        runner._work(store, [done, *left, left[0]], chosen, lambda *_: None, "labelling")
     assert jobs.names(store) == ["ray.1"]
     body = jobs.spec(store, "ray.1").body
     assert body["names"] == left
-    assert Where(**body["where"]) == chosen.where
+    assert ClusterSpec(**body["where"]) == chosen.where
 
 
 def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch its own examples travel, and no others; a cluster is given every batch that is left."""
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
     small_dataset(store, groups=6)  # of three examples each, so three batches of two groups
-    name = batches.ask(store, SPEC, 6, where=Where("head:6379"))
+    name = batches.submit(store, SPEC, 6, where=ClusterSpec("head:6379"))
     whole = batches.batched(store, name)
     assert all(batches.make_run(store, whole, number) for number in (1, 2, 3))
-    (piece,) = parcel.pack(store, whole.run(2)).pieces
+    (piece,) = store_server.pack(store, whole.run(2)).pieces
     assert [example.id for example in piece.examples] == list(open_run(store, whole.run(2)).codec.ids)
     assert len(piece.examples) == 6
 
     handed: list[Sequence[str]] = []
 
-    def at_once(job: job_process.Job, names: Sequence[str], where: Where, look: Callable[[], object]) -> None:
+    def at_once(job: job_process.Job, names: Sequence[str], where: ClusterSpec, look: Callable[[], object]) -> None:
         handed.append(names)
         for run in names:
-            batch.ask(store, run)
+            lanes.resume_or_start(store, run)
             work(Wire(store.path), run)
         look()
 
     monkeypatch.setattr(batches, "wait_within", at_once)
-    assert job_process.hold(store, name, batches.KINDS) == 0
+    assert job_process.run_in_process(store, name, batches.KINDS) == 0
     assert handed == [[whole.run(number) for number in (1, 2, 3)]]
     assert batches.unfinished(store, whole) == []
     assert len(batches.ends(store, whole)) == 3
 
     small_dataset(store, "others", groups=6)
-    here = batches.batched(store, batches.ask(store, replace(SPEC, dataset="others"), 6))
+    here = batches.batched(store, batches.submit(store, replace(SPEC, dataset="others"), 6))
     assert batches.make_run(store, here, 2)
-    batch.ask(store, here.run(2))
-    worker.hold(store, here.run(2), idle=0.0)
+    lanes.resume_or_start(store, here.run(2))
+    worker.run_in_process(store, here.run(2), idle=0.0)
     ours, theirs = (
         [(n, kind, body.replace("others", "sums")) for n, kind, body in log(store, one.run(2))] for one in (whole, here)
     )
     assert ours == theirs
     with pytest.raises(SettingError, match="leave the cluster out"):
-        batches.ask(store, SPEC, 6, waits=True, where=Where("head:6379"))
+        batches.submit(store, SPEC, 6, waits=True, where=ClusterSpec("head:6379"))
 
 
 # -- gold
@@ -477,7 +466,7 @@ def test_gold_changes_nothing_of_what_travels(
                 writer.writerows(rows)
             import_file(store, path, "maths-verification")
             run = begun(store, replace(SPEC, dataset="claims"))
-            parcels.append(pickle.dumps(parcel.pack(store, run)))
+            parcels.append(pickle.dumps(store_server.pack(store, run)))
             work(Wire(store.path), run)
             logs.append(log(store, run))
     assert parcels[0] == parcels[1]
@@ -493,8 +482,8 @@ def test_no_label_and_no_other_column_is_in_a_parcel(store: Store) -> None:
     add_gold(store, "secret", {example.id: "GOLD" for example in original.examples})
     add_human(store, "secret", "PERSON", {example.id: "True" for example in original.examples})
     run = begun(store, replace(SPEC, dataset="secret"))
-    packed = parcel.pack(store, run)
-    assert isinstance(packed, Parcel)
+    packed = store_server.pack(store, run)
+    assert isinstance(packed, RunBundle)
     text = pickle.dumps(packed)
     assert b"sums-1-1" in text
     for word in (b"COLUMN", b"SOURCE", b"NOTE", b"GOLD", b"PERSON", b"gold", b"human"):
@@ -504,7 +493,7 @@ def test_no_label_and_no_other_column_is_in_a_parcel(store: Store) -> None:
 def test_a_parcel_has_what_the_run_reads_and_no_more(store: Store) -> None:
     small_dataset(store)
     run = begun(store, replace(SPEC, limit=8))  # whole groups of three: six
-    (piece,) = parcel.pack(store, run).pieces
+    (piece,) = store_server.pack(store, run).pieces
     assert [example.id for example in piece.examples] == [f"sums-{group}-{k}" for group in (0, 1) for k in range(3)]
     work(Wire(store.path), run)
     assert log(store, run) == local(store, replace(SPEC, limit=8))

@@ -7,7 +7,7 @@ import pytest
 from icm_engine.core.errors import ImportRefused
 from icm_engine.data.gold import load_gold
 from icm_engine.data.importing import ImportReport, import_file
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 GOOD, BAD = "a good day", "such a bad day"
 SENTIMENT = "Column 'sentiment' has nothing but labels: if it is not gold, say --map gold=."

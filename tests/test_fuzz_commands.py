@@ -16,13 +16,14 @@ from filled import add_run, small_dataset
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from icm_engine import app_command
-from icm_engine.__main__ import main, parser
-from icm_engine.analysis.shelf import Shelf
-from icm_engine.runs import control, jobs, worker
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine import jobs
+from icm_engine.analysis.run_cache import RunCache
+from icm_engine.cli import app_commands
+from icm_engine.cli.main import main, parser
+from icm_engine.runs import control, worker
 from icm_engine.runs.verify import verify
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("subnormal_floats")
 EACH = settings(database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck))
@@ -89,13 +90,13 @@ def test_any_command_is_answered(store: Store, fault: Fault) -> None:
                 }
                 store.db.table("commands").insert(row)
         control.status(store, run)
-        assert worker.hold(store, run, idle=0) == 0
+        assert worker.run_in_process(store, run, idle=0) == 0
         assert store.pending(run) == []
         for event in store.read_after(run, kinds=("control", "refused", "hand", "retuned", "breakpoints")):
             answered[event.kind] = answered.get(event.kind, 0) + 1
         assert verify(store, open_run(store, run))[1] == []
         control.status(store, run)
-        Shelf().reading(store, run)
+        RunCache().reading(store, run)
 
     each()
     assert set(answered) == {"control", "refused", "hand", "retuned", "breakpoints"}
@@ -152,7 +153,7 @@ def test_any_arguments_are_obeyed_or_refused(
     monkeypatch.setattr(control, "POLL", 0.0)
     for module in (control, jobs):
         monkeypatch.setattr(module, "spawn", refusing_worker)
-    monkeypatch.setattr(app_command, "become", lambda command, environment: None)
+    monkeypatch.setattr(app_commands, "become", lambda command, environment: None)
     small_dataset(store)
     add_run(store, "paused", steps=5)
     add_run(store, "finished", steps=5)

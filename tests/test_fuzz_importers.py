@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from icm_engine.core.errors import IcmError
-from icm_engine.data.importing import import_file, preview
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import TASKS
-from icm_engine.data.tasks.files import KEYS, parse_task
-from icm_engine.runs.store import Store
+from icm_engine.data.tasks.spec import KEYS, parse_task
+from icm_engine.store.store import Store
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
 REAL = {

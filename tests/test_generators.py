@@ -6,20 +6,28 @@ import pytest
 import torch
 from test_chat import LINES, save_chat_model
 
+from icm_engine.baselines.generation import (
+    GenerationRequest,
+    GenerationUsage,
+    Generator,
+    TableGenerator,
+    stand_in_reply,
+)
+from icm_engine.baselines.llm_judge import judge
 from icm_engine.core.errors import NotApplicable, PromptTooLong, ScoreNotFinite, SettingError
-from icm_engine.core.generating import GenerationUsage, Generator, Request, TableGenerator, stand_in_reply
-from icm_engine.core.judging import judge
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import leave_one_out_prompts
 from icm_engine.models import attention
+from icm_engine.models.generator import TransformersGenerator, _Draw, _row_seed, up_to_line
 from icm_engine.models.loading import LoadedModel, load
-from icm_engine.models.transformers_generator import TransformersGenerator, _Draw, _row_seed, up_to_line
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 REQUESTS = [
-    Request("Is 4 larger than 2?\nVerdict: True\nVerdict: False", "Verdict:"),
-    Request("Question: What is the capital of France?\nClaim: It is Paris.\nVerdict: True\nVerdict: False", "Verdict:"),
-    Request("Yes?\nVerdict: True\nVerdict: False", "Verdict:"),
+    GenerationRequest("Is 4 larger than 2?\nVerdict: True\nVerdict: False", "Verdict:"),
+    GenerationRequest(
+        "Question: What is the capital of France?\nClaim: It is Paris.\nVerdict: True\nVerdict: False", "Verdict:"
+    ),
+    GenerationRequest("Yes?\nVerdict: True\nVerdict: False", "Verdict:"),
 ]
 
 
@@ -151,7 +159,9 @@ def scripted(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 
 def test_an_answer_that_a_base_model_continues_ends_with_its_verdict(loaded: LoadedModel, scripted: str) -> None:
-    answer, other = TransformersGenerator(loaded, "plain").generate([REQUESTS[0], Request(REQUESTS[1].text)], 40)
+    answer, other = TransformersGenerator(loaded, "plain").generate(
+        [REQUESTS[0], GenerationRequest(REQUESTS[1].text)], 40
+    )
     wanted = "One and one\nVerdict: True"
     assert (answer.text, answer.ended) == (wanted, True)
     assert answer.tokens == len(loaded.tokenizer(wanted + "\n", add_special_tokens=False)["input_ids"])

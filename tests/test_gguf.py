@@ -178,7 +178,7 @@ def test_weights_that_lack_are_not_made_up(tmp_path: Path) -> None:
 
 def test_the_package_that_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "tiny.gguf", llama())
-    monkeypatch.setattr("icm_engine.models.gguf_checks.find_spec", lambda name: None)
+    monkeypatch.setattr("icm_engine.models.gguf_header.find_spec", lambda name: None)
     with pytest.raises(ModelNotUsable, match=r"gguf is not installed: pip install -r requirements\.txt"):
         load(str(file))
 

@@ -4,7 +4,8 @@ import pytest
 
 from icm_engine.core.errors import NotFound
 from icm_engine.data.gold import GoldLabels, HumanLabels, add_gold, add_human, load_gold, load_human
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from icm_engine.analysis.batches import summary
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batches, control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine.jobs import batches
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 ROWS = [
     {"question": f"What is {a} + {b}?", "claim": f"The answer is {a + b + error}.", "gold": str(error == 0)}

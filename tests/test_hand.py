@@ -9,17 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_search import problem
 
-from icm_engine.core.breakpoints import Breakpoints, reached
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import SettingError
-from icm_engine.core.hand import Act, Done, Hand, apply_changes, resolve
+from icm_engine.core.interventions import Act, AppliedIntervention, Hand, apply_changes, resolve
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
-from icm_engine.core.repair import Repairer, Scored
+from icm_engine.core.repair import CachedEvaluator, ConsistencyFix
 from icm_engine.core.scoring import TableScorer, no_scorer
-from icm_engine.core.search import State, draw_example, initialize, intervene, resolved, retune, step
+from icm_engine.core.search import (
+    Breakpoints,
+    State,
+    draw_example,
+    initialize,
+    intervene,
+    reached,
+    resolved,
+    retune,
+    step,
+)
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.store import Dataset
+from icm_engine.store.datasets import Dataset
 
 START = Labeling({0: "True", 1: "False", 2: "True"})
 Acts = st.lists(
@@ -35,8 +44,8 @@ Acts = st.lists(
 )  # fmt: skip
 
 
-def do(acts: list[Act], labeling: Labeling = START) -> tuple[Labeling, Hand, list[Done]]:
-    hand, history = Hand(), list[Done]()
+def do(acts: list[Act], labeling: Labeling = START) -> tuple[Labeling, Hand, list[AppliedIntervention]]:
+    hand, history = Hand(), list[AppliedIntervention]()
     for act in acts:
         history.append(resolve(labeling, hand, act, history))
         labeling, hand = apply_changes(labeling, hand, history[-1].changes)
@@ -96,8 +105,10 @@ def test_a_repair_leaves_pins_alone_and_says_what_it_withheld(pairs: Dataset) ->
     both = Labeling({0: "True", 1: "True"})
 
     def repaired(*pins: int):  # type: ignore[no-untyped-def]
-        score = Scored(objective, both, objective.evaluate(both))
-        return Repairer(score, rule, SearchConfig(alpha=0, max_repairs=1), frozenset(pins))(both, random.Random(0))
+        score = CachedEvaluator(objective, both, objective.evaluate(both))
+        return ConsistencyFix(score, rule, SearchConfig(alpha=0, max_repairs=1), frozenset(pins))(
+            both, random.Random(0)
+        )
 
     free, (first,) = repaired(), repaired(0).repairs
     tried = {option.labels for option in free.repairs[0].options}

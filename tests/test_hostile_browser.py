@@ -9,7 +9,7 @@ from hostile import MARKUP, NAME, SITE, hostile_runs, long_run
 from playwright.sync_api import Browser, ConsoleMessage, Page
 from serving import NEEDS_BROWSER, Server, new_page, visit
 
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 RUN, DATA = quote(f"{NAME}-1", safe=""), quote(NAME, safe="")

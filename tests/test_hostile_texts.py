@@ -17,16 +17,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from icm_engine.__main__ import main
-from icm_engine.analysis.arriving import at_path
+from icm_engine.analysis.import_form import at_path
+from icm_engine.cli.main import main
 from icm_engine.core.errors import ImportRefused
-from icm_engine.core.numbers import whole_number
-from icm_engine.core.plain import OBEYED, one_line, plain
 from icm_engine.core.settings import SearchConfig
+from icm_engine.core.text import OBEYED, escape_controls, one_line, whole_number
 from icm_engine.data.importing import import_file
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (None, "search", "steps", "flips", "consistency", "compare", "annotate", "forks", "training", "experiments",
@@ -46,7 +45,7 @@ VALUES = (
 
 @given(st.text())
 def test_plain_text_has_nothing_that_is_obeyed_and_loses_nothing(text: str) -> None:
-    shown = plain(text)
+    shown = escape_controls(text)
     assert not any(unicodedata.category(sign) in OBEYED and sign not in "\n\t" for sign in shown)
     if not any(sign in text for sign in '"\\\n\t'):
         assert json.loads(f'"{shown}"') == text
@@ -63,7 +62,7 @@ def test_the_terminal_gets_no_control_character(
         said = capsys.readouterr()
         shown = said.out + said.err
         assert shown
-        assert plain(shown) == shown
+        assert escape_controls(shown) == shown
         if given_[0] == "log" or "--json" in given_:
             assert all(json.loads(line) is not None for line in said.out.splitlines())
     assert main(["log", failed]) == 0
@@ -209,7 +208,7 @@ def test_a_key_that_a_server_repeats_lands_nowhere(
     small_dataset(store)
     run = store.add_run(RunSpec("sums", echoing, search=SearchConfig(max_steps=4)))
     control.queue(store, run)
-    assert worker.hold(store, run, idle=0) == 1
+    assert worker.run_in_process(store, run, idle=0) == 1
     main(["show", run])
     main(["log", run])
     said = capfd.readouterr()

@@ -11,7 +11,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.prompting import render
 from icm_engine.data.gold import load_gold, load_human
 from icm_engine.data.importing import import_file
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 # -- the three shapes of real files
 

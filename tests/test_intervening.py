@@ -6,19 +6,18 @@ import pytest
 from filled import small_dataset
 from test_runs import work
 
-from icm_engine.core.breakpoints import Breakpoints
 from icm_engine.core.errors import SettingError
-from icm_engine.core.search import State
+from icm_engine.core.search import Breakpoints, State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data.labelled import read_labels
+from icm_engine.data.label_export import read_labels
+from icm_engine.jobs.rescoring import try_label
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.forking import children, fork, influence_of_pin
-from icm_engine.runs.job_worker import try_label
-from icm_engine.runs.jobs import model_of_run
-from icm_engine.runs.replay import STATE_KINDS, current_state, open_run, replay, state_at
-from icm_engine.runs.store import Event, Store
+from icm_engine.runs.fork import children, fork, influence_of_pin
+from icm_engine.runs.model_registry import model_of_run
 from icm_engine.runs.verify import verify
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import STATE_KINDS, current_state, open_run, replay, state_at
+from icm_engine.store.store import Event, Store
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +65,8 @@ def labelled(store: Store, run: str, count: int = 1) -> tuple[list[str], list[st
 
 def test_a_pin_is_an_event_with_its_score_and_holds_to_the_end(store: Store, run: str) -> None:
     (example,), (label,) = labelled(store, run)
-    control.put_in(store, run, "pin", [example], [other(label)])
-    control.put_in(store, run, "note", [example], text="see p. 3")
+    control.submit_intervention(store, run, "pin", [example], [other(label)])
+    control.submit_intervention(store, run, "note", [example], text="see p. 3")
     obey(store, run)
     event, opened = last(store, run), open_run(store, run)
     assert event.kind == "hand"
@@ -87,14 +86,14 @@ def test_a_pin_is_an_event_with_its_score_and_holds_to_the_end(store: Store, run
 def test_undo_and_redo_are_events_too(store: Store, run: str) -> None:
     examples, labels = labelled(store, run, 3)
     before = standing(store, run)
-    control.put_in(store, run, "pin", examples, [other(label) for label in labels])
+    control.submit_intervention(store, run, "pin", examples, [other(label) for label in labels])
     obey(store, run)
     pinned = standing(store, run)
-    control.put_in(store, run, "undo")
+    control.submit_intervention(store, run, "undo")
     obey(store, run)
     assert (standing(store, run).labeling, standing(store, run).hand) == (before.labeling, before.hand)
     assert standing(store, run).evaluation.utility == pytest.approx(before.evaluation.utility)
-    control.put_in(store, run, "redo")
+    control.submit_intervention(store, run, "redo")
     obey(store, run)
     assert (standing(store, run).labeling, standing(store, run).hand) == (pinned.labeling, pinned.hand)
     assert verify(store, open_run(store, run))[1] == []
@@ -102,24 +101,24 @@ def test_undo_and_redo_are_events_too(store: Store, run: str) -> None:
 
 def test_what_cannot_be_done_is_refused_and_the_rest_is_done(store: Store, run: str) -> None:
     (example,), (label,) = labelled(store, run)
-    control.put_in(store, run, "undo")
-    control.put_in(store, run, "pin", [example], [label])
-    control.put_in(store, run, "unpin", ["nobody"])
+    control.submit_intervention(store, run, "undo")
+    control.submit_intervention(store, run, "pin", [example], [label])
+    control.submit_intervention(store, run, "unpin", ["nobody"])
     obey(store, run)
     events = store.read_after(run, store.last_number(run) - 3)
     assert [event.kind for event in events] == ["refused", "hand", "refused"]
     assert "nothing to undo" in events[0].body["message"]
     assert "'nobody' is not in this run" in events[2].body["message"]
     with pytest.raises(SettingError, match="label 'Maybe' does not exist"):
-        control.put_in(store, run, "pin", [example], ["Maybe"])
+        control.submit_intervention(store, run, "pin", [example], ["Maybe"])
     with pytest.raises(SettingError, match="one label for each"):
-        control.put_in(store, run, "pin", [example], [])
+        control.submit_intervention(store, run, "pin", [example], [])
 
 
 def test_before_the_first_labels_there_is_nothing_to_put_in(store: Store) -> None:
     small_dataset(store)
     run = control.create_run(store, RunSpec("sums", "fake"))
-    control.put_in(store, run, "pin", ["sums-0-0"], ["True"])
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["True"])
     obey(store, run)
     assert last(store, run).kind == "refused"
     assert "no labels yet" in last(store, run).body["message"]
@@ -133,7 +132,7 @@ def test_a_note_or_a_pin_of_the_label_there_is_needs_no_model(
 
     monkeypatch.setattr(worker, "make_scorer", never)
     examples, labels = labelled(store, run, 2)
-    control.put_in(store, run, "pin", examples, labels)
+    control.submit_intervention(store, run, "pin", examples, labels)
     control.retune(store, run, {"alpha": 3})
     control.set_breakpoints(store, run, Breakpoints(flips=("sums-0-0",)))
     obey(store, run)
@@ -172,7 +171,7 @@ def test_a_breakpoint_pauses_and_says_why(store: Store, run: str) -> None:
 
 def test_any_event_opens_exactly_from_snapshots(store: Store, run: str) -> None:
     examples, labels = labelled(store, run, 2)
-    control.put_in(store, run, "pin", examples, [other(label) for label in labels])
+    control.submit_intervention(store, run, "pin", examples, [other(label) for label in labels])
     obey(store, run)
     control.retune(store, run, {"alpha": 20.0})
     assert work(store, run, "resume") == 0
@@ -185,7 +184,7 @@ def test_any_event_opens_exactly_from_snapshots(store: Store, run: str) -> None:
 
 def test_a_fork_without_changes_goes_the_way_of_its_parent(store: Store, run: str) -> None:
     at = store.last_number(run)
-    control.put_in(store, run, "pin", *labelled(store, run))
+    control.submit_intervention(store, run, "pin", *labelled(store, run))
     obey(store, run)
     child = fork(store, run, store.last_number(run))
     assert standing(store, child) == standing(store, run)
@@ -217,7 +216,7 @@ def test_a_fork_under_other_settings_has_its_own_u(store: Store, run: str) -> No
 
 def test_the_influence_of_a_pin_is_two_forks_with_the_same_draws(store: Store, run: str) -> None:
     examples, labels = labelled(store, run, 2)
-    control.put_in(store, run, "pin", examples, [other(label) for label in labels])
+    control.submit_intervention(store, run, "pin", examples, [other(label) for label in labels])
     obey(store, run)
     kept, without = influence_of_pin(store, run, examples[0], 8)
     for name in (kept, without):
@@ -239,7 +238,7 @@ def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     scorer = worker.make_scorer(model_of_run(store, run))
     found = try_label(store, run, number, example, other(label), scorer)
     assert store.last_number(run) == number  # nothing changed
-    control.put_in(store, run, "override", [example], [other(label)])
+    control.submit_intervention(store, run, "override", [example], [other(label)])
     obey(store, run)
     assert found["after"] == last(store, run).body["after"]
     assert found["delta_unrepaired"] == found["after"]["utility"] - found["before"]["utility"]

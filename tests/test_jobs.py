@@ -9,11 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from icm_engine import jobs
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
-from icm_engine.runs import control, job_process, job_worker, jobs, lease
-from icm_engine.runs.job_process import Job
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import JobSpec, job_process, job_worker
+from icm_engine.jobs.job_process import Job
+from icm_engine.runs import control, lease
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 SPEC = JobSpec("context-check", {"dataset": "pairs", "limit": None}, ModelChoice("fake"))
 
@@ -41,7 +44,7 @@ def test_a_job_is_asked_for_started_and_done(store: Store, launched: list[tuple[
     assert jobs.spec(store, job) == SPEC
     assert jobs.status(store, job).phase == "created"
     jobs.start(store, job)
-    assert launched == [("icm_engine.runs.job_worker", job)]
+    assert launched == [("icm_engine.jobs.job_worker", job)]
     assert jobs.status(store, job).phase == "starting"
     jobs.start(store, job)  # it is on its way: nothing is asked twice
     assert kinds_of(store, job) == ["start"]
@@ -169,7 +172,7 @@ def test_a_batch_waits_for_what_another_process_has(
         if len(naps) == 3:
             store.drop_lease(first, token)
 
-    monkeypatch.setattr(control, "nap", nap)
+    monkeypatch.setattr(control, "wait", nap)
     monkeypatch.setitem(job_worker.KINDS, "context-check", lambda held: {"found": held.name})
     assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
     assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["done"] * 3

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from icm_engine.core import judging
+from icm_engine.baselines import llm_judge
+from icm_engine.baselines.generation import Generated, GenerationRequest, TableGenerator, stand_in_reply
+from icm_engine.baselines.llm_judge import STYLES, Answer, Judge, judge, read_criteria, read_verdict, vote
 from icm_engine.core.errors import SettingError
-from icm_engine.core.generating import Generated, Request, TableGenerator, stand_in_reply
-from icm_engine.core.judging import STYLES, Answer, Judge, judge, read_criteria, read_verdict, vote
 from icm_engine.core.labeling import Example, Task
 
 TASK = Task("sums", "Question: {q}\nClaim: {c}\nI think this claim is")
@@ -16,17 +16,17 @@ EXAMPLES = [Example(str(k), {"q": f"What is {k} + 1?", "c": f"It is {k + 2}."}, 
 LABELS = ("True", "False")
 
 
-def said(*answers: str) -> Callable[[Request, int | None], str]:
+def said(*answers: str) -> Callable[[GenerationRequest, int | None], str]:
     """Answer the example whose number stands in the question, whatever else is asked of it."""
 
-    def reply(request: Request, seed: int | None) -> str:
+    def reply(request: GenerationRequest, seed: int | None) -> str:
         return next(answer for k, answer in enumerate(answers) if f"What is {k} + 1?" in request.text)
 
     return reply
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(judging).failed == 0
+    assert doctest.testmod(llm_judge).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_branch_solve_merge_asks_for_criteria_once_and_takes_the_majority() -> N
     words = {"T": "Verdict: True", "F": "Verdict: False", "n": "Who knows."}
     seen: list[str] = []
 
-    def reply(request: Request, seed: int | None) -> str:
+    def reply(request: GenerationRequest, seed: int | None) -> str:
         seen.append(request.text)
         if "[q]" in request.text:
             return "Here they are:\n- exact\n2) short\n* polite\n- a fourth one"
@@ -144,7 +144,7 @@ def test_the_majority_of_samples_counts_and_samples_are_drawn_with_seeds_of_thei
     answers = {(k, n): next(order) for k in range(4) for n in range(3)}
     words = {"T": "Verdict: True", "F": "Verdict: False", "n": "?"}
 
-    def reply(request: Request, seed: int | None) -> str:
+    def reply(request: GenerationRequest, seed: int | None) -> str:
         if seed not in seeds:
             seeds.append(seed)
         k = next(k for k in range(4) if f"What is {k} + 1?" in request.text)

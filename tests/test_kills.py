@@ -12,8 +12,9 @@ from killing import Dying, RandomKills, require_same, uninterrupted
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 SEED = 8
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=150))

@@ -15,8 +15,9 @@ from test_browser import paused_at, wait_for_phase, wait_for_steps
 
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=5_000_000))
@@ -82,7 +83,7 @@ def require_undisturbed(store: Store, run: str) -> int:
     steps = control.wait_until_settled(store, run).steps
     other = control.create_run(store, replace(SPEC, search=replace(SPEC.search, max_steps=steps)))
     store.send(other, "start", other)
-    worker.hold(store, other, idle=0.0)
+    worker.run_in_process(store, other, idle=0.0)
     assert searched(store, run) == searched(store, other)[:-1]  # but for `finished`
     return steps
 

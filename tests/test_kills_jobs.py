@@ -18,14 +18,17 @@ from filled import add_run
 from killing import Dying, kill, searched
 from serving import ROOT
 
+from icm_engine import jobs
 from icm_engine.analysis import landscape, views
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data import data_jobs
 from icm_engine.data.export import export_run
-from icm_engine.data.label_sets import read_label_set
-from icm_engine.runs import batches, control, jobs, restarts
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.label_export import read_label_set
+from icm_engine.jobs import batches, restarts
+from icm_engine.runs import control
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 SEED = 8
 Points = dict[str, tuple[int, ...]]
@@ -91,7 +94,7 @@ def _rows(store: Store, dataset: str) -> list[Any]:
 def test_a_landscape_killed_at_every_point(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two labelings too: what is scored is kept, and counted once."""
     run = add_run(store, "finished", 40)
-    ask = partial(landscape.ask, store, views.load(store, run), {})
+    ask = partial(landscape.submit, store, views.load(store, run), {})
     whole = ask()
     assert jobs.wait_until_settled(store, whole).phase == "done", jobs.log_tail(store, whole)
     job = jobs.create(store, jobs.spec(store, whole))
@@ -113,7 +116,7 @@ def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tm
     with Store(tmp_path / "whole.db") as other:
         other.add_dataset(pairs)
         began = time.monotonic()
-        whole = batches.batched(other, batches.ask(other, spec, 6, 2))
+        whole = batches.batched(other, batches.submit(other, spec, 6, 2))
         assert jobs.wait_until_settled(other, whole.name).phase == "done"
         length, logs = time.monotonic() - began, [searched(other, whole.run(n)) for n in range(1, whole.of + 1)]
         labels = _labels(other, whole.name)
@@ -121,7 +124,7 @@ def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tm
     times, rng = fault.times(quick=2, long=60), Random(SEED)
     while killed < times:
         asked = RunSpec("pairs", "fake", limit=40 + rounds, search=spec.search)  # the same examples
-        ask = partial(batches.ask, store, asked, 6, 2)
+        ask = partial(batches.submit, store, asked, 6, 2)
         lanes = partial(jobs.names, store, batches.LANE)
         job, more = _kill_until_done(store, ask, lanes, length, times - killed, rng)
         assert [searched(store, f"{job}-{n}") for n in range(1, whole.of + 1)] == logs
@@ -173,13 +176,13 @@ def test_restarts_killed_at_random_moments(store: Store, pairs: Dataset, fault: 
     store.add_dataset(pairs)
     spec = RunSpec("pairs", "fake", search=SearchConfig(seed=5, max_steps=60))
     began = time.monotonic()
-    whole = restarts.ask(store, spec, 3)
+    whole = restarts.submit(store, spec, 3)
     assert jobs.wait_until_settled(store, whole).phase == "done"
     length, killed, rounds = time.monotonic() - began, 0, 0
     times, rng = fault.times(quick=2, long=30), Random(SEED)
     while killed < times:
         rounds += 1
-        ask = partial(restarts.ask, store, RunSpec("pairs", "fake", limit=40 + rounds, search=spec.search), 3)
+        ask = partial(restarts.submit, store, RunSpec("pairs", "fake", limit=40 + rounds, search=spec.search), 3)
         job, more = _kill_until_done(store, ask, partial(restarts.chains_of, store, ask()), length, times - killed, rng)
         killed += more
         for run, like in zip(restarts.chains_of(store, job), restarts.chains_of(store, whole), strict=True):
@@ -204,7 +207,7 @@ EXPORT = """
 import os, signal, sys
 from pathlib import Path
 from icm_engine.data import export, labelled, writing
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 database, run, output, form, point = sys.argv[1:]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 real, rows = Path.replace, labelled.LabelledRun.rows

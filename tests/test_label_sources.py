@@ -9,21 +9,22 @@ import pytest
 from conftest import probabilities
 from filled import small_dataset
 
-from icm_engine.core.chat_sources import JUDGE, TableChat, label_by_chat, source_options
-from icm_engine.core.consistency import Exclusive, make_rule
+from icm_engine.baselines.generation import GenerationRequest, Generator, TableGenerator
+from icm_engine.baselines.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, reconciled
+from icm_engine.baselines.llm_judge import JUDGE, TableChat, label_by_chat, source_options
+from icm_engine.core.consistency import Exclusive
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import NotApplicable, SettingError
-from icm_engine.core.generating import Generator, Request, TableGenerator
-from icm_engine.core.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, reconciled
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, TableScorer, no_scorer
 from icm_engine.data.gold import add_gold, load_gold
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
 
 NAMES = "abcd"
 Belief = Callable[[Prompt], tuple[float, ...]]
@@ -213,7 +214,7 @@ def test_asked_alone_has_no_demonstrations() -> None:
 def finished(store: Store, spec: RunSpec) -> str:
     run = control.create_run(store, spec)
     control.queue(store, run)
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     assert control.status(store, run).phase == "finished"
     return run
 
@@ -276,13 +277,13 @@ def test_labels_that_the_task_has_not_are_refused(store: Store) -> None:
     for given, said in (({"sums-0-0": "Maybe"}, "'Maybe'"), ({}, "no labels"), (None, "no labels")):
         run = control.create_run(store, RunSpec("sums", "fake", source="given", given=given))
         control.queue(store, run)
-        worker.hold(store, run, idle=0.0)
+        worker.run_in_process(store, run, idle=0.0)
         assert control.status(store, run).phase == "failed"
         assert said in control.status(store, run).message
 
 
 def test_a_judge_that_abstains_leaves_an_example_without_a_label() -> None:
-    def reply(request: Request, seed: int | None) -> str:
+    def reply(request: GenerationRequest, seed: int | None) -> str:
         return "I cannot say." if "\n\nb is" in request.text else "Verdict: False"
 
     class Wordy(TableChat):
@@ -305,7 +306,7 @@ def test_what_a_model_cannot_serve_is_said_and_labels_nothing(store: Store) -> N
     small_dataset(store)
     run = control.create_run(store, RunSpec("sums", "fake", source="zero-shot-chat"))
     control.queue(store, run)
-    worker.hold(store, run, idle=0.0)
+    worker.run_in_process(store, run, idle=0.0)
     assert control.status(store, run).phase == "failed"
     assert "no chat template" in control.status(store, run).message
     assert not store.read_after(run, kinds=("labelled",))

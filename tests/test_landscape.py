@@ -7,23 +7,25 @@ import pytest
 from filled import add_run, small_dataset
 from test_views import CODEC, COST, GOLD, IDS, first, steps
 
+from icm_engine import jobs
 from icm_engine.analysis import landscape, views
-from icm_engine.analysis.agreement_with_gold import gold_by_place, gold_shown
 from icm_engine.analysis.compare_figures import landscape_chart
+from icm_engine.analysis.gold_agreement import gold_by_place, gold_shown
 from icm_engine.analysis.landscape import Landscape, Place
 from icm_engine.core.errors import SettingError
-from icm_engine.core.hand import Act, Done
+from icm_engine.core.interventions import Act, AppliedIntervention
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.data.importing import ensure_sample_dataset
-from icm_engine.runs import control, jobs, worker
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.job_process import main
-from icm_engine.runs.job_worker import KINDS
-from icm_engine.runs.landscape import score_landscape
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs.job_process import main
+from icm_engine.jobs.job_worker import KINDS
+from icm_engine.jobs.rescoring import score_landscape
+from icm_engine.runs import control, worker
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
 
 BELIEF = (math.log(0.8), math.log(0.2))  # of every prompt: four to one for True
 ODDS = 50 * math.log(4)  # alpha times the log-odds of one label True
@@ -115,7 +117,7 @@ def test_a_blind_run_shows_no_gold(four: Store) -> None:
     add_gold(four, "four", GOLD)
     reading = views.load(four, "four-1")
     for verbs, shown in ((("blind",), False), (("blind", "unblind"), True), (("unblind", "blind"), False)):
-        blind = replace(reading, acts=tuple(Done(Act(verb)) for verb in verbs))  # type: ignore[arg-type]
+        blind = replace(reading, acts=tuple(AppliedIntervention(Act(verb)) for verb in verbs))  # type: ignore[arg-type]
         assert gold_shown(blind) == shown
         assert bool(gold_by_place(four, blind, (0, 1, 2))) == shown
     found = score(four, table(), labelings={"gold": dict.fromkeys("abc", "True")})
@@ -172,7 +174,7 @@ def test_a_real_process_scores_it(store: Store) -> None:
     small_dataset(store)
     reading = views.load(store, add_run(store, "finished"))
     before = store.read_after(reading.run.name)
-    job = landscape.ask(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
+    job = landscape.submit(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
     assert jobs.wait_until_settled(store, job).phase == "done", jobs.log_tail(store, job)
     found = jobs.result(store, job)
     assert found is not None
@@ -192,7 +194,7 @@ def test_the_found_labels_score_what_the_search_said(store: Store, monkeypatch: 
     store.send(run, "start", "token")
     assert worker.main(["--db", str(store.path), run]) == 0
     reading = views.load(store, run)
-    job = landscape.ask(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
+    job = landscape.submit(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
     assert main(KINDS, ["--db", str(store.path), job]) == 0
     result = jobs.result(store, job)
     assert result is not None

@@ -15,19 +15,21 @@ from small_files import PAIRS, csv_import
 from sqlite_utils import Database
 
 from icm_engine.analysis.views import labels_table, load, open_reading
+from icm_engine.core.batching import Cut
 from icm_engine.core.errors import NotFound, StoreError
 from icm_engine.core.settings import SearchConfig
-from icm_engine.core.versions import Cut
-from icm_engine.data import staging
+from icm_engine.data import importing
 from icm_engine.data.gold import add_gold, load_gold, open_gold
-from icm_engine.data.importing import delete_dataset, import_file, preview
-from icm_engine.data.previewing import COUNTED
-from icm_engine.data.survey import matched
-from icm_engine.runs import control, stored_rows, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.migrations import migrations
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.import_plan import COUNTED, preview
+from icm_engine.data.importing import delete_dataset, import_file
+from icm_engine.data.row_parser import matched
+from icm_engine.runs import control, worker
+from icm_engine.store import lazy_examples
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.migrations import migrations
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 # -- the survey
 
@@ -57,7 +59,7 @@ def test_batches_leave_no_mark(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     rows = [f"q{rng.randrange(3)},a{rng.randrange(3)},a{rng.randrange(3)},{rng.randrange(2)},yes" for _ in range(60)]
     text = "query,response_a,response_b,gold,human\n" + "\n".join(rows)
     for batch in (1, 7, 2000):
-        monkeypatch.setattr(staging, "BATCH", batch)
+        monkeypatch.setattr(importing, "BATCH", batch)
         csv_import(store, text, "preference", name=f"d{batch}")
     first, *others = (store.dataset(f"d{batch}") for batch in (1, 7, 2000))
     for other in others:
@@ -158,8 +160,8 @@ def test_a_data_set_that_runs_use_is_not_deleted(store: Store) -> None:
 @pytest.fixture
 def stored(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Forty examples with gold, too many to be read whole."""
-    monkeypatch.setattr(stored_rows, "FEW", 10)
-    monkeypatch.setattr(stored_rows, "KEPT", 7)
+    monkeypatch.setattr(lazy_examples, "FEW", 10)
+    monkeypatch.setattr(lazy_examples, "KEPT", 7)
     store.add_dataset(pairs)
     add_gold(store, "pairs", {f"e{i}": str(i % 2 == 0) for i in range(36)})
     return store
@@ -194,7 +196,7 @@ def test_a_run_looks_the_same_however_its_data_set_is_read(stored: Store, monkey
     stored.send(run, "start", "a")
     assert worker.main(["--db", str(stored.path), run]) == 0
     shown = load(stored, run)
-    monkeypatch.setattr(stored_rows, "FEW", 10_000)
+    monkeypatch.setattr(lazy_examples, "FEW", 10_000)
     whole = load(stored, run)
     assert shown.trajectory == whole.trajectory
     assert labels_table(shown) == labels_table(whole)

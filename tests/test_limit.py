@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine.__main__ import main
 from icm_engine.analysis.views import load
-from icm_engine.core.batches import Part
-from icm_engine.core.versions import Cut, fitting_groups
+from icm_engine.cli.main import main
+from icm_engine.core.batching import BatchPart, Cut, fitting_groups
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import import_file
-from icm_engine.runs import batches, control, worker
-from icm_engine.runs.data_parts import Part as DataPart
-from icm_engine.runs.data_parts import rest_of
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine.jobs import batches
+from icm_engine.jobs.downstream_eval import DatasetPart as DataPart
+from icm_engine.jobs.downstream_eval import rest_of
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 GROUPS = "abcabdcabd"  # a: 0 3 7, b: 1 4 8, c: 2 6, d: 5 9
 
@@ -99,8 +99,8 @@ def test_a_run_of_version_1_keeps_its_examples(store: Store) -> None:
 
 
 def test_batches_of_what_a_limit_takes(store: Store) -> None:
-    name = batches.ask(store, RunSpec("scattered", "fake", limit=9), 3)
+    name = batches.submit(store, RunSpec("scattered", "fake", limit=9), 3)
     whole = batches.batched(store, name)
-    parts = [store.places("scattered", whole.spec.cut, Part(k, whole.of, 3, 0)) for k in range(1, whole.of + 1)]
+    parts = [store.places("scattered", whole.spec.cut, BatchPart(k, whole.of, 3, 0)) for k in range(1, whole.of + 1)]
     assert sorted(place for part in parts for place in part) == [0, 1, 2, 3, 4, 6, 7, 8]
     assert all(len({GROUPS[place] for place in part}) == 1 for part in parts)

@@ -6,12 +6,13 @@ import tracemalloc
 import pytest
 from faults import Fault
 
-from icm_engine.analysis.points import BLOCK
+from icm_engine.analysis.traces import BLOCK
 from icm_engine.analysis.views import open_reading
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 STEPS = 200  # between two looks
 

@@ -17,7 +17,7 @@ from filled import add_run
 from playwright.sync_api import Browser, Page, expect
 from serving import NEEDS_BROWSER, PATIENCE, Server, free_port, serving, stand_still
 
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 RUN = "sums-1"

@@ -14,12 +14,14 @@ import pytest
 from faults import Fault
 from killing import Dying, require_same, uninterrupted, wait_for
 
+from icm_engine import jobs
 from icm_engine.core.errors import RunBusy
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data import data_jobs
-from icm_engine.runs import control, jobs, lease, worker
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.store import Command, Dataset, Store
+from icm_engine.runs import control, lease, worker
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Command, Store
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=60))
 ENDLESS = replace(SPEC, search=replace(SPEC.search, max_steps=5_000_000))
@@ -176,9 +178,9 @@ def test_what_was_asked_before_the_clock_was_set_back_is_not_about_to_begin(fill
 def test_a_finished_run_stays_finished_whatever_comes_late(filled: Store) -> None:
     run = control.create_run(filled, SPEC)
     filled.send(run, "start", run)
-    worker.hold(filled, run, idle=0.0)
+    worker.run_in_process(filled, run, idle=0.0)
     for verb in ("stop", "pause", "step", "resume"):
         filled.send(run, verb, f"{verb} {run}", 3 if verb == "step" else 0)
-        worker.hold(filled, run, idle=0.0)
+        worker.run_in_process(filled, run, idle=0.0)
         assert (now := control.status(filled, run)).phase == "finished", verb
         assert (now.steps, now.pending) == (60, ())

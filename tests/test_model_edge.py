@@ -25,10 +25,11 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 WEIGHTS = "model.safetensors"
 KEPT = worker.make_scorer  # which keeps the last model
@@ -104,16 +105,16 @@ def test_a_number_that_goes_wrong_later_stops_the_run(
     monkeypatch.setattr(worker, "make_scorer", lambda spec: scorer)
     for name, steps in ((whole, 0), (run, 2)):
         store.send(name, "step" if steps else "start", name, steps)
-        worker.hold(store, name, idle=0.0)
+        worker.run_in_process(store, name, idle=0.0)
     with torch.no_grad():
         good = scorer.loaded.model.lm_head.weight.clone()
         scorer.loaded.model.lm_head.weight.fill_(math.nan)
         store.send(run, "resume", "on a bad card")
-        assert worker.hold(store, run, idle=0.0) == 1
+        assert worker.run_in_process(store, run, idle=0.0) == 1
         assert control.status(store, run).phase == "failed"
         scorer.loaded.model.lm_head.weight.copy_(good)
     store.send(run, "resume", "on a good one")
-    assert worker.hold(store, run, idle=0.0) == 0
+    assert worker.run_in_process(store, run, idle=0.0) == 0
     bodies = [[e.body for e in store.read_after(name, kinds=("initial", "step"))] for name in (run, whole)]
     assert bodies[0] == bodies[1]
 

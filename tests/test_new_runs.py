@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, PromptTooLong, RunError, SettingError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
-from icm_engine.runs import choosing, control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.following import follow
-from icm_engine.runs.forking import fork
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs import control, remarks, worker
+from icm_engine.runs.fork import fork
+from icm_engine.runs.progress import follow
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 
 def dataset(name: str, labels: tuple[str, ...], rule: str = "none", twins: bool = False) -> Dataset:
@@ -196,10 +197,10 @@ WITHOUT_TWINS = "No example has a swapped twin: the rule asymmetry does here wha
 
 
 def test_asymmetry_without_twins_is_explained(three: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert choosing.remarks(three, RunSpec("twins", "fake")) == []
-    assert choosing.remarks(three, RunSpec("two", "fake")) == []
+    assert remarks.remarks(three, RunSpec("twins", "fake")) == []
+    assert remarks.remarks(three, RunSpec("two", "fake")) == []
     for spec in (RunSpec("pairs", "fake"), RunSpec("two", "fake", rule="asymmetry")):
-        (words,) = choosing.remarks(three, spec)
+        (words,) = remarks.remarks(three, spec)
         assert words.startswith(WITHOUT_TWINS)
     assert WITHOUT_TWINS in icm(capsys, "run", "--dataset", "pairs", "--model", "fake", "--steps", "1")[2]
     assert WITHOUT_TWINS in icm(capsys, "check", "pairs")[2] + icm(capsys, "check", "pairs")[1]

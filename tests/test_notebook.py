@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 import icm_engine as icm
 from icm_engine.analysis.views import load
 from icm_engine.core.errors import ImportRefused, ModelNotUsable, NotFound, RunError, SettingError, StoreError
-from icm_engine.data.frames import import_frame
 from icm_engine.data.gold import load_gold
+from icm_engine.notebook import import_frame
 from icm_engine.runs import control
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 OURS = ["icm_id", "icm_label", "icm_probability", "icm_last_change_step", "icm_flips", "icm_run"]
@@ -252,7 +252,7 @@ def test_an_interrupt_pauses_and_the_same_call_goes_on(store: Store) -> None:
     def interrupt() -> None:
         with Store(store.path) as own:
             while not (own.run_names() and control.status(own, own.run_names()[0]).steps):
-                control.nap()
+                control.wait()
         _thread.interrupt_main()
 
     watcher = threading.Thread(target=interrupt)
@@ -284,7 +284,7 @@ def test_a_dead_kernel_loses_nothing(store: Store, tmp_path: Path) -> None:
     kernel = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "claims.pickle")], cwd=ROOT)
     while not (store.run_names() and control.status(store, store.run_names()[0]).steps):
         assert kernel.poll() is None
-        control.nap()
+        control.wait()
     kernel.kill()
     kernel.wait()
     (run,) = store.run_names()

@@ -13,11 +13,11 @@ from golden import columns
 from golden.in_process import session
 
 import icm_engine
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import StoreError
 from icm_engine.runs import control, worker
-from icm_engine.runs.migrations import migrations
-from icm_engine.runs.store import Store
+from icm_engine.store.migrations import migrations
+from icm_engine.store.store import Store
 
 FILES = {path.stem: path for path in sorted((Path(__file__).parent / "databases").glob("m*.sqlite"))}
 KNOWN = [migration.name for migration in migrations._migrations]

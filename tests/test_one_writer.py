@@ -18,14 +18,17 @@ from faults import Fault
 from killing import kill, searched, uninterrupted, wait_for
 from taking import Crowds
 
+from icm_engine import jobs
 from icm_engine.core.errors import RunBusy
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, jobs, lease, worker
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import JobSpec
+from icm_engine.runs import control, lease, worker
+from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 MANY, SEED, HOURS = 20, 8, 5 * 3600.0
 ENDLESS = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=5_000_000))
@@ -142,10 +145,10 @@ def test_one_token_sent_by_twenty(filled: Store, crowds: Crowds, fault: Fault) -
     for k in range(fault.times(quick=1, long=10)):
         with crowds.doing("send", filled.path, run, f"token {k}", count=MANY) as crowd:
             assert [code for _, code, _ in crowd.told(MANY)] == [0] * MANY
-        worker.hold(filled, run, idle=0.0)
+        worker.run_in_process(filled, run, idle=0.0)
         assert control.status(filled, run).steps == 2 * (k + 1)
         filled.send(run, "step", f"token {k}", 2)  # late: it was applied long ago
-        worker.hold(filled, run, idle=0.0)
+        worker.run_in_process(filled, run, idle=0.0)
         assert control.status(filled, run).steps == 2 * (k + 1)
     receipts_of(filled, run, fault.tried)
     fault.happened = f"{fault.tried} tokens, {fault.tried * (MANY + 1)} times sent: {fault.tried} events"

@@ -14,20 +14,21 @@ from faults import Fault
 from scorer_contract import PROMPTS
 from test_scorers import save_model
 
-from icm_engine.__main__ import main
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.views import load as load_reading
+from icm_engine.cli.main import main
 from icm_engine.core.errors import OutOfMemory
 from icm_engine.core.settings import SearchConfig
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import LEAST_TOKENS, TransformersScorer
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.forking import fork
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.shrinking import tokens_of_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs.fork import fork
+from icm_engine.runs.remarks import tokens_of_run
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -174,7 +175,7 @@ def work(
     store.send(run, verb, f"{verb} {run} {store.last_number(run)}", steps)
     with patch.context() as inner:
         inner.setattr(worker, "make_scorer", lambda spec: scorer)
-        return worker.hold(store, run, idle=0.0)
+        return worker.run_in_process(store, run, idle=0.0)
 
 
 def searched(store: Store, run: str) -> list[str]:

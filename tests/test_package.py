@@ -35,10 +35,10 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
 import icm_engine
-from icm_engine import app_command
-from icm_engine.__main__ import main, parser
+from icm_engine.cli import app_commands
+from icm_engine.cli.main import main, parser
 from icm_engine.core import resources
-from pages.parts import plotly_script
+from pages.parts import charts
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -242,7 +242,7 @@ def test_a_run_labels_sample_data_and_writes_into_the_users_folder_alone(labelle
 def test_the_installed_files_are_the_ones_that_are_used(installed: Installed, tmp_path: Path) -> None:
     code = """
 import json, icm_engine
-from icm_engine.analysis.experiments import suites
+from icm_engine.experiments import suites
 from icm_engine.core.resources import resource
 from icm_engine.data.importing import SAMPLE_DIRECTORY
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -396,7 +396,7 @@ def draw(port: int, page: str, query: str) -> Drawn:
     ],
 )
 def test_the_script_of_the_charts_is_served_below_any_path(path: str, is_script: bool) -> None:
-    match, _ = plotly_script.route().matches({"type": "http", "method": "GET", "path": path})
+    match, _ = charts.route().matches({"type": "http", "method": "GET", "path": path})
     assert (match is Match.FULL) == is_script
 
 
@@ -406,7 +406,7 @@ def test_the_command_of_the_app_takes_a_port_a_database_and_options_of_streamlit
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.chdir(tmp_path)
     given = parser().parse_args("app --port 8600 --db runs.db -- --server.headless=true --logger.level info".split())
-    command, environment = app_command.started(given)
+    command, environment = app_commands.started(given)
     assert command == [
         sys.executable,
         "-P",
@@ -446,7 +446,7 @@ def test_a_port_that_cannot_be_is_refused(port: str, capsys: pytest.CaptureFixtu
 
 def test_the_version_is_in_one_place() -> None:
     assert PROJECT["project"]["dynamic"] == ["version"]
-    assert PROJECT["tool"]["hatch"]["version"]["path"] == "icm_engine/__init__.py"
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "icm_engine/core/__init__.py"
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[0] == "Unreleased"

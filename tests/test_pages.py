@@ -8,9 +8,9 @@ import pytest
 from filled import HOSTILE, add_run, small_dataset
 from streamlit.testing.v1 import AppTest
 
-from icm_engine.analysis.wording import LOOKS, OFFERS
+from icm_engine.analysis.formatting import OFFERS, PHASE_STYLES
 from icm_engine.runs import control
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
@@ -62,7 +62,7 @@ def test_home_without_runs_says_so_and_offers_one_button(store: Store) -> None:
 def test_home_lists_a_run_with_its_status(store: Store, phase: str) -> None:
     run = add_run(store, phase)
     test = page()
-    assert f"{LOOKS[phase].icon} {LOOKS[phase].word}" in shown_markup(test)
+    assert f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}" in shown_markup(test)
     assert "sums · fake" in texts(test)
     values = {metric.label: metric.value for metric in test.metric}
     assert (values["U(D)"] == "–") == (phase in ("created", "starting"))
@@ -101,7 +101,7 @@ def test_start_makes_the_run_that_was_chosen(store: Store) -> None:
     assert spec.search.max_steps == 36  # four times nine
     assert [command.verb for command in store.pending("sums-1")] == ["start"]
     assert test.query_params["run"] == "sums-1"
-    assert LOOKS["starting"].sentence in texts(test)
+    assert PHASE_STYLES["starting"].sentence in texts(test)
 
 
 def test_a_setting_that_cannot_be_is_refused_in_words(store: Store) -> None:
@@ -118,7 +118,7 @@ def test_a_setting_that_cannot_be_is_refused_in_words(store: Store) -> None:
 def test_search_shows_each_phase_with_its_own_look(store: Store, phase: str) -> None:
     run = add_run(store, phase)
     test = page("search", run=run)
-    assert LOOKS[phase].sentence in texts(test)
+    assert PHASE_STYLES[phase].sentence in texts(test)
     for verb, label in VERBS.items():
         assert button(test, f"do_{verb}").label == label
         assert button(test, f"do_{verb}").disabled == (verb not in OFFERS[phase])
@@ -184,9 +184,9 @@ def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
 @pytest.mark.parametrize(
     ("part", "box", "drawn", "said"),
     [
-        ("run_heading", "pick_None", (None, "New run"), "New run"),
-        ("data_list", "open_None", (None,), "All data sets"),
-        ("context_panel", "check_context-check.1", ("context-check.1",), "context-check.1"),
+        ("home", "pick_None", (None, "New run"), "New run"),
+        ("datasets", "open_None", (None,), "All data sets"),
+        ("model_panels", "check_context-check.1", ("context-check.1",), "context-check.1"),
         ("job_line", "job_landscape.1", ("landscape.1",), "landscape.1"),
     ],
 )

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine.__main__ import main
-from icm_engine.analysis.arriving import at_path, data_folder
-from icm_engine.analysis.experiments.suites import FOLDER, read_suite
+from icm_engine.analysis.import_form import at_path, data_folder
+from icm_engine.cli.main import main
+from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, ModelNotUsable, NotFound
-from icm_engine.core.own_rules import reference
-from icm_engine.core.paths import expanded, home_expanded
-from icm_engine.data.importing import import_file, preview
+from icm_engine.core.text import expanded, home_expanded
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import task_spec
+from icm_engine.experiments.suites import FOLDER, read_suite
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Store
-from icm_engine.runs.trained import is_supervised, located
+from icm_engine.runs.model_registry import ModelChoice, is_supervised, located
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 RULE = """
@@ -58,7 +58,7 @@ def test_files_of_the_home_directory(store: Store, home: Path) -> None:
     shutil.copy(Path(task_spec.__code__.co_filename).parent / "truthfulness.toml", home / "mine.toml")
     assert import_file(store, "~/d.csv", "~/mine.toml", "again").rows == 1
     (home / "rule.py").write_text(RULE, encoding="utf-8")
-    assert reference("~/rule.py").startswith(f"{home}/rule.py#sha256=")
+    assert rule_reference("~/rule.py").startswith(f"{home}/rule.py#sha256=")
     shutil.copy(FOLDER / "main.toml", home / "suite.toml")
     assert read_suite("~/suite.toml").arms == read_suite("main").arms
     with pytest.raises(NotFound):

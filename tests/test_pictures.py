@@ -8,15 +8,16 @@ import pytest
 from playwright.sync_api import Browser, expect
 from serving import CURVE, NEEDS_BROWSER, ROOT, browsing, new_page, serving, visit
 
+from icm_engine import jobs
 from icm_engine.analysis import forks
-from icm_engine.analysis.choices import FIRST_RUN, begin
-from icm_engine.analysis.conflict_repairs import repair_code
-from icm_engine.analysis.experiments import asking
+from icm_engine.analysis.repairs import repair_code
+from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, jobs
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Store
+from icm_engine.experiments import launch
+from icm_engine.runs import control
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.store import Store
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
 
@@ -53,7 +54,7 @@ def pictures_of_a_finished_run(tmp_path: Path) -> None:
 def picture_of_a_suite(tmp_path: Path) -> None:
     """Write docs/experiments.png: the quick form of the main suite on the sample model."""
     with Store(tmp_path / "icm.db") as store:
-        job = asking.ask(store, "main", ModelChoice("sample"), quick=True, command="evaluate main --quick")
+        job = launch.submit(store, "main", ModelChoice("sample"), quick=True, command="evaluate main --quick")
         assert jobs.wait_until_settled(store, job).phase == "done"
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
         picture(browser, f"{server.url}/experiments?job={job}", "experiments", ".st-key-report_html", 1900)

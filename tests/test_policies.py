@@ -7,19 +7,19 @@ import pytest
 from looping import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, pair
 from tuned import done
 
-from icm_engine.__main__ import main
+from icm_engine import jobs
+from icm_engine.cli.main import main
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
-from icm_engine.core.responses import form_of
-from icm_engine.core.training_rows import preference_rows, preferences_of
-from icm_engine.runs import candidates, job_worker, jobs, policies, rewarding, trained
-from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import hold
-from icm_engine.runs.jobs import JobSpec, ModelChoice
-from icm_engine.runs.loop_settings import PreferenceSettings, ReinforceSettings, RewardSettings
-from icm_engine.runs.policies import Sampling
-from icm_engine.runs.rewarding import Part
-from icm_engine.runs.store import Store
+from icm_engine.core.training_rows import form_of, preference_rows, preferences_of
+from icm_engine.jobs import JobSpec, job_worker, policies
+from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling
+from icm_engine.runs import model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 
 def answered(store: Store, dataset: str, asked: list[str], responses: list[list[str]]) -> str:
@@ -38,16 +38,16 @@ def test_what_cannot_be_asked_of_a_policy_is_refused_at_once(store: Store) -> No
     with pytest.raises(SettingError, match="samples is 0: use a value above 0"):
         Sampling(samples=0)
     with pytest.raises(SettingError, match=r"goes on in the line of the response \(' is'\)"):
-        policies.ask_responses(store, SAMPLE, [Part("same_line")], Sampling())
+        policies.ask_responses(store, SAMPLE, [DatasetPart("same_line")], Sampling())
     with pytest.raises(SettingError, match="no data set is named"):
         policies.ask_responses(store, SAMPLE, [], Sampling())
     with pytest.raises(SettingError, match="the fake model cannot be trained"):
         policies.ask_preference_tuning(store, run, PreferenceSettings(), model=ModelChoice("fake"))
     with pytest.raises(NotFound, match="nothing of the name 'mine' was trained"):
-        policies.ask_reinforcement(store, "mine", [Part("capitals")], ReinforceSettings())
-    trained.put(store, "tuned", lambda place: None, {"name": "tuned", "kind": "finetune"})
+        policies.ask_reinforcement(store, "mine", [DatasetPart("capitals")], ReinforceSettings())
+    model_registry.put(store, "tuned", lambda place: None, {"name": "tuned", "kind": "finetune"})
     with pytest.raises(SettingError, match="'tuned' is no reward model but comes from finetune"):
-        policies.ask_reinforcement(store, "tuned", [Part("capitals")], ReinforceSettings())
+        policies.ask_reinforcement(store, "tuned", [DatasetPart("capitals")], ReinforceSettings())
 
 
 def test_prompts_are_the_distinct_questions_in_order(store: Store) -> None:
@@ -65,7 +65,7 @@ def test_prompts_are_the_distinct_questions_in_order(store: Store) -> None:
 def test_distinct_claims_of_a_question_become_a_group_to_judge(store: Store) -> None:
     add(store, "some", CLAIMS, (claim("a", "Q1", "x"),))
     job = answered(store, "some", ["Q1", "Q2"], [["x", "y", "x", ""], ["same", "same"]])
-    made = candidates.keep_responses(store, job, "drawn", "exclusive")
+    made = policies.keep_responses(store, job, "drawn", "exclusive")
     assert [(e.id, e.fields["claim"], e.group) for e in made.examples] == [
         ("drawn-0-0", "x", "drawn-0"),
         ("drawn-0-1", "y", "drawn-0"),
@@ -77,7 +77,7 @@ def test_distinct_claims_of_a_question_become_a_group_to_judge(store: Store) -> 
 def test_responses_are_paired_with_their_neighbours_and_have_twins(store: Store) -> None:
     add(store, "numbers", PAIRS, (pair("p", "3", "4"),))
     job = answered(store, "numbers", ["Which?"], [["1", "2", "2", "5", "9", "7"]])
-    made = candidates.keep_responses(store, job, "drawn")
+    made = policies.keep_responses(store, job, "drawn")
     shown = [(e.fields["response_a"], e.fields["response_b"], e.twin_of) for e in made.examples]
     assert shown == [("1", "2", None), ("2", "1", "drawn-0-0"), ("5", "9", None), ("9", "5", "drawn-0-1")]
     labels = dict(zip((e.id for e in made.examples), ("False", "True", "False", "True"), strict=True))
@@ -90,12 +90,12 @@ def test_responses_are_paired_with_their_neighbours_and_have_twins(store: Store)
 def test_responses_that_cannot_be_judged_are_refused(store: Store) -> None:
     add(store, "some", CLAIMS, (claim("a", "Q1", "x"),))
     with pytest.raises(SettingError, match="no prompt with two different responses"):
-        candidates.keep_responses(store, answered(store, "some", ["Q1"], [["x", "x"]]), "drawn")
+        policies.keep_responses(store, answered(store, "some", ["Q1"], [["x", "x"]]), "drawn")
     with pytest.raises(SettingError, match="rule 'nothing'"):
-        candidates.keep_responses(store, answered(store, "some", ["Q1"], [["x", "y"]]), "drawn", "nothing")
-    waiting = policies.ask_responses(store, SAMPLE, [Part("some")], Sampling())
+        policies.keep_responses(store, answered(store, "some", ["Q1"], [["x", "y"]]), "drawn", "nothing")
+    waiting = policies.ask_responses(store, SAMPLE, [DatasetPart("some")], Sampling())
     with pytest.raises(NotFound, match="has no responses"):
-        candidates.keep_responses(store, waiting, "drawn")
+        policies.keep_responses(store, waiting, "drawn")
 
 
 # -- real ones
@@ -104,7 +104,7 @@ def test_responses_that_cannot_be_judged_are_refused(store: Store) -> None:
 @pytest.mark.model
 def test_a_sample_owes_nothing_to_what_is_asked_beside_it(store: Store) -> None:
     from icm_engine.models.loading import load
-    from icm_engine.training.responding import sample
+    from icm_engine.training.policies import sample
 
     loaded, form = load("sample", "none", "float32", "cpu"), form_of(CLAIMS)
     asked = [f"What is the capital of {land}?" for land in ("France", "Peru", "Japan")]
@@ -127,7 +127,7 @@ def test_dpo_moves_a_policy_towards_what_was_chosen(store: Store) -> None:
     assert facts["first_loss"] == pytest.approx(0.693, abs=1e-3)  # log 2: the policy is its own reference
     assert facts["last_loss"] < facts["first_loss"]
     assert (facts["rows"], facts["kind"], facts["supervised"]) == (4, "preference-tuning", False)
-    assert "tuned on 4 preferences" in (trained.folder(store, "p") / "README.md").read_text(encoding="utf-8")
+    assert "tuned on 4 preferences" in (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
     before, after = (log_odds(store, model) for model in ("sample", "trained:p"))
     assert after > before
 
@@ -136,11 +136,11 @@ def log_odds(store: Store, model: str) -> float:
     """Mean log p of the right capital less that of the wrong one, over the four that were labelled."""
     import torch
 
-    from icm_engine.training.responding import load_choice
-    from icm_engine.training.reward_heads import Reader
+    from icm_engine.training.policies import load_choice
+    from icm_engine.training.reward_model import RewardReader
 
     loaded = load_choice(store, ModelChoice(model, "none", "float32", "cpu"))
-    reader, sums = Reader(loaded, form_of(CLAIMS)), list[float]()
+    reader, sums = RewardReader(loaded, form_of(CLAIMS)), list[float]()
     for example in capitals()[:8]:
         before = reader.prompt(example.fields["question"])
         said = reader.response(example.fields["claim"])
@@ -154,17 +154,17 @@ def log_odds(store: Store, model: str) -> float:
 @pytest.mark.model
 def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: Store) -> None:
     run = capitals_run(store)
-    reward = done(store, rewarding.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+    reward = done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
     how = ReinforceSettings(steps=2, prompts=3, responses=4, rank=2, max_tokens=8)  # more than there are prompts
-    job = policies.ask_reinforcement(store, "r", [Part("capitals", 8)], how)
+    job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals", 8)], how)
     facts = done(store, job)
     assert (facts["name"], facts["reward"], facts["prompts"]) == ("r-policy", "r", 2)
     assert facts["runs"] == reward["runs"]
     assert abs(facts["first_reward"]) < 10
-    card = (trained.folder(store, "r-policy") / "README.md").read_text(encoding="utf-8")
+    card = (model_registry.folder(store, "r-policy") / "README.md").read_text(encoding="utf-8")
     assert "reinforced (RLOO) against the reward model `r`" in card
     policy = ModelChoice("trained:r-policy", "none", "float32", "cpu")
-    found = done(store, policies.ask_responses(store, policy, [Part("capitals", 8)], Sampling(2), ["r"]))
+    found = done(store, policies.ask_responses(store, policy, [DatasetPart("capitals", 8)], Sampling(2), ["r"]))
     assert [len(row) for row in found["responses"]] == [len(row) for row in found["rewards"]["r"]] == [2, 2]
 
 
@@ -184,10 +184,10 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
     if kind == policies.PREFER:
         job = policies.ask_preference_tuning(store, run, PreferenceSettings(steps=4, rank=2), name="p")
     else:
-        done(store, rewarding.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+        done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
         how = ReinforceSettings(steps=4, prompts=2, responses=2, rank=2, max_tokens=8)
-        job = policies.ask_reinforcement(store, "r", [Part("capitals")], how, name="p")
-    own, steps = trainers.Telling.on_step_end, list[int]()
+        job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], how, name="p")
+    own, steps = trainers.JobCallback.on_step_end, list[int]()
 
     def killing(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         own(self, args, state, control, **more)
@@ -195,10 +195,10 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
         if len(steps) == 3:  # before the third step is saved
             raise Killed
 
-    monkeypatch.setattr(trainers.Telling, "on_step_end", killing)
+    monkeypatch.setattr(trainers.JobCallback, "on_step_end", killing)
     store.append(job, "start", {})
     with pytest.raises(Killed):
-        hold(store, job, job_worker.KINDS)
+        run_in_process(store, job, job_worker.KINDS)
     facts = done(store, job)
     assert (facts["resumed_from"], facts["steps"], steps) == (2, 4, [1, 2, 3, 3, 4])
 
@@ -207,15 +207,14 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
 def test_what_reinforcement_is_rewarded_for_is_what_a_judge_sees(store: Store) -> None:
     """The function that trl calls gives what `respond --judge` gives, whatever ended the response."""
     from icm_engine.models.loading import load
-    from icm_engine.training.reinforcing import reward_of
-    from icm_engine.training.responding import judge_responses
-    from icm_engine.training.reward_heads import Reader, load_rewards
+    from icm_engine.training.policies import judge_responses, reward_of
+    from icm_engine.training.reward_model import RewardReader, load_rewards
 
     run = capitals_run(store)
-    done(store, rewarding.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[], model=SAMPLE))
+    done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[], model=SAMPLE))
     form, asked = form_of(CLAIMS), "What is the capital of Peru?"
     loaded = load("sample", "none", "float32", "cpu")
-    reward = reward_of(load_rewards(loaded, trained.folder(store, "r")), Reader(loaded, form))
+    reward = reward_of(load_rewards(loaded, model_registry.folder(store, "r")), RewardReader(loaded, form))
     endings = ["", "\nI think this claim is", "\n\n"]
     given = reward(completions=[f" It is Lima.{end}" for end in endings], asked=[asked] * 3, prompts=["unused"] * 3)
     (judged,) = judge_responses(store, "r", form, [asked], [["It is Lima."]])

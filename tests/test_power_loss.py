@@ -21,10 +21,11 @@ from faults import Fault
 
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 FRAME, HEADER = 24 + 4096, 32  # bytes of the WAL: a frame is a header and a page
 CHECKPOINTED, LAST = 96, 16  # places in the shm of how many frames are in the database, and how many there are

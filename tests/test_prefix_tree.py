@@ -3,17 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.models.prefix_tree import Request, Tokens, build, descend, walk
+from icm_engine.models.prefix_tree import PrefixRequest, Tokens, build, descend, walk
 
 segments = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple), min_size=1, max_size=6)
 continuations = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3)
 
 
-def requests_of(prompts: list[list[Tokens]], ends: list[Tokens]) -> list[Request]:
-    return [Request(k, prompt, dict(enumerate(ends))) for k, prompt in enumerate(prompts)]
+def requests_of(prompts: list[list[Tokens]], ends: list[Tokens]) -> list[PrefixRequest]:
+    return [PrefixRequest(k, prompt, dict(enumerate(ends))) for k, prompt in enumerate(prompts)]
 
 
-def what_is_read(requests: list[Request], budget: int) -> tuple[dict[tuple[int, int], list[tuple[Tokens, int]]], int]:
+def what_is_read(
+    requests: list[PrefixRequest], budget: int
+) -> tuple[dict[tuple[int, int], list[tuple[Tokens, int]]], int]:
     """Walk with a list of tokens for a cache; return, for every continuation, (context, token) of each read."""
     found: dict[tuple[int, int], list[tuple[Tokens, int]]] = {}
     cache: Tokens = ()
@@ -34,7 +36,7 @@ def what_is_read(requests: list[Request], budget: int) -> tuple[dict[tuple[int, 
     return found, encoded
 
 
-def expected(requests: list[Request]) -> dict[tuple[int, int], list[tuple[Tokens, int]]]:
+def expected(requests: list[PrefixRequest]) -> dict[tuple[int, int], list[tuple[Tokens, int]]]:
     wanted = {}
     for request in requests:
         text = tuple(token for segment in request.segments for token in segment)

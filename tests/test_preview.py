@@ -8,8 +8,9 @@ from small_files import CLAIMS, PAIRS
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import query_prompt
-from icm_engine.data.importing import import_file, preview
-from icm_engine.runs.store import Store
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
+from icm_engine.store.store import Store
 
 CONTENT = json.dumps(CLAIMS).encode()
 

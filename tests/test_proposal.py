@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from icm_engine.analysis.restarts import Outcome, Proposal, outcomes_frame, warnings, why
-from icm_engine.core.predictability import PREDICTABILITY
-from icm_engine.runs.proposal import Chain, Support, is_mirror, propose, same_share, supports, wide, worth
+from icm_engine.analysis.restarts import ChainOutcome, Proposal, outcomes_frame, warnings, why
+from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.jobs.restarts import Chain, Support, is_mirror, propose, same_share, supports, wide, worth
 
 LABELS = ("True", "False")
 
@@ -82,9 +82,9 @@ def test_agreement_by_hand() -> None:
     assert found[1].turned_share == pytest.approx(2 / 3)
 
 
-def outcome(run: str, compared: float | None, **other: Any) -> Outcome:
+def outcome(run: str, compared: float | None, **other: Any) -> ChainOutcome:
     given = {"phase": "finished", "message": "done", "utility": compared, "labelled": 64, "counts": True, "same": 1.0}
-    return Outcome(run=run, seed=int(run[1:]), compared=compared, **{**given, **other})
+    return ChainOutcome(run=run, seed=int(run[1:]), compared=compared, **{**given, **other})
 
 
 def test_why_in_one_sentence_with_numbers() -> None:

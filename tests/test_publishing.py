@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from filled import add_run
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import HubError, NotFound
-from icm_engine.data import publishing
-from icm_engine.data.publishing import push_run, upload_folder
-from icm_engine.runs.store import Store
+from icm_engine.data import export
+from icm_engine.data.export import push_run, upload_folder
+from icm_engine.store.store import Store
 
 
 class FakeHub:
@@ -96,7 +96,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_sent(
 
 def test_the_command_line_pushes(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     hub, run = FakeHub(), add_run(store, "finished", 10)
-    monkeypatch.setattr(publishing.push_run, "__defaults__", (False, False, False, False, hub))
+    monkeypatch.setattr(export.push_run, "__defaults__", (False, False, False, False, hub))
     command = ["push", run, "--repo", "me/labels", "--public", "--update", "--db", str(store.path), "--json"]
     assert main(command) == 0
     assert '"url": "https://hub/me/labels"' in capsys.readouterr().out

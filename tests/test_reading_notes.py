@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 from filled import add_run, small_dataset
 
-from icm_engine import __main__
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.views import load
+from icm_engine.cli import main
 from icm_engine.core.scoring import TableScorer, agreeable_belief, reading_of
 from icm_engine.core.settings import SearchConfig
-from icm_engine.models.prompt_reader import difference
+from icm_engine.models.tokenized_prompts import difference
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.reading_notes import notes_of_run, reading_notes
-from icm_engine.runs.store import Store
+from icm_engine.runs.remarks import notes_of_run, reading_notes
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
 
 TOKENS = {"control_tokens": {"texts": 3, "of": 64, "first": "<|im_end|>"}}
 CHANGED = {"read_otherwise": {"texts": 2, "of": 64, "first": ["ﬁ", "fi"]}}
@@ -104,8 +104,8 @@ def test_run_says_it_on_stderr(
 
     small_dataset(store)
     monkeypatch.setattr(control, "start", lambda store, run: None)
-    monkeypatch.setattr(__main__, "follow", follow)
-    assert __main__.main(["run", "--dataset", "sums", "--model", "fake", "--steps", "2", "--db", str(store.path)]) == 0
+    monkeypatch.setattr(main, "follow", follow)
+    assert main.main(["run", "--dataset", "sums", "--model", "fake", "--steps", "2", "--db", str(store.path)]) == 0
     assert SAID in capsys.readouterr().err
 
 

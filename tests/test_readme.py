@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from icm_engine.__main__ import parser
+from icm_engine.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine.__main__ import main
-from icm_engine.runs.store import Store
+from icm_engine.cli.main import main
+from icm_engine.store.store import Store
 
 FOLDER = Path(os.environ.get("ICM_REAL_DATA", "/nowhere"))
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="ICM_REAL_DATA names no folder of real data sets")

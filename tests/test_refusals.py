@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from small_files import CLAIMS, PAIRS, csv_import, json_import, refusal
 
 from icm_engine.core.errors import ImportRefused, NotFound, SettingError, StoreError
-from icm_engine.data import staging
+from icm_engine.data import importing
 from icm_engine.data.importing import import_file
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_all_or_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise NotFound("a fault in the middle")
 
-    monkeypatch.setattr(staging, "count_labels", fail)
+    monkeypatch.setattr(importing, "count_labels", fail)
     with pytest.raises(NotFound):
         csv_import(store, "question,claim,gold,crowd\nq,c,1,0\n")
     assert store.dataset_names() == []

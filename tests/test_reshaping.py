@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from small_files import csv_import, json_import
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import ImportRefused
 from icm_engine.core.settings import SearchConfig
+from icm_engine.data.answer_rows import messages_in, split_answers, texts_in
 from icm_engine.data.export import export_run
 from icm_engine.data.gold import load_gold
-from icm_engine.data.importing import import_file, preview
-from icm_engine.data.nested_cells import messages_in, texts_in
-from icm_engine.data.wide_answers import split_answers
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 # the header of the published TruthfulQA.csv
 WIDE = """Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from icm_engine.core.errors import IcmError
 from icm_engine.core.prompting import render
 from icm_engine.data.importing import import_file
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 NAMES = (
     "question", "prompt", "chosen", "rejected", "Best Answer", "correct_answers", "incorrect_answers", "mc1_targets",

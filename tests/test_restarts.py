@@ -11,15 +11,18 @@ from filled import hold, moody_belief, small_dataset
 from test_command_line import icm
 from test_gold_is_never_seen import ROWS, Change, inverted, permuted, removed
 
+from icm_engine import jobs
 from icm_engine.analysis import restarts as told
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.scoring import Scorer, TableScorer
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
-from icm_engine.runs import control, job_process, jobs, restarts, worker
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import job_process, restarts
+from icm_engine.runs import control, worker
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
 
 SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=72))
 
@@ -57,7 +60,7 @@ def machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(store)
     monkeypatch.setattr(control, "launch", made.launch)
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
-    monkeypatch.setattr(restarts, "nap", made.look)
+    monkeypatch.setattr(restarts, "wait", made.look)
     monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
     monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
     monkeypatch.setattr(worker, "IDLE", 0.05)
@@ -74,7 +77,7 @@ def phases(store: Store, job: str) -> list[str]:
 
 
 def test_chains_differ_in_the_seed_alone_and_the_best_is_proposed(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 4)
+    job = restarts.submit(store, SPEC, 4)
     runs = restarts.chains_of(store, job)
     assert [store.spec(run).search.seed for run in runs] == [3, 4, 5, 6]
     assert phases(store, job) == ["created"] * 4
@@ -98,16 +101,16 @@ def test_chains_differ_in_the_seed_alone_and_the_best_is_proposed(store: Store, 
 
 @pytest.mark.parametrize("side_by_side", [1, 3])
 def test_so_many_at_once_as_asked(store: Store, machine: Machine, side_by_side: int) -> None:
-    machine.do(restarts.ask(store, SPEC, 5, side_by_side))
+    machine.do(restarts.submit(store, SPEC, 5, side_by_side))
     assert machine.most == side_by_side
 
 
 def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, machine: Machine) -> None:
     for wrong in ((0, 2), (2, 0)):
         with pytest.raises(SettingError, match="use 1 or more"):
-            restarts.ask(store, SPEC, *wrong)
+            restarts.submit(store, SPEC, *wrong)
     with pytest.raises(SettingError, match="leaves no whole group"):
-        restarts.ask(store, RunSpec("sums", "fake", limit=1), 2)
+        restarts.submit(store, RunSpec("sums", "fake", limit=1), 2)
     assert (store.run_names(), jobs.names(store)) == ([], [])
 
 
@@ -121,7 +124,7 @@ def test_a_chain_that_failed_is_said_and_gone_on_with_when_asked_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(worker.Worker, "_connected", broken)
-        job = restarts.ask(store, SPEC, 3)
+        job = restarts.submit(store, SPEC, 3)
         found = machine.do(job)
     assert phases(store, job) == ["finished", "failed", "finished"]
     assert found is not None
@@ -129,7 +132,7 @@ def test_a_chain_that_failed_is_said_and_gone_on_with_when_asked_again(
     assert (failed["counts"], failed["proposed"], failed["message"]) == (False, False, "no device")
     assert told.warnings(told.proposal(found))[0] == f"{failed['run']} (seed 4) is not counted: failed, no device."
     assert machine.order.count(failed["run"]) == 1  # not again and again
-    again = restarts.ask(store, SPEC, 3)
+    again = restarts.submit(store, SPEC, 3)
     assert again != job
     assert restarts.chains_of(store, again) == restarts.chains_of(store, job)
     assert jobs.result(store, again) is None
@@ -137,7 +140,7 @@ def test_a_chain_that_failed_is_said_and_gone_on_with_when_asked_again(
     assert [row["counts"] for row in rows(better).values()] == [True] * 3
     assert machine.order.count(failed["run"]) == 2
     assert len(machine.order) == 4  # and nothing else was done again
-    assert restarts.ask(store, SPEC, 3) == again  # now nothing is left
+    assert restarts.submit(store, SPEC, 3) == again  # now nothing is left
 
 
 def test_where_none_finished_nothing_is_proposed(
@@ -147,12 +150,12 @@ def test_where_none_finished_nothing_is_proposed(
         raise DeviceMissing("no device")
 
     monkeypatch.setattr(worker, "make_scorer", broken)
-    job = restarts.ask(store, SPEC, 2)
+    job = restarts.submit(store, SPEC, 2)
     assert machine.do(job) is None
     now = jobs.status(store, job)
     assert now.phase == "failed"
     assert "none of 2 chains can be proposed (sums-1 failed: no device; sums-2 failed: no device)" in now.message
-    assert restarts.ask(store, SPEC, 2) == job  # which starts it again
+    assert restarts.submit(store, SPEC, 2) == job  # which starts it again
 
 
 def test_a_process_that_was_killed_leaves_chains_that_the_next_goes_on_with(store: Store, machine: Machine) -> None:
@@ -164,7 +167,7 @@ def test_a_process_that_was_killed_leaves_chains_that_the_next_goes_on_with(stor
             raise Killed
 
     machine.between = kill
-    job = restarts.ask(store, SPEC, 3, 1)
+    job = restarts.submit(store, SPEC, 3, 1)
     with pytest.raises(Killed):
         machine.do(job)
     assert jobs.status(store, job).phase == "interrupted"
@@ -178,18 +181,18 @@ def test_a_process_that_was_killed_leaves_chains_that_the_next_goes_on_with(stor
 
 
 def test_cancelled_chains_pause_and_asking_again_goes_on(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 3, 1)
+    job = restarts.submit(store, SPEC, 3, 1)
     machine.between = lambda: jobs.cancel(store, job)
     assert machine.do(job) is None
     assert jobs.status(store, job).phase == "cancelled"
     machine.between = lambda: None
     assert phases(store, job) == ["finished", "created", "created"]
-    assert restarts.ask(store, SPEC, 3, 1) == job
+    assert restarts.submit(store, SPEC, 3, 1) == job
     assert [row["counts"] for row in rows(machine.do(job)).values()] == [True] * 3
 
 
 def test_a_cancel_pauses_what_is_on_its_way(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 2)
+    job = restarts.submit(store, SPEC, 2)
     machine.between = lambda: (jobs.cancel(store, job), machine.alive.clear())  # type: ignore[assignment, func-returns-value]
     machine.do(job)
     for run in restarts.chains_of(store, job):
@@ -198,7 +201,7 @@ def test_a_cancel_pauses_what_is_on_its_way(store: Store, machine: Machine) -> N
 
 def test_a_paused_chain_whose_worker_waits_is_gone_on_with_in_its_own_place(store: Store, machine: Machine) -> None:
     """A worker keeps its model for a while; the one place is its own, so nothing would ever begin without it."""
-    job = restarts.ask(store, SPEC, 2, 1)
+    job = restarts.submit(store, SPEC, 2, 1)
     runs = restarts.chains_of(store, job)
     control.step(store, runs[1], 5)
     machine.look()
@@ -211,17 +214,17 @@ def test_a_paused_chain_whose_worker_waits_is_gone_on_with_in_its_own_place(stor
 
 
 def test_a_chain_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 3, 1)
+    job = restarts.submit(store, SPEC, 3, 1)
     stopped = restarts.chains_of(store, job)[1]
     store.append(stopped, "control", {"verb": "stop"})
     found = machine.do(job)
     assert phases(store, job) == ["finished", "stopped", "finished"]
     assert rows(found)[stopped]["counts"] is False
-    assert restarts.ask(store, SPEC, 3, 1) == job  # it was meant: nothing is left
+    assert restarts.submit(store, SPEC, 3, 1) == job  # it was meant: nothing is left
 
 
 def test_a_chain_that_a_person_pauses_is_waited_for(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 2, 2)
+    job = restarts.submit(store, SPEC, 2, 2)
     first, seen = restarts.chains_of(store, job)[0], list[str]()
 
     def person() -> None:
@@ -240,15 +243,15 @@ def test_a_chain_that_a_person_pauses_is_waited_for(store: Store, machine: Machi
 
 
 def test_a_chain_with_a_hand_in_it_does_not_count(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 4)
+    job = restarts.submit(store, SPEC, 4)
     retuned, pinned, noted, left = runs = restarts.chains_of(store, job)
     for run in (retuned, pinned, noted):
         control.step(store, run, 5)
         machine.look()
     example = store.dataset("sums").examples[0].id
     control.retune(store, retuned, {"alpha": 40.0})
-    control.put_in(store, pinned, "pin", [example], ["False"])
-    control.put_in(store, noted, "note", [example], text="strange")
+    control.submit_intervention(store, pinned, "pin", [example], ["False"])
+    control.submit_intervention(store, noted, "note", [example], text="strange")
     while machine.alive:
         machine.look()
     assert phases(store, job) == ["paused", "paused", "paused", "created"]
@@ -256,23 +259,25 @@ def test_a_chain_with_a_hand_in_it_does_not_count(store: Store, machine: Machine
     assert phases(store, job) == ["finished"] * 4
     assert [found[run]["steered"] for run in runs] == [True, True, False, False]
     assert [found[run]["counts"] for run in runs] == [False, False, True, True]
-    control.put_in(store, left, "pin", [example], ["False"])  # after its end: what counts is what the search left
+    control.submit_intervention(
+        store, left, "pin", [example], ["False"]
+    )  # after its end: what counts is what the search left
     machine.look()
     assert rows(restarts.judged(store, runs)) == found
 
 
 def test_other_settings_are_other_chains(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 2)
-    assert restarts.ask(store, SPEC, 2) == job  # on its way
-    assert restarts.ask(store, SPEC, 3) != job
-    assert restarts.ask(store, RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=73)), 2) != job
+    job = restarts.submit(store, SPEC, 2)
+    assert restarts.submit(store, SPEC, 2) == job  # on its way
+    assert restarts.submit(store, SPEC, 3) != job
+    assert restarts.submit(store, RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=73)), 2) != job
     assert len(store.run_names()) == 2 + 3 + 2
 
 
 def test_steps_left_open_are_resolved_before_chains_are_looked_for(store: Store, machine: Machine) -> None:
     spec = RunSpec("sums", "fake", limit=6)
-    job = restarts.ask(store, spec, 2)
-    assert restarts.ask(store, spec, 2) == job
+    job = restarts.submit(store, spec, 2)
+    assert restarts.submit(store, spec, 2) == job
     assert {store.spec(run).search.max_steps for run in restarts.chains_of(store, job)} == {24}
 
 
@@ -297,9 +302,9 @@ def _restarted(folder: Path, rows: list[dict[str, str]], monkeypatch: pytest.Mon
     with Store(folder / "icm.db") as store:
         machine = Machine(store)
         monkeypatch.setattr(control, "launch", machine.launch)
-        monkeypatch.setattr(restarts, "nap", machine.look)
+        monkeypatch.setattr(restarts, "wait", machine.look)
         import_file(store, path, "maths-verification")
-        found = machine.do(restarts.ask(store, RunSpec("claims", "fake", search=SearchConfig(max_steps=60)), 3))
+        found = machine.do(restarts.submit(store, RunSpec("claims", "fake", search=SearchConfig(max_steps=60)), 3))
     assert found is not None
     return found
 
@@ -340,9 +345,9 @@ def test_from_the_command_line_with_real_processes(
 
 
 def test_accuracy_stands_beside_each_chain_where_there_is_gold(store: Store, machine: Machine) -> None:
-    from icm_engine.restart_commands import _summary
+    from icm_engine.cli.several_runs import _summary
 
-    job = restarts.ask(store, SPEC, 2)
+    job = restarts.submit(store, SPEC, 2)
     found = machine.do(job)
     assert found is not None
     shown = _summary(store, job, told.proposal(found))

@@ -8,9 +8,11 @@ from test_compare_page import frame
 from test_pages import page, shown_markup, texts
 from test_restarts import SPEC, Machine, machine
 
+from icm_engine import jobs
 from icm_engine.analysis import restarts as told
-from icm_engine.runs import control, jobs, restarts
-from icm_engine.runs.store import Store
+from icm_engine.jobs import restarts
+from icm_engine.runs import control
+from icm_engine.store.store import Store
 
 __all__ = ["machine"]
 
@@ -47,7 +49,7 @@ def test_home_starts_chains_on_sample_data(store: Store, machine: Machine) -> No
 
 
 def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 3)
+    job = restarts.submit(store, SPEC, 3)
     runs = restarts.chains_of(store, job)
     test = page("compare", run=runs[1], view="Seeds")
     shown = frame(test, "so far")
@@ -57,7 +59,7 @@ def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, ma
 
 
 def test_the_proposal_is_shown_with_its_reason_and_its_support(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 3)
+    job = restarts.submit(store, SPEC, 3)
     machine.do(job)
     found = told.proposal_of(store, job)
     assert found is not None
@@ -80,7 +82,7 @@ def test_the_proposal_is_shown_with_its_reason_and_its_support(store: Store, mac
 
 
 def test_a_failed_chain_and_a_failed_job_are_said(store: Store, machine: Machine) -> None:
-    job = restarts.ask(store, SPEC, 2)
+    job = restarts.submit(store, SPEC, 2)
     for run in restarts.chains_of(store, job):
         store.append(run, "control", {"verb": "stop"})
     machine.do(job)

@@ -11,21 +11,29 @@ from looping import CAPITALS, CLAIMS, PAIRS, add, capitals_run, claim, labelled,
 from serving import ROOT
 from tuned import done
 
-from icm_engine.__main__ import main
-from icm_engine.analysis.rewards import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins
+from icm_engine import jobs
+from icm_engine.analysis.evaluation import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins
+from icm_engine.cli.main import main
 from icm_engine.core.errors import ModelNotUsable, NotFound, SettingError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import render
-from icm_engine.core.ranking import TIED, judged_examples, ranked_rows
-from icm_engine.core.responses import form_of
-from icm_engine.core.training_rows import CONTRADICTING, IDENTICAL, UNLABELLED
+from icm_engine.core.training_rows import (
+    CONTRADICTING,
+    IDENTICAL,
+    TIED,
+    UNLABELLED,
+    form_of,
+    judged_examples,
+    ranked_rows,
+)
 from icm_engine.data.gold import add_gold
-from icm_engine.runs import job_worker, jobs, rewarding, trained
-from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import hold
-from icm_engine.runs.loop_settings import RewardSettings, settings_from
-from icm_engine.runs.rewarding import Part
-from icm_engine.runs.store import Store
+from icm_engine.jobs import job_worker, policies
+from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.jobs.policies import RewardSettings, settings_from
+from icm_engine.runs import model_registry
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 SHORT = RewardSettings(steps=4, batch_size=4, rank=2)
 
@@ -133,19 +141,19 @@ def test_what_cannot_be_trained_is_refused_at_once(store: Store) -> None:
     run = capitals_run(store)
     add(store, "numbers", PAIRS, (pair("p", "3", "4"),))
     with pytest.raises(SettingError, match="has another template"):
-        rewarding.create(store, run, SHORT, test=[Part("numbers")])
+        policies.create(store, run, SHORT, test=[DatasetPart("numbers")])
     with pytest.raises(SettingError, match="no setting 'epochs' here: use learning_rate"):
         settings_from(RewardSettings, {"epochs": 3})
     with pytest.raises(SettingError, match="steps is 0: use a value above 0"):
         settings_from(RewardSettings, {"steps": "0"})
     with pytest.raises(SettingError, match="rank is 'two': use a whole number"):
         settings_from(RewardSettings, {"rank": "two"})
-    first = rewarding.create(store, run, SHORT, name="mine")
+    first = policies.create(store, run, SHORT, name="mine")
     assert jobs.spec(store, first).body["rest"] == [{"dataset": "capitals", "start": 8}]
     with pytest.raises(SettingError, match="'mine' is taken"):
-        rewarding.create(store, run, SHORT, name="mine")
+        policies.create(store, run, SHORT, name="mine")
     with pytest.raises(NotFound):
-        rewarding.create(store, "nothing-1", SHORT)
+        policies.create(store, "nothing-1", SHORT)
 
 
 def test_contradictions_and_what_is_unlabelled_are_left_out_and_counted(store: Store) -> None:
@@ -154,7 +162,7 @@ def test_contradictions_and_what_is_unlabelled_are_left_out_and_counted(store: S
     both = tuple(e for pair_of in zip(twins, swapped, strict=True) for e in pair_of)
     add(store, "numbers", PAIRS, both)
     run = labelled(store, "numbers", {"p": "False", "p2": "True", "q": "True", "q2": "True"})
-    _, made = rewarding.preferences(store, run)
+    _, made = policies.preferences(store, run)
     assert [(row["chosen"], row["rejected"]) for row in made.rows] == [("4", "3")]
     assert made.left_out == {UNLABELLED: 1, CONTRADICTING: 1, IDENTICAL: 0}
 
@@ -172,7 +180,7 @@ def tested(store: Store) -> str:
 
 
 def made(store: Store, run: str, name: str, **changed: Any) -> Json:
-    job = rewarding.create(store, run, SHORT, name=name, test=[Part("capitals", 8)], **changed)
+    job = policies.create(store, run, SHORT, name=name, test=[DatasetPart("capitals", 8)], **changed)
     return done(store, job)
 
 
@@ -193,42 +201,41 @@ def test_the_first_labels_the_rest_and_the_final_learns_from_both(store: Store, 
         higher = float(by_hand[f"{land}-0"] > by_hand[f"{land}-1"])
         assert right[f"capitals What is the capital of {land}?"] == (higher, 1)
     assert accuracy(store, [facts], "final").mean == sum(s for s, _ in right.values()) / 2
-    folder = trained.folder(store, "two-stages")
+    folder = model_registry.folder(store, "two-stages")
     assert (folder / "adapter_model.safetensors").is_file()
     assert (folder / "first" / "adapter_model.safetensors").is_file()
     card = (folder / "README.md").read_text(encoding="utf-8")
     learned = "from 6 preferences (Internal Coherence Maximization), 2 of them labelled by a first reward model."
     assert f"A reward model on `sample`, {learned}" in card
     assert "reinforce two-stages" in card
-    assert not trained.workplace(store, "two-stages").exists()
+    assert not model_registry.workplace(store, "two-stages").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.model
 def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: str) -> None:
     from icm_engine.models.loading import load
-    from icm_engine.training.reward_heads import Reader, load_rewards
-    from icm_engine.training.rewarding import example_rewards
+    from icm_engine.training.reward_model import RewardReader, example_rewards, load_rewards
 
     facts = made(store, tested, "one", rest=[])
     assert facts["rest"] == {"examples": 0, "rows": 0}
     assert list(facts["test"]) == ["first"]
     loaded = load("sample", "none", "float32", "cpu")
     form = form_of(CLAIMS)
-    reader, model = Reader(loaded, form), load_rewards(loaded, trained.folder(store, "one"))
+    reader, model = RewardReader(loaded, form), load_rewards(loaded, model_registry.folder(store, "one"))
     examples = [e for e in store.examples("capitals") if e.id[:5] in ("Ghana", "Japan")]
     again = example_rewards(model, reader, examples)
     assert again == [pytest.approx(row["rewards"], abs=1e-5) for row in facts["test"]["first"]]
     with pytest.raises(ModelNotUsable, match="is a reward model, which says no next token"):
-        load(str(trained.folder(store, "one")), "none", "float32", "cpu")
+        load(str(model_registry.folder(store, "one")), "none", "float32", "cpu")
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from icm_engine.runs import job_worker
-from icm_engine.runs.job_process import hold
-from icm_engine.runs.store import Store
+from icm_engine.jobs.job_process import hold
+from icm_engine.store.store import Store
 from icm_engine.training import trainers
 
 own, taken = trainers.Telling.on_step_end, []
@@ -255,16 +262,16 @@ def test_a_killed_reward_model_goes_on_from_its_last_checkpoint(
     from icm_engine.training import trainers
 
     whole = made(store, tested, "whole")
-    job = rewarding.create(store, tested, SHORT, name="killed", test=[Part("capitals", 8)])
+    job = policies.create(store, tested, SHORT, name="killed", test=[DatasetPart("capitals", 8)])
     ended = subprocess.run([sys.executable, "-c", KILLED, str(store.path), job], cwd=ROOT, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    own, steps = trainers.Telling.on_step_end, list[int]()
+    own, steps = trainers.JobCallback.on_step_end, list[int]()
 
     def recording(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
         own(self, args, state, control, **more)
         steps.append(state.global_step)
 
-    monkeypatch.setattr(trainers.Telling, "on_step_end", recording)
+    monkeypatch.setattr(trainers.JobCallback, "on_step_end", recording)
     facts = done(store, job)
     assert steps == [3, 4]  # the first stage is not trained again, the third step is taken once more
     assert facts["resumed_from"] == 2
@@ -276,10 +283,10 @@ def test_a_killed_reward_model_goes_on_from_its_last_checkpoint(
 
 @pytest.mark.model
 def test_labels_that_change_under_a_reward_model_are_refused(store: Store, tested: str) -> None:
-    job = rewarding.create(store, tested, SHORT)
+    job = policies.create(store, tested, SHORT)
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert hold(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.KINDS) == 1
     assert "have changed since it began: ask for it anew" in jobs.status(store, job).message
 
 
@@ -289,7 +296,7 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
     from icm_engine.core.prompting import query_prompt
     from icm_engine.models.loading import load
     from icm_engine.models.transformers_scorer import TransformersScorer
-    from icm_engine.training.reward_heads import Reader
+    from icm_engine.training.reward_model import RewardReader
 
     loaded = load("sample", "none", "float32", "cpu")
     for task, example in (
@@ -297,7 +304,7 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
         (CLAIMS, claim("c", "What is the capital of Peru?", "It is Lima.")),
     ):
         form = form_of(task)
-        reader = Reader(loaded, form)
+        reader = RewardReader(loaded, form)
         read = reader.whole(form.asked(example), form.responses(example)[0])
         segments = TransformersScorer(loaded, "full-prompts").segments(query_prompt(task, [example], Labeling(), 0))
         searched = [token for segment in segments for token in segment]

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 from small_files import csv_import
 
-from icm_engine.__main__ import main
 from icm_engine.analysis.datasets import CONSTANTS, rule_sentences
-from icm_engine.core.consistency import make_rule
+from icm_engine.cli.main import main
+from icm_engine.core.custom_rules import load_rule, make_rule, rule_reference, rule_title
 from icm_engine.core.errors import ImportRefused, SettingError
-from icm_engine.core.own_rules import load_rule, reference, rule_title
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data import checking
-from icm_engine.data.importing import check_rule, import_file
+from icm_engine.data import rule_check
+from icm_engine.data.importing import import_file
+from icm_engine.data.rule_check import check_rule
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 CLAIMS = "question,claim,label\n" + "".join(
     f"q{k // 3},claim {k},{gold}\n" for k, gold in enumerate(["1", "1", "0", "0", "0", "0", "1", "", "1"])
@@ -61,7 +61,7 @@ def test_no_gold_is_no_number(store: Store) -> None:
 
 
 def test_a_group_too_large_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "LARGEST_GROUP", 2)
+    monkeypatch.setattr(rule_check, "LARGEST_GROUP", 2)
     csv_import(store, CLAIMS)
     found = check_rule(store, "data", "exclusive")
     assert (found.gold_groups_unchecked, found.gold_pairs, found.pairs) == (3, 0, 9)
@@ -102,12 +102,12 @@ def rule_file(tmp_path: Path) -> Path:
 
 def test_the_documented_rule(store: Store, rule_file: Path) -> None:
     csv_import(store, CLAIMS)
-    found = check_rule(store, "data", reference(rule_file))
+    found = check_rule(store, "data", rule_reference(rule_file))
     assert (found.rule, found.pairs, found.gold_violated) == ("same_label", 9, 2)  # TTF: two pairs differ
 
 
 def test_a_run_keeps_the_file_s_hash_and_refuses_a_changed_one(store: Store, rule_file: Path) -> None:
-    import_file(store, "data.csv", "truthfulness", rule=reference(rule_file), content=CLAIMS.encode())
+    import_file(store, "data.csv", "truthfulness", rule=rule_reference(rule_file), content=CLAIMS.encode())
     assert re.fullmatch(r".*same_label\.py#sha256=[0-9a-f]{64}", store.dataset_info("data").task.rule)
     run = control.create_run(store, RunSpec("data", "fake", search=SearchConfig(max_steps=20, seed=1)))
     store.send(run, "start", "a")
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_rule(store: Store, rule_file: Path, text: str, said: 
     csv_import(store, CLAIMS)
     rule_file.write_text(text)
     with pytest.raises(SettingError) as caught:
-        check_rule(store, "data", reference(rule_file))
+        check_rule(store, "data", rule_reference(rule_file))
     assert said in str(caught.value)
 
 

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from filled import add_run
 
-from icm_engine.__main__ import main
 from icm_engine.analysis import alerts, landscape
 from icm_engine.analysis.landscape import Landscape, Place
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.run_end import run_end
-from icm_engine.analysis.views import load, run_summary
-from icm_engine.data.labelled import read_labels
-from icm_engine.runs.store import Store
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import load, run_end, run_summary
+from icm_engine.cli.main import main
+from icm_engine.data.label_export import read_labels
+from icm_engine.store.store import Store
 
 
 def curve(store: Store, *points: tuple[float, int], verdicts: dict[int, str] | None = None) -> Reading:

@@ -12,11 +12,11 @@ import pytest
 from icm_engine.core.errors import NotFound, RunBusy, SettingError, StoreError
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, lease, worker
-from icm_engine.runs.datasets import whole_groups
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import current_state, open_run
-from icm_engine.runs.store import Dataset, Event, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset, whole_groups
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Event, Store
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=60))
 

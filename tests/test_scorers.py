@@ -17,8 +17,8 @@ from icm_engine.core.errors import (
     ModelNotUsable,
     OutOfMemory,
     PromptTooLong,
-    SettingError,
-)  # fmt: skip
+    SettingError,  # fmt: skip
+)
 from icm_engine.core.labeling import Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief

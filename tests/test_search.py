@@ -12,7 +12,7 @@ from conftest import probabilities
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Evaluation, Objective
@@ -27,10 +27,10 @@ from icm_engine.core.search import (
     draw_example,
     initialize,
     step,
-    temperature,
-)  # fmt: skip
+    temperature,  # fmt: skip
+)
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
-from icm_engine.runs.store import Dataset
+from icm_engine.store.datasets import Dataset
 
 
 def problem(pairs: Dataset, **settings: object) -> tuple[Objective, SearchConfig]:
@@ -163,8 +163,8 @@ def test_a_pair_that_cannot_be_repaired_is_scored_once(pairs: Dataset) -> None:
     unchanged = next(s for s in states if step(s, objective, SearchConfig())[1].example in labeling)
     first, info = step(unchanged, objective, SearchConfig())
     assert (info.verdict, info.set_evaluations) == ("unchanged", 4)  # TF and FT for each of two pairs
-    assert first.hopeless == {(0, 1), (2, 3)}
-    again = replace(unchanged, hopeless=first.hopeless)
+    assert first.unrepairable == {(0, 1), (2, 3)}
+    again = replace(unchanged, unrepairable=first.unrepairable)
     assert step(again, objective, SearchConfig())[1].set_evaluations == 0
 
 
@@ -173,8 +173,8 @@ def test_an_accepted_change_gives_every_pair_another_chance(pairs: Dataset) -> N
     state, _ = initialize(objective, config)
     verdicts, strange = set(), (98, 99)  # a pair that no step can try
     for _ in range(40):
-        state, info = step(replace(state, hopeless=frozenset({strange})), objective, config)
-        assert (strange in state.hopeless) == (info.verdict != "accepted")
+        state, info = step(replace(state, unrepairable=frozenset({strange})), objective, config)
+        assert (strange in state.unrepairable) == (info.verdict != "accepted")
         verdicts.add(info.verdict)
     assert "accepted" in verdicts
 
@@ -222,12 +222,12 @@ def test_what_no_repair_helped_is_forgotten_where_labels_changed_after_it(pairs:
     rejected = StepInfo(1, 1.0, 0, "True", "True", LabelLogProbs((0.0, -1.0)), evaluation, evaluation, tried,
                         verdict="rejected")  # fmt: skip
     accepted = replace(rejected, verdict="accepted")
-    assert apply(state, rejected).hopeless == {(0, 1)}
-    assert apply(state, accepted).hopeless == {(4, 5)}
-    assert apply(state, replace(accepted, paired=True)).hopeless == set()
-    assert apply(state, replace(rejected, proposed="False")).hopeless == set()
-    assert apply(replace(state, version=1), rejected).hopeless == {(0, 1), (4, 5)}
-    assert apply(replace(state, version=1), accepted).hopeless == set()
+    assert apply(state, rejected).unrepairable == {(0, 1)}
+    assert apply(state, accepted).unrepairable == {(4, 5)}
+    assert apply(state, replace(accepted, paired=True)).unrepairable == set()
+    assert apply(state, replace(rejected, proposed="False")).unrepairable == set()
+    assert apply(replace(state, version=1), rejected).unrepairable == {(0, 1), (4, 5)}
+    assert apply(replace(state, version=1), accepted).unrepairable == set()
 
 
 def test_labels_are_any_set_of_strings() -> None:

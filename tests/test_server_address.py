@@ -7,9 +7,10 @@ import pytest
 from icm_engine.core.errors import SettingError
 from icm_engine.core.server_address import ServerAddress, is_server, server_address
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from completions_server import serving, small_server
 from streamlit.testing.v1 import AppTest
 from test_pages import button, page, shown_markup, store, texts
 
-from icm_engine.analysis.reaching import require_server
+from icm_engine.analysis.run_form import require_server
 from icm_engine.core.errors import ServerUnavailable
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 __all__ = ["store"]  # the fixture: no worker is launched
 

@@ -16,18 +16,17 @@ from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.landscape import references
 from icm_engine.analysis.views import load, run_summary
 from icm_engine.core.settings import PRESETS
+from icm_engine.jobs.downstream_eval import use_labels
+from icm_engine.jobs.model_trials import check_context
+from icm_engine.jobs.rescoring import score_landscape, try_label
 from icm_engine.runs import control, worker
-from icm_engine.runs.context_check import check_context
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.jobs import ModelChoice, model_of_run
-from icm_engine.runs.landscape import score_landscape
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.server_wait import BACK
-from icm_engine.runs.store import Dataset, Event, Store
-from icm_engine.runs.use import use_labels
+from icm_engine.runs.model_registry import ModelChoice, model_of_run
 from icm_engine.runs.verify import verify
-from icm_engine.runs.what_if import try_label
-from icm_engine.runs.worker import make_scorer
+from icm_engine.runs.worker import BACK, make_scorer
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Event, Store
 
 SERVER = Path(__file__).with_name("completions_server.py")
 
@@ -106,7 +105,7 @@ def test_a_run_pauses_when_its_server_is_killed_and_goes_on_when_it_is_back(
     assert controls(store, run)[-1].body == {"verb": "resume", "reason": BACK}
     assert verify(store, open_run(store, run)) == (24, [])
     control.queue(store, whole)
-    assert worker.hold(store, whole, 0.0) == 0
+    assert worker.run_in_process(store, whole, 0.0) == 0
     assert search_facts(store, run) == search_facts(store, whole)
 
 
@@ -116,8 +115,8 @@ def test_a_run_pauses_when_its_server_is_killed_and_goes_on_when_it_is_back(
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Completions:
     monkeypatch.setattr("icm_engine.models.server_client.FIRST_WAIT", 0.001)
-    monkeypatch.setattr("icm_engine.runs.server_wait.LOOK", 0.0)
-    monkeypatch.setattr("icm_engine.runs.server_wait.POLL", 0.001)
+    monkeypatch.setattr("icm_engine.runs.worker.SERVER_LOOK", 0.0)
+    monkeypatch.setattr("icm_engine.runs.worker.SERVER_POLL", 0.001)
     worker.make_scorer.cache_clear()
     return small_server()
 
@@ -142,7 +141,7 @@ def test_what_was_asked_again_is_in_the_log_and_on_the_page(
     run = begun(store, pairs, spec(address, 4))
     make_scorer(model_of_run(store, run))  # so that the faults come while it searches
     said.faults += [(503, {}, "busy"), (429, {}, "slow down")]
-    assert worker.hold(store, run, 0.0) == 0
+    assert worker.run_in_process(store, run, 0.0) == 0
     (event,) = store.read_after(run, kinds=("retried",))
     assert event.body == {"retries": 2, "why": "429: slow down"}
     (alert,) = [alert for alert in alerts(load(store, run)) if alert.kind == "requests repeated"]
@@ -152,7 +151,7 @@ def test_what_was_asked_again_is_in_the_log_and_on_the_page(
 
 def test_a_run_whose_server_was_never_there_fails_with_the_remedy(store: Store, pairs: Dataset, port: int) -> None:
     run = begun(store, pairs, spec(f"http://127.0.0.1:{port}/v1"))
-    assert worker.hold(store, run, 0.0) == 1
+    assert worker.run_in_process(store, run, 0.0) == 1
     now = control.status(store, run)
     assert now.phase == "failed"
     assert f"server http://127.0.0.1:{port}/v1 does not answer" in now.message
@@ -169,7 +168,7 @@ def test_steps_that_were_asked_for_are_still_owed_when_the_server_is_back(
     store.send(run, "step", "once", 3)
     make_scorer(model_of_run(store, run))
     said.faults.append((500, {}, "down"))
-    assert worker.hold(store, run, 3.0) == 0
+    assert worker.run_in_process(store, run, 3.0) == 0
     assert [event.body["verb"] for event in controls(store, run)][:3] == ["step", "pause", "step"]
     assert controls(store, run)[2].body["steps"] == 3
     assert control.status(store, run).steps == 3
@@ -183,12 +182,12 @@ def test_a_worker_that_may_not_wait_leaves_the_run_paused(
     run = begun(store, pairs, spec(address, 4))
     make_scorer(model_of_run(store, run))
     said.faults += [(500, {}, "down")]
-    assert worker.hold(store, run, -1.0) == 0
+    assert worker.run_in_process(store, run, -1.0) == 0
     now = control.status(store, run)
     assert (now.phase, now.steps) == ("paused", 0)
     assert "500: down" in now.message
     control.queue(store, run)
-    assert worker.hold(store, run, 0.0) == 0
+    assert worker.run_in_process(store, run, 0.0) == 0
     assert control.status(store, run).phase == "finished"
 
 
@@ -204,12 +203,12 @@ def test_another_server_at_the_address_is_a_persons_decision(
         return {**answer, "system_fingerprint": said.fingerprint}
 
     said.spoil = change
-    assert worker.hold(store, run, 3.0) == 0
+    assert worker.run_in_process(store, run, 3.0) == 0
     now = control.status(store, run)
     assert (now.phase, 0 < now.steps < 12) == ("paused", True)
     assert "not as it was (fingerprint: vllm-0-test -> vllm-0-another): resume goes on" in now.message
     control.queue(store, run)
-    assert worker.hold(store, run, 0.0) == 0
+    assert worker.run_in_process(store, run, 0.0) == 0
     assert control.status(store, run).phase == "finished"
     models = [event.body["fingerprint"] for event in store.read_after(run, kinds=("model",))]
     assert models == ["vllm-0-test", "vllm-0-another"]
@@ -219,7 +218,7 @@ def test_another_server_at_the_address_is_a_persons_decision(
 def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Completions, address: str) -> None:
     """The context check, what if, the landscape, and labels in use, on a run that was scored through it."""
     run = begun(store, pairs, spec(address, 12))
-    assert worker.hold(store, run, 0.0) == 0
+    assert worker.run_in_process(store, run, 0.0) == 0
     scorer = make_scorer(ModelChoice(address))
 
     def quiet(*_: object) -> None:
@@ -246,11 +245,11 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
 @pytest.mark.slow
 def test_what_is_asked_in_words_does_not_go_through_a_server(store: Store, address: str, pairs: Dataset) -> None:
     run = begun(store, pairs, spec(address, source="judge"))
-    assert worker.hold(store, run, 0.0) == 1
+    assert worker.run_in_process(store, run, 0.0) == 1
     assert "through a server labels are scored" in control.status(store, run).message
     other = control.create_run(store, spec(address, source="bootstrap"))
     control.queue(store, other)
-    assert worker.hold(store, other, 0.0) == 0
+    assert worker.run_in_process(store, other, 0.0) == 0
     assert control.status(store, other).phase == "finished"
 
 
@@ -260,12 +259,12 @@ def test_nothing_of_the_key_is_stored(
     monkeypatch.setenv("ICM_SERVER_KEY", "s3cret-key")
     said.key = "s3cret-key"
     run = begun(store, pairs, spec(address, 3))
-    assert worker.hold(store, run, 0.0) == 0
+    assert worker.run_in_process(store, run, 0.0) == 0
     said.key = "another"
     worker.make_scorer.cache_clear()
     again = control.create_run(store, spec(address, 3))
     control.queue(store, again)
-    assert worker.hold(store, again, 0.0) == 1
+    assert worker.run_in_process(store, again, 0.0) == 1
     store.db.execute("pragma wal_checkpoint(truncate)")
     for file in store.path.parent.rglob("*"):
         if file.is_file():

@@ -18,8 +18,8 @@ from icm_engine.core.errors import (
     PromptTooLong,
     ScoreNotFinite,
     ServerUnavailable,
-    SettingError,
-)  # fmt: skip
+    SettingError,  # fmt: skip
+)
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.core.batches import split
+from icm_engine.core.batching import split
 from icm_engine.core.errors import SettingError
 
 

@@ -9,9 +9,9 @@ from steered import steered_run
 
 from icm_engine.analysis import views
 from icm_engine.analysis.flips import QUEUES
-from icm_engine.analysis.reading import Reading
-from icm_engine.runs.replay import state_at
-from icm_engine.runs.store import Store
+from icm_engine.analysis.run_history import Reading
+from icm_engine.store.replay import state_at
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_BROWSER
 

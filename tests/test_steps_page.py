@@ -8,9 +8,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import button, page, shown_markup, texts
 
 from icm_engine.analysis import views
-from icm_engine.analysis.reading import Reading
-from icm_engine.runs.replay import open_run, state_at
-from icm_engine.runs.store import Event, Store
+from icm_engine.analysis.run_history import Reading
+from icm_engine.store.replay import open_run, state_at
+from icm_engine.store.store import Event, Store
 
 ZERO_WIDTH = chr(0x200B)
 

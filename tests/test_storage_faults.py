@@ -20,12 +20,14 @@ from faults import Fault
 from streamlit.testing.v1 import AppTest
 from unprivileged import bound_by_permissions
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import StoreError
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, store, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.runs import control, worker
+from icm_engine.store import store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 60
@@ -253,7 +255,7 @@ def icm_process(*words: str, db: Path) -> subprocess.CompletedProcess[str]:
 def work_until_idle(path: Path) -> int:
     """Be the worker, which leaves at once when it has to wait."""
     with Store(path) as asked:
-        return worker.hold(asked, "pairs-1", idle=0.0)
+        return worker.run_in_process(asked, "pairs-1", idle=0.0)
 
 
 # -- the file

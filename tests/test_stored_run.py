@@ -9,11 +9,11 @@ from playwright.sync_api import expect
 from serving import CURVE, ROOT, browsing, new_page, serving, visit
 from stored_log import RUNS, put
 
-from icm_engine.__main__ import main
 from icm_engine.analysis.views import load
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine.cli.main import main
 from icm_engine.runs.verify import verify
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 LOG = RUNS / "reviews-gemma-3-270m.jsonl.gz"
 

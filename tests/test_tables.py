@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.data.gold import load_gold
-from icm_engine.data.importing import import_file, preview
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
 from icm_engine.data.readers import dialect
-from icm_engine.data.reading import open_source
-from icm_engine.runs.store import Store
+from icm_engine.data.readers.formats import open_source
+from icm_engine.store.store import Store
 
 DAYS = [("good day", "pos"), ("bad day", "neg")]
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from filled import moody_belief
 
+from icm_engine.core.batching import FIRST, NEWEST
 from icm_engine.core.errors import IcmError
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
-from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.forking import fork
-from icm_engine.runs.replay import OpenRun, open_run
-from icm_engine.runs.store import Dataset, Event, Store
-from icm_engine.runs.verify import Walk, verify
+from icm_engine.runs.fork import fork
+from icm_engine.runs.verify import LogWalk, verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import OpenRun, open_run
+from icm_engine.store.store import Event, Store
 
 KINDS = {
     False: {"accepted", "rejected", "repaired", "kept", "undecided"},
@@ -99,17 +100,17 @@ def with_value(body: Any, path: Path, value: Any) -> Any:
     return changed
 
 
-def walked(store: Store, run: str) -> Iterator[tuple[Event, Walk]]:
+def walked(store: Store, run: str) -> Iterator[tuple[Event, LogWalk]]:
     """Every event of a run, with a walk that has checked all before it."""
     opened = open_run(store, run).whole()
-    walk = Walk(store, opened, opened.spec.search)
+    walk = LogWalk(store, opened, opened.spec.search)
     for event in store.read_after(run):
         yield event, walk.again()
         walk.take(event)
     assert walk.wrong == []
 
 
-def is_found(walk: Walk, event: Event) -> bool:
+def is_found(walk: LogWalk, event: Event) -> bool:
     """Whether a changed event is found, or cannot even be read."""
     try:
         walk.take(event)

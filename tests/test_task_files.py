@@ -10,9 +10,9 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.prompting import render
 from icm_engine.data.gold import load_gold
 from icm_engine.data.importing import import_file
-from icm_engine.data.tasks import SHIPPED, TASKS, make_task, task_spec
-from icm_engine.data.tasks.files import parse_task
-from icm_engine.runs.store import Store
+from icm_engine.data.tasks import SHIPPED, TASKS, task_spec
+from icm_engine.data.tasks.spec import make_task, parse_task
+from icm_engine.store.store import Store
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)

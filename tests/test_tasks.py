@@ -10,10 +10,13 @@ from small_files import CLAIMS, WORKED, json_import
 from icm_engine.core.errors import SettingError
 from icm_engine.data import importing
 from icm_engine.data.gold import load_gold, load_human
-from icm_engine.data.importing import ensure_sample_dataset, preview
-from icm_engine.data.reading import open_source
-from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS, TRUTH, make_task, task_spec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.data.readers.formats import open_source
+from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS, task_spec
+from icm_engine.data.tasks.spec import TRUTH, make_task
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.store import Store
 
 # -- tasks
 

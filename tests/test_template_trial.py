@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine.__main__ import main
-from icm_engine.analysis import template_trial as told
+from icm_engine.analysis import model_trials as told
+from icm_engine.cli.main import main
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
 from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import task_spec
-from icm_engine.runs.jobs import ModelChoice
-from icm_engine.runs.store import Store
-from icm_engine.runs.template_trial import body_of, suggested_labels, suggested_templates, try_templates
+from icm_engine.jobs.model_trials import body_of, suggested_labels, suggested_templates, try_templates
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.store import Store
 
 OWN = "Review: {text}\nSentiment:"
 
@@ -57,7 +57,7 @@ def test_the_template_that_moves_the_scores_comes_first(store: Store) -> None:
     assert flat["spread"] == 0.0
     assert found["asked"] == 16
     assert found["shown"] == 8
-    assert any("Best of" in sentence for sentence in told.sentences(found))
+    assert any("Best of" in sentence for sentence in told.trial_sentences(found))
 
 
 def test_other_words_have_to_be_as_many(store: Store) -> None:
@@ -104,4 +104,4 @@ def test_the_table_has_a_row_for_each_and_tiny_shares_keep_their_exponent(store:
     frame = told.trial_frame(found)
     assert len(frame) == len(found["rows"])  # type: ignore[arg-type]
     assert set(frame["on the labels, with demonstrations"]) == {"0.001"}
-    assert told.ask(store, "reviews", ModelChoice("fake"), None).startswith("template-trial.")
+    assert told.submit(store, "reviews", ModelChoice("fake"), None).startswith("template-trial.")

@@ -15,14 +15,20 @@ from tokenizers_of_each_family import FAMILIES
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.tokenizers import PROMPTS, decoded, plain_odds, token_ids
+from icm_engine.core.batching import FIRST
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.prompting import Prompt, demonstration, label_text
-from icm_engine.core.versions import FIRST
-from icm_engine.models.chat import chat_prompt
+from icm_engine.models.generator import chat_prompt
 from icm_engine.models.loading import LoadedModel
-from icm_engine.models.prompt_reader import PromptReader
 from icm_engine.models.server_scorer import ServerScorer
-from icm_engine.models.text_reader import ANY_CONTROL, CONTROL, control_tokens, plain_pieces, reader_of
+from icm_engine.models.tokenized_prompts import (
+    ANY_CONTROL,
+    CONTROL,
+    PromptReader,
+    control_tokens,
+    plain_pieces,
+    reader_of,
+)
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 WAYS = ("here", "server, tokenizer here", "server's own tokenizer")

@@ -10,22 +10,22 @@ from filled import add_run, moody_belief
 from test_tampering import is_found, walked
 
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.decision import decision
-from icm_engine.analysis.decision_words import proposal_sentence
-from icm_engine.analysis.travel import open_moment
+from icm_engine.analysis.decision import decision, proposal_sentence
+from icm_engine.analysis.time_travel import open_moment
 from icm_engine.analysis.views import load
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.batching import FIRST, NEWEST
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, TableScorer
 from icm_engine.core.settings import SearchConfig
-from icm_engine.core.versions import FIRST, NEWEST
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 
 def at_times_even(prompt: Prompt) -> tuple[float, ...]:

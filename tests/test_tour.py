@@ -10,7 +10,7 @@ from test_pages import page, shown_markup, texts
 from icm_engine.analysis.tour import NOT_YET, stations
 from icm_engine.analysis.views import load
 from icm_engine.runs import control
-from icm_engine.runs.store import Store
+from icm_engine.store.store import Store
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icm_engine.core.errors import SettingError
-from icm_engine.core.labeling import Example, Label, Task
+from icm_engine.core.labeling import Example, Flip, Label, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import Flip, InitialInfo
+from icm_engine.core.search import InitialInfo
 from icm_engine.data.export import FORMATS, export_run
 from icm_engine.data.gold import add_gold, add_human
-from icm_engine.data.labelled import read_labels
-from icm_engine.data.training import preference, sft
-from icm_engine.runs.events import Cost, RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.label_export import preference, read_labels, sft
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Cost, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 CLAIM = "Question: {question}\nClaim: {claim}\nI think this claim is"
 PAIR = "Query: {query}\nA: {response_a}\nB: {response_b}\nI think A is better:"

@@ -7,15 +7,17 @@ from test_compare_page import store as store
 from test_pages import page, shown_markup, texts
 from tuned import labelled_run
 
-from icm_engine.analysis import tuning
-from icm_engine.runs import finetuning, jobs, trained
-from icm_engine.runs.finetuning import TuneSettings
-from icm_engine.runs.store import Store
+from icm_engine import jobs
+from icm_engine.analysis import tuned_models
+from icm_engine.jobs import finetuning
+from icm_engine.jobs.finetuning import TuneSettings
+from icm_engine.runs import model_registry
+from icm_engine.store.store import Store
 
 
 def logged(store: Store, job: str, step: int, loss: float) -> None:
     body = {"step": step, "steps": 4, "seconds": 1.5 * step, "loss": loss, "epoch": step / 2, "learning_rate": 1e-3}
-    store.append(job, tuning.LOGGED, {**body, "grad_norm": 0.1})
+    store.append(job, tuned_models.LOGGED, {**body, "grad_norm": 0.1})
 
 
 def facts(name: str, run: str) -> dict[str, object]:
@@ -32,7 +34,7 @@ def finished(store: Store, run: str, name: str | None = None) -> str:
     for step, loss in enumerate((0.75, 0.5, 0.5, 0.25), start=1):
         logged(store, job, step, loss)
     told = facts(jobs.spec(store, job).body["name"], run)
-    trained.put(store, str(told["name"]), lambda folder: None, told)
+    model_registry.put(store, str(told["name"]), lambda folder: None, told)
     store.append(job, "result", told)
     return job
 
@@ -93,9 +95,9 @@ def test_the_curve_grows_with_the_steps_and_a_step_taken_again_counts_once(store
     store.append(job, "start", {})
     for step, loss in ((1, 0.75), (2, 0.5), (3, 9.0), (3, 0.5)):  # cut off after step 3, gone on after step 2
         logged(store, job, step, loss)
-    points = tuning.points(store, job)
+    points = tuned_models.points(store, job)
     assert [(point.step, point.loss) for point in points] == [(1, 0.75), (2, 0.5), (3, 0.5)]
-    chart = tuning.loss_chart(points)
+    chart = tuned_models.loss_chart(points)
     assert list(chart.figure.data[0].y) == [0.75, 0.5, 0.5]
     assert chart.alt == "Loss over steps: 0.750 at step 1, 0.500 at 3"
     test = page("training", run=jobs.spec(store, job).body["run"])
@@ -135,9 +137,9 @@ def test_the_base_and_the_tuned_model_are_tried_on_what_the_run_did_not_label(st
 def test_gold_stays_hidden_while_a_run_is_annotated_blind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = labelled_run(store)
     job = finished(store, run)
-    tried = tuning.try_out(store, job)
+    tried = tuned_models.try_out(store, job)
     used(store, tried[0], [[True, False], [True, True]])
-    lines = tuning.lines(store, tuning.tried(store, job), gold=False)
+    lines = tuned_models.lines(store, tuned_models.tried(store, job), gold=False)
     assert [line.right for line in lines] == [None, None]
     monkeypatch.setattr("pages.parts.training_result.gold_shown", lambda reading: False)
     assert frame(page("training", run=run), "said True")["right"].isna().all()

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from steered import forked_run, steered_run
 
 from icm_engine.analysis import views
-from icm_engine.analysis.reading import Point, Reading, Trajectory
-from icm_engine.analysis.travel import Moment, open_moment, place_at, thinned, ways
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.time_travel import Moment, open_moment, place_at, thinned, ways
+from icm_engine.analysis.traces import Point, Trajectory
 from icm_engine.core.search import State
-from icm_engine.runs.replay import STATE_KINDS, after_event, config_at
-from icm_engine.runs.store import Event, Store
+from icm_engine.store.replay import STATE_KINDS, after_event, config_at
+from icm_engine.store.store import Event, Store
 
 
 @pytest.fixture(params=["plain", "forked"])

@@ -11,14 +11,17 @@ import pytest
 from faults import Fault
 from filled import moody_belief
 
-from icm_engine.__main__ import main
+from icm_engine import jobs
+from icm_engine.cli.main import main
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs import control, job_process, job_worker, jobs, rescore, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.jobs import job_process, job_worker, rescoring
+from icm_engine.runs import control, model_registry, worker
 from icm_engine.runs.verify import verify
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 Body = dict[str, Any]
 Change = Callable[[Body], None]
@@ -168,18 +171,18 @@ def test_a_body_that_is_no_json_is_found(store: Store, run: str) -> None:
 
 
 def test_the_same_model_drifts_by_nothing(store: Store, run: str) -> None:
-    found = rescore.rescore(store, run, 30, TableScorer(moody_belief), lambda *_: None)
+    found = rescoring.rescore(store, run, 30, TableScorer(moody_belief), lambda *_: None)
     assert (found["steps"], found["of"], found["largest_difference"], found["other_way"]) == (30, 100, 0.0, 0)
     assert found["compared"] > 2 * 30  # two labels of every drawn example, and those of accepted labelings
     assert len(set(found["sampled"])) == 30
-    everything = rescore.rescore(store, run, 1000, TableScorer(moody_belief), lambda *_: None)
+    everything = rescoring.rescore(store, run, 1000, TableScorer(moody_belief), lambda *_: None)
     assert everything["sampled"] == list(range(1, 101))
 
 
 def test_a_model_that_drifted_is_measured(store: Store, run: str) -> None:
     """Every log-probability is lower by an eighth: all differences are that, and no label's share moves."""
     lower = TableScorer(lambda prompt: tuple(value - 0.125 for value in moody_belief(prompt)))
-    found = rescore.rescore(store, run, 20, lower, lambda *_: None)
+    found = rescoring.rescore(store, run, 20, lower, lambda *_: None)
     assert found["largest_difference"] == pytest.approx(0.125)
     assert found["mean_difference"] == pytest.approx(0.125)
     assert found["other_way"] == 0
@@ -188,9 +191,9 @@ def test_a_model_that_drifted_is_measured(store: Store, run: str) -> None:
 
 def test_a_model_that_turned_round_goes_another_way(store: Store, run: str) -> None:
     turned = TableScorer(lambda prompt: moody_belief(prompt)[::-1])
-    found = rescore.rescore(store, run, 100, turned, lambda *_: None)
+    found = rescoring.rescore(store, run, 100, turned, lambda *_: None)
     assert found["other_way"] > 50
-    assert len(found["other"]) == rescore.SHOWN
+    assert len(found["other"]) == rescoring.SHOWN
     assert {row["proposed_now"] for row in found["other"]} <= {"True", "False"}
 
 
@@ -203,7 +206,7 @@ def test_a_score_that_verify_cannot_judge_is_found_by_scoring_again(store: Store
     reused, body["reused"] = body["reused"], False
     rewrite(store, run, number, body)
     assert verify(store, open_run(store, run)) == (100, [])
-    found = rescore.rescore(store, run, 100, TableScorer(moody_belief), lambda *_: None)
+    found = rescoring.rescore(store, run, 100, TableScorer(moody_belief), lambda *_: None)
     assert found["largest_difference"] == pytest.approx(0.5)
     assert found["largest_at"]["step"] == body["step"]
     assert reused in (True, False)
@@ -213,7 +216,7 @@ def test_the_command_asks_a_job_and_says_the_drift(
     store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_this_process(store: Store, module: str, name: str) -> None:
-        job_process.hold(store, name, job_worker.KINDS)
+        job_process.run_in_process(store, name, job_worker.KINDS)
 
     monkeypatch.setattr(jobs, "spawn", in_this_process)
     store.add_dataset(pairs)
@@ -238,6 +241,8 @@ def test_the_sample_model_drifts_by_nothing_on_the_machine_that_scored(store: St
     run = control.create_run(store, spec)
     store.send(run, "start", "start")
     assert worker.main(["--db", str(store.path), run]) == 0
-    found = rescore.rescore(store, run, 4, worker.make_scorer(jobs.model_of_run(store, run)), lambda *_: None)
+    found = rescoring.rescore(
+        store, run, 4, worker.make_scorer(model_registry.model_of_run(store, run)), lambda *_: None
+    )
     assert found["largest_difference"] < 1e-5  # a leave-one-out prompt by itself is another call shape
     assert (found["other_way"], found["model_changes"]) == (0, {})

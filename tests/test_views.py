@@ -9,13 +9,11 @@ from threading import Barrier, BrokenBarrierError
 
 import pytest
 
-from icm_engine.analysis import figures, frames, strip, views
-from icm_engine.analysis import shelf as shelf_module
-from icm_engine.analysis.pace import FORGOTTEN, Pace
-from icm_engine.analysis.points import BLOCK, Points, packed
-from icm_engine.analysis.reading import WINDOW, Reading
-from icm_engine.analysis.resample import every_nth, extremes
-from icm_engine.analysis.shelf import Shelf, runs_overview
+from icm_engine.analysis import figures, status_tiles, views
+from icm_engine.analysis import run_cache as shelf_module
+from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache, runs_overview
+from icm_engine.analysis.run_history import WINDOW, Reading
+from icm_engine.analysis.traces import BLOCK, Points, every_nth, extremes, packed
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
@@ -24,8 +22,9 @@ from icm_engine.core.search import InitialInfo, StepInfo
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.runs import control
-from icm_engine.runs.events import Codec, Cost, RunSpec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Codec, Cost, RunSpec
+from icm_engine.store.store import Store
 
 IDS = ("a", "b", "c", "d")
 GOLD = {"a": "True", "b": "False", "c": "True", "d": "False"}
@@ -189,7 +188,7 @@ def test_steps_have_words_for_their_verdicts(reading: Reading) -> None:
     assert [row.words for row in reading.steps] == ["● accepted", "○ rejected", "– unchanged", "● accepted"]
     assert [row.repair_words for row in reading.steps] == ["", "", "", "⟲ repaired 1"]
     assert reading.steps[2].delta is None  # nothing was proposed
-    newest_first = frames.steps_frame(reading).data
+    newest_first = figures.steps_frame(reading).data
     assert list(newest_first["step"]) == [4, 3, 2, 1]
     assert list(newest_first["label"]) == ["True", "True", "True → False", "· → True"]
 
@@ -211,19 +210,19 @@ def test_without_gold_there_is_no_accuracy_anywhere(store: Store) -> None:
     store.db.execute("delete from gold")
     reading = views.load(store, "four-1")
     assert not {"accuracy", "balanced_accuracy", "accuracy_flipped"} & set(views.run_summary(store, "four-1"))
-    assert "Accuracy" not in {tile.name for tile in strip.tiles(reading)}
+    assert "Accuracy" not in {tile.name for tile in status_tiles.tiles(reading)}
     assert [chart.title for chart in figures.all_charts(reading.trajectory)] == [
         "Utility", "Temperature and acceptance", "Labels",
     ]  # fmt: skip
-    assert "gold" not in frames.labels_frame(views.labels_table(reading)).columns
+    assert "gold" not in figures.labels_frame(views.labels_table(reading)).columns
 
 
 def test_a_run_before_its_first_event_can_be_looked_at(store: Store) -> None:
     reading, status = views.load(store, "four-1"), control.status(store, "four-1")
     assert views.summary(reading, status)["utility"] is None
     assert views.progress(reading, status) == views.Progress(0, 16, 0.0, None)
-    assert {tile.value for tile in strip.tiles(reading)} == {"–", "0"}
-    assert strip.offers(status) == {"start", "step"}
+    assert {tile.value for tile in status_tiles.tiles(reading)} == {"–", "0"}
+    assert status_tiles.offers(status) == {"start", "step"}
 
 
 def test_time_left_goes_by_the_pace_of_the_last_steps(store: Store) -> None:
@@ -264,7 +263,7 @@ def test_accepted_and_rejected_differ_by_colour_shape_and_word(reading: Reading)
 
 
 def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
-    shelf = Shelf(size=1)
+    shelf = RunCache(size=1)
     store.add_run(RunSpec("four", "fake"))
     write(store)
     assert shelf.reading(store, "four-1").cursor == 7
@@ -274,7 +273,7 @@ def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
 
 def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write(store)
-    looked, together, opened = Shelf(), Barrier(2), list[str]()
+    looked, together, opened = RunCache(), Barrier(2), list[str]()
 
     def opening(store: Store, run: str, withheld: bool) -> Reading:
         opened.append(run)
@@ -296,7 +295,7 @@ def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: 
 def test_tabs_share_the_pace_of_three() -> None:
     """Ten tabs tick four times less often, together 2.5 times a second; those that have gone slow nobody down."""
     now = 0.0
-    pace = Pace(clock=lambda: now)
+    pace = RefreshThrottle(clock=lambda: now)
     assert [pace.stretch(f"tab {k}") for k in range(10)] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
     assert pace.stretch("tab 0") == 4
     now = FORGOTTEN - 1

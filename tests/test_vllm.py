@@ -14,15 +14,14 @@ from icm_engine.core.scoring import Scorer
 from icm_engine.core.settings import PRESETS
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.models.loading import load
-from icm_engine.models.server_metrics import cache_figures
+from icm_engine.models.server_client import AskedTokens, cache_figures
 from icm_engine.models.server_scorer import ServerScorer
-from icm_engine.models.server_tokens import AskedTokens
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import control
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
 from icm_engine.runs.verify import verify
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 pytestmark = NEEDS_SERVER
 # Of a log-probability, both sides in float32: what batches, blocks of the cache and kernels round differently. The
@@ -132,7 +131,7 @@ def test_the_server_is_killed_in_the_middle_of_a_run(vllm: RealServer, store: St
         control.resume(store, run)
     while control.status(store, run).phase != "finished":
         assert control.status(store, run).phase != "failed", control.status(store, run).message
-        control.nap()
+        control.wait()
     assert verify(store, open_run(store, run)) == (24, [])
     verbs = [event.body["verb"] for event in store.read_after(run, kinds=("control",))]
     assert verbs == ["start", "pause", "resume"]

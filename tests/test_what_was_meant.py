@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from small_files import csv_import, json_import, refusal
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.core.prompting import render
-from icm_engine.data.column_names import looks_like_labels, one_sided, plain, response_columns, side_pairs
 from icm_engine.data.gold import load_gold
-from icm_engine.data.importing import check_rule, import_file, preview
-from icm_engine.data.tasks import make_task
-from icm_engine.data.tasks.files import parse_task
-from icm_engine.runs.store import Store
+from icm_engine.data.import_plan import preview
+from icm_engine.data.importing import import_file
+from icm_engine.data.rule_check import check_rule
+from icm_engine.data.spellings import looks_like_labels, one_sided, plain, response_columns, side_pairs
+from icm_engine.data.tasks.spec import make_task, parse_task
+from icm_engine.store.store import Store
 
 # GSM8K's own layout: two answers a question, and the reference solution beside each
 REFERENCE = [

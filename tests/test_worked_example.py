@@ -13,7 +13,7 @@ import random
 import pytest
 from conftest import probabilities
 
-from icm_engine.core.consistency import make_rule
+from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt

@@ -4,15 +4,16 @@ from typing import Any
 
 from filled import small_dataset
 
+from icm_engine import jobs
 from icm_engine.core.labeling import Flip
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
-from icm_engine.runs import finetuning, job_worker, jobs
-from icm_engine.runs.events import Cost, Json, RunSpec
-from icm_engine.runs.job_process import hold
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Store
+from icm_engine.jobs import finetuning, job_worker
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.store.events import Cost, Json, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
 
 SMALL = {"epochs": 2, "batch_size": 4, "rows_at_once": 2, "rank": 2}
 
@@ -34,7 +35,7 @@ def labelled_run(store: Store, examples: int = 6) -> str:
 def done(store: Store, job: str) -> Json:
     """Do a job here, and return what it found."""
     store.append(job, "start", {})
-    assert hold(store, job, job_worker.KINDS) == 0, jobs.status(store, job).message
+    assert run_in_process(store, job, job_worker.KINDS) == 0, jobs.status(store, job).message
     found = jobs.result(store, job)
     assert found is not None
     return found

@@ -6,10 +6,11 @@ Each sign is a sentence with its numbers; the thresholds are the constants here.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from icm_engine.analysis.reading import Point, Reading
-from icm_engine.analysis.wording import decimal, percent
+from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.traces import Point
 from icm_engine.core.labeling import Label
-from icm_engine.runs.reading_notes import reading_notes
+from icm_engine.runs.remarks import reading_notes
 
 FEW = 16  # labelled examples below which shares say little
 COLLAPSED = 0.95  # share of one label

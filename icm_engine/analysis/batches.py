@@ -1,32 +1,115 @@
-"""A batched run as a person reads it: how far it is, and what its batches say together.
+"""A batched run as people see it: its phase, its numbers and tables, and gold beside them.
 
-What finished batches say is read from a row each; gold is counted once a batch, and stands beside: `batch_gold`.
+What finished batches say is read from a row each; gold is counted once a batch, and stands beside.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
-from icm_engine.analysis.batch_gold import GoldCounts as GoldCounts
-from icm_engine.analysis.choices import put_sample
-from icm_engine.analysis.shelf import Shelf, run_overview
-from icm_engine.analysis.tally import Accuracy, Tally
+import pandas as pd
+
+from icm_engine import jobs
+from icm_engine.analysis.formatting import DASH, count, decimal, duration, escaped, percent
+from icm_engine.analysis.label_history import Accuracy, LabelCounts
+from icm_engine.analysis.run_cache import RunCache, run_overview
+from icm_engine.analysis.run_form import put_sample
+from icm_engine.analysis.status_tiles import Tile
 from icm_engine.analysis.views import Overview, Progress
+from icm_engine.cluster import ClusterSpec
+from icm_engine.core.custom_rules import rule_title
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label
-from icm_engine.core.own_rules import rule_title
-from icm_engine.runs import batches, jobs
-from icm_engine.runs.batches import Batched as Batched
-from icm_engine.runs.batches import at_work as at_work
-from icm_engine.runs.batches import batched as batched
-from icm_engine.runs.batches import batched_of as batched_of
-from icm_engine.runs.batches import is_batched as is_batched
-from icm_engine.runs.batches import names as names
-from icm_engine.runs.ends import End
-from icm_engine.runs.events import Json, RunSpec
-from icm_engine.runs.on_ray import Where
-from icm_engine.runs.store import Store
+from icm_engine.data.gold import gold_at, gold_of, open_gold
+from icm_engine.jobs import batches
+from icm_engine.jobs.batches import BatchedRun, BatchResult, read_ends
+from icm_engine.jobs.batches import at_work as at_work
+from icm_engine.jobs.batches import batched as batched
+from icm_engine.jobs.batches import is_batched as is_batched
+from icm_engine.jobs.batches import names as names
+from icm_engine.runs import control
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A batch's labels against gold, after an event of its run: how many are right, by gold label, and wrong.
+
+    `total` are the examples of the batch that have gold, labelled or not.
+    """
+
+    number: int
+    right: Mapping[Label, int]
+    wrong: int
+    total: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right labels, unlabelled examples counted as wrong."""
+        return sum(self.right.values()) / self.total if self.total else None
+
+
+@dataclass
+class GoldCounts:
+    """What was read of batches and counted against gold, kept between looks: a tick reads what has moved since."""
+
+    read: dict[tuple[str, str, float], tuple[int, dict[str, BatchResult]]] = field(default_factory=dict)
+    known: dict[str, Right] = field(default_factory=dict)
+    labels: dict[tuple[str, str, int, int], Mapping[Label, int]] = field(default_factory=dict)
+
+    def ends(self, store: Store, whole: BatchedRun) -> list[BatchResult]:
+        """Return how the finished batches ended; only runs with events since the last look are read again."""
+        key = (str(store.path), whole.name, jobs.created(store, whole.name))
+        newest = int(store.db.execute("select max(rowid) from events").fetchone()[0] or 0)  # rows are only ever added
+        if key not in self.read:
+            self.read[key] = newest, {end.run: end for end in batches.ends(store, whole)}
+        seen, found = self.read[key]
+        if newest != seen:
+            moved = "select distinct run from events where rowid > ? and rowid <= ? and run >= ? and run < ?"
+            for (run,) in store.db.execute(moved, [seen, newest, *whole.between]).fetchall():
+                found |= {end.run: end for end in read_ends(store, run, f"{run}!")}  # "!" comes before every digit
+            self.read[key] = newest, found
+        return list(found.values())
+
+    def gold(self, store: Store, dataset: str, places: Sequence[int]) -> Mapping[Label, int]:
+        """Return how often each gold label is at these places of a data set; empty where there is none."""
+        labels = store.dataset_info(dataset).gold
+        key = (str(store.path), dataset, len(places) if isinstance(places, range) else -len(places), labels)
+        if labels and key not in self.labels:
+            self.labels[key] = open_gold(store, dataset, places).counts
+        return self.labels.get(key, {})
+
+    def count(self, store: Store, dataset: str, end: BatchResult) -> Right:
+        """Return a batch's count, from what is kept if its run has not moved since."""
+        kept = self.known.get(key := f"{store.path}\n{end.run}")
+        if kept is None or kept.number != end.number:
+            kept = self.known[key] = _counted(store, dataset, end)
+        return kept
+
+    def fresh(self, store: Store, end: BatchResult) -> bool:
+        """Whether the count of a batch is kept."""
+        kept = self.known.get(f"{store.path}\n{end.run}")
+        return kept is not None and kept.number == end.number
+
+
+def _counted(store: Store, dataset: str, end: BatchResult) -> Right:
+    kept = store.snapshot(end.run, end.number)
+    if kept is not None and kept[0] == end.number:
+        labels = dict(kept[1]["labels"])
+    else:
+        opened = open_run(store, end.run)
+        state = current_state(store, opened)
+        labels = {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {}
+    gold = gold_of(store, dataset, list(labels))
+    right = Counter(label for example, label in gold.items() if labels[example] == label)
+    spec = store.spec(end.run)
+    assert spec.part is not None
+    positions = store.places(dataset, spec.cut, spec.part)
+    return Right(end.number, right, len(gold) - right.total(), gold_at(store, dataset, positions))
+
 
 AT_ONCE = 40  # batches whose labels are counted against gold at one look of their page: some 2 ms each
 AT_HOME = 5  # and at one look of the list of runs
@@ -35,19 +118,19 @@ PHASES = {"done": "finished", "cancelled": "paused"}  # of a job, in the words o
 
 
 @dataclass(frozen=True)
-class Standing:
+class BatchedRunStatus:
     """Where a batched run is: its phase, the ends of its finished batches, and gold beside them.
 
     `accuracy` is over all examples that have gold, those of unfinished batches counted as unlabelled; None without
     gold, and while some finished batches are still to be counted.
     """
 
-    whole: Batched
+    whole: BatchedRun
     phase: str
     message: str
     pid: int | None
     examples: int
-    ends: Sequence[End]
+    ends: Sequence[BatchResult]
     accuracy: Accuracy | None
     rule: str
     counted: int | None  # finished batches counted against gold; None where there is no gold
@@ -80,9 +163,9 @@ class Standing:
         return Progress(done, self.whole.of, done / self.whole.of, None, "batches")
 
 
-def standing(
-    store: Store, name: str, counts: GoldCounts, at_once: int | None = None, shelf: Shelf | None = None
-) -> Standing:
+def batched_status(
+    store: Store, name: str, counts: GoldCounts, at_once: int | None = None, shelf: RunCache | None = None
+) -> BatchedRunStatus:
     """Return where a batched run is; with `at_once`, at most so many more batches are counted against gold.
 
     With a `shelf`, as pages have it, nothing of gold is in it while a batch is annotated blind. Raises NotFound.
@@ -98,16 +181,18 @@ def standing(
     if gold:
         counted = _count(store, whole, ends, counts, at_once)
         accuracy = _accuracy(store, whole, ends, counts, gold) if counted == len(ends) else None
-    return Standing(whole, phase, now.message, now.pid, len(places), ends, accuracy, rule, counted, blind)
+    return BatchedRunStatus(whole, phase, now.message, now.pid, len(places), ends, accuracy, rule, counted, blind)
 
 
-def _touched(store: Store, whole: Batched) -> list[str]:
+def _touched(store: Store, whole: BatchedRun) -> list[str]:
     """The batches that a person had a hand in, or wants to: every act was sent."""
     query = "select distinct run from commands where run >= ? and run < ? and verb = 'hand'"
     return [row[0] for row in store.db.execute(query, whole.between)]
 
 
-def _count(store: Store, whole: Batched, ends: Sequence[End], counts: GoldCounts, at_once: int | None) -> int:
+def _count(
+    store: Store, whole: BatchedRun, ends: Sequence[BatchResult], counts: GoldCounts, at_once: int | None
+) -> int:
     """Count the next batches against gold; return how many have been counted."""
     waiting = [end for end in ends if not counts.fresh(store, end)]
     for end in waiting[:at_once]:
@@ -116,19 +201,19 @@ def _count(store: Store, whole: Batched, ends: Sequence[End], counts: GoldCounts
 
 
 def _accuracy(
-    store: Store, whole: Batched, ends: Sequence[End], counts: GoldCounts, gold: Mapping[Label, int]
+    store: Store, whole: BatchedRun, ends: Sequence[BatchResult], counts: GoldCounts, gold: Mapping[Label, int]
 ) -> Accuracy | None:
     labels, right, wrong = store.dataset_info(whole.spec.dataset).task.labels, Counter[Label](), 0
     for end in ends:
         one = counts.count(store, whole.spec.dataset, end)
         right.update(one.right)
         wrong += one.wrong
-    return Tally(labels, gold, {}, right, wrong).accuracy
+    return LabelCounts(labels, gold, {}, right, wrong).accuracy
 
 
 def summary(store: Store, name: str) -> Json:
     """Return what `run --batch-size` and `show` print as JSON; the accuracies only where there is gold."""
-    now = standing(store, name, GoldCounts())
+    now = batched_status(store, name, GoldCounts())
     low, middle, high = now.utilities or (None, None, None)
     result: Json = {
         "run": name, "status": now.phase, "message": now.message, "dataset": now.whole.spec.dataset,
@@ -146,9 +231,9 @@ def summary(store: Store, name: str) -> Json:
     return result
 
 
-def overview(store: Store, name: str, counts: GoldCounts, shelf: Shelf) -> Overview:
+def overview(store: Store, name: str, counts: GoldCounts, shelf: RunCache) -> Overview:
     """Return a batched run's line of the list of runs; its U is the median of its batches."""
-    now = standing(store, name, counts, AT_HOME, shelf)
+    now = batched_status(store, name, counts, AT_HOME, shelf)
     utility = now.utilities[1] if now.utilities else None
     spec = now.whole.spec
     return Overview(
@@ -156,7 +241,7 @@ def overview(store: Store, name: str, counts: GoldCounts, shelf: Shelf) -> Overv
     )
 
 
-def listed(store: Store, shelf: Shelf, counts: GoldCounts, limit: int) -> list[Overview]:
+def listed(store: Store, shelf: RunCache, counts: GoldCounts, limit: int) -> list[Overview]:
     """Return the newest runs that people asked for one by one, a batched run as one of them."""
     made = [(store.created(run), run) for run in store.run_names(of_experiments=False)[:limit]]
     whole = [(jobs.created(store, name), name) for name in names(store)]
@@ -175,14 +260,102 @@ def run_choices(store: Store, looked_at: str | None, wholes: bool = False) -> li
     return [*batch, *(names(store) if wholes else []), *listed_runs]
 
 
-def ask(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where: Where | None = None) -> str:
+def submit(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where: ClusterSpec | None = None) -> str:
     """Start a batched run, first putting a sample data set into the database; return its name."""
     put_sample(store, spec.dataset)
-    return batches.ask(store, spec, size, side_by_side, where=where)
+    return batches.submit(store, spec, size, side_by_side, where=where)
 
 
 def begin_batches(store: Store, spec: RunSpec, size: int, chains: int) -> str:
     """Start a batched run and return its name. Raises SettingError for several chains, which batches do not have."""
     if chains > 1:
         raise SettingError(f"{chains} chains and a batch size of {size} do not go together: use one")
-    return ask(store, spec, size)
+    return submit(store, spec, size)
+
+
+PAGE = 50  # batches in a table
+
+
+def about(now: BatchedRunStatus) -> str:
+    """Return what a batched run is, in a line."""
+    spec = now.whole.spec
+    facts = (spec.dataset, f"{now.examples:,} examples", f"{now.whole.of:,} batches of at most {now.whole.size:,}",
+             spec.model, spec.quantization, f"preset {spec.preset}", f"seed {spec.search.seed}")  # fmt: skip
+    return " · ".join(facts)
+
+
+def tiles(now: BatchedRunStatus) -> tuple[Tile, ...]:
+    """Return the numbers over all finished batches, the accuracy only where there is gold."""
+    values, balance = now.utilities, now.balance
+    spread = f"{decimal(values[0])} to {decimal(values[2])}" if values else "no batch yet"
+    counts = " · ".join(f"{count:,} {escaped(label)}" for label, count in sorted(balance.items()))
+    tokens = sum(end.tokens_encoded for end in now.ends)
+    pairs = sum(end.inconsistency for end in now.ends)
+    return (
+        Tile("Batches", f"{len(now.ends):,}", f"of {now.whole.of:,} finished", "Batches whose search has ended."),
+        Tile("U(D), median", decimal(values[1] if values else None), spread,
+             "U of each finished batch is about its own examples: the middle one, and the least to the greatest."),
+        Tile("Labelled", f"{now.labelled:,}", counts or f"of {now.examples:,} examples",
+             f"Labels of the finished batches; the data set has {now.examples:,} examples."),
+        *_accuracy_tile(now),
+        Tile("Inconsistency", decimal(pairs, 0), f"rule {now.rule}", "I(D), summed over the finished batches."),
+        Tile("Tokens encoded", count(tokens), duration(now.seconds),
+             f"Tokens the model has read, and the time it took. {sum(end.prompts for end in now.ends):,} prompts, "
+             f"{sum(end.set_evaluations for end in now.ends):,} labelings scored."),
+    )  # fmt: skip
+
+
+def _accuracy_tile(now: BatchedRunStatus) -> tuple[Tile, ...]:
+    if now.counted is None:
+        return ()
+    meant = "Share of all examples labelled as gold says; unlabelled counts as wrong, also in batches not finished."
+    if now.accuracy is None:
+        return (Tile("Accuracy", DASH, f"{now.counted:,} of {len(now.ends):,} counted", meant),)
+    flipped = "" if now.accuracy.flipped is None else f" · flipped {percent(now.accuracy.flipped)}"
+    note = f"balanced {percent(now.accuracy.balanced)}{flipped}"
+    return (Tile("Accuracy", percent(now.accuracy.raw), note, meant),)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """One batch of the table; what is None is not known yet, or not to be seen."""
+
+    number: int
+    run: str
+    phase: str
+    steps: int
+    labelled: int | None
+    utility: float | None
+    accuracy: float | None
+    seconds: float | None
+
+
+def lines(store: Store, now: BatchedRunStatus, first: int, counts: GoldCounts, count: int = PAGE) -> list[BatchLine]:
+    """Return batches of a batched run from this number on, at most `count` of them."""
+    ended = {end.run: end for end in now.ends}
+    numbers = range(first, min(first + count, now.whole.of + 1))
+    return [_line(store, now, number, ended.get(now.whole.run(number)), counts) for number in numbers]
+
+
+def _line(store: Store, now: BatchedRunStatus, number: int, end: BatchResult | None, counts: GoldCounts) -> BatchLine:
+    run = now.whole.run(number)
+    if not store.has_run(run):
+        return BatchLine(number, run, "waiting", 0, None, None, None, None)
+    status = control.status(store, run)
+    if end is None:
+        return BatchLine(number, run, status.phase, status.steps, None, None, None, None)
+    accuracy = counts.count(store, now.whole.spec.dataset, end).accuracy if now.counted is not None else None
+    return BatchLine(number, run, status.phase, end.steps, end.labelled, end.utility, accuracy, end.seconds)
+
+
+def lines_frame(found: Sequence[BatchLine], gold: bool) -> pd.DataFrame:
+    """Return the table, with the address of each begun batch's run."""
+    frame = pd.DataFrame(
+        [
+            {"batch": one.number, "run": f"/search?run={one.run}" if one.phase != "waiting" else None,
+             "status": one.phase, "steps": one.steps, "labelled": one.labelled, "U": one.utility,
+             "accuracy": one.accuracy, "seconds": one.seconds}
+            for one in found
+        ]
+    )  # fmt: skip
+    return frame if gold else frame.drop(columns="accuracy")

@@ -1,19 +1,20 @@
-"""Figures of consistency: the number of inconsistent pairs, the groups in conflict, the options of a repair."""
+"""Figures and tables of consistency."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+import pandas as pd
 import plotly.graph_objects as go
 
-from icm_engine.analysis.conflict_groups import Edge, EdgeKind, GroupGraph, Node
-from icm_engine.analysis.conflict_repairs import RepairCard
-from icm_engine.analysis.conflicts import counted, pair_code
+from icm_engine.analysis.conflicts import Edge, EdgeKind, GraphNode, GroupGraph, PairLine, counted, pair_code
 from icm_engine.analysis.figures import MARKS, Chart, Palette, blank_figure, palette
-from icm_engine.analysis.history import RepairMark
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.resample import corners, every_nth, extremes
-from icm_engine.analysis.wording import decimal, one_line
+from icm_engine.analysis.formatting import decimal, one_line
+from icm_engine.analysis.label_history import RepairMark
+from icm_engine.analysis.repairs import RepairCard, result_words
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.traces import corners, every_nth, extremes
+from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
 COLUMNS = 3  # groups beside each other
@@ -103,7 +104,7 @@ def groups_chart(graphs: Sequence[GroupGraph], labels: Sequence[Label], dark: bo
 Placed = Sequence[tuple[GroupGraph, int, int]]
 
 
-def _spot(node: Node, column: int, row: int) -> tuple[float, float]:
+def _spot(node: GraphNode, column: int, row: int) -> tuple[float, float]:
     return column + RADIUS * node.x, row + RADIUS * node.y - 0.04
 
 
@@ -159,7 +160,7 @@ def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colou
     )  # fmt: skip
 
 
-def node_text(node: Node) -> str:
+def node_text(node: GraphNode) -> str:
     """Return what stands beside an example: its label, and the answer read from it if there is one."""
     label = one_line(node.label, 8) if node.label else "–"
     return label if node.answer is None else f"{label} · {one_line(node.answer, 8)}"
@@ -218,3 +219,82 @@ def options_chart(card: RepairCard, dark: bool = False) -> Chart:
     )
     alt = "; ".join(f"{', '.join(o.labels)}: {note}" for o, note in zip(card.options, notes, strict=True))
     return Chart("Options", caption, figure, f"Change of U by option: {alt or 'no option'}.")
+
+
+NAME = 60  # characters of a group's name
+CURVE_ROWS = 500
+
+
+def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
+    """Return pairs, one a row: both texts, their labels now, and how long they were inconsistent."""
+    return pd.DataFrame(
+        [
+            {
+                "now": line.words,
+                "labels": " / ".join(label or "–" for label in line.labels),
+                "times": line.times,
+                "steps in all": line.steps,
+                "first": one_line(line.texts[0]),
+                "second": one_line(line.texts[1]),
+            }
+            for line in lines
+        ]
+    )
+
+
+def repairs_frame(reading: Reading, marks: Sequence[RepairMark]) -> pd.DataFrame:
+    """Return repairs, one a row, in the order given."""
+    return pd.DataFrame(
+        [
+            {
+                "step": mark.step,
+                "round": mark.round + 1,
+                "result": result_words(mark),
+                "first": one_line(example_text(reading, mark.pair[0])),
+                "second": one_line(example_text(reading, mark.pair[1])),
+            }
+            for mark in marks
+        ]
+    )
+
+
+def options_frame(card: RepairCard) -> pd.DataFrame:
+    """Return a repair's options, one a row, below the labels there were."""
+    rows = [
+        {"first": o.labels[0], "second": o.labels[1], "U": o.utility, "change": o.change, "outcome": o.outcome}
+        for o in card.options
+    ]
+    before = {"first": card.labels[0], "second": card.labels[1], "U": card.utility, "change": None}
+    return pd.DataFrame([{**before, "outcome": "before"}, *rows])
+
+
+def groups_frame(graphs: Sequence[GroupGraph]) -> pd.DataFrame:
+    """Return the examples of the groups, one a row, with those they are in conflict with."""
+    return pd.DataFrame(
+        [
+            {
+                "group": one_line(graph.name, NAME),
+                "example": node.id,
+                "label": node.label,
+                "answer": node.answer,
+                "in conflict with": ", ".join(_partners(graph, place)),
+                "text": one_line(node.text),
+            }
+            for graph in graphs
+            for place, node in enumerate(graph.nodes)
+        ]
+    )
+
+
+def _partners(graph: GroupGraph, place: int) -> list[str]:
+    ends = [(edge.first, edge.second) for edge in graph.edges if edge.kind == "inconsistent"]
+    return [graph.nodes[one if other == place else other].id for one, other in ends if place in (one, other)]
+
+
+def pairs_curve_frame(reading: Reading) -> pd.DataFrame:
+    """Return the number of inconsistent pairs over the steps, thinned to some hundred rows, the newest first."""
+    points = reading.trajectory.points
+    kept = [points[k] for k in every_nth(len(points), CURVE_ROWS)]
+    return pd.DataFrame(
+        [{"step": point.step, "inconsistent pairs": point.pairs, "I": point.inconsistency} for point in reversed(kept)]
+    )

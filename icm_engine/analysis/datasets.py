@@ -6,17 +6,16 @@ Nothing here reads a whole data set but `rule_findings`, which says so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.wording import decimal, escaped, percent
+from icm_engine.analysis.formatting import decimal, escaped, percent
 from icm_engine.core.consistency import Asymmetry
+from icm_engine.core.custom_rules import is_reference, rule_title
 from icm_engine.core.labeling import Example, Label
-from icm_engine.core.own_rules import is_reference, rule_title
 from icm_engine.core.prompting import render
-from icm_engine.data.agreement import agreement, majority
-from icm_engine.data.checking import RuleCheck, check_rule
-from icm_engine.data.gold import gold_of, load_human
-from icm_engine.data.importing import SAMPLE_DATASETS
-from icm_engine.runs.store import DatasetInfo as DatasetInfo  # pages take it from here
-from icm_engine.runs.store import Store
+from icm_engine.data.gold import agreement, gold_of, load_human, majority
+from icm_engine.data.rule_check import RuleCheck, check_rule
+from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.store.datasets import DatasetInfo  # pages take it from here
+from icm_engine.store.store import Store
 
 PAGE = 10  # examples on one page
 QUICK = 6_000  # examples up to which a rule is checked without being asked to
@@ -24,7 +23,7 @@ CONSTANTS = "So nothing but the model holds back one label for everything: watch
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DatasetLine:
     """One line of the list of data sets."""
 
     name: str
@@ -41,7 +40,7 @@ class Line:
         return escaped(self.name)
 
 
-def lines(store: Store) -> list[Line]:
+def lines(store: Store) -> list[DatasetLine]:
     """Return all data sets, the last imported first."""
     used = dict(store.db.execute("select json_extract(spec, '$.dataset'), count(*) from runs group by 1").fetchall())
     return [_line(store, name, used.get(name, 0)) for name in store.dataset_names()[::-1]]
@@ -53,10 +52,10 @@ def samples(store: Store) -> dict[str, str]:
     return {name: about for name, about in SAMPLE_DATASETS.items() if name not in stored}
 
 
-def _line(store: Store, name: str, runs: int) -> Line:
+def _line(store: Store, name: str, runs: int) -> DatasetLine:
     info = store.dataset_info(name)
     about = f"{info.task.name} · rule {rule_title(info.task.rule)} · from {info.source}"
-    return Line(name, about, info.examples, info.groups, info.gold, info.human, runs)
+    return DatasetLine(name, about, info.examples, info.groups, info.gold, info.human, runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,22 @@
-"""The decision card: one step of the search with all of its arithmetic, also if it was rejected.
+"""The decision card: one step of the search with all of its arithmetic, in numbers and in sentences.
 
 Everything comes from the step's own event, the state before it and the settings then; nothing is scored again.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.shown import Shown, shown
-from icm_engine.analysis.travel import Moment
-from icm_engine.analysis.wording import decimal
-from icm_engine.core.labeling import Label
-from icm_engine.core.scoring import LabelLogProbs
-from icm_engine.runs.events import Json
+from icm_engine.analysis.formatting import chance, decimal, duration, figures
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import Tile
+from icm_engine.analysis.time_travel import Moment
+from icm_engine.analysis.views import ExampleView, shown
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.scoring import LabelLogProbs, no_scorer
+from icm_engine.core.settings import SearchConfig
+from icm_engine.store.events import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class RepairOption:
     """One consistent pair of labels that a repair tried: its U, and the change against U of what was repaired."""
 
     labels: tuple[Label, Label]
@@ -48,14 +51,14 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairLine:
     """One repair inside a step: the pair, every option with its U, the one taken, and those not tried."""
 
     number: int
-    pair: tuple[Shown, Shown]
+    pair: tuple[ExampleView, ExampleView]
     labels: tuple[Label, Label]
     utility: float
-    options: tuple[Option, ...]
+    options: tuple[RepairOption, ...]
     taken: tuple[Label, Label] | None
     withheld: tuple[tuple[Label, Label], ...]
 
@@ -81,7 +84,7 @@ class Repaired:
 class Mover:
     """An example whose log p of its own label changed with the proposal."""
 
-    example: Shown
+    example: ExampleView
     before: float
     after: float
 
@@ -96,7 +99,7 @@ class Decision:
 
     step: int
     event: int
-    example: Shown
+    example: ExampleView
     old: Label | None
     proposed: Label
     scores: tuple[LabelScore, ...]
@@ -110,7 +113,7 @@ class Decision:
     probability: float | None  # exp(delta / T), 1 for a gain
     draw: float | None
     verdict: str
-    repairs: tuple[Repaired, ...]
+    repairs: tuple[RepairLine, ...]
     movers: tuple[Mover, ...]
     paired: bool
     reused: bool
@@ -159,20 +162,20 @@ def terms(body: Json) -> Terms:
     )  # fmt: skip
 
 
-def repairs(reading: Reading, body: Json) -> tuple[Repaired, ...]:
+def repairs(reading: Reading, body: Json) -> tuple[RepairLine, ...]:
     """Return the repairs of a `step` or an `initial` event."""
     return tuple(_repaired(reading, number, repair) for number, repair in enumerate(body["repairs"], 1))
 
 
-def _repaired(reading: Reading, number: int, body: Json) -> Repaired:
+def _repaired(reading: Reading, number: int, body: Json) -> RepairLine:
     taken = tuple(body["taken"]) if body["taken"] else None
     options = tuple(
-        Option(tuple(o["labels"]), o["utility"], o["utility"] - body["utility"], tuple(o["labels"]) == taken)
+        RepairOption(tuple(o["labels"]), o["utility"], o["utility"] - body["utility"], tuple(o["labels"]) == taken)
         for o in body["options"]
     )
     first, second = (shown(reading, example) for example in body["pair"])
     withheld = tuple(tuple(labels) for labels in body.get("withheld", ()))
-    return Repaired(number, (first, second), tuple(body["labels"]), body["utility"], options, taken, withheld)
+    return RepairLine(number, (first, second), tuple(body["labels"]), body["utility"], options, taken, withheld)
 
 
 def _scores(body: Json) -> tuple[LabelScore, ...]:
@@ -198,3 +201,117 @@ def _movers(reading: Reading, body: Json) -> tuple[Mover, ...]:
 def two(labels: Sequence[Label]) -> str:
     """Return the labels of a pair in one word."""
     return " / ".join(labels)
+
+
+def sentence(card: Decision) -> str:
+    """Return the verdict with its reason."""
+    if card.delta is None:
+        return "Unchanged: the model prefers the label it has, and nothing was proposed."
+    if card.verdict == "unchanged":
+        return _unchanged(card)
+    said = f"delta = {decimal(card.delta, 2)}"
+    if card.delta > 0:
+        return f"Accepted: {said} is a gain, which needs no draw."
+    against = f"{said} at T = {figures(card.temperature)} gives {chance(card.probability)}, draw {figures(card.draw)}."
+    return f"Accepted, although it is no gain: {against}" if card.verdict == "accepted" else f"Rejected: {against}"
+
+
+def _unchanged(card: Decision) -> str:
+    if any(repair.taken for repair in card.repairs):
+        return "Unchanged: the repair took the proposal back."
+    return "Unchanged: the label stays, and no repair raised U."
+
+
+def threshold_sentence(card: Decision) -> str:
+    """Say at which temperature the verdict would have been another one; empty where none would change it."""
+    if card.threshold is None or card.verdict == "unchanged":
+        return ""
+    said = f"= delta / ln(draw) = {decimal(card.delta, 2)} / ln {figures(card.draw)}"
+    if card.verdict == "accepted":
+        return f"It would have been rejected at T below {figures(card.threshold)} ({said[2:]})."
+    return f"It would have been accepted at T of at least {figures(card.threshold)} ({said[2:]})."
+
+
+def proposal_sentence(card: Decision) -> str:
+    """Say what was proposed for the drawn example."""
+    tie = f" {' and '.join(card.tied)} tie exactly: the first label was proposed." if card.tied else ""
+    if card.old == card.proposed:
+        return f"Drawn with label {card.old}; the model would give it the same.{tie}"
+    return f"Drawn {'unlabelled' if card.old is None else f'with label {card.old}'}; proposed: {card.proposed}.{tie}"
+
+
+def scored_sentence(card: Decision) -> str:
+    """Say what the labelings before and after were scored with, and where the example's own scores come from."""
+    asked = (
+        "The model was not asked again about the drawn example: these are its scores from the labels before."
+        if card.reused
+        else "The model was asked about the drawn example, with all other labels as demonstrations."
+    )
+    if card.after is None:
+        return asked
+    if card.paired:
+        return f"{asked} Before and after were scored together, in the same orders of demonstrations."
+    return f"{asked} Before was scored when it was accepted; before and after each in their own orders."
+
+
+def cost_sentence(card: Decision) -> str:
+    """Say what the step cost."""
+    saved = f" ({card.tokens_full:,} in separate full prompts)" if card.tokens_full > card.tokens_encoded else ""
+    pins = "no pins" if not card.pins else "1 pin" if card.pins == 1 else f"{card.pins:,} pins"
+    return (
+        f"{card.set_evaluations:,} labelings scored, {card.prompts:,} prompts, {card.tokens_encoded:,} tokens{saved}, "
+        f"{duration(card.seconds)}; {pins} in force."
+    )
+
+
+def settings_words(config: SearchConfig) -> str:
+    """Return the form of U that the numbers of a card belong to."""
+    return f"U = {config.alpha:g} · P − {config.pair_weight:g} a pair; P is {config.predictability}"
+
+
+def decision_tiles(card: Decision) -> tuple[Tile, ...]:
+    """Return the numbers that decide, each with its explanation."""
+    after = card.after.utility if card.after else None
+    return (
+        Tile(
+            "U",
+            f"{decimal(card.before.utility, 2)} → {decimal(after, 2)}",
+            "",
+            "U(D) before → after the proposal and its repairs.",
+        ),
+        Tile("delta U", decimal(card.delta, 2), "", "U after minus U before. A gain is always accepted."),
+        Tile("T", figures(card.temperature), "", "The temperature of this step, on the scale of U."),
+        Tile("exp(delta / T)", chance(card.probability), "", "The chance of accepting a loss; 100 % for a gain."),
+        Tile("Draw", figures(card.draw), "", "A loss is accepted if the draw is below its chance."),
+        Tile("Label mass", chance(card.label_mass), "", "Probability on the labels before renormalising."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """A prompt with its demonstrations; `matches` says whether its hash is the recorded one, None if none was."""
+
+    text: str
+    demonstrations: int
+    sha256: str
+    matches: bool | None
+
+    @property
+    def sentence(self) -> str:
+        """What is known of it, in words."""
+        shown = f"{self.demonstrations:,} demonstrations, then the drawn example; {len(self.text):,} characters."
+        if self.matches is None:
+            return f"{shown} The log has no hash to hold it against."
+        if self.matches:
+            return f"{shown} Its hash is the one in the log: this is what the model read."
+        return f"{shown} Its hash is not the one in the log: this is not what the model read."
+
+
+def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
+    """Return the prompt of a `step` event; where scores were reused, the one they were first asked for with."""
+    body, labeling = moment.body, moment.before.labeling if moment.before else Labeling()
+    objective = reading.run.objective(moment.config, no_scorer())
+    prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))
+    found = hashlib.sha256(prompt.text.encode()).hexdigest()
+    recorded = body["prompt_sha256"]
+    return PromptRead(prompt.text, len(prompt.segments) - 1, found, found == recorded if recorded else None)

@@ -1,12 +1,19 @@
-"""Label changes of a run: filtered, queued by what is worth a look, and told in words."""
+"""Label changes of a run: filtered, ranked, in words, and as tables."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
-from icm_engine.analysis.history import CAUSES as CAUSES  # pages take it from here
-from icm_engine.analysis.history import LabelChange
-from icm_engine.analysis.reading import Reading
+import pandas as pd
+
+from icm_engine.analysis.formatting import one_line
+from icm_engine.analysis.label_history import (
+    CAUSES,  # pages take it from here
+    LabelChange,
+)
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
 CYCLES = 2  # returns to a label that an example had before, from which on it is called cycling
@@ -182,3 +189,44 @@ QUEUES = (
     Queue("pinned", "Pinned", "Labels that a person has fixed.", pinned),
     Queue("cycling", "Cycling", "Examples that went back to a label they had had, two times or more.", cycling),
 )  # fmt: skip
+
+
+def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> pd.DataFrame:
+    """Return label changes, the newest first, each with the address of its decision card."""
+    ids = reading.run.codec.ids
+    return pd.DataFrame(
+        [
+            {
+                "step": change.step,
+                "example": ids[change.example],
+                "text": one_line(example_text(reading, change.example), 90),
+                "before": change.old,
+                "after": change.new,
+                "cause": change.cause,
+                "card": step_address(reading.run.name, change.event),
+            }
+            for change in reversed(changes)
+        ]
+    )
+
+
+def step_address(run: str, event: int) -> str:
+    """Return the address of an event on the Steps page."""
+    return f"steps?run={quote(run, safe='')}&event={event}"
+
+
+def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
+    """Return a queue, one example a row; gold only where it is shown."""
+    ids = reading.run.codec.ids
+    rows = [
+        {
+            "example": ids[row.example],
+            "text": one_line(example_text(reading, row.example), 90),
+            "label": reading.labeling.get(row.example),
+            "why": row.why,
+            "flips": reading.changes[row.example].flips if row.example in reading.changes else 0,
+            **({"gold": reading.gold.get(ids[row.example])} if reading.gold else {}),
+        }
+        for row in queue
+    ]
+    return pd.DataFrame(rows)

@@ -1,14 +1,17 @@
-"""Runs that grew out of each other, and where two of them part."""
+"""Runs that grew out of each other and where two of them part; and what if one label were another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from icm_engine.analysis.reading import Reading
+from icm_engine import jobs
+from icm_engine.analysis.formatting import count, decimal, duration, percent
+from icm_engine.analysis.run_history import Reading
 from icm_engine.core.labeling import Label
-from icm_engine.runs import control, forking
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.jobs import JobSpec
+from icm_engine.runs import control, fork, model_registry
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def _branches(store: Store, run: str, depth: int) -> list[Branch]:
     parent = spec.forked_from if depth else None
     changes = _changes(store.spec(parent), spec) if parent else {}
     found = [Branch(run, depth, parted.body["step"] if parted and parent else None, changes)]
-    for child in forking.children(store, run):
+    for child in fork.children(store, run):
         found += _branches(store, child, depth + 1)
     return found
 
@@ -58,7 +61,7 @@ class Differing:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ForkDifference:
     """Where the paths of two runs part, and on which examples they differ now."""
 
     steps: tuple[int, int]
@@ -73,14 +76,14 @@ class Difference:
         return f"{where} {len(self.differing):,} examples differ; {self.labelled_by_both:,} are labelled by both."
 
 
-def difference(store: Store, ours: Reading, theirs: Reading) -> Difference:
+def difference(store: Store, ours: Reading, theirs: Reading) -> ForkDifference:
     """Return how two runs on the same examples differ now, the first step where they part by their own logs."""
     a, b, ids = ours.labeling, theirs.labeling, ours.run.codec.ids
     pins = ours.pins | theirs.pins
     differing = [Differing(ids[i], a.get(i), b.get(i), i in pins) for i in sorted({*a, *b}) if a.get(i) != b.get(i)]
     steps = tuple(reading.trajectory.last.step if reading.trajectory.last else 0 for reading in (ours, theirs))
     both = sum(i in b for i in a)
-    return Difference((steps[0], steps[1]), _parted(store, ours, theirs), both, tuple(differing))
+    return ForkDifference((steps[0], steps[1]), _parted(store, ours, theirs), both, tuple(differing))
 
 
 def _parted(store: Store, ours: Reading, theirs: Reading) -> int | None:
@@ -117,20 +120,20 @@ def begin_fork(
     Only settings that differ are changed. Raises SettingError, NotFound.
     """
     begun = event_of(reading, step)
-    child = forking.fork(store, reading.run.name, begun, {**settings, "max_steps": step + more}, rule)
+    child = fork.fork(store, reading.run.name, begun, {**settings, "max_steps": step + more}, rule)
     control.start(store, child)
     return child
 
 
 def begin_influence(store: Store, run: str, example: str, steps: int) -> tuple[str, str]:
     """Start two forks that differ in one pin alone; return the one with it, then the other. Raises SettingError."""
-    return forking.influence_of_pin(store, run, example, steps)
+    return fork.influence_of_pin(store, run, example, steps)
 
 
 def begin_with_label(store: Store, run: str, event: int, example: str, label: Label) -> str:
     """Store a fork in which one example is pinned to a label, and start it. Raises SettingError, NotFound."""
-    child = forking.fork(store, run, event)
-    control.put_in(store, child, "pin", [example], [label])
+    child = fork.fork(store, run, event)
+    control.submit_intervention(store, child, "pin", [example], [label])
     control.start(store, child)
     return child
 
@@ -143,3 +146,65 @@ def comparable(store: Store, reading: Reading, names: Sequence[str]) -> list[str
     same = [name for name, spec in specs.items() if (spec.dataset, spec.limit, spec.part) == examples]
     relatives = {branch.run for branch in tree(store, reading.run.name)}
     return sorted(same, key=lambda name: name not in relatives)
+
+
+WHAT_IF = "what-if"
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfCost:
+    """What one question will cost about, by what the run's own evaluations cost on average; repairs come on top."""
+
+    prompts: int
+    tokens: float
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        return (
+            f"About {self.prompts:,} prompts, {count(round(self.tokens))} tokens and {duration(self.seconds)} to score "
+            "the labels once, and again for each option of a repair; loading the model comes first."
+        )
+
+
+def price(reading: Reading) -> WhatIfCost:
+    """Return what asking about one label costs: one evaluation of as many examples as are labelled."""
+    spent, labelled = reading.spent, reading.tally.labelled
+    share = labelled / max(1, spent.prompts)
+    return WhatIfCost(labelled, spent.tokens_encoded * share, spent.seconds * share)
+
+
+def other_labels(reading: Reading, example: str) -> tuple[Label, ...]:
+    """Return the labels that an example does not have; none for one without a label. Raises KeyError."""
+    now = reading.labeling.get(reading.run.codec.index(example))
+    return tuple(label for label in reading.tally.labels if label != now) if now else ()
+
+
+def submit_what_if(store: Store, reading: Reading, event: int, example: str, label: Label) -> str:
+    """Start the question as a job and return its name."""
+    run = reading.run
+    body = {"run": run.name, "event": event, "example": example, "label": label, "dataset": run.spec.dataset}
+    return jobs.request(store, JobSpec(WHAT_IF, body, model_registry.model_of_run(store, run.name)))
+
+
+def asked_before(store: Store, run: str, example: str) -> list[str]:
+    """Return the questions about one example of a run, the newest first."""
+    mine = (job for job in jobs.names(store, WHAT_IF))
+    return [job for job in mine if (b := jobs.spec(store, job).body)["run"] == run and b["example"] == example]
+
+
+def answer_words(answer: Json) -> list[str]:
+    """Return what a question found, one sentence a fact."""
+    before, after, repaired = (answer[name]["utility"] for name in ("before", "after", "repaired"))
+    lines = [
+        f"After step {answer['step']:,}, with {answer['label']} in place of {answer['old']}: U from "
+        f"{decimal(before, 2)} to {decimal(after, 2)}, delta {decimal(answer['delta_unrepaired'], 2)}."
+    ]
+    if answer["flips"]:
+        others = ", ".join(f"{flip['example']} to {flip['new']}" for flip in answer["flips"])
+        lines.append(f"Repaired ({others}): U {decimal(repaired, 2)}, delta {decimal(answer['delta'], 2)}.")
+    chance = percent(answer["accept_probability"])
+    lines.append(f"At the next step's T = {decimal(answer['temperature'], 2)} it would be accepted with {chance}.")
+    cost = answer["usage"]
+    lines.append(f"Cost {cost['prompts']:,} prompts, {cost['tokens_encoded']:,} tokens, {duration(answer['seconds'])}.")
+    return lines

@@ -8,14 +8,15 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.wording import count, decimal, duration
+from icm_engine import jobs
+from icm_engine.analysis.formatting import count, decimal, duration
+from icm_engine.analysis.run_history import Reading
 from icm_engine.core.labeling import Label
-from icm_engine.runs import jobs
-from icm_engine.runs.events import Json
-from icm_engine.runs.landscape import FOUND, ZERO_SHOT
-from icm_engine.runs.replay import STATE_KINDS
-from icm_engine.runs.store import Event, Store
+from icm_engine.jobs.rescoring import FOUND, ZERO_SHOT
+from icm_engine.runs import model_registry
+from icm_engine.store.events import Json
+from icm_engine.store.replay import STATE_KINDS
+from icm_engine.store.store import Event, Store
 
 KIND = "landscape"
 GOLD = "gold"
@@ -59,18 +60,18 @@ def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[st
     return found
 
 
-def ask(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
+def submit(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
     """Start the landscape of a run as it was last read, references scored beside what it has; return the job."""
     run, labelings = reading.run.name, references(reading, gold)
     body: Json = {"run": run, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
-    return jobs.request(store, jobs.JobSpec(KIND, body, jobs.model_of_run(store, run)))
+    return jobs.request(store, jobs.JobSpec(KIND, body, model_registry.model_of_run(store, run)))
 
 
 # -- what it will cost
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class LandscapeCost:
     """What a landscape costs; `tokens` and `seconds` by the last step that scored a set, None before there was one."""
 
     labelings: int
@@ -96,14 +97,14 @@ class Price:
         )
 
 
-def price(store: Store, reading: Reading, labelings: int) -> Price:
+def price(store: Store, reading: Reading, labelings: int) -> LandscapeCost:
     """Return what it costs to score so many reference labelings, the zero-shot one, and what was found."""
     scored, total = last_evaluation(store, reading), labelings + 2
     if scored is None:
-        return Price(total, len(reading.labeling), None, None)
+        return LandscapeCost(total, len(reading.labeling), None, None)
     sets = scored.body["set_evaluations"]
     tokens = round(total * scored.body["usage"]["tokens_encoded"] / sets)
-    return Price(total, len(reading.labeling), tokens, total * scored.seconds / sets)
+    return LandscapeCost(total, len(reading.labeling), tokens, total * scored.seconds / sets)
 
 
 def last_evaluation(store: Store, reading: Reading) -> Event | None:

@@ -10,18 +10,19 @@ from typing import Any
 
 import pandas as pd
 
+from icm_engine import jobs
 from icm_engine.analysis.alerts import collapsed
-from icm_engine.analysis.between_runs import Agreement, agreement, labels_of
-from icm_engine.analysis.choices import RunSpec, begin, put_sample
+from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.run_form import begin, put_sample
+from icm_engine.analysis.seed_agreement import SeedAgreement, agreement, labels_of
 from icm_engine.analysis.views import load
-from icm_engine.analysis.wording import decimal, percent
-from icm_engine.runs import control, jobs, restarts
-from icm_engine.runs.events import Json
-from icm_engine.runs.on_ray import Where
-from icm_engine.runs.proposal import WIDE, Support
-from icm_engine.runs.restarts import chains_of as chains_of
-from icm_engine.runs.restarts import job_of as job_of
-from icm_engine.runs.store import Store
+from icm_engine.cluster import ClusterSpec
+from icm_engine.jobs import restarts
+from icm_engine.jobs.restarts import WIDE, Support, job_of
+from icm_engine.jobs.restarts import chains_of as chains_of
+from icm_engine.runs import control
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
 
 # a share of U: a smaller lead may be the order of demonstrations alone, which differs by seed. On the sample model,
 # chains with the very same labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
@@ -29,7 +30,7 @@ CLOSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChainOutcome:
     """One chain of a restarts job: as it ended, or as it stands while the job is on its way.
 
     `compared` is the number it was compared by, None where it was not; `same` the share of its labels that are the
@@ -69,15 +70,15 @@ class Proposal:
 
     run: str
     per_example: bool  # U was divided by the number of labelled examples
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ChainOutcome, ...]
     supports: Mapping[str, Support]  # by example id
 
     @property
-    def best(self) -> Outcome:
+    def best(self) -> ChainOutcome:
         return next(one for one in self.outcomes if one.proposed)
 
     @property
-    def second(self) -> Outcome | None:
+    def second(self) -> ChainOutcome | None:
         """The best of the others that were compared, None if there are none."""
         others = [(one.compared, one) for one in self.outcomes if one.compared is not None and not one.proposed]
         return max(others, key=lambda pair: pair[0])[1] if others else None
@@ -100,7 +101,7 @@ def proposal(found: Json) -> Proposal:
     """Return the result of a restarts job as what it is."""
     supports = [Support(**row) for row in found["examples"]]
     return Proposal(
-        found["proposed"], found["per_example"], tuple(Outcome(**row) for row in found["chains"]),
+        found["proposed"], found["per_example"], tuple(ChainOutcome(**row) for row in found["chains"]),
         {support.example: support for support in supports},
     )  # fmt: skip
 
@@ -111,27 +112,31 @@ def proposal_of(store: Store, job: str) -> Proposal | None:
     return proposal(found) if found is not None else None
 
 
-def standing(store: Store, job: str) -> tuple[Outcome, ...]:
+def standing(store: Store, job: str) -> tuple[ChainOutcome, ...]:
     """Return how the chains stand while there is no result."""
     statuses = {run: control.status(store, run) for run in chains_of(store, job)}
     outcomes = []
     for run, now in statuses.items():
         message = f"{now.steps:,} of {now.max_steps:,} steps" if now.phase != "failed" else now.message
-        outcomes.append(Outcome(run, store.spec(run).search.seed, now.phase, message, None, 0))
+        outcomes.append(ChainOutcome(run, store.spec(run).search.seed, now.phase, message, None, 0))
     return tuple(outcomes)
 
 
-def ask(
-    store: Store, spec: RunSpec, chains: int, side_by_side: int = restarts.SIDE_BY_SIDE, where: Where | None = None
+def submit(
+    store: Store,
+    spec: RunSpec,
+    chains: int,
+    side_by_side: int = restarts.SIDE_BY_SIDE,
+    where: ClusterSpec | None = None,
 ) -> str:
     """Start a job of so many chains, first putting a sample data set into the database; return its name."""
     put_sample(store, spec.dataset)
-    return restarts.ask(store, spec, chains, side_by_side, where)
+    return restarts.submit(store, spec, chains, side_by_side, where)
 
 
 def begin_chains(store: Store, spec: RunSpec, chains: int) -> str:
     """Start one run, or a job of several chains, and return the first of them."""
-    return begin(store, spec) if chains == 1 else chains_of(store, ask(store, spec, chains))[0]
+    return begin(store, spec) if chains == 1 else chains_of(store, submit(store, spec, chains))[0]
 
 
 # -- words
@@ -215,7 +220,7 @@ def _mirrors(found: Proposal) -> list[str]:
     ]
 
 
-def agreement_of(store: Store, found: Proposal) -> Agreement | None:
+def agreement_of(store: Store, found: Proposal) -> SeedAgreement | None:
     """Return how far the chains that count agree with each other, None for a single one."""
     labelings = [labels_of(load(store, run)) for run in found.counted]
     return agreement(labelings) if len(labelings) > 1 else None
@@ -249,7 +254,7 @@ def outcomes_frame(found: Proposal) -> pd.DataFrame:
     return frame if found.per_example else frame.drop(columns="U per example")
 
 
-def standing_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def standing_frame(outcomes: Sequence[ChainOutcome]) -> pd.DataFrame:
     """Return the chains while they are on their way."""
     rows: list[dict[str, Any]] = []
     for one in outcomes:

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icm_engine.analysis import decision_words
-from icm_engine.analysis.choices import FIRST_RUN
-from icm_engine.analysis.conflict_repairs import repair_card, repair_code
+from icm_engine.analysis import decision as decisions
 from icm_engine.analysis.decision import decision
-from icm_engine.analysis.reading import Point, Reading
-from icm_engine.analysis.travel import open_moment
-from icm_engine.analysis.wording import decimal
-from icm_engine.runs.store import Store
+from icm_engine.analysis.formatting import decimal
+from icm_engine.analysis.repairs import repair_card, repair_code
+from icm_engine.analysis.run_form import FIRST_RUN
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.time_travel import open_moment
+from icm_engine.analysis.traces import Point
+from icm_engine.store.store import Store
 
 TOURED = FIRST_RUN.dataset
 NOT_YET = "This has not happened in this run yet. Come back when it has taken more steps."
@@ -84,7 +85,7 @@ def _step(store: Store, reading: Reading, title: str, meaning: str, wanted: Call
     if place is None:
         return Station(title, meaning, NOT_YET)
     card = decision(reading, open_moment(store, reading, place))
-    seen = f"Step {points[place].step:,}: {decision_words.proposal_sentence(card)} {decision_words.sentence(card)}"
+    seen = f"Step {points[place].step:,}: {decisions.proposal_sentence(card)} {decisions.sentence(card)}"
     return Station(title, meaning, seen, "steps", {"run": reading.run.name, "event": str(points[place].event)})
 
 

@@ -7,18 +7,70 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from icm_engine.analysis.reading import Reading, empty_reading
-from icm_engine.analysis.run_end import run_end
-from icm_engine.analysis.tally import Accuracy
-from icm_engine.analysis.wording import duration, escaped, one_line
+from icm_engine.analysis.formatting import decimal, duration, escaped, one_line
+from icm_engine.analysis.label_history import Accuracy
+from icm_engine.analysis.run_history import Reading, empty_reading
+from icm_engine.analysis.traces import Point
 from icm_engine.core.labeling import Label
+from icm_engine.core.objective import form_of
 from icm_engine.data.gold import gold_of, open_gold
-from icm_engine.data.importing import SAMPLE_DATASETS
+from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
-from icm_engine.runs.events import SEARCH, Json
-from icm_engine.runs.replay import open_run
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import SEARCH, Json
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
+
+ANEW = ("retuned", "forked")  # from here on U has another scale
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The last state of a run and its best one, the same where no earlier state has a higher U."""
+
+    run: str
+    last: Point
+    best: Point
+
+    @property
+    def differs(self) -> bool:
+        return self.best.event != self.last.event
+
+    @property
+    def words(self) -> str:
+        """What to know of it, in sentences; empty where the run is at its best."""
+        if not self.differs:
+            return ""
+        more = "as many" if self.best.labelled == self.last.labelled else f"{self.best.labelled:,}"
+        return (
+            f"U is {decimal(self.last.utility, 2)} now and was {decimal(self.best.utility, 2)} after step "
+            f"{self.best.step:,}, with {more} examples labelled."
+        )
+
+
+def run_end(reading: Reading) -> RunEnd | None:
+    """Return where a run is and the best it has been under its settings of now; None before it has labels.
+
+    Only states count that label at least as many examples as now, and they are compared as the form of P compares. Of
+    equals the last one is the best, so that a run that rests is at its best.
+    """
+    last = reading.trajectory.last
+    if last is None:
+        return None
+    per_example = form_of(reading.config.predictability).per_example
+    best, worth = last, _worth(last, per_example)
+    for point in reading.trajectory.points:
+        if point.verdict in ANEW:
+            best, worth = last, _worth(last, per_example)
+        if point.labelled >= last.labelled and _worth(point, per_example) > worth:
+            best, worth = point, _worth(point, per_example)
+    return RunEnd(reading.run.name, last, best)
+
+
+def _worth(point: Point, per_example: bool) -> float:
+    return point.utility / point.labelled if per_example and point.labelled else point.utility
+
 
 BATCH = 2000  # events read at once, so that a long run is not held in memory twice
 
@@ -283,3 +335,30 @@ def _beyond_training(reading: Reading) -> str | None:
         f"Prompts have reached {reached:,} tokens on average, the model was trained on up to {trained:,}: "
         "expect worse labels; a smaller limit keeps prompts shorter."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """An example as a card shows it: texts from outside, never markup."""
+
+    place: int
+    id: str
+    text: str
+    group: str
+    answer: str | None
+    gold: Label | None  # None also where gold is not to be seen
+
+
+def shown(reading: Reading, example: str) -> ExampleView:
+    """Return an example of this id as a card shows it. Raises KeyError."""
+    i = reading.run.codec.index(example)
+    found = reading.run.dataset.examples[i]
+    return ExampleView(i, example, example_text(reading, i), found.group, found.answer, reading.gold.get(example))
+
+
+def known(reading: Reading, example: str) -> ExampleView | None:
+    """Return the example of this id, None if the run has none: an address may name anything."""
+    try:
+        return shown(reading, example)
+    except KeyError:
+        return None

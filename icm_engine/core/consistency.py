@@ -1,7 +1,7 @@
 """Logical consistency: which pairs of examples a rule constrains, and which labels they may have together.
 
 A rule reads examples and labels, never gold. A rule of a user's own subclasses `Rule` in a file of its own and
-defines `key` and `consistent`: see `own_rules`.
+defines `key` and `consistent`: see `custom_rules`.
 """
 
 from abc import ABC, abstractmethod
@@ -143,19 +143,3 @@ class Asymmetry(ExactlyOne):
 RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (Unconstrained, SameAnswer, Asymmetry, Exclusive, ExactlyOne)
 }
-
-
-def make_rule(name: str, examples: Sequence[Example], labels: Sequence[Label], true_label: Label) -> Rule:
-    """Return the rule of this name, or of this reference to a file, over these examples. Raises SettingError."""
-    return rule_class(name)(examples, labels, true_label)
-
-
-def rule_class(name: str) -> type[Rule]:
-    """Return the rule of this name, or of this reference to a file of the user's own. Raises SettingError."""
-    if name in RULES:
-        return RULES[name]
-    from icm_engine.core import own_rules  # a rule file subclasses Rule, which is here
-
-    if own_rules.is_reference(name):
-        return own_rules.load_rule(name)
-    raise SettingError(f"rule {name!r} does not exist: use one of {', '.join(sorted(RULES))}")

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from icm_engine.core.consistency import Pair, Rule
-from icm_engine.core.draws import below
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.rng import randbelow
 from icm_engine.core.settings import SearchConfig
 
 LabelPair = tuple[Label, Label]
-Score = Callable[[Sequence[Labeling]], tuple[Evaluation, list[Evaluation]]]  # as `Scored` documents it
+Score = Callable[[Sequence[Labeling]], tuple[Evaluation, list[Evaluation]]]  # as `CachedEvaluator` documents it
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Repaired:
+class RepairedLabeling:
     """What Algorithm 2 made of a labeling, and the evaluations, before the step and after, that decide on it."""
 
     labeling: Labeling
@@ -51,7 +51,7 @@ class Repaired:
     repairs: tuple[Repair, ...] = ()
 
 
-class Scored:
+class CachedEvaluator:
     """Scores labelings beside the one before the step, which none of them is compared without.
 
     Separately: each labeling in its own orders, once, and the one before as it was scored when it was accepted.
@@ -76,39 +76,40 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Repairer:
+class ConsistencyFix:
     """How a labeling is repaired: the scores, the rule and the settings, and what must not be touched.
 
-    `pins` are examples whose labels a person has fixed; `hopeless` pairs are those that no option helps, and are not
-    drawn again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors' code).
+    `pins` are examples whose labels a person has fixed; `unrepairable` pairs are those that no option helps, and are
+    not drawn again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors'
+    code).
     """
 
     score: Score
     rule: Rule
     config: SearchConfig
     pins: frozenset[int] = frozenset()
-    hopeless: frozenset[Pair] = frozenset()
+    unrepairable: frozenset[Pair] = frozenset()
     keep_worse: bool = False
 
-    def __call__(self, labeling: Labeling, rng: random.Random) -> Repaired:
+    def __call__(self, labeling: Labeling, rng: random.Random) -> RepairedLabeling:
         """Draw an inconsistent pair, try every consistent option, keep the best if U rises; again, some rounds."""
-        now: Repaired | None = None
-        hopeless = self.hopeless
+        now: RepairedLabeling | None = None
+        unrepairable = self.unrepairable
         for _ in range(self.config.max_repairs):
-            pairs = [pair for pair in self.rule.conflicts(labeling) if pair not in hopeless]
+            pairs = [pair for pair in self.rule.conflicts(labeling) if pair not in unrepairable]
             if not pairs:
                 break
-            pair = pairs[below(rng, len(pairs))]
+            pair = pairs[randbelow(rng, len(pairs))]
             done = self._repair_pair(labeling, pair)
             now = replace(done, repairs=(*(now.repairs if now else ()), *done.repairs))
-            hopeless = frozenset() if done.repairs[0].taken else hopeless | {pair}
+            unrepairable = frozenset() if done.repairs[0].taken else unrepairable | {pair}
             labeling = done.labeling
         if now is None:
             before, (after,) = self.score([labeling])
-            return Repaired(labeling, before, after)
+            return RepairedLabeling(labeling, before, after)
         return now
 
-    def _repair_pair(self, labeling: Labeling, pair: Pair) -> Repaired:
+    def _repair_pair(self, labeling: Labeling, pair: Pair) -> RepairedLabeling:
         """One round: score every option for the pair, and take the best one if U rises, or in any case."""
         i, j = pair
         options, withheld = self._options(labeling, pair)
@@ -119,7 +120,9 @@ class Repairer:
         tried = tuple(Option(labels, result.utility) for labels, result in zip(options, scored, strict=True))
         chosen = options[best] if taken else None
         record = Repair(pair, (labeling[i], labeling[j]), current.utility, tried, chosen, withheld)
-        return Repaired(candidates[best] if taken else labeling, before, scored[best] if taken else current, (record,))
+        return RepairedLabeling(
+            candidates[best] if taken else labeling, before, scored[best] if taken else current, (record,)
+        )
 
     def _options(self, labeling: Labeling, pair: Pair) -> tuple[list[LabelPair], tuple[LabelPair, ...]]:
         """Every consistent pair of labels that leaves pinned ones as they are, and those that do not.

@@ -96,7 +96,7 @@ def retries_of(scorer: object) -> Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class TokenBudget:
     """How many tokens a model reads at once at most, and why these are fewer than it began with (empty: they are not).
 
     The digits of a score depend on it, if little: a sum taken in other parts is rounded otherwise.
@@ -107,25 +107,25 @@ class Calls:
 
 
 @runtime_checkable
-class HasCalls(Protocol):
+class HasTokenBudget(Protocol):
     """A scorer that reads fewer tokens at once when memory runs out, and can be told with how many to begin."""
 
     @property
-    def calls(self) -> Calls:
+    def calls(self) -> TokenBudget:
         """The calls it makes now."""
 
     def begin_calls(self, tokens: int | None) -> None:
         """Read so many tokens at once from now on; None for as many as it is made for."""
 
 
-def calls_of(scorer: object) -> Calls:
+def calls_of(scorer: object) -> TokenBudget:
     """Return the calls a scorer makes now; for one whose calls have one size, of no tokens."""
-    return scorer.calls if isinstance(scorer, HasCalls) else Calls(0)
+    return scorer.calls if isinstance(scorer, HasTokenBudget) else TokenBudget(0)
 
 
 def begin_calls(scorer: object, tokens: int | None) -> None:
     """Tell a scorer with how many tokens at once to begin, where that is a question."""
-    if isinstance(scorer, HasCalls):
+    if isinstance(scorer, HasTokenBudget):
         scorer.begin_calls(tokens)
 
 

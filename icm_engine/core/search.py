@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Literal
 
+from icm_engine.core.batching import FIRST, NEWEST
 from icm_engine.core.consistency import Pair
-from icm_engine.core.draws import below, random_of, sample
 from icm_engine.core.errors import SettingError
-from icm_engine.core.hand import Act, Done, Hand, apply_changes, flips_of, resolve
+from icm_engine.core.interventions import Act, AppliedIntervention, Hand, apply_changes, flips_of, resolve
 from icm_engine.core.labeling import Cause, Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
-from icm_engine.core.repair import Repair, Repairer, Scored
+from icm_engine.core.repair import CachedEvaluator, ConsistencyFix, Repair
+from icm_engine.core.rng import randbelow, random_of, sample
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
-from icm_engine.core.versions import FIRST, NEWEST
 
 Verdict = Literal["accepted", "rejected", "unchanged"]
 
@@ -30,8 +30,8 @@ Verdict = Literal["accepted", "rejected", "unchanged"]
 class State:
     """Where a search stands: the labeling with its score, the steps taken and the proposals accepted.
 
-    `hopeless` are inconsistent pairs that no repair of this very labeling helps: they are not tried again. `hand` is
-    what a person has put in; `since` says for each inconsistent pair after which step it became so; `version` is the
+    `unrepairable` are inconsistent pairs that no repair of this very labeling helps: they are not tried again. `hand`
+    is what a person has put in; `since` says for each inconsistent pair after which step it became so; `version` is the
     run's.
     """
 
@@ -39,7 +39,7 @@ class State:
     evaluation: Evaluation
     step: int = 0
     accepted: int = 0
-    hopeless: frozenset[Pair] = frozenset()
+    unrepairable: frozenset[Pair] = frozenset()
     hand: Hand = field(default_factory=Hand)
     since: Mapping[Pair, int] = field(default_factory=dict)
     version: int = NEWEST
@@ -47,7 +47,7 @@ class State:
     def relabelled(self, labeling: Labeling, evaluation: Evaluation, step: int, **others: Any) -> "State":
         """Return the state with another labeling and its score, after this step."""
         since = {pair: self.since.get(pair, step) for pair in evaluation.pairs}
-        known = {"hopeless": frozenset[Pair](), **others}
+        known = {"unrepairable": frozenset[Pair](), **others}
         return replace(self, labeling=labeling, evaluation=evaluation, step=step, since=since, **known)
 
 
@@ -97,7 +97,7 @@ class StepInfo:
 class HandInfo:
     """What a person put in between two steps; `after` is the evaluation it led to, None where no label changed."""
 
-    done: tuple[Done, ...]
+    done: tuple[AppliedIntervention, ...]
     flips: tuple[Flip, ...] = ()
     after: Evaluation | None = None
     set_evaluations: int = 0
@@ -116,9 +116,9 @@ def initialize(
 ) -> tuple[State, InitialInfo]:
     """Label K random examples at random, or as given, then repair (lines 1-2); `version` is the run's."""
     rng, nothing = random_of(config.seed, 0), Labeling()
-    score = Scored(objective, nothing, objective.evaluation(nothing, {}))
+    score = CachedEvaluator(objective, nothing, objective.evaluation(nothing, {}))
     drawn = initial_labels(objective, config, rng, given)
-    repaired = Repairer(score, objective.rule, config)(drawn, rng)
+    repaired = ConsistencyFix(score, objective.rule, config)(drawn, rng)
     flips = flips_between(nothing, drawn, "initial") + flips_between(drawn, repaired.labeling, "repair")
     info = InitialInfo(tuple(drawn.items()), repaired.repairs, flips, repaired.after, score.set_evaluations)
     return start(info, version), info
@@ -142,7 +142,7 @@ def start(info: InitialInfo, version: int = NEWEST) -> State:
     """Return the state that the initial labels lead to."""
     known = _unhelped_at_end(info.repairs) if version > FIRST else frozenset()
     state = State(Labeling(), info.after, version=version)
-    return state.relabelled(flipped(Labeling(), info.flips), info.after, step=0, hopeless=known)
+    return state.relabelled(flipped(Labeling(), info.flips), info.after, step=0, unrepairable=known)
 
 
 def step(state: State, objective: Objective, config: SearchConfig) -> tuple[State, StepInfo]:
@@ -156,17 +156,17 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     old, foremost = state.labeling.get(i), objective.foremost(state.evaluation.scores, i, scores)
     label, tied = foremost[0], foremost if len(foremost) > 1 else ()
     info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused, tied=tied)
-    if label != old or (config.repair_unchanged and not state.hopeless.issuperset(state.evaluation.pairs)):
+    if label != old or (config.repair_unchanged and not state.unrepairable.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)
     return apply(state, info), info
 
 
 def _decide(info: StepInfo, state: State, objective: Objective, config: SearchConfig, rng: random.Random) -> StepInfo:
     """Score the proposal, repair it, and accept or reject it (lines 7-16)."""
-    score = Scored(objective, state.labeling, state.evaluation, config.paired)
+    score = CachedEvaluator(objective, state.labeling, state.evaluation, config.paired)
     proposal = state.labeling.assign(info.example, info.proposed)  # line 7
-    hopeless = state.hopeless if info.proposed == info.old else frozenset[Pair]()
-    repairer = Repairer(score, objective.rule, config, state.hand.pins, hopeless, config.keep_worse_repair)
+    unrepairable = state.unrepairable if info.proposed == info.old else frozenset[Pair]()
+    repairer = ConsistencyFix(score, objective.rule, config, state.hand.pins, unrepairable, config.keep_worse_repair)
     repaired = repairer(proposal, rng)  # line 8
     delta = repaired.after.utility - repaired.before.utility  # line 9
     probability = accept_probability(delta, info.temperature)
@@ -195,16 +195,16 @@ def apply(state: State, info: StepInfo | HandInfo | TuneInfo) -> State:
         changes = [change for done in info.done for change in done.changes]
         labeling, hand = apply_changes(state.labeling, state.hand, changes)
         if info.after is None:
-            return replace(state, hand=hand, hopeless=frozenset())  # an unpinned example may help a pair
+            return replace(state, hand=hand, unrepairable=frozenset())  # an unpinned example may help a pair
         return state.relabelled(labeling, info.after, state.step, hand=hand)
     if isinstance(info, TuneInfo):
         return state.relabelled(state.labeling, info.after, state.step)
     if info.verdict != "accepted" or info.after is None:
-        return replace(state, step=info.number, hopeless=state.hopeless | _unhelped_before(info, state.version))
+        return replace(state, step=info.number, unrepairable=state.unrepairable | _unhelped_before(info, state.version))
     # paired, the next step scores these labels in other orders
     known = _unhelped_at_end(info.repairs) if state.version > FIRST and not info.paired else frozenset()
     labeling, accepted = flipped(state.labeling, info.flips), state.accepted + 1
-    return state.relabelled(labeling, info.after, info.number, accepted=accepted, hopeless=known)
+    return state.relabelled(labeling, info.after, info.number, accepted=accepted, unrepairable=known)
 
 
 def _unhelped_before(info: StepInfo, version: int) -> frozenset[Pair]:
@@ -227,12 +227,12 @@ def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:
     return labeling
 
 
-def resolved(state: State, acts: Iterable[Act], history: Sequence[Done]) -> HandInfo:
+def resolved(state: State, acts: Iterable[Act], history: Sequence[AppliedIntervention]) -> HandInfo:
     """Return what acts of a person change, one after the other; not yet scored. Raises SettingError.
 
     `history` are the acts of this run before these, which undo and redo look at.
     """
-    labeling, hand, done = state.labeling, state.hand, list[Done]()
+    labeling, hand, done = state.labeling, state.hand, list[AppliedIntervention]()
     for act in acts:
         done.append(resolve(labeling, hand, act, (*history, *done)))
         labeling, hand = apply_changes(labeling, hand, done[-1].changes)
@@ -280,7 +280,7 @@ def draw_example(
     size = len(objective.examples) - len(pins)
     if size == 0:
         raise SettingError(f"all {len(pins):,} examples are pinned, none is left to draw: unpin some, or stop the run")
-    ticket = below(rng, size + extra * len(waiting))
+    ticket = randbelow(rng, size + extra * len(waiting))
     return _unpinned(ticket, pins) if ticket < size else waiting[(ticket - size) // extra]
 
 
@@ -295,11 +295,43 @@ def _unpinned(place: int, pins: frozenset[int]) -> int:
 
 def _coins(rng: random.Random, labels: tuple[Label, ...], config: SearchConfig, count: int) -> list[Label]:
     if config.initial_draw == "coin-flips":
-        return [labels[below(rng, len(labels))] for _ in range(count)]
+        return [labels[randbelow(rng, len(labels))] for _ in range(count)]
     equal_parts = [labels[k % len(labels)] for k in range(count)]
-    return [equal_parts.pop(below(rng, len(equal_parts))) for _ in range(count)]
+    return [equal_parts.pop(randbelow(rng, len(equal_parts))) for _ in range(count)]
 
 
 def flips_between(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:
     """Return the label changes from one labeling to another, in its order."""
     return tuple(Flip(i, before.get(i), y, cause) for i, y in after.items() if before.get(i) != y)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoints:
+    """What to stop at: a label change of one of these examples (ids), a step that lowers U by so much, a pair that
+    has been inconsistent for so many steps."""
+
+    flips: tuple[str, ...] = ()
+    utility_falls: float | None = None
+    inconsistent_for: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.utility_falls is not None and self.utility_falls <= 0:
+            raise SettingError(f"utility_falls is {self.utility_falls}: use a value above 0, or none")
+        if self.inconsistent_for is not None and self.inconsistent_for < 1:
+            raise SettingError(f"inconsistent_for is {self.inconsistent_for}: use 1 step or more, or none")
+
+
+def reached(points: Breakpoints, before: State, info: StepInfo, after: State, ids: Sequence[str]) -> str | None:
+    """Return why to stop after this step, in one sentence; None to go on."""
+    if before.labeling != after.labeling:
+        for flip in info.flips:
+            old, new = before.labeling.get(flip.example), after.labeling.get(flip.example)
+            if ids[flip.example] in points.flips and old != new:
+                return f"{ids[flip.example]} went from {old or 'no label'} to {new} at step {info.number}"
+        fall = before.evaluation.utility - after.evaluation.utility
+        if points.utility_falls is not None and fall >= points.utility_falls:
+            return f"U fell by {fall:.2f} at step {info.number}, a fall of {points.utility_falls:g} was waited for"
+    for (i, j), since in after.since.items():
+        if after.step - since == points.inconsistent_for:
+            return f"{ids[i]} and {ids[j]} have been inconsistent for {after.step - since} steps, since step {since}"
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from icm_engine.core.errors import SettingError
-from icm_engine.core.numbers import whole_number
+from icm_engine.core.text import whole_number
 
 KEY = "ICM_SERVER_KEY"  # the environment variable of the API key
 OWN = "server"  # what stands for quantization, dtype and device: they are the server's own

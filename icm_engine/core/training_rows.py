@@ -1,19 +1,29 @@
-"""Labels as rows to train on, with the field names that trl and its like read. They never hold gold.
+"""Labels and rewards as training rows, and a single response in the words of a template. Never gold.
 
     sft          {"prompt": the rendered template, "completion": " True"}
     preference   {"prompt": the query or question, "chosen": ..., "rejected": ...}
 
 A pair and its swapped twin are one judgement and give one row: the original's, or the twin's where only that is
 labelled. Where the two contradict each other, neither is used. Everything left out is counted.
+
+Of the template, what stands before the first response (or the claim) is the prompt, and what follows it, up to the
+next field, ends it:
+
+    Query: {query}\nResponse A: {response_a}\nResponse B: {response_b} ...
+    prompt "Query: {query}\nResponse A:"    response " {response_a}"    after "\nResponse B: "
+
+So a response is the same tokens here as in the prompts of a search, and a model that continues texts knows where it
+ends: at the line break with which the template goes on.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
-from icm_engine.core.prompting import label_text, render
+from icm_engine.core.prompting import FIELD, label_text, render, without_lines
 
 Row = dict[str, Any]  # texts by field name
 Labelled = Iterable[tuple[Example, Label | None]]  # every example in data set order, None where it has no label
@@ -101,3 +111,109 @@ def _of_claims(task: Task, labelled: Labelled, left_out: Counter[str]) -> Iterat
             continue
         for k in range(max(len(true), len(false))):  # the shorter side goes round
             yield {"prompt": question, "chosen": true[k % len(true)], "rejected": false[k % len(false)]}
+
+
+PAIR = ("response_a", "response_b")
+CLAIM = ("claim",)
+_ASKING = {PAIR[0]: "query", CLAIM[0]: "question"}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a task's responses are put: the template before them, what separates, what follows, and the fields."""
+
+    before: str
+    lead: str
+    after: str
+    answered: tuple[str, ...]  # (response_a, response_b), or (claim,)
+    asking: str  # the field that a prompt is filled with; empty if the template names none
+
+    def prompt(self, asked: str) -> str:
+        """Return the prompt for a query or a question; an empty one takes its lines along.
+
+        >>> Form("Query: {query}\\nResponse A:", " ", "", ("response_a", "response_b"), "query").prompt("")
+        'Response A:'
+        """
+        field, before = f"{{{self.asking}}}", self.before
+        if not asked and field not in before.rpartition("\n")[2]:
+            before = without_lines(before, [field])
+        return FIELD.sub(lambda _: asked, before)
+
+    def asked(self, example: Example) -> str:
+        """Return the query or question of an example, empty if the template has none."""
+        return example.fields[self.asking] if self.asking else ""
+
+    def responses(self, example: Example) -> tuple[str, ...]:
+        """Return the responses of an example: two of a pair, or the claim."""
+        return tuple(example.fields[name] for name in self.answered)
+
+    @property
+    def ends_with_a_line(self) -> bool:
+        """Whether a response ends with its line, so that a policy can end one."""
+        return self.after.startswith("\n")
+
+
+def form_of(task: Task) -> Form:
+    """Return how the responses of a task stand by themselves. Raises SettingError.
+
+    >>> form = form_of(Task("facts", "Question: {question}\\nClaim: {claim}\\nI think this claim is"))
+    >>> form.prompt("What is 1 + 1?"), form.lead, form.after
+    ('Question: What is 1 + 1?\\nClaim:', ' ', '\\nI think this claim is')
+    """
+    known = set(task.fields or FIELD.findall(task.template))
+    answered = PAIR if known >= set(PAIR) else CLAIM if known >= {"question", *CLAIM} else None
+    if answered is None or len(task.labels) != 2:
+        raise SettingError(
+            f"task {task.name!r} has fields {', '.join(sorted(known))} and {len(task.labels)} labels: rewards and "
+            "policies need two labels, and pairs of responses or questions with claims"
+        )
+    before, found, rest = task.template.partition(f"{{{answered[0]}}}")
+    asking = _ASKING[answered[0]] if _ASKING[answered[0]] in known else ""
+    if not found or set(FIELD.findall(before)) - {asking}:
+        raise SettingError(
+            f"template of task {task.name!r} shows more than {asking or 'fixed words'} before "
+            f"{{{answered[0]}}}: a response by itself needs a template with nothing else there"
+        )
+    shown = before.rstrip(" ")
+    return Form(shown, before[len(shown) :], FIELD.split(rest, maxsplit=1)[0], answered,
+                asking if FIELD.search(before) else "")  # fmt: skip
+
+
+TIED = "tied_rewards"  # two responses that the reward model cannot tell apart
+RewardedExamples = Iterable[tuple[Example, Sequence[float]]]  # examples with a reward for each of their responses
+
+
+def judged_examples(examples: Iterable[Example]) -> list[Example]:
+    """Return the examples that are judgements of their own: a pair's twin says nothing that the pair does not."""
+    return [example for example in examples if example.twin_of is None]
+
+
+def ranked_rows(form: Form, scored: RewardedExamples) -> TrainingSet:
+    """Return preference rows in which the response with the higher reward is chosen.
+
+    A pair of responses is one row. Of a question's claims the one with the highest reward is chosen over the one with
+    the lowest: between the others a reward model that was trained on one pair a question has little to say.
+    """
+    left_out, rows = Counter({TIED: 0, IDENTICAL: 0}), list[Row]()
+    for asked, (best, high), (worst, low) in _extremes(form, scored):
+        if best == worst:
+            left_out[IDENTICAL] += 1
+        elif high == low:
+            left_out[TIED] += 1
+        else:
+            rows.append({**({"prompt": asked} if form.asking else {}), "chosen": best, "rejected": worst})
+    return TrainingSet(tuple(rows), left_out)
+
+
+def _extremes(form: Form, scored: RewardedExamples) -> Iterator[tuple[str, tuple[str, float], tuple[str, float]]]:
+    """The best and the worst response of each pair, or of each question; of equals the first and the last."""
+    groups: dict[str, list[tuple[str, float]]] = {}
+    asked: dict[str, str] = {}
+    for example, rewards in scored:
+        key = form.asked(example) if form.answered == CLAIM else example.id
+        asked[key] = form.asked(example)
+        groups.setdefault(key, []).extend(zip(form.responses(example), rewards, strict=True))
+    for key, found in groups.items():
+        if len(found) > 1:
+            ordered = sorted(found, key=lambda one: -one[1])
+            yield asked[key], ordered[0], ordered[-1]

@@ -1,4 +1,13 @@
-"""The final answer of a worked claim, read from its text: what the rule `same-answer` compares.
+r"""The final answer of a worked claim, read from its text and normalised: what `same-answer` compares.
+
+No library fits. math-verify 0.9 (over latex2sympy2_extended and an ANTLR parser) bounds its time by SIGALRM, which
+works in the main thread alone, and takes the five seconds it allows for a thousand nested braces; it reads `1.5e3` as
+1.5 and `2019-2020` as a difference; and it compares two answers, where a rule needs a key for each of a million.
+Here a text is rewritten by a fixed list of patterns, each of them linear, and nothing in it is evaluated but one
+fraction and one power of bounded size. What is no number after that, or longer than an answer, is compared as text.
+
+>>> [normalize_answer(text) for text in (r"$\dfrac12$", r"5\text{ cm}", "1.5e3", "Paris.")]
+['0.5', '5', '1500', 'paris']
 
 A task names one of `EXTRACTORS` or gives a pattern of its own.
 
@@ -7,11 +16,240 @@ A task names one of `EXTRACTORS` or gives a pattern of its own.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
-from icm_engine.data.answer_values import LONGEST_MENTION, numbers_in
-from icm_engine.data.answer_values import normalize_answer as normalize_answer
+LONGEST_NUMBER = 100  # characters, and digits of a power; what is longer is compared as text
+LONGEST_MENTION = 1000  # characters of an answer; what is longer is compared as text, its LaTeX as it stands
+
+# -- LaTeX and Unicode to plain text
+
+_CHARACTERS = {
+    "−": "-", "×": "×", "⋅": "×", "·": "×", "⁄": "/", "∕": "/", "π": r"\pi", "≈": r"\approx ", "º": "°", "˚": "°",
+    "\N{NO-BREAK SPACE}": r"\,", "\N{THIN SPACE}": r"\,", "\N{NARROW NO-BREAK SPACE}": r"\,",
+}  # fmt: skip
+_SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_PLAIN_SUPERSCRIPT = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789")
+_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z])(?![0-9]))")
+_WORD_END = "(?![a-zA-Z])"
+_WRAPPERS = "text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|bb)|operatorname|[mhf]box|boxed|emph"
+_REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (r"(?<=[0-9])(?:\{,\}|\\,|,\\!)(?=[0-9]{3}(?![0-9]))", ","),
+        (r"\{,\}", ","),
+        (r"\\!", ""),
+        (rf"\\(?:[,;: ]|(?:thinspace|enspace|quad|qquad){_WORD_END})|~", " "),
+        (rf"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle){_WORD_END}", ""),
+        (rf"\\[dtc]frac{_WORD_END}", r"\\frac"),
+        (r"\^ ?\{? ?\\circ ?\}?|\\degree", "°"),
+        (r"\\(?:textdollar|pounds|euro)" + _WORD_END, "$"),
+        (r"\\([%$#&])", r"\1"),
+        (rf" ?\\(?:cdot|times){_WORD_END} ?", "×"),
+        (r"\\sqrt ?([0-9a-zA-Z])", r"\\sqrt{\1}"),
+        (r"\\[()\[\]]", " "),
+    )
+)
+_INNERMOST: tuple[tuple[re.Pattern[str], str], ...] = (  # again for what lies around
+    (re.compile(rf"\\(?:{_WRAPPERS}) ?\{{([^{{}}]*)\}}"), r" \1 "),
+    (re.compile(r" ?\^ ?\{ ?([-+]?\w+(?:\^[-+]?\w+)*) ?\}"), r"^\1"),
+)
+_DEPTH = 3  # commands within commands that are rewritten
+
+
+def plain_text(text: str) -> str:
+    """Return a text with its LaTeX, and what Unicode has for numbers, in plain characters where that can be done."""
+    if not text.isascii():
+        text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_PLAIN_SUPERSCRIPT), text)
+        text = "".join(map(_plain_character, text))
+    if not any(mark in text for mark in "\\{~"):
+        return text
+    for pattern, by in _REWRITES:
+        text = pattern.sub(by, text)
+    for _ in range(_DEPTH):
+        before = text
+        for pattern, by in _INNERMOST:
+            text = pattern.sub(by, text)
+        text = _FRACTION.sub(_plain_fraction, text)
+        if text == before:
+            break
+    return text.replace(" ^", "^")
+
+
+def _plain_character(character: str) -> str:
+    """One character; digits of any script as ASCII, ½ as a fraction."""
+    if character.isascii():
+        return character
+    if (digit := unicodedata.decimal(character, None)) is not None:
+        return str(digit)
+    if unicodedata.decomposition(character).startswith("<fraction>"):
+        return " " + unicodedata.normalize("NFKC", character).replace("⁄", "/")
+    return _CHARACTERS.get(character, character)
+
+
+def _plain_fraction(match: re.Match[str]) -> str:
+    r"""1/2 of two whole numbers, with a space after a digit, as in 2 1/2; else \frac{a}{b}."""
+    above, below = (match[1] or match[2] or "").strip(), (match[3] or match[4] or "").strip()
+    if re.fullmatch(r"-?[0-9]+", above) and re.fullmatch(r"-?[0-9]+", below):
+        return f"{' ' if match.string[: match.start()][-1:].isalnum() else ''}{above}/{below}"
+    return f"\\frac{{{above}}}{{{below}}}"
+
+
+# -- a number
+
+_CURRENCY = "$€£¥₹"
+_MONEY = re.compile(rf"(?<!\w)(?:(?:US|CA|AU|NZ|HK|[ACS])(?=\$)|(?:USD|EUR|GBP|INR|Rs\.?) ?(?=[0-9.]))|[{_CURRENCY}]")
+_MAGNITUDES = "hundred|thousand|million|billion|trillion|dozen"
+_GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2}){1,40},[0-9]{3}(?![0-9])"
+_POWER = (
+    r"(?:[eE](?P<e>[-+]?[0-9]+)(?!\w)| ?[×x*] ?10 ?\^ ?\(?(?P<ten>[-+]?[0-9]+)\)?|\^ ?\(?(?P<power>[-+]?[0-9]+)\)?)"
+)
+# as it stands within a text: a hyphen after a digit, a word or a bracket is no sign, and 2 in x^2 is no number
+_SCANNED = re.compile(
+    rf"(?:(?<![\w)\]}}%°^–-])[-–](?=[{_CURRENCY}]?\.?[0-9])"
+    rf"|(?:(?<=[=(\[])|(?<=[=(\[] ))[-–] (?=[{_CURRENCY}]?\.?[0-9]))?"
+    rf"[{_CURRENCY}]?(?:(?<=[{_CURRENCY}])[-–])?(?<![\^_0-9])(?<!\^[-+])"
+    rf"(?:[0-9]+ [0-9]+/[0-9]+(?![0-9/])|(?<!/)[0-9]+/-?[0-9]+(?![0-9/])|(?<![\w.])\.[0-9]+"
+    rf"|(?:{_GROUPED}|[0-9]{{1,3}}(?:\ 000)+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)"
+    rf"{re.sub('[?]P<[a-z]+>', '?:', _POWER)}?(?:\^\(?[-+]?[0-9]+\)?)*(?!\^)(?:\ (?:{_MAGNITUDES})s?\b)?"
+)
+_NUMBER = re.compile(
+    rf"(?:(?:about|exactly|approximately|around|roughly|approx\.?|\\approx|=) ?)?"
+    r"(?P<sign>[-–+]?) ?"
+    rf"(?:(?P<whole>[0-9]+) (?P<above>[0-9]+)/(?P<below>[0-9]+)"
+    rf"|(?P<value>(?:{_GROUPED}|[0-9]{{1,3}}(?: [0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+    rf"{_POWER}?(?: ?/ ?(?P<divisor>-?[0-9]+))?)(?P<rest>.*)"
+)
+_UNIT = re.compile(r"[%°]? ?(?:[^\W\d_]+\.?(?:\^-?[0-9])?(?:[ /×-]+[^\W\d_]+\.?(?:\^-?[0-9])?)*)?")
+# units that stand right after a number; a single letter there may be an unknown, as in 5x
+_ATTACHED = set(
+    "mm cm dm km ml cl mg kg lb lbs oz ft in yd mi sq hr hrs min mins sec secs ms mph kph kmh kb mb gb tb hz khz mhz "
+    "ghz kwh kw st nd rd th".split()
+)
+# words after a number that change its value: "3 million" is not 3, and 3 am is not 3 pm
+_CHANGES_VALUE = {
+    *(word + plural for word in _MAGNITUDES.split("|") for plural in ("", "s")), "lakh", "crore", "pi", "half",
+    "halves", "third", "thirds", "quarter", "quarters", "times", "or", "and", "plus", "minus", "squared", "cubed",
+    "factorial", "am", "pm", "bc", "bce",
+}  # fmt: skip
+_UNKNOWNS = set("abcdeijknopqrtuvxyz")  # "5 m" is a length, "5 n" is no 5
+_EQUATION_OF_MORE = re.compile(r"[,;]|\b(?:and|or)\b|[<>!≤≥≠]\s*$")
+
+
+def numbers_in(text: str) -> list[str]:
+    """Return the numbers of a text as they stand in it, with sign, currency, power and "million"."""
+    return [match[0] for match in _SCANNED.finditer(plain_text(text))]
+
+
+def normalize_answer(text: str) -> str | None:
+    r"""Return an answer such that equal answers are equal strings; None of blank text.
+
+    Numbers lose thousands separators, currency, per cent, degrees, trailing zeros and units; 3/4, \frac{3}{4} and ¾ are
+    0.75; 2 1/2 is 2.5; 1.5e3 and 1.5\times10^3 are 1500; of x = 3 the 3 counts. Anything else is compared as text in
+    lower case, without LaTeX's spacing.
+    """
+    if len(text) > LONGEST_MENTION:
+        return _trimmed(text).casefold() or None
+    plain = _unwrapped(_trimmed(plain_text(text)))
+    if plain.isascii() and plain.isdecimal() and len(plain) <= LONGEST_NUMBER:
+        return str(int(plain))
+    number = _number(_MONEY.sub("", _right_side(plain))) if len(plain) <= LONGEST_NUMBER else None
+    return number or _as_text(plain).casefold() or None
+
+
+def _trimmed(text: str) -> str:
+    """Without the marks around it, spaces as one."""
+    plain = " ".join(text.split()).strip("*`\"' ")
+    return " ".join(plain.rstrip("$. ").lstrip("$ ").split()) if plain.strip("$. ") else ""
+
+
+def _unwrapped(plain: str) -> str:
+    """Without one pair of brackets around the whole: (5), {5}, (A)."""
+    inner = re.fullmatch(r"\(([^(),]*)\)|\{([^{}]*)\}", plain)
+    return (_trimmed(inner[1] or inner[2] or "") or plain) if inner else plain
+
+
+def _right_side(plain: str) -> str:
+    """What follows the last = of one equation, as in 12 - 7 = 5; the whole of several."""
+    left, equals, right = plain.rpartition("=")
+    return right.strip() if equals and not _EQUATION_OF_MORE.search(left) else plain
+
+
+def _as_text(plain: str) -> str:
+    """In a formula, which has no words, spaces do not count."""
+    formula = re.search(r"(?<!\\)(?<![a-zA-Z\\])[^\W\d_]{2,}", plain) is None
+    return re.sub(r"(?<=\W) | (?=\W)", "", plain).strip() if formula else plain.strip()
+
+
+def _number(plain: str) -> str | None:
+    """The number that a text is, with its unit; None of any other text."""
+    match = _NUMBER.fullmatch(_unwrapped(plain))
+    if match is None:
+        return None
+    magnitude = re.match(rf" ?({_MAGNITUDES})s?\b", match["rest"], re.IGNORECASE)
+    if not _is_unit(match["rest"][magnitude.end() if magnitude else 0 :]):
+        return None
+    value = _value(match)
+    if value is None:
+        return None
+    return _canonical(value) + (f" {magnitude[1].casefold()}" if magnitude else "")
+
+
+def _is_unit(rest: str) -> bool:
+    """Whether what follows a number leaves its value as it is."""
+    unit = rest.strip()
+    if not unit:
+        return True
+    words = re.findall(r"[^\W\d_]+", unit)
+    apart = rest[0] in " %°"
+    known = apart or (words and words[0].casefold() in _ATTACHED)
+    unknown = len(words) == 1 and words[0] in _UNKNOWNS and not unit.startswith("°")
+    changed = _CHANGES_VALUE & {word.casefold() for word in words}
+    return bool(known and _UNIT.fullmatch(unit)) and not unknown and not changed
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    """The value of a number; None where it divides by zero or a power would be longer than any answer."""
+    if match["whole"] is not None:
+        parts = [int(match[part]) for part in ("whole", "above", "below")]
+        value = parts[0] + Fraction(parts[1], parts[2]) if parts[2] else None
+    else:
+        value = Fraction(match["value"].replace(",", "").replace(" ", "").rstrip("."))
+        value = _raised(value, match["e"] or match["ten"], match["power"])
+        divisor = int(match["divisor"] or 1)
+        value = value / divisor if divisor and value is not None else None
+    if value is None:
+        return None
+    return -value if match["sign"] in ("-", "–") else value
+
+
+def _raised(value: Fraction, tens: str | None, power: str | None) -> Fraction | None:
+    """The value times a power of ten, or to a power; None where that is out of bounds."""
+    if len(tens or power or "") > len(str(-LONGEST_NUMBER)) or abs(int(tens or power or 0)) > LONGEST_NUMBER:
+        return None
+    if tens:
+        return value * Fraction(10) ** int(tens)
+    if not power:
+        return value
+    digits = max(len(str(value.numerator)), len(str(value.denominator)))
+    if digits * abs(int(power)) > LONGEST_NUMBER or (not value and int(power) <= 0):
+        return None
+    return value ** int(power)
+
+
+def _canonical(value: Fraction) -> str:
+    """The number as a decimal where it ends, else as a reduced fraction."""
+    rest, places = value.denominator, 0
+    while rest % 10 == 0 or rest % 5 == 0 or rest % 2 == 0:
+        rest, places = rest // (10 if rest % 10 == 0 else 5 if rest % 5 == 0 else 2), places + 1
+    if rest != 1:
+        return str(value)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    whole, part = digits[: len(digits) - places], digits[len(digits) - places :].rstrip("0")
+    return ("-" if value < 0 else "") + whole + ("." + part if part else "")
+
 
 # each matches up to where the answer begins
 _OPENINGS = (

@@ -10,27 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from icm_engine.core.errors import ImportRefused, SettingError
-from icm_engine.data.column_names import (
+from icm_engine.data.column_evidence import ColumnSample, evident_labels, evident_text, sole_text
+from icm_engine.data.spellings import (
     ANSWER_NAMES,
     GOLD,
     HUMAN_PREFIX,
     MARKERS,
     PREFIX,
+    LabelReader,
     is_our_export,
+    is_truth_word,
     known_names,
     looks_like_labels,
     one_sided,
+    only_letters,
+    only_spellings,
     plain,
     response_columns,
     side_pairs,
 )
-from icm_engine.data.evident import evident_labels, evident_text, sole_text
-from icm_engine.data.label_columns import Look
-from icm_engine.data.labels import LabelReader, is_truth_word, only_letters, only_spellings
 from icm_engine.data.tasks.spec import TaskSpec
-
-__all__ = ["HUMAN_PREFIX", "MARKERS", "PREFIX", "Mapped", "Plan", "is_our_export", "known_names", "plain",
-           "plan_columns"]  # fmt: skip
 
 Mapped = Mapping[str, str | Sequence[str]]
 
@@ -65,20 +64,20 @@ class Plan:
 
 def plan_columns(
     spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, reads_answers: bool | None = None,
-    look: Look | None = None,
+    look: ColumnSample | None = None,
 ) -> Plan:  # fmt: skip
     """Find the column of every field. Raises ImportRefused for a missing or ambiguous column.
 
     `reads_answers`: whether final answers matter (None: as the task says); `look` has the cells of the first rows.
     """
     wanted = spec.answer is not None if reads_answers is None else reads_answers
-    return _Planner(spec, columns, mapping, name, look or Look(spec)).plan(wanted)
+    return _Planner(spec, columns, mapping, name, look or ColumnSample(spec)).plan(wanted)
 
 
 class _Planner:
     """Recognises columns one field after the other; a column serves one field only."""
 
-    def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, look: Look) -> None:
+    def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, look: ColumnSample) -> None:
         self.spec, self.columns, self.name, self.look = spec, columns, name, look
         self.known = known_names(spec)
         self.ours = is_our_export(columns)

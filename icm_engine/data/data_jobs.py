@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from icm_engine.data.checking import RuleCheck, check_rule
-from icm_engine.data.importing import ImportReport, import_file
-from icm_engine.data.staging import aside
-from icm_engine.runs.events import Json
-from icm_engine.runs.job_process import Job, Kind, main
-from icm_engine.runs.jobs import JobSpec
-from icm_engine.runs.leftovers import clear
-from icm_engine.runs.store import Store
+from icm_engine.data.importing import ImportReport, aside, import_file
+from icm_engine.data.rule_check import RuleCheck, check_rule
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.job_process import Job, Kind, main
+from icm_engine.runs.lease import clear
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 UPLOADS = "uploads"  # the folder beside the database in which uploaded files wait for their import
 

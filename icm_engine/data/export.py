@@ -1,7 +1,7 @@
-"""A run's labels as files: all of them as a table, ready-made training files, or a folder with a data card.
+"""A run's labels as files: a table, training files, or a folder with a data card, which can go to the hub.
 
     csv, jsonl, parquet   one row an example: every input column, then ours, which begin with `icm_`, gold included
-    sft, preference       JSONL to train on, as `data.training` makes it; never gold
+    sft, preference       JSONL to train on, as `data.label_export` makes it; never gold
     datasets              a folder that `datasets.load_dataset` reads: labels, sft, preference and a data card
 
 In CSV, text cells that a spreadsheet would run as a formula get a leading apostrophe, which importing our own export
@@ -11,22 +11,37 @@ removes again; with `excel`, so do ids and texts that it would turn into numbers
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from icm_engine.core.errors import SettingError
-from icm_engine.data.cards import Part, card_facts, data_card
-from icm_engine.data.label_sets import read_label_set, training_rows
-from icm_engine.data.labelled import LabelledRow, LabelledRun, read_labels
-from icm_engine.data.training import TRAINING, training_sets
-from icm_engine.data.writing import Writer, whole_file, whole_folder, write_csv, write_jsonl, write_parquet
-from icm_engine.data.writing import defused as defused
-from icm_engine.data.writing import rows_to_frame as rows_to_frame
-from icm_engine.runs import batches, control
-from icm_engine.runs.store import Store
+from icm_engine.core.errors import HubError, SettingError
+from icm_engine.data.export_files import (
+    CardTable,
+    Writer,
+    card_facts,
+    data_card,
+    whole_file,
+    whole_folder,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+)
+from icm_engine.data.label_export import (
+    TRAINING,
+    LabelledRow,
+    LabelledRun,
+    read_label_set,
+    read_labels,
+    training_rows,
+    training_sets,
+)
+from icm_engine.jobs import batches
+from icm_engine.runs import control
+from icm_engine.store.store import Store
 
 TABLES: Mapping[str, Writer] = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
 FORMATS = (*TABLES, *TRAINING, "datasets")
@@ -138,9 +153,67 @@ def _export_training(run: LabelledRun, path: Path, format: str) -> Exported:
         return Exported(write_jsonl(made.rows, file), made.left_out)
 
 
-def _write_part(folder: Path, name: str, rows: Iterable[LabelledRow], left_out: Mapping[str, int]) -> Part:
+def _write_part(folder: Path, name: str, rows: Iterable[LabelledRow], left_out: Mapping[str, int]) -> CardTable:
     """Parquet, whose columns stay text: readers of JSON take a column of nothing but dates for dates."""
     file = f"{name}/train.parquet"
     (folder / name).mkdir()
     with (folder / file).open("wb") as out:
-        return Part(name, file, write_parquet(rows, out), left_out)
+        return CardTable(name, file, write_parquet(rows, out), left_out)
+
+
+Upload = Callable[[Path, str, bool, bool], str]
+
+
+def upload_folder(folder: Path, repo: str, public: bool, update: bool) -> str:
+    """Upload a folder as a data set repository and return its address: the one place that talks to the hub.
+
+    Raises HubError without a token, for a name that cannot be, a repository that exists (unless `update`), or where
+    the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HTTPError as NetworkError  # type: ignore[attr-defined]  # its client's own
+
+    if get_token() is None:
+        raise HubError("there is no token of the hub: log in with `hf auth login`, or set HF_TOKEN")
+    try:
+        made = HfApi().create_repo(repo, repo_type="dataset", private=not public, exist_ok=update)
+        HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, repo_type="dataset")
+    except HFValidationError:
+        raise HubError(f"repository {repo!r} is no name the hub takes: use OWNER/NAME") from None
+    except HfHubHTTPError as error:
+        raise HubError(_refused(repo, error.response.status_code, str(error))) from None
+    except (NetworkError, OSError) as error:
+        raise HubError(f"the hub cannot be reached ({error}): check the network, then push again") from None
+    return str(made)
+
+
+def push_run(
+    store: Store,
+    run: str,
+    repo: str,
+    public: bool = False,
+    update: bool = False,
+    gold: bool = False,
+    human: bool = False,
+    upload: Upload = upload_folder,
+) -> tuple[str, int]:
+    """Upload the folder that `export --format datasets` writes; return the repository's address and the rows.
+
+    Raises NotFound, HubError.
+    """
+    labels = read_labels(store, run)
+    with TemporaryDirectory(prefix="icm-push-") as place:
+        folder = Path(place) / "folder"
+        exported = export_folder(store, labels, folder, gold, human)
+        return upload(folder, repo, public, update), exported.rows
+
+
+def _refused(repo: str, status: int, message: str) -> str:
+    if status == 409:
+        return f"repository {repo!r} exists already: name another, or add to it with --update"
+    if status in (401, 403):
+        return (
+            f"the hub does not let this token write to {repo!r} ({status}): log in with one that may (`hf auth login`)"
+        )
+    return f"the hub refused repository {repo!r} ({status}: {message}): nothing else was tried"

@@ -1,37 +1,177 @@
 """From a file to a data set, its gold and its human labels apart: all of it or nothing.
 
+Running searches write to the same database: an import that held it while it reads a large file would stop them.
+
     python -m icm_engine import FILE --task TASK
 
-opens the file (`reading`), finds its columns (`columns`), goes through its rows twice (`survey`, `building`), and puts
-them into the database in one transaction (`staging`). Only a few thousand rows are in memory at a time.
+opens the file (`readers.formats`), finds its columns (`columns`), goes through its rows twice (`row_parser`), and puts
+them into the database in one transaction (`Staging`). Only a few thousand rows are in memory at a time.
 """
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from icm_engine.core.consistency import rule_class
+from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import SettingError, StoreError
 from icm_engine.core.labeling import Label
 from icm_engine.core.resources import resource
-from icm_engine.data.checking import PairCounter
-from icm_engine.data.checking import RuleCheck as RuleCheck  # pages look for these here
-from icm_engine.data.checking import check_rule as check_rule
-from icm_engine.data.columns import Mapped, is_our_export
-from icm_engine.data.deleting import delete_dataset as delete_dataset
-from icm_engine.data.findings import Findings
-from icm_engine.data.label_lists import plain_labels
-from icm_engine.data.preparing import LOOKED_AT, Prepared, Wish, open_rows, prepare
-from icm_engine.data.previewing import Preview as Preview
-from icm_engine.data.previewing import preview as preview
-from icm_engine.data.readers.hub import PREFIX
-from icm_engine.data.readers.source import Record, Source
-from icm_engine.data.reading import data_name
+from icm_engine.data.columns import Mapped
+from icm_engine.data.gold import count_labels
+from icm_engine.data.import_plan import LOOKED_AT, ImportOptions, ImportPlan, open_rows, plain_labels, plan_import
+from icm_engine.data.import_warnings import ImportWarnings
+from icm_engine.data.readers.formats import PREFIX, data_name
+from icm_engine.data.readers.source import Record, RowSource
 from icm_engine.data.reshaping import reshaped
-from icm_engine.data.staging import Staging
-from icm_engine.data.tasks import SAMPLE_DATASETS as SAMPLE_DATASETS
-from icm_engine.data.tasks import task_spec
-from icm_engine.runs.store import Dataset, Store
+from icm_engine.data.row_parser import ParsedRow
+from icm_engine.data.rule_check import PairCounter
+from icm_engine.data.spellings import is_our_export
+from icm_engine.data.tasks import SAMPLE_DATASETS, task_spec
+from icm_engine.runs.lease import unfinished
+from icm_engine.store.datasets import Dataset, example_row, insert_info
+from icm_engine.store.store import Store
+
+LISTED = 5  # runs named in a refusal before "and so on"
+
+
+def delete_dataset(store: Store, name: str) -> None:
+    """Delete a data set with its gold and human labels. Raises NotFound, or StoreError naming the runs that use it."""
+    with store.transaction():
+        store.dataset_info(name)
+        if runs := runs_using(store, name):
+            named = ", ".join(runs[:LISTED]) + (", …" if len(runs) > LISTED else "")
+            raise StoreError(f"data set {name!r} is used by {len(runs)} runs ({named}): delete these before it")
+        for table in ("human", "gold", "parts", "examples"):
+            store.db.execute(f"delete from {table} where dataset = ?", [name])
+        store.db.execute("delete from datasets where name = ?", [name])
+
+
+def runs_using(store: Store, name: str) -> list[str]:
+    """Return the runs that label this data set, the newest first."""
+    query = "select name from runs where json_extract(spec, '$.dataset') = ? order by created desc, rowid desc"
+    return [row[0] for row in store.db.execute(query, [name])]
+
+
+BATCH = 2000  # rows written at once
+CACHE = 96 * 1024  # KiB the database may keep of its indexes while a data set is copied in
+
+_ROOM = "free some space there, and see that this user can write there"
+_TABLES = """
+pragma journal_mode = off;
+pragma synchronous = off;
+create table examples (position integer primary key, id, fields, consistency_group, answer, twin_of, input);
+create table gold (position integer primary key, label);
+create table human (position integer, source, label);
+begin;
+"""
+_COPY = (
+    "insert into main.examples (dataset, position, id, fields, consistency_group, answer, twin_of, input) "
+    "select ?, position, id, fields, consistency_group, answer, twin_of, input from staged.examples order by position",
+    # in the order of their keys: a tree that grows at its end is written once
+    "insert into main.gold (dataset, example, label) "
+    "select ?, id, label from staged.gold join staged.examples using (position) order by id",
+    "insert into main.human (dataset, example, source, label) "
+    "select ?, id, source, label from staged.human join staged.examples using (position) order by id, source",
+)
+
+
+def aside(store: Store) -> Path:
+    """Return what the folders of imports are named after."""
+    return store.path.parent / "import"
+
+
+class Staging:
+    """The rows of one import before they are in the database; deleted when it ends, however it ends."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.count = store, 0
+        self._directory = unfinished(aside(store))
+        try:
+            self._directory.mkdir()
+        except OSError as error:
+            raise StoreError(
+                f"folder {store.path.parent} cannot take the rows of an import ({error}): {_ROOM}"
+            ) from None
+        self._path = self._directory / "rows.db"
+        self._db = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as error:
+            self.__exit__(type(error), error, None)
+        self._waiting: list[ParsedRow] = []
+
+    def __enter__(self) -> "Staging":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._db.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): {_ROOM}")
+
+    def add(self, row: ParsedRow) -> None:
+        """Take the next row."""
+        self._waiting.append(row)
+        self.count += 1
+        if len(self._waiting) >= BATCH:
+            self._flush()
+
+    def id_of(self, position: int) -> str:
+        """Return the id of a row that was added."""
+        flushed = self.count - len(self._waiting)
+        if position >= flushed:
+            return self._waiting[position - flushed].example.id
+        return str(self._db.execute("select id from examples where position = ?", [position]).fetchone()[0])
+
+    @contextmanager
+    def moved_into(self, dataset: Dataset) -> Iterator[int]:
+        """Put everything into the database in one transaction, and give the number of groups within it.
+
+        `dataset` says what it is; the examples are those added here. Raises StoreError.
+        """
+        self._flush()
+        self._db.execute("commit")
+        db, conn = self.store.db, self.store.db.conn
+        with self._attached(), self.store.transaction():
+            insert_info(db, dataset, self.count, 0)
+            for statement in _COPY:
+                conn.execute(statement, [dataset.name])
+            query = "select count(distinct consistency_group) from examples where dataset = ?"
+            groups = int(conn.execute(query, [dataset.name]).fetchone()[0])
+            conn.execute("update datasets set consistency_groups = ? where name = ?", [groups, dataset.name])
+            count_labels(self.store, dataset.name)
+            yield groups
+
+    def _flush(self) -> None:
+        rows, first = self._waiting, self.count - len(self._waiting)
+        numbered = list(enumerate(rows, first))
+        self._db.executemany(
+            "insert into examples values (?, ?, ?, ?, ?, ?, ?)",
+            ((k, *example_row(row.example, row.inputs)) for k, row in numbered),
+        )
+        gold = ((k, row.gold) for k, row in numbered if row.gold is not None)
+        self._db.executemany("insert into gold values (?, ?)", gold)
+        human = ((k, source, label) for k, row in numbered for source, label in row.human.items())
+        self._db.executemany("insert into human values (?, ?, ?)", human)
+        self._waiting = []
+
+    @contextmanager
+    def _attached(self) -> Iterator[None]:
+        """Let the database see the staged rows, with room for the indexes that grow in no order."""
+        conn = self.store.db.conn
+        conn.execute("attach database ? as staged", [str(self._path)])
+        before = conn.execute("pragma main.cache_size").fetchone()[0]
+        conn.execute(f"pragma main.cache_size = -{CACHE}")
+        try:
+            yield
+        finally:
+            conn.execute(f"pragma main.cache_size = {before}")
+            conn.execute("detach database staged")
+
 
 Progress = Callable[[int, int | None], None]  # rows done, and rows there are (None: not counted yet)
 SAMPLE_DIRECTORY = resource("sample_data")
@@ -92,9 +232,9 @@ def import_file(
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)
-    wish = Wish(mapping or {}, rule, labels, ties, first)
+    wish = ImportOptions(mapping or {}, rule, labels, ties, first)
     source = reshaped(open_rows(path, content, encoding, split, quoting), spec, wish.mapping)
-    prepared = prepare(spec, source.name, source.columns, source.head(LOOKED_AT)[1], wish)
+    prepared = plan_import(spec, source.name, source.columns, source.head(LOOKED_AT)[1], wish)
     made = _Import(store, name, source, prepared, progress or (lambda done, total: None))
     return made.run(stored or (lambda report: None))
 
@@ -105,15 +245,18 @@ class _Import:
 
     store: Store
     name: str
-    source: Source
-    prepared: Prepared
+    source: RowSource
+    prepared: ImportPlan
     progress: Progress
 
     def run(self, stored: Callable[[ImportReport], None]) -> ImportReport:
         task, plan = self.prepared.task, self.prepared.plan
         rule = rule_class(task.rule)((), task.labels, task.true_label)
         survey = self.prepared.builder.survey(self._told(self.source.total))
-        findings, pairs = Findings(task.rule == "same-answer", plan.answer, survey.alike, task.rule), PairCounter(rule)
+        findings, pairs = (
+            ImportWarnings(task.rule == "same-answer", plan.answer, survey.alike, task.rule),
+            PairCounter(rule),
+        )
         with Staging(self.store) as staging:
             for row in self.prepared.builder.rows(self._told(survey.rows), survey, staging.id_of):
                 findings.see(row)
@@ -144,7 +287,9 @@ class _Import:
             notes.append(f"Left out, since their gold is a tie: {dropped:,} row{'s' if dropped > 1 else ''}.")
         return notes
 
-    def _report(self, dataset: Dataset, rows: int, groups: int, findings: Findings, pairs: PairCounter) -> ImportReport:
+    def _report(
+        self, dataset: Dataset, rows: int, groups: int, findings: ImportWarnings, pairs: PairCounter
+    ) -> ImportReport:
         plan = self.prepared.plan
         return ImportReport(
             dataset=dataset.name,

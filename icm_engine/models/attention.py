@@ -1,4 +1,4 @@
-"""Attention of many new tokens over a long cache on the CPU, with no more work than a walk of the tree needs.
+"""Attention on the CPU, the tree attention mask, and the key-value cache of one path of the tree.
 
 What is before a chunk is seen by all of its tokens, so no mask reaches that far. In bfloat16 torch's own attention
 keeps its products small, and whole blocks of products run two to three times as fast (`python -m benchmarks.limit`);
@@ -7,7 +7,7 @@ asked twice, for the cache and for the chunk, and the two are put together by th
 layer attends to is computed for the tokens that are read alone: nothing else of its output is ever looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface
+from transformers.cache_utils import DynamicCache, DynamicLayer, get_layer_types_and_kwargs
+
+from icm_engine.models.prefix_tree import Chunk
 
 NAME = "icm_path_attention"
 BLOCK = 256  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
@@ -22,20 +25,20 @@ TREE_BLOCK = 128  # rows of a chunk at a time in float32: what comes later in it
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadRows:
     """The tokens of a chunk, ascending, whose output of the last layer is read."""
 
     rows: torch.Tensor
     last_layer: int
 
 
-_reading: ContextVar[Reading | None] = ContextVar("reading", default=None)
+_reading: ContextVar[ReadRows | None] = ContextVar("reading", default=None)
 
 
 @contextmanager
-def reading(rows: torch.Tensor, layers: int) -> Iterator[None]:
+def reading_rows(rows: torch.Tensor, layers: int) -> Iterator[None]:
     """Say which tokens are read of what a model with so many layers is asked meanwhile."""
-    token = _reading.set(Reading(rows, layers - 1))
+    token = _reading.set(ReadRows(rows, layers - 1))
     try:
         yield
     finally:
@@ -62,8 +65,8 @@ def path_attention(
 
     `query` is (1, heads, new, width), `key` and `value` are (1, key heads, path, width), `attention_mask` is
     (1, 1, new, last tokens of the path) and added to the scores of these; what comes before them is seen by all. In the
-    last layer of a `reading`, tokens that are not read get zeros. Raises NotImplementedError for what a model may ask
-    for beyond that.
+    last layer of `reading_rows`, tokens that are not read get zeros. Raises NotImplementedError for what a model may
+    ask for beyond that.
     """
     if asked := sorted(name for name in ("softcap", "s_aux", "position_bias") if unknown.get(name) is not None):
         raise NotImplementedError(f"attention with {', '.join(asked)}")
@@ -135,3 +138,93 @@ def _weighed(
         query, key, value, attn_mask=mask, scale=scale
     )
     return found
+
+
+def positions(chunk: Chunk, depth: int) -> list[int]:
+    """Return the distance of each token from the beginning of its path; `depth` tokens of it are in the cache."""
+    found: list[int] = []
+    for parent in chunk.parents:
+        found.append(depth if parent < 0 else found[parent] + 1)
+    return found
+
+
+def own_mask(chunk: Chunk, like: torch.Tensor) -> torch.Tensor:
+    """Return (1, 1, chunk, chunk), to be added to scores: what the chunk's tokens see of each other.
+
+    Masks have the type, and are where, `like` is: a long one is made on the device, not sent to it.
+    """
+    return _additive(_ancestors(chunk.parents).to(like.device), like.dtype)
+
+
+def path_mask(chunk: Chunk, depth: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
+    """Return (1, 1, chunk, depth + chunk): all of the cache and the ancestors, or the last `window` tokens of them."""
+    sees = torch.nn.functional.pad(_ancestors(chunk.parents).to(like.device), (depth, 0), value=True)
+    if window is not None:
+        places = torch.tensor(positions(chunk, depth), device=like.device)
+        seen = torch.cat((torch.arange(depth, device=like.device), places))
+        sees &= places[:, None] - seen < window
+    return _additive(sees, like.dtype)
+
+
+def _ancestors(parents: Sequence[int]) -> torch.Tensor:
+    """(chunk, chunk), bool: itself and the tokens in whose subtree it is; depth first, a subtree is a run of tokens."""
+    ends = list(range(1, len(parents) + 1))
+    for k in range(len(ends) - 1, -1, -1):
+        if (parent := parents[k]) >= 0:
+            ends[parent] = max(ends[parent], ends[k])
+    place = torch.arange(len(ends))
+    return (place[:, None] >= place) & (place[:, None] < torch.tensor(ends))
+
+
+def _additive(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    mask = torch.zeros(1, 1, *sees.shape, dtype=dtype, device=sees.device)
+    return mask.masked_fill_(~sees, torch.finfo(dtype).min)
+
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+class PathLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
+    """A layer's keys and values, (1, heads, tokens, width), as views of a fixed room: growing copies nothing."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self._store: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the new tokens behind the cached ones and return both. Raises RuntimeError past the room."""
+        if self._store is None:
+            self.lazy_initialization(key_states, value_states)
+            self._store = _empty(key_states, self.room), _empty(value_states, self.room)
+        start = self.get_seq_length()
+        stop = start + key_states.shape[-2]
+        self._store[0][:, :, start:stop] = key_states
+        self._store[1][:, :, start:stop] = value_states
+        self.keys, self.values = (kept[:, :, :stop] for kept in self._store)
+        return self.keys, self.values
+
+
+def _empty(states: torch.Tensor, room: int) -> torch.Tensor:
+    return states.new_empty(*states.shape[:2], room, states.shape[3])
+
+
+def windows(config: Any) -> dict[str, int | None]:
+    """Return the window of each type of layer, None for those that see everything. Raises ValueError for other types.
+
+    A layer with a window keeps its whole path here, and a mask says what it sees: its own cache forgets what a
+    sibling would need.
+    """
+    types, settings = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+    if odd := sorted(set(types) - {FULL, SLIDING}):
+        raise ValueError(f"its cache has layers that cannot be cropped: {', '.join(odd)}")
+    return {kind: given.get("sliding_window") for kind, given in zip(types, settings, strict=True)}
+
+
+def path_cache(config: Any, room: int) -> DynamicCache:
+    """Return an empty cache for a path of up to `room` tokens."""
+    cache = DynamicCache(config=config)
+    cache.layers = [PathLayer(room) for _ in cache.layers]
+    return cache

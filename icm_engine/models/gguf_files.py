@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from icm_engine.core.errors import ModelNotUsable
-from icm_engine.models.gguf_header import Header
+from icm_engine.models.gguf_header import GgufHeader
 
 _LARGEST = {"gemma2": 46, "gemma3": 62}  # blocks of the one size whose queries are scaled by the width of a head
 _LAYERED = "full_attention"  # of settings that differ by kind of layer
@@ -29,7 +29,7 @@ _DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", 
 
 
 def read_gguf(
-    model: str, header: Header, quantized: BitsAndBytesConfig | None, dtype: torch.dtype, device: str
+    model: str, header: GgufHeader, quantized: BitsAndBytesConfig | None, dtype: torch.dtype, device: str
 ) -> tuple[Any, Any, Sequence[str]]:
     """Return the tokenizer, the network and the names of weights that the file lacks. Raises ModelNotUsable."""
     place = {"pretrained_model_name_or_path": str(header.path.parent), "gguf_file": header.path.name}
@@ -65,7 +65,7 @@ def _require_causal(model: str, config: Any) -> None:
         )
 
 
-def _config(header: Header, config: Any) -> Any:
+def _config(header: GgufHeader, config: Any) -> Any:
     """The settings, with what transformers does not take over."""
     rows = [tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight"]
     config.vocab_size = rows[0] if rows else config.vocab_size
@@ -79,7 +79,7 @@ def _config(header: Header, config: Any) -> Any:
     return config
 
 
-def _stretch(header: Header, config: Any, kind: str) -> None:
+def _stretch(header: GgufHeader, config: Any, kind: str) -> None:
     """Carry over how the context was stretched; where kinds of layers differ, the sliding ones are not."""
     rope = config.rope_parameters
     rope = rope.get(_LAYERED, rope)
@@ -88,7 +88,7 @@ def _stretch(header: Header, config: Any, kind: str) -> None:
         rope["original_max_position_embeddings"] = int(original)
 
 
-def _factors(header: Header) -> torch.Tensor | None:
+def _factors(header: GgufHeader) -> torch.Tensor | None:
     """What the file wants the frequencies divided by."""
     if not any(tensor.name == _FREQUENCIES for tensor in header.tensors):
         return None
@@ -103,7 +103,7 @@ def _divide_frequencies(network: Any, factors: torch.Tensor) -> None:
                 setattr(module, name, old / factors.to(old.device))
 
 
-def _require_all_used(model: str, header: Header, network: Any) -> None:
+def _require_all_used(model: str, header: GgufHeader, network: Any) -> None:
     """Refuse a file with weights that the network has no place for: without them it is another model."""
     used = header.tensors if not network.config.tie_word_embeddings else [
         tensor for tensor in header.tensors if tensor.name != "output.weight"
@@ -117,7 +117,7 @@ def _require_all_used(model: str, header: Header, network: Any) -> None:
         )
 
 
-def _tokenizer(header: Header, tokenizer: Any) -> Any:
+def _tokenizer(header: GgufHeader, tokenizer: Any) -> Any:
     """The tokenizer, which splits text as the vocabulary was learned: digits one by one where they were."""
     if header.facts.get("tokenizer.ggml.pre") in _DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

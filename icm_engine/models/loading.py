@@ -1,12 +1,15 @@
-"""Load a causal language model and its tokenizer from a directory, a GGUF file or a hub id, without surprises.
+"""Load a causal language model, its tokenizer and its LoRA adapter from a directory, GGUF file or hub id.
+
+Safetensors only. LoRA only: other kinds change the prompt or the cache, which the prefix tree relies on.
 
 Safetensors or GGUF only, no code from the model's side, no weights invented for what a checkpoint lacks.
 """
 
 import gc
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,67 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from icm_engine.core.errors import DeviceMissing, IcmError, ModelNotUsable, OutOfMemory, SettingError
-from icm_engine.core.paths import home_expanded, is_pointer_file
-from icm_engine.core.resources import resource
-from icm_engine.models import gguf_checks
-from icm_engine.models.adapters import attach, base_of, is_adapter
+from icm_engine.core.resources import install_command, resource
+from icm_engine.core.text import expanded, home_expanded, is_pointer_file
+from icm_engine.models import gguf_header
 from icm_engine.models.gguf_header import is_gguf
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def is_adapter(source: str) -> bool:
+    """Say whether this is a folder with an adapter in it."""
+    return (expanded(source) / CONFIG).is_file()
+
+
+def base_of(source: str) -> str:
+    """Return the model that an adapter belongs to. Raises ModelNotUsable."""
+    try:
+        config = json.loads((Path(source) / CONFIG).read_text(encoding="utf-8"))
+        base, kind = config["base_model_name_or_path"], config["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelNotUsable(f"adapter {source!r} has no usable {CONFIG} ({error!r}): train or copy it again") from None
+    if kind != "LORA":
+        raise ModelNotUsable(f"adapter {source!r} is of kind {kind}: use a LoRA adapter, or a whole model")
+    if config.get("task_type") == "SEQ_CLS":
+        raise ModelNotUsable(f"adapter {source!r} is a reward model, which says no next token: use a policy or a model")
+    if not isinstance(base, str) or not base:
+        raise ModelNotUsable(f"adapter {source!r} names no base model: put base_model_name_or_path into its {CONFIG}")
+    if is_adapter(base):
+        raise ModelNotUsable(f"adapter {source!r} belongs to another adapter, {base!r}: tune from a whole model")
+    if not (Path(source) / WEIGHTS).is_file():
+        raise ModelNotUsable(f"adapter {source!r} has no {WEIGHTS}: only safetensors weights are loaded")
+    return base
+
+
+def attach(base: "LoadedModel", source: str) -> "LoadedModel":
+    """Return the base model with an adapter's matrices beside its own, ready to score. Raises ModelNotUsable."""
+    peft = _peft(source)
+    try:
+        joined = peft.PeftModel.from_pretrained(base.model, source, torch_device=base.device)
+    except Exception as error:  # whatever damaged files make of the library that reads them
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
+        raise ModelNotUsable(
+            f"adapter {source!r} does not go with model {base.name!r} ({reason}): use the base it was trained from"
+        ) from error
+    # the model's own class with LoRA inside: whoever holds it need not know that there is an adapter
+    return replace(base, model=joined.get_base_model().eval(), name=source, adapter=_described(source, base.name))
+
+
+def _described(source: str, base: str) -> dict[str, str]:
+    weights = hashlib.sha256((Path(source) / WEIGHTS).read_bytes()).hexdigest()
+    return {"base": base, "adapter_sha256": weights}
+
+
+def _peft(source: str) -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise ModelNotUsable(
+            f"model {source!r} is an adapter, and peft is not installed: {install_command('train')}"
+        ) from None
+    return peft
+
 
 SAMPLE_MODEL = resource("sample_data", "model")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -121,11 +180,11 @@ def _read_folder(model: str, quantization: str, dtype: torch.dtype, device: str)
 
 def _read_file(model: str, quantization: str, dtype: torch.dtype, device: str) -> _Found:
     """A model in one GGUF file, unpacked, and quantised again where that is asked."""
-    header = gguf_checks.checked(model)
+    header = gguf_header.checked_gguf(model)
     from icm_engine.models.gguf_files import read_gguf  # only now it is clear that gguf is installed
 
     found = read_gguf(model, header, _quantization_config(quantization, dtype), dtype, device)
-    return *found, gguf_checks.facts(header)
+    return *found, gguf_header.gguf_facts(header)
 
 
 def _keep_float32(network: Any) -> None:

@@ -22,40 +22,40 @@ class Read:
 
 
 @dataclass(slots=True)
-class Node:
+class PrefixNode:
     """One run of tokens; its path from the root is a prefix of every prompt below it."""
 
     tokens: Tokens
-    children: dict[Tokens, "Node"] = field(default_factory=dict)
+    children: dict[Tokens, "PrefixNode"] = field(default_factory=dict)
     reads: list[Read] = field(default_factory=list)
     size: int = 0  # tokens in this node and everything below it
 
-    def child(self, segment: Tokens) -> "Node":
+    def child(self, segment: Tokens) -> "PrefixNode":
         """Return the child that holds this segment, made if there is none yet."""
         if segment not in self.children:
-            self.children[segment] = Node(segment)
+            self.children[segment] = PrefixNode(segment)
         return self.children[segment]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PrefixRequest:
     """One prompt, by number, and the continuations, by number, whose log-probability after it is wanted."""
 
     prompt: int
     segments: Sequence[Tokens]
     continuations: Mapping[int, Tokens]
 
-    def alone(self) -> Iterator["Request"]:
+    def alone(self) -> Iterator["PrefixRequest"]:
         """Yield requests whose trees have no branch: continuations that need the same tokens encoded, together."""
         beginnings = {tokens[:-1] for tokens in self.continuations.values()}
         for beginning in sorted(beginnings):
             same = {k: tokens for k, tokens in self.continuations.items() if tokens[:-1] == beginning}
-            yield Request(self.prompt, self.segments, same)
+            yield PrefixRequest(self.prompt, self.segments, same)
 
 
-def build(requests: Iterable[Request]) -> Node:
+def build(requests: Iterable[PrefixRequest]) -> PrefixNode:
     """Return the tree of all prompts; the root holds no tokens. Segments must not be empty."""
-    root = Node(())
+    root = PrefixNode(())
     for request in requests:
         node = root
         for segment in request.segments:
@@ -65,7 +65,7 @@ def build(requests: Iterable[Request]) -> Node:
     return _compress(root)
 
 
-def _add_reads(node: Node, prompt: int, number: int, tokens: Tokens) -> None:
+def _add_reads(node: PrefixNode, prompt: int, number: int, tokens: Tokens) -> None:
     """A continuation of several tokens needs all but its last one encoded after the prompt."""
     node.reads.append(Read(len(node.tokens) - 1, tokens[0], prompt, number))
     if len(tokens) > 1:
@@ -73,7 +73,7 @@ def _add_reads(node: Node, prompt: int, number: int, tokens: Tokens) -> None:
         leaf.reads += [Read(k, token, prompt, number) for k, token in enumerate(tokens[1:])]
 
 
-def _compress(root: Node) -> Node:
+def _compress(root: PrefixNode) -> PrefixNode:
     """Join chains without a branch, then count tokens; from the leaves up, without recursion (chains are long)."""
     for node in reversed(list(descend(root))):
         if len(node.children) == 1 and node.tokens:
@@ -85,7 +85,7 @@ def _compress(root: Node) -> Node:
     return root
 
 
-def descend(root: Node) -> Iterator[Node]:
+def descend(root: PrefixNode) -> Iterator[PrefixNode]:
     """Yield every node, a parent before its children, depth first and in order."""
     stack = [root]
     while stack:
@@ -103,15 +103,15 @@ class Question:
     length: int
     reads: tuple[Read, ...]
 
-    def tokens(self, request: Request) -> list[int]:
+    def tokens(self, request: PrefixRequest) -> list[int]:
         """Return the tokens to be encoded; `request` is the one of this prompt."""
         whole = [token for segment in request.segments for token in segment]
         return [*whole, *request.continuations[self.continuation]][: self.length]
 
 
-def questions(root: Node) -> Iterator[Question]:
+def questions(root: PrefixNode) -> Iterator[Question]:
     """Yield every place that is read, once, depth first: what is shared was asked just before, so a server has it."""
-    stack: list[tuple[Node, int]] = [(root, 0)]
+    stack: list[tuple[PrefixNode, int]] = [(root, 0)]
     while stack:
         node, depth = stack.pop()
         for offset in sorted({read.offset for read in node.reads}):
@@ -146,12 +146,12 @@ class Step:
     keep: bool
 
 
-def walk(root: Node, budget: int) -> Iterator[Step]:
+def walk(root: PrefixNode, budget: int) -> Iterator[Step]:
     """Yield the model calls of a depth-first walk; subtrees of up to `budget` tokens go into one call.
 
     Before each step the cache is cropped to `depth` tokens, so it never holds more than one path and one chunk.
     """
-    stack: list[tuple[Node, int]] = [(root, 0)]
+    stack: list[tuple[PrefixNode, int]] = [(root, 0)]
     while stack:
         node, depth = stack.pop()
         if node.tokens:
@@ -164,16 +164,16 @@ def walk(root: Node, budget: int) -> Iterator[Step]:
         stack.extend((child, depth) for child in reversed(large))
 
 
-def _linear(node: Node, start: int, stop: int) -> Chunk:
+def _linear(node: PrefixNode, start: int, stop: int) -> Chunk:
     tokens = node.tokens[start:stop]
     reads = (r for r in node.reads if start <= r.offset < start + len(tokens))
     shifted = tuple(Read(r.offset - start, r.token, r.prompt, r.continuation) for r in reads)
     return Chunk(tokens, tuple(range(-1, len(tokens) - 1)), shifted)
 
 
-def _batches(nodes: Sequence[Node], budget: int) -> Iterator[list[Node]]:
+def _batches(nodes: Sequence[PrefixNode], budget: int) -> Iterator[list[PrefixNode]]:
     """Put sibling subtrees together, in order, while they stay within the budget."""
-    batch: list[Node] = []
+    batch: list[PrefixNode] = []
     for node in nodes:
         if batch and sum(n.size for n in batch) + node.size > budget:
             yield batch
@@ -183,7 +183,7 @@ def _batches(nodes: Sequence[Node], budget: int) -> Iterator[list[Node]]:
         yield batch
 
 
-def _flatten(nodes: Sequence[Node]) -> Chunk:
+def _flatten(nodes: Sequence[PrefixNode]) -> Chunk:
     tokens: list[int] = []
     parents: list[int] = []
     reads: list[Read] = []

@@ -1,20 +1,25 @@
-"""HTTP to an OpenAI-compatible server: bounded concurrency, retries of what can be retried, errors that name the cause.
+"""HTTP to an OpenAI-compatible server, its cache metrics, and the tokenizer of its model.
 
 The API key comes from the environment alone and is in no message; redirects are not followed, so it goes nowhere else.
+
+A tokenizer from a directory is quick and is compared with the server's; the server's is asked about each text once.
 """
 
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 
 from icm_engine.core.errors import ModelNotUsable, ServerUnavailable
 from icm_engine.core.scoring import Retries
 from icm_engine.core.server_address import KEY, ServerAddress
+from icm_engine.models.prefix_tree import Tokens
+from icm_engine.models.tokenized_prompts import ANY_CONTROL, TextReader, control_tokens, pattern_of, reader_of
 
 Json = dict[str, Any]
 Given = TypeVar("Given")
@@ -151,3 +156,190 @@ def _wanted_wait(headers: Mapping[str, str]) -> float | None:
     """The seconds a server asks to wait; a date, which is allowed too, is not worth reading here."""
     value = headers.get("retry-after", "")
     return float(value) if value.isdecimal() else None
+
+
+_LINE = re.compile(r"^vllm:prefix_cache_(queries|hits)_total\{([^}]*)\} (\S+)$", re.MULTILINE)
+
+
+class CacheFigures(NamedTuple):
+    """Prompt tokens since the server began: looked for in the prefix cache, and found there."""
+
+    asked: int
+    cached: int
+
+    @property
+    def encoded(self) -> int:
+        """Tokens that were not served from the cache."""
+        return self.asked - self.cached
+
+
+def cache_figures(client: ServerClient, model: str) -> CacheFigures:
+    """Return what the server counted for one model, over all its engines. Raises ModelNotUsable."""
+    text = client.get(f"{client.address.root}/metrics").text
+    found = {"queries": 0.0, "hits": 0.0}
+    rows = [match.groups() for match in _LINE.finditer(text) if f'model_name="{model}"' in match[2]]
+    if not rows:
+        raise ModelNotUsable(f"server {client.address.root}/metrics tells nothing of a prefix cache for {model!r}")
+    for name, _, value in rows:
+        found[name] += float(value)
+    return CacheFigures(int(found["queries"]), int(found["hits"]))
+
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+PROBES = (
+    "Question: What is 17 + 25?\nClaim: It is 42.\nI think this claim is", " True", " False", "\n\n",
+    "Ünïcode — “quotes”, 数字, émigré 🙂", "  two  spaces\tand a tab", "0123 3.14159", "def f(x):\n    return x**2",
+)  # fmt: skip
+
+
+class ServerTokens:
+    """Texts to token ids, each text once; `beginning` is what stands before a prompt."""
+
+    beginning: tuple[Tokens, ...] = ()
+    control: re.Pattern[str] | None = ANY_CONTROL  # finds control tokens in a text
+    words = ""  # where the tokens are from
+
+    def __init__(self) -> None:
+        self._known: dict[str, Tokens] = {}
+
+    def tokenize(self, text: str) -> Tokens:
+        """Return the token ids of a text, without what stands before or after a whole one."""
+        if text not in self._known:
+            self.learn([text])
+        return self._known[text]
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Have these texts ready, asked together."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= zip(new, self._found(new), strict=True)
+
+    def reader(self) -> TextReader:
+        """Return what reads texts such that they decode to themselves. Raises ModelNotUsable where nothing can."""
+        raise NotImplementedError
+
+    def text_of(self, token: int) -> str:
+        """Return what one token stands for."""
+        raise NotImplementedError
+
+    def _found(self, texts: Sequence[str]) -> Iterable[Tokens]:
+        raise NotImplementedError
+
+
+class OwnTokens(ServerTokens):
+    """A tokenizer loaded from a directory or a hub id. Raises ModelNotUsable."""
+
+    compared = False  # with the server's own
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        from transformers import AutoTokenizer
+
+        try:
+            self.loaded: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelNotUsable(
+                f"tokenizer {source!r} cannot be loaded ({str(error).splitlines()[0][:200]}): give the model's "
+                "directory or hub id as http://HOST:PORT/v1#tokenizer=..."
+            ) from error
+        bos = self.loaded.bos_token_id
+        self.beginning = ((bos,),) if bos is not None else ()
+        self.control = pattern_of(control_tokens(self.loaded))
+        self.words = source
+
+    def reader(self) -> TextReader:
+        return reader_of(self.loaded, self.words)
+
+    def text_of(self, token: int) -> str:
+        return str(self.loaded.decode([token]))
+
+    def whole(self, text: str) -> Tokens:
+        """Return a text as a server reads it that is given the text: with what this tokenizer puts around it."""
+        return tuple(self.loaded(text)["input_ids"])
+
+    def _found(self, texts: Sequence[str]) -> list[Tokens]:
+        return [tuple(self.loaded(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
+
+class AskedTokens(ServerTokens):
+    """The server's /tokenize and /detokenize, as vLLM has them; what it puts before a text, it gets before a prompt."""
+
+    def __init__(self, client: ServerClient, model: str) -> None:
+        super().__init__()
+        self.client, self.model = client, model
+        plain, whole = self._asked(PROBES[0], False), self._asked(PROBES[0], True)
+        place = next((k for k in range(len(whole)) if whole[k : k + len(plain)] == plain), 0)
+        self.beginning = (whole[:place],) if place else ()
+        self.words = f"{client.address.root}/tokenize"
+
+    def reader(self) -> TextReader:
+        return TextReader(self.tokenize, self._text, self.words, self.control, far=True)
+
+    def text_of(self, token: int) -> str:
+        return self._text([token])
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        body = {"model": self.model, "tokens": list(tokens)}
+        return str(self.client.post(f"{self.client.address.root}/detokenize", body).get("prompt"))
+
+    def _asked(self, text: str, special: bool) -> Tokens:
+        body = {"model": self.model, "prompt": text, "add_special_tokens": special}
+        found = self.client.post(f"{self.client.address.root}/tokenize", body).get("tokens")
+        if not isinstance(found, list) or not all(isinstance(token, int) for token in found):
+            raise ModelNotUsable(
+                f"{self.client.address.root}/tokenize gives no token ids: name the model's tokenizer, as "
+                f"{self.client.address.base}#tokenizer=DIRECTORY"
+            )
+        return tuple(found)
+
+    def _found(self, texts: Sequence[str]) -> Iterable[Tokens]:
+        return self.client.each(lambda text: self._asked(text, False), texts)
+
+
+def tokens_for(client: ServerClient, served: Json, others: Sequence[Json]) -> ServerTokens:
+    """Return the tokenizer of a served model, compared with the server's own where it has one. Raises ModelNotUsable.
+
+    The one the address names; else that of the model's directory, or of the base model of an adapter, if it is on
+    this machine; else the server's. `served` and `others` are what /models says.
+    """
+    asked = _asked_tokens(client, str(served["id"]))
+    source = client.address.tokenizer or _directory(served, others)
+    if source is not None:
+        own = OwnTokens(source)
+        if asked is not None:
+            _require_same(own, asked)
+            own.compared = True
+        return own
+    if asked is None:
+        base = client.address.base
+        raise ModelNotUsable(
+            f"server {base} does not tokenize, and the directory of model {served['id']!r} is not on this machine: "
+            f"name the model's tokenizer, as {base}#tokenizer=DIRECTORY"
+        )
+    return asked
+
+
+def _asked_tokens(client: ServerClient, model: str) -> AskedTokens | None:
+    try:
+        return AskedTokens(client, model)
+    except ModelNotUsable:
+        return None  # it has no such thing, which is no fault: others do
+
+
+def _directory(served: Json, others: Sequence[Json]) -> str | None:
+    """The model's own directory on this machine, or that of the model that it is an adapter of."""
+    base = next((other for other in others if other.get("id") == served.get("parent")), {})
+    for folder in (served.get("root"), base.get("root")):
+        if isinstance(folder, str) and any((Path(folder) / file).is_file() for file in FILES):
+            return folder
+    return None
+
+
+def _require_same(own: OwnTokens, asked: AskedTokens) -> None:
+    asked.learn(PROBES)
+    for text in PROBES:
+        if own.tokenize(text) != asked.tokenize(text):
+            raise ModelNotUsable(
+                f"tokenizer {own.words} reads {text!r} as {own.tokenize(text)[:8]}, the server as "
+                f"{asked.tokenize(text)[:8]}: it is another model's; name the one of the model that is served "
+                f"({asked.client.address.base}#tokenizer=DIRECTORY)"
+            )

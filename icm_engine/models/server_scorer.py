@@ -1,4 +1,6 @@
-"""Label log-probabilities from an OpenAI-compatible completions server, vLLM first.
+"""Label log-probabilities from an OpenAI-compatible completions server, probed before it is used.
+
+Tried out before anything is scored, so that a server that cannot serve is refused at the start, with the remedy.
 
 Prompts are sent as token ids, in the order of their prefix tree, so that a server with automatic prefix caching
 encodes each shared prefix about once. Each request generates one token and asks for the log-probabilities of the
@@ -6,19 +8,253 @@ labels' tokens by name; a label of several tokens is asked for token by token, i
 What a prompt's own tokens would score is never asked for: servers skip the prefix cache for that.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from icm_engine.core.errors import SettingError
+from icm_engine.core.batching import FIRST, NEWEST
+from icm_engine.core.errors import ModelNotUsable, ScoreNotFinite, ServerUnavailable, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, Retries, Usage
 from icm_engine.core.server_address import OWN, ServerAddress, server_address
-from icm_engine.core.versions import FIRST, NEWEST
-from icm_engine.models.prefix_tree import Question, Request, build, questions
-from icm_engine.models.prompt_reader import PromptReader, full_tokens
-from icm_engine.models.server_client import TRIES, ServerClient
-from icm_engine.models.server_tokens import tokens_for
-from icm_engine.models.server_trial import Asking, Served, served_model, try_out
+from icm_engine.models.prefix_tree import PrefixRequest, Question, build, questions
+from icm_engine.models.server_client import PROBES, TRIES, Json, OwnTokens, ServerClient, ServerTokens, tokens_for
+from icm_engine.models.tokenized_prompts import PromptReader, full_tokens
+
+FLOOR = -9998.0  # vLLM writes -9999 where there is no number to write
+WAYS = ((20, True), (20, False), (5, False))  # likeliest tokens asked for, and vLLM's fields; 5 is OpenAI's limit
+TOLERANCE = 0.5  # of a log-probability, between two ways of asking: bfloat16's rounding, as in the local trial
+NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults hold
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model of a server; `card` and `others` are what /models says, `context` is in tokens."""
+
+    name: str
+    card: Json
+    others: tuple[Json, ...]
+    context: int
+    version: str | None
+
+    @property
+    def engine(self) -> str:
+        """What serves it, and which version, as far as it says."""
+        return " ".join(filter(None, (str(self.card.get("owned_by") or "unknown"), self.version)))
+
+
+def served_model(client: ServerClient) -> Served:
+    """Return the model that the address means. Raises ModelNotUsable with what there is, ServerUnavailable."""
+    base, wanted = client.address.base, client.address.model
+    found = client.object_of(client.get(f"{base}/models")).get("data")
+    cards = [card for card in found if isinstance(card, dict) and "id" in card] if isinstance(found, list) else []
+    names = [str(card["id"]) for card in cards]
+    if not names:
+        raise ModelNotUsable(f"server {base} lists no models ({base}/models): is this an OpenAI-compatible API?")
+    if wanted is None and len(names) > 1:
+        raise ModelNotUsable(f"server {base} has several models: name one, as {base}#{names[0]} (of {_list(names)})")
+    if wanted is not None and wanted not in names:
+        raise ModelNotUsable(f"server {base} has no model {wanted!r}: it has {_list(names)}")
+    card = cards[names.index(wanted) if wanted is not None else 0]
+    return Served(str(card["id"]), card, tuple(cards), _context(client, card, cards), _version(client))
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _context(client: ServerClient, card: Json, cards: Sequence[Json]) -> int:
+    """The tokens a server takes: what it says, at most what the address says. Raises ModelNotUsable."""
+    parent = next((other for other in cards if other["id"] == card.get("parent")), {})
+    says: int | None = next(
+        (c["max_model_len"] for c in (card, parent) if isinstance(c.get("max_model_len"), int)), None
+    )
+    asked, base = client.address.context, client.address.base
+    if says is None and asked is None:
+        raise ModelNotUsable(
+            f"server {base} does not say how many tokens it takes: add {base}#context=N to the address"
+        )
+    if says is not None and asked is not None and asked > says:
+        raise ModelNotUsable(
+            f"server {base} takes {says:,} tokens, and the address says {asked:,}: start it with a longer context "
+            "(vLLM: --max-model-len), or lower the address's"
+        )
+    return asked or says or 0  # one of them is there
+
+
+def _version(client: ServerClient) -> str | None:
+    try:
+        version = client.object_of(client.get(f"{client.address.root}/version")).get("version")
+    except ModelNotUsable:
+        return None  # only some servers have this
+    return str(version)[:40] if version is not None else None
+
+
+@dataclass
+class LogProbQuery:
+    """How a server is asked for the log-probabilities of given tokens: by their ids, or among the `top` likeliest."""
+
+    client: ServerClient
+    served: Served
+    tokens: ServerTokens
+    top: int = 0  # 0: by their ids
+    more: bool = True  # whether it takes fields that only vLLM has
+    fingerprint: str = ""  # of the server's model and settings, where it has one
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """How labels are asked for, as the run's record says it."""
+        return f"among the {self.top} likeliest tokens" if self.top else "by token id (logprob_token_ids)"
+
+    def log_probs(self, prompt: Sequence[int] | str, wanted: Sequence[int]) -> dict[int, float]:
+        """Return log p of each wanted token after a prompt. Raises ModelNotUsable if it tells nothing of one."""
+        found = self.told(prompt, wanted)
+        names = {token: self._name(token, found) for token in wanted}
+        if missing := [token for token, name in names.items() if name not in found]:
+            raise ModelNotUsable(self._missing(missing[0]))
+        numbers = {token: _number(name, found[name]) for token, name in names.items()}
+        _require_log_probs(numbers.values(), self.client.address.base)
+        return numbers
+
+    def likeliest(self, prompt: Sequence[int] | str) -> dict[str, float]:
+        """Return what the server tells of the likeliest tokens, at least of one. Raises ModelNotUsable."""
+        found = {k: v for k, v in self.told(prompt).items() if not (isinstance(v, float) and v < FLOOR)}
+        return {name: _number(name, value) for name, value in (found or {"any token": None}).items()}
+
+    def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> Json:
+        """Return what the server tells of the next token: numbers by its name for each token.
+
+        vLLM puts requests for different numbers of tokens into one table, and writes token 0 with -9999 where one asked
+        for fewer: what was not asked for is not looked at.
+        """
+        body: Json = {
+            "model": self.served.name, "prompt": prompt if isinstance(prompt, str) else list(prompt), "max_tokens": 1,
+            "temperature": 0.0, "logprobs": self.top or len(wanted),
+        }  # fmt: skip
+        if self.more:
+            body |= {**NEUTRAL, "return_tokens_as_token_ids": True}
+        if not self.top:
+            body["logprob_token_ids"] = list(wanted)
+        answer = self.client.post(f"{self.client.address.base}/completions", body)
+        self._require_same(answer)
+        return _table(answer, self.client.address.base)
+
+    def _name(self, token: int, found: Mapping[str, float]) -> str:
+        """What the server calls a token: its id, or its text, which has to be its alone."""
+        name = f"token_id:{token}"
+        if name in found or any(key.startswith("token_id:") for key in found):
+            return name
+        if token not in self._texts:
+            text = self.tokens.text_of(token)
+            if self.tokens.tokenize(text) != (token,):
+                raise ModelNotUsable(
+                    f"server {self.client.address.base} names tokens by their text, and {text!r} is not the text of "
+                    f"token {token} alone: use other labels, or a server that tells token ids (vLLM)"
+                )
+            self._texts[token] = text
+        return self._texts[token]
+
+    def _missing(self, token: int) -> str:
+        how = f"of the {self.top} likeliest tokens, token {token} is none" if self.top else "it leaves some out"
+        return (
+            f"server {self.client.address.base} does not tell the log-probabilities of given tokens ({how}), and none "
+            "is made up: use a server that takes logprob_token_ids (vLLM 0.20 or newer), or load the model here"
+        )
+
+    def _require_same(self, answer: Json) -> None:
+        """The server that answers must be the one that was tried out: another may have been started in its place."""
+        now = answer.get("system_fingerprint")
+        if not isinstance(now, str) or not now.startswith("vllm-"):
+            return
+        if self.fingerprint and now != self.fingerprint:
+            raise ServerUnavailable(
+                f"server {self.client.address.base} is no longer the one that was asked ({self.fingerprint}), but "
+                f"{now}: start that one again, or resume to go on with this one"
+            )
+        self.fingerprint = now
+
+
+def probe_server(client: ServerClient, served: Served, tokens: ServerTokens) -> LogProbQuery:
+    """Return how this server can be asked for labels, found by asking. Raises ModelNotUsable if it cannot be."""
+    asking = LogProbQuery(client, served, tokens)
+    prompt = [*(t for part in tokens.beginning for t in part), *tokens.tokenize(PROBES[0])]
+    likeliest = _likeliest(asking, prompt)
+    _require_log_probs(likeliest.values(), client.address.base)
+    if isinstance(tokens, OwnTokens) and not tokens.compared:
+        _require_same_reading(asking, tokens)
+    by_id = replace(asking, top=0)
+    return by_id if asking.more and _works(by_id, prompt, likeliest) else asking
+
+
+def _likeliest(asking: LogProbQuery, prompt: Sequence[int]) -> dict[str, float]:
+    """The most likely tokens that the server tells; the way it could be asked is kept. Raises ModelNotUsable."""
+    refusal: ModelNotUsable | None = None
+    for asking.top, asking.more in WAYS:
+        try:
+            return asking.likeliest(prompt)
+        except ModelNotUsable as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def _works(asking: LogProbQuery, prompt: Sequence[int], likeliest: Mapping[str, float]) -> bool:
+    """Whether tokens can be asked for by id: two likely ones as they were, and one that is not among these."""
+    ids = [int(name.removeprefix("token_id:")) for name in likeliest if name.startswith("token_id:")][:2]
+    other = next(token for token in range(1, len(ids) + 2) if token not in ids)
+    try:
+        found = asking.log_probs(prompt, [*ids, other])
+    except ModelNotUsable:
+        return False  # an older vLLM, which ignores or refuses the field
+    return bool(ids) and all(abs(found[k] - likeliest[f"token_id:{k}"]) < TOLERANCE for k in ids)
+
+
+def _require_same_reading(asking: LogProbQuery, tokens: OwnTokens) -> None:
+    """A text, and its token ids by our tokenizer, must be the same prompt to the server."""
+    text, base = PROBES[0], asking.client.address.base
+    by_text, by_ids = asking.likeliest(text), asking.likeliest(tokens.whole(text))
+    both = by_text.keys() & by_ids.keys()
+    if len(both) < len(by_text) / 2 or any(abs(by_text[k] - by_ids[k]) > TOLERANCE for k in both):
+        raise ModelNotUsable(
+            f"server {base} answers otherwise to a text than to its token ids by tokenizer {tokens.words}: it is "
+            f"another model's; name the one of the model that is served ({base}#tokenizer=DIRECTORY)"
+        )
+
+
+def _require_log_probs(values: Collection[float], base: str) -> None:
+    """Probabilities of different tokens add up to one at most; a logit soon has more. Raises ModelNotUsable."""
+    if (mass := sum(math.exp(min(value, 50.0)) for value in values)) > 1.01:
+        raise ModelNotUsable(
+            f"server {base} tells numbers that are no log-probabilities (their exponentials add up to {mass:,.2f}): "
+            "start it without logits (vLLM: --logprobs-mode raw_logprobs)"
+        )
+
+
+def _table(answer: Json, base: str) -> Json:
+    """The log-probabilities of the next token in an answer. Raises ModelNotUsable if there are none."""
+    try:
+        table = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+    except (KeyError, IndexError, TypeError):
+        table = None
+    if not isinstance(table, dict) or not table:
+        raise ModelNotUsable(
+            f"server {base} gives no log-probabilities of the next token: labels cannot be scored through it; use one "
+            "whose completions API has `logprobs` (vLLM has)"
+        )
+    return table
+
+
+def _number(name: str, value: object) -> float:
+    """What is a log-probability, as one. Raises ScoreNotFinite."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
+        raise ScoreNotFinite(
+            f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
+            "with another dtype (vLLM: --dtype)"
+        )
+    return float(value)
+
 
 ENCODINGS = ("prefix-tree", "full-prompts")
 FIRST_TRIES = 3  # at the start: a server that is not there should be said soon
@@ -43,7 +279,7 @@ class ServerScorer(PromptReader):
         self.tokenize, self.beginning = self.tokens.tokenize, self.tokens.beginning
         if version > FIRST:
             self.reader, self.control = self.tokens.reader(), self.tokens.control
-        self.asking: Asking = try_out(self.client, self.served, self.tokens)
+        self.asking: LogProbQuery = probe_server(self.client, self.served, self.tokens)
         self.client.tries = tries
 
     @property
@@ -73,7 +309,7 @@ class ServerScorer(PromptReader):
         self.usage += Usage(len(prompts), sum(tree.size for tree in trees), full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
 
-    def requests(self, prompts: Sequence[Prompt]) -> list[Request]:
+    def requests(self, prompts: Sequence[Prompt]) -> list[PrefixRequest]:
         """Return the prompts as token ids; texts that are new are asked about together."""
         texts = [piece for prompt in prompts for segment in prompt.segments for piece in segment]
         texts += [prompt.lead + label for prompt in prompts for label in prompt.labels]
@@ -103,7 +339,7 @@ class ServerScorer(PromptReader):
     def _tree(self) -> bool:
         return self.encoding == "prefix-tree"
 
-    def _answer(self, requests: Sequence[Request], question: Question) -> Mapping[int, float]:
+    def _answer(self, requests: Sequence[PrefixRequest], question: Question) -> Mapping[int, float]:
         """The log-probabilities of the tokens that a question reads."""
         tokens = question.tokens(requests[question.prompt])
         wanted = sorted({read.token for read in question.reads})

@@ -1,4 +1,4 @@
-"""Label log-probabilities from any causal language model of transformers, each distinct prefix encoded once.
+"""Label log-probabilities from a causal language model of transformers, each distinct prefix encoded once.
 
 Prompts become a tree of distinct prefixes that is walked depth first with the model's own key-value cache: extend,
 recurse, crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped (state
@@ -13,20 +13,74 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.functional import linear
 from transformers.cache_utils import DynamicCache
 
+from icm_engine.core.batching import FIRST, NEWEST
 from icm_engine.core.errors import IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.scoring import Calls, LabelLogProbs, Usage
-from icm_engine.core.versions import FIRST, NEWEST
+from icm_engine.core.scoring import LabelLogProbs, TokenBudget, Usage
 from icm_engine.models import attention
-from icm_engine.models.float32_head import Float32Head
+from icm_engine.models.attention import own_mask, path_cache, path_mask, positions, windows
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error, free_memory
-from icm_engine.models.masks import own_mask, path_mask, positions
-from icm_engine.models.path_cache import path_cache, windows
-from icm_engine.models.prefix_tree import Chunk, Node, Read, Request, Tokens, build, walk
-from icm_engine.models.prompt_reader import PromptReader, full_tokens, longest
-from icm_engine.models.text_reader import control_tokens, pattern_of, reader_of
+from icm_engine.models.prefix_tree import Chunk, PrefixNode, PrefixRequest, Read, Tokens, build, walk
+from icm_engine.models.tokenized_prompts import (
+    PromptReader,
+    control_tokens,
+    full_tokens,
+    longest,
+    pattern_of,
+    reader_of,
+)
+
+ROWS = 16_384  # of the vocabulary that are converted at once where there is no memory for a copy of all
+SHARE = 0.25  # of the free memory that a copy may take
+
+
+class Float32Head:
+    """Has a model compute its logits in float32 from the weights it has, for as long as it is asked to.
+
+    The weights are kept in float32 beside the model's own where memory allows, else converted in blocks at each call.
+    Scaling or capping of the logits stays the model's business, now in float32 too.
+    """
+
+    def __init__(self, model: Any, free_bytes: int) -> None:
+        head = model.get_output_embeddings()
+        plain = type(head) is nn.Linear and head.weight.is_floating_point()
+        self._head: nn.Linear | None = head if plain and head.weight.dtype != torch.float32 else None
+        self._copy: torch.Tensor | None = None
+        if self._head is not None and self._head.weight.numel() * 4 < SHARE * free_bytes:
+            self._copy = self._head.weight.detach().float()
+
+    @contextmanager
+    def projecting(self) -> Iterator[None]:
+        """Put the projection in float32 into the model meanwhile."""
+        if self._head is None:
+            yield
+            return
+        own = self._head.__dict__
+        before = own.get("forward")  # where a library has put its own
+        own["forward"] = self._project
+        try:
+            yield
+        finally:
+            del own["forward"]
+            if before is not None:
+                own["forward"] = before
+
+    def _project(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits in float32, of shape (..., vocabulary)."""
+        assert self._head is not None
+        weight, bias = self._head.weight, self._head.bias
+        hidden = hidden.float()
+        if self._copy is not None:
+            logits = linear(hidden, self._copy)
+        else:
+            blocks = [weight[start : start + ROWS] for start in range(0, len(weight), ROWS)]
+            logits = torch.cat([linear(hidden, rows.float()) for rows in blocks], dim=-1)
+        return logits if bias is None else logits + bias.float()
+
 
 ENCODINGS = ("prefix-tree", "full-prompts")
 CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
@@ -37,7 +91,7 @@ COARSE_ROUNDING, NOTICED = 0.03, 1 / 3
 
 
 @dataclass(frozen=True)
-class Trial:
+class EncodingTrial:
     """Prompts with their log-odds as full prompts, and how far these are from prompts with a demonstration less."""
 
     prompts: Sequence[Prompt]
@@ -96,7 +150,7 @@ class TransformersScorer(PromptReader):
         self.usage += Usage(len(prompts), seen, full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
 
-    def _scored(self, prompts: Sequence[Prompt], requests: Sequence[Request]) -> tuple[list[list[float]], int]:
+    def _scored(self, prompts: Sequence[Prompt], requests: Sequence[PrefixRequest]) -> tuple[list[list[float]], int]:
         """The log-probabilities of the labels of each prompt, and the tokens encoded. Raises OutOfMemory."""
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
@@ -110,9 +164,9 @@ class TransformersScorer(PromptReader):
         return scores, seen
 
     @property
-    def calls(self) -> Calls:
+    def calls(self) -> TokenBudget:
         """How many tokens the model reads at once, and why, where memory ran out with more."""
-        return Calls(self.chunk_tokens, self._shrunk)
+        return TokenBudget(self.chunk_tokens, self._shrunk)
 
     def begin_calls(self, tokens: int | None) -> None:
         """Read so many tokens at once from now on; None for as many as this scorer was made with."""
@@ -157,7 +211,7 @@ class TransformersScorer(PromptReader):
 
     # -- the walk
 
-    def _log_probs(self, requests: Sequence[Request]) -> Iterator[tuple[Read, float, int]]:
+    def _log_probs(self, requests: Sequence[PrefixRequest]) -> Iterator[tuple[Read, float, int]]:
         """Yield every read with its log-probability and the tokens encoded so far."""
         encoded = 0
         for tree, cache in self._trees(requests):
@@ -170,14 +224,14 @@ class TransformersScorer(PromptReader):
                 for read, value in self._encode(step.chunk, step.depth, cache):
                     yield read, value, encoded
 
-    def _trees(self, requests: Sequence[Request]) -> Iterator[tuple[Node, DynamicCache | None]]:
+    def _trees(self, requests: Sequence[PrefixRequest]) -> Iterator[tuple[PrefixNode, DynamicCache | None]]:
         """One tree of all prompts with the cache it is walked with, or a tree without branches for each."""
         if self.encoding == "prefix-tree":
             yield build(requests), self._empty_cache(requests)
         else:
             yield from ((build([single]), None) for request in requests for single in request.alone())
 
-    def _empty_cache(self, requests: Sequence[Request]) -> DynamicCache:
+    def _empty_cache(self, requests: Sequence[PrefixRequest]) -> DynamicCache:
         """A cache with room for the longest path and one chunk: the walk never holds more. Raises OutOfMemory."""
         sizes = [longest(request) for request in requests]
         room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
@@ -212,7 +266,9 @@ class TransformersScorer(PromptReader):
             inputs["past_key_values"] = cache
             inputs["position_ids"] = torch.tensor([positions(chunk, depth)], device=device)
             inputs["attention_mask"] = self._mask(chunk, depth)
-        with attention.reading(inputs["logits_to_keep"], self.loaded.model.config.get_text_config().num_hidden_layers):
+        with attention.reading_rows(
+            inputs["logits_to_keep"], self.loaded.model.config.get_text_config().num_hidden_layers
+        ):
             logits = self.loaded.model(**inputs).logits[0].float()  # (offsets, vocabulary)
         row = {offset: k for k, offset in enumerate(offsets)}
         log_probs = torch.log_softmax(logits, dim=-1)
@@ -266,7 +322,7 @@ class TransformersScorer(PromptReader):
         finally:
             self.loaded.model.set_attn_implementation(self.loaded.attention)
 
-    def _trial(self) -> Trial:
+    def _trial(self) -> EncodingTrial:
         """Prompts longer than any window of the model, and their log-odds as full prompts. Raises ModelNotUsable."""
         demo = [(f"{k} + {k + 1} is", " True" if k % 2 else " False", "\n\n") for k in range(6)]
         longest = max((window or 0 for window in self._windows.values()), default=0)
@@ -282,7 +338,7 @@ class TransformersScorer(PromptReader):
         self.encoding = "full-prompts"
         try:
             wanted = self._odds(prompts)
-            return Trial(prompts, wanted, min(_distance(self._odds(some), wanted) for some in shorter))
+            return EncodingTrial(prompts, wanted, min(_distance(self._odds(some), wanted) for some in shorter))
         except IcmError:
             raise
         except Exception as error:  # whatever a model's own code or a quantized layer's may raise
@@ -290,7 +346,7 @@ class TransformersScorer(PromptReader):
         finally:
             self.encoding, self.usage = "prefix-tree", Usage()
 
-    def _why_not(self, way: str, trial: Trial) -> str:
+    def _why_not(self, way: str, trial: EncodingTrial) -> str:
         """Why the tree with this attention cannot be used; empty, with the reason to use it noted, if it can."""
         self.attention = way
         try:

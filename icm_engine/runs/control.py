@@ -18,24 +18,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from icm_engine.core.breakpoints import Breakpoints
-from icm_engine.core.chat_sources import EXPLANATIONS
-from icm_engine.core.consistency import Unconstrained, rule_class
+from icm_engine.baselines.llm_judge import EXPLANATIONS
+from icm_engine.core.consistency import Unconstrained
+from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, SettingError, StoreError
-from icm_engine.core.hand import Verb
+from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Label
-from icm_engine.core.paths import home_expanded
 from icm_engine.core.resources import search_path
+from icm_engine.core.search import Breakpoints
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
-from icm_engine.runs import fetched
-from icm_engine.runs.choosing import fitted, with_steps
-from icm_engine.runs.connection import DAMAGED, WRITABLE
-from icm_engine.runs.events import GIVEN, SEARCH, Json, RunSpec
-from icm_engine.runs.interventions import RETUNABLE
+from icm_engine.core.text import home_expanded
+from icm_engine.runs import fetched_models
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
-from icm_engine.runs.store import Store
-from icm_engine.runs.trained import is_supervised
+from icm_engine.runs.model_registry import is_supervised
+from icm_engine.runs.remarks import fitted, with_steps
+from icm_engine.store.database import DAMAGED, WRITABLE
+from icm_engine.store.events import GIVEN, RETUNABLE, SEARCH, Json, RunSpec
+from icm_engine.store.store import Store
 
 LOADING = "loading the model"
 Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
@@ -93,7 +93,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
-    fetched.place(store, spec.model)  # one that is not there yet is refused at once
+    fetched_models.place(store, spec.model)  # one that is not there yet is refused at once
     if is_supervised(store, spec.model):  # what learned gold may not pass for a model that never saw any
         spec = replace(spec, supervised=True)
     return with_steps(fitted(store, spec), examples)
@@ -148,7 +148,7 @@ def stop(store: Store, run: str) -> None:
     _ask(store, run, "stop")
 
 
-def put_in(
+def submit_intervention(
     store: Store, run: str, verb: Verb, examples: Sequence[str] = (), labels: Sequence[Label] = (), text: str = ""
 ) -> None:
     """Put a person's act in, after the step in progress: pin, override, unpin, note, undo, redo, blind, unblind.
@@ -204,7 +204,7 @@ def spawn(store: Store, module: str, name: str) -> None:
 
 
 def _popen(store: Store, module: str, name: str, token: str) -> int:
-    with _log(log_path(store, name)) as log:
+    with _log_file(log_path(store, name)) as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, "--db", str(store.path.resolve()), name],
             stdin=subprocess.DEVNULL,
@@ -216,7 +216,7 @@ def _popen(store: Store, module: str, name: str, token: str) -> int:
     return process.pid
 
 
-def _log(path: Path) -> IO[bytes]:
+def _log_file(path: Path) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab")
@@ -240,7 +240,7 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def say(words: str) -> None:
+def log(words: str) -> None:
     """Put a line into the log of this process: a worker whose database takes no event says there why it stops."""
     with suppress(OSError):  # the disk of the log may be the one that is full
         print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
@@ -348,10 +348,10 @@ def steps_left(store: Store, run: str) -> int | None:
 def wait_until_settled(store: Store, run: str) -> RunStatus:
     """Block until nothing more happens by itself, and return the status then."""
     while not (now := status(store, run)).settled:
-        nap()
+        wait()
     return now
 
 
-def nap() -> None:
+def wait() -> None:
     """Wait a moment between two looks at a run."""
     time.sleep(POLL)

@@ -1,10 +1,12 @@
-"""One worker a run: a lease with a heartbeat, held by a process that is known by its boot, its pid and its start.
+"""One worker a run: a lease with a heartbeat. Temporary files are named after the process that fills them.
 
 No clock decides about a process of this host: clocks are set, and jump. Of a process on another host the heartbeat is
 all that can be seen; a clock may say that it is fresh, but only watching it may say that it is old.
 """
 
+import glob
 import os
+import shutil
 import socket
 import threading
 import time
@@ -18,8 +20,8 @@ from typing import TypeVar
 import psutil
 
 from icm_engine.core.errors import RunBusy, StoreError
-from icm_engine.runs.events import Json
-from icm_engine.runs.store import Store
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 HEARTBEAT = 2.0  # seconds between heartbeats
 OTHER_HOST_TIMEOUT = 60.0  # a process on another host cannot be looked at: this long without a heartbeat is dead
@@ -170,3 +172,36 @@ def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
         own.close()
         with suppress(StoreError):  # the lease of a process that is gone holds nobody up
             store.drop_lease(run, token)
+
+
+END = ".part"
+
+
+def unfinished(path: Path) -> Path:
+    """Return where to make what will be moved to `path`; what processes left there that were killed is taken away."""
+    clear(path)
+    here = this_process()
+    maker = f"{here.pid}_{here.pid_started:.2f}_{here.boot[:8]}_{uuid.uuid4().hex[:8]}_{here.host}"
+    return path.parent / f".{path.name}.{maker}{END}"
+
+
+def clear(path: Path) -> None:
+    """Take away what processes left on the way to `path` that were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{END}"):
+        if _is_dead(left.name.removeprefix(f".{path.name}.").removesuffix(END)):
+            _remove(left)
+
+
+def _is_dead(maker: str) -> bool:
+    """Whether a process of this host made it, and is gone; of those on other hosts nothing is known."""
+    parts = maker.split("_", 4)
+    if len(parts) < 5 or parts[4] != this_process().host:
+        return False
+    pid, started, booted, _, host = parts
+    same = boot() if boot().startswith(booted) else "another"
+    return not alive({"host": host, "pid": int(pid), "pid_started": float(started), "boot": same})
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

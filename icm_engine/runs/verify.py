@@ -8,14 +8,14 @@ docs/reliability.md lists what no log can decide.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from icm_engine.core.batching import FIRST
 from icm_engine.core.consistency import Pair
-from icm_engine.core.draws import random_of
 from icm_engine.core.errors import IcmError
-from icm_engine.core.hand import Done
+from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Label, Labeling
-from icm_engine.core.objective import Evaluation, Objective
-from icm_engine.core.predictability import form_of
-from icm_engine.core.repair import Repair, Repairer
+from icm_engine.core.objective import Evaluation, Objective, form_of
+from icm_engine.core.repair import ConsistencyFix, Repair
+from icm_engine.core.rng import random_of
 from icm_engine.core.scoring import no_scorer
 from icm_engine.core.search import (
     InitialInfo,
@@ -28,12 +28,7 @@ from icm_engine.core.search import (
     temperature,
 )
 from icm_engine.core.settings import SearchConfig
-from icm_engine.core.versions import FIRST
-from icm_engine.runs.events import SEARCH, Json
-from icm_engine.runs.interventions import decode_done, encode_state, tuned
-from icm_engine.runs.labelling import given_labels
-from icm_engine.runs.replay import STATE_KINDS, OpenRun, after_event
-from icm_engine.runs.store import Event, Store
+from icm_engine.runs.baseline_run import given_labels
 from icm_engine.runs.verify_records import (
     Prompts,
     before_problems,
@@ -49,6 +44,9 @@ from icm_engine.runs.verify_records import (
     pairs_problems,
     undecided_problems,
 )
+from icm_engine.store.events import SEARCH, Json, decode_done, encode_state, tuned
+from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
+from icm_engine.store.store import Event, Store
 
 READ_AT_ONCE = 1000  # events
 BEGINNINGS = ("initial", "forked", "labelled")
@@ -56,7 +54,7 @@ BEGINNINGS = ("initial", "forked", "labelled")
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and what is wrong with the log, in words; nothing is scored again."""
-    checking = Walk(store, opened.whole(), opened.spec.search)
+    checking = LogWalk(store, opened.whole(), opened.spec.search)
     checking.wrong += [f"the database: {problem}" for problem in store.damage()]
     try:
         while some := store.stored_after(opened.name, checking.number, limit=READ_AT_ONCE):
@@ -68,7 +66,7 @@ def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
 
 
 @dataclass
-class Walk:
+class LogWalk:
     """A walk through a log: where it stands, and what was wrong on the way."""
 
     store: Store
@@ -78,14 +76,14 @@ class Walk:
     number: int = 0
     steps: int = 0
     first_version: bool = True  # whether all steps so far are of it
-    acts: tuple[Done, ...] = ()  # of a person, so far
+    acts: tuple[AppliedIntervention, ...] = ()  # of a person, so far
     hashed: bool | None = None  # whether the steps so far have the hashes of their prompts
 
     def __post_init__(self) -> None:
         self.wrong: list[str] = []
         self.prompts = Prompts(self.opened.dataset.task, self.opened.dataset.examples)
 
-    def again(self) -> "Walk":
+    def again(self) -> "LogWalk":
         """Return another walk that stands where this one does."""
         return replace(self)
 
@@ -152,15 +150,15 @@ class Walk:
             yield "asked another prompt than its texts, template and labels give"
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
-        """Steps of the first version repaired hopeless pairs again: they come before all others, and are left out."""
+        """Steps of the first version tried unrepairable pairs again: they come before all others, and are left out."""
         first = "paired" not in event.body
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
         self.first_version = first
         if "reused" in event.body and info.reused != (info.example in state.labeling and not self.config.paired):
             yield f"{'took over' if info.reused else 'asked again for'} log-probabilities against its settings"
-        hopeless = frozenset[Pair]() if first else state.hopeless
-        open_pairs = self.config.repair_unchanged and not hopeless.issuperset(state.evaluation.pairs)
+        unrepairable = frozenset[Pair]() if first else state.unrepairable
+        open_pairs = self.config.repair_unchanged and not unrepairable.issuperset(state.evaluation.pairs)
         if (info.after is not None) != (info.proposed != info.old or open_pairs):
             yield f"scored {'a' if info.after else 'no'} proposal against its labels and inconsistent pairs"
         if info.after is None:
@@ -188,7 +186,7 @@ class _Unlike(ValueError):
 
 
 class _Recorded:
-    """The utilities that a log has of what Algorithm 2 scored, in the order it scored them, counted as by `Scored`."""
+    """The utilities that a log has of what Algorithm 2 scored, in that order, as `CachedEvaluator` counts them."""
 
     def __init__(
         self, labeling: Labeling, before: Evaluation, repairs: Sequence[Repair], after: Evaluation, paired: bool = False
@@ -224,7 +222,7 @@ def _initial_problems(
     nothing = Labeling()
     score = _Recorded(nothing, objective.evaluation(nothing, {}), info.repairs, info.after)
     try:
-        repaired = Repairer(score, objective.rule, config)(start, rng)
+        repaired = ConsistencyFix(score, objective.rule, config)(start, rng)
     except _Unlike as error:
         yield f"its repairs are not what Algorithm 2 does: {error}"
         return
@@ -281,10 +279,10 @@ def _decision_problems(
     """Lines 7-16 again, with the utilities of the log."""
     rng = random_of(config.seed, info.number)
     draw_example(state.labeling, objective, config, rng, state.hand.pins)
-    hopeless = state.hopeless if info.proposed == info.old else frozenset()
+    unrepairable = state.unrepairable if info.proposed == info.old else frozenset()
     score = _Recorded(state.labeling, info.before, info.repairs, after, info.paired)
     proposal = state.labeling.assign(info.example, info.proposed)
-    repairer = Repairer(score, objective.rule, config, state.hand.pins, hopeless, config.keep_worse_repair)
+    repairer = ConsistencyFix(score, objective.rule, config, state.hand.pins, unrepairable, config.keep_worse_repair)
     try:
         repaired = repairer(proposal, rng)
     except _Unlike as error:

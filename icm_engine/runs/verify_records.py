@@ -10,18 +10,17 @@ from itertools import pairwise
 from math import isclose
 
 from icm_engine.core.errors import IcmError
-from icm_engine.core.hand import Done
+from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import demonstration, leave_one_out_order, render
 from icm_engine.core.scoring import Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, flipped, resolved
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.events import GIVEN, MOVERS, Codec, Cost, Json
-from icm_engine.runs.interventions import decode_hand
-from icm_engine.runs.labelling import given_labels
-from icm_engine.runs.replay import OpenRun, open_run, state_at
-from icm_engine.runs.store import Store
+from icm_engine.runs.baseline_run import given_labels
+from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, Json, decode_hand
+from icm_engine.store.replay import OpenRun, open_run, state_at
+from icm_engine.store.store import Store
 
 TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
@@ -147,7 +146,7 @@ def movers_problems(body: Json, info: StepInfo, state: State, codec: Codec) -> I
         yield "the examples that moved most had other log-probabilities before"
 
 
-def hand_problems(codec: Codec, body: Json, state: State, history: Sequence[Done]) -> Iterator[str]:
+def hand_problems(codec: Codec, body: Json, state: State, history: Sequence[AppliedIntervention]) -> Iterator[str]:
     """A person's acts change what they say."""
     info = decode_hand(codec, body, state)
     again = resolved(state, [done.act for done in info.done], history)

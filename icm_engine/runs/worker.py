@@ -1,5 +1,8 @@
 """The process that searches: python -m icm_engine.runs.worker --db FILE RUN.
 
+Nothing is scored meanwhile, and what a person asks (stop, pause, resume) is obeyed as ever. The worker waits as long as
+it waits in any pause; after that, resume starts another one.
+
 Claims the run, builds the scorer, takes steps, appends each one whole, and obeys commands between steps. It can be
 killed at any moment: what is appended is a whole step, and the next worker goes on from there.
 """
@@ -10,37 +13,101 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from icm_engine.core.breakpoints import reached
-from icm_engine.core.chat_sources import Chat, NoChat, TableChat
-from icm_engine.core.errors import PromptTooLong, ServerUnavailable
+from icm_engine.baselines.llm_judge import Chat, NoChat, TableChat
+from icm_engine.core.errors import IcmError, PromptTooLong, ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, render
-from icm_engine.core.scoring import (
-    Scorer,
-    TableScorer,
-    agreeable_belief,
-    begin_calls,
-    calls_of,
-    reading_of,
-    retries_of,
-)
-from icm_engine.core.search import State, initialize, step
+from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, reading_of, retries_of
+from icm_engine.core.search import State, initialize, reached, step
 from icm_engine.core.server_address import is_server
-from icm_engine.runs import detached
+from icm_engine.runs import process
+from icm_engine.runs.baseline_run import given_labels, label_at_once
+from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
-from icm_engine.runs.events import SEARCH, Cost, Json, RunSpec
-from icm_engine.runs.intervening import Intervening
-from icm_engine.runs.interventions import encode_state
-from icm_engine.runs.jobs import ModelChoice, model_of_run
-from icm_engine.runs.labelling import given_labels, label_at_once
 from icm_engine.runs.lease import claim, heartbeat
-from icm_engine.runs.reading_notes import READING
-from icm_engine.runs.replay import OpenRun, current_state, open_run
-from icm_engine.runs.server_wait import ServerWait
-from icm_engine.runs.shrinking import SHRUNK, shrunk, tokens_of_run
-from icm_engine.runs.store import Command, Store
-from icm_engine.runs.trained import located
+from icm_engine.runs.model_registry import ModelChoice, located, model_of_run
+from icm_engine.runs.remarks import READING, SHRUNK, shrunk, tokens_of_run
+from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_state
+from icm_engine.store.replay import OpenRun, current_state, open_run
+from icm_engine.store.store import Command, Event, Store
+
+SERVER_LOOK = 3.0  # seconds between two looks whether the server is back
+SERVER_POLL = 0.1  # seconds between two looks at the commands
+SERVER = "server"  # what a run that pauses by itself waits for
+BACK = "the server is back"
+
+
+@dataclass
+class ServerWait:
+    """One worker's wait; `obey` answers the pending commands, `ended` says whether the run is over.
+
+    `connect` makes a scorer anew, and raises while it cannot be done.
+    """
+
+    store: Store
+    run: str
+    idle: float
+    append: Callable[[str, Json], None]
+    obey: Callable[[], None]
+    ended: Callable[[], bool]
+    connect: Callable[[], Scorer]
+
+    def wait(self, error: ServerUnavailable) -> bool:
+        """Pause the run because of an error; return whether to go on: the server is back, or a person says so."""
+        if steps_left(self.store, self.run) != 0:
+            self._pause(str(error), SERVER)
+        began = looked = time.monotonic()
+        while (now := time.monotonic()) - began <= self.idle:
+            self.obey()
+            if self.ended():
+                return False
+            if steps_left(self.store, self.run) != 0:
+                return True  # a person says so
+            if now - looked >= SERVER_LOOK:
+                looked = now
+                if self._back():
+                    return True
+            time.sleep(SERVER_POLL)
+        return False
+
+    def _pause(self, reason: str, waits_for: str | None) -> None:
+        last = self._last()
+        left = last.body["left"] if _waits(last) else steps_left(self.store, self.run)
+        waiting = {"waits_for": waits_for, "left": left} if waits_for else {}
+        self.append("control", {"verb": "pause", "reason": reason, **waiting})
+
+    def _back(self) -> bool:
+        """Whether the server is back; a run that waits for it goes on, but only with what it had."""
+        last = self._last()
+        try:
+            found = dict(self.connect().describe())
+        except IcmError as error:  # not yet; what hinders now may be something else than before
+            if _waits(last) and last.body["reason"] != str(error):
+                self._pause(str(error), SERVER)
+            return False
+        if not _waits(last):
+            return True  # a person paused the run: only what they ask for beside it is done
+        if different := self._different(found):
+            self._pause(f"the server is back, but not as it was ({different}): resume goes on with it as it is", None)
+            return True
+        steps = {"verb": "step", "steps": last.body["left"]} if last.body["left"] else {"verb": "resume"}
+        self.append("control", {**steps, "reason": BACK})
+        return True
+
+    def _different(self, found: Json) -> str:
+        before = self.store.last_event(self.run, ("model",))
+        known = before.body if before is not None else found
+        return ", ".join(f"{k}: {known.get(k)} -> {found[k]}" for k in found if known.get(k) != found[k])
+
+    def _last(self) -> Event | None:
+        return self.store.last_event(self.run, ("control", "failed", "finished"))
+
+
+def _waits(last: Event | None) -> TypeGuard[Event]:
+    return last is not None and last.body.get("waits_for") == SERVER
+
 
 POLL = 0.1  # seconds between looks at the commands while paused
 IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
@@ -74,7 +141,7 @@ def make_chat(scorer: Scorer) -> Chat:
         return NoChat(
             "through a server labels are scored, and nothing is asked in words: load a chat model here for that"
         )
-    from icm_engine.models.chat import TransformersChat
+    from icm_engine.models.generator import TransformersChat
     from icm_engine.models.transformers_scorer import TransformersScorer
 
     assert isinstance(scorer, TransformersScorer)
@@ -97,7 +164,7 @@ class Worker:
         """Search until the run is finished, stopped, failed, or left paused for long."""
         run = self.opened.name
         self.state = current_state(self.store, self.opened)
-        hand = Intervening(self.store, self.opened, self.lease)
+        hand = CommandHandler(self.store, self.opened, self.lease)
         self.state = hand.obey(self.state, None)
         if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
             return  # what was asked needed no model
@@ -112,7 +179,7 @@ class Worker:
                 if not self._wait(hand).wait(error):
                     return
 
-    def _prepared(self, hand: Intervening) -> Scorer:
+    def _prepared(self, hand: CommandHandler) -> Scorer:
         """The scorer, once it is clear that the run can be scored with it. Raises ModelError."""
         scorer = self._connected()
         self.retries = retries_of(scorer).count
@@ -124,7 +191,7 @@ class Worker:
         self.store.update_lease(self.opened.name, self.lease, ready=1)
         return scorer
 
-    def _wait(self, hand: Intervening) -> ServerWait:
+    def _wait(self, hand: CommandHandler) -> ServerWait:
         def obey() -> None:
             self.state = hand.obey(self.state, None)
 
@@ -133,7 +200,7 @@ class Worker:
     def _connected(self) -> Scorer:
         return make_scorer(located(self.store, model_of_run(self.store, self.opened.name)))
 
-    def _search(self, hand: Intervening, scorer: Scorer) -> None:
+    def _search(self, hand: CommandHandler, scorer: Scorer) -> None:
         idle_since = time.monotonic()
         while True:
             self.state = hand.obey(self.state, scorer)
@@ -168,7 +235,7 @@ class Worker:
         spec = self.opened.spec
         return spec.source != SEARCH or state.step >= spec.search.max_steps
 
-    def _advance(self, objective: Objective, hand: Intervening) -> None:
+    def _advance(self, objective: Objective, hand: CommandHandler) -> None:
         """Draw the initial labels, or take one step, and append it whole; then see whether to stop there."""
         began, used = time.perf_counter(), objective.scorer.usage
         codec, before, spec = self.opened.codec, self.state, self.opened.spec
@@ -256,12 +323,12 @@ def require_example(objective: Objective, texts: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or is held by another."""
-    return detached.main("run", work, arguments)
+    return process.main("run", work, arguments)
 
 
 def work(store: Store, run: str) -> int:
     """Hold a run until there is nothing to do, or nobody asks for more; 0, or 1 if it failed. Raises RunBusy."""
-    return obeying(lambda: store.pending(run), lambda: hold(store, run, IDLE))
+    return obeying(lambda: store.pending(run), lambda: run_in_process(store, run, IDLE))
 
 
 def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -> int:
@@ -273,12 +340,12 @@ def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -
             return code
 
 
-def hold(store: Store, run: str, idle: float) -> int:
+def run_in_process(store: Store, run: str, idle: float) -> int:
     """Take a run as far as it goes, waiting `idle` seconds while it is paused; 0, or 1 if it failed. Raises RunBusy."""
     lease = claim(store, run)
     with heartbeat(store, run, lease):
         searching = Worker(store, open_run(store, run).whole(), lease, idle)
-        return detached.guarded(searching.work, searching.fail)
+        return process.guarded(searching.work, searching.fail)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,36 @@
-"""What all trainers share: arguments, checkpoints that a killed training goes on from, and what they tell a job."""
+"""What all trainers share: packages, checkpoints, progress of the job, facts, and the model card."""
 
 import json
 import time
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
 
-from icm_engine.core.errors import OutOfMemory
+from icm_engine.core.errors import OutOfMemory, SettingError
+from icm_engine.jobs.job_process import Job
 from icm_engine.models.loading import LoadedModel, as_memory_error
-from icm_engine.runs.job_process import Job
+from icm_engine.runs.model_registry import ModelChoice, require_installed
+from icm_engine.store.events import SEARCH, Json
+from icm_engine.store.store import Store
+
+TOLD = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+
+
+def require() -> None:
+    """See that all are there, and keep them from reporting to anybody. Raises NotInstalled."""
+    require_installed()
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports each trainer that is built unless told not to
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a card names."""
+    return {name: version(name) for name in TOLD}
+
 
 CHECKPOINTS = 10  # a training keeps about so many, the last two of them on disk
 POINTS = 200  # logs of a training, at most: what a loss curve shows
@@ -40,7 +61,7 @@ def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
     Raises Cancelled, RunBusy (another process has taken the job over), OutOfMemory.
     """
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Telling(job))
+    trainer.add_callback(JobCallback(job))
     begun = last_checkpoint(folder)
     try:
         found = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
@@ -69,7 +90,7 @@ def _as_memory_error(error: BaseException) -> OutOfMemory | None:
     return OutOfMemory(f"{str(found).partition(': use')[0]}: use fewer rows at once, nf4, or a smaller model")
 
 
-class Telling(TrainerCallback):  # type: ignore[misc]
+class JobCallback(TrainerCallback):  # type: ignore[misc]
     """Tells a job how far its trainer is, and every loss; there it learns that it was cancelled."""
 
     def __init__(self, job: Job) -> None:
@@ -82,3 +103,131 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         if logs and "loss" in logs:
             seconds = round(time.monotonic() - self._began, 3)
             self._job.append(LOGGED, {"step": state.global_step, "steps": state.max_steps, "seconds": seconds, **logs})
+
+
+def about_run(store: Store, run: str) -> Json:
+    """Return what a card says of a run whose labels were trained on."""
+    spec = store.spec(run)
+    return {
+        "run": run, "dataset": spec.dataset, "limit": spec.limit, "source": spec.source, "given_from": spec.given_from,
+        "model": spec.model, "seed": spec.search.seed, "supervised": spec.supervised,
+    }  # fmt: skip
+
+
+def card(facts: Json) -> str:
+    """Return README.md: what this is, whose labels it learned, with which settings, and how to use it."""
+    sections = [
+        f"---\nbase_model: {_yaml(_public(facts['base']))}\nlibrary_name: peft\ntags: [icm, lora]\n---",
+        f"# {facts['name']}",
+        _opening(facts),
+        _USES.get(facts["kind"], _AS_MODEL).format(name=facts["name"]),
+        *(_table(f"Labels of run {run['run']}", run) for run in facts["runs"]),
+        _table("Rows", {"rows": facts["rows"], **facts["left_out"], "sha256": facts["labels_sha256"]}),
+        _table("Settings", {**facts["settings"], "alpha / rank": facts["scale"]}),
+        _table("Training", {name: facts[name] for name in _TRAINING}),
+        _table("Versions", facts["versions"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_TRAINING = ("base", "quantization", "dtype", "device", "steps", "first_loss", "last_loss", "parameters")
+
+
+_AS_MODEL = "Use it in place of a model: `--model trained:{name}`, or `--model` with the path of this folder."
+_AS_POLICY = "Sample it with `respond DATASET --model trained:{name}`."
+_USES = {
+    "reward": "It gives rewards and no labels: `reinforce {name} --dataset NAME`, `respond DATASET --judge {name}`.",
+    "preference-tuning": _AS_POLICY,
+    "reinforce": _AS_POLICY,
+}
+_MADE = {
+    "finetune": "A LoRA adapter for `{base}`, tuned on {rows:,} labels ({sources}).",
+    "reward": "A reward model on `{base}`, from {rows:,} preferences ({sources}), {ranked:,} of them labelled by a "
+    "first reward model.",
+    "preference-tuning": "A policy: a LoRA adapter for `{base}`, tuned on {rows:,} preferences ({sources}) by DPO.",
+    "reinforce": "A policy: a LoRA adapter for `{base}`, reinforced (RLOO) against the reward model `{reward}`, which "
+    "learned from {rows:,} preferences ({sources}).",
+}
+
+
+def _opening(facts: Json) -> str:
+    how = (
+        "The labels were supervised: gold or people made them."
+        if facts["supervised"]
+        else "No gold and no human label was used."
+    )
+    sources = ", ".join(dict.fromkeys(_source(run) for run in facts["runs"]))
+    ranked = facts.get("rest", {}).get("rows", 0)
+    told = {**facts, "base": _public(facts["base"]), "sources": sources, "ranked": ranked}
+    return f"{_MADE[facts['kind']].format(**told)} {how}"
+
+
+def _source(run: Json) -> str:
+    if run["source"] == SEARCH:
+        return "Internal Coherence Maximization"
+    return str(run["given_from"] or run["source"])
+
+
+def _public(value: Any) -> Any:
+    """The name of a file or directory of this machine without the way to it, which is nobody else's business."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _yaml(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _table(title: str, cells: Mapping[str, object]) -> str:
+    rows = [f"| {name} | {_cell(value)} |" for name, value in cells.items()]
+    return "\n".join([f"## {title}", "", "| | |", "|---|---|", *rows])
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else " ".join(str(_public(value)).split())
+    return f"`{text.replace('|', chr(92) + '|').replace('`', chr(39))}`" if text else ""
+
+
+SCALE = 2  # LoRA's alpha by its rank
+
+
+def require_choice(job: Job) -> ModelChoice:
+    """Return the model that a job names. Raises SettingError."""
+    if job.spec.model is None:
+        raise SettingError(f"{job.spec.kind} needs a model to begin from: name one (--model)")
+    return job.spec.model
+
+
+def lora(rank: int) -> Any:
+    """Return a LoRA of this rank beside every linear layer."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def in_float32(trainer: Any) -> Any:
+    """Return the trainer with its adapter in float32: trl makes it bfloat16 beside quantized weights."""
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # steps that are small beside a weight are lost in bfloat16
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: str) -> Json:
+    """Return what a card says of any policy."""
+    choice, body = require_choice(job), job.spec.body
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    return {
+        "name": body["name"], "kind": kind, "job": job.name, "base": choice.model, "scale": SCALE,
+        "quantization": loaded.quantization, "dtype": loaded.dtype, "device": loaded.device,
+        "settings": body["settings"], "steps": trainer.state.global_step, "resumed_from": told["resumed_from"],
+        "first_loss": losses[0], "last_loss": losses[-1], "versions": versions(),
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+    }  # fmt: skip
+
+
+def save_policy(model: Any, place: Path, facts: Json) -> None:
+    """Write a policy's adapter, naming its base as the job did, and its card."""
+    base = Path(facts["base"])
+    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.exists() else facts["base"]
+    model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
+    (place / "README.md").write_text(card(facts), encoding="utf-8")

@@ -1,24 +1,125 @@
-"""Beside the example: acts on the whole queue, the acts so far, labels to keep, the influence of a pin."""
+"""Beside the example: acts on the whole queue, the acts so far, labels to save, the influence of a pin."""
 
 import streamlit as st
 
-from icm_engine.analysis.annotating import act_rows
-from icm_engine.analysis.choices import IcmError, Store
-from icm_engine.analysis.frames import acts_frame
-from icm_engine.analysis.keeping import keep, own_labels
-from icm_engine.analysis.reading import Reading
-from pages.parts import annotate_bulk, annotate_influence, menu, session, what_if
+from icm_engine.analysis import forks
+from icm_engine.analysis.annotation import Bulk, act_rows, bulk, bulk_body, own_labels, save_labels
+from icm_engine.analysis.annotation_queues import FROM_GOLD, SUPERVISION
+from icm_engine.analysis.figures import acts_frame, differing_frame
+from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import look
+from icm_engine.core.errors import IcmError
+from icm_engine.store.store import Store
+from pages.parts import annotate_card, annotate_queue, menu, session, step_card
+
+
+def show_bulk(store: Store, reading: Reading) -> None:
+    """Draw the acts there are for the queue as it was made, with its filter."""
+    name = annotate_queue.chosen(reading)
+    if name == FROM_GOLD:
+        st.text(SUPERVISION)
+        return
+    if reading.state is None:
+        st.text("This can be done once the run has labels.")
+        return
+    places, _ = annotate_queue.frozen(store, reading, name, st.query_params.get("filter", ""))
+    st.text("Each of these is one act: one undo takes it back. The examples are those of the queue above.")
+    label = st.selectbox("Label", reading.tally.labels, key="bulk_label", width=240)
+    with st.container(horizontal=True, gap="small", key="bulk"):
+        for k, act in enumerate((bulk(reading, places, "pin"), bulk(reading, places, "pin", label),
+                                 bulk(reading, places, "unpin"))):  # fmt: skip
+            st.button(
+                f"{escaped(act.words)} …", key=f"bulk_{k}", disabled=not act.possible, on_click=_ask_bulk, args=(act,),
+                help=escaped(act.left_out) or None,
+            )  # fmt: skip
+    if asked := st.session_state.pop("bulk_asked", None):
+        _confirm(reading.run.name, asked)
+
+
+def _ask_bulk(act: Bulk) -> None:
+    st.session_state["bulk_asked"] = act
+
+
+@st.dialog("Do this to all of them?", icon=":material/select_all:")
+def _confirm(run: str, act: Bulk) -> None:
+    st.text(f"{act.words}.")
+    if act.left_out:
+        st.text(act.left_out)
+    st.text("The search respects it from its next step on. One undo takes all of it back.")
+    with st.container(horizontal=True):
+        if st.button("Leave them", key="bulk_no"):
+            st.rerun()
+        if st.button(escaped(act.words), key="bulk_yes", type="primary", on_click=_send, args=(run, act)):
+            st.rerun()
+
+
+def _send(run: str, act: Bulk) -> None:
+    reading, _ = session.look(run)
+    annotate_card.send(run, act.verb, *bulk_body(reading, act))
+
+
+def show_influence(store: Store, reading: Reading, place: int | None) -> None:
+    """Draw the button for a pinned example, and the pair of forks in the address."""
+    if place is None or place not in reading.pins:
+        st.text("Pin the label of this example first: then two forks, with and without the pin, show what it changes.")
+    else:
+        _ask_influence(reading, reading.run.codec.ids[place])
+    if error := st.session_state.pop("influence_problem", None):
+        session.complain(error)
+    pair = st.query_params.get("influence", "").split(",")
+    if len(pair) == 2 and all(store.has_run(name) for name in pair):
+        moving = any(not session.look(name)[1].settled for name in pair)
+        session.fragment(_pair, annotate_card.EVERY if moving else None)(pair[0], pair[1], moving)
+
+
+def _ask_influence(reading: Reading, example: str) -> None:
+    st.text("Two new runs begin at the act that set this pin, one of them without it, and draw the same examples.")
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        st.number_input("Steps of each", 1, value=50, key="influence_steps", width=150)
+        st.button(
+            "Show its influence", key="influence_go", icon=":material/fork_right:", on_click=_begin,
+            args=(reading.run.name, example), help="Starts both; each loads the model and takes that many steps.",
+        )  # fmt: skip
+
+
+def _begin(run: str, example: str) -> None:
+    try:
+        with Store() as store:
+            pair = forks.begin_influence(store, run, example, int(st.session_state["influence_steps"]))
+        st.query_params["influence"] = ",".join(pair)
+    except IcmError as error:
+        st.session_state["influence_problem"] = error
+
+
+def _pair(kept: str, without: str, moving: bool) -> None:
+    """Draw both runs, and on which examples they differ now."""
+    ours, theirs = session.look(kept), session.look(without)
+    if moving and ours[1].settled and theirs[1].settled:
+        st.rerun()
+    for words, (found, status) in (("with the pin", ours), ("without it", theirs)):
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            name = found.run.name
+            st.page_link(menu.SEARCH, label=escaped(name), icon=":material/show_chart:", query_params={"run": name})
+            shown = look(status)
+            st.text(f"{words}: {shown.icon} {shown.word}, {status.steps:,} steps")
+    with Store() as store:
+        difference = forks.difference(store, ours[0], theirs[0])
+    st.text(difference.words)
+    if difference.differing:
+        frame = differing_frame(ours[0], difference, without)
+        st.dataframe(frame, hide_index=True, placeholder="–", alt="The examples on which the two runs differ")
 
 
 def show(store: Store, reading: Reading, place: int | None) -> None:
     """Draw them, folded."""
     with st.expander("The whole queue at once", icon=":material/select_all:"):
-        annotate_bulk.show(store, reading)
+        show_bulk(store, reading)
     if place in reading.labeling:
         with st.expander("What if it had another label?", icon=":material/help:"):
-            what_if.show(reading, reading.cursor, reading.run.codec.ids[place])
+            step_card.show_what_if(reading, reading.cursor, reading.run.codec.ids[place])
     with st.expander("Influence of a pin", icon=":material/fork_right:", expanded="influence" in st.query_params):
-        annotate_influence.show(store, reading, place)
+        show_influence(store, reading, place)
     with st.expander("Keep my labels", icon=":material/save:"):
         _keep(reading)
     with st.expander(f"Acts so far: {len(reading.acts):,}", icon=":material/history:"):
@@ -59,6 +160,6 @@ def _save(run: str) -> None:
     try:
         with Store() as store:
             source, replace = st.session_state["keep_source"], st.session_state["keep_replace"]
-            st.session_state["kept"] = keep(store, reading, source, replace)
+            st.session_state["kept"] = save_labels(store, reading, source, replace)
     except IcmError as error:
         st.session_state["keep_problem"] = error

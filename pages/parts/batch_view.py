@@ -1,14 +1,86 @@
-"""A batched run: how far all of its batches are together, and a table of them, each the way to its run."""
+"""Several runs as one: a batched run with its batches, and the chains of a restarts job."""
 
 import streamlit as st
 
-from icm_engine.analysis.batch_frames import PAGE, about, lines, lines_frame, tiles
-from icm_engine.analysis.batches import AT_ONCE, Standing, at_work, batched_of, standing
-from icm_engine.analysis.choices import IcmError, Store
-from icm_engine.analysis.wording import LOOKS
+from icm_engine import jobs
+from icm_engine.analysis.batches import (
+    AT_ONCE,
+    PAGE,
+    BatchedRunStatus,
+    about,
+    batched_status,
+    lines,
+    lines_frame,
+    tiles,
+)
+from icm_engine.analysis.formatting import PHASE_STYLES
+from icm_engine.analysis.restarts import (
+    Proposal,
+    membership,
+    outcomes_frame,
+    proposal_of,
+    standing,
+    standing_frame,
+    warnings,
+    why,
+)
+from icm_engine.core.errors import IcmError
 from icm_engine.data.export import csv_bytes
-from icm_engine.runs import jobs
-from pages.parts import job_line, menu, session
+from icm_engine.jobs.batches import at_work, batched_of
+from icm_engine.jobs.restarts import job_of
+from icm_engine.store.store import Store
+from pages.parts import charts, job_line, menu, session
+
+CHAIN_EVERY = 2.0  # seconds
+ORDER = "Examples labelled in the proposal, those with least agreement first"
+CHAIN_COLUMNS = {
+    "U": st.column_config.NumberColumn(format="%.2f"),
+    "U per example": st.column_config.NumberColumn(
+        format="%.3f", help="What the chains were compared by: U divided by the number of labelled examples."
+    ),
+    "same as proposed": charts.SHARE,
+}
+
+
+def chain_line(run: str) -> None:
+    """Say of which chains a run is one, with the way to all of them; nothing for any other run."""
+    with Store() as store:
+        told = membership(store, run)
+    if told is not None:
+        with st.container(key="chain", horizontal=True, vertical_alignment="center", gap="small"):
+            st.text(told, width="content")
+            st.page_link(
+                menu.COMPARE, label="All chains", icon=":material/balance:", query_params={"run": run, "view": "Seeds"}
+            )
+
+
+def _standing(job: str) -> None:
+    with Store() as store:
+        frame = standing_frame(standing(store, job))
+    st.dataframe(frame, hide_index=True, alt="The chains so far")
+
+
+def show_chains(store: Store, run: str) -> Proposal | None:
+    """Draw the newest job that the run is a chain of, and return what it proposes."""
+    job = job_of(store, run)
+    if job is None:
+        return None
+    found = proposal_of(store, job)
+    if found is None:
+        now = job_line.show(store, job)
+        session.fragment(_standing, None if now.settled else CHAIN_EVERY)(job)
+        return None
+    with st.container(border=True, key="verdict"):
+        st.text(why(found))
+    for told in warnings(found):
+        st.text(told)
+    frame = outcomes_frame(found)
+    st.dataframe(frame, hide_index=True, column_config=CHAIN_COLUMNS, placeholder="–", alt="How the chains ended")
+    st.page_link(
+        menu.SEARCH, label="Open the proposed run", icon=":material/check_circle:", query_params={"run": found.run}
+    )
+    return found
+
 
 EVERY = 3.0  # seconds
 DOWNLOADED = 50_000  # examples up to which a page makes the file: the command line writes any number row by row
@@ -56,17 +128,17 @@ def line(run: str) -> None:
                 st.page_link(menu.SEARCH, label=label, icon=icon, query_params={"run": name})
 
 
-def _look(name: str, count: int = 0) -> Standing:
+def _look(name: str, count: int = 0) -> BatchedRunStatus:
     """Where the batched run is, with so many more of its batches counted against gold."""
     with Store() as store:
-        return standing(store, name, session.gold_counts(), count, session.shelf())
+        return batched_status(store, name, session.gold_counts(), count, session.shelf())
 
 
 def _numbers(name: str) -> None:
     now = _look(name, AT_ONCE)
     with Store() as store:
         told = at_work(store, now.whole)
-    look = LOOKS[now.phase]
+    look = PHASE_STYLES[now.phase]
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
         st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
         st.text(f"At work: {told}." if told else now.progress.words)
@@ -78,7 +150,7 @@ def _numbers(name: str) -> None:
             )  # fmt: skip
 
 
-def _first(now: Standing) -> None:
+def _first(now: BatchedRunStatus) -> None:
     """Which batches the table begins with; a number, since there may be thousands."""
     if now.whole.of > PAGE:
         st.number_input("From batch", 1, now.whole.of, step=PAGE, key="first_batch", width=200,
@@ -95,7 +167,7 @@ def _table(name: str) -> None:
     )  # fmt: skip
 
 
-def _download(now: Standing) -> None:
+def _download(now: BatchedRunStatus) -> None:
     name = now.whole.name
     if now.examples > DOWNLOADED:
         st.caption(f"All labels as one file: python -m icm_engine export {name} --output labels.csv")

@@ -1,12 +1,87 @@
-"""A chart with its title, its caption, and the same numbers as a table."""
+"""Charts that update in place (zoom, pan and hover survive), and the tables beside them."""
 
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from starlette.responses import FileResponse
+from starlette.routing import Route
 
-from icm_engine.analysis.figures import Chart
-from pages.parts import live_curve
+from icm_engine.analysis.figures import Chart, all_charts, conflicts_frame, curves_frame, labels_frame, steps_frame
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
+from pages.parts import session
+
+PATH = "app/static/plotly.min.js"  # as a chart asks for it, below server.baseUrlPath
+
+
+def route() -> Route:
+    """Return the route for the script.
+
+    It takes any base path: Streamlit's options must not be read before the app has said where its config.toml is.
+    """
+    return Route(f"/{{base:path}}{PATH}", _script, methods=["GET"])
+
+
+async def _script(request: Any) -> FileResponse:
+    return FileResponse(Path(str(files("plotly"))) / "package_data" / "plotly.min.js", media_type="text/javascript")
+
+
+# The figure arrives as data and is drawn by Plotly; no HTML is ever built from it. `route` serves the script.
+JS = """
+function load() {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  window.icmPlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("app/static/plotly.min.js", document.baseURI).href;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => { window.icmPlotly = undefined; reject(new Error("plotly.min.js is not served")); };
+    document.head.appendChild(script);
+  });
+  return window.icmPlotly;
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const node = parentElement.querySelector(".icm-curve");
+  node.setAttribute("role", "figure");  // no "img", in which there can be no buttons, such as those of the toolbar
+  node.setAttribute("aria-label", data.alt);
+  node.style.minHeight = `${data.figure.layout.height ?? 280}px`;  // its room, before it is drawn
+  const needless = ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"];  // the last uploads the chart
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: needless };
+  load()
+    .then((Plotly) => node.isConnected && Plotly.react(node, data.figure.data, data.figure.layout, config))
+    .then(() => {
+      if (!data.clickable || !node.on) return;
+      node.removeAllListeners("plotly_click");  // the one of the drawing before
+      node.on("plotly_click", ({ points: [at] }) => setTriggerValue("clicked", at.customdata ?? `${at.x} ${at.y}`));
+    })
+    .catch((error) => { node.textContent = error.message; });
+  return () => window.Plotly && window.Plotly.purge(node);
+}
+"""
+CSS = ".icm-curve { width: 100%; min-height: 280px; }"
+
+_curve = st.components.v2.component(
+    "icm_live_curve", html='<div class="icm-curve"></div>', css=CSS, js=JS, isolate_styles=False
+)
+
+
+def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = None) -> None:
+    """Draw a chart, or bring the one already drawn under this key up to date.
+
+    `clicked` is called with the customdata of a point that is clicked; without any, with its x and y, parted by a
+    space. It is one way of two: not everybody has a mouse.
+    """
+    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
+    _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
+
+
+def _tell(key: str, clicked: Callable[[str], None] | None) -> None:
+    point = st.session_state[key].clicked
+    if clicked is not None and point is not None:
+        clicked(str(point))
 
 
 def show(
@@ -24,7 +99,107 @@ def show(
     if table is not None and st.session_state.get(f"table_{key}"):
         st.dataframe(table, hide_index=True, column_config=columns, placeholder="–", alt=f"{chart.title} as a table")
     else:
-        live_curve.show(chart, key, clicked)
+        show_live(chart, key, clicked)
     st.caption(chart.caption)
     if table is not None:
         st.toggle("As a table", key=f"table_{key}")
+
+
+def show_curves(run: str) -> None:
+    """Draw the curves as they are now: two side by side."""
+    reading, _ = session.look(run)
+    if reading.trajectory.last is None:
+        st.text("The curves begin with the first labels.")
+        return
+    if st.session_state.get("as_table"):
+        st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
+        return
+    charts = all_charts(reading.outline, session.dark())
+    for pair in (charts[:2], charts[2:]):
+        for column, chart in zip(st.columns(2, gap="large"), pair, strict=False):
+            with column:
+                _chart(chart, run)
+
+
+def _chart(chart: Chart, run: str) -> None:
+    st.markdown(f"**{chart.title}**")
+    show_live(chart, key=f"curve_{chart.title}_{run}")
+    st.caption(chart.caption)
+
+
+ROWS = 500  # rows of the labels table
+TICKED = 100  # rows of it while the run goes on: they are sent at every tick
+
+NUMBERS = {
+    "delta U": st.column_config.NumberColumn(format="%+.2f"),
+    "T": st.column_config.NumberColumn(format="%.2f"),
+    "p(accept)": st.column_config.NumberColumn(format="percent", help="Chance of being accepted at this temperature."),
+    "draw": st.column_config.NumberColumn(format="%.2f", help="Accepted if the draw is below the chance."),
+    "label mass": st.column_config.NumberColumn(
+        format="percent", help="Probability on the labels before renormalising; small: the template does not fit."
+    ),
+    "seconds": st.column_config.NumberColumn(format="%.1f"),
+    "probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
+    "example": st.column_config.TextColumn(width="medium"),
+    "text": st.column_config.TextColumn(width="large"),
+}
+
+
+def show_tables(run: str) -> None:
+    """Draw the tables as they are now."""
+    reading, status = session.look(run)
+    steps, pairs, labels = st.tabs(["Last steps", "Inconsistent now", "Labels"])
+    with steps:
+        _steps(reading)
+    with pairs:
+        _pairs(reading)
+    with labels:
+        _labels(reading, ROWS if status.settled else TICKED)
+
+
+def _steps(reading: Reading) -> None:
+    if not reading.steps:
+        st.text("No step has been taken yet.")
+        return
+    frame = steps_frame(reading, session.dark())
+    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, the newest first")
+    st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
+
+
+def _pairs(reading: Reading) -> None:
+    pairs, rule = conflicts_now(reading), rule_name(reading)
+    if not pairs:
+        nothing = "Nothing is inconsistent now." if rule != "none" else "This run has no consistency rule."
+        st.text(nothing)
+        return
+    st.dataframe(conflicts_frame(pairs[:ROWS]), hide_index=True, alt="The pairs that are inconsistent now")
+
+
+def _labels(reading: Reading, most: int) -> None:
+    rows = labels_table(reading, most)
+    st.dataframe(labels_frame(rows), hide_index=True, column_config=NUMBERS, placeholder="–", alt="The labels now")
+    st.caption(f"Labelled examples first, at most {most} here; the CSV has all of them.")
+
+
+SHARE = st.column_config.NumberColumn(format="percent")
+EXAMPLE_NUMBERS = {
+    "agreement": st.column_config.NumberColumn(format="percent", help="Share of pairs of runs with the same label."),
+    "kappa": st.column_config.NumberColumn(format="%.2f", help="Cohen's kappa of the two."),
+    "give it": st.column_config.NumberColumn(
+        format="percent",
+        help="Share of the chains that label it, the proposed one among them, with the proposed label.",
+    ),
+    "mirrors turned": st.column_config.NumberColumn(
+        format="percent", help="The same, once the labels of chains that are the proposal's mirror are swapped."
+    ),
+    "text": st.column_config.TextColumn(width="large"),
+}
+
+ORDER = "Examples labelled in all of these runs, those with least agreement first"
+
+
+def examples(title: str, frame: Any, rows: int, order: str) -> None:
+    """Draw a table of examples."""
+    st.markdown(f"**{title}**")
+    st.dataframe(frame, hide_index=True, column_config=EXAMPLE_NUMBERS, placeholder="–", alt=title)
+    st.caption(f"{order}; at most {rows} here.")

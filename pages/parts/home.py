@@ -1,14 +1,17 @@
-"""Home: what this is, one button, and the runs there are."""
+"""Home, the heading with the choice of a run, and the frame of a page about one run."""
+
+from collections.abc import Callable
 
 import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import listed
-from icm_engine.analysis.choices import FIRST_RUN, IcmError, Store
+from icm_engine.analysis.formatting import MOVING, PHASE_STYLES, PhaseStyle, decimal, percent
 from icm_engine.analysis.restarts import begin_chains
-from icm_engine.analysis.strip import Look
+from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.views import Overview
-from icm_engine.analysis.wording import LOOKS, MOVING, decimal, percent
+from icm_engine.core.errors import IcmError
+from icm_engine.store.store import Store
 from pages.parts import menu, session
 
 CHAINS = 3  # of the second button
@@ -72,12 +75,12 @@ def _cards(moving: bool) -> None:
         rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
     with st.container(key="runs"):
         for row in rows:
-            _card(row, LOOKS[row.phase])
+            _card(row, PHASE_STYLES[row.phase])
     if moving and not any(row.phase in MOVING for row in rows):
         st.rerun()  # nothing moves any more: stop ticking
 
 
-def _card(row: Overview, look: Look) -> None:
+def _card(row: Overview, look: PhaseStyle) -> None:
     with st.container(border=True, key=f"card_{row.run}"):
         name, state, numbers = st.columns([2.2, 2.6, 2.2], vertical_alignment="center", gap="medium")
         with name:
@@ -89,3 +92,46 @@ def _card(row: Overview, look: Look) -> None:
         with numbers, st.container(horizontal=True, gap="medium"):
             st.metric("U(D)", decimal(row.utility))
             st.metric("Accuracy", percent(row.accuracy.raw if row.accuracy else None))
+
+
+CHOOSE = "Choose a run"
+
+
+def show_heading(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -> None:
+    """Draw the title and the choice; `nothing` stands for no run. Say what to do where there is nothing to look at."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
+        st.title(title, width="content")
+        options = [nothing, *names]
+        st.selectbox(
+            "Run", options, options.index(run or nothing), key=f"pick_{run}", width=300, on_change=_picked,
+            args=(run, nothing), help="Runs there are, the newest first.",
+        )  # fmt: skip
+    if run is None:
+        session.missed("run")
+    if run is None and nothing == CHOOSE:
+        text = "Choose a run above." if names else "No runs yet. The home page starts one with one click."
+        st.info(text, icon=":material/info:")
+
+
+def _picked(run: str | None, nothing: str) -> None:
+    """Go to the run that was picked; a box that says what it was drawn with picks nothing.
+
+    A tick of a slow browser brings the box of the page before, which then counts as changed.
+    """
+    chosen = st.session_state[f"pick_{run}"]
+    if chosen != (run or nothing):
+        session.choose(None if chosen == nothing else chosen)
+
+
+def show_run_page(title: str, draw: Callable[[Store, str], None]) -> None:
+    """Draw the page of the run in the address; without one, say what to do."""
+    menu.require(show)
+    try:
+        with Store() as store:
+            names = session.run_names(store)
+            run = session.followed_run(names)
+            show_heading(title, names, run)
+            if run is not None:
+                draw(store, run)
+    except IcmError as error:
+        session.complain(error)

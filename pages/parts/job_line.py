@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.choices import Store
-from icm_engine.analysis.wording import moment
-from icm_engine.runs import jobs
-from icm_engine.runs.jobs import JobStatus
+from icm_engine import jobs
+from icm_engine.analysis.formatting import moment
+from icm_engine.jobs import JobStatus
+from icm_engine.store.store import Store
 from pages.parts import session
 
 EVERY = 1.0  # seconds

@@ -8,13 +8,14 @@ from uuid import uuid4
 import streamlit as st
 
 from icm_engine.analysis.batches import GoldCounts, run_choices
-from icm_engine.analysis.choices import IcmError, Store, whole_number
-from icm_engine.analysis.pace import Pace
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.shelf import Shelf
-from icm_engine.analysis.visible import SIGNS, visible
+from icm_engine.analysis.formatting import SIGNS, show_whitespace
+from icm_engine.analysis.run_cache import RefreshThrottle, RunCache
+from icm_engine.analysis.run_history import Reading
+from icm_engine.core.errors import IcmError
+from icm_engine.core.text import whole_number
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+from icm_engine.store.store import Store
 
 MISSED = {  # by what an address names
     "run": "No run of this name is here: its link belongs to another database, or it has batches, which are looked at "
@@ -28,9 +29,9 @@ ZERO_WIDTH = chr(0x200B)  # a place where a line may break; one in the text itse
 
 
 @st.cache_resource
-def shelf() -> Shelf:
+def shelf() -> RunCache:
     """Return the readings of all sessions, so that no event is read twice."""
-    return Shelf()
+    return RunCache()
 
 
 @st.cache_resource
@@ -40,8 +41,8 @@ def gold_counts() -> GoldCounts:
 
 
 @st.cache_resource
-def _pace() -> Pace:
-    return Pace()
+def _pace() -> RefreshThrottle:
+    return RefreshThrottle()
 
 
 def drawn_for(status: RunStatus) -> tuple[str, int | None]:
@@ -139,7 +140,7 @@ def plain(text: str) -> None:
 
 def exactly(text: str, height: int | Literal["content"] = "content") -> None:
     """Show text from outside as a model reads it, its whitespace to be seen; lines may break after a space."""
-    shown = visible(text).replace(SIGNS[" "], SIGNS[" "] + ZERO_WIDTH)
+    shown = show_whitespace(text).replace(SIGNS[" "], SIGNS[" "] + ZERO_WIDTH)
     st.code(shown, language=None, wrap_lines=True, height=height)
 
 

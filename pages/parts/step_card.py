@@ -1,11 +1,14 @@
-"""The decision card of one step: what was proposed, the arithmetic, the verdict, the repairs, what moved."""
+"""The decision card of one step, the card of any other event, and what if an example had another label."""
 
 import streamlit as st
 
-from icm_engine.analysis.decision import Decision, Repaired, decision
-from icm_engine.analysis.decision_figures import movers_chart, movers_frame, options_frame, scores_frame, terms_frame
-from icm_engine.analysis.decision_words import (
+from icm_engine import jobs
+from icm_engine.analysis import forks
+from icm_engine.analysis.decision import (
+    Decision,
+    RepairLine,
     cost_sentence,
+    decision,
     decision_tiles,
     proposal_sentence,
     scored_sentence,
@@ -13,12 +16,23 @@ from icm_engine.analysis.decision_words import (
     settings_words,
     threshold_sentence,
 )
-from icm_engine.analysis.reading import Reading
-from icm_engine.analysis.shown import Shown
-from icm_engine.analysis.steps import VERDICT_WORDS
-from icm_engine.analysis.travel import Moment
-from icm_engine.analysis.wording import escaped
-from pages.parts import live_curve, session
+from icm_engine.analysis.event_cards import change_words, event_card
+from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
+from icm_engine.analysis.step_figures import (
+    changed_frame,
+    movers_chart,
+    movers_frame,
+    options_frame,
+    scores_frame,
+    terms_frame,
+)
+from icm_engine.analysis.time_travel import Moment
+from icm_engine.analysis.views import ExampleView
+from icm_engine.core.errors import IcmError
+from icm_engine.runs import control
+from icm_engine.store.store import Store
+from pages.parts import charts, job_line, menu, session
 
 NUMBERS = {
     "before": st.column_config.NumberColumn(format="%.4f"),
@@ -70,7 +84,7 @@ def _verdict(card: Decision) -> None:
             st.metric(tile.name, tile.value, help=tile.explanation, border=True)
 
 
-def text_of(example: Shown) -> None:
+def text_of(example: ExampleView) -> None:
     """Draw an example: its texts as they are, then its id, group, answer and gold."""
     session.plain(example.text)
     facts = [f"example {example.id}", f"group {example.group}"]
@@ -81,7 +95,7 @@ def text_of(example: Shown) -> None:
     st.text(" · ".join(facts))
 
 
-def _repair(repair: Repaired) -> None:
+def _repair(repair: RepairLine) -> None:
     title = f"⟲ Repair {repair.number}. {escaped(repair.sentence)}"
     with st.expander(title, expanded=repair.taken is not None):
         for column, example, label in zip(st.columns(2, gap="medium"), repair.pair, repair.labels, strict=True):
@@ -101,11 +115,92 @@ def _movers(card: Decision) -> None:
         frame = movers_frame(card.movers)
         st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt="Change of log p for each example")
     else:
-        live_curve.show(chart, key="movers")
+        charts.show_live(chart, key="movers")
     st.caption(chart.caption)
 
 
-def repairs(found: tuple[Repaired, ...]) -> None:
+def repairs(found: tuple[RepairLine, ...]) -> None:
     """Draw repairs of an event that is no step."""
     for repair in found:
         _repair(repair)
+
+
+def show_event(reading: Reading, moment: Moment) -> None:
+    """Draw the card."""
+    card = event_card(reading, moment)
+    with st.container(border=True, key="card"):
+        st.markdown(f"**{card.title}**")
+        for sentence in (*card.sentences, change_words(card)):
+            st.text(sentence)
+        if card.parent:
+            st.page_link(menu.STEPS, label="The run it came from", icon=":material/fork_right:",
+                         query_params=card.parent)  # fmt: skip
+        frame = terms_frame(card.before, card.after)
+        st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt="U and its parts, before and after")
+        if card.changed:
+            st.dataframe(changed_frame(card.changed), hide_index=True, placeholder="–", alt="The examples it touched")
+        repairs(card.repairs)
+
+
+def show_what_if(reading: Reading, event: int, example: str) -> None:
+    """Draw the question about one labelled example as of an event, and the answers there are."""
+    labels = forks.other_labels(reading, example)
+    if not labels:
+        st.text("What if? can be asked about examples that have a label.")
+        return
+    st.caption(forks.price(reading).words)
+    with st.container(horizontal=True, gap="small"):
+        for label in labels:
+            st.button(
+                f"What if {escaped(label)}?", key=f"what_if_{example}_{label}", icon=":material/help:", on_click=_ask,
+                args=(reading.run.name, event, example, label), help="Scores the other label. Nothing changes.",
+            )  # fmt: skip
+    if error := st.session_state.pop("what_if_problem", None):
+        session.complain(error)
+    if child := st.session_state.pop("what_if_fork", None):
+        st.switch_page(menu.SEARCH, query_params={"run": child})
+    with Store() as store:
+        for job in forks.asked_before(store, reading.run.name, example)[:3]:
+            if job_line.show(store, job).phase == "done":
+                _answer(store, job)
+
+
+def _ask(run: str, event: int, example: str, label: str) -> None:
+    reading, _ = session.look(run)
+    with Store() as store:
+        forks.submit_what_if(store, reading, event, example, label)
+
+
+def _answer(store: Store, job: str) -> None:
+    found = jobs.result(store, job)
+    if found is None:
+        return
+    with st.container(border=True):
+        for line in forks.answer_words(found):
+            st.text(line)
+        with st.container(horizontal=True, gap="small"):
+            st.button(
+                f"Pin {escaped(found['label'])}", key=f"pin_{job}", icon=":material/push_pin:", on_click=_pin,
+                args=(found["run"], found["example"], found["label"]), help="Puts the label into this run, for good.",
+            )  # fmt: skip
+            st.button(
+                "Open as fork", key=f"fork_{job}", icon=":material/fork_right:", on_click=_fork,
+                args=(found["run"], found["event"], found["example"], found["label"]),
+                help="A new run from here with this label pinned; this one stays as it is.",
+            )  # fmt: skip
+
+
+def _pin(run: str, example: str, label: str) -> None:
+    try:
+        with Store() as store:
+            control.submit_intervention(store, run, "pin", [example], [label])
+    except IcmError as error:
+        st.session_state["what_if_problem"] = error
+
+
+def _fork(run: str, event: int, example: str, label: str) -> None:
+    try:
+        with Store() as store:
+            st.session_state["what_if_fork"] = forks.begin_with_label(store, run, event, example, label)
+    except IcmError as error:
+        st.session_state["what_if_problem"] = error

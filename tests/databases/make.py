@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from icm_engine.__main__ import main
+from icm_engine.cli.main import main
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
-from icm_engine.runs.events import RunSpec
-from icm_engine.runs.store import Store
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
 
 path = sys.argv[1]
 rows = [f"claims {k // 3},It is {k % 3},{k // 3 % 3 == k % 3}" for k in range(18)]
@@ -23,7 +23,7 @@ with Store(path) as store:
         store.send(run, "step" if steps else "start", f"first of {run}", steps)
         assert worker.main(["--db", path, run]) == 0
         print(control.status(store, run))
-    if hasattr(control, "put_in"):
+    if hasattr(control, "submit_intervention"):
         pin = {"verb": "pin", "examples": [store.dataset("claims").examples[0].id], "labels": ["True"], "text": ""}
         store.send(run, "hand", "a pin", 0, pin)
         assert worker.main(["--db", path, run]) == 0

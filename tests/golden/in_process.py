@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from icm_engine.__main__ import main, parser
+from icm_engine.cli.main import main, parser
 
 LAUNCH = "ICM_LAUNCH"  # the variable that tells a worker which lease is its own
 LONGEST = 60.0  # seconds that a worker may take to come to its end

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from icm_engine.data.readers.json_values import JsonObject
+from icm_engine.data.readers.json_layout import JsonObject
 
 Item = tuple[str, Any]  # where it stands, and its value
 LABEL = "label"
@@ -27,7 +27,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class AnnotatedRow:
     """The cells of a row, and what was said of it; `other` counts annotations of other kinds."""
 
     cells: Mapping[str, Any]
@@ -76,7 +76,7 @@ class _Survey:
     disputed: int = 0
     other: int = 0
 
-    def see(self, row: Judged) -> None:
+    def see(self, row: AnnotatedRow) -> None:
         self.columns.update(dict.fromkeys(row.cells))
         self.people.update(dict.fromkeys(said.by for said in row.said))
         self.controls.update(control for said in row.said for control in said.choices)
@@ -92,7 +92,7 @@ class Annotated:
         self.program, self._items, self._parse = program, items, parse
         self._survey = _Survey()
         for _, row in parse(items()):
-            if isinstance(row, Judged):
+            if isinstance(row, AnnotatedRow):
                 self._survey.see(row)
         controls = list(self._survey.controls)
         taken = self._survey.columns
@@ -120,9 +120,9 @@ class Annotated:
     def rows(self) -> Iterator[Item]:
         """Go through the rows as plain objects; what is no row of the program stays as it is."""
         for where, row in self._parse(self._items()):
-            yield where, JsonObject(self._cells(row).items()) if isinstance(row, Judged) else row
+            yield where, JsonObject(self._cells(row).items()) if isinstance(row, AnnotatedRow) else row
 
-    def _cells(self, row: Judged) -> dict[str, Any]:
+    def _cells(self, row: AnnotatedRow) -> dict[str, Any]:
         cells = dict(row.cells)
         for control, name in self._names.items():
             opinions = _opinions(row, control)
@@ -135,7 +135,7 @@ class Annotated:
         return cells
 
 
-def _opinions(row: Judged, control: str) -> list[Sequence[Any]]:
+def _opinions(row: AnnotatedRow, control: str) -> list[Sequence[Any]]:
     """The different things that were said; those that are final, if any is."""
     said = [s for s in row.said if s.final] or row.said
     found = {tuple(sorted(map(str, s.choices[control]))): s.choices[control] for s in said if control in s.choices}
@@ -168,7 +168,7 @@ def _label_studio(items: Iterable[Item]) -> Iterator[Item]:
         said = [_studio_said(a, found, k) for k, (a, found) in enumerate(zip(made, results, strict=True), 1)]
         other = sum(r.get("type") != "choices" for found in results for r in found)
         identity = {"id": task["id"]} if "id" in task and "id" not in data else {}
-        yield where, Judged(identity | data, [s for s in said if s.choices], other)
+        yield where, AnnotatedRow(identity | data, [s for s in said if s.choices], other)
 
 
 def _studio_said(annotation: Mapping[str, Any], results: Sequence[Mapping[str, Any]], number: int) -> Said:
@@ -201,7 +201,7 @@ def _label_studio_min(items: Iterable[Item]) -> Iterator[Item]:
         kept = {key: value for key, value in first.items() if key not in labels and key not in _MIN}
         said = [Said(_person(row["annotator"], k), {c: _chosen(row[c]) for c in labels if c in row})
                 for k, (_, row, _) in enumerate(rows, 1) if row is not None]  # fmt: skip
-        yield where, Judged(kept, said)
+        yield where, AnnotatedRow(kept, said)
 
 
 def _task_of(row: Mapping[str, Any] | None, number: int) -> tuple[str, int]:
@@ -241,4 +241,4 @@ def _doccano(items: Iterable[Item]) -> Iterator[Item]:
             if annotation not in spans:
                 said.setdefault(str(annotation.get("user", 1)), []).append(annotation["label"])
         labels = [Said(by, {"labels": found}) for by, found in said.items() if found]
-        yield where, Judged(kept, labels, len(spans))
+        yield where, AnnotatedRow(kept, labels, len(spans))

@@ -7,25 +7,26 @@ from itertools import islice
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.data.readers.dialect import (
+    Counted,
+    DelimitedRow,
     Dialect,
     Labellike,
-    Row,
+    TableHeader,
     could_be_rows,
     evidently_quoted,
     likely_separator,
     swallows,
     told_separator,
 )
-from icm_engine.data.readers.header import Counted, Header
+from icm_engine.data.readers.encoding import TextFile, kind_ending
 from icm_engine.data.readers.source import Record, check_cell
-from icm_engine.data.readers.text import TextFile, kind_ending
 
 LARGEST_CELL = 2**31 - 1  # the csv module stops at 131,072 characters unless told otherwise
 BOTH_WAYS = "read every mark as text (--quoting none), or, if the cell does hold these lines, say so (--quoting double)"
 
 
 class DelimitedSource:
-    """A file of rows with a header; see `Source`. `quoting` is none, double, or None: as the file shows."""
+    """A file of rows with a header; see `RowSource`. `quoting` is none, double, or None: as the file shows."""
 
     kind = "csv"
 
@@ -114,7 +115,7 @@ class DelimitedSource:
             return line + 1
         return 0
 
-    def _sound(self, row: Row) -> bool:
+    def _sound(self, row: DelimitedRow) -> bool:
         return self.header.fits(row.cells) and not could_be_rows(row, self.dialect, self.header.width)
 
     def _all_fit(self, dialect: Dialect) -> bool:
@@ -130,18 +131,18 @@ class DelimitedSource:
 
     # -- rows
 
-    def _header(self) -> Header:
+    def _header(self) -> TableHeader:
         for row in self._rows():
             if any(cell.strip() for cell in row.cells):
-                return Header(self.name, row, lambda line: (r.cells for r in self._rows() if r.line > line))
+                return TableHeader(self.name, row, lambda line: (r.cells for r in self._rows() if r.line > line))
         raise ImportRefused(f"{self.name}: the file is empty: nothing was imported")
 
-    def _parsed(self, dialect: Dialect | None = None) -> Iterator[Row]:
+    def _parsed(self, dialect: Dialect | None = None) -> Iterator[DelimitedRow]:
         """All rows. Raises csv.Error."""
         with self.file.open() as text:
             yield from (dialect or self.dialect).rows(text)
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[DelimitedRow]:
         """All rows. Raises ImportRefused for what is not valid."""
         line, rows = 0, self._parsed()
         while True:
@@ -154,7 +155,7 @@ class DelimitedSource:
             line = row.line
             yield row
 
-    def _body(self, counted: Counted) -> Iterator[Row]:
+    def _body(self, counted: Counted) -> Iterator[DelimitedRow]:
         """The rows below the header that are not empty; what is left out is counted."""
         asked, width = self.quoting is not None, self.header.width
         for row in self._rows():
@@ -165,7 +166,7 @@ class DelimitedSource:
             if counted.sees(row, width):
                 yield row
 
-    def _refuse_swallowed(self, row: Row) -> None:
+    def _refuse_swallowed(self, row: DelimitedRow) -> None:
         known = self._labellike or Labellike.of(self._below(), self.header.width)
         self._labellike = known
         if self.header.fits(row.cells) and not swallows(row, self.dialect, self.header.text, known):
@@ -176,7 +177,7 @@ class DelimitedSource:
             f"{BOTH_WAYS}"
         )
 
-    def _below(self) -> Iterator[Row]:
+    def _below(self) -> Iterator[DelimitedRow]:
         return (row for row in self._rows() if row.line > self.header.line)
 
     def _invalid(self, line: int, error: csv.Error) -> ImportRefused:
@@ -186,7 +187,7 @@ class DelimitedSource:
             "there: double those that belong to the text, or read all marks as text (--quoting none)"
         )
 
-    def _record(self, number: int, row: Row) -> Record:
+    def _record(self, number: int, row: DelimitedRow) -> Record:
         where = f"row {number} (line {row.line})"
         if not self.header.fits(row.cells):
             self._refuse_size(where, row)
@@ -196,7 +197,7 @@ class DelimitedSource:
                 check_cell(cell, self.name, where, column)
         return Record(where, cells)
 
-    def _refuse_size(self, where: str, row: Row) -> None:
+    def _refuse_size(self, where: str, row: DelimitedRow) -> None:
         several = len(row.lines) > 1
         begins = f", which begins in line {row.first}," if several else ""
         stray = ", and double other marks, or read all of them as text (--quoting none)" if several else ""

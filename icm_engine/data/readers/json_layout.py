@@ -1,4 +1,4 @@
-"""How the rows of a JSON file lie in it: one a line, in an array, under a key, by column, or by number.
+"""How rows lie in a JSON file: one a line, in an array, under a key, by column, or by number.
 
 A file of objects that is no array is walked through once, a value at a time, to see which.
 """
@@ -9,11 +9,86 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from icm_engine.core.errors import ImportRefused, SettingError
-from icm_engine.data.readers.json_values import JsonNumber, Window
-from icm_engine.data.readers.text import TextFile
+from icm_engine.data.readers.encoding import TextFile
+
+PIECE = 1 << 20  # characters read at once
+NEAR_END = 16  # an error so near the end of a piece may be its end's: no literal or escape is longer
+SPACE = " \t\n\r"
 
 
-class Walk:
+class JsonObject(list[tuple[str, Any]]):
+    """A JSON object as its pairs: a key that appears twice is seen, not overwritten."""
+
+
+class JsonNumber(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+def _constant(name: str) -> str | None:
+    return None if name == "NaN" else name  # pandas writes NaN for a missing value, so that is one
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=JsonObject, parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=_constant
+)
+
+
+def written(value: Any) -> str:
+    """Return a decoded value as JSON again, its numbers as they were."""
+    if isinstance(value, JsonObject):
+        return "{" + ", ".join(f"{written(key)}: {written(item)}" for key, item in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return str(value) if isinstance(value, JsonNumber) else json.dumps(value, ensure_ascii=False)
+
+
+class Window:
+    """A piece of a text, moved forward as it is read; `at` is the place of the next character in it."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.text, self.piece, self.at = text, "", 0
+        self._lines, self._column = 0, 0  # before the piece: line ends, and characters after the last one
+
+    def sign(self) -> str:
+        """Return the next character that is no space, without passing it; nothing at the end."""
+        while True:
+            while self.at < len(self.piece) and self.piece[self.at] in SPACE:
+                self.at += 1
+            if self.at < len(self.piece) or not self._read():
+                return self.piece[self.at : self.at + 1]
+
+    def value(self) -> Any:
+        """Return the JSON value that begins here, and pass it. Raises json.JSONDecodeError."""
+        while True:
+            try:
+                value, self.at = DECODER.raw_decode(self.piece, self.at)
+            except json.JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated string") or error.pos >= len(self.piece) - NEAR_END
+                if not (cut and self._read()):
+                    raise
+            else:
+                return value
+
+    def place(self, at: int) -> tuple[int, int]:
+        """Return the line and the character in it of a place in the piece, both from 1."""
+        lines, last = self.piece.count("\n", 0, at), self.piece.rfind("\n", 0, at)
+        return self._lines + lines + 1, at - last if lines else self._column + at + 1
+
+    def _read(self) -> bool:
+        """Drop what was passed and read on, the more the longer what is left; say whether there was more."""
+        rest = self.piece[self.at :]
+        more = self.text.read(max(PIECE, len(rest)))
+        if not more:
+            return False
+        line, column = self.place(self.at)
+        self._lines, self._column = line - 1, column - 1
+        self.piece, self.at = rest + more, 0
+        return True
+
+
+class JsonWalk:
     """Goes through a JSON text from its beginning; what is wrong raises ImportRefused with its line."""
 
     def __init__(self, name: str, text: TextIO) -> None:
@@ -117,7 +192,7 @@ class _Member:
     numbered: bool
 
     @classmethod
-    def taken(cls, walk: Walk) -> "_Member":
+    def taken(cls, walk: JsonWalk) -> "_Member":
         sign = walk.sign()
         if sign not in ("{", "["):
             walk.value()
@@ -133,7 +208,7 @@ class _Member:
 def layout_of(file: TextFile, lines: bool, split: str | None) -> Layout:
     """Find the layout of a file; one called .jsonl has objects a line. Raises ImportRefused, SettingError."""
     with file.open(newline="\n") as text:
-        walk = Walk(file.name, text)
+        walk = JsonWalk(file.name, text)
         single = not lines and walk.sign() == "{"
         members, alone = _members(walk) if single else ({}, "")
         found = _of_one(file.name, members, alone, split) if alone else None
@@ -143,7 +218,7 @@ def layout_of(file: TextFile, lines: bool, split: str | None) -> Layout:
     return layout
 
 
-def _members(walk: Walk) -> tuple[Mapping[str, _Member], str]:
+def _members(walk: JsonWalk) -> tuple[Mapping[str, _Member], str]:
     """The values of the first object, and "line" or "lines" for what it stands on if nothing comes after it."""
     members: dict[str, _Member] = {}
     try:

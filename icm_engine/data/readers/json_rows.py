@@ -11,16 +11,24 @@ from typing import Any, TextIO
 
 from icm_engine.core.errors import ImportRefused
 from icm_engine.data.readers.annotated import Annotated, annotated
-from icm_engine.data.readers.json_layout import InvalidJson, Walk, layout_of, no_rows, too_deep
-from icm_engine.data.readers.json_values import DECODER, JsonObject, written
+from icm_engine.data.readers.encoding import TextFile
+from icm_engine.data.readers.json_layout import (
+    DECODER,
+    InvalidJson,
+    JsonObject,
+    JsonWalk,
+    layout_of,
+    no_rows,
+    too_deep,
+    written,
+)
 from icm_engine.data.readers.source import NoText, Record, check_cell, check_columns
-from icm_engine.data.readers.text import TextFile
 
 Item = tuple[str, Any]  # where it stands, and its value
 
 
 class JsonSource:
-    """A file of JSON objects, laid out in any of the ways of `Layout`; see `Source`."""
+    """A file of JSON objects, laid out in any of the ways of `Layout`; see `RowSource`."""
 
     def __init__(self, file: TextFile, lines: bool, split: str | None = None) -> None:
         self.file, self.name = file, file.name
@@ -96,14 +104,14 @@ class JsonSource:
 
     def _array(self, text: TextIO) -> Iterator[Item]:
         """The items of an array, of which only the one being read is held."""
-        walk = Walk(self.name, text)
+        walk = JsonWalk(self.name, text)
         if walk.sign() != "[":
             raise no_rows(self.name)
         yield from self._rows(walk)
         walk.end()
 
     def _under_key(self, text: TextIO) -> Iterator[Item]:
-        walk = Walk(self.name, text)
+        walk = JsonWalk(self.name, text)
         for key in walk.members():
             if key == self.layout.names[0]:
                 yield from self._rows(walk)
@@ -111,10 +119,10 @@ class JsonSource:
                 walk.skip()
 
     def _numbered(self, text: TextIO) -> Iterator[Item]:
-        walk = Walk(self.name, text)
+        walk = JsonWalk(self.name, text)
         yield from ((f"row {number}", walk.value()) for number, _ in enumerate(walk.members(), 1))
 
-    def _rows(self, walk: Walk) -> Iterator[Item]:
+    def _rows(self, walk: JsonWalk) -> Iterator[Item]:
         return ((f"row {number}", walk.value()) for number in walk.items())
 
     def _by_column(self) -> Iterator[Item]:
@@ -133,7 +141,7 @@ class JsonSource:
                 yield f"row {number}", JsonObject(zip(names, values, strict=True))
 
     def _column(self, text: TextIO, name: str) -> Iterator[tuple[str, Any]]:
-        walk = Walk(self.name, text)
+        walk = JsonWalk(self.name, text)
         for key in walk.members():
             if key == name:
                 yield from walk.entries()

@@ -1,4 +1,4 @@
-"""What every reader gives: column names, and rows of text cells that can be gone through more than once.
+"""What every reader gives: column names, and rows of text cells that can be read more than once.
 
 Rows are counted from 1 without a header; a message names the row and, where it helps, the line of the file.
 """
@@ -30,7 +30,7 @@ class Record:
     cells: Mapping[str, str]
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """A file, open for reading: nothing of it is kept in memory but the rows being looked at.
 
     `kind` is csv, json, jsonl, parquet or arrow; `total` is the number of rows, None until it is known;
@@ -101,3 +101,37 @@ def check_columns(columns: Sequence[str], name: str) -> None:
 def refuse(name: str, where: str, column: str, found: str, remedy: str) -> NoReturn:
     """Raise ImportRefused about one cell: file, row, column, what it has, and the remedy."""
     raise ImportRefused(f"{name}: {where}, column {column!r} has {found}: {remedy}")
+
+
+class RestoredSource:
+    """A source whose cells lose one leading apostrophe; see `RowSource`.
+
+    The export puts one before every text cell that begins with an apostrophe, so none here is somebody's own.
+    """
+
+    def __init__(self, source: RowSource) -> None:
+        self.source, self.name, self.kind = source, source.name, source.kind
+        self.columns = _without(source.columns)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.source.notes
+
+    @property
+    def total(self) -> int | None:
+        return self.source.total
+
+    def records(self) -> Iterator[Record]:
+        return map(_restored, self.source.records())
+
+    def head(self, rows: int) -> tuple[tuple[str, ...], list[Record]]:
+        columns, records = self.source.head(rows)
+        return _without(columns), [_restored(record) for record in records]
+
+
+def _without(columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(column.removeprefix("'") for column in columns)
+
+
+def _restored(record: Record) -> Record:
+    return Record(record.where, {c.removeprefix("'"): text.removeprefix("'") for c, text in record.cells.items()})

@@ -5,10 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from icm_engine.core.errors import SettingError
-from icm_engine.data.tasks.files import read_task
-from icm_engine.data.tasks.spec import RESERVED, TRUTH, TaskSpec, make_task
-
-__all__ = ["RESERVED", "SAMPLE_DATASETS", "TASKS", "TRUTH", "TaskSpec", "make_task", "task_spec"]
+from icm_engine.data.tasks.spec import TaskSpec, read_task
 
 SHIPPED = (
     "truthfulness", "maths-verification", "preference", "author", "classification", "poem",

@@ -1,0 +1,279 @@
+"""Annotation by hand: one example with its context, acts sent and applied, and labels saved as human labels."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from icm_engine.analysis.annotation_queues import margin
+from icm_engine.analysis.formatting import decimal, moment, one_line, percent
+from icm_engine.analysis.label_history import ActTime, LabelChange
+from icm_engine.analysis.run_history import Reading
+from icm_engine.core.errors import SettingError
+from icm_engine.core.interventions import Act, AppliedIntervention, Verb, redoable, undoable
+from icm_engine.core.labeling import Example, Label
+from icm_engine.data.gold import add_human, load_human
+from icm_engine.runs.command_handler import require_act
+from icm_engine.store.events import decode_act
+from icm_engine.store.lazy_examples import places_of
+from icm_engine.store.store import Command, Store
+
+CHANGES = 5  # of an example's label, the last ones
+MEMBERS = 40  # of a group, at most
+COUNTED = 1000  # members of a group that are counted
+ACTS = 200  # rows of the list of acts
+MOST = 10_000  # examples of one act: every label put in has to be scored
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Another example of the same group; `text` is what it has otherwise."""
+
+    example: str  # id
+    text: str
+    label: Label | None
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One example as an annotator sees it; `text` has every field, `rest` says how many members are not shown."""
+
+    place: int
+    example: str  # id
+    fields: Mapping[str, str]
+    answer: str | None
+    label: Label | None
+    probability: float | None
+    margin: float | None
+    pinned: bool
+    note: str
+    members: tuple[Member, ...]
+    rest: int
+    changes: tuple[LabelChange, ...]  # the last ones, the newest first
+
+    @property
+    def words(self) -> str:
+        """The label as it is now, in a sentence."""
+        if self.label is None:
+            return "No label yet."
+        fixed = "pinned: the search keeps it" if self.pinned else "not pinned: the search may change it"
+        sure = "" if self.probability is None else f" · probability {percent(self.probability)} given all other labels"
+        return f"{fixed}{sure}"
+
+
+def card(store: Store, reading: Reading, place: int) -> Card:
+    """Return what an annotator sees of the example at this place."""
+    example, note = reading.run.dataset.examples[place], ""
+    if reading.state is not None:
+        note = reading.state.hand.notes.get(place, "")
+    group = store.group_places(reading.run.dataset.name, example.group, COUNTED)
+    others = [i for i in places_of(reading.run.dataset.examples, group) if i != place]
+    mine = [change for change in reading.history if change.example == place]
+    members = tuple(_member(reading, i, example) for i in others[:MEMBERS])
+    return Card(
+        place, example.id, example.fields, example.answer, reading.labeling.get(place), reading.probability(place),
+        margin(reading, place), place in reading.pins, note, members, len(others) - len(members),
+        tuple(reversed(mine[-CHANGES:])),
+    )  # fmt: skip
+
+
+def _member(reading: Reading, i: int, beside: Example) -> Member:
+    example = reading.run.dataset.examples[i]
+    apart = [text for name, text in example.fields.items() if beside.fields.get(name) != text]
+    text = one_line("\n".join(apart or example.fields.values()))
+    return Member(example.id, text, reading.labeling.get(i), i in reading.pins)
+
+
+def change_words(change: LabelChange) -> str:
+    """Say one change of a label in a line."""
+    old, new = change.old or "no label", change.new or "no label"
+    return f"step {change.step:,}: {old} → {new} ({change.cause})"
+
+
+# -- acts: done, and sent but not applied
+
+
+def sent(store: Store, reading: Reading) -> tuple[Act, ...]:
+    """Return the acts that a person has sent and no event has answered, oldest first."""
+    commands = (command for command in store.pending(reading.run.name) if command.verb == "hand")
+    return tuple(act for command in commands if (act := _act(reading, command)) is not None)
+
+
+def _act(reading: Reading, command: Command) -> Act | None:
+    try:
+        require_act(command.body, reading.run.dataset.task.labels)
+        return decode_act(reading.run.codec, command.body)
+    except (KeyError, ValueError, SettingError):  # the worker will refuse it
+        return None
+
+
+def sent_words(reading: Reading, acts: Iterable[Act], place: int) -> list[str]:
+    """Say what was sent about one example, and everything else in one line."""
+    acts = list(acts)
+    mine = [act for act in acts if place in act.examples]
+    lines = [f"Sent, not applied yet: {act_words(reading, act, place)}." for act in mine]
+    if others := [act_words(reading, act) for act in acts if place not in act.examples]:
+        shown = "; ".join(others[:3]) + (f"; {len(others) - 3:,} more" if len(others) > 3 else "")
+        lines.append(f"Sent, not applied yet: {shown}.")
+    return lines
+
+
+def act_words(reading: Reading, act: Act, place: int | None = None) -> str:
+    """Say an act in a few words; with `place`, what it does to that example alone."""
+    if not act.examples:
+        return act.verb
+    ids = reading.run.codec.ids
+    few = [place] if place is not None else act.examples
+    where = ids[few[0]] if len(few) == 1 else f"{len(act.examples):,} examples"
+    if act.verb == "note":
+        return f"note on {where}: {one_line(act.text, 60) or 'taken away'}"
+    labels = {act.labels[k] for k, i in enumerate(act.examples) if i in few} if act.labels else set()
+    return f"{act.verb} {where}" + (f" as {', '.join(sorted(labels))}" if labels else "")
+
+
+def expected(reading: Reading, waiting: Iterable[Act]) -> list[AppliedIntervention]:
+    """Return the acts as they will be once everything sent is applied."""
+    return [*reading.acts, *(AppliedIntervention(act) for act in waiting)]
+
+
+@dataclass(frozen=True, slots=True)
+class UndoState:
+    """What undo and redo would do next, in words, None where there is nothing; and the example each is about."""
+
+    undo: str | None
+    redo: str | None
+    undo_at: str | None
+    redo_at: str | None
+
+
+def turns(reading: Reading, waiting: Iterable[Act]) -> UndoState:
+    """Return what can be taken back and done again, counting what was sent."""
+    history = expected(reading, waiting)
+    back, forth = undoable(history), redoable(history)
+    words = [act_words(reading, stack[-1].act) if stack else None for stack in (back, forth)]
+    places = [_one(reading, stack[-1].act) if stack else None for stack in (back, forth)]
+    return UndoState(words[0], words[1], places[0], places[1])
+
+
+def _one(reading: Reading, act: Act) -> str | None:
+    return reading.run.codec.ids[act.examples[0]] if len(act.examples) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """One act of the list."""
+
+    time: str
+    verb: str
+    examples: int
+    first: str  # id of the first example
+    labels: str
+    changed: int
+    note: str
+
+
+def act_rows(reading: Reading) -> tuple[ActRow, ...]:
+    """Return a person's acts, the newest first."""
+    pairs = list(zip(reading.acts, reading.moments, strict=True))[-ACTS:]
+    return tuple(_act_row(reading, done, then) for done, then in reversed(pairs))
+
+
+def _act_row(reading: Reading, done: AppliedIntervention, then: ActTime) -> ActRow:
+    act, ids = done.act, reading.run.codec.ids
+    touched = act.examples or tuple(change.example for change in done.changes)
+    labels = dict.fromkeys(act.labels or [change.after.label or "no label" for change in done.changes])
+    shown = ", ".join(labels) if act.verb not in ("note", "unpin") else ""
+    first = ids[touched[0]] if touched else ""
+    return ActRow(moment(then.time), act.verb, len(touched), first, shown, len(done.changes), one_line(act.text, 80))
+
+
+def margin_words(found: Card) -> str:
+    """Say how sure the model is of the label, in the words of the queue that goes by it."""
+    if found.margin is None:
+        return ""
+    wish = " the model would rather have another label" if found.margin < 0 else ""
+    return f"margin {decimal(found.margin, 2)}{':' if wish else ''}{wish}"
+
+
+# -- acts on many examples
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """One act on many examples, said before it is sent; `label` None: as they are."""
+
+    verb: Verb
+    places: Sequence[int]
+    label: Label | None
+    words: str
+    left_out: str
+
+    @property
+    def possible(self) -> bool:
+        return 0 < len(self.places) <= MOST
+
+
+def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | None = None) -> Bulk:
+    """Return one act on all these examples: pin (as they are, or to `label`), or unpin.
+
+    Examples without a label cannot be pinned as they are, and those not pinned need no unpinning: they are left out.
+    """
+    chosen, why, how = places, "", f" as {label}"
+    if verb == "unpin":
+        chosen, why, how = _among(places, reading.pins), "not pinned", ""
+    elif label is None:
+        chosen, why, how = _among(places, reading.labeling), "without a label", " as they are"
+    left = len(places) - len(chosen)
+    named = "1 example" if len(chosen) == 1 else f"{len(chosen):,} examples"
+    left_out = f"{left:,} {why} {'is' if left == 1 else 'are'} left out." if left else ""
+    if len(chosen) > MOST:
+        left_out = f"These are too many for one act: filter the queue down to {MOST:,}."
+    return Bulk(verb, chosen, label, f"{verb.capitalize()} {named}{how}", left_out)
+
+
+def _among(places: Sequence[int], wanted: Collection[int]) -> list[int]:
+    """Those of the places that are wanted, in order; a range of a million is not gone through."""
+    if isinstance(places, range):
+        return sorted(i for i in wanted if i in places)
+    return [i for i in places if i in wanted]
+
+
+def bulk_body(reading: Reading, act: Bulk) -> tuple[list[str], list[Label]]:
+    """Return the ids and the labels of an act on many, the labels as they are now."""
+    ids = reading.run.codec.ids
+    if act.verb == "unpin":
+        return [ids[i] for i in act.places], []
+    given = {i: act.label or reading.labeling[i] for i in act.places}
+    return [ids[i] for i in given], list(given.values())
+
+
+LONGEST = 60  # characters of a source's name
+
+
+def own_labels(reading: Reading) -> dict[str, Label]:
+    """Return by example id the labels that are a person's now: those pinned, and those put in and not changed since."""
+    ids, labeling = reading.run.codec.ids, reading.labeling
+    last = {change.example: change.cause for change in reading.history}
+    mine = {i for i, cause in last.items() if cause == "person"} | reading.pins
+    return {ids[i]: labeling[i] for i in sorted(mine) if i in labeling}
+
+
+def sources(store: Store, reading: Reading) -> tuple[str, ...]:
+    """Return the names of the sets of human labels that the data set of a run has."""
+    return tuple(load_human(store, reading.run.dataset.name))
+
+
+def save_labels(store: Store, reading: Reading, source: str, replace: bool = False) -> int:
+    """Store a person's labels under the name of a source; return how many. Nothing of the run changes.
+
+    Raises SettingError where there are none, for a name that cannot be, and for one that is taken unless `replace`.
+    """
+    labels, name = own_labels(reading), source.strip()
+    if not labels:
+        raise SettingError("no label of this run is yours yet: pin some, or put some in")
+    if not name or len(name) > LONGEST or not name.isprintable():
+        raise SettingError(f"source {name!r} cannot be a name: use 1 to {LONGEST} printable characters")
+    with store.transaction():
+        if name in sources(store, reading) and not replace:
+            raise SettingError(f"source {name!r} has labels already: use another name, or replace them")
+        add_human(store, reading.run.dataset.name, name, labels)
+    return len(labels)

@@ -1,0 +1,292 @@
+"""Labels in use beside gold, rewards beside gold, and the bootstrap intervals of both.
+
+A cell's examples depend on each other within a group, and its seeds are few; so a resample draws seeds with
+replacement, then groups, the same ones for every seed (all seeds label the same examples). With one seed the interval
+is about examples alone, and says nothing of other seeds; with one group nothing is known of other groups, and the
+interval is the widest there is.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icm_engine import jobs
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Example, Label, Task
+from icm_engine.core.training_rows import CLAIM, form_of
+from icm_engine.data.gold import gold_of
+from icm_engine.data.importing import SAMPLE_DIRECTORY, import_file
+from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.jobs import JobSpec, downstream_eval
+from icm_engine.jobs.downstream_eval import rest_of
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Store
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Right = Mapping[str, tuple[float, int]]  # by consistency group: how many are right (or their sum), of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval; `values` has one mean for each seed."""
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def estimate(cells: Sequence[Right]) -> Estimate:
+    """Return the mean over seeds of the share that is right, one mapping for each seed. Raises ValueError for none."""
+    sums, counts = _table(cells)
+    return _resampled(sums, counts, (0.0, 1.0))
+
+
+def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
+    """Return the mean of one minus the mean of the other, resampled together: seeds in pairs, the same groups.
+
+    Where one has a single run and the other several, that run stands beside each of them. Raises ValueError where they
+    have different examples.
+    """
+    many = max(len(one), len(other))
+    first, second = _repeated(one, many), _repeated(other, many)
+    sums, counts = _table(first)
+    other_sums, other_counts = _table(second)
+    if counts.shape != other_counts.shape or (counts != other_counts).any():
+        raise ValueError("the two have different examples")
+    return _resampled(sums - other_sums, counts, (-1.0, 1.0))
+
+
+def _repeated(cells: Sequence[Right], many: int) -> Sequence[Right]:
+    return list(cells) * many if len(cells) == 1 else cells[:many]
+
+
+def _table(cells: Sequence[Right]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sums and counts, (seeds, groups); every seed has the same groups."""
+    if not cells or not cells[0]:
+        raise ValueError("there is nothing to take the mean of")
+    groups = sorted(cells[0])
+    if any(sorted(cell) != groups for cell in cells):
+        raise ValueError("the seeds have different examples")
+    sums = np.array([[cell[group][0] for group in groups] for cell in cells], dtype=float)
+    counts = np.array([[cell[group][1] for group in groups] for cell in cells], dtype=float)
+    return sums, counts
+
+
+def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], widest: tuple[float, float]) -> Estimate:
+    values = sums.sum(axis=1) / counts.sum(axis=1)
+    if sums.shape[1] < 2:
+        return Estimate(float(values.mean()), *widest, tuple(map(float, values)))
+    rng = np.random.default_rng(0)
+    seeds, groups = sums.shape
+    means = np.empty(RESAMPLES)
+    for k in range(RESAMPLES):
+        rows, columns = rng.integers(seeds, size=seeds), rng.integers(groups, size=groups)
+        some, of = sums[np.ix_(rows, columns)], counts[np.ix_(rows, columns)]
+        means[k] = (some.sum(axis=1) / of.sum(axis=1)).mean()
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean()), float(low), float(high), tuple(map(float, values)))
+
+
+@dataclass(frozen=True)
+class Used:
+    """Labels in use: how many were shown, and what is right on the test part, over all shuffles."""
+
+    shots: int
+    right: Right
+    predicted_true: float  # share of the predictions that are the task's "True" label
+    tokens: int
+
+
+def asked(
+    store: Store, run: str, model: ModelChoice, shots: Sequence[int | str], most: int, test: Sequence[Json],
+    seed: int, shuffles: int = 1,
+) -> str:  # fmt: skip
+    """Return the job that uses a run's labels with a model: the one there is, or a new one that nobody started yet."""
+    body = {"run": run, "test": list(test), "most": most, "shots": list(shots), "shuffles": shuffles, "seed": seed}
+    wanted = JobSpec(downstream_eval.KIND, body, model)
+    for job in jobs.names(store, downstream_eval.KIND, run=run):
+        if jobs.spec(store, job) == wanted:
+            return job
+    return jobs.create(store, wanted)
+
+
+def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None = None) -> list[Json]:
+    """The examples that no run of this spec labels: a test data set if there is one, then the rest of its own.
+
+    `dataset` is the one the run was meant for: of a selection from it, which gold made, there is no rest.
+    """
+    parts: list[Json] = []
+    if test is None and dataset in SAMPLE_DATASETS:
+        test = f"{dataset}_test"
+        if not store.has_dataset(test):
+            import_file(store, SAMPLE_DIRECTORY / f"{test}.csv", dataset, test)
+    if test is not None:
+        parts.append({"dataset": test, "start": 0})
+    return parts + ([part.to_json() for part in rest_of(store, spec)] if spec.dataset == dataset else [])
+
+
+def used(store: Store, job: str) -> tuple[Used, ...]:
+    """Return what is right with every number of shots of a finished use, its shuffles together."""
+    found = jobs.result(store, job)
+    if found is None:
+        return ()
+    truth = store.dataset_info(store.spec(found["run"]).dataset).task.true_label
+    gold, groups = _test_gold(store, found["examples"])
+    parts: dict[int, list[Json]] = defaultdict(list)
+    for part in found["parts"]:
+        parts[part["shots"]].append(part)
+    return tuple(_used_with(shots, some, found, gold, groups, truth) for shots, some in sorted(parts.items()))
+
+
+def by_group(rows: Sequence[tuple[str, bool]]) -> Right:
+    """Return how many are right, of how many, by consistency group."""
+    found: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    for group, right in rows:
+        count, total = found[group]
+        found[group] = (count + right, total + 1)
+    return dict(found)
+
+
+def _used_with(
+    shots: int, parts: Sequence[Json], found: Json, gold: Mapping[Any, Label], groups: Mapping[Any, str], truth: Label
+) -> Used:
+    labels, rows, said = found["labels"], list[tuple[str, bool]](), list[Label]()
+    for part in parts:
+        for (dataset, example), scores in zip(found["examples"], part["log_probs"], strict=True):
+            predicted = labels[scores.index(max(scores))]
+            said.append(predicted)
+            if (dataset, example) in gold:
+                rows.append((f"{dataset} {groups[dataset, example]}", predicted == gold[dataset, example]))
+    tokens = sum(part["usage"]["tokens_encoded"] for part in parts)
+    return Used(shots, by_group(rows), fmean(label == truth for label in said), tokens)
+
+
+def _test_gold(store: Store, examples: Sequence[Sequence[str]]) -> tuple[dict[Any, Label], dict[Any, str]]:
+    """Gold and consistency group of test examples, by data set and id."""
+    gold, groups = dict[Any, Label](), dict[Any, str]()
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for dataset, example in examples:
+        wanted[dataset].add(example)
+    for dataset, names in wanted.items():
+        gold |= {(dataset, i): label for i, label in gold_of(store, dataset, sorted(names)).items()}
+        groups |= {(dataset, e.id): e.group for e in store.examples(dataset) if e.id in names}
+    return gold, groups
+
+
+Judged = tuple[Example, Label, Sequence[float]]  # an example, its gold label, the reward of each of its responses
+
+
+def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
+    """Return how many test pairs a stage's reward model orders as gold does, by data set and group.
+
+    Raises SettingError where the model was not tried on anything, or nothing of that has gold.
+    """
+    rows = facts["test"].get(stage)
+    if not rows:
+        raise SettingError(f"reward model {facts['name']!r} has no test part of stage {stage!r}: name one (--test)")
+    by_dataset: dict[str, dict[str, Sequence[float]]] = defaultdict(dict)
+    for row in rows:
+        by_dataset[row["dataset"]][row["example"]] = row["rewards"]
+    found: dict[str, tuple[float, int]] = {}
+    for dataset, rewards in by_dataset.items():
+        gold = gold_of(store, dataset, sorted(rewards))
+        judged = [(e, gold[e.id], rewards[e.id]) for e in store.examples(dataset) if e.id in rewards and e.id in gold]
+        task = store.dataset_info(dataset).task
+        found |= {f"{dataset} {group}": right for group, right in right_pairs(task, judged).items()}
+    if not found:
+        raise SettingError(f"the test part of {facts['name']!r} has no gold: its accuracy is not known")
+    return found
+
+
+def right_pairs(task: Task, judged: Sequence[Judged]) -> Right:
+    """Return, by group, how many pairs have the higher reward where gold is True; equal rewards count half.
+
+    A pair of responses is one pair; of a question's claims, each True one stands against each False one.
+    """
+    if form_of(task).answered == CLAIM:
+        return _right_claims(task, judged)
+    groups: dict[str, list[float]] = defaultdict(list)
+    for example, gold, (a, b) in judged:
+        groups[example.group].append(above(a, b) if gold == task.true_label else above(b, a))
+    return {group: (sum(right), len(right)) for group, right in groups.items()}
+
+
+def _right_claims(task: Task, judged: Sequence[Judged]) -> Right:
+    sides: dict[str, tuple[list[float], list[float]]] = {}
+    for example, gold, (reward,) in judged:
+        sides.setdefault(example.group, ([], []))[gold != task.true_label].append(reward)
+    return {
+        group: (sum(above(t, f) for t in true for f in false), len(true) * len(false))
+        for group, (true, false) in sides.items()
+        if true and false
+    }
+
+
+def above(one: float, other: float) -> float:
+    """Return 1 if one is above the other, 0 if it is below, and a half if they are equal."""
+    return 1.0 if one > other else 0.5 if one == other else 0.0
+
+
+def accuracy(store: Store, models: Sequence[Json], stage: str) -> Estimate:
+    """Return the accuracy of reward models that differ in their seeds, with its interval over seeds and groups."""
+    return estimate([agreement_with_gold(store, facts, stage) for facts in models])
+
+
+Scores = Mapping[str, Sequence[float]]  # by prompt: a score for each response, higher is better
+
+
+def wins(one: Scores, other: Scores) -> Right:
+    """Return, by prompt, how often a response of one is above a response of the other, over all pairs of them.
+
+    Equal scores count half, so that a policy against itself is at one half. Raises ValueError for other prompts.
+    """
+    if set(one) != set(other):
+        raise ValueError("the two have different prompts")
+    return {prompt: (_mean_wins(scores, other[prompt]), 1) for prompt, scores in one.items()}
+
+
+def _mean_wins(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(above(a, b) for a in one for b in other) / (len(one) * len(other))
+
+
+def share(scores: Scores) -> Right:
+    """Return, by prompt, the mean score of its responses."""
+    return {prompt: (sum(values) / len(values), 1) for prompt, values in scores.items()}
+
+
+def rewards_of(found: Json, judge: str) -> Scores:
+    """Return what a reward model gave sampled responses, by prompt."""
+    return dict(zip(found["asked"], found["rewards"][judge], strict=True))
+
+
+def truth_of(store: Store, dataset: str, found: Json) -> Scores:
+    """Return 1 for each sampled response that is a claim which gold has as True, else 0. Raises SettingError.
+
+    A response that no example of the data set spells out counts as wrong. Raises SettingError for pairs of responses,
+    and for a prompt without a claim that gold has as True.
+    """
+    task = store.dataset_info(dataset).task
+    form = form_of(task)
+    if form.answered != CLAIM:
+        raise SettingError(f"gold of data set {dataset!r} compares responses: whether one is right is not known")
+    examples = list(store.examples(dataset))
+    gold = gold_of(store, dataset, [example.id for example in examples])
+    true = {(form.asked(e), text) for e in examples if gold.get(e.id) == task.true_label for text in form.responses(e)}
+    if missing := next((asked for asked in found["asked"] if asked not in {question for question, _ in true}), None):
+        raise SettingError(f"data set {dataset!r} has no True claim about {missing!r}: the truth is not known")
+    return {
+        asked: [float((asked, text) in true) for text in some]
+        for asked, some in zip(found["asked"], found["responses"], strict=True)
+    }

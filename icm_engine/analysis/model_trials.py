@@ -1,0 +1,242 @@
+"""Read models of the trials before a run: the context check and the template trial."""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from icm_engine import jobs
+from icm_engine.analysis.figures import Chart, blank_figure, palette
+from icm_engine.analysis.formatting import count, decimal, duration, figures
+from icm_engine.analysis.status_tiles import Tile
+from icm_engine.core.batching import Bar
+from icm_engine.core.labeling import Label
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.model_trials import EVALUATIONS, KIND, body_of
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import Json  # pages take it from here
+from icm_engine.store.store import Store
+
+
+def check_sentences(found: Json) -> list[str]:
+    """Return what a context check found, one sentence a fact."""
+    lines = [_tokens(found), _fit(found), *_batch(found)]
+    if found["evaluation"]:
+        lines += [_cost(found["evaluation"]), _time(found["evaluation"])]
+    return [*lines, *warnings(found)]
+
+
+def warnings(found: Json) -> list[str]:
+    """Return what a person should know before a run, in sentences; often nothing."""
+    lines = []
+    if found["tokenised"] < found["examples"]:
+        lines.append(
+            f"Tokens were counted for {found['tokenised']:,} of {found['examples']:,} examples, drawn with seed "
+            f"{found['seed']}: a longer example may not be among them. The batch was counted exactly."
+        )
+    if found["batch"] == 0:
+        lines.append(
+            f"Not even the first group of examples fits the {found['context']:,} tokens of this model: use a model "
+            "with a longer context, or shorter texts."
+        )
+    trained, evaluation = found["trained_context"], found["evaluation"]
+    if trained and evaluation and (length := evaluation["tokens_full"] // evaluation["prompts"]) > trained:
+        lines.append(
+            f"Prompts of the whole batch have about {length:,} tokens; this model was trained on at most "
+            f"{trained:,}: about {int(trained / found['tokens']['mean']):,} examples stay within that."
+        )
+    return lines
+
+
+def check_tiles(found: Json) -> tuple[Tile, ...]:
+    """Return the numbers a person looks at first, each with its whole sentence as explanation."""
+    tokens, fits, evaluation = found["tokens"], found["fits"], found["evaluation"]
+    context = f"in {found['context']:,} tokens" if found["context"] else "no known limit"
+    return (
+        Tile("Demonstration", decimal(tokens["median"], 0), f"tokens, up to {tokens['max']:,}", _tokens(found)),
+        Tile("Fit the context", f"{fits['by_mean']:,}" if fits else "all", context, _fit(found)),
+        Tile("Batch", f"{found['batch']:,}", f"of {found['examples']:,}", " ".join(_batch(found) or warnings(found))),
+        *(_evaluation_tiles(evaluation) if evaluation else ()),
+    )  # fmt: skip
+
+
+def _evaluation_tiles(evaluation: Json) -> tuple[Tile, ...]:
+    measured = evaluation["timed"][-1]["examples"]
+    how = "measured" if _is_whole(evaluation) else f"from {measured:,} examples"
+    return (
+        Tile("Evaluation", count(evaluation["tokens_encoded"]), "tokens", _cost(evaluation)),
+        Tile("Time", _seconds(evaluation["seconds"]), how, _time(evaluation)),
+    )
+
+
+def token_histogram(found: Json, dark: bool = False) -> Chart:
+    """Return the histogram of tokens per demonstration."""
+    bars = [Bar(**bar) for bar in found["histogram"]]
+    colours, figure = palette(dark), blank_figure(dark, "examples")
+    named = [f"{bar.low:,}" if bar.low == bar.high else f"{bar.low:,} – {bar.high:,}" for bar in bars]
+    figure.add_bar(
+        x=[(bar.low + bar.high) / 2 for bar in bars], y=[bar.count for bar in bars], customdata=named,
+        width=[bar.high - bar.low + 1 for bar in bars], marker={"color": colours.strong, "line": {"width": 0}},
+        hovertemplate="%{customdata} tokens: %{y:,} examples<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(hovermode="closest", bargap=0.06, showlegend=False)
+    figure.update_xaxes(title_text="tokens a demonstration", rangemode="normal")
+    return Chart("Tokens a demonstration", _tokens(found), figure, _alt(bars, found))
+
+
+def histogram_frame(found: Json) -> pd.DataFrame:
+    """Return the histogram as a table."""
+    bars = found["histogram"]
+    named = {"tokens from": "low", "to": "high", "examples": "count"}
+    return pd.DataFrame({title: [bar[field] for bar in bars] for title, field in named.items()})
+
+
+def _alt(bars: Sequence[Bar], found: Json) -> str:
+    most = max(bars, key=lambda bar: bar.count)
+    return f"{_tokens(found)} The most, {most.count:,}, have {most.low:,} to {most.high:,}."
+
+
+def _tokens(found: Json) -> str:
+    tokens = found["tokens"]
+    return (
+        f"Demonstrations have {tokens['min']:,} to {tokens['max']:,} tokens: {decimal(tokens['median'], 0)} at the "
+        f"median, {decimal(tokens['mean'])} on average, at most {tokens['p95']:,} in 95\u00a0%."
+    )
+
+
+def _fit(found: Json) -> str:
+    if found["fits"] is None:
+        return "This model has no known context: every number of examples fits."
+    fits, all_fit = found["fits"], found["fits"]["whichever"] >= found["tokenised"] >= found["examples"]
+    whichever = "all of them fit" if all_fit else f"{fits['whichever']:,} fit even if they are the longest"
+    return f"The context of {found['context']:,} tokens takes {fits['by_mean']:,} examples of mean length; {whichever}."
+
+
+def _batch(found: Json) -> list[str]:
+    if not found["batch"]:
+        return []
+    if found["batch"] == found["examples"]:
+        return [f"All {found['examples']:,} examples fit one prompt: a run can take them at once."]
+    first = f"A run can take the first {found['batch']:,} examples (--limit {found['batch']}), cutting no group."
+    return [first, *_batches(found)]
+
+
+def _batches(found: Json) -> list[str]:
+    """How all examples can be labelled: in batches of a size that fits whichever examples are drawn into one."""
+    size = found["fits"]["whichever"] if found["fits"] else 0
+    if size < 2:
+        return []
+    count, all_of_them = -(-found["examples"] // size), f"{found['examples']:,}"
+    return [
+        f"All {all_of_them} can be labelled in {count:,} batches or more (--batch-size {size}): {size:,} fit even if "
+        "they are the longest."
+    ]
+
+
+def _cost(evaluation: Json) -> str:
+    encoded, full = evaluation["tokens_encoded"], evaluation["tokens_full"]
+    ratio = f", {full / encoded:.1f} times as many" if encoded else ""
+    return (
+        f"One evaluation of {evaluation['examples']:,} examples encodes {encoded:,} tokens (counted by the "
+        f"{evaluation['counted']}); separate full prompts would be {full:,}{ratio}."
+    )
+
+
+def _time(evaluation: Json) -> str:
+    if _is_whole(evaluation):
+        return f"One evaluation took {_seconds(evaluation['seconds'])}, measured on the whole batch."
+    last = evaluation["timed"][-1]
+    return (
+        f"One evaluation takes about {_seconds(evaluation['seconds'])}: {last['examples']:,} examples "
+        f"({last['tokens_encoded']:,} tokens) took {_seconds(last['seconds'])}; the rest is scaled by tokens, and by "
+        "how the time for a token grew with the length of the prompts."
+    )
+
+
+def _is_whole(evaluation: Json) -> bool:
+    return bool(evaluation["timed"][-1]["examples"] == evaluation["examples"])
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if 0.05 <= seconds < 60 else duration(seconds) if seconds >= 60 else "under 0.1 s"
+
+
+LEAST_MASS = 0.5  # of the probability, with demonstrations, below which a template hardly fits
+LEAST_SPREAD = 0.1  # nats: below it what is asked about hardly moves the scores
+
+
+def submit(
+    store: Store, dataset: str, model: ModelChoice, limit: int | None,
+    templates: Sequence[str] = (), labels: Sequence[Sequence[Label]] = (),
+) -> str:  # fmt: skip
+    """Start a template trial and return its job. Raises NotFound for an unknown data set."""
+    store.dataset_info(dataset)
+    return jobs.request(store, JobSpec(KIND, body_of(dataset, limit, templates, labels), model))
+
+
+def written(text: str) -> str:
+    """Return a template on one line, its line ends as people write them."""
+    return text.replace("\n", "\\n")
+
+
+def trial_frame(found: Json) -> pd.DataFrame:
+    """Return the rows of a trial as a table, in their order."""
+    return pd.DataFrame(
+        [
+            {
+                "": "★" if row["own"] else "",
+                "template": written(row["template"]),
+                "labels": ", ".join(row["labels"]),
+                "on the labels, no demonstrations": share(row.get("mass_alone")),
+                "on the labels, with demonstrations": share(row.get("mass_shown")),
+                "spread (nats)": decimal(row.get("spread"), 2),
+                "most frequent label": share(row.get("lean")),
+                "a run": duration(60 * row["minutes"]) if "minutes" in row else "",
+                "problem": row["problem"],
+            }
+            for row in found["rows"]
+        ]
+    )
+
+
+def share(value: float | None) -> str:
+    """Return a probability as text: in percent, or with its exponent where it is tiny."""
+    if value is None:
+        return ""
+    return f"{value:.0%}" if value >= 0.01 else figures(value)
+
+
+def trial_sentences(found: Json) -> list[str]:
+    """Return what a trial found, in sentences."""
+    usable = [row for row in found["rows"] if not row["problem"]]
+    if not usable:
+        return [f"No template can be asked: {found['rows'][0]['problem']}"]
+    best, own = usable[0], next((row for row in usable if row["own"]), None)
+    said = [f"Best of {len(found['rows'])}: {_words(best)}."]
+    if own is not None and own is not best:
+        said.append(f"The data set's own: {_words(own)}.")
+    if best["mass_shown"] < LEAST_MASS:
+        said.append("Little of the probability falls on the labels, even with demonstrations: try other words.")
+    if best["spread"] < LEAST_SPREAD:
+        said.append("The scores hardly move from one example to the next: this model may not know the task.")
+    said.append(
+        f"Asked about {found['asked']} examples, alone and with {found['shown']} others at random labels. The time of "
+        f"a run is reckoned with {EVALUATIONS} evaluations for each of {found['examples']:,} examples."
+    )
+    return said
+
+
+def _words(row: Json) -> str:
+    return (
+        f"“{written(row['template'])}” with {', '.join(row['labels'])}: {share(row['mass_shown'])} on the labels with "
+        f"demonstrations, {share(row['mass_alone'])} without; spread {decimal(row['spread'], 2)} nats; time of "
+        f"a run: {duration(60 * row['minutes'])}"
+    )
+
+
+def task_file(store: Store, found: Json, number: int) -> str:
+    """Return a task file (TOML) with the template and labels of a row, counted from 1 in the order of the table."""
+    task, row = store.dataset_info(found["dataset"]).task, found["rows"][number - 1]
+    true = row["labels"][task.labels.index(task.true_label)]
+    lines = [f"template = {json.dumps(row['template'])}", f"labels = {json.dumps(row['labels'])}"]
+    return "\n".join([*lines, f"true_label = {json.dumps(true)}", f"rule = {json.dumps(task.rule)}", ""])

@@ -1,0 +1,171 @@
+"""Read models of repairs (Algorithm 2): the list of them, and one with all its options and what came of it."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icm_engine.analysis.conflicts import PairLine, counted, demand, pair_line
+from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.label_history import RepairMark
+from icm_engine.analysis.run_history import Reading
+from icm_engine.core.consistency import Pair
+from icm_engine.core.labeling import Label
+from icm_engine.core.text import whole_number
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+
+PAGE = 200  # repairs on one page of the list
+FILTERS = {"all": "All", "taken": "An option taken", "kept": "Kept", "withheld": "Withheld by pins"}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionLine:
+    """One consistent pair of labels; `utility` and `change` are None if a pin kept it from being tried."""
+
+    labels: tuple[Label, Label]
+    utility: float | None
+    change: float | None
+    taken: bool
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, with a shape beside the word."""
+        return "– withheld: pinned" if self.utility is None else "● taken" if self.taken else "○ not taken"
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCard:
+    """One repair: the pair and its labels before it, every option, and what came of it in sentences.
+
+    `broken` are the pairs that are inconsistent after the step of this repair and were not before it.
+    """
+
+    mark: RepairMark
+    line: PairLine
+    labels: tuple[Label, Label]
+    utility: float
+    options: tuple[OptionLine, ...]
+    demand: str
+    choice: str
+    verdict: str
+    after: str
+    broken: tuple[PairLine, ...]
+
+
+# -- the list
+
+
+def repairs_of(reading: Reading, kind: str = "all", pair: Pair | None = None) -> list[RepairMark]:
+    """Return the repairs of this kind (one of FILTERS), of one pair if it is given, the newest first."""
+    marks = reversed(reading.repairs)
+    return [mark for mark in marks if (pair is None or mark.pair == pair) and (kind == "all" or getattr(mark, kind))]
+
+
+def repair_pages(marks: Sequence[RepairMark]) -> int:
+    """Return how many pages the list has, one at least."""
+    return max(1, -(-len(marks) // PAGE))
+
+
+def repair_page(marks: Sequence[RepairMark], page: int) -> Sequence[RepairMark]:
+    """Return the repairs of one page, counted from 1."""
+    return marks[(page - 1) * PAGE : page * PAGE]
+
+
+def result_words(mark: RepairMark) -> str:
+    """What became of a repair, with a shape beside the word."""
+    if not mark.taken:
+        return "– withheld by pins" if mark.withheld else "– no option taken"
+    return "● kept" if mark.kept else "○ not kept"
+
+
+def repair_code(mark: RepairMark) -> str:
+    """Return a repair as an address has it: event and round."""
+    return f"{mark.event}.{mark.round}"
+
+
+def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
+    """Return the repair that an address names, None if there is none such."""
+    event, number = map(whole_number, (code or "").partition(".")[::2])
+    if event is None or number is None:
+        return None
+    wanted = (event, number)
+    place = bisect_left(reading.repairs, wanted, key=lambda mark: (mark.event, mark.round))
+    found = reading.repairs[place] if place < len(reading.repairs) else None
+    return found if found and (found.event, found.round) == wanted else None
+
+
+# -- one of them
+
+
+def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:
+    """Return one repair with everything there is to know of it; reads its event."""
+    event = store.event(reading.run.name, mark.event)
+    body = event.body["repairs"][mark.round]
+    line, labels = pair_line(reading, mark.pair), (body["labels"][0], body["labels"][1])
+    options = _options(body)
+    return RepairCard(
+        mark, line, labels, body["utility"], options, demand(reading, line),
+        _choice(body, options), _verdict(event.kind, event.body, mark), _after(event.kind, event.body),
+        tuple(pair_line(reading, pair) for pair in _broken(reading, event.body)),
+    )  # fmt: skip
+
+
+def _options(body: Json) -> tuple[OptionLine, ...]:
+    tried = tuple(
+        OptionLine(
+            (option["labels"][0], option["labels"][1]), option["utility"], option["utility"] - body["utility"],
+            option["labels"] == body["taken"],
+        )
+        for option in body["options"]
+    )  # fmt: skip
+    withheld = (OptionLine((a, b), None, None, False) for a, b in body.get("withheld", ()))
+    return (*tried, *withheld)
+
+
+def _choice(body: Json, options: Sequence[OptionLine]) -> str:
+    """Say which option was taken, or why none was."""
+    taken = next((option for option in options if option.taken), None)
+    withheld = sum(option.utility is None for option in options)
+    tried = len(options) - withheld
+    pinned = f" {counted(withheld, 'option')} withheld: a person pinned a label that would change." if withheld else ""
+    if taken is None:
+        why = f"none of {counted(tried, 'option')} raised U" if tried else "there was no option to try"
+        return f"Nothing was taken: {why}.{pinned}"
+    change = taken.change or 0.0
+    effect = (
+        f"raised U by {decimal(change, 2)}" if change > 0 else f"changed U by {decimal(change, 2)}, the best there was"
+    )
+    return f"Taken: {taken.labels[0]} and {taken.labels[1]}, which {effect}.{pinned}"
+
+
+def _verdict(kind: str, body: Json, mark: RepairMark) -> str:
+    """Say what became of the step that the repair was a part of."""
+    if kind != "step":
+        return "It belongs to the initial labels, which are always kept."
+    chance = f"delta {decimal(body['delta'], 2)}, chance {_chance(body['accept_probability'])}, draw {body['draw']:.2f}"
+    if body["verdict"] == "accepted":
+        kept = "this repair with it" if mark.taken else "without a change by this repair"
+        return f"The step was accepted ({chance}), {kept}."
+    if body["verdict"] == "rejected":
+        return f"The step was rejected ({chance}): the labels stayed as they were, and nothing of the repair was kept."
+    return "The step changed no label: what its repairs led to is what there was before."
+
+
+def _chance(share: float) -> str:
+    return "under 1%" if 0 < share < 0.01 else percent(share)
+
+
+def _after(kind: str, body: Json) -> str:
+    """Name the pairs that a repair's step made inconsistent."""
+    if kind != "step":
+        return "Inconsistent once the initial labels were repaired"
+    if body["verdict"] == "rejected":
+        return "Would have become inconsistent by this step"
+    return "Became inconsistent by this step"
+
+
+def _broken(reading: Reading, body: Json) -> list[Pair]:
+    before = {tuple(pair) for pair in body.get("before", {"pairs": []})["pairs"]}
+    after = body["after"]["pairs"] if body["after"] else []
+    index = reading.run.codec.index
+    return [(index(a), index(b)) for a, b in after if (a, b) not in before]

@@ -1,0 +1,94 @@
+"""Runs kept between two reads of a page, and how often a live page refreshes.
+
+A tab that ticks costs some 0.3 of a processor, nearly all of it in the browser, and on a laptop the search needs it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil
+from threading import Lock
+
+from icm_engine.analysis.label_history import last_turn
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import Overview, open_reading, overview, refreshed
+from icm_engine.runs import control
+from icm_engine.store.store import Store
+
+AT_FULL_PACE = 3  # tabs
+FORGOTTEN = 30.0  # seconds without a tick: closed, or hidden and slowed by its browser
+
+
+class RefreshThrottle:
+    """The tabs that tick now."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock, self._ticked = clock, Lock(), dict[str, float]()
+
+    def stretch(self, tab: str) -> int:
+        """Count a tick of this tab; return how many times as long, at least 1, it is to wait for its next one."""
+        with self._lock:
+            now = self._ticked[tab] = self._clock()
+            self._ticked = {name: last for name, last in self._ticked.items() if now - last < FORGOTTEN}
+            return ceil(len(self._ticked) / AT_FULL_PACE)
+
+
+Key = tuple[str, str, float, bool]  # database, run, when it was created, whether gold is withheld
+
+
+@dataclass(slots=True)
+class _Place:
+    """One reading. Who brings it up to date holds the lock: the others would read the same events once more."""
+
+    lock: Lock = field(default_factory=Lock)
+    reading: Reading | None = None
+
+
+class RunCache:
+    """Readings kept between looks, so that no event is read twice; the oldest goes when there are too many.
+
+    A blind run, or a fork of one, is read without gold from its first event, so nothing computed from gold is in it.
+    Any number of threads may look at once.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        self.size, self._lock, self._places = size, Lock(), dict[Key, _Place]()
+
+    def reading(self, store: Store, run: str) -> Reading:
+        """Return the run as it is now, without gold while it is blind. Raises NotFound."""
+        seen = self._read(store, run)
+        return self._read(store, run, withheld=True) if self._blind(store, seen) else seen
+
+    def _blind(self, store: Store, seen: Reading) -> bool:
+        """A wish to be blind counts at once, one to see only when it is in the log; forks begin as their parent is."""
+        asked = (command.body for command in store.pending(seen.run.name) if command.verb == "hand")
+        if any(body.get("verb") == "blind" for body in asked):
+            return True
+        turn, parent = last_turn(seen.acts), seen.run.spec.forked_from
+        if turn is None and parent is not None and store.has_run(parent):
+            return self._blind(store, self._read(store, parent))
+        return turn == "blind"
+
+    def _read(self, store: Store, run: str, withheld: bool = False) -> Reading:
+        place = self._place((str(store.path), run, store.created(run), withheld))
+        with place.lock:
+            place.reading = refreshed(store, place.reading or open_reading(store, run, withheld))
+            return place.reading
+
+    def _place(self, key: Key) -> _Place:
+        with self._lock:
+            self._places[key] = place = self._places.pop(key, None) or _Place()
+            while len(self._places) > self.size:
+                self._places.pop(next(iter(self._places)))
+        return place
+
+
+def runs_overview(store: Store, shelf: RunCache, limit: int | None = None) -> tuple[Overview, ...]:
+    """Return the list of runs that people asked for one by one, the newest first."""
+    names = store.run_names(of_experiments=False)[:limit]
+    return tuple(run_overview(store, shelf, run) for run in names)
+
+
+def run_overview(store: Store, shelf: RunCache, run: str) -> Overview:
+    """Return a run's line of the list."""
+    return overview(shelf.reading(store, run), control.status(store, run))

@@ -1,0 +1,261 @@
+"""What a person can choose for a run, before it starts and while it is under way."""
+
+import math
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from icm_engine import jobs
+from icm_engine.analysis.run_history import Reading
+from icm_engine.core.consistency import RULES
+from icm_engine.core.errors import NotFound, ServerUnavailable, SettingError
+from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.search import Breakpoints, temperature
+from icm_engine.core.server_address import is_server, server_address
+from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, steps_per_example, with_settings
+from icm_engine.core.text import home_expanded
+from icm_engine.data.data_jobs import rule_check_spec
+from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.runs import control, fetched_models, model_registry
+from icm_engine.runs import remarks as run_remarks
+from icm_engine.store.events import RunSpec
+from icm_engine.store.store import Store
+
+SECONDS = 3.0
+
+
+def require_server(model: str) -> None:
+    """Raise ServerUnavailable if a model is behind a server that nobody answers for, SettingError for a bad address.
+
+    Where connections go through a proxy nothing can be said beforehand; the worker will.
+    """
+    if not is_server(model):
+        return
+    base = server_address(model).base
+    url = urlsplit(base)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if url.scheme in getproxies():
+        return
+    try:
+        socket.create_connection((url.hostname or "", port), SECONDS).close()
+    except OSError as error:
+        raise ServerUnavailable(
+            f"server {base} does not answer ({error.strerror or error}): start it, or correct its address"
+        ) from None
+
+
+QUANTIZATIONS = {
+    "nf4": "4 bits a weight, by bitsandbytes: the smallest",
+    "int8": "8 bits a weight, by bitsandbytes",
+    "none": "the weights as they are, in bfloat16, or float32 where the processor has no bfloat16",
+}
+FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # what the one button on the home page starts
+APART = ("seed", "max_steps")  # settings with a place of their own on the page
+
+ABOUT = {
+    "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
+    "model": "sample is the small model in this repository; or a model that `model fetch` brought, a GGUF file, a "
+    "directory, a model's name on the hub, trained:NAME of the Training page, or the address of a server "
+    "(http://HOST:PORT/v1). A server's key goes into the environment variable ICM_SERVER_KEY.",
+    "quantization": "How the model's weights are stored: "
+    + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
+    + ". A server has its own.",
+    "limit": "Label at most so many examples: whole consistency groups in the order of the file, wherever their "
+    "examples stand. Empty means all of them.",
+    "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
+    "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
+    "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four "
+    "with the others.",
+    "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
+    "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",
+    "preset": "A named set of values for every setting below; paper takes N steps of N examples, the others 4N.",
+    "rule": "Which pairs of examples constrain each other. The data set brings its own.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the search: its value in a preset, the values it can have (none: a number), what it means."""
+
+    name: str
+    value: Any
+    choices: tuple[str, ...]
+    explanation: str
+
+    @property
+    def words(self) -> str:
+        """The name as a person reads it."""
+        return self.name.replace("_", " ")
+
+
+def settings(preset: str) -> tuple[Setting, ...]:
+    """Return every setting with its value in the preset, in the order of SearchConfig."""
+    return settings_of(PRESETS[preset])
+
+
+def settings_of(config: SearchConfig) -> tuple[Setting, ...]:
+    """Return every setting with its value in this configuration."""
+    kinds = get_type_hints(SearchConfig)
+    named = {"predictability": tuple(PREDICTABILITY)}
+    return tuple(
+        Setting(
+            field.name,
+            getattr(config, field.name),
+            named.get(field.name, tuple(map(str, get_args(kinds[field.name])))),
+            EXPLANATIONS[field.name],
+        )
+        for field in fields(SearchConfig)
+    )
+
+
+def steps_words(preset: str) -> str:
+    """Return how many steps a preset takes where none are asked for."""
+    times = steps_per_example(preset)
+    return "as many as examples" if times == 1 else f"{times} × examples"
+
+
+def remarks(store: Store, dataset: str, preset: str) -> list[str]:
+    """Return what to know of a new run of a data set that is in the database; nothing of one that is not."""
+    if not store.has_dataset(dataset):
+        return []
+    return run_remarks.remarks(store, RunSpec(dataset, "fake", preset=preset, search=PRESETS[preset]))
+
+
+def presets() -> tuple[str, ...]:
+    return tuple(PRESETS)
+
+
+def model_names(store: Store) -> list[str]:
+    """Return the models that a page offers: what comes with this program, and what was fetched."""
+    return ["sample", "fake", *(str(row["name"]) for row in fetched_models.listed(store))]
+
+
+def rules() -> tuple[str, ...]:
+    return tuple(RULES)
+
+
+def dataset_names(store: Store) -> tuple[str, ...]:
+    """Return the data sets a run can use: the sample ones first, then those imported."""
+    return (*SAMPLE_DATASETS, *(name for name in store.dataset_names() if name not in SAMPLE_DATASETS))
+
+
+def make_spec(
+    dataset: str, model: str, quantization: str, limit: int | None, preset: str, values: Mapping[str, Any]
+) -> RunSpec:
+    """Return the RunSpec of these choices; limit None means all. Raises SettingError for a value that cannot be."""
+    search = with_settings(PRESETS[preset], dict(values))
+    return RunSpec(dataset, model.strip(), quantization, limit=limit, preset=preset, search=search)
+
+
+def begin(store: Store, spec: RunSpec) -> str:
+    """Create a run, first putting its sample data set into the database, and start it; return the run's name."""
+    put_sample(store, spec.dataset)
+    run = control.create_run(store, spec)
+    control.start(store, run)
+    return run
+
+
+def put_sample(store: Store, name: str) -> None:
+    """Put a data set into the database, if it is a sample one and not there yet."""
+    if name in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, name)
+
+
+def load_sample(store: Store, name: str) -> None:
+    """Put a sample data set into the database, if it is not there yet. Raises SettingError for another name."""
+    ensure_sample_dataset(store, name)
+
+
+def ask_context(store: Store, dataset: str, model: str, quantization: str, limit: int | None) -> str:
+    """Start a context check and return its job. Raises NotFound for an unknown data set."""
+    store.dataset_info(dataset)
+    body = {"dataset": dataset, "limit": limit}
+    return jobs.request(store, jobs.JobSpec("context-check", body, model_choice(model, quantization)))
+
+
+def model_choice(model: str, quantization: str) -> model_registry.ModelChoice:
+    """Return the model that a form names."""
+    return model_registry.ModelChoice(home_expanded(model.strip()), quantization)
+
+
+def ask_rule_check(store: Store, dataset: str) -> str:
+    """Start the check of a large data set's rule and return its job. Raises NotFound for an unknown data set."""
+    store.dataset_info(dataset)
+    return jobs.request(store, rule_check_spec(dataset))
+
+
+@dataclass(frozen=True, slots=True)
+class Tunable:
+    """A setting that can change now: its value, and what it means."""
+
+    value: float
+    explanation: str
+
+
+def tunable(reading: Reading) -> dict[str, Tunable]:
+    """Return what can be retuned, with the values in force; the temperature is that of the next step."""
+    return {
+        "alpha": Tunable(float(reading.config.alpha), EXPLANATIONS["alpha"]),
+        "temperature": Tunable(
+            round(_next_temperature(reading), 4),
+            "T of the next step, on the scale of U. It cools on from there: the initial temperature is changed.",
+        ),
+        "neighbour_weight": Tunable(reading.config.neighbour_weight, EXPLANATIONS["neighbour_weight"]),
+    }
+
+
+def changed_settings(reading: Reading, wanted: Mapping[str, float]) -> dict[str, float]:
+    """Return the settings that make what is wanted true from the next step on; nothing for what is so already.
+
+    Raises SettingError for a temperature that is not above 0.
+    """
+    now, settings = tunable(reading), dict[str, float]()
+    for name in ("alpha", "neighbour_weight"):
+        if wanted[name] != now[name].value:
+            settings[name] = wanted[name]
+    if (heat := wanted["temperature"]) != now["temperature"].value:
+        settings |= _settings_for(reading, heat)
+    return settings
+
+
+def _settings_for(reading: Reading, heat: float) -> dict[str, float]:
+    """The initial temperature from which the schedule has cooled down to this one; T = T0 / (1 + beta ln n)."""
+    if heat <= 0:
+        raise SettingError(f"temperature is {heat:g}: use a value above 0, such as 0.01")
+    assert reading.state is not None
+    config = reading.config
+    count = reading.state.step + 1 if config.cooling == "per-step" else 1 + reading.state.accepted
+    settings = {"initial_temperature": heat * (1 + config.cooling_rate * math.log(count))}
+    return settings if heat >= config.final_temperature else {**settings, "final_temperature": heat}
+
+
+def _next_temperature(reading: Reading) -> float:
+    assert reading.state is not None
+    return temperature(reading.state.step + 1, reading.state.accepted, reading.config)
+
+
+def breakpoints(reading: Reading, flips: str, falls: float | None, lasts: int | None) -> Breakpoints:
+    """Return the breakpoints that were typed in; `flips` are ids with commas between. Raises NotFound, SettingError."""
+    names = [name.strip() for name in flips.split(",") if name.strip()]
+    for name in names:
+        try:
+            reading.run.codec.index(name)
+        except KeyError:
+            raise NotFound(f"example {name!r} is not in this run: use an id from the table of labels") from None
+    return Breakpoints(tuple(names), falls or None, lasts)
+
+
+def breakpoint_words(points: Breakpoints) -> str:
+    """Return the breakpoints in force as a sentence."""
+    parts = []
+    if points.flips:
+        parts.append(f"{', '.join(points.flips)} changes its label")
+    if points.utility_falls is not None:
+        parts.append(f"a step lowers U by {points.utility_falls:g} or more")
+    if points.inconsistent_for is not None:
+        parts.append(f"a pair has been inconsistent for {points.inconsistent_for:,} steps")
+    return f"In force: pause when {' or '.join(parts)}." if parts else "No breakpoints are set."

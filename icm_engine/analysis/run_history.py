@@ -1,0 +1,349 @@
+"""A run as read so far: frozen, and extended by the events after its cursor, never read twice.
+
+Labels change here only through the search's own `apply`, so what people see is what a replay gives.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from icm_engine.analysis.label_history import (
+    ActTime,
+    ConflictInterval,
+    LabelChange,
+    LabelCounts,
+    RepairMark,
+    causes_of,
+    intervals_after,
+    last_turn,
+)
+from icm_engine.analysis.traces import BLOCK, WHOLE, Point, Points, Trajectory, packed, sketched
+from icm_engine.core.consistency import Pair
+from icm_engine.core.interventions import AppliedIntervention
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.scoring import Retries
+from icm_engine.core.search import Breakpoints, State
+from icm_engine.core.settings import SearchConfig
+from icm_engine.runs.remarks import SHRUNK
+from icm_engine.store.events import Codec, Json, breakpoints_of, decode_done, tuned
+from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
+from icm_engine.store.store import Event
+
+# A shape and a word beside the colour: filled for accepted, hollow for rejected.
+VERDICT_WORDS = {"accepted": "● accepted", "rejected": "○ rejected", "unchanged": "– unchanged"}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A decision: `repaired` counts the repairs that changed labels, inside the proposal."""
+
+    step: int
+    example: str  # id
+    old: Label | None
+    proposed: Label
+    delta: float | None  # None where nothing was proposed
+    temperature: float
+    accept_probability: float | None
+    draw: float | None
+    verdict: str
+    repaired: int
+    label_mass: float
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """The verdict as a person reads it."""
+        return VERDICT_WORDS[self.verdict]
+
+    @property
+    def repair_words(self) -> str:
+        return f"⟲ repaired {self.repaired}" if self.repaired else ""
+
+
+def step_row(body: Json, seconds: float) -> StepRow:
+    """Return the row of a `step` event's body."""
+    decided = body["after"] is not None
+    return StepRow(
+        step=body["step"],
+        example=body["example"],
+        old=body["old"],
+        proposed=body["proposed"],
+        delta=body["delta"] if decided else None,
+        temperature=body["temperature"],
+        accept_probability=body["accept_probability"] if decided else None,
+        draw=body["draw"] if decided else None,
+        verdict=body["verdict"],
+        repaired=sum(repair["taken"] is not None for repair in body["repairs"]),
+        label_mass=body["label_mass"],
+        seconds=seconds,
+    )
+
+
+WINDOW = 50  # proposals that the rolling acceptance rate looks back on, and steps that the pace does
+STEPS_KEPT = 200  # rows of the last-steps table
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has cost so far; `tokens_full` is what separate full prompts would have been."""
+
+    prompts: int = 0
+    tokens_encoded: int = 0
+    tokens_full: int = 0
+    set_evaluations: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0  # the largest mean length of a step's prompts
+
+    def plus(self, event: Event) -> "Spent":
+        usage = event.body["usage"]
+        return Spent(
+            self.prompts + usage["prompts"],
+            self.tokens_encoded + usage["tokens_encoded"],
+            self.tokens_full + usage["tokens_full"],
+            self.set_evaluations + event.body["set_evaluations"],
+            self.seconds + event.seconds,
+            max(self.prompt_tokens, usage["tokens_full"] // max(1, usage["prompts"])),
+        )
+
+
+class LastChange(NamedTuple):
+    """What became of one example's label: the step of its last change, and how often it went to another label."""
+
+    last: int
+    flips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed: the error's class and its message, which is text from outside and never markup."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a person asked and the worker could not do, and why; `event` tells one refusal from another."""
+
+    event: int
+    verb: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything read of a run up to event `cursor`."""
+
+    run: OpenRun
+    gold: Mapping[str, Label]  # by example id; empty where there is none, and where it is withheld
+    trajectory: Trajectory
+    tally: LabelCounts
+    cursor: int = 0
+    state: State | None = None
+    changes: Mapping[int, LastChange] = field(default_factory=dict)
+    proposals: int = 0
+    accepted: int = 0
+    drawn: int = 0  # steps of the run's own
+    ties: int = 0  # of these, where labels tied exactly
+    window: tuple[bool, ...] = ()  # accepted or not, of the last 50 proposals
+    pace: tuple[float, ...] = ()  # seconds of the last 50 steps
+    spent: Spent = Spent()
+    steps: tuple[StepRow, ...] = ()  # the last ones, oldest first
+    model: Json = field(default_factory=dict)  # the scorer's own description
+    failure: Failure | None = None
+    history: tuple[LabelChange, ...] = ()
+    repairs: tuple[RepairMark, ...] = ()
+    spells: Mapping[Pair, ConflictInterval] = field(default_factory=dict)
+    acts: tuple[AppliedIntervention, ...] = ()  # a person's, oldest first
+    moments: tuple[ActTime, ...] = ()  # of these acts
+    config: SearchConfig = field(default_factory=SearchConfig)  # the settings in force
+    breakpoints: Breakpoints = field(default_factory=Breakpoints)
+    refused: Refusal | None = None  # the last command that could not be obeyed
+    sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
+    retries: Retries = field(default_factory=Retries)  # of requests to a server
+    shrunk: Json | None = None  # the last event that said that memory ran out: tokens at once now, before, and why
+    withheld: bool = False  # read without gold, see `analysis.run_cache`
+
+    @property
+    def pins(self) -> frozenset[int]:
+        """The examples whose labels a person has fixed."""
+        return self.state.hand.pins if self.state else frozenset()
+
+    @property
+    def blind(self) -> bool:
+        """Whether a person annotates without seeing gold."""
+        return self.withheld or last_turn(self.acts) == "blind"
+
+    @property
+    def labeling(self) -> Labeling:
+        return self.state.labeling if self.state else Labeling()
+
+    @property
+    def outline(self) -> Trajectory:
+        """The run's curves for drawing: all points of a short run; of a long one, each block's extremes and its end.
+
+        A block is sketched once, when it is whole, so that a tick of a long run looks at its newest points alone.
+        """
+        points = self.trajectory.points
+        if len(points) <= WHOLE:
+            return self.trajectory
+        return replace(self.trajectory, points=(*self.sketch, *points[len(points) // BLOCK * BLOCK :]))
+
+    def probability(self, i: int) -> float | None:
+        """Return p of the label that an example has, given all the others, over the labels; None without one."""
+        label = self.labeling.get(i)
+        if self.state is None or label is None or i not in self.state.evaluation.scores:
+            return None
+        return math.exp(self.state.evaluation.scores[i].normalized[self.tally.labels.index(label)])
+
+    def extended(self, events: Iterable[Event]) -> "Reading":
+        """Return the reading after these events, the ones that follow the cursor, in order."""
+        fold = _Fold(self)
+        for event in events:
+            fold.take(event)
+        return fold.frozen()
+
+
+def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label, int] | None = None) -> Reading:
+    """Return the reading of a run before its first event; `gold` has labels of the run's own examples only.
+
+    `counts` says how often each label is in it, where that is known.
+    """
+    labels = run.dataset.task.labels
+    tally = LabelCounts(labels, Counter(gold.values()) if counts is None else counts)
+    return Reading(run, gold, Trajectory(labels), tally, config=run.spec.search)
+
+
+class _Fold:
+    """The one mutable thing here: takes a batch of events, so that a long run is not copied once a step."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.codec = reading, reading.run.codec
+        self.state, self.tally, self.cursor = reading.state, reading.tally, reading.cursor
+        points = reading.trajectory.points
+        assert isinstance(points, Points)  # a reading as of an earlier moment is not read on
+        self.blocks, self.rest, self.last = list(points.blocks), list(points.rest), reading.trajectory.last
+        self.changes = dict(reading.changes)
+        self.proposals, self.accepted = reading.proposals, reading.accepted
+        self.drawn, self.ties = reading.drawn, reading.ties
+        self.window = deque(reading.window, WINDOW)
+        self.pace = deque(reading.pace, WINDOW)
+        self.steps = deque(reading.steps, STEPS_KEPT)
+        self.spent, self.model, self.failure = reading.spent, reading.model, reading.failure
+        self.history, self.repairs, self.acts = list(reading.history), list(reading.repairs), list(reading.acts)
+        self.spells, self.config, self.moments = dict(reading.spells), reading.config, list(reading.moments)
+        self.breakpoints, self.refused = reading.breakpoints, reading.refused
+        self.sketch = list(reading.sketch)
+        self.retries, self.shrunk = reading.retries, reading.shrunk
+
+    def take(self, event: Event) -> None:
+        """Count one event in; kinds that change nothing people see here only move the cursor."""
+        self.cursor = event.number
+        if event.kind in STATE_KINDS:
+            self._state(event)
+        elif event.kind == "model":
+            self.model = event.body
+        elif event.kind == "breakpoints":
+            self.breakpoints = breakpoints_of(event.body)
+        elif event.kind == "refused":
+            self.refused = Refusal(event.number, event.body["verb"], event.body["message"])
+        elif event.kind == "retried":
+            self.retries = Retries(self.retries.count + event.body["retries"], event.body["why"])
+        elif event.kind == SHRUNK:
+            self.shrunk = event.body
+        elif event.kind == "failed":
+            self.failure = Failure(str(event.body.get("error", "")), str(event.body.get("message", "")))
+
+    def _state(self, event: Event) -> None:
+        state = after_event(self.codec, event, self.state)
+        if state is None:
+            return  # a log without its beginning: nothing can be replayed
+        self._become(state, event)
+        if "usage" in event.body:
+            self.spent = self.spent.plus(event)
+        if event.kind == "step":
+            self._step(event)
+        else:
+            self._beside(event)
+
+    def _step(self, event: Event) -> None:
+        body = event.body
+        self.failure = None  # it went on after a resume
+        self.drawn, self.ties = self.drawn + 1, self.ties + ("tied" in body)
+        if body["verdict"] != "unchanged":
+            self.proposals += 1
+            self.accepted += body["accepted"]
+            self.window.append(body["accepted"])
+        self.pace.append(event.seconds)
+        self.steps.append(step_row(body, event.seconds))
+        self._point(event, body["temperature"], body["verdict"], body["delta"])
+
+    def _beside(self, event: Event) -> None:
+        """What is not a step: the initial labels, a fork's, a person's hand, other settings."""
+        if event.kind == "hand":
+            self.acts += [decode_done(self.codec, body) for body in event.body["acts"]]
+            self.moments += [ActTime(event.number, event.time)] * len(event.body["acts"])
+        elif event.kind == "retuned":
+            self.config = tuned(self.config, event.body["settings"])
+        self._point(event, self.last.temperature if self.last else None, event.kind, 0.0)
+
+    def _become(self, state: State, event: Event) -> None:
+        """Move to the next state and count what is different in it; a repair may undo a proposal."""
+        before, after = self.state.labeling if self.state else Labeling(), state.labeling
+        if before is not after:
+            for example, cause in causes_of(event.kind, event.body).items():
+                i = self.codec.index(example)
+                if before.get(i) != after.get(i):
+                    self._changed(LabelChange(state.step, event.number, i, before.get(i), after.get(i), cause))
+        then = self.state.since if self.state else {}
+        if then.keys() != state.since.keys():
+            self.spells = intervals_after(self.spells, then, state.since, state.step)
+        self.repairs += _repair_marks(self.codec, event, state.step)
+        self.state = state
+
+    def _changed(self, change: LabelChange) -> None:
+        i = change.example
+        self.history.append(change)
+        self.changes[i] = LastChange(change.step, self.changes[i].flips + 1 if i in self.changes else 0)
+        self.tally = self.tally.changed(change.old, change.new, self._gold(i))
+
+    def _gold(self, i: int) -> Label | None:
+        return self.reading.gold.get(self.codec.ids[i])
+
+    def _point(self, event: Event, temperature: float | None, verdict: str, delta: float) -> None:
+        assert self.state is not None
+        now = self.state.evaluation
+        rate = sum(self.window) / len(self.window) if self.window else None
+        terms = (now.utility, now.weighted_predictability, now.inconsistency)
+        counts = (self.tally.balance, self.tally.accuracy)
+        usual = (self.state.step, *terms, temperature, rate, *counts, verdict, delta)
+        self.last = Point(*usual, event.number, self.spent.tokens_encoded, len(now.pairs))
+        self.rest.append(self.last)
+        if len(self.rest) % BLOCK == 0:
+            self.sketch += sketched(self.rest[-BLOCK:])
+        if len(self.rest) == 2 * BLOCK:  # the newest block is looked at all the time, so it is not packed yet
+            self.blocks.append(packed(self.rest[:BLOCK]))
+            del self.rest[:BLOCK]
+
+    def frozen(self) -> Reading:
+        return replace(
+            self.reading,
+            trajectory=replace(self.reading.trajectory, points=Points(self.blocks, self.rest)),
+            tally=self.tally, cursor=self.cursor, state=self.state, changes=self.changes,
+            proposals=self.proposals, accepted=self.accepted, drawn=self.drawn, ties=self.ties,
+            window=tuple(self.window), pace=tuple(self.pace),
+            spent=self.spent, steps=tuple(self.steps), model=self.model, failure=self.failure,
+            history=tuple(self.history), repairs=tuple(self.repairs), acts=tuple(self.acts), spells=self.spells,
+            moments=tuple(self.moments), config=self.config, breakpoints=self.breakpoints, refused=self.refused,
+            sketch=tuple(self.sketch), retries=self.retries, shrunk=self.shrunk,
+        )  # fmt: skip
+
+
+def _repair_marks(codec: Codec, event: Event, step: int) -> Iterator[RepairMark]:
+    kept = event.kind == "initial" or event.body.get("accepted", False)
+    for number, repair in enumerate(event.body.get("repairs", ())):
+        pair = (codec.index(repair["pair"][0]), codec.index(repair["pair"][1]))
+        taken = repair["taken"] is not None
+        yield RepairMark(step, event.number, number, pair, taken, taken and kept, "withheld" in repair)

@@ -1,0 +1,134 @@
+"""The status strip: the numbers a person looks at first, and what can be done now."""
+
+from dataclasses import dataclass
+
+from icm_engine.analysis.formatting import (
+    DASH,
+    OFFERS,
+    PHASE_STYLES,
+    PhaseStyle,
+    count,
+    decimal,
+    duration,
+    escaped,
+    percent,
+)
+from icm_engine.analysis.run_history import WINDOW, Reading
+from icm_engine.analysis.views import acceptance_rate, searches
+from icm_engine.runs.control import RunStatus
+
+SILENT = 15.0  # seconds without a heartbeat (they come every two) after which a worker is called silent
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number with its name, a note below it, and an explanation on hover: Markdown, labels escaped in it."""
+
+    name: str
+    value: str
+    note: str
+    explanation: str
+
+
+def tiles(reading: Reading) -> tuple[Tile, ...]:
+    """Return the tiles of a run, the accuracy only where there is gold."""
+    found = (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading))
+    if not searches(reading):
+        return (*found, _pairs(reading), _tokens(reading))
+    return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
+
+
+def tiles_then(reading: Reading) -> tuple[Tile, ...]:
+    """Return the tiles of a reading as of an earlier event: what labels and their score say, and no costs."""
+    return (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading), _pairs(reading))
+
+
+def _utility(reading: Reading) -> Tile:
+    last = reading.trajectory.last
+    terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"
+    explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, less what is inconsistent."
+    return Tile("Utility U(D)", decimal(last.utility if last else None), terms, explanation)
+
+
+def _labelled(reading: Reading) -> Tile:
+    total, now = len(reading.run.dataset.examples), reading.tally.labelled
+    return Tile("Labelled", f"{now:,}", f"of {total:,} examples", "Examples that have a label now.")
+
+
+def _balance(reading: Reading) -> Tile:
+    tally = reading.tally
+    share = percent(tally.balance[0] / tally.labelled) if tally.labelled else DASH
+    counts = " · ".join(f"{n:,} {escaped(label)}" for n, label in zip(tally.balance, tally.labels, strict=True))
+    explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may like."
+    return Tile(f"Labelled {escaped(tally.labels[0])}", share, counts, explanation)
+
+
+def _accuracy(reading: Reading) -> tuple[Tile, ...]:
+    known = reading.tally.accuracy
+    if known is None:
+        return ()
+    if reading.state is None:
+        return (Tile("Accuracy", DASH, "no labels yet", "Compared with gold, once there are labels."),)
+    flipped = "" if known.flipped is None else f" · flipped {percent(known.flipped)}"
+    explanation = (
+        "Share of examples labelled as gold says; unlabelled counts as wrong. The search never sees gold. "
+        "Flipped: if both labels were swapped. Far above the accuracy, it shows an inverted labeling."
+    )
+    return (Tile("Accuracy", percent(known.raw), f"balanced {percent(known.balanced)}{flipped}", explanation),)
+
+
+def _temperature(reading: Reading) -> Tile:
+    last = reading.trajectory.last
+    explanation = "How much loss of U the search still accepts; on the scale of U. Nothing is sampled from the model."
+    return Tile("Temperature", decimal(last.temperature if last else None, 2), "cools with every step", explanation)
+
+
+def _acceptance(reading: Reading) -> Tile:
+    last = reading.trajectory.last
+    overall = (
+        f"{percent(acceptance_rate(reading))} of all {reading.proposals:,}" if reading.proposals else "no proposals yet"
+    )
+    explanation = f"Accepted share of the last {WINDOW} proposals. A step that changes no label proposes nothing."
+    return Tile("Acceptance", percent(last.acceptance_rate if last else None), overall, explanation)
+
+
+def _pairs(reading: Reading) -> Tile:
+    rule, shown = reading.run.rule_name, DASH
+    if reading.state:
+        shown = f"{len(reading.state.evaluation.pairs):,}"
+    return Tile("Inconsistent pairs", shown, f"rule {rule}", "Pairs of labels that break the rule now.")
+
+
+def _tokens(reading: Reading) -> Tile:
+    spent = reading.spent
+    saved = spent.tokens_full / spent.tokens_encoded if spent.tokens_encoded else 1.0
+    note = f"{saved:.1f}× fewer than {count(spent.tokens_full)}" if saved >= 1.05 else f"{count(spent.prompts)} prompts"
+    explanation = (
+        "Tokens the model has read, against what separate full prompts would have cost. "
+        f"{spent.prompts:,} prompts, {spent.set_evaluations:,} labelings scored, {duration(spent.seconds)} computing."
+    )
+    return Tile("Tokens encoded", count(spent.tokens_encoded), note, explanation)
+
+
+def look(status: RunStatus) -> PhaseStyle:
+    """Return how a run's phase is shown."""
+    return PHASE_STYLES[status.phase]
+
+
+def silence(status: RunStatus) -> str | None:
+    """Say that a worker which should be searching has not been heard of; None if all is well."""
+    if status.phase not in ("running", "starting") or status.silent_for is None or status.silent_for < SILENT:
+        return None
+    return f"The worker is silent: no heartbeat for {duration(status.silent_for)}. Resume takes over if it is gone."
+
+
+def offers(status: RunStatus) -> frozenset[str]:
+    """Return the verbs a person can give now; resume also while the worker is silent."""
+    return OFFERS[status.phase] | ({"resume"} if silence(status) else frozenset())
+
+
+def waiting(status: RunStatus) -> str:
+    """Say which commands were sent and not yet answered by the worker; empty if none."""
+    if not status.pending:
+        return ""
+    return f"Sent: {', '.join(status.pending)}. The worker answers after the step in progress."

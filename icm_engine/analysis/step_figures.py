@@ -1,0 +1,315 @@
+"""Figures and tables of one moment of a run, and of labels over time."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from icm_engine.analysis.decision import LabelScore, Mover, RepairLine, Terms, two
+from icm_engine.analysis.event_cards import ChangedExample
+from icm_engine.analysis.figures import Chart, Palette, all_charts, blank_figure, palette
+from icm_engine.analysis.flips import Queued
+from icm_engine.analysis.formatting import decimal, one_line
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.time_travel import thinned
+from icm_engine.analysis.traces import Trajectory, every_nth
+from icm_engine.core.labeling import Label
+
+HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}
+NAME = 18  # characters of an example's id beside its bar
+
+
+def movers_chart(movers: Sequence[Mover], dark: bool = False) -> Chart:
+    """Return the examples whose own predictability moved most as horizontal bars, the largest gain on top."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    for word, wanted, colour, shape in (
+        ("easier to predict", True, colours.strong, ""),
+        ("harder to predict", False, colours.rejected, "/"),
+    ):
+        rows = [(place, mover) for place, mover in enumerate(movers) if (mover.change >= 0) == wanted]
+        figure.add_bar(
+            x=[round(mover.change, 6) for _, mover in rows], y=[place for place, _ in rows], orientation="h", name=word,
+            marker={"color": colour, "line_width": 0, "pattern": {**HATCH, "shape": shape}},
+            customdata=[_hover(mover) for _, mover in rows], hovertemplate="%{customdata}<extra></extra>",
+        )  # fmt: skip
+    names = [name_of(mover.example.id) for mover in movers]
+    figure.update_layout(
+        hovermode="closest", bargap=0.25, barmode="overlay", height=110 + 20 * len(movers), uirevision=None
+    )
+    figure.update_yaxes(tickvals=list(range(len(movers))), ticktext=names, showgrid=False)
+    figure.update_xaxes(title_text="change of log p", zeroline=True, zerolinecolor=colours.grid)
+    caption = (
+        f"The {len(movers)} labelled examples whose own label became more or less likely with the proposal, "
+        "each given all the others."
+    )
+    return Chart("What moved", caption, figure, _movers_alt(movers))
+
+
+def _hover(mover: Mover) -> str:
+    moved = f"log p of its label: {decimal(mover.before, 3)} → {decimal(mover.after, 3)}"
+    return f"{moved}<br>{html.escape(one_line(mover.example.text, 80))}"
+
+
+def name_of(example: str) -> str:
+    """Return an example's id, cut, for an axis, whose words plotly would read as markup."""
+    return html.escape(one_line(example, NAME))
+
+
+def _movers_alt(movers: Sequence[Mover]) -> str:
+    if not movers:
+        return "No example's predictability moved."
+    up = sum(mover.change > 0 for mover in movers)
+    low, high = movers[0].change, movers[-1].change
+    return (
+        f"{len(movers)} examples: {up} became easier to predict, {len(movers) - up} did not; "
+        f"changes from {decimal(low, 3)} to {decimal(high, 3)}."
+    )
+
+
+def movers_frame(movers: Sequence[Mover]) -> pd.DataFrame:
+    """Return the same as a table, the largest gain first."""
+    return pd.DataFrame(
+        [
+            {
+                "example": mover.example.id,
+                "text": one_line(mover.example.text, 90),
+                "log p before": mover.before,
+                "log p after": mover.after,
+                "change": mover.change,
+            }
+            for mover in reversed(movers)
+        ]
+    )
+
+
+def terms_frame(before: Terms | None, after: Terms | None) -> pd.DataFrame:
+    """Return U and its parts before and after; a column is left out where there is no such labeling."""
+    named = {
+        "P(D)": "predictability", "alpha · P(D)": "weighted", "inconsistent pairs": "pairs", "I(D)": "inconsistency",
+        "U(D) = alpha · P − I": "utility",
+    }  # fmt: skip
+    frame = pd.DataFrame({"term": list(named)})
+    for title, found in (("before", before), ("after", after)):
+        if found is not None:
+            frame[title] = [float(getattr(found, field)) for field in named.values()]
+    if before is not None and after is not None:
+        frame["change"] = frame["after"] - frame["before"]
+    return frame
+
+
+def scores_frame(scores: Sequence[LabelScore]) -> pd.DataFrame:
+    """Return what the model gave each label."""
+    return pd.DataFrame(
+        [{"label": s.label, "log-prob": s.log_prob, "share": s.probability, "": s.role} for s in scores]
+    )
+
+
+def options_frame(repair: RepairLine) -> pd.DataFrame:
+    """Return the options of a repair, the best first; what was not tried stands below."""
+    rows = [
+        {"labels": two(option.labels), "U": option.utility, "against U now": option.gain,
+         "": "● taken" if option.taken else "○ not taken"}
+        for option in sorted(repair.options, key=lambda option: -option.utility)
+    ]  # fmt: skip
+    untried = [{"labels": two(labels), "": "✕ not tried: a label is pinned"} for labels in repair.withheld]
+    return pd.DataFrame([*rows, *untried], columns=["labels", "U", "against U now", ""])
+
+
+def changed_frame(changed: Sequence[ChangedExample]) -> pd.DataFrame:
+    """Return the examples that an event between two steps touched."""
+    return pd.DataFrame(
+        [
+            {
+                "example": row.example.id,
+                "text": one_line(row.example.text, 90),
+                "before": row.old,
+                "after": row.new,
+                "what": row.words,
+            }
+            for row in changed
+        ]
+    )
+
+
+def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
+    """Return the curves of a reading as of then, on the time axis of the whole run, with a line where they end."""
+    last = whole.points[-1].step
+    drawn = thinned(reading.trajectory)
+    if not reading.gold:  # it may be hidden from a person who labels
+        drawn = replace(drawn, points=tuple(point._replace(accuracy=None) for point in drawn.points))
+    charts = all_charts(drawn, dark)
+    here = reading.trajectory.points[-1].step
+    for chart in charts:
+        chart.figure.update_xaxes(range=[0, max(1, last)])
+        chart.figure.add_vline(x=here, line={"width": 1.5, "dash": "dot", "color": palette(dark).text})
+    return charts
+
+
+COLUMNS = 400
+ROWS = 300
+FEW = 80  # rows that are parted by a line
+NAMED = 24  # rows that have their text beside them
+TIMES = 20  # columns of the table
+SYMBOLS = ("square", "diamond", "circle", "cross")  # beside the colours of labels, in the legend
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Labels over time, thinned to what can be seen: a row an example, a column a stretch of steps.
+
+    `codes[row][column]` is 1 + the label's place at the end of the stretch, 0 where the example was unlabelled.
+    """
+
+    examples: tuple[int, ...]
+    steps: tuple[int, ...]  # the last step of each stretch
+    codes: npt.NDArray[np.int8]  # (rows, columns)
+    candidates: int  # examples there were to choose from
+    queued: bool
+
+    @property
+    def sentence(self) -> str:
+        """The rule by which it was thinned, in words."""
+        stretch = self.steps[0] + 1 if len(self.steps) > 1 else 1
+        columns = "One column a step" if stretch == 1 else f"One column for {stretch:,} steps: the label at their end"
+        shown, all_of = len(self.examples), self.candidates
+        if shown == all_of:
+            rows = f"all {shown:,} examples"
+        elif self.queued:
+            rows = f"the first {shown:,} of {all_of:,} examples of the queue"
+        else:
+            rows = f"{shown:,} of {all_of:,} examples, evenly chosen"
+        order = "in the order of the queue" if self.queued else "in the order in which they were first labelled"
+        return f"{columns}; {rows}, {order}."
+
+
+def label_grid(reading: Reading, queued: Sequence[Queued] | None = None) -> Grid:
+    """Return the labels of all examples that ever had one, or of a queue's, at about 400 times and in 300 rows."""
+    if queued is None:
+        everyone = tuple(dict.fromkeys(change.example for change in reading.history))
+    else:
+        everyone = tuple(row.example for row in queued)
+    rows = everyone[:ROWS] if queued is not None else tuple(everyone[k] for k in _evenly(len(everyone), ROWS))
+    first, last = _steps(reading)
+    stride = -(-(last - first + 1) // COLUMNS)
+    ends = tuple(min(end + stride - 1, last) for end in range(first, last + 1, stride))
+    codes = np.zeros((len(rows), len(ends)), dtype=np.int8)
+    places = {example: row for row, example in enumerate(rows)}
+    code: dict[Label | None, int] = {None: 0} | {label: k for k, label in enumerate(reading.tally.labels, 1)}
+    for change in reading.history:
+        if (row := places.get(change.example)) is not None:
+            codes[row, (change.step - first) // stride :] = code[change.new]
+    return Grid(rows, ends, codes, len(everyone), queued is not None)
+
+
+def _evenly(size: int, most: int) -> Sequence[int]:
+    return range(size) if size <= most else [k * size // most for k in range(most)]
+
+
+def _steps(reading: Reading) -> tuple[int, int]:
+    points = reading.trajectory.points
+    return points[0].step, points[-1].step
+
+
+def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
+    """Return the picture of a grid: rows are named by the ids of examples, which a click tells beside the step."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    shades = label_colours(reading.tally.labels, colours)
+    ids = [html.escape(reading.run.codec.ids[i]) for i in grid.examples]
+    figure.add_heatmap(
+        x=grid.steps, y=ids, z=grid.codes, zmin=-0.5, zmax=len(shades) + 0.5, showscale=False,
+        colorscale=_bands((colours.grid, *shades.values())), ygap=1 if len(ids) <= FEW else 0,
+        hovertemplate="step %{x}<br>%{y}<extra></extra>",
+    )  # fmt: skip
+    _legend(figure, shades)
+    marked = _evenly(len(ids), NAMED)
+    names = [name_of(reading.run.codec.ids[grid.examples[k]]) for k in marked]
+    figure.update_yaxes(
+        type="category", autorange="reversed", tickvals=[ids[k] for k in marked], ticktext=names, showgrid=False
+    )
+    figure.update_layout(height=110 + min(460, max(60, 18 * len(ids))), hovermode="closest")
+    return Chart("Labels over time", grid.sentence, figure, _grid_alt(reading, grid))
+
+
+def _bands(colours: Sequence[str]) -> list[list[object]]:
+    """A scale of as many flat bands as there are colours."""
+    return [[edge / len(colours), colour] for k, colour in enumerate(colours) for edge in (k, k + 1)]
+
+
+def _legend(figure: go.Figure, shades: Mapping[Label, str]) -> None:
+    for k, (label, colour) in enumerate(shades.items()):
+        marker = {"color": colour, "symbol": SYMBOLS[k % len(SYMBOLS)], "size": 11}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=html.escape(label), marker=marker)
+
+
+def grid_frame(reading: Reading, grid: Grid) -> pd.DataFrame:
+    """Return the picture as a table: each example with its label at about twenty times."""
+    columns = every_nth(len(grid.steps), TIMES)
+    words = (None, *reading.tally.labels)
+    rows = [
+        {"example": reading.run.codec.ids[i]} | {f"step {grid.steps[c]:,}": words[codes[c]] for c in columns}
+        for i, codes in zip(grid.examples, grid.codes, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _grid_alt(reading: Reading, grid: Grid) -> str:
+    if not grid.examples:
+        return "No example has had a label."
+    end = grid.codes[:, -1]
+    said = ", ".join(f"{int((end == k).sum()):,} {label}" for k, label in enumerate(reading.tally.labels, 1))
+    return f"Labels of {len(grid.examples):,} examples from step {_steps(reading)[0]:,} on; at the end: {said}."
+
+
+def label_colours(labels: Sequence[Label], colours: Palette) -> Mapping[Label, str]:
+    """Return a colour for each label; words and shapes stand beside it wherever it is used."""
+    shades = (colours.strong, colours.rejected, colours.second, colours.third)
+    return {label: shades[k % len(shades)] for k, label in enumerate(labels)}
+
+
+# -- one example
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which an example kept one label: from the event that gave it, up to a step."""
+
+    label: Label | None
+    first: int  # step
+    last: int
+    event: int
+    cause: str
+
+    @property
+    def words(self) -> str:
+        """The change that began it."""
+        return f"step {self.first:,}: {self.label or 'no label'} ({self.cause})"
+
+
+def stretches(reading: Reading, example: int) -> list[Stretch]:
+    """Return the labels of one example over time, the first one first."""
+    changes = [change for change in reading.history if change.example == example]
+    ends = [*(change.step for change in changes[1:]), _steps(reading)[1]]
+    return [Stretch(c.new, c.step, end, c.event, c.cause) for c, end in zip(changes, ends, strict=False)]
+
+
+def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) -> Chart:
+    """Return the labels of one example over time as one bar; a click on a part tells the event that began it."""
+    colours, figure = palette(dark), blank_figure(dark, "")
+    shades = label_colours(reading.tally.labels, colours)
+    for label, colour in shades.items():
+        mine = [stretch for stretch in found if stretch.label == label]
+        figure.add_bar(
+            y=[""] * len(mine), base=[part.first for part in mine], orientation="h", name=html.escape(label),
+            x=[max(part.last - part.first, 0.5) for part in mine], customdata=[str(part.event) for part in mine],
+            text=[html.escape(label)] * len(mine), textposition="inside", insidetextanchor="middle",
+            marker={"color": colour, "line": {"width": 1, "color": colours.grid}},
+            hovertext=[html.escape(part.words) for part in mine], hoverinfo="text",
+        )  # fmt: skip
+    figure.update_layout(height=150, hovermode="closest", barmode="overlay", bargap=0.1)
+    figure.update_xaxes(range=[0, max(1, _steps(reading)[1])])
+    said = "; ".join(stretch.words for stretch in found[:TIMES])
+    return Chart("One example over time", "Its label after each step.", figure, said or "It never had a label.")

@@ -1,0 +1,191 @@
+"""Time travel: a run as it stood after one of its events.
+
+States are found from an event's number by bisection and rebuilt from the nearest snapshot: what a look costs does
+not grow with the length of the run.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from operator import attrgetter
+
+from icm_engine.analysis.label_history import LabelChange, LabelCounts
+from icm_engine.analysis.run_history import LastChange, Reading
+from icm_engine.analysis.traces import Point, Trajectory, extremes
+from icm_engine.analysis.views import ExampleView, known
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.search import State
+from icm_engine.core.settings import SearchConfig
+from icm_engine.store.events import Json, tuned
+from icm_engine.store.replay import after_event, state_at
+from icm_engine.store.store import Event, Store
+
+DRAWN = 800  # points of a cut curve: two a pixel
+
+MARKED = ("hand", "retuned", "forked")
+
+_event, _step = attrgetter("event"), attrgetter("step")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A run at one of its states: the event that led there, what was before it, and the settings it was made under.
+
+    `then` is the reading as of this event: labels, pairs, curves and counts of labels. Its cost is the whole run's;
+    what else is counted over steps (the pace, the last rows, the spells of pairs) is left empty.
+    """
+
+    place: int  # among the points of the trajectory
+    event: Event
+    before: State | None
+    config: SearchConfig
+    then: Reading
+
+    @property
+    def body(self) -> Json:
+        return self.event.body
+
+    @property
+    def state(self) -> State:
+        """The state after the event."""
+        assert self.then.state is not None
+        return self.then.state
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """Where one can go from a state: the numbers of events, None where there is nothing in that direction."""
+
+    previous: int | None
+    next: int | None
+    flip: int | None  # of the example that is followed
+    accepted: int | None
+    repair: int | None
+    first: int
+    last: int
+
+
+def place_at(reading: Reading, event: int | None = None, step: int | None = None) -> int:
+    """Return the place of the last state at or before an event; else that of a step; else the newest.
+
+    Several states may share a step: a step's own is the first of them, what a person did after it follows.
+    """
+    points = reading.trajectory.points
+    if event is not None:
+        return max(0, bisect_right(points, event, key=_event) - 1)
+    if step is not None:
+        return min(bisect_left(points, step, key=_step), len(points) - 1)
+    return len(points) - 1
+
+
+def open_moment(store: Store, reading: Reading, place: int) -> Moment:
+    """Return a run as it stood at this place of its trajectory, replayed from its log."""
+    run, points = reading.run, reading.trajectory.points
+    event = store.event(run.name, points[place].event)
+    before = state_at(store, run, points[place - 1].event) if place else None
+    state = after_event(run.codec, event, before)
+    assert state is not None
+    config = _config_before(store, reading, place)
+    now = tuned(config, event.body["settings"]) if event.kind == "retuned" else config
+    return Moment(place, event, before, config, _as_of(reading, place, state, now))
+
+
+def ways(reading: Reading, place: int, example: int | None) -> Navigation:
+    """Return where one can go from a place, following an example."""
+    points = reading.trajectory.points
+    here = points[place].event
+    later = points[place + 1 :]
+    return Navigation(
+        points[place - 1].event if place else None,
+        later[0].event if later else None,
+        next((c.event for c in since(reading.history, here) if c.example == example), None),
+        next((point.event for point in later if point.verdict == "accepted"), None),
+        next((mark.event for mark in reading.repairs[bisect_right(reading.repairs, here, key=_event) :]), None),
+        points[0].event,
+        points[-1].event,
+    )
+
+
+def since(history: tuple[LabelChange, ...], event: int) -> tuple[LabelChange, ...]:
+    """Return the label changes after an event."""
+    return history[bisect_right(history, event, key=_event) :]
+
+
+def until(history: tuple[LabelChange, ...], event: int) -> tuple[LabelChange, ...]:
+    """Return the label changes up to an event, it included."""
+    return history[: bisect_right(history, event, key=_event)]
+
+
+def thinned(trajectory: Trajectory) -> Trajectory:
+    """Return a trajectory of as many points as can be seen: where U is lowest and highest in each stretch.
+
+    Acts of a person, other settings and forks stay, so that each has its mark.
+    """
+    points = trajectory.points
+    kept = {*extremes([point.utility for point in points], DRAWN)}
+    kept.update(k for k, point in enumerate(points) if point.verdict in MARKED)
+    return replace(trajectory, points=tuple(points[k] for k in sorted(kept)))
+
+
+def _config_before(store: Store, reading: Reading, place: int) -> SearchConfig:
+    """The settings that the event at this place was made under: of the run's spec, and what was retuned before."""
+    config = reading.run.spec.search
+    for point in reading.trajectory.points[:place]:
+        if point.verdict == "retuned":
+            config = tuned(config, store.event(reading.run.name, point.event).body["settings"])
+    return config
+
+
+def _as_of(reading: Reading, place: int, state: State, config: SearchConfig) -> Reading:
+    points = reading.trajectory.points[: place + 1]
+    last: Point = points[-1]
+    history = until(reading.history, last.event)
+    marks = reading.repairs[: bisect_right(reading.repairs, last.event, key=_event)]
+    return replace(
+        reading, state=state, config=config, cursor=last.event, history=history, repairs=marks,
+        trajectory=replace(reading.trajectory, points=points), changes=changes_of(history),
+        tally=tally_of(reading, state.labeling),
+        proposals=0, accepted=state.accepted, window=(), pace=(), steps=(), spells={}, acts=(),
+    )  # fmt: skip
+
+
+def changes_of(history: Sequence[LabelChange]) -> Mapping[int, LastChange]:
+    """Return what became of each example's label in these changes."""
+    times = Counter(change.example for change in history)
+    last = {change.example: change.step for change in history}
+    return {example: LastChange(step, times[example] - 1) for example, step in last.items()}
+
+
+def tally_of(reading: Reading, labeling: Labeling) -> LabelCounts:
+    """Return the counts of these labels, those against gold only where there is some to be seen."""
+    counts, right, wrong = Counter(labeling.values()), Counter[Label](), 0
+    if not reading.gold:
+        return LabelCounts(reading.tally.labels, {}, dict(counts))
+    for i, label in labeling.items():
+        gold = reading.gold.get(reading.run.codec.ids[i])
+        right[label] += gold == label
+        wrong += gold is not None and gold != label
+    return LabelCounts(reading.tally.labels, reading.tally.gold, dict(counts), dict(right), wrong)
+
+
+KINDS = {"initial": "initial labels", "forked": "a fork", "hand": "a person's hand", "retuned": "other settings",
+         "labelled": "a label source"}  # fmt: skip
+
+
+def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView | None:
+    """Return the example that is asked for; else the one that the event drew or first touched, None if it has none."""
+    body = moment.body
+    touched = [body["example"]] if "example" in body else [flip["example"] for flip in body.get("flips", ())]
+    for name in (asked, *touched[:1]):
+        if name is not None and (found := known(reading, name)) is not None:
+            return found
+    return None
+
+
+def where(reading: Reading, moment: Moment) -> str:
+    """Say where in the run a moment is, and when it was."""
+    steps, time = reading.trajectory.points[-1].step, datetime.fromtimestamp(moment.event.time)
+    kind = "" if moment.event.kind == "step" else f"{KINDS[moment.event.kind]}, after "
+    return f"{kind}step {moment.state.step:,} of {steps:,} · event {moment.event.number:,} · {time:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,348 @@
+"""Labels from a judge: the model is asked in words, and a verdict is read from its last line.
+
+Three styles: `direct` (a verdict at once), `steps` (reasons first), `criteria` (branch, solve, merge: name criteria
+once for the task, judge every example by each, put the verdicts together). Each can be asked several times, sampled:
+the label given most often counts. An answer without a verdict is an abstention, as is a tie; neither becomes a guess.
+
+They need more of a model than label log-probabilities, so they are apart from `label_sources`; what a model cannot
+serve raises NotApplicable with the reason, and never becomes a label.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from icm_engine.baselines.generation import (
+    Generated,
+    GenerationRequest,
+    GenerationUsage,
+    Generator,
+    TableGenerator,
+    stand_in_reply,
+)
+from icm_engine.baselines.label_sources import SOURCES, Labelled, Options, likeliest, parsed_options
+from icm_engine.core.errors import NotApplicable, SettingError
+from icm_engine.core.labeling import Example, Label, Labeling, Task
+from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import FIELD, Prompt, render
+from icm_engine.core.rng import randbelow, random_of
+
+VERDICT = "Verdict:"
+CRITERIA = 3  # odd: with two labels and no abstention there is no tie
+CRITERIA_TOKENS = 256
+TEMPERATURE = 0.7  # of samples, where more than one is asked for; a single one is greedy
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s+(\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A way to ask: what it does, in a sentence for people, and the tokens that an answer may take."""
+
+    name: str
+    summary: str
+    max_tokens: int
+
+
+STYLES = {
+    style.name: style
+    for style in (
+        Style("direct", "asks for the verdict at once", 32),
+        Style("steps", "has the model reason step by step before its verdict", 512),
+        Style("criteria", f"has it name {CRITERIA} criteria, judges by each, and takes the majority", 512),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked, what was answered, the label read from it (None: an abstention), and its cost."""
+
+    asked: str
+    answered: str
+    label: Label | None
+    tokens: int
+    ended: bool  # False: cut off at the limit of tokens, hence no verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's label of one example, or None and why there is none, with everything that led to it.
+
+    `samples` has a tuple of answers for each time the example was judged: one, or one for each criterion. `votes` has
+    the label each of these times came to.
+    """
+
+    example: str
+    label: Label | None
+    why: str
+    votes: tuple[Label | None, ...]
+    samples: tuple[tuple[Answer, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated for this example; those of the criteria belong to the task."""
+        return sum(answer.tokens for sample in self.samples for answer in sample)
+
+    @property
+    def abstentions(self) -> int:
+        """How many of the answers had no verdict."""
+        return sum(answer.label is None for sample in self.samples for answer in sample)
+
+
+def judge(
+    task: Task, examples: Sequence[Example], generator: Generator, style: str = "steps", samples: int = 1, seed: int = 0
+) -> list[Verdict]:
+    """Return a verdict on each example, in order. Raises SettingError, and ModelError as the generator does."""
+    return Judge(task, generator, style, samples, seed).verdicts(examples)
+
+
+@dataclass
+class Judge:
+    """A judge of one task. Examples are judged each by itself, so they may come a few at a time."""
+
+    task: Task
+    generator: Generator
+    style: str = "steps"
+    samples: int = 1
+    seed: int = 0
+    max_tokens: int | None = None  # of an answer; None: the style's own
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise SettingError(f"judge style is {self.style!r}: use one of {', '.join(STYLES)}")
+        if self.samples < 1:
+            raise SettingError(f"samples is {self.samples}: a judge is asked at least once, use 1 or more")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise SettingError(f"max_tokens is {self.max_tokens}: an answer takes at least one, use 1 or more")
+
+    @cached_property
+    def branch(self) -> Generated | None:
+        """The answer to the question for criteria, asked once, greedily; None for styles without."""
+        if self.style != "criteria":
+            return None
+        (answer,) = self.generator.generate([GenerationRequest(criteria_question(self.task))], CRITERIA_TOKENS)
+        return answer
+
+    @cached_property
+    def criteria(self) -> tuple[str, ...]:
+        """The criteria read from that answer; empty if none could be."""
+        return read_criteria(self.branch) if self.branch else ()
+
+    def verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
+        """Return a verdict on each example, in order."""
+        if self.branch and not self.criteria:
+            why = f"the model named no criteria when asked for them, but wrote {self.branch.text[:80]!r}"
+            return [Verdict(example.id, None, why, (), ()) for example in examples]
+        rounds = [self._round(examples, n) for n in range(self.samples)]
+        return [self._verdict(e, tuple(one[k] for one in rounds)) for k, e in enumerate(examples)]
+
+    def _round(self, examples: Sequence[Example], n: int) -> list[tuple[Answer, ...]]:
+        """Judge every example once: its answers, one or one for each criterion."""
+        requests = [[GenerationRequest(text, VERDICT) for text in self._questions(example)] for example in examples]
+        answers = iter(
+            self.generator.generate(
+                [request for asked in requests for request in asked],
+                self.max_tokens or STYLES[self.style].max_tokens,
+                TEMPERATURE if self.samples > 1 else 0.0,
+                randbelow(random_of(self.seed, n), 2**31),
+            )
+        )
+        return [tuple(self._answer(request, next(answers)) for request in asked) for asked in requests]
+
+    def _questions(self, example: Example) -> list[str]:
+        if self.style == "criteria":
+            return [criterion_question(self.task, example, criterion) for criterion in self.criteria]
+        return [(direct_question if self.style == "direct" else steps_question)(self.task, example)]
+
+    def _answer(self, request: GenerationRequest, got: Generated) -> Answer:
+        label = read_verdict(got.text, self.task.labels) if got.ended else None
+        return Answer(request.text, got.text, label, got.tokens, got.ended)
+
+    def _verdict(self, example: Example, samples: tuple[tuple[Answer, ...], ...]) -> Verdict:
+        merged = [_merge(answers) for answers in samples]
+        votes = tuple(label for label, _ in merged)
+        label, why = merged[0] if len(merged) == 1 else vote(votes)
+        return Verdict(example.id, label, why, votes, samples)
+
+
+def vote(labels: Sequence[Label | None]) -> tuple[Label | None, str]:
+    """Return the label given most often; or None, and why: nobody gave one, or two were given as often.
+
+    >>> vote(["True", None, "False", "True"])
+    ('True', '')
+    >>> vote(["True", None, "False"])
+    (None, 'a tie: 1 True, 1 False, 1 without a verdict')
+    """
+    counts = Counter(label for label in labels if label is not None).most_common()
+    if not counts:
+        return None, "no verdict" if len(labels) == 1 else f"none of {len(labels)} has a verdict"
+    if len(counts) == 1 or counts[0][1] > counts[1][1]:
+        return counts[0][0], ""
+    without = [f"{labels.count(None)} without a verdict"] if None in labels else []
+    return None, "a tie: " + ", ".join([f"{count} {label}" for label, count in counts] + without)
+
+
+def _merge(answers: Sequence[Answer]) -> tuple[Label | None, str]:
+    """Put the answers of one time together; the reason for an abstention says how many were cut off."""
+    label, why = vote([answer.label for answer in answers])
+    cut = sum(not answer.ended for answer in answers)
+    return label, f"{why}, {cut} cut off at the limit of tokens" if label is None and cut else why
+
+
+def read_verdict(text: str, labels: Sequence[Label]) -> Label | None:
+    """Return the label that the last line names, as `Verdict: True` or `True` alone; None if it does not.
+
+    Signs of emphasis, quotes and a full stop around the label are overlooked, and so are capitals.
+
+    >>> read_verdict("Two and two are four.\\n**Verdict: True**", ("True", "False"))
+    'True'
+    >>> read_verdict("Verdict: True or False", ("True", "False")) is None
+    True
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    said = _bare(lines[-1]) if lines else ""
+    said = _bare(said.removeprefix(VERDICT.casefold()))
+    named = [label for label in labels if _bare(label) == said]
+    return named[0] if said and len(named) == 1 else None
+
+
+def _bare(text: str) -> str:
+    return text.strip(" \t*_`\"'“”.").casefold()
+
+
+def read_criteria(answer: Generated) -> tuple[str, ...]:
+    """Return the first items of a list, each once. The last line of an answer that was cut off is not one."""
+    lines = answer.text.splitlines()
+    found = [match[1].strip() for line in lines[: None if answer.ended else -1] if (match := _ITEM.match(line))]
+    return tuple(dict.fromkeys(found))[:CRITERIA]
+
+
+# -- what is asked
+
+
+def label_question(task: Task, example: Example) -> str:
+    """Return the question whose whole answer is a label: what a chat model is asked without reasoning."""
+    return f"{_shown(task, render(task, example))} Which one is right? Answer with the label alone."
+
+
+def direct_question(task: Task, example: Example) -> str:
+    """Return the question for a verdict at once."""
+    return f"{_shown(task, render(task, example))}\n\nWhich one is right? Answer with one line, {_choice(task)}"
+
+
+def steps_question(task: Task, example: Example) -> str:
+    """Return the question for reasons first and a verdict last."""
+    return (
+        f"{_shown(task, render(task, example))}\n\nWhich one is right? Think it through step by step, in writing. "
+        f"Then finish with one line, {_choice(task)}"
+    )
+
+
+def criteria_question(task: Task) -> str:
+    """Return the question for criteria: branch. It shows the form of the texts, and no example."""
+    form = FIELD.sub(r"[\1]", task.template)
+    return (
+        f"{_shown(task, form)}\n\nMany texts of this form will be judged, with other "
+        f"words in place of the square brackets. Name the {CRITERIA} criteria that matter most for finding the right "
+        'label. Write each of them on a line of its own that begins with "- ", and write nothing else.'
+    )
+
+
+def criterion_question(task: Task, example: Example, criterion: str) -> str:
+    """Return the question for a verdict by one criterion alone: solve."""
+    return (
+        f"{_shown(task, render(task, example))}\n\nJudge by this criterion and no other: {criterion}\n\nWhich one is "
+        f"right by it? Think it through step by step, in writing. Then finish with one line, {_choice(task)}"
+    )
+
+
+def _shown(task: Task, text: str) -> str:
+    return (
+        f"This text breaks off where a label belongs:\n\n{text} ...\n\nThe label is one of: {', '.join(task.labels)}."
+    )
+
+
+def _choice(task: Task) -> str:
+    return "which is one of these:\n" + "\n".join(f"{VERDICT} {label}" for label in task.labels)
+
+
+CHAT, JUDGE = "zero-shot-chat", "judge"
+PROBED = 4  # examples that a judge is tried on; a model that says nothing about them will say nothing about the rest
+
+
+class Chat(Protocol):
+    """What a loaded model offers beside scores."""
+
+    def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
+        """Return the question about each example in the model's chat format. Raises NotApplicable."""
+
+    def generator(self) -> Generator:
+        """Return what answers in words."""
+
+
+class TableChat:
+    """The stand-in's: it answers in words, and has no chat format."""
+
+    def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
+        raise NotApplicable("the stand-in for a model has no chat template: use a chat model")
+
+    def generator(self) -> Generator:
+        return TableGenerator(stand_in_reply)
+
+
+@dataclass(frozen=True)
+class NoChat:
+    """What a model offers that is asked for label log-probabilities alone; `why` says so, with the remedy."""
+
+    why: str
+
+    def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
+        raise NotApplicable(self.why)
+
+    def generator(self) -> Generator:
+        raise NotApplicable(self.why)
+
+
+@dataclass(frozen=True)
+class JudgedLabels:
+    """What a judge came to: labels where it gave a verdict, every verdict with its texts, and what they cost."""
+
+    labelled: Labelled
+    verdicts: tuple[Verdict, ...] = ()
+    usage: GenerationUsage = field(default_factory=GenerationUsage)
+
+
+def label_by_chat(name: str, objective: Objective, seed: int, options: Options, chat: Chat) -> JudgedLabels:
+    """Return the labels of a chat source. Raises NotApplicable, SettingError."""
+    options = {**CHAT_SOURCES[name], **source_options(name, options)}
+    if name == CHAT:
+        scores = objective.scorer.score(chat.prompts(objective.task, objective.examples))
+        return JudgedLabels(Labelled(likeliest(objective, dict(enumerate(scores))), set_evaluations=1))
+    judge = Judge(objective.task, chat.generator(), options["style"], options["samples"], seed)
+    verdicts = judge.verdicts(objective.examples[:PROBED])
+    if all(verdict.label is None for verdict in verdicts):
+        raise NotApplicable(
+            f"this model gave no verdict on any of the first {len(verdicts)} examples ({verdicts[0].why}): "
+            "a judge needs a model that can answer in words"
+        )
+    verdicts += judge.verdicts(objective.examples[PROBED:])
+    labels = {i: verdict.label for i, verdict in enumerate(verdicts) if verdict.label is not None}
+    return JudgedLabels(
+        Labelled(Labeling(labels), set_evaluations=options["samples"]), tuple(verdicts), judge.generator.usage
+    )
+
+
+CHAT_SOURCES: dict[str, Options] = {CHAT: {}, JUDGE: {"style": "steps", "samples": 1}}  # with their options
+EXPLANATIONS = {name: source.explanation for name, source in SOURCES.items()} | {
+    CHAT: "the likeliest label as the answer of a chat model, by its chat template",
+    JUDGE: f"a verdict in words ({', '.join(STYLES)}), once or as the majority of several samples",
+}
+
+
+def source_options(name: str, options: Options) -> dict[str, Any]:
+    """Return the options of any label source, given as themselves or as text, as what they are. Raises SettingError."""
+    known = CHAT_SOURCES[name] if name in CHAT_SOURCES else SOURCES[name].options if name in SOURCES else {}
+    return parsed_options(name, options, known)

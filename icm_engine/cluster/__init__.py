@@ -1,0 +1,69 @@
+"""Ray from the outside: which cluster, and jobs that are handed to it. The rest of the project imports this alone."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from icm_engine import jobs
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.resources import install_command
+from icm_engine.jobs.job_process import Job
+from icm_engine.runs import control
+from icm_engine.store.store import Store
+
+KIND = "ray"
+LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the job takes
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """A Ray cluster (HOST:PORT or auto, or `local`), and what each run asks of its machine there.
+
+    `gpus` None is one where the cluster has any and the run may use it. `side_by_side` counts on `local` alone: a real
+    cluster takes as many runs at once as its machines have room for.
+    """
+
+    address: str
+    cpus: int | None = None
+    gpus: float | None = None
+    side_by_side: int = 2
+
+    @property
+    def cpus_each(self) -> int:
+        """Processors of one run, which are also its threads: on `local` a fair share, else 1 unless asked."""
+        share = max(1, (os.cpu_count() or 1) // self.side_by_side) if self.address == LOCAL else 1
+        return self.cpus or share
+
+
+def require_ray(where: ClusterSpec) -> None:
+    """Raise SettingError where Ray is not installed, or for an address that cannot be one of ours."""
+    if importlib.util.find_spec("ray") is None:
+        raise SettingError(f"Ray is not installed: python -m {install_command('ray')}, or leave out --ray")
+    if where.address.startswith("ray://"):
+        raise SettingError(
+            f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "
+            "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT"
+        )
+
+
+def hand_over(store: Store, names: Sequence[str], where: ClusterSpec) -> str:
+    """Start a job that does these runs and jobs on a cluster, and return its name. Raises SettingError without Ray."""
+    require_ray(where)
+    return jobs.request(store, jobs.JobSpec(KIND, {"names": list(names), "where": asdict(where)}))
+
+
+def wait_within(job: Job, names: Sequence[str], where: ClusterSpec, look: Callable[[], object]) -> None:
+    """Have a cluster do these from within another job, with a `look` now and then. Raises Cancelled, RunError."""
+    handed = hand_over(job.store, names, where)
+    try:
+        while not (now := jobs.status(job.store, handed)).settled:
+            job.stop_if_cancelled()
+            look()
+            control.wait()
+    except BaseException:
+        jobs.cancel(job.store, handed)
+        jobs.wait_until_settled(job.store, handed)  # what it held is free then, and stands at its last step
+        raise
+    if now.phase != "done":
+        raise RunError(f"job {handed!r} {now.phase}: {now.message}")

@@ -1,0 +1,205 @@
+"""Runs and jobs on the machines of a Ray cluster: python -m icm_engine.cluster.driver --db FILE JOB.
+
+This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
+a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
+once, and that it starts again elsewhere when its machine is lost, is Ray's; that it goes on from its last step is the
+log's.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from icm_engine import jobs
+from icm_engine.cluster import KIND, LOCAL, ClusterSpec, require_ray
+from icm_engine.core.errors import RunBusy, RunError, SettingError
+from icm_engine.jobs import lanes
+from icm_engine.jobs.job_process import Job, Kind, main
+from icm_engine.runs.lease import claim, holds, this_process
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+
+AUTO = "auto"  # the cluster that this machine belongs to
+ANSWER = 10.0  # seconds for the head of a cluster to answer
+LOST = 10  # times that a run may lose its machine, each time going on elsewhere, before it is said to have failed
+LOOK = 1.0  # seconds between two looks at what a person wants
+LOCAL_OBJECTS = 100 * 2**20  # bytes: Ray's shared memory, which only parcels pass through
+# read by Ray when it is imported: nothing is reported to anybody; a worker that needs too much memory is not begun anew
+# for ever; and the local cluster is one that Ray keeps on the loopback address
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(LOST)}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+# -- the job's process
+
+
+def on_ray(job: Job) -> Json:
+    """Take every run and job of the names as far as it goes, on the cluster; return what failed, and why."""
+    where, names = ClusterSpec(**job.spec.body["where"]), job.spec.body["names"]
+    try:
+        with _connected(where) as ray:
+            waiting = [name for name in dict.fromkeys(names) if not lanes.done(job.store, name)]
+            tasks = _submit(ray, job, where, waiting)
+            job.ready({"ray": ray.__version__, "machines": len(_machines(ray))})
+            failed = _collect(ray, job, tasks)
+    finally:
+        _let_go(job.store, names)
+    return {"names": names, "failed": failed}
+
+
+def _let_go(store: Store, names: Sequence[str]) -> None:
+    """Give up what is still in this process's name: its workers are gone, and could append no more."""
+    here = this_process()
+    for name in names:
+        if (row := store.lease_row(name)) is not None and holds(here, row):
+            store.drop_lease(name, row["token"])
+
+
+def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dict[Any, str]:
+    """Every name as a task of its own, all at once: Ray lets them begin as there is room."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from icm_engine.cluster.remote_worker import RemoteStoreClient, work
+    from icm_engine.cluster.store_server import StoreServer
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(StoreServer).options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+    ).remote(job.store.path.resolve(), this_process())  # fmt: skip
+    home, gpus = RemoteStoreClient(keeper), {name: _gpus(ray, job.store, name, where) for name in names}
+    _require_room(ray, where.cpus_each, gpus)
+    kinds = {
+        # a process that had a GPU ends with its task, or its model would still be there when the next one is loaded
+        share: ray.remote(
+            num_cpus=where.cpus_each, num_gpus=share, max_calls=1 if share else 0, max_retries=LOST,
+            scheduling_strategy="SPREAD",
+        )(work)
+        for share in set(gpus.values())
+    }  # fmt: skip
+    for name in names:
+        lanes.resume_or_start(job.store, name)
+    return {kinds[gpus[name]].options(name=name).remote(home, name): name for name in names}
+
+
+def _gpus(ray: Any, store: Store, name: str, where: ClusterSpec) -> float:
+    """How many GPUs a run or a job asks of its machine."""
+    if where.gpus is not None:
+        return where.gpus
+    spec = store.spec(name) if store.has_run(name) else jobs.spec(store, name).model
+    may = spec is not None and spec.model != "fake" and spec.device != "cpu"
+    return float(may and ray.cluster_resources().get("GPU", 0) > 0)
+
+
+def _require_room(ray: Any, cpus: int, asked: dict[str, float]) -> None:
+    """Refuse what no machine of the cluster has, which Ray would wait for without end. Raises SettingError."""
+    machines = [machine["Resources"] for machine in _machines(ray)]
+    for name, gpus in asked.items():
+        if not any(has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus for has in machines):
+            raise SettingError(
+                f"{name!r} asks for {cpus} CPUs and {gpus:g} GPUs, which none of the {len(machines)} machines of the "
+                "cluster has: ask for less (--ray-cpus, --ray-gpus), or add a machine (ray start --address=...)"
+            )
+
+
+def _machines(ray: Any) -> list[Json]:
+    return [machine for machine in ray.nodes() if machine["Alive"]]
+
+
+def _collect(ray: Any, job: Job, tasks: dict[Any, str]) -> dict[str, str]:
+    """Wait for all; what failed with its reason. A machine's loss is Ray's to mend, and an error stays that run's."""
+    failed, waiting, told = dict[str, str](), list(tasks), ""
+    while waiting:
+        job.stop_if_cancelled()  # Ray ends the tasks with this process; every run stands at its last step
+        finished, waiting = ray.wait(waiting, timeout=LOOK)
+        for task in finished:
+            if message := _outcome(ray, job.store, task, tasks[task]):
+                failed[tasks[task]] = message
+        words = _words(job.store, [tasks[task] for task in waiting])
+        if finished or words != told:
+            told = words
+            job.append("progress", {"done": len(tasks) - len(waiting), "total": len(tasks), "words": words})
+    return failed
+
+
+def _words(store: Store, names: Sequence[str]) -> str:
+    held = sum(store.lease_row(name) is not None for name in names)
+    return f"{held} at work on the cluster, {len(names) - held} waiting for room"
+
+
+def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
+    """Why a run or job did not finish, or nothing; what its worker could not write down is written here."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, RunBusy):  # a worker of this machine's, or of another job's, has it
+            return lanes.missing(store, name) and str(error.cause)
+        _write_down(store, name, error.cause)
+    except RayError as error:
+        lost = f"its worker was lost, and {LOST} more in its place ({type(error).__name__}): see the job's log"
+        _write_down(store, name, RunError(lost))
+    return lanes.missing(store, name)
+
+
+def _write_down(store: Store, name: str, error: Exception) -> None:
+    """Append `failed` to a run or job whose worker elsewhere could not, unless another process has it."""
+    body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
+    try:
+        token = claim(store, name, proxy=this_process())
+    except RunBusy:
+        return
+    if not lanes.done(store, name):
+        store.answer(name, store.pending(name), "failed", body, token)
+    store.drop_lease(name, token)
+
+
+# -- the cluster
+
+
+@contextmanager
+def _connected(where: ClusterSpec) -> Iterator[Any]:
+    """Ray, connected; afterwards every task of this process is ended, and so is a local cluster."""
+    require_ray(where)
+    for name, value in {**QUIET, **(LOOPBACK if where.address == LOCAL else {})}.items():
+        os.environ.setdefault(name, value)
+    if where.address not in (LOCAL, AUTO):
+        _require_answer(where.address)
+    import ray
+
+    own: Json = {"num_cpus": where.cpus_each * where.side_by_side, "include_dashboard": False,
+                 "object_store_memory": LOCAL_OBJECTS}  # fmt: skip
+    try:
+        ray.init(where.address, logging_level="warning", **(own if where.address == LOCAL else {}))
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise _no_cluster(where.address, error) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Look whether anybody listens at HOST:PORT: Ray itself would try for minutes. Raises SettingError."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> SettingError:
+    return SettingError(
+        f"no Ray cluster at {address!r} that this machine belongs to ({error}): "
+        "`ray start --address=HOST:PORT` makes it one of a cluster's, --ray local needs none"
+    )
+
+
+KINDS: dict[str, Kind] = {KIND: on_ray}
+
+
+if __name__ == "__main__":
+    sys.exit(main(KINDS))

@@ -1,0 +1,340 @@
+"""What a run says about each example, read once: rows to export, training rows, and batched runs as one set.
+
+Some thirty bytes an example and one batch at a time are in memory, however many there are.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from icm_engine.core.batching import BatchPart
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Example, Label, Labeling, Task
+from icm_engine.core.search import State
+from icm_engine.core.training_rows import (
+    UNLABELLED,
+    Preferences,
+    TrainingSet,
+    preference_rows,
+    preferences_of,
+    sft_rows,
+)
+from icm_engine.data.gold import gold_of, human_of, human_sources, load_gold, load_human
+from icm_engine.data.spellings import HUMAN_PREFIX, folded, is_truth_word, looks_like_labels
+from icm_engine.jobs.batches import BatchedRun, batched
+from icm_engine.store.datasets import DatasetInfo, read_part, read_places
+from icm_engine.store.events import Json
+from icm_engine.store.replay import OpenRun, open_run, replay
+from icm_engine.store.store import Store
+
+LOOKED_AT = 1000  # examples
+
+
+def withheld(
+    columns: Sequence[str], examples: Iterable[tuple[Example, Mapping[str, str]]], labels: Sequence[Label]
+) -> frozenset[str]:
+    """Return the columns whose name or whose every cell promises labels, and which are no text of the prompt."""
+    first = list(islice(examples, LOOKED_AT))
+    names = {folded(label) for label in labels}
+
+    def is_label(cell: str) -> bool:
+        return folded(cell) in names or is_truth_word(cell)
+
+    def cells(column: str) -> list[str]:
+        return [cell for _, inputs in first if (cell := inputs.get(column) or "").strip()]
+
+    def is_text(column: str) -> bool:
+        return any(
+            all(e.fields.get(f, "") == i.get(column) for e, i in first) for f in (first[0][0].fields if first else ())
+        )
+
+    found = (c for c in columns if looks_like_labels(c) or (cells(c) and all(map(is_label, cells(c)))))
+    return frozenset(c for c in found if not is_text(c))
+
+
+Value = str | int | float | None
+LabelledRow = dict[str, Value]
+
+BATCH = 2000  # events read at once
+
+
+@dataclass
+class _History:
+    """What a replay of a run remembers: the state it reached, and each example's changes."""
+
+    state: State | None = None
+    last_change: dict[int, int] = field(default_factory=dict)
+    flips: dict[int, int] = field(default_factory=dict)
+
+    def reach(self, state: State) -> None:
+        """Note what changed; a label that a repair set back within the step did not change."""
+        before = self.state.labeling if self.state else Labeling()
+        changed = [] if state.labeling is before else [i for i, y in state.labeling.items() if before.get(i) != y]
+        for i in changed:
+            self.last_change[i] = state.step
+            self.flips[i] = self.flips.get(i, 0) + (i in before)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class LabelledRun:
+    """A run with the labels it has reached, and apart from these what gold and people said of its examples."""
+
+    opened: OpenRun
+    history: _History
+    gold: Mapping[str, Label]  # by example id
+    human: Mapping[str, Mapping[str, Label]]  # by source, then by example id
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def task(self) -> Task:
+        return self.opened.dataset.task
+
+    @property
+    def state(self) -> State | None:
+        """Where the search stands; None before the initial labels."""
+        return self.history.state
+
+    @property
+    def labeling(self) -> Labeling:
+        return self.history.state.labeling if self.history.state else Labeling()
+
+    @property
+    def pins(self) -> frozenset[int]:
+        """The examples whose labels a person has fixed: these are not the search's."""
+        return self.history.state.hand.pins if self.history.state else frozenset()
+
+    def examples(self) -> Iterator[tuple[Example, Label | None]]:
+        """Yield every example in data set order with its label, None where it has none."""
+        return ((example, self.labeling.get(i)) for i, example in enumerate(self.opened.dataset.examples))
+
+    def rows(self, gold: bool = False, human: bool = False) -> Iterator[LabelledRow]:
+        """Yield one row an example in data set order: the input columns, then ours; cells without a value are None.
+
+        Input columns that look like labels are there only with `gold`.
+        `icm_probability` is the label's, renormalised over the labels, in the last labeling accepted;
+        `icm_last_change_step` is 0 for an initial label; `icm_flips` counts changes after the first;
+        `icm_pinned` is "pinned" where a person fixed the label.
+        """
+        dataset, sources = self.opened.dataset, self.human if human else {}
+        columns = dataset.columns if gold else self.public_columns()
+        for i, (example, inputs) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
+            row = {column: inputs.get(column) for column in columns} | self._labelled(example, i)
+            if gold and self.gold:
+                row["icm_gold"] = self.gold.get(example.id)
+            row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in sources.items()}
+            yield row | {"icm_run": self.name}
+
+    def public_columns(self) -> tuple[str, ...]:
+        """Return the input columns that do not look like labels."""
+        dataset = self.opened.dataset
+        apart = withheld(dataset.columns, zip(dataset.examples, dataset.inputs, strict=True), self.task.labels)
+        return tuple(column for column in dataset.columns if column not in apart)
+
+    def _labelled(self, example: Example, i: int) -> dict[str, Any]:
+        last, flips = self.history.last_change.get(i), self.history.flips.get(i)
+        return our_cells(example, self.labeling.get(i), self.probability(i), last, flips, i in self.pins)
+
+    def probability(self, i: int) -> float | None:
+        """Return p of an example's label given all the others, over the labels; None without one."""
+        if self.state is None or i not in self.labeling:
+            return None
+        place = self.task.labels.index(self.labeling[i])
+        return math.exp(self.state.evaluation.scores[i].normalized[place])
+
+
+def our_cells(
+    example: Example, label: Label | None, probability: float | None, last_change: int | None, flips: int | None,
+    pinned: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the cells of our own that a row has, but for gold, human labels and the run."""
+    return {
+        "icm_id": example.id,
+        "icm_twin_of": example.twin_of,
+        "icm_label": label,
+        "icm_probability": probability,
+        "icm_last_change_step": last_change,
+        "icm_flips": flips,
+        "icm_pinned": "pinned" if pinned else None,
+    }
+
+
+def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun:
+    """Return a run with the labels it has reached, or had after the event `until`. Raises NotFound."""
+    opened = open_run(store, run)
+    dataset, history = opened.dataset.name, _history(store, opened, until)
+    if opened.spec.part is not None:  # the others' gold may be a million labels
+        ids = list(opened.codec.ids)
+        return LabelledRun(opened, history, gold_of(store, dataset, ids), human_of(store, dataset, ids))
+    human = {source: said.labels for source, said in load_human(store, dataset).items()}
+    return LabelledRun(opened, history, load_gold(store, dataset).labels, human)
+
+
+def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
+    """Follow the initial labels and every step, up to an event or the end; a rejected one changes nothing."""
+    history, cursor = _History(), 0
+    if until is not None:
+        for event in store.read_between(opened.name, 0, until):
+            state = replay(opened, [event], history.state)
+            if state is not None:
+                history.reach(state)
+        return history
+    while events := store.read_after(opened.name, cursor, limit=BATCH):
+        for event in events:
+            state = replay(opened, [event], history.state)
+            if state is not None:
+                history.reach(state)
+        cursor = events[-1].number
+    return history
+
+
+def sft(run: LabelledRun) -> TrainingSet:
+    """Return prompts, each the rendered template, with completions, each the label after one space."""
+    return sft_rows(run.task, run.examples())
+
+
+def preference(run: LabelledRun) -> TrainingSet:
+    """Return chosen and rejected texts: of pairs of responses, or of claims about one question. Raises SettingError."""
+    pairs = _preferences_of(run)
+    if pairs is None:
+        raise SettingError(
+            f"run {run.name!r} labels task {run.task.name!r} with {', '.join(run.task.labels)}: preferences need two "
+            "labels, and pairs of responses or questions with claims (format sft takes any task)"
+        )
+    return preference_rows(run.task, run.examples(), pairs)
+
+
+TRAINING: Mapping[str, Callable[[LabelledRun], TrainingSet]] = {"sft": sft, "preference": preference}
+
+
+def training_sets(run: LabelledRun) -> dict[str, TrainingSet]:
+    """Return the training sets that the run's task can give, by format, without those that have no row."""
+    made = {name: make(run) for name, make in TRAINING.items() if name != "preference" or _preferences_of(run)}
+    return {name: training for name, training in made.items() if training.rows}
+
+
+def _preferences_of(run: LabelledRun) -> Preferences | None:
+    return preferences_of(run.task, run.task.fields or run.opened.dataset.examples[0].fields)
+
+
+CHUNK = 1000  # rows whose gold and human labels are looked up at once
+
+
+@dataclass
+class LabelSet:
+    """What the batches of a batched run say of each example, by its position in the data set."""
+
+    store: Store
+    whole: BatchedRun
+    info: DatasetInfo
+    places: Sequence[int]  # of the examples in the data set, ascending
+    label: array[int] = field(init=False)  # place among the task's labels, -1 for none
+    batch: array[int] = field(init=False)  # number of the batch, 0 where its run has not begun
+    probability: array[float] = field(init=False)
+    last_change: array[int] = field(init=False)
+    flips: array[int] = field(init=False)
+    pinned: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        size = self.places[-1] + 1 if self.places else 0
+        self.label, self.batch = array("b", [-1]) * size, array("l", [0]) * size
+        self.probability = array("d", [math.nan]) * size
+        self.last_change, self.flips = array("l", [0]) * size, array("l", [0]) * size
+        for number, run in runs_of(self.store, self.whole):
+            self._take(number, self._positions(number), run)
+
+    def _positions(self, number: int) -> tuple[int, ...]:
+        part = BatchPart(number, self.whole.of, self.whole.size, self.whole.spec.search.seed)
+        return read_part(self.store.db, self.info.name, self.places, part)
+
+    def _take(self, number: int, positions: tuple[int, ...], run: LabelledRun) -> None:
+        for i, position in enumerate(positions):
+            self.batch[position] = number
+            if (label := run.labeling.get(i)) is not None:
+                self.label[position] = self.info.task.labels.index(label)
+                self.probability[position] = run.probability(i) or math.nan
+                self.last_change[position] = run.history.last_change[i]
+                self.flips[position] = run.history.flips[i]
+        self.pinned |= {positions[i] for i in run.pins}
+
+    def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
+        """Yield one row an example in data set order, as `LabelledRun.rows` does, human labels included."""
+        first = read_places(self.store.db, self.info.name, self.places[:LOOKED_AT])
+        apart = frozenset[str]() if with_gold else withheld(self.info.columns, first, self.info.task.labels)
+        columns = [column for column in self.info.columns if column not in apart]
+        numbered = zip(self.places, read_places(self.store.db, self.info.name, self.places), strict=True)
+        sources = human_sources(self.store, self.info.name)
+        while chunk := list(islice(numbered, CHUNK)):
+            ids = [example.id for _, (example, _) in chunk]
+            gold = gold_of(self.store, self.info.name, ids) if with_gold and self.info.gold else None
+            human = human_of(self.store, self.info.name, ids)
+            for position, (example, inputs) in chunk:
+                cells = {column: inputs.get(column) for column in columns}
+                yield self._row(position, example, cells, gold, {s: human.get(s, {}) for s in sources})
+
+    def _row(
+        self, position: int, example: Example, inputs: Json, gold: Mapping[str, Label] | None,
+        human: Mapping[str, Mapping[str, Label]],
+    ) -> LabelledRow:  # fmt: skip
+        row: LabelledRow = dict(inputs)
+        row |= our_cells(example, *self._said(position), position in self.pinned)
+        if gold is not None:
+            row["icm_gold"] = gold.get(example.id)
+        row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in human.items()}
+        number = self.batch[position]
+        return row | {"icm_run": self.whole.run(number) if number else None}
+
+    def _said(self, position: int) -> tuple[Label | None, float | None, int | None, int | None]:
+        place = self.label[position]
+        if place < 0:
+            return None, None, None, None
+        last, flips = self.last_change[position], self.flips[position]
+        return self.info.task.labels[place], self.probability[position], last, flips
+
+
+def read_label_set(store: Store, name: str) -> LabelSet:
+    """Return the labels of a batched run, those of batches that are still on their way as they are now."""
+    whole = batched(store, name)
+    places = store.places(whole.spec.dataset, whole.spec.cut)
+    return LabelSet(store, whole, store.dataset_info(whole.spec.dataset), places)
+
+
+def runs_of(store: Store, whole: BatchedRun) -> Iterator[tuple[int, LabelledRun]]:
+    """Go through the batches whose runs have begun, with their labels."""
+    for number in range(1, whole.of + 1):
+        if store.has_run(whole.run(number)):
+            yield number, read_labels(store, whole.run(number))
+
+
+def training_rows(store: Store, name: str, format: str, left_out: Counter[str]) -> Iterable[LabelledRow]:
+    """Yield the rows of a training file, batch by batch; what gives no row is counted. Raises SettingError.
+
+    A pair and its twin, and the claims of a question, are in one batch, as they are in one group.
+    """
+    whole, begun = batched(store, name), set[int]()
+    for number, run in runs_of(store, whole):
+        begun.add(number)
+        made = TRAINING[format](run)
+        left_out.update(made.left_out)
+        yield from made.rows
+    left_out[UNLABELLED] += _judgements_of(store, whole, begun)
+
+
+def _judgements_of(store: Store, whole: BatchedRun, begun: set[int]) -> int:
+    """Examples of batches that have not begun, a pair and its twin as one."""
+    places, dataset, count = store.places(whole.spec.dataset, whole.spec.cut), whole.spec.dataset, 0
+    for number in set(range(1, whole.of + 1)) - begun:
+        positions = read_part(
+            store.db, dataset, places, BatchPart(number, whole.of, whole.size, whole.spec.search.seed)
+        )
+        count += sum(example.twin_of is None for example in store.examples_at(dataset, positions))
+    return count

@@ -1,0 +1,103 @@
+"""Ask for a suite: what the command line and the Experiments page both do."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from icm_engine import jobs
+from icm_engine.cluster import ClusterSpec
+from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.server_address import is_server
+from icm_engine.core.text import home_expanded
+from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.experiments.results import predictors
+from icm_engine.experiments.suites import read_suite
+from icm_engine.jobs import JobSpec
+from icm_engine.runs import model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+
+KIND = "suite"
+
+
+def submit(
+    store: Store, suite: str, model: ModelChoice, *, quick: bool = False, test: str | None = None,
+    processes: int = 1, instead: Mapping[str, Any] | None = None, command: str = "", where: ClusterSpec | None = None,
+) -> str:  # fmt: skip
+    """Start a suite and return its job. `instead` has datasets, examples or seeds in place of the suite's own.
+
+    With `where` its runs and uses are done on that cluster, else by so many processes of this machine.
+
+    Raises NotFound for an unknown suite or data set, SettingError for a suite that cannot be read.
+    """
+    declared, changes = read_suite(suite, quick), dict(instead or {})
+    for dataset in changes.get("datasets", declared.datasets):
+        if dataset not in SAMPLE_DATASETS:
+            store.dataset_info(dataset)
+    if test is not None:
+        store.dataset_info(test)
+    if declared.tune is not None:
+        model_registry.require_installed()
+    if not changes.get("seeds", declared.seeds):
+        raise SettingError(f"suite {suite!r} has no seeds: name one")
+    key = f"{declared.name}{' quick' if quick else ''}"
+    body = {"suite": suite, "quick": quick, "key": key, "test": test, "processes": processes, "instead": changes,
+            "command": command, **({"where": asdict(where)} if where else {})}  # fmt: skip
+    return jobs.request(store, JobSpec(KIND, body, model))
+
+
+def folder_name(found: Json) -> str:
+    """Return what the folder of a suite's report is called."""
+    return f"{found['suite']}{'-quick' if found['quick'] else ''}"
+
+
+def submit_from_page(
+    store: Store, suite: str, model: str, quantization: str, *, quick: bool, test: str | None, processes: int,
+    datasets: Sequence[str], examples: int | None,
+) -> str:  # fmt: skip
+    """Start a suite with what a form says, and return its job; the report names the command that does the same."""
+    instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
+    choice = ModelChoice(home_expanded(model.strip()), quantization)
+    weights = [] if is_server(model) else ["--quantization", quantization]
+    words = ["evaluate", suite, "--model", model.strip(), *weights]
+    words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]
+    words += ["--datasets", *datasets] if datasets else []
+    if examples is not None:
+        instead["examples"] = examples
+        words += ["--examples", str(examples)]
+    words += ["--processes", str(processes)] if processes > 1 else []
+    return submit(store, suite, choice, quick=quick, test=test, processes=processes,
+               instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
+
+
+def all_predictors(store: Store, source: str | None = None, labelled: float = 0.0) -> Json:
+    """Return what predicts accuracy without gold over all runs of the latest results of each suite.
+
+    Only runs of one label source, and only those that labelled at least this share, if that is asked: a bad source is
+    easily told from a good one, a good search from a better one perhaps not. Raises NotFound where no suite is done.
+    """
+    latest: dict[str, Json] = {}
+    for job in jobs.names(store, KIND):
+        found = jobs.result(store, job)
+        if found is not None:
+            latest.setdefault(jobs.spec(store, job).body["key"], found)
+    if not latest:
+        raise NotFound("no suite has been run to its end: `python -m icm_engine evaluate main --quick` runs one")
+    done = [cell for found in latest.values() for cell in found["cells"] if cell["reason"] is None]
+    cells = {
+        cell["run"]: cell
+        for cell in done
+        if source in (None, cell["source"]) and cell["labelled"] >= labelled * cell["examples"]
+    }
+    return {"suites": sorted(latest), "runs": len(cells), "predictors": predictors(list(cells.values()))}
+
+
+def runs_of(found: Json) -> dict[str, str]:
+    """Return the runs behind a suite's results, each with what it was."""
+    return {
+        cell["run"]: f"{cell['arm']} · {cell['dataset']} · seed {cell['seed']} · {cell['run']}"
+        for cell in found["cells"]
+        if cell["run"]
+    }

@@ -1,0 +1,243 @@
+"""From a suite to runs: subsets and labels made with gold, and the RunSpec of every cell.
+
+Gold and labels meet here. A run that gets any of these is marked `supervised`.
+
+They are data sets of their own, named for what they are. The search sees their examples and never why they are there.
+
+Equal specs are equal runs, so a cell whose run is there already is not run again: that is how a suite resumes.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Example, Label, Task
+from icm_engine.core.prompting import render
+from icm_engine.core.search import initial_examples
+from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.data.gold import add_gold, gold_of, load_gold, load_human
+from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.experiments.suites import Arm, Suite
+from icm_engine.runs.model_registry import ModelChoice, is_supervised
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import GIVEN, SEARCH, RunSpec
+from icm_engine.store.store import Store
+
+Labels = dict[str, Label]
+FOLDS = 5
+ERRORS = 0.1  # share of wrong labels in "errors"
+
+
+def require_gold(examples: Sequence[Example], gold: Mapping[str, Label], what: str) -> Labels:
+    """Return the gold of these examples. Raises SettingError where one has none."""
+    if missing := next((example.id for example in examples if example.id not in gold), None):
+        raise SettingError(f"{what} labels need gold, and example {missing!r} has none: leave this arm out")
+    return {example.id: gold[example.id] for example in examples}
+
+
+def majority(gold: Labels, task: Task) -> Labels:
+    """Return for every example the label that gold has most often; of a tie, the task's first."""
+    counts = Counter(gold.values())
+    most = max(task.labels, key=lambda label: counts[label])
+    return dict.fromkeys(gold, most)
+
+
+def with_errors(gold: Labels, task: Task, wrong: int, seed: int) -> Labels:
+    """Return gold with so many labels wrong, drawn by the seed: the other label, or a random one of the others."""
+    rng = random.Random(f"errors {seed}")
+    chosen = set(rng.sample(sorted(gold), wrong))
+    others = {label: [other for other in task.labels if other != label] for label in task.labels}
+    return {i: rng.choice(others[label]) if i in chosen else label for i, label in gold.items()}
+
+
+def mirror(gold: Labels, task: Task) -> Labels:
+    """Return the opposite of gold. Raises SettingError for a task without two labels."""
+    if len(task.labels) != 2:
+        raise SettingError(f"mirror labels need two labels, task {task.name!r} has {len(task.labels)}")
+    return {i: task.labels[1 - task.labels.index(label)] for i, label in gold.items()}
+
+
+def text_only(task: Task, examples: Sequence[Example], gold: Labels) -> Labels:
+    """Return what a bag-of-words classifier says that never asks the model: how far artefacts of the text go.
+
+    Logistic regression on words and word pairs, trained on gold, each example predicted by a fold that has seen no
+    example of its group. Raises SettingError where a fold would have nothing to tell apart.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
+    groups = [example.group for example in examples]
+    texts, labels = [render(task, example) for example in examples], [gold[example.id] for example in examples]
+    folds = GroupKFold(max(2, min(FOLDS, len(set(groups)))))
+    if len(set(groups)) < 2 or any(
+        len({labels[k] for k in train}) < 2 for train, _ in folds.split(texts, None, groups)
+    ):
+        raise SettingError(
+            f"{len(examples)} examples in {len(set(groups))} groups leave a text classifier a fold with one label "
+            "only: use more examples"
+        )
+    words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\S+")
+    model = make_pipeline(words, LogisticRegression(max_iter=1000))
+    found = cross_val_predict(model, texts, labels, groups=groups, cv=folds)
+    return {example.id: str(label) for example, label in zip(examples, found, strict=True)}
+
+
+_NUMBER = re.compile(r"\d+")
+Part = Callable[[Example], bool]
+
+
+def ensure_selected(store: Store, dataset: str, how: str, share: float, examples: int) -> str:
+    """Return the name of the subset, made once. Raises SettingError where there are too few examples."""
+    name = f"{dataset}-{how}-{round(100 * share)}-of-{examples}"
+    if store.has_dataset(name):
+        return name
+    whole = store.dataset(dataset)
+    gold = load_gold(store, dataset).labels
+    true = whole.task.true_label
+    parts: dict[str, Part] = {
+        "imbalance": lambda example: gold[example.id] == true,
+        "spurious": lambda example: (gold[example.id] == true) == surface(render(whole.task, example)),
+    }
+    if how not in parts:
+        raise SettingError(f"selection {how!r} does not exist: use one of {', '.join(parts)}")
+    known = [example for example in whole.examples if example.id in gold]
+    chosen = _chosen(known, parts[how], share, examples, dataset)
+    places = {example.id: place for place, example in enumerate(whole.examples)}
+    inputs = tuple(whole.inputs[places[example.id]] for example in chosen)
+    note = f"Chosen with gold from {dataset}: {how} {share:.0%}."
+    made = Dataset(name, whole.task, tuple(chosen), inputs, whole.columns, whole.source, (*whole.notes, note))
+    with store.transaction():
+        store.add_dataset(made)
+        add_gold(store, name, {example.id: gold[example.id] for example in chosen})
+    return name
+
+
+def surface(text: str) -> bool:
+    """Say whether the last number of a text is even; of a text without one, whether its length is."""
+    numbers = _NUMBER.findall(text)
+    return int(numbers[-1] if numbers else len(text)) % 2 == 0
+
+
+def _chosen(known: Sequence[Example], part: Part, share: float, examples: int, dataset: str) -> list[Example]:
+    """So many examples of which that share is in the part, drawn by the same seed always, in the data set's order."""
+    rng = random.Random(f"{dataset} {share}")
+    inside, outside = [e for e in known if part(e)], [e for e in known if not part(e)]
+    wanted = round(share * examples)
+    if wanted > len(inside) or examples - wanted > len(outside):
+        raise SettingError(
+            f"{dataset!r} has {len(inside)} and {len(outside)} examples of the two kinds, and {wanted} and "
+            f"{examples - wanted} are wanted: use fewer examples"
+        )
+    names = {e.id for e in (*rng.sample(inside, wanted), *rng.sample(outside, examples - wanted))}
+    return [example for example in known if example.id in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of a suite: an arm on a data set with a seed."""
+
+    arm: Arm
+    dataset: str
+    seed: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.arm.name}, {self.dataset}, seed {self.seed}"
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """Return every cell of a suite: each arm with every seed, or with the first alone if no seed changes it."""
+    return [
+        Cell(arm, dataset, seed)
+        for dataset in suite.datasets
+        for arm in suite.arms
+        for seed in (suite.seeds[:1] if arm.once else suite.seeds)
+    ]
+
+
+def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str, accuracy: float | None) -> RunSpec:
+    """Return the RunSpec of a cell; `accuracy` is that of the cell which perturbed labels go by. Raises SettingError.
+
+    Labels that gold makes are made here, before the worker is asked, and the run is marked as supervised.
+    """
+    arm = cell.arm
+    if cell.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, cell.dataset)
+    size = arm.examples or suite.examples
+    dataset = ensure_selected(store, cell.dataset, arm.select, arm.share, size) if arm.select else cell.dataset
+    search = with_settings(PRESETS[arm.preset], {"seed": cell.seed, **arm.settings})
+    asked = {name: getattr(model, name) for name in ("model", "quantization", "dtype", "device", "encoding")}
+    if arm.model:
+        asked["model"] = arm.model
+    spec = RunSpec(
+        dataset, limit=size, rule=arm.rule, preset=arm.preset, source=arm.source,
+        source_options=dict(arm.options), experiment=key, search=search,
+        supervised=is_supervised(store, asked["model"]), **asked,
+    )  # fmt: skip
+    part = store.dataset(dataset, spec.cut)
+    if not part.examples:
+        raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
+    if spec.source == SEARCH and search.max_steps == 0:
+        spec = replace(spec, search=replace(search, max_steps=4 * len(part.examples)))
+    if arm.source == GIVEN:
+        labels, where = _labels(store, part.task, part.examples, dataset, cell, accuracy)
+        return replace(spec, given=labels, given_from=where, supervised=True)
+    if arm.start:
+        return replace(spec, given=_start(store, part.task, part.examples, dataset, spec, arm.start), supervised=True,
+                       given_from=f"{arm.start} initial labels")  # fmt: skip
+    return spec
+
+
+def _labels(
+    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, accuracy: float | None
+) -> tuple[Labels, str]:
+    """The labels of a `given` arm, and in words where they are from."""
+    kind = cell.arm.labels
+    if kind.startswith("all "):
+        return {example.id: kind.removeprefix("all ") for example in examples}, kind
+    if kind.startswith("human"):
+        return _human(store, dataset, examples, kind.removeprefix("human").lstrip(":")), kind
+    gold = require_gold(examples, gold_of(store, dataset, [e.id for e in examples]), kind)
+    if kind == "perturbed":
+        if accuracy is None:
+            raise SettingError(f"perturbed labels of {cell.words} need the run of {cell.arm.of!r} to be finished")
+        wrong = round((1 - accuracy) * len(gold))
+        return with_errors(gold, task, wrong, cell.seed), f"golden with {wrong} random errors"
+    made: Mapping[str, Any] = {
+        "golden": lambda: gold,
+        "mirror": lambda: mirror(gold, task),
+        "majority": lambda: majority(gold, task),
+        "errors": lambda: with_errors(gold, task, round(ERRORS * len(gold)), cell.seed),
+        "text-only": lambda: text_only(task, examples, gold),
+    }
+    if kind not in made:
+        raise SettingError(
+            f"labels {kind!r} do not exist: use human, perturbed, all LABEL, or one of {', '.join(made)}"
+        )
+    return made[kind](), kind
+
+
+def _human(store: Store, dataset: str, examples: Sequence[Example], source: str) -> Labels:
+    sources = load_human(store, dataset)
+    if not sources or (source and source not in sources):
+        raise SettingError(
+            f"data set {dataset!r} has no human labels{f' of {source}' if source else ''}: not applicable"
+        )
+    labels = sources[source or min(sources)].labels
+    return {example.id: labels[example.id] for example in examples if example.id in labels}
+
+
+def _start(store: Store, task: Task, examples: Sequence[Example], dataset: str, spec: RunSpec, kind: str) -> Labels:
+    """Golden or all wrong labels for the examples that the search begins with, and for no others."""
+    first = [examples[i] for i in initial_examples(spec.search, len(examples))]
+    gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
+    if kind not in ("golden", "wrong"):
+        raise SettingError(f"start {kind!r} does not exist: use golden or wrong")
+    return gold if kind == "golden" else with_errors(gold, task, len(gold), spec.search.seed)

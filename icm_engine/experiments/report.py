@@ -1,0 +1,192 @@
+"""The report of a suite: one Markdown and one HTML file with tables, figures, settings, versions and the command.
+
+Both are made of the suite's stored results alone. Figures are interactive in the HTML file, which carries plotly with
+it; static pictures beside it need a Chrome or Chromium, and where there is none the report says so.
+"""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from icm_engine.analysis.figures import Chart, palette
+from icm_engine.core.errors import SettingError
+from icm_engine.experiments.report_tables import Table, facts, tables
+from icm_engine.experiments.static_figures import draw
+from icm_engine.store.events import Json
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def figures(found: Json, dark: bool = False) -> list[Chart]:
+    """Return a suite's figures; those without anything to show are left out."""
+    made = (*(_bars(found, dataset, dark) for dataset in found["datasets"]), _shots(found, dark), _curves(found, dark))
+    return [chart for chart in made if chart is not None]
+
+
+def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
+    """Bars with 95 % intervals for each source: its labels beside gold, in use, and a model tuned on them."""
+    rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
+    if not rows:
+        return None
+    figure = _figure(dark, "", "percent right")
+    _add_bars(figure, "labels", [(row["arm"], row["accuracy"]) for row in rows], COLOURS[0], "")
+    used = [(row["arm"], row["used"][-1]) for row in rows if row["used"]]
+    if used:
+        _add_bars(figure, "in use", used, COLOURS[1], "/")
+    tuned = [(row["arm"], row["tuned"][0]) for row in rows if row.get("tuned")]
+    if tuned:
+        _add_bars(figure, "tuned", tuned, COLOURS[2], "x")
+    axis = figure.layout.yaxis
+    axis.range, axis.autorange, axis.automargin = None, "reversed", True
+    figure.layout.xaxis.range, figure.layout.height = [0, 101], 130 + len(rows) * (10 + 14 * len(figure.data))
+    caption = "Percent right, mean over seeds; the whiskers are 95 % intervals over seeds and examples."
+    alt = f"Bars for each label source on {dataset}; the same numbers are in the table"
+    return Chart(f"Label sources on {dataset}", caption, figure, alt)
+
+
+def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], colour: str, pattern: str) -> None:
+    figure.add_bar(
+        name=name, orientation="h", y=[arm for arm, _ in rows], x=[100 * made["mean"] for _, made in rows],
+        marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "white", "size": 6}},
+        error_x={
+            "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
+            "array": [100 * (made["high"] - made["mean"]) for _, made in rows],
+            "arrayminus": [100 * (made["mean"] - made["low"]) for _, made in rows],
+        },
+    )  # fmt: skip
+
+
+def _shots(found: Json, dark: bool) -> Chart | None:
+    """Accuracy in use by number of shots, for suites that ask for several."""
+    figure = _figure(dark, "percent right", "number of shots")
+    for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
+        figure.add_scatter(
+            name=f"{row['arm']}, {row['dataset']}", x=[made["shots"] for made in row["used"]],
+            y=[100 * made["mean"] for made in row["used"]], mode="lines+markers",
+            line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6]},
+        )  # fmt: skip
+    if not figure.data:
+        return None
+    return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
+
+
+def _curves(found: Json, dark: bool) -> Chart | None:
+    """Accuracy over the steps of every search."""
+    figure, names = _figure(dark, "percent right", "step"), list[str]()
+    for row in found["rows"]:
+        name = f"{row['arm']}, {row['dataset']}"
+        for curve in row.get("curves", ()) if "best of" not in row["arm"] else ():
+            if name not in names:
+                names.append(name)
+            k = names.index(name)
+            figure.add_scatter(
+                name=name, x=[step for step, _ in curve], y=[100 * value for _, value in curve], mode="lines",
+                line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6], "width": 1.5}, legendgroup=name,
+                showlegend=curve is row["curves"][0],
+            )  # fmt: skip
+    if not figure.data:
+        return None
+    caption = "One line a seed; examples without a label count as wrong."
+    return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
+
+
+def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
+    colours = palette(dark)
+    axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)"
+    return go.Figure(layout={
+        "height": 420, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "barmode": "group",
+        "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"}, "xaxis": {**axis, "title": {"text": x}},
+        "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
+    })  # fmt: skip
+
+
+NOT_DRAWN = "(The figure is in report.html: no Chrome could draw it here.)"
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+.wide { overflow-x: auto; }
+td, th { padding: 0.3rem 0.7rem; text-align: right; border-bottom: 1px solid #8886; }
+td:first-child, th:first-child { text-align: left; }
+figure { margin: 1rem 0; background: white; }
+figcaption { color: #33414d; padding: 0 1rem 0.5rem; }
+code { overflow-wrap: anywhere; }
+"""
+
+
+def write_report(found: Json, folder: Path) -> list[Path]:
+    """Write report.md, report.html and the static figures into a folder, and return the files. Raises SettingError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        charts = figures(found)
+        pictures = _static(charts, folder)
+        markdown, page = folder / "report.md", folder / "report.html"
+        markdown.write_text(as_markdown(found, charts, pictures), encoding="utf-8")
+        page.write_text(as_html(found, charts), encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"the report cannot be written to {folder} ({error}): use another --output") from None
+    return [markdown, page, *(folder / name for name in pictures.values())]
+
+
+def _static(charts: Sequence[Chart], folder: Path) -> dict[str, str]:
+    """Static pictures by the title of their chart; none where nothing is found to draw them with."""
+    names = [f"figure-{number}.svg" for number in range(1, len(charts) + 1)]
+    on_white = [go.Figure(chart.figure).update_layout(paper_bgcolor="white") for chart in charts]
+    if not draw({str(folder / name): figure.to_json() for name, figure in zip(names, on_white, strict=True)}):
+        return {}
+    return {chart.title: name for name, chart in zip(names, charts, strict=True)}
+
+
+def as_markdown(found: Json, charts: Sequence[Chart], pictures: dict[str, str]) -> str:
+    """Return the report as Markdown; `pictures` are the static files of the charts there are."""
+    lines = [f"# {found['title']}", "", found["question"], ""]
+    for table in tables(found):
+        lines += [f"## {table.title}", "", table.caption, "", *_markdown_table(table), ""]
+    for chart in charts:
+        where = pictures.get(chart.title)
+        picture = (
+            f"![{chart.alt}]({where})"
+            if where
+            else "(The figure is in report.html: there was no Chrome here to draw it with.)"
+        )
+        lines += [f"## {chart.title}", "", picture, "", chart.caption, ""]
+    lines += ["## How this was made", "", *(f"- {name}: {value}" for name, value in facts(found)), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(table: Table) -> list[str]:
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return [row(table.head), "|" + "---|" * len(table.head), *map(row, table.rows)]
+
+
+def as_html(found: Json, charts: Sequence[Chart]) -> str:
+    """Return the report as one HTML file that needs no network."""
+    body = [f"<h1>{html.escape(found['title'])}</h1>", f"<p>{html.escape(found['question'])}</p>"]
+    for table in tables(found):
+        body += [f"<h2>{html.escape(table.title)}</h2>", f"<p>{html.escape(table.caption)}</p>", _html_table(table)]
+    for number, chart in enumerate(charts):
+        drawn = chart.figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        body += [
+            f"<h2>{html.escape(chart.title)}</h2>",
+            f'<figure aria-label="{html.escape(chart.alt)}">{drawn}<figcaption>{html.escape(chart.caption)}'
+            "</figcaption></figure>",
+        ]
+    listed = "".join(f"<li>{html.escape(name)}: <code>{html.escape(value)}</code></li>" for name, value in facts(found))
+    body += [f"<h2>How this was made</h2><ul>{listed}</ul>"]
+    head = f'<meta charset="utf-8"><title>{html.escape(found["title"])}</title><style>{STYLE}</style>'
+    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    return f'<!doctype html><html lang="en"><head>{head}{viewport}</head><body>{"".join(body)}</body></html>'
+
+
+def _html_table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    rows = "".join(row(cells, "td") for cells in table.rows)
+    return f'<div class="wide"><table><thead>{row(table.head, "th")}</thead><tbody>{rows}</tbody></table></div>'

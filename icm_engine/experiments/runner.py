@@ -1,0 +1,219 @@
+"""Drive a suite to its end: make the runs there are not yet, have processes work through them, then use their labels.
+
+Nothing here has a model. Runs and jobs are handed to `batch` jobs, each a process that loads the model once; a suite
+that was cut off goes on with what is left, since finished runs and jobs are found again.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from icm_engine import cluster, jobs
+from icm_engine.analysis.evaluation import asked, unlabelled_parts
+from icm_engine.analysis.views import run_summary
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.experiments.plan import Cell, cells, spec_of
+from icm_engine.experiments.suites import Suite, Tune, Use
+from icm_engine.jobs import JobSpec, finetuning, lanes
+from icm_engine.runs import control, model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
+
+INTERRUPTING = 120.0  # seconds that what is in progress is waited for when a suite is cancelled
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person chose for a suite: the model, how many processes, and a test data set in place of the default.
+
+    `where` is the cluster that works in place of processes of this machine.
+    """
+
+    model: ModelChoice
+    processes: int = 1
+    test: str | None = None
+    where: cluster.ClusterSpec | None = None
+
+
+@dataclass
+class Driven:
+    """A cell with what became of it: its run, the job that used its labels, or why there is neither.
+
+    `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
+    """
+
+    cell: Cell
+    run: str | None = None
+    use: str | None = None
+    reason: str | None = None
+    tuned: str | None = None
+    tuned_use: str | None = None
+    untuned: str | None = None
+
+
+def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progress) -> list[Driven]:
+    """Return every cell with its finished run and use; one that cannot be done says why. Raises Cancelled's own error.
+
+    Cells that go by another one's accuracy come second, uses last.
+    """
+    driven = [Driven(cell) for cell in cells(suite)]
+    known = _known_runs(store, key)
+    for following in (False, True):
+        part = [one for one in driven if bool(one.cell.arm.of) == following]
+        for one in part:
+            _create(store, suite, one, driven, chosen, key, known)
+        _work(store, [one.run for one in part if one.run], chosen, progress, "labelling")
+        for one in part:
+            _note_failure(store, one)
+    if suite.use is not None:
+        _ask_to_use(store, driven, suite.use, chosen)
+        _work(store, [one.use for one in driven if one.use], chosen, progress, "using labels")
+    if suite.tune is not None and suite.use is not None:
+        _tune(store, driven, suite.tune, suite.use, chosen, progress)
+    return driven
+
+
+def _tune(
+    store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: Chosen, progress: Progress
+) -> None:  # fmt: skip
+    """Tune a model on the labels of each cell, and use it on the test part: here, where trained models lie."""
+    chosen = replace(chosen, where=None)
+    for one in driven:
+        if one.run and one.reason is None and one.cell.arm.tune:
+            _ask_to_tune(store, one, one.run, how, chosen)
+    _work(store, [one.tuned for one in driven if one.tuned], chosen, progress, "fine-tuning")
+    for one in driven:
+        if one.run and one.tuned:
+            if (found := jobs.result(store, one.tuned)) is None:
+                one.untuned = jobs.status(store, one.tuned).message
+                continue
+            model = model_registry.PREFIX + found["name"]
+            one.tuned_use = _use_job(store, one.cell, one.run, replace(test, shots=how.shots), chosen, model)
+    _work(store, [one.tuned_use for one in driven if one.tuned_use], chosen, progress, "using tuned models")
+
+
+def _ask_to_tune(store: Store, one: Driven, run: str, how: Tune, chosen: Chosen) -> None:
+    """The job that tunes on a cell's labels: the one there is, or a new one."""
+    settings = finetuning.settings_of({**how.settings, "seed": one.cell.seed})
+    model = replace(chosen.model, model=store.spec(run).model)
+    try:
+        one.tuned = finetuning.find(store, [run], settings, model) or finetuning.create(
+            store, [run], settings, model=model
+        )
+    except SettingError as error:
+        one.untuned = str(error)
+
+
+def _create(
+    store: Store, suite: Suite, one: Driven, driven: Sequence[Driven], chosen: Chosen, key: str, known: dict[str, str]
+) -> None:
+    try:
+        accuracy = _accuracy_of(store, one.cell, driven) if one.cell.arm.of else None
+        spec = spec_of(store, suite, one.cell, chosen.model, key, accuracy)
+        text = _text(spec)
+        if text not in known:
+            known[text] = control.create_run(store, spec)
+        one.run = known[text]
+    except SettingError as error:
+        one.reason = str(error)
+
+
+def _known_runs(store: Store, key: str) -> dict[str, str]:
+    """The runs of this suite there are, by their spec."""
+    rows = store.db.execute("select name from runs where json_extract(spec, '$.experiment') = ?", [key])
+    return {_text(store.spec(name)): name for (name,) in rows.fetchall()}
+
+
+def _text(spec: RunSpec) -> str:
+    return json.dumps(spec.to_json(), sort_keys=True)
+
+
+def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
+    """The accuracy of the run that this cell goes by: the same data set and seed."""
+    for one in driven:
+        if (one.cell.arm.name, one.cell.dataset, one.cell.seed) == (cell.arm.of, cell.dataset, cell.seed) and one.run:
+            accuracy = run_summary(store, one.run).get("accuracy")
+            if isinstance(accuracy, float):
+                return accuracy
+    raise SettingError(f"{cell.words} goes by {cell.arm.of!r}, which has no labels beside gold")
+
+
+def _note_failure(store: Store, one: Driven) -> None:
+    if one.run is not None and (now := control.status(store, one.run)).phase != "finished":
+        one.reason = now.message
+
+
+def _ask_to_use(store: Store, driven: Sequence[Driven], how: Use, chosen: Chosen) -> None:
+    """The job that uses the labels of each cell; equal labels, shown in the same order, are asked about once."""
+    known = dict[tuple[object, ...], str]()
+    for one in driven:
+        if one.run and one.reason is None and one.cell.arm.use:
+            spec = store.spec(one.run)
+            same = (one.cell.dataset, one.cell.seed, spec.dataset, spec.limit, spec.model, _labels(store, one.run))
+            if same not in known:
+                known[same] = _use_job(store, one.cell, one.run, how, chosen)
+            one.use = known[same]
+
+
+def _labels(store: Store, run: str) -> tuple[tuple[int, str], ...]:
+    state = current_state(store, open_run(store, run))
+    return tuple(sorted(state.labeling.items())) if state is not None else ()
+
+
+def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned: str | None = None) -> str:
+    """The job that uses a cell's labels, with a tuned model if one is named: the job there is, or a new one."""
+    spec = store.spec(run)
+    test = unlabelled_parts(store, cell.dataset, spec, chosen.test)
+    model = replace(chosen.model, model=tuned or spec.model)
+    return asked(store, run, model, how.shots, how.test, test, cell.seed, how.shuffles)
+
+
+def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
+    """Have these runs and jobs done, and wait for them; what is done already is left out. Raises RunError."""
+    waiting = [name for name in dict.fromkeys(names) if not lanes.done(store, name)]
+    started = _begin(store, waiting, chosen) if waiting else []
+    try:
+        left = waiting
+        while not all(jobs.status(store, job).settled for job in started):
+            left = [name for name in left if not lanes.done(store, name)]  # what is done stays done, and costs a look
+            progress(len(names) - len(left), len(names), words)
+            control.wait()
+    except BaseException:
+        _interrupt(store, started, [] if chosen.where else waiting)
+        raise
+    for job in started:
+        if (now := jobs.status(store, job)).phase == "failed":
+            raise RunError(f"job {job!r} failed: {now.message}")
+
+
+def _interrupt(store: Store, started: Sequence[str], names: Sequence[str]) -> None:
+    """End the jobs that do these runs and jobs, a run in progress paused after its step, a job after its piece."""
+    for job in started:
+        jobs.cancel(store, job)
+    until, asked = time.monotonic() + INTERRUPTING, set[str]()
+    while time.monotonic() < until and not all(jobs.status(store, job).settled for job in started):
+        for name in set(names) - asked:
+            if store.has_run(name) and not control.status(store, name).settled:
+                store.send(name, "pause", uuid.uuid4().hex)  # to who has it: a worker of its own is not launched
+                asked.add(name)
+            elif not store.has_run(name) and jobs.status(store, name).phase == "running":
+                jobs.cancel(store, name)
+                asked.add(name)
+        control.wait()
+
+
+def _begin(store: Store, names: Sequence[str], chosen: Chosen) -> list[str]:
+    """Hand these to a cluster, or to so many processes of this machine; return the jobs that do them."""
+    if chosen.where is not None:
+        return [cluster.hand_over(store, names, chosen.where)]
+    shares = [names[k :: chosen.processes] for k in range(chosen.processes)]
+    threads = max(1, (os.cpu_count() or 1) // chosen.processes)
+    wanted = [JobSpec(lanes.KIND, {"names": list(share), "threads": threads}) for share in shares if share]
+    return [jobs.request(store, spec) for spec in wanted]

@@ -1,0 +1,141 @@
+"""Suites: which label sources stand side by side, on which data, how often. Each is a TOML file; people write own ones.
+
+title, question         what the report says above its tables
+datasets, examples, seeds
+compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
+[use]                   shots ("fit" or numbers), shuffles, test (examples at most); without it labels are not used
+[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
+[[arms]]                see `Arm`
+[quick]                 other values for the same suite in a few minutes: datasets, examples, seeds, test, arms
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.text import expanded
+from icm_engine.jobs.finetuning import settings_of
+
+FOLDER = Path(__file__).parent / "suites"
+SHIPPED = (
+    "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
+    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One label source of a suite, with everything that sets it apart from the others.
+
+    `source` is icm, given or a baseline; `labels` says which labels are given (golden, human, majority, text-only,
+    mirror, errors, perturbed, or one label for all as "all True"); `start` where a search begins (golden, wrong); `of`
+    the arm whose accuracy perturbed labels have; `select` a subset of the data chosen by gold (imbalance, spurious)
+    with its `share`; `once` an arm that no seed changes.
+    """
+
+    name: str
+    source: str = "icm"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = "default"
+    rule: str | None = None
+    labels: str = ""
+    start: str = ""
+    of: str = ""
+    select: str = ""
+    share: float = 0.0
+    examples: int | None = None
+    model: str = ""
+    once: bool = False
+    use: bool = True
+    tune: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How labels are used: the numbers of shots, shuffles for each, and at most so many test examples."""
+
+    shots: tuple[int | str, ...] = ("fit",)
+    shuffles: int = 1
+    test: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """How models are tuned on an arm's labels, with the seed of the cell, and the shots they are then used with."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shots: tuple[int | str, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A whole suite, as its file declares it."""
+
+    name: str
+    title: str
+    question: str
+    datasets: tuple[str, ...]
+    examples: int
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    use: Use | None = None
+    compare: tuple[tuple[str, str], ...] = ()
+    tune: Tune | None = None
+
+
+def read_suite(name: str, quick: bool = False) -> Suite:
+    """Return a shipped suite, or the one of a file of the user's own (ends in .toml). Raises NotFound, SettingError."""
+    path = expanded(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise NotFound(f"suite {name!r} does not exist: use one of {', '.join(SHIPPED)}, or a file (my_suite.toml)")
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _suite(path.stem, declared, quick)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise SettingError(f"suite file {path} cannot be read ({error}): compare it with those in {FOLDER}") from None
+
+
+def _suite(name: str, declared: dict[str, Any], quick: bool) -> Suite:
+    short = declared.pop("quick", {}) if quick else {}
+    declared.pop("quick", None)
+    arms = tuple(Arm(**arm) for arm in declared["arms"])
+    use = _use(declared["use"]) if "use" in declared else None
+    if "test" in short and use is not None:
+        use = replace(use, test=short["test"])
+    wanted = short.get("arms", [arm.name for arm in arms])
+    merged = {**declared, **{key: short[key] for key in ("datasets", "examples", "seeds", "tune") if key in short}}
+    chosen = tuple(arm for arm in arms if arm.name in wanted)
+    compare = tuple((one, other) for one, other in merged.get("compare", ()))
+    suite = Suite(
+        name, merged["title"], merged["question"], tuple(merged["datasets"]), merged["examples"],
+        tuple(merged["seeds"]), chosen, use, compare, _tune(merged["tune"]) if "tune" in merged else None,
+    )  # fmt: skip
+    _check(suite, {arm.name for arm in arms})
+    return suite
+
+
+def _use(value: Mapping[str, Any]) -> Use:
+    return Use(**{**value, "shots": tuple(value.get("shots", ("fit",)))})
+
+
+def _tune(value: Mapping[str, Any]) -> Tune:
+    """Raises SettingError for a setting that fine-tuning has not."""
+    settings = {key: setting for key, setting in value.items() if key != "shots"}
+    settings_of(settings)
+    return Tune(settings, tuple(value.get("shots", (0,))))
+
+
+def _check(suite: Suite, known: set[str]) -> None:
+    """Raise ValueError for a name that no arm has, two arms that have one name, or tuned models without a test."""
+    names = [arm.name for arm in suite.arms]
+    if len(set(names)) < len(names):
+        raise ValueError("two arms have the same name")
+    mentioned = {name for pair in suite.compare for name in pair} | {arm.of for arm in suite.arms if arm.of}
+    if unknown := sorted(mentioned - known):
+        raise ValueError(f"there is no arm {unknown[0]!r}")
+    if suite.tune is not None and suite.use is None:
+        raise ValueError("[tune] needs [use], which names the test part")

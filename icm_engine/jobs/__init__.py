@@ -1,0 +1,214 @@
+"""Jobs: what takes long and is not a search. A page asks for one; a process of its own does it, and keeps a record.
+
+A job is a row of `jobs`, and events under its name in the table of the runs' events, with a lease like a run's:
+
+    start      a person asked for it, or asked again
+    ready      its process has what it needs: the model's own description
+    progress   how far it is
+    part       a finished piece, for kinds that go on after a crash where they stopped
+    result     the end, with what was found
+    failed     the end, with the error and its message
+    cancel     a person no longer wants it
+
+The status is derived from these and from the lease. A new kind is a name in `KINDS` and a function in its process.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from icm_engine.core.batching import FIRST
+from icm_engine.core.errors import SettingError
+from icm_engine.runs import fetched_models
+from icm_engine.runs.control import LAUNCH_GRACE, LOADING, is_recent, last_words, loading, spawn, wait
+from icm_engine.runs.control import log_tail as log_tail
+from icm_engine.runs.lease import beside
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.database import not_found, stored_json
+from icm_engine.store.events import Json
+from icm_engine.store.store import Event, Store
+
+JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelled", "interrupted"]
+
+# The process that does each kind. One that needs a model is a kind of the worker's, which never sees gold; imports,
+# rule checks and suites see gold, and so have a process that never has a model.
+WORKER = "icm_engine.jobs.job_worker"
+DATA = "icm_engine.data.data_jobs"
+SUITES = "icm_engine.experiments.suite_jobs"
+RESTARTS = "icm_engine.jobs.restarts"  # neither: it drives runs, each with a worker of its own
+RAY = "icm_engine.cluster.driver"  # neither: it drives runs and jobs whose workers are on other machines
+BATCHES = "icm_engine.jobs.batches"  # nor this one: it drives lanes, which are kinds of the worker's
+KINDS = {
+    "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
+    "use": WORKER, "rescore": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
+    "batches": BATCHES, "lane": WORKER, "finetune": WORKER, "template-trial": WORKER,
+    "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
+}  # fmt: skip
+
+_TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """Everything that decides what a job does; `body` is its kind's own, `model` is None where none is needed."""
+
+    kind: str
+    body: Json
+    model: ModelChoice | None = None
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Json) -> "JobSpec":
+        model = value["model"]
+        return JobSpec(value["kind"], value["body"], ModelChoice(**{"version": FIRST, **model}) if model else None)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Where a job stands; `done` of `total` pieces of what `words` say (total None: not known)."""
+
+    job: str
+    phase: JobPhase
+    message: str
+    done: int = 0
+    total: int | None = None
+    words: str = ""
+    pid: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing happens until somebody asks for it."""
+        return self.phase not in ("starting", "running")
+
+
+def request(store: Store, spec: JobSpec) -> str:
+    """Store a new job, start it, and return its name. Raises SettingError, ModelNotUsable."""
+    job = create(store, spec)
+    start(store, job)
+    return job
+
+
+def create(store: Store, spec: JobSpec) -> str:
+    """Store a new job and return its name: the kind, a point and a number, which no run's name can be."""
+    if spec.kind not in KINDS:
+        raise SettingError(f"job kind {spec.kind!r} does not exist: use one of {', '.join(KINDS)}")
+    if spec.model is not None:
+        fetched_models.place(store, spec.model.model)  # one that is not there yet is refused at once
+    with store.transaction():
+        number = 1 + store.db.execute("select count(*) from jobs where kind = ?", [spec.kind]).fetchone()[0]
+        name = f"{spec.kind}.{number}"
+        row = {"name": name, "kind": spec.kind, "spec": json.dumps(spec.to_json()), "created": time.time()}
+        store.db.table("jobs").insert(row)
+    return name
+
+
+def start(store: Store, job: str, how: Json | None = None) -> None:
+    """Start a job, or start it again after it failed, was cancelled or was interrupted; a finished one stays.
+
+    `how` goes with the request: what may differ from one start to the next, such as how many work side by side.
+    """
+    with store.transaction():  # two that ask at once ask once
+        if status(store, job).phase in ("starting", "running", "done"):
+            return
+        store.append(job, "start", how or {})
+        spawn(store, KINDS[spec(store, job).kind], job)
+
+
+def cancel(store: Store, job: str) -> None:
+    """Ask a job to end; it does so between two pieces. What is settled stays as it is."""
+    if status(store, job).phase not in ("done", "failed", "cancelled"):
+        store.append(job, "cancel", {})
+
+
+def spec(store: Store, job: str) -> JobSpec:
+    """Return what a job was asked to be. Raises NotFound."""
+    return JobSpec.from_json(stored_json(_row(store, job)[0], f"job {job!r}"))
+
+
+def created(store: Store, job: str) -> float:
+    """Return when a job was asked for. Raises NotFound."""
+    return float(_row(store, job)[1])
+
+
+def names(store: Store, kind: str | None = None, dataset: str | None = None, run: str | None = None) -> list[str]:
+    """Return the jobs there are, the newest first: all, or those of one kind, or about one data set or run."""
+    query = (
+        "select name from jobs where (:kind is null or kind = :kind) "
+        "and (:dataset is null or json_extract(spec, '$.body.dataset') = :dataset) "
+        "and (:run is null or json_extract(spec, '$.body.run') = :run) order by created desc, rowid desc"
+    )
+    return [row[0] for row in store.db.execute(query, {"kind": kind, "dataset": dataset, "run": run})]
+
+
+def result(store: Store, job: str) -> Json | None:
+    """Return what a job has found, None while it has not."""
+    last = _last_turn(store, job)
+    return last.body if last is not None and last.kind == "result" else None
+
+
+def status(store: Store, job: str) -> JobStatus:
+    """Return where a job stands. Raises NotFound."""
+    _row(store, job)
+    return beside(store, job, lambda row, lives: _status(store, job, row, lives))
+
+
+def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
+    phase, message = _phase(_last_turn(store, job), row, lives)
+    if phase == "interrupted" and (words := last_words(store, job)):
+        message = f"its process stopped ({words}); starting it again does what is left"
+    latest = store.last_event(job, ("start", "progress"))
+    far = latest.body if latest is not None and latest.kind == "progress" else {}
+    if phase == "starting" and latest is not None and far.get("words") == LOADING:
+        message = loading(latest.time)
+    return JobStatus(
+        job, phase, message, far.get("done", 0), far.get("total"), far.get("words", ""),
+        row["pid"] if row is not None and lives else None,
+    )  # fmt: skip
+
+
+def wait_until_settled(store: Store, job: str) -> JobStatus:
+    """Block until nothing more happens by itself, and return the status then."""
+    while not (now := status(store, job)).settled:
+        wait()
+    return now
+
+
+def summary(store: Store, job: str) -> Json:
+    """Return a job as JSON: what it was asked, where it stands, and what it found."""
+    asked, now = spec(store, job), status(store, job)
+    return {
+        "job": job, "kind": asked.kind, "status": now.phase, "message": now.message, "pid": now.pid,
+        "done": now.done, "total": now.total, "asked": asked.body,
+        "model": asked.model.model if asked.model else None, "result": result(store, job),
+    }  # fmt: skip
+
+
+def _phase(last: Event | None, row: Json | None, living: bool) -> tuple[JobPhase, str]:
+    if last is None:
+        return "created", "not started yet"
+    if last.kind == "result":
+        return "done", "done"
+    if last.kind == "failed":
+        return "failed", str(last.body["message"])
+    if last.kind == "cancel":
+        return ("running", "ending, as asked") if living else ("cancelled", "cancelled by hand")
+    if living:
+        return ("running", "at work") if last.kind == "ready" else ("starting", "starting")
+    if last.kind == "start" and row is None and is_recent(last.time, LAUNCH_GRACE):
+        return "starting", "starting"
+    return "interrupted", "its process is gone; starting it again does what is left"
+
+
+def _last_turn(store: Store, job: str) -> Event | None:
+    return store.last_event(job, _TURNS)
+
+
+def _row(store: Store, job: str) -> Any:
+    row = store.db.execute("select spec, created from jobs where name = ?", [job]).fetchone()
+    if row is None:
+        message = f"job {job!r} does not exist: `python -m icm_engine jobs` shows the jobs there are"
+        raise not_found(store.db.conn, "jobs", message)
+    return row

@@ -1,0 +1,380 @@
+"""A data set in batches, each a run of its own: python -m icm_engine.jobs.batches --db FILE JOB.
+
+A row is kept with the number of the event it was made after. Where the run has gone on since, it is made anew, so a
+row can be deleted, and never says what is no longer so.
+
+The job of a batched run only starts lanes, each a process that takes one batch after the other, and waits: it has no
+model and sees no gold. Its name names the whole; a batch is the run JOB-NUMBER. Where batches stand is read from
+their runs, so another process of the job, or the same request again, goes on with what is left.
+"""
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from icm_engine import jobs
+from icm_engine.cluster import ClusterSpec, wait_within
+from icm_engine.core.batching import BatchPart
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs import control, model_registry
+from icm_engine.store.database import stored_json
+from icm_engine.store.datasets import make_parts
+from icm_engine.store.events import Json, RunSpec, encode_state
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
+
+_COSTS = (
+    "select total(json_extract(body, '$.usage.prompts')), total(json_extract(body, '$.usage.tokens_encoded')), "
+    "total(json_extract(body, '$.set_evaluations')), total(seconds) from events "
+    "where run = ? and kind in ('initial', 'labelled', 'step', 'hand')"
+)
+_KEPT = (
+    "select r.name, {names}, (select max(number) from events where run = r.name) from runs r "
+    "left join ends e on e.run = r.name where r.name >= ? and r.name < ? "
+    "and exists (select 1 from events where run = r.name and kind = 'finished')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """Where a run stood after its event `number`: labels by `balance`, U, and what it had cost."""
+
+    run: str
+    number: int
+    labelled: int
+    utility: float
+    inconsistency: float
+    steps: int
+    balance: Mapping[str, int]
+    prompts: int
+    tokens_encoded: int
+    set_evaluations: int
+    seconds: float
+
+
+def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None:
+    """Return where a run stands, None before its initial labels; with `snapshot`, keep its whole state as well."""
+    opened, number = open_run(store, run), store.last_number(run)
+    state = current_state(store, opened)
+    if state is None:
+        return None
+    if snapshot:
+        store.keep_snapshot(run, number, encode_state(opened.codec, state))
+    prompts, tokens, evaluations, seconds = store.db.execute(_COSTS, [run]).fetchone()
+    return BatchResult(
+        run, number, len(state.labeling), state.evaluation.utility, state.evaluation.inconsistency, state.step,
+        Counter(state.labeling.values()), int(prompts), int(tokens), int(evaluations), seconds,
+    )  # fmt: skip
+
+
+def keep_end(store: Store, run: str) -> None:
+    """Keep how a run has ended, with its last state, so that nobody has to replay it."""
+    with store.transaction():
+        end = end_of(store, run, snapshot=True)
+        if end is not None:
+            store.db.table("ends").insert({**asdict(end), "balance": json.dumps(end.balance)}, replace=True)
+
+
+def read_ends(store: Store, first: str, beyond: str) -> list[BatchResult]:
+    """Return how the finished ones of those runs ended whose names are from `first` on and before `beyond`."""
+    names = ", ".join(f"e.{field.name}" for field in fields(BatchResult))
+    found = list[BatchResult | None]()
+    for run, *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]).fetchall():
+        end = BatchResult(*kept)
+        fresh = last == end.number  # not where no row was kept, either
+        found.append(
+            replace(end, balance=stored_json(end.balance, f"the end of run {run!r}")) if fresh else end_of(store, run)
+        )
+    return [end for end in found if end is not None]
+
+
+def _kept_end(row: BatchResult) -> BatchResult:
+    return replace(row, balance=stored_json(row.balance, f"the end of run {row.run!r}"))
+
+
+KIND, LANE, MODEL = "batches", "lane", "model-from"
+LOOK = 1.0  # seconds between two looks at the lanes
+OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a batch meant it
+PAUSING = 120.0  # seconds that batches are waited for when the job is cancelled; they pause after a step
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedRun:
+    """A batched run: what all of its batches share, and into how many of which size the data set is split."""
+
+    name: str
+    spec: RunSpec
+    size: int
+    of: int
+    waits: bool = False
+
+    def run(self, number: int) -> str:
+        """Return the name of a batch's run."""
+        return f"{self.name}-{number}"
+
+    @property
+    def between(self) -> tuple[str, str]:
+        """The first name that a batch's run can have, and one beyond the last ("." follows "-")."""
+        return f"{self.name}-", f"{self.name}."
+
+
+# -- asking
+
+
+def submit(
+    store: Store, spec: RunSpec, size: int, side_by_side: int = 1, waits: bool = False, where: ClusterSpec | None = None
+) -> str:
+    """Start a batched run of this spec and return its name; asked again, it goes on with what is left.
+
+    `size` is the most examples of a batch; the split depends on the seed of the search. With `waits`, every batch
+    after the first begins only when `label_with` has named its model. `where` is a cluster that does the batches in
+    place of this machine. Raises SettingError, NotFound.
+    """
+    if side_by_side < 1:
+        raise SettingError(f"{side_by_side} batches side by side cannot be: use 1 or more")
+    if waits and where is not None:
+        raise SettingError("batches that wait for their models are done on this machine: leave the cluster out")
+    with store.transaction():
+        job = _asked_before(store, spec, size, waits)
+        if job is None:
+            places = store.places(spec.dataset, spec.cut)
+            of = make_parts(store.db, spec.dataset, places, size, spec.search.seed)
+            control.resolved(store, _spec_of(spec, BatchPart(1, of, size, spec.search.seed)) if of else spec)
+            body = {"dataset": spec.dataset, "spec": spec.to_json(), "size": size, "of": of, "waits": waits}
+            job = jobs.create(store, jobs.JobSpec(KIND, body))
+    jobs.start(store, job, {"side_by_side": side_by_side, "where": asdict(where) if where else None})
+    return job
+
+
+def _asked_before(store: Store, spec: RunSpec, size: int, waits: bool) -> str | None:
+    known = (batched(store, job) for job in jobs.names(store, KIND, dataset=spec.dataset))
+    return next((one.name for one in known if (one.spec, one.size, one.waits) == (spec, size, waits)), None)
+
+
+def names(store: Store) -> list[str]:
+    """Return all batched runs, the newest first."""
+    return jobs.names(store, KIND)
+
+
+def is_batched(store: Store, name: str) -> bool:
+    """Say whether this is the name of a batched run."""
+    return name.startswith(f"{KIND}.") and name in names(store)
+
+
+def batched(store: Store, name: str) -> BatchedRun:
+    """Return what a batched run was asked to be. Raises NotFound."""
+    body = jobs.spec(store, name).body
+    return BatchedRun(name, RunSpec.from_json(body["spec"]), body["size"], body["of"], body["waits"])
+
+
+def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
+    """Return the batched run that a run is a batch of, and its number there; None of any other run."""
+    name, _, number = run.rpartition("-")
+    return (batched(store, name), int(number)) if is_batched(store, name) and store.has_run(run) else None
+
+
+# -- the model of each batch
+
+
+def label_with(store: Store, name: str, number: int, model: model_registry.ModelChoice) -> None:
+    """Have the batches from this number on labelled by another model, such as one tuned on those before.
+
+    A batch that has begun keeps its own.
+    """
+    store.append(name, MODEL, {"from": number, **asdict(model)})
+
+
+def spec_of(store: Store, whole: BatchedRun, number: int) -> RunSpec | None:
+    """Return the spec of a batch's run, None while nobody has named the model that it waits for.
+
+    Each batch has a seed of its own, or all would draw the same places and be mirrored together.
+    """
+    named = [event.body for event in store.read_after(whole.name, kinds=(MODEL,)) if event.body["from"] <= number]
+    if whole.waits and number > 1 and not any(body["from"] == number for body in named):
+        return None
+    chosen = {key: value for key, value in named[-1].items() if key != "from"} if named else {}
+    part = BatchPart(number, whole.of, whole.size, whole.spec.search.seed)
+    return replace(_spec_of(whole.spec, part), **chosen)
+
+
+def _spec_of(spec: RunSpec, part: BatchPart) -> RunSpec:
+    return replace(spec, part=part, search=replace(spec.search, seed=spec.search.seed + part.number - 1))
+
+
+# -- where batches stand
+
+
+def finished(store: Store, whole: BatchedRun) -> list[int]:
+    """Return the numbers of the batches whose runs are finished."""
+    query = (
+        "select json_extract(spec, '$.part.number') from runs where name >= ? and name < ? "
+        "and exists (select 1 from events where run = name and kind = 'finished')"
+    )
+    return [row[0] for row in store.db.execute(query, whole.between)]
+
+
+def begun(store: Store, whole: BatchedRun) -> int:
+    """Return how many batches have a run."""
+    query = "select count(*) from runs where name >= ? and name < ?"
+    return int(store.db.execute(query, whole.between).fetchone()[0])
+
+
+def ends(store: Store, whole: BatchedRun) -> list[BatchResult]:
+    """Return how the finished batches ended, in order of their names."""
+    return read_ends(store, *whole.between)
+
+
+def held(store: Store, whole: BatchedRun) -> list[str]:
+    """Return the batches that a process has taken; it may have died."""
+    query = "select run from leases where run >= ? and run < ? order by run"
+    return [row[0] for row in store.db.execute(query, whole.between)]
+
+
+def at_work(store: Store, whole: BatchedRun) -> str:
+    """Say how far the batches are that somebody works at; empty if nobody does."""
+    now = ((run, control.status(store, run)) for run in held(store, whole))
+    return ", ".join(f"{run} at step {at.steps:,} of {at.max_steps:,}" for run, at in now if at.pid is not None)
+
+
+def unfinished(store: Store, whole: BatchedRun) -> list[int]:
+    """Return the numbers of the batches that are neither finished nor stopped by a person."""
+    done = set(finished(store, whole))
+    left = [number for number in range(1, whole.of + 1) if number not in done]
+    runs = {number: whole.run(number) for number in left}
+    return [n for n in left if not store.has_run(runs[n]) or control.status(store, runs[n]).phase not in OVER]
+
+
+# -- the job's process
+
+
+def batches(job: Job) -> Json:
+    """Run every batch to its end. Raises RunError if some did not get there."""
+    job.ready({})
+    whole = batched(job.store, job.name)
+    where = _asked(job, "where")
+    try:
+        if where:
+            _drive_elsewhere(job, whole, ClusterSpec(**where))
+        else:
+            _drive(job, whole)
+    except Cancelled:
+        _pause(job.store, whole)
+        raise
+    if left := unfinished(job.store, whole):
+        raise RunError(_why(job.store, whole, left))
+    return {"batches": whole.of}
+
+
+def _drive(job: Job, whole: BatchedRun) -> None:
+    """Let lanes work until none has anything left; one that was killed is replaced, if it got anywhere."""
+    store, told, gained = job.store, -1, -1
+    lanes = _start_lanes(store, whole, _living(store, whole), _side_by_side(job))
+    while True:
+        job.stop_if_cancelled()
+        now = [jobs.status(store, lane) for lane in lanes]
+        done, working = len(finished(store, whole)), sum(not lane.settled for lane in now)
+        if done != told:
+            job.progress(done, whole.of, f"{working} at work, batches finished")
+            told = done
+        if killed := [lane.job for lane in now if lane.phase == "interrupted"]:
+            if done == gained:
+                return
+            gained, lanes = done, [lane for lane in lanes if lane not in killed]
+            lanes = _start_lanes(store, whole, lanes, _side_by_side(job))
+        elif not working:
+            return
+        wait()
+
+
+def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
+    """Have a cluster do every batch that is left, each a task of its own."""
+    store, left = job.store, unfinished(job.store, whole)
+    for number in left:
+        make_run(store, whole, number)
+    runs = [whole.run(number) for number in left]
+    wait_within(
+        job, runs, where, lambda: job.progress(len(finished(store, whole)), whole.of, "batches finished elsewhere")
+    )
+    for run in runs:
+        if control.status(store, run).phase == "finished":
+            keep_end(store, run)
+
+
+def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
+    """Make the run of a batch, if there is none yet; False while nobody has named the model that it waits for."""
+    with store.transaction():
+        if store.has_run(whole.run(number)):
+            return True
+        spec = spec_of(store, whole, number)
+        if spec is not None:
+            store.add_run(control.resolved(store, spec), whole.run(number))
+        return spec is not None
+
+
+def wait() -> None:
+    """Wait a moment between two looks at the lanes."""
+    time.sleep(LOOK)
+
+
+def _side_by_side(job: Job) -> int:
+    return _asked(job, "side_by_side") or 1
+
+
+def _asked(job: Job, what: str) -> Any:
+    """What the last request said of how batches are done; a start that says nothing keeps what there was."""
+    starts = job.store.read_after(job.name, kinds=("start",))
+    return next((event.body.get(what) for event in reversed(starts) if event.body.get("side_by_side")), None)
+
+
+def _living(store: Store, whole: BatchedRun) -> list[str]:
+    """The lanes of this batched run that still work: those of an earlier process of the job."""
+    made = jobs.names(store, LANE, dataset=whole.spec.dataset)
+    mine = [lane for lane in made if jobs.spec(store, lane).body["batches"] == whole.name]
+    return [lane for lane in mine if not jobs.status(store, lane).settled]
+
+
+def _start_lanes(store: Store, whole: BatchedRun, lanes: Sequence[str], wanted: int) -> list[str]:
+    threads = max(1, (os.cpu_count() or 1) // wanted) if wanted > 1 else None
+    taken = [jobs.spec(store, lane).body["lane"] for lane in lanes]
+    free = [lane for lane in range(min(wanted, whole.of)) if lane not in taken][: max(0, wanted - len(lanes))]
+    body = {"dataset": whole.spec.dataset, "batches": whole.name, "lanes": wanted, "threads": threads}
+    return [*lanes, *(jobs.request(store, jobs.JobSpec(LANE, {**body, "lane": lane})) for lane in free)]
+
+
+def _pause(store: Store, whole: BatchedRun) -> None:
+    """End the lanes, each batch paused after the step in progress."""
+    lanes, until = _living(store, whole), time.monotonic() + PAUSING
+    for lane in lanes:
+        jobs.cancel(store, lane)
+    asked = set[str]()
+    while time.monotonic() < until and any(not jobs.status(store, lane).settled for lane in lanes):
+        for run in set(held(store, whole)) - asked:
+            store.send(run, "pause", uuid.uuid4().hex)
+            asked.add(run)
+        wait()
+
+
+def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
+    """What is said of batches that did not finish, with the reason of the first."""
+    runs = [whole.run(number) for number in left if store.has_run(whole.run(number))]
+    first = next((run for run in runs if control.status(store, run).phase != "created"), None)
+    told = (
+        f" (first {first}, {control.status(store, first).phase}: {control.status(store, first).message})"
+        if first
+        else ""
+    )
+    return f"{len(left):,} of {whole.of:,} batches have not finished{told}: mend what failed and ask again"
+
+
+KINDS: dict[str, Kind] = {KIND: batches}
+
+
+if __name__ == "__main__":
+    sys.exit(main(KINDS))

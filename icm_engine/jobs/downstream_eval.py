@@ -1,0 +1,138 @@
+"""Labels in use: a run's labels as demonstrations on the examples of a test part. Gold is not here.
+
+For each number of shots and each shuffle, that many labelled examples of the run are shown, in a random order, before
+each test example: one common prefix. What comes back are log-probabilities; `analysis` sets them beside gold.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from icm_engine.core.batching import Cut
+from icm_engine.core.errors import PromptTooLong, SettingError
+from icm_engine.core.labeling import Example, Labeling, Task
+from icm_engine.core.prompting import Prompt, Segment, demonstration, render
+from icm_engine.core.rng import random_of, sample
+from icm_engine.core.scoring import Scorer
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import current_state, open_run
+from icm_engine.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPart:
+    """Examples of a data set from a place on; with `beyond`, those of them that this cut does not take."""
+
+    dataset: str
+    start: int = 0
+    beyond: Cut | None = None
+
+    def to_json(self) -> Json:
+        """Return the part as a job's body has it."""
+        found = asdict(self)
+        return found if self.beyond else {"dataset": self.dataset, "start": self.start}
+
+    @staticmethod
+    def from_json(value: Json) -> "DatasetPart":
+        beyond = value.get("beyond")
+        return DatasetPart(value["dataset"], value["start"], Cut(**beyond) if beyond else None)
+
+    def places(self, store: Store) -> Sequence[int]:
+        """Return the positions of its examples, ascending."""
+        places = range(self.start, store.dataset_size(self.dataset))
+        if self.beyond is None:
+            return places
+        taken = set(store.places(self.dataset, self.beyond))
+        return [place for place in places if place not in taken]
+
+
+def rest_of(store: Store, spec: RunSpec) -> list[DatasetPart]:
+    """Return what a run's limit leaves of its data set, as a part or none."""
+    places = store.places(spec.dataset, spec.cut)
+    if len(places) == store.dataset_size(spec.dataset):
+        return []
+    if isinstance(places, range):
+        return [DatasetPart(spec.dataset, len(places))]
+    return [DatasetPart(spec.dataset, 0, spec.cut)]
+
+
+KIND = "use"
+FIT = "fit"  # as many shots as fit the context
+
+Progress = Callable[[int, int | None, str], None]
+
+
+def use_labels(
+    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
+) -> Json:
+    """Return the label log-probabilities of every test example. Raises IcmError, NotFound.
+
+    `body` names the run, the test examples (data sets, each from a place on, together at most so many), the numbers of
+    shots ("fit", or whole numbers), how many shuffles, and the seed. Parts already `kept` are not asked again; new
+    ones go to `keep`.
+    """
+    opened = open_run(store, body["run"]).whole()
+    state = current_state(store, opened)
+    if state is None or not state.labeling:
+        raise SettingError(f"run {body['run']!r} has no labels to use: let it finish first")
+    task, test = opened.dataset.task, _test_part(store, body)
+    shown = _demonstrations(task, opened.dataset.examples, state.labeling)
+    queries = [(render(task, example),) for _, example in test]
+    counts = [_count(asked, shown, queries, task, scorer) for asked in body["shots"]]
+    wanted = [
+        (shots, shuffle) for shots in dict.fromkeys(counts) for shuffle in range(body["shuffles"] if shots else 1)
+    ]
+    parts = {(part["shots"], part["shuffle"]): part for part in kept}
+    for shots, shuffle in wanted:
+        if (shots, shuffle) in parts:
+            continue
+        progress(len(parts), len(wanted), f"asking with {shots} shots")
+        chosen = [shown[k] for k in sample(random_of(body["seed"], shuffle), len(shown), shots)]
+        before = scorer.usage
+        scores = scorer.score([Prompt((*chosen, query), task.labels) for query in queries])
+        usage = asdict(scorer.usage - before)
+        part = {"shots": shots, "shuffle": shuffle, "usage": usage, "log_probs": [list(s.raw) for s in scores]}
+        parts[shots, shuffle] = part
+        keep(part)
+    return {
+        "run": body["run"], "labels": list(task.labels), "available": len(shown),
+        "examples": [[dataset, example.id] for dataset, example in test], "parts": [parts[key] for key in wanted],
+        "model": dict(scorer.describe()),
+    }  # fmt: skip
+
+
+def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:
+    found = list[tuple[str, Example]]()
+    for part in body["test"]:
+        examples = store.open_dataset(part["dataset"]).examples
+        places = DatasetPart.from_json(part).places(store)[: body["most"] - len(found)]
+        found += [(part["dataset"], examples[place]) for place in places]
+    if not found:
+        raise SettingError(f"there is no test example beside those of run {body['run']!r}: name a test data set")
+    return found
+
+
+def _demonstrations(task: Task, examples: Sequence[Example], labeling: Labeling) -> list[Segment]:
+    return [demonstration(render(task, examples[i]), label) for i, label in sorted(labeling.items())]
+
+
+def _count(asked: int | str, shown: Sequence[Segment], queries: Sequence[Segment], task: Task, scorer: Scorer) -> int:
+    """How many shots are meant: never more than there are labels; "fit" is the most that fit, whatever the order."""
+    if asked != FIT:
+        return min(int(asked), len(shown))
+    longest = sorted(shown, key=lambda segment: -len(segment[0]))
+    query = max(queries, key=lambda segment: len(segment[0]))
+    low, high = 0, len(shown)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (
+            (middle, high) if _fits(scorer, Prompt((*longest[:middle], query), task.labels)) else (low, middle - 1)
+        )
+    return low
+
+
+def _fits(scorer: Scorer, prompt: Prompt) -> bool:
+    try:
+        scorer.check_fits([prompt])
+    except PromptTooLong:
+        return False
+    return True

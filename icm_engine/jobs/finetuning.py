@@ -1,0 +1,152 @@
+"""Fine-tuning requests: on which runs' labels, with which settings, under which name.
+
+Nothing here has a model: the job's process reads the labels and hands them to `icm_engine.training`.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from icm_engine import jobs
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.settings import parsed
+from icm_engine.core.training_rows import Row, TrainingSet, sft_rows
+from icm_engine.jobs import JobSpec
+from icm_engine.runs import model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.replay import OpenRun, current_state, open_run
+from icm_engine.store.store import Store
+
+KINDS = ("finetune", "reward", "preference-tuning", "reinforce")
+
+
+def free_name(store: Store, stem: str, asked: str | None) -> str:
+    """Return the name asked for, or the first free one that begins with `stem`. Raises SettingError for one taken."""
+    waiting = [jobs.spec(store, job).body["name"] for kind in KINDS for job in jobs.names(store, kind)]
+    taken = {*model_registry.names(store), *waiting}
+    if asked is None:
+        return next(name for name in [stem, *(f"{stem}-{k}" for k in range(2, len(taken) + 3))] if name not in taken)
+    model_registry.folder(store, asked)
+    if asked in taken:
+        raise SettingError(f"the name {asked!r} is taken by another trained model: use another --name")
+    return asked
+
+
+KIND = "finetune"
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSettings:
+    """How a model is tuned. `batch_size` rows make one step, `rows_at_once` of them are in memory at a time.
+
+    The defaults are for some dozens of labels: chosen on golden labels of `arithmetic`, by accuracy on examples of its
+    training file that are neither tuned on nor tested on (docs/results.md).
+    """
+
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    rank: int = 8
+    batch_size: int = 16
+    rows_at_once: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "rank", "batch_size", "rows_at_once"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name} is {getattr(self, name)}: use a value above 0")
+        if self.batch_size % min(self.rows_at_once, self.batch_size):
+            raise SettingError(
+                f"batch_size {self.batch_size} is not a multiple of rows_at_once {self.rows_at_once}: make it one"
+            )
+
+
+EXPLANATIONS = {
+    "epochs": "how often every label is shown",
+    "learning_rate": "the largest step of AdamW; it falls to zero in a line",
+    "rank": "rank of the two matrices that LoRA puts beside each linear layer",
+    "batch_size": "labels a step",
+    "rows_at_once": "labels in memory at a time; fewer need less memory and give the same step",
+    "seed": "order of the labels, and where the adapter begins",
+}
+
+
+def settings_of(values: Mapping[str, Any]) -> TuneSettings:
+    """Return settings from values or texts by name; what is not named has its default. Raises SettingError."""
+    known = {field.name: type(field.default) for field in fields(TuneSettings)}
+    if unknown := sorted(set(values) - set(known)):
+        raise SettingError(f"fine-tuning has no setting {unknown[0]!r}: it has {', '.join(known)}")
+    return TuneSettings(**{name: parsed(name, value, known[name]) for name, value in values.items()})
+
+
+def request(
+    store: Store, runs: Sequence[str], settings: TuneSettings, name: str | None = None, model: ModelChoice | None = None
+) -> str:
+    """Start tuning on the labels of these runs and return the job. Raises NotFound, NotInstalled, SettingError."""
+    job = create(store, runs, settings, name, model)
+    jobs.start(store, job)
+    return job
+
+
+def create(
+    store: Store, runs: Sequence[str], settings: TuneSettings, name: str | None = None, model: ModelChoice | None = None
+) -> str:
+    """Store the job that tunes on the labels of these runs, without starting it. Raises NotFound, SettingError.
+
+    The model is the last run's own, or what that was tuned from, unless another is given.
+    """
+    model_registry.require_installed()
+    if not runs:
+        raise SettingError("fine-tuning needs the labels of at least one run: name one")
+    for run in runs:
+        store.spec(run)
+    model = model or model_registry.base_choice(store, runs[-1])
+    if model.model == "fake":
+        raise SettingError("the fake model cannot be tuned: name a real one (--model)")
+    named = free_name(store, f"{runs[-1]}-tuned", name)
+    body = {"run": runs[-1], "runs": list(runs), "name": named, "settings": asdict(settings)}
+    return jobs.create(store, JobSpec(KIND, body, model))
+
+
+def find(store: Store, runs: Sequence[str], settings: TuneSettings, model: ModelChoice) -> str | None:
+    """Return the job that was asked for exactly this, whatever its name, None if there is none."""
+    for job in jobs.names(store, KIND, run=runs[-1]):
+        spec = jobs.spec(store, job)
+        if (spec.model, spec.body["runs"], spec.body["settings"]) == (model, list(runs), asdict(settings)):
+            return job
+    return None
+
+
+def training_rows(store: Store, runs: Sequence[str]) -> TrainingSet:
+    """Return the rows of all these runs' labels, in order. Raises SettingError where a run has none."""
+    rows, left_out = list[Row](), Counter[str]()
+    for run in runs:
+        opened = open_run(store, run).whole()
+        made = sft_rows(opened.dataset.task, _labelled(store, opened))
+        rows += made.rows
+        left_out.update(made.left_out)
+    return TrainingSet(tuple(rows), left_out)
+
+
+def labels_of(store: Store, runs: Sequence[str]) -> tuple[Label, ...]:
+    """Return the labels of these runs' task. Raises SettingError where they have different ones."""
+    found = [store.dataset_info(store.spec(run).dataset).task.labels for run in runs]
+    if len(set(found)) > 1:
+        raise SettingError(f"runs {', '.join(runs)} have different labels: tune on runs of one task")
+    return found[0]
+
+
+def _labelled(store: Store, opened: OpenRun) -> list[tuple[Any, Label | None]]:
+    state = current_state(store, opened)
+    labeling = state.labeling if state is not None else Labeling()
+    if not labeling:
+        raise SettingError(f"run {opened.name!r} has no labels to tune on: let it finish first")
+    return [(example, labeling.get(i)) for i, example in enumerate(opened.dataset.examples)]
+
+
+def labels_sha256(rows: Sequence[Row]) -> str:
+    """Return the hash of rows as text: what a card and a resumed training know the labels by."""
+    return hashlib.sha256(json.dumps(list(rows), ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""The process that does one job: it claims the job, calls the function of its kind, and writes down how it ended.
+
+A kind is a function from a `Job` to its result as JSON. It reports progress, which is also where it learns that it
+was cancelled, and may keep parts that a later process of the same job finds again.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from icm_engine import jobs
+from icm_engine.runs import process
+from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+
+PROGRESS_EVERY = 1.0  # seconds between two progress events: enough for a bar, few enough for a log
+
+
+class Cancelled(Exception):
+    """A person no longer wants this job."""
+
+
+@dataclass
+class Job:
+    """One process's hold on one job: what the function of its kind is given."""
+
+    store: Store
+    name: str
+    spec: jobs.JobSpec
+    lease: str
+    _told: float = 0.0
+
+    def ready(self, facts: Mapping[str, object]) -> None:
+        """Say that all is there, and which model it is, if any."""
+        self.append("ready", dict(facts))
+        self.store.update_lease(self.name, self.lease, ready=1)
+
+    def progress(self, done: int, total: int | None, words: str = "") -> None:
+        """Say how far it is, at most once a second. Raises Cancelled."""
+        if (now := time.monotonic()) - self._told < PROGRESS_EVERY:
+            return
+        self._told = now
+        self.stop_if_cancelled()
+        self.append("progress", {"done": done, "total": total, "words": words})
+
+    def cancelled(self) -> bool:
+        """Say whether it was cancelled since it was last started."""
+        last = self.store.last_event(self.name, ("start", "cancel"))
+        return last is not None and last.kind == "cancel"
+
+    def stop_if_cancelled(self) -> None:
+        """Look now, as a piece begins, whether anybody still wants it. Raises Cancelled."""
+        if self.cancelled():
+            raise Cancelled
+
+    def settled(self) -> bool:
+        """Say whether it has ended, or was cancelled, and nobody has started it since."""
+        last = self.store.last_event(self.name, ("start", "result", "failed", "cancel"))
+        return last is not None and last.kind != "start"
+
+    def keep(self, part: Json) -> None:
+        """Keep a finished piece: after a crash, `kept` has it."""
+        self.append("part", part)
+
+    def kept(self) -> list[Json]:
+        """Return the pieces that this job's processes finished so far, in order."""
+        return [event.body for event in self.store.read_after(self.name, kinds=("part",))]
+
+    def append(self, kind: str, body: Json, seconds: float = 0.0) -> None:
+        """Append an event, unless another process has taken the job over: then raise RunBusy."""
+        self.store.append(self.name, kind, body, seconds, self.lease)
+
+
+Kind = Callable[[Job], Json]
+
+
+def main(kinds: Mapping[str, Kind], arguments: Sequence[str] | None = None) -> int:
+    """Do one job to its end; 0 if it was done or cancelled, 1 if it failed or is held by another process."""
+    return process.main("job", lambda store, job: run_in_process(store, job, kinds), arguments)
+
+
+def run_in_process(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
+    """Do a job to its end; 0 if it was done or cancelled, 1 if it failed. Raises RunBusy."""
+    lease = claim(store, job)
+    with heartbeat(store, job, lease):
+        held = Job(store, job, jobs.spec(store, job), lease)
+        return process.guarded(lambda: _do(held, kinds), lambda error: held.append("failed", error))
+
+
+def _do(job: Job, kinds: Mapping[str, Kind]) -> None:
+    if job.settled():
+        return  # another process that was started for the same did it, or nobody wants it
+    began = time.perf_counter()
+    with suppress(Cancelled):
+        found = kinds[job.spec.kind](job)
+        job.append("result", found, time.perf_counter() - began)

@@ -1,0 +1,341 @@
+"""Trials of a model before a run: what a data set costs (context check), and which template fits.
+
+Tokens of its demonstrations, how many fit the context, the batch that follows, and the tokens and seconds of one
+evaluation of that whole batch. A model with no known context (the fake) takes everything.
+
+A wrong template is a real base model's first failure: its probability falls elsewhere, or its scores hardly move. Each
+template is asked with no demonstrations, and with a few at random labels, as a search begins. Gold is not here.
+"""
+
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+
+from icm_engine.core.batching import fitting, leave_one_out_segments, token_distribution, token_histogram
+from icm_engine.core.errors import IcmError, SettingError
+from icm_engine.core.labeling import Example, Label, Labeling, Task
+from icm_engine.core.objective import against_mean, leaning, mean
+from icm_engine.core.prompting import (
+    FIELD,
+    Prompt,
+    demonstration,
+    label_text,
+    leave_one_out_prompts,
+    query_prompt,
+    render,
+)
+from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+
+SAMPLE = 10_000  # examples that are tokenised at most: the rest would change the picture little and the wait much
+CONTEXT_SEED = 0  # of the sample, and of the labels in the prompts that are measured
+STRIDE = 500  # examples read and tokenised at once
+LONGEST = 5  # longest examples that are named
+EXACT = 1000  # examples up to which the prefix tree of the real prompts is built: their segments are n * n
+FIRST_TRIAL = 2  # examples of the first evaluation that is timed
+MEASURING = 12.0  # seconds that the timed evaluations may take together
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One data set, the places of its examples that count, and a scorer."""
+
+    store: Store
+    dataset: str
+    task: Task
+    places: Sequence[int]
+    scorer: Scorer
+
+    def sizes(self, examples: Sequence[Example]) -> list[int]:
+        """Tokens of each example as a demonstration, with the longest label."""
+        prompts = [Prompt((demonstration(render(self.task, e), self.label),), self.task.labels) for e in examples]
+        return [size - self._empty for size in self.scorer.count_tokens(prompts)]
+
+    def room(self, example: Example) -> int | None:
+        """Tokens that all examples of a prompt share, each counted as a demonstration; None for an endless context.
+
+        The query has no blank line after its label and the prompt may have a first token of its own, so a prompt
+        is as long as its examples as demonstrations, and a constant.
+        """
+        if (context := self.scorer.describe().get("context")) is None:
+            return None
+        (query,) = self.scorer.count_tokens([Prompt(((render(self.task, example),),), self.task.labels)])
+        return int(str(context)) - (query - self.sizes([example])[0])
+
+    @property
+    def label(self) -> str:
+        """The label of most tokens."""
+        labels = self.task.labels
+        sizes = self.scorer.count_tokens([Prompt(((label_text(label),),), labels) for label in labels])
+        return labels[sizes.index(max(sizes))]
+
+    @property
+    def _empty(self) -> int:
+        return self.scorer.count_tokens([Prompt((), self.task.labels)])[0]
+
+
+def check_context(store: Store, dataset: str, scorer: Scorer, limit: int | None, progress: Progress) -> Json:
+    """Return the context check of a data set, or of what `limit` takes of it, as JSON. Raises IcmError."""
+    places = store.places(dataset, limit)
+    if not places:
+        raise SettingError(f"limit {limit} leaves no whole group of data set {dataset!r}: use a larger --limit")
+    check = _Check(store, dataset, store.dataset_info(dataset).task, places, scorer)
+    sizes, longest = _tokens(check, progress)
+    (first,) = store.examples_at(dataset, places[:1])
+    room = check.room(first)
+    batch = _batch(check, room, progress)
+    facts = scorer.describe()
+    return {
+        "dataset": dataset, "limit": limit, "examples": len(places), "tokenised": len(sizes), "seed": CONTEXT_SEED,
+        "model": dict(facts), "context": facts.get("context"), "trained_context": facts.get("trained_context"),
+        "tokens": asdict(token_distribution(sizes)), "histogram": [asdict(bar) for bar in token_histogram(sizes)],
+        "longest": longest, "fits": _fits(sizes, room), "batch": batch,
+        "evaluation": _evaluation(check, batch, token_distribution(sizes).mean, progress) if batch else None,
+    }  # fmt: skip
+
+
+def _tokens(check: _Check, progress: Progress) -> tuple[list[int], list[Json]]:
+    """The sizes of all examples, or of a seeded sample of many; and the longest of them."""
+    places = check.places
+    if len(places) > SAMPLE:
+        places = sorted(random.Random(CONTEXT_SEED).sample(places, SAMPLE))
+    sizes: list[int] = []
+    longest: list[tuple[int, str]] = []
+    for start in range(0, len(places), STRIDE):
+        progress(start, len(places), "counting tokens")
+        examples = check.store.examples_at(check.dataset, places[start : start + STRIDE])
+        found = check.sizes(examples)
+        sizes += found
+        named = zip(found, (example.id for example in examples), strict=True)
+        longest = sorted([*longest, *named], key=lambda row: -row[0])[:LONGEST]
+    return sizes, [{"example": name, "tokens": tokens} for tokens, name in longest]
+
+
+def _fits(sizes: Sequence[int], room: int | None) -> Json | None:
+    """How many examples go into one prompt, the query among them: by the mean, and whichever they are."""
+    if room is None:
+        return None
+    by_mean = int(max(0, room) / token_distribution(sizes).mean)
+    return {"by_mean": by_mean, "whichever": fitting(sorted(sizes, reverse=True), room)}
+
+
+def _batch(check: _Check, room: int | None, progress: Progress) -> int:
+    """The most examples in whole groups that fit one prompt: what a run can take as its limit."""
+    if room is None:
+        return len(check.places)
+    places = check.places
+    while places:
+        progress(len(places), None, "finding the batch that fits")
+        count = _fitting(check, places, room)
+        if count == len(places):
+            break
+        places = check.store.places(check.dataset, count) if count else []  # other examples, which may not fit either
+    return len(places)
+
+
+def _fitting(check: _Check, places: Sequence[int], room: int) -> int:
+    """How many of the examples at these places fit together, from the first one on."""
+    used = count = 0
+    for start in range(0, len(places), STRIDE):
+        sizes = check.sizes(check.store.examples_at(check.dataset, places[start : start + STRIDE]))
+        taken = fitting(sizes, room - used)
+        used, count = used + sum(sizes), count + taken
+        if taken < len(sizes):
+            break
+    return count
+
+
+# -- one evaluation of the whole batch
+
+
+def _evaluation(check: _Check, batch: int, mean: float, progress: Progress) -> Json:
+    """Tokens by the tree of the real prompts, or by the formula; seconds by timing smaller evaluations."""
+    dataset = check.store.dataset(check.dataset, batch)
+    exact = batch <= EXACT
+    progress(0, None, "counting the tokens of one evaluation")
+    cost = check.scorer.cost(_prompts(check.task, dataset.examples, batch)) if exact else _by_formula(batch, mean)
+    if not exact and check.scorer.describe().get("encoding") != "prefix-tree":
+        cost = replace(cost, tokens_encoded=cost.tokens_full)
+    timed = _timed(check, dataset.examples, progress)
+    return {
+        "examples": batch, "segments": leave_one_out_segments(batch), "prompts": batch,
+        "tokens_encoded": cost.tokens_encoded, "tokens_full": cost.tokens_full,
+        "counted": "prefix tree of the real prompts" if exact else "formula: segments times mean tokens",
+        "timed": timed, "seconds": _scaled(timed, batch, cost.tokens_encoded),
+    }  # fmt: skip
+
+
+def _by_formula(batch: int, mean: float) -> Usage:
+    return Usage(batch, round(leave_one_out_segments(batch) * mean), round(batch * batch * mean))
+
+
+def _prompts(task: Task, examples: Sequence[Example], count: int) -> list[Prompt]:
+    """The leave-one-out prompts of the first examples, labelled at random."""
+    rng = random.Random(CONTEXT_SEED)
+    labeling = Labeling({i: rng.choice(task.labels) for i in range(count)})
+    return list(leave_one_out_prompts(task, examples, [labeling])[0].values())
+
+
+def _timed(check: _Check, examples: Sequence[Example], progress: Progress) -> list[Json]:
+    """Evaluations of 2, 4, 8 ... examples up to the whole batch, while the next one still fits the time.
+
+    The first one also pays for what later ones find ready; it counts only where it is so slow that it stays alone.
+    """
+    count, spent, timed = min(FIRST_TRIAL, len(examples)), 0.0, list[Json]()
+    while True:
+        progress(count, len(examples), "timing evaluations")
+        timed.append(_trial(check, _prompts(check.task, examples, count), count))
+        spent += timed[-1]["seconds"]
+        twice = 3 * timed[-1]["seconds"]  # twice the examples take over twice the time
+        if count == len(examples) or spent + twice > MEASURING:
+            return timed
+        count = min(2 * count, len(examples))
+
+
+def _trial(check: _Check, prompts: Sequence[Prompt], count: int) -> Json:
+    before, began = check.scorer.usage, time.perf_counter()
+    check.scorer.score(prompts)
+    seconds = time.perf_counter() - began
+    encoded = (check.scorer.usage - before).tokens_encoded
+    return {"examples": count, "tokens_encoded": encoded, "seconds": seconds}
+
+
+def _scaled(timed: Sequence[Json], batch: int, tokens: int) -> float:
+    """Seconds of the whole batch: seconds a token grow with the examples in a prompt, as the last two trials say."""
+    last = timed[-1]
+    if last["examples"] == batch:
+        return float(last["seconds"])
+    rate = last["seconds"] / last["tokens_encoded"]
+    growth = 0.0
+    if len(timed) > 1:
+        earlier = timed[-2]
+        slope = rate - earlier["seconds"] / earlier["tokens_encoded"]
+        growth = max(0.0, slope / (last["examples"] - earlier["examples"]))
+    return float(tokens * (rate + growth * (batch - last["examples"])))
+
+
+KIND = "template-trial"
+EXAMPLES = 16  # that are asked about
+SHOWN = 8  # of the others, at random labels, as a search begins
+TEMPLATE_SEED = 0
+EVALUATIONS = 2  # of the whole set for each example of a run, on which its minutes are reckoned
+OF_TRUTH = (("True", "False"), ("true", "false"), ("Yes", "No"), ("yes", "no"), ("correct", "incorrect"))
+
+
+def suggested_templates(task: Task) -> list[str]:
+    """Return the task's own template, and plainer ones of the same fields."""
+    fields = list(dict.fromkeys(FIELD.findall(task.template)))
+    lines = "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in fields)
+    plain = "\n".join(f"{{{name}}}" for name in fields)
+    return list(dict.fromkeys([task.template, f"{lines}\nLabel:", f"{lines}\nAnswer:", f"{plain}\nThis is"]))
+
+
+def suggested_labels(task: Task) -> list[tuple[Label, ...]]:
+    """Return the task's own labels, and other words for the same ones in their order."""
+    own = task.labels
+    others = [tuple(label.lower() for label in own), tuple(label.capitalize() for label in own)]
+    if set(own) == {"True", "False"}:
+        others = [pair if own[0] == "True" else pair[::-1] for pair in OF_TRUTH]
+    return [labels for labels in dict.fromkeys([own, *others]) if len(set(labels)) == len(own)]
+
+
+def try_templates(
+    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
+) -> Json:
+    """Return a row for each template with each set of label words, best first. Raises SettingError, NotFound.
+
+    `body` names the data set, the limit of the run that is meant, the templates and the label words (None: suggested
+    ones). Rows already `kept` are not asked again; new ones go to `keep`.
+    """
+    task, places = store.dataset_info(body["dataset"]).task, store.places(body["dataset"], body.get("limit"))
+    drawn = random.Random(TEMPLATE_SEED).sample(list(places), min(len(places), EXAMPLES + SHOWN))
+    examples = store.examples_at(body["dataset"], drawn)
+    if len(examples) < 2:
+        raise SettingError(f"data set {body['dataset']!r} has {len(examples)} examples to try: two or more are needed")
+    tried = [replace(task, template=t, labels=tuple(words)) for t, words in _wanted(task, body)]
+    rows = {(row["template"], tuple(row["labels"])): row for row in kept}
+    for number, one in enumerate(tried):
+        progress(number, len(tried), "trying templates")
+        if (one.template, one.labels) not in rows:
+            row = _row(one, examples, scorer, len(places))
+            rows[one.template, one.labels] = row
+            keep(row)
+    found = [rows[one.template, one.labels] | {"own": one == task} for one in tried]
+    return {
+        "dataset": body["dataset"], "limit": body.get("limit"), "examples": len(places), "asked": _asked(examples),
+        "shown": len(examples) - _asked(examples), "rows": sorted(found, key=_rank), "model": dict(scorer.describe()),
+    }  # fmt: skip
+
+
+def _wanted(task: Task, body: Json) -> list[tuple[str, tuple[Label, ...]]]:
+    templates = body.get("templates") or suggested_templates(task)
+    words = [tuple(labels) for labels in body.get("labels") or suggested_labels(task)]
+    if wrong := next((labels for labels in words if len(set(labels)) != len(task.labels)), None):
+        raise SettingError(
+            f"labels {', '.join(wrong)} are {len(set(wrong))}, the task has {len(task.labels)} "
+            f"({', '.join(task.labels)}): give as many, in that order"
+        )
+    return list(product(dict.fromkeys(templates), dict.fromkeys(words)))
+
+
+def _asked(examples: Sequence[Example]) -> int:
+    """How many examples are asked about: the others are shown."""
+    return max(2, len(examples) - SHOWN) if len(examples) > SHOWN else len(examples)
+
+
+def _row(task: Task, examples: Sequence[Example], scorer: Scorer, size: int) -> Json:
+    """What one template with its label words comes to; a problem in words where it cannot be asked."""
+    row: Json = {"template": task.template, "labels": list(task.labels), "problem": ""}
+    try:
+        return row | _measured(task, examples, scorer, size)
+    except IcmError as error:
+        return row | {"problem": str(error)}
+
+
+def _measured(task: Task, examples: Sequence[Example], scorer: Scorer, size: int) -> Json:
+    count, rng = _asked(examples), random.Random(TEMPLATE_SEED)
+    shown = Labeling({i: rng.choice(task.labels) for i in range(count, len(examples))})
+    alone = scorer.score([query_prompt(task, examples, Labeling(), i) for i in range(count)])
+    before, began = scorer.usage, time.perf_counter()
+    beside = scorer.score([query_prompt(task, examples, shown, i) for i in range(count)])
+    seconds, tokens = time.perf_counter() - began, (scorer.usage - before).tokens_encoded
+    whole = round(leave_one_out_segments(size) * _tokens_of_one(task, examples, scorer))
+    return {
+        "mass_alone": mean([score.mass for score in alone]), "mass_shown": mean([score.mass for score in beside]),
+        "spread": _spread(beside), "lean": max(Counter(score.argmax for score in beside).values()) / count,
+        "tokens_per_evaluation": whole, "minutes": EVALUATIONS * size * whole * seconds / max(1, tokens) / 60,
+    }  # fmt: skip
+
+
+def _spread(scores: Sequence[LabelLogProbs]) -> float:
+    """The root mean square of the centred scores, in nats: how far what is asked about moves them."""
+    lean = leaning(scores)
+    moved = [own - usual for score in scores for own, usual in zip(against_mean(score), lean, strict=True)]
+    return math.sqrt(mean([value * value for value in moved]))
+
+
+def _tokens_of_one(task: Task, examples: Sequence[Example], scorer: Scorer) -> float:
+    """The mean tokens of a demonstration."""
+    longest = max(task.labels, key=len)
+    texts = ["".join(demonstration(render(task, example), longest)) for example in examples]
+    return scorer.count_tokens([Prompt((("".join(texts),),), task.labels)])[0] / len(texts)
+
+
+def _rank(row: Json) -> tuple[bool, float]:
+    """Usable templates first, the one that moves the scores most on the labels it puts its probability on."""
+    return bool(row["problem"]), -(row.get("spread", 0.0) * min(1.0, row.get("mass_shown", 0.0)))
+
+
+def body_of(
+    dataset: str, limit: int | None, templates: Sequence[str] = (), labels: Sequence[Sequence[Label]] = ()
+) -> Json:
+    """Return what a trial is asked with; nothing named means what is suggested."""
+    words = [list(some) for some in labels]
+    return {"dataset": dataset, "limit": limit, "templates": list(templates), "labels": words}

@@ -1,0 +1,327 @@
+"""Requests for reward models and policies: settings, training rows, prompts, and responses to judge.
+
+As in the paper: a first reward model learns from the run's labels, labels the rest of the data with its rewards, and a
+final one learns from both. What it is tried on are rewards of examples that no label of the run is about; `analysis`
+sets them beside gold, which is not here.
+
+A policy is a model that continues a task's prompt with a response. No gold is here: what is right about a response is
+for `analysis` to say.
+
+Judging is then a run like any other: by the search, by a baseline, or by the model itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from icm_engine import jobs
+from icm_engine.core.custom_rules import rule_class
+from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.labeling import Example, Labeling
+from icm_engine.core.settings import parsed
+from icm_engine.core.training_rows import (
+    CLAIM,
+    Form,
+    TrainingSet,
+    form_of,
+    judged_examples,
+    preference_rows,
+    preferences_of,
+)
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.downstream_eval import DatasetPart, rest_of
+from icm_engine.jobs.finetuning import free_name
+from icm_engine.jobs.job_process import Job
+from icm_engine.runs import model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Json
+from icm_engine.store.replay import OpenRun, current_state, open_run
+from icm_engine.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """What all of them have: a LoRA adapter of this rank, this largest step of AdamW, this seed."""
+
+    learning_rate: float = 1e-3
+    rank: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "seed" and not value > 0:
+                raise SettingError(f"{field.name} is {value}: use a value above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings(LoraSettings):
+    """How a reward model is trained: each of its stages takes `steps` steps of `batch_size` pairs."""
+
+    steps: int = 100
+    batch_size: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceSettings(LoraSettings):
+    """How a policy is tuned on preferences (DPO); `beta` holds it to where it began."""
+
+    steps: int = 100
+    batch_size: int = 8
+    beta: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ReinforceSettings(LoraSettings):
+    """How a policy is trained on rewards (RLOO): steps of `prompts` prompts with `responses` samples of each.
+
+    `beta` weighs the divergence from where it began against the reward.
+    """
+
+    steps: int = 100
+    prompts: int = 8
+    responses: int = 8
+    beta: float = 0.05
+    max_tokens: int = 16
+
+
+TRAINING_EXPLANATIONS = {
+    "learning_rate": "the largest step of AdamW; it falls to zero in a line",
+    "rank": "rank of the two matrices that LoRA puts beside each linear layer",
+    "seed": "order of the rows, where the adapter begins, and what is sampled",
+    "batch_size": "pairs a step",
+    "beta": "how strongly a policy is held to where it began",
+    "steps": "steps of training; of a reward model, in each of its stages",
+    "prompts": "prompts a step",
+    "responses": "samples of each prompt; their rewards are compared with each other",
+    "max_tokens": "tokens that a response may take",
+}
+
+Some = TypeVar("Some", bound=LoraSettings)
+
+
+def settings_from(kind: type[Some], values: Mapping[str, Any]) -> Some:
+    """Return settings from values or texts by name; what is not named has its default. Raises SettingError."""
+    known = {field.name: type(field.default) for field in fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
+        raise SettingError(f"there is no setting {unknown[0]!r} here: use {', '.join(known)}")
+    return kind(**{name: parsed(name, value, known[name]) for name, value in values.items()})
+
+
+KIND = "reward"
+
+
+def create(
+    store: Store, run: str, settings: RewardSettings, *, name: str | None = None, model: ModelChoice | None = None,
+    rest: Sequence[DatasetPart] | None = None, test: Sequence[DatasetPart] = (),
+) -> str:  # fmt: skip
+    """Store the job of a reward model, without starting it, and return its name. Raises NotFound, SettingError,
+    NotInstalled.
+
+    `rest` is what the first model labels: by default what the run's limit left of its data set; empty for a single
+    stage. The model is the run's own, or what that was tuned from, unless another is given.
+    """
+    model_registry.require_installed()
+    spec = store.spec(run)
+    model = model or model_registry.base_choice(store, run)
+    if model.model == "fake":
+        raise SettingError("the fake model cannot be trained: name a real one (--model)")
+    parts = rest_of(store, spec) if rest is None else list(rest)
+    form = form_of(store.dataset_info(spec.dataset).task)
+    for part in [*parts, *test]:
+        if form_of(store.dataset_info(part.dataset).task) != form:
+            raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
+    body = {
+        "run": run, "name": free_name(store, f"{run}-reward", name), "settings": asdict(settings),
+        "rest": [part.to_json() for part in parts], "test": [part.to_json() for part in test],
+    }  # fmt: skip
+    return jobs.create(store, JobSpec(KIND, body, model))
+
+
+def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
+    """Return how a run's responses are put, and the preference rows of its labels. Raises SettingError."""
+    opened = open_run(store, run).whole()
+    task, labeling = opened.dataset.task, _labeling(store, opened)
+    form = form_of(task)
+    pairs = preferences_of(task, (*form.answered, form.asking))
+    assert pairs is not None  # a task with a form has them
+    labelled = [(example, labeling.get(i)) for i, example in enumerate(opened.dataset.examples)]
+    made = preference_rows(task, labelled, pairs)
+    if not made.rows:
+        raise SettingError(f"no preference is left of the labels of run {run!r}: {dict(made.left_out)}")
+    return form, made
+
+
+def examples_of(store: Store, parts: Sequence[Json]) -> list[tuple[str, Example]]:
+    """Return the examples of some parts with their data sets, a pair and its twin as one."""
+    found = list[tuple[str, Example]]()
+    for part in parts:
+        rows = store.open_dataset(part["dataset"]).examples
+        places = DatasetPart.from_json(part).places(store)
+        found += [(part["dataset"], one) for one in judged_examples(rows[i] for i in places)]
+    return found
+
+
+def _labeling(store: Store, opened: OpenRun) -> Labeling:
+    state = current_state(store, opened)
+    if state is None or not state.labeling:
+        raise SettingError(f"run {opened.name!r} has no labels to train on: let it finish first")
+    return state.labeling
+
+
+def require_same(job: Job, now: str) -> None:
+    """Refuse to go on where the labels (a hash) are not those that training began with. Raises SettingError."""
+    begun = next((part["labels_sha256"] for part in job.kept()), None)
+    if begun is None:
+        job.keep({"labels_sha256": now})
+    elif begun != now:
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for it anew")
+
+
+RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How responses are sampled: so many of each prompt, at this temperature; a function of the seed."""
+
+    samples: int = 8
+    temperature: float = 1.0
+    max_tokens: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "temperature", "max_tokens"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name} is {getattr(self, name)}: use a value above 0")
+
+
+def ask_responses(
+    store: Store, model: ModelChoice, parts: Sequence[DatasetPart], sampling: Sampling, judges: Sequence[str] = (),
+    most: int | None = None,
+) -> str:  # fmt: skip
+    """Store the job that samples responses to the prompts of some data, at most so many; reward models judge them."""
+    model_registry.require_installed()
+    form = _form(store, parts)
+    for judge in judges:
+        _require_reward_model(store, judge)
+    if not form.ends_with_a_line:
+        raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
+    body = {
+        "parts": [part.to_json() for part in parts], "most": most, "sampling": asdict(sampling), "judges": list(judges),
+        "dataset": parts[0].dataset,
+    }  # fmt: skip
+    return jobs.create(store, JobSpec(RESPOND, body, model))
+
+
+def ask_preference_tuning(
+    store: Store, run: str, settings: PreferenceSettings, *, name: str | None = None, model: ModelChoice | None = None
+) -> str:
+    """Store the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
+    model_registry.require_installed()
+    spec = store.spec(run)
+    model = _trainable(model or model_registry.base_choice(store, run))
+    form_of(store.dataset_info(spec.dataset).task)
+    body = {"run": run, "name": free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
+    return jobs.create(store, JobSpec(PREFER, body, model))
+
+
+def ask_reinforcement(
+    store: Store, reward: str, parts: Sequence[DatasetPart], settings: ReinforceSettings, *, name: str | None = None,
+    model: ModelChoice | None = None, most: int | None = None,
+) -> str:  # fmt: skip
+    """Store the job that trains a policy against a reward model on the prompts of some data. Raises SettingError."""
+    model_registry.require_installed()
+    facts = _require_reward_model(store, reward)
+    form = _form(store, parts)
+    if not form.ends_with_a_line:
+        raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
+    body = {
+        "reward": reward, "parts": [part.to_json() for part in parts], "most": most, "dataset": parts[0].dataset,
+        "name": free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
+    }  # fmt: skip
+    return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
+
+
+def model_of(facts: Json) -> ModelChoice:
+    """Return the model that something was trained from, loaded as it was then."""
+    return ModelChoice(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
+
+
+def prompts_of(store: Store, parts: Sequence[Json], most: int | None) -> tuple[Form, list[str]]:
+    """Return the distinct queries or questions of some data, in order, at most so many. Raises SettingError."""
+    form = _form(store, [DatasetPart.from_json(part) for part in parts])
+    asked = dict[str, None]()
+    for part in parts:
+        rows = store.open_dataset(part["dataset"]).examples
+        asked |= dict.fromkeys(form.asked(rows[i]) for i in DatasetPart.from_json(part).places(store))
+    found = list(asked)[:most]
+    if not found:
+        raise SettingError("there is no prompt to respond to: name data with examples")
+    return form, found
+
+
+def _form(store: Store, parts: Sequence[DatasetPart]) -> Form:
+    if not parts:
+        raise SettingError("no data set is named: responses need prompts")
+    forms = {form_of(store.dataset_info(part.dataset).task) for part in parts}
+    if len(forms) > 1:
+        raise SettingError(f"data sets {', '.join(p.dataset for p in parts)} have different templates: use one task's")
+    return forms.pop()
+
+
+def _require_reward_model(store: Store, name: str) -> Json:
+    facts = model_registry.model_facts(store, name)
+    if facts["kind"] != KIND:
+        raise SettingError(f"{name!r} is no reward model but comes from {facts['kind']}: train one (`reward RUN`)")
+    return facts
+
+
+def _trainable(model: ModelChoice) -> ModelChoice:
+    if model.model == "fake":
+        raise SettingError("the fake model cannot be trained: name a real one (--model)")
+    return model
+
+
+def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dataset:
+    """Store the distinct responses of a finished job as a data set under a rule. Raises NotFound, SettingError.
+
+    Of pairs the rule is always asymmetry. A prompt whose responses are all alike gives nothing to judge.
+    """
+    found, spec = jobs.result(store, job), jobs.spec(store, job)
+    if spec.kind != RESPOND or found is None:
+        raise NotFound(f"job {job!r} has no responses: use a finished job of kind {RESPOND}")
+    task = store.dataset_info(spec.body["dataset"]).task
+    form = form_of(task)
+    rule = rule if form.answered == CLAIM else "asymmetry"
+    rule_class(rule)
+    examples = tuple(
+        example
+        for number, (asked, some) in enumerate(zip(found["asked"], found["responses"], strict=True))
+        for example in _examples(form, f"{name}-{number}", asked, list(dict.fromkeys(filter(None, some))))
+    )
+    if not examples:
+        raise SettingError(f"job {job!r} has no prompt with two different responses: sample more of them")
+    columns = (*([form.asking] if form.asking else []), *form.answered)
+    made = Dataset(
+        name, replace(task, rule=rule), examples, tuple(dict(example.fields) for example in examples), columns,
+        f"responses of {found['model']} ({job})",
+    )  # fmt: skip
+    store.add_dataset(made)
+    return made
+
+
+def _examples(form: Form, stem: str, asked: str, texts: Sequence[str]) -> list[Example]:
+    """Each claim, or each two neighbours as a pair and its twin; nothing of a single text."""
+    if len(texts) < 2:
+        return []
+    shown = {form.asking: asked} if form.asking else {}
+    if form.answered == CLAIM:
+        return [Example(f"{stem}-{k}", {**shown, "claim": text}, stem) for k, text in enumerate(texts)]
+    made = list[Example]()
+    for k in range(0, len(texts) - 1, 2):
+        name, (a, b) = f"{stem}-{k // 2}", texts[k : k + 2]
+        made.append(Example(name, {**shown, "response_a": a, "response_b": b}, name))
+        made.append(Example(f"{name}-swapped", {**shown, "response_a": b, "response_b": a}, name, twin_of=name))
+    return made

@@ -1,0 +1,241 @@
+"""Jobs that score other labels of a run: what if, the landscape, and its own steps again.
+
+The references come with the request, by name; this knows nothing of where they are from. Zero-shot labels alone are
+made here, since they need the model. Every labeling has the run's own slots, so all stand in the same orders.
+
+The log is checked without a model (`verify`); what only the model can tell is asked again here. Other hardware, another
+version of torch, or a changed checkpoint show as drift; a log that somebody changed shows as a jump.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import fsum
+
+from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.prompting import leave_one_out_prompt, query_prompt
+from icm_engine.core.repair import CachedEvaluator, ConsistencyFix
+from icm_engine.core.rng import random_of, sample
+from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
+from icm_engine.core.search import State, StepInfo, accept_probability, step, temperature
+from icm_engine.runs.remarks import READING
+from icm_engine.store.events import Codec, Json
+from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
+from icm_engine.store.store import Event, Store
+
+
+def try_label(store: Store, run: str, event: int, example: str, label: str, scorer: Scorer) -> Json:
+    """Return what U would be after `event` if `example` had `label`, before and after repair, as JSON.
+
+    Scored as the run scores its own proposals; repairs leave the example and all pins as they are. The chance is that
+    of the next step's temperature. Raises SettingError, NotFound.
+    """
+    opened = open_run(store, run).whole()
+    state, i = _standing(store, opened, event), _place(opened, example)
+    if i not in state.labeling or state.labeling[i] == label or label not in opened.dataset.task.labels:
+        now = state.labeling.get(i, "no label")
+        raise SettingError(f"{example!r} has {now}, and was tried with {label!r}: try another label of the task")
+    config, began, used = config_at(store, opened, event), time.perf_counter(), scorer.usage
+    objective = opened.objective(config, scorer)
+    proposal = state.labeling.assign(i, label)
+    score = CachedEvaluator(objective, state.labeling, state.evaluation, config.paired)
+    before, (after,) = score([proposal])
+    pins = state.hand.pins | {i}
+    repaired = ConsistencyFix(score, opened.rule, config, pins)(proposal, random_of(config.seed, state.step))
+    heat = temperature(state.step + 1, state.accepted, config)
+    delta = repaired.after.utility - repaired.before.utility
+    return {
+        "run": run, "event": event, "step": state.step, "example": example, "old": state.labeling[i], "label": label,
+        "before": opened.codec.encode_evaluation(before), "after": opened.codec.encode_evaluation(after),
+        "repaired": opened.codec.encode_evaluation(repaired.after), "repairs": len(repaired.repairs),
+        "flips": _others(opened.codec, proposal, repaired.labeling), "delta_unrepaired": after.utility - before.utility,
+        "delta": delta, "temperature": heat, "accept_probability": accept_probability(delta, heat),
+        "set_evaluations": score.set_evaluations, "usage": asdict(scorer.usage - used),
+        "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+
+
+def _place(opened: OpenRun, example: str) -> int:
+    try:
+        return opened.codec.index(example)
+    except KeyError:
+        raise NotFound(f"example {example!r} is not in run {opened.name!r}: ask about one of its own") from None
+
+
+def _standing(store: Store, opened: OpenRun, event: int) -> State:
+    state = state_at(store, opened, event)
+    if state is None:
+        raise SettingError(f"run {opened.name!r} has no labels at event {event}: ask about a later one")
+    return state
+
+
+def _others(codec: Codec, proposal: Labeling, repaired: Labeling) -> list[Json]:
+    """The labels that repair changed besides."""
+    changed = [i for i in repaired if repaired[i] != proposal[i]]
+    return [{"example": codec.ids[i], "old": proposal[i], "new": repaired[i]} for i in changed]
+
+
+FOUND = "found"  # the run's own labels
+ZERO_SHOT = "zero-shot"
+
+Progress = Callable[[int, int | None, str], None]
+References = Mapping[str, Mapping[str, Label]]
+
+
+def score_landscape(
+    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
+) -> Json:
+    """Return U and its terms of every labeling. Raises IcmError, NotFound.
+
+    `body` names the run, the number of the event after which its labels are meant, the reference labelings (each
+    with a label for every example the run had labelled then), and whether zero-shot labels are wanted. Rows already
+    `kept` are not scored again; each new one is given to `keep`.
+    """
+    opened = open_run(store, body["run"]).whole()
+    state = _state(store, opened, body["event"])
+    objective = opened.objective(config_at(store, opened, body["event"]), scorer)
+    labelings = {FOUND: state.labeling} | {
+        name: _reference(name, opened, state.labeling, labels) for name, labels in body["labelings"].items()
+    }
+    names = [*labelings, *([ZERO_SHOT] if body["zero_shot"] else [])]
+    parts = {part["name"]: part for part in kept}
+    for name in names:
+        if name not in parts:
+            progress(len(parts), len(names), "scoring labelings")
+            before = scorer.usage
+            labeling = _zero_shot(objective, state.labeling) if name == ZERO_SHOT else labelings[name]
+            row = _scored(name, labeling, objective)
+            parts[name] = row | {"usage": asdict(scorer.usage - before)}
+            keep(parts[name])
+    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
+    return {
+        "run": body["run"], "event": body["event"], "step": state.step, "examples": len(state.labeling),
+        "rows": [{key: value for key, value in part.items() if key != "usage"} for part in parts.values()],
+        "model": dict(scorer.describe()), "usage": asdict(used),
+    }  # fmt: skip
+
+
+def _state(store: Store, opened: OpenRun, event: int) -> State:
+    state = state_at(store, opened, event)
+    if state is None or not state.labeling:
+        raise SettingError(f"run {opened.name!r} has no labels at event {event}: take a step first")
+    return state
+
+
+def _reference(name: str, opened: OpenRun, found: Labeling, labels: Mapping[str, Label]) -> Labeling:
+    """A labeling by id, in the slots of the run's own."""
+    ids, known = opened.codec.ids, opened.dataset.task.labels
+    if missing := next((ids[i] for i in found if labels.get(ids[i]) not in known), None):
+        raise SettingError(f"labeling {name!r} has no label of the task for example {missing!r}: give one for each")
+    return Labeling({i: labels[ids[i]] for i in found})
+
+
+def _zero_shot(objective: Objective, found: Labeling) -> Labeling:
+    """The likeliest label of each example with no demonstrations at all."""
+    nothing = Labeling()
+    scores = objective.scorer.score([query_prompt(objective.task, objective.examples, nothing, i) for i in found])
+    return Labeling({i: objective.task.labels[score.argmax] for i, score in zip(found, scores, strict=True)})
+
+
+def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
+    """One row: U with its terms, the label mass, and what the labels are, to compare them."""
+    before = objective.scorer.usage
+    found: Evaluation = objective.evaluate(labeling)
+    cost: Usage = objective.scorer.usage - before
+    return {
+        "name": name, "utility": found.utility, "weighted_predictability": found.weighted_predictability,
+        "mutual_predictability": found.mutual_predictability, "inconsistency": found.inconsistency,
+        "pairs": len(found.pairs), "label_mass": found.label_mass, "balance": dict(Counter(labeling.values())),
+        "labels": list(labeling.values()), "tokens_encoded": cost.tokens_encoded,
+    }  # fmt: skip
+
+
+KIND = "rescore"
+SEED = 0  # of the sample of steps
+SHOWN = 20  # steps that are named among those that would go another way
+
+
+@dataclass
+class _Drift:
+    """What was compared so far: absolute differences of log-probabilities, and steps that would go another way."""
+
+    differences: list[float] = field(default_factory=list)
+    largest: float = -1.0
+    worst: Json | None = None
+    other: list[Json] = field(default_factory=list)
+
+    def compare(self, number: int, then: LabelLogProbs, now: LabelLogProbs) -> None:
+        for one, other in zip(then.raw, now.raw, strict=True):
+            if abs(one - other) > self.largest:
+                self.largest, self.worst = abs(one - other), {"step": number, "logged": one, "now": other}
+            self.differences.append(abs(one - other))
+
+
+def rescore(store: Store, run: str, steps: int, scorer: Scorer, progress: Progress) -> Json:
+    """Take a sample of a run's steps again and return the drift, as JSON. Raises SettingError, NotFound.
+
+    Each step begins in the state that the log leads to. Compared are the log-probabilities of the drawn example and,
+    of accepted steps, those of all labelled examples after it; the verdicts and U are compared for all.
+    """
+    opened = open_run(store, run).whole()
+    taken = store.read_after(run, kinds=("step",))
+    if not taken:
+        raise SettingError(f"run {run!r} has no steps to score again: verify it once it has taken some")
+    chosen = sorted(sample(random_of(SEED, 0), len(taken), min(steps, len(taken))))
+    drift, used = _Drift(), scorer.usage
+    utilities = list[float]()
+    for done, place in enumerate(chosen):
+        progress(done, len(chosen), "scoring steps again")
+        utilities += _again(store, opened, taken[place], scorer, drift)
+    told = store.last_event(run, ("model",))
+    return {
+        "run": run, "steps": len(chosen), "of": len(taken), "sampled": [taken[k].body["step"] for k in chosen],
+        "compared": len(drift.differences),
+        "largest_difference": drift.largest,
+        "mean_difference": fsum(drift.differences) / len(drift.differences),
+        "largest_at": drift.worst, "largest_utility_difference": max(utilities, default=0.0),
+        "other_way": len(drift.other), "other": drift.other[:SHOWN],
+        "model": dict(scorer.describe()), "model_changes": _changes(told.body if told else {}, scorer),
+        "prompts": (scorer.usage - used).prompts, "tokens_encoded": (scorer.usage - used).tokens_encoded,
+    }  # fmt: skip
+
+
+def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _Drift) -> Iterator[float]:
+    """Take one step again; yield how far U of its proposal has drifted, where it proposes the same."""
+    state = state_at(store, opened, event.number - 1)
+    assert state is not None  # a step follows the initial labels
+    config = config_at(store, opened, event.number - 1)
+    objective, then = opened.objective(config, scorer), opened.codec.decode_step(event.body, state)
+    _, now = step(state, objective, config)
+    drift.compare(then.number, then.scores, _asked(objective, state, now))
+    if (then.proposed, then.verdict, then.flips) != (now.proposed, now.verdict, now.flips):
+        drift.other.append(_other_way(then, now))
+    if then.after is None or now.after is None or then.flips != now.flips:
+        return
+    for example, scores in then.after.scores.items():  # kept of accepted steps alone
+        drift.compare(then.number, scores, now.after.scores[example])
+    yield abs(then.after.utility - now.after.utility)
+
+
+def _asked(objective: Objective, state: State, now: StepInfo) -> LabelLogProbs:
+    """What the model says of the drawn example, also where the step took it from the labeling before."""
+    if not now.reused:
+        return now.scores
+    prompt = leave_one_out_prompt(objective.task, objective.examples, state.labeling, now.example)
+    return objective.scorer.score([prompt])[0]
+
+
+def _other_way(then: StepInfo, now: StepInfo) -> Json:
+    return {
+        "step": then.number, "proposed": then.proposed, "proposed_now": now.proposed,
+        "verdict": then.verdict, "verdict_now": now.verdict, "delta": then.delta, "delta_now": now.delta,
+    }  # fmt: skip
+
+
+def _changes(then: Json, scorer: Scorer) -> Json:
+    """What the model's own description says otherwise than when the run was scored."""
+    now = dict(scorer.describe())
+    return {name: [then[name], now.get(name)] for name in then if name != READING and then[name] != now.get(name)}

@@ -1,0 +1,347 @@
+"""Chains that differ in the seed alone, one of them proposed: python -m icm_engine.jobs.restarts --db FILE JOB.
+
+A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
+are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
+every example, so the highest U belongs to the chain that labelled least: with that form of P, U is divided by the
+number of labelled examples (each form declares how it compares: `core.objective`). And a few examples of one label
+predict each other best, in every form but the centred one: so a chain is compared only if it labelled at least `WIDE`
+as many examples as the chain that labelled most. That leaves room on purpose: a mirror that labelled everything must
+not win for that alone. Whoever shows the result says so where the numbers differ.
+
+A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
+compares how they ended: it has no model, sees no gold, and is a job, so that chains go on when the page is closed.
+Where chains stand is read from the chains, so another process of the job goes on with what is left.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from icm_engine import cluster, jobs
+from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.labeling import Label
+from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
+from icm_engine.runs import control
+from icm_engine.runs.control import RunStatus
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import open_run, state_at
+from icm_engine.store.store import Event, Store
+
+WIDE = 0.75  # of the most examples that a chain labelled: with fewer, a chain is not compared
+OPPOSITE = 0.25  # share of equal labels below which one of two labelings looks like the mirror of the other
+
+Labels = Mapping[str, Label]  # by example id
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One chain as it ended; `labels` and `utility` are those of its last step, None and empty before it has any."""
+
+    run: str
+    seed: int
+    phase: str
+    message: str
+    steered: bool  # a person changed labels, pins or settings on the way
+    utility: float | None
+    labels: Labels
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is among those that are compared and that agreement is about."""
+        return self.phase == "finished" and not self.steered and self.utility is not None and bool(self.labels)
+
+
+def wide(chains: Sequence[Chain]) -> list[Chain]:
+    """Return the chains that count and labelled enough to be compared."""
+    counted = [chain for chain in chains if chain.counts]
+    most = max((len(chain.labels) for chain in counted), default=0)
+    return [chain for chain in counted if len(chain.labels) >= WIDE * most]
+
+
+def worth(chain: Chain, per_example: bool) -> float:
+    """Return what is compared: U, or U per labelled example if the form of P says so; only of a chain that counts."""
+    assert chain.utility is not None
+    return chain.utility / len(chain.labels) if per_example else chain.utility
+
+
+def propose(chains: Sequence[Chain], per_example: bool) -> Chain | None:
+    """Return the best chain, the first of equals; None if none counts."""
+    return max(wide(chains), key=lambda chain: worth(chain, per_example), default=None)
+
+
+def same_share(one: Labels, other: Labels) -> float | None:
+    """Return the share of equal labels among the examples that both label, None of none.
+
+    >>> same_share({"a": "True", "b": "True", "c": "True"}, {"a": "True", "b": "False"})
+    0.5
+    """
+    common = [example for example in one if example in other]
+    return sum(one[example] == other[example] for example in common) / len(common) if common else None
+
+
+def is_mirror(chain: Labels, proposed: Labels, labels: Sequence[Label]) -> bool:
+    """Say whether a chain agrees with the proposal's mirror: of two labels, nearly all the other way round."""
+    share = same_share(chain, proposed)
+    return len(labels) == 2 and share is not None and share < OPPOSITE
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How many chains stand behind one proposed label, the proposed one itself among them.
+
+    `chains` label the example, `same` of them as proposed; `turned` counts those that are mirrors with their labels
+    swapped, so that one mirror among the chains does not make every example look uncertain.
+    """
+
+    example: str
+    label: Label
+    chains: int
+    same: int
+    turned: int
+
+    @property
+    def share(self) -> float:
+        return self.same / self.chains
+
+    @property
+    def turned_share(self) -> float:
+        return self.turned / self.chains
+
+
+def supports(chains: Sequence[Chain], proposed: Chain, labels: Sequence[Label]) -> tuple[Support, ...]:
+    """Return for each example of the proposal how many of the chains that count agree, in the proposal's order."""
+    counted = [(chain.labels, is_mirror(chain.labels, proposed.labels, labels)) for chain in chains if chain.counts]
+    return tuple(_support(example, label, counted) for example, label in proposed.labels.items())
+
+
+def _support(example: str, label: Label, counted: Sequence[tuple[Labels, bool]]) -> Support:
+    given = [(labels[example] == label, mirror) for labels, mirror in counted if example in labels]
+    same, turned = sum(equal for equal, _ in given), sum(equal != mirror for equal, mirror in given)
+    return Support(example, label, len(given), same, turned)
+
+
+KIND = "restarts"
+SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
+LOOK = 1.0  # seconds between two looks at the chains
+GO_ON = ("created", "paused", "interrupted", "failed")  # phases that a new process of the job goes on from
+_HOW = ("side_by_side", "where")  # of a job's body: how its chains are done, not which they are
+OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a chain meant it
+
+Standing = Mapping[str, RunStatus]
+
+
+def submit(
+    store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE, where: cluster.ClusterSpec | None = None
+) -> str:
+    """Start a job of so many chains of this spec, from its seed on, and return its name; asked again, it goes on.
+
+    With `where` their workers are on that cluster, else on this machine. If these chains were asked for before, no
+    others are made: the last job of them is left alone while it works, or if none of its chains is left; otherwise it,
+    or a new one, does what is left. Raises SettingError, NotFound.
+    """
+    if min(chains, side_by_side) < 1:
+        raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
+    if where is not None:
+        cluster.require_ray(where)
+    how: Json = {"side_by_side": side_by_side, **({"where": asdict(where)} if where else {})}
+    with store.transaction():
+        known = _asked_before(store, spec, chains)
+        if known is not None and _as_it_is(store, known, how):
+            job = known
+        else:
+            job = jobs.create(store, _job_spec(store, spec, chains, how, known))
+    jobs.start(store, job)
+    return job
+
+
+def chains_of(store: Store, job: str) -> list[str]:
+    """Return the runs of a restarts job, by seed."""
+    return list(jobs.spec(store, job).body["chains"])
+
+
+def job_of(store: Store, run: str) -> str | None:
+    """Return the newest restarts job that a run is a chain of, None if there is none."""
+    made = jobs.names(store, KIND, dataset=store.spec(run).dataset)
+    return next((job for job in made if run in chains_of(store, job)), None)
+
+
+def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
+    """The newest job whose chains have these specs."""
+    wanted = _seeded(control.resolved(store, spec), chains)
+    made = jobs.names(store, KIND, dataset=spec.dataset)
+    return next((job for job in made if [store.spec(run) for run in chains_of(store, job)] == wanted), None)
+
+
+def _as_it_is(store: Store, job: str, how: Json) -> bool:
+    """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
+    phase = jobs.status(store, job).phase
+    if phase == "done":
+        return all(control.status(store, run).phase in OVER for run in chains_of(store, job))
+    body = jobs.spec(store, job).body
+    return phase in ("starting", "running") or how == {name: body[name] for name in _HOW if name in body}
+
+
+def _job_spec(store: Store, spec: RunSpec, chains: int, how: Json, before: str | None) -> jobs.JobSpec:
+    """The job of these chains: those of the job before, or new ones."""
+    runs = chains_of(store, before) if before else [control.create_run(store, one) for one in _seeded(spec, chains)]
+    return jobs.JobSpec(KIND, {"dataset": spec.dataset, "chains": runs, **how})
+
+
+def _seeded(spec: RunSpec, chains: int) -> list[RunSpec]:
+    first = spec.search.seed
+    return [replace(spec, search=replace(spec.search, seed=first + k)) for k in range(chains)]
+
+
+# -- the job's process
+
+
+def restarts(job: Job) -> Json:
+    """Run the chains to their ends and propose the best. Raises RunError if none of them counts."""
+    job.ready({})
+    runs: list[str] = job.spec.body["chains"]
+    try:
+        _drive(job, runs, _on_cluster(job, runs))
+    except Cancelled:
+        _pause(job.store, runs)
+        raise
+    return judged(job.store, runs)
+
+
+def _on_cluster(job: Job, runs: Sequence[str]) -> set[str]:
+    """Have a cluster do what is left, if that was asked; return the chains that it took on."""
+    if "where" not in job.spec.body:
+        return set()
+    left = [run for run in runs if control.status(job.store, run).phase in GO_ON]
+    if left:
+        cluster.wait_within(job, left, cluster.ClusterSpec(**job.spec.body["where"]), _teller(job, runs))
+    return set(left)
+
+
+def _teller(job: Job, runs: Sequence[str]) -> Callable[[], Standing]:
+    """A look at the chains that reports only what is new, since they may take hours."""
+    told = (-1, "")
+
+    def look() -> Standing:
+        nonlocal told
+        now = {run: control.status(job.store, run) for run in runs}
+        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
+            job.progress(news[0], len(runs), news[1])
+            told = news
+        return now
+
+    return look
+
+
+def _drive(job: Job, runs: Sequence[str], asked: set[str]) -> None:
+    """Start what is left, a few at a time, until nothing moves; a chain that a person pauses is waited for."""
+    look = _teller(job, runs)
+    while True:
+        now = look()
+        job.stop_if_cancelled()
+        busy, left = sum(map(busied, now.values())), _left(now, asked)
+        if not busy and not left and not any(status.phase == "paused" for status in now.values()):
+            return
+        for run in _affordable(left, now, job.spec.body["side_by_side"] - busy):
+            (control.start if now[run].phase == "created" else control.resume)(job.store, run)
+            asked.add(run)
+        wait()
+
+
+def wait() -> None:
+    """Wait a moment between two looks at the chains."""
+    time.sleep(LOOK)
+
+
+def _left(now: Standing, asked: set[str]) -> list[str]:
+    """The chains still to be started or gone on with: each once, or a chain that always fails would hold up the rest.
+
+    One that somebody else has set going is theirs to end.
+    """
+    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON]
+
+
+def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
+    """Those for which there are places; a paused chain whose worker still waits has one."""
+    new = [run for run in left if not busied(now[run])][: max(0, places)]
+    return [run for run in left if busied(now[run]) or run in new]
+
+
+def busied(status: RunStatus) -> bool:
+    """Say whether a chain takes one of the places: its worker lives, if only to wait, or is about to."""
+    return status.pid is not None or status.phase in ("starting", "running")
+
+
+def words(now: Standing) -> str:
+    """Say how the chains stand, in words for the job's bar."""
+    waiting = [run for run, status in now.items() if status.phase == "paused" and not status.pending]
+    running = sum(status.phase in ("starting", "running") for status in now.values())
+    told = f"{running} chains at work" if running != 1 else "1 chain at work"
+    return f"{told}, waiting for {waiting[0]}, which is paused; finished" if waiting else f"{told}; finished"
+
+
+def _pause(store: Store, runs: Sequence[str]) -> None:
+    for run in runs:
+        if control.status(store, run).phase in ("starting", "running"):
+            control.pause(store, run)
+
+
+# -- how the chains ended
+
+
+def judged(store: Store, runs: Sequence[str]) -> Json:
+    """Return the proposal among chains that have ended, as the job's result. Raises RunError if none counts."""
+    chains = [_ended(store, run) for run in runs]
+    labels = store.dataset_info(store.spec(runs[0]).dataset).task.labels
+    form = store.spec(runs[0]).search.predictability
+    per_example = PREDICTABILITY[form].per_example
+    best = propose(chains, per_example)
+    if best is None:
+        told = "; ".join(f"{chain.run} {chain.phase}: {chain.message}" for chain in chains)
+        raise RunError(f"none of {len(chains)} chains can be proposed ({told}): mend what failed and start it again")
+    return {
+        "proposed": best.run, "predictability": form, "per_example": per_example, "labels": list(labels),
+        "chains": [_row(chain, best, wide(chains), per_example, labels) for chain in chains],
+        "examples": [asdict(support) for support in supports(chains, best, labels)],
+    }  # fmt: skip
+
+
+def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool, labels: Sequence[str]) -> Json:
+    return {
+        "run": chain.run, "seed": chain.seed, "phase": chain.phase, "message": chain.message,
+        "steered": chain.steered, "utility": chain.utility, "labelled": len(chain.labels),
+        "counts": chain.counts, "compared": worth(chain, per_example) if chain in compared else None,
+        "same": same_share(chain.labels, best.labels) if chain.counts else None,
+        "mirror": chain.counts and is_mirror(chain.labels, best.labels, labels),
+        "proposed": chain is best,
+    }  # fmt: skip
+
+
+def _ended(store: Store, run: str) -> Chain:
+    """A chain as its search left it: what a person did to a finished one since is not looked at."""
+    status, opened = control.status(store, run), open_run(store, run)
+    finished = store.last_event(run, ("finished",)) if status.phase == "finished" else None
+    number = finished.number if finished else store.last_number(run)
+    state = state_at(store, opened, number)
+    hand = store.read_between(run, 0, number, ("hand", "retuned"))
+    return Chain(
+        run, opened.spec.search.seed, status.phase, status.message, any(map(_steers, hand)),
+        state.evaluation.utility if state else None,
+        {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {},
+    )  # fmt: skip
+
+
+def _steers(event: Event) -> bool:
+    """Whether a person changed the search there; a note or a blind eye changes nothing."""
+    if event.kind == "retuned":
+        return True
+    changes = [change for act in event.body["acts"] for change in act["changes"]]
+    return any(change["before"][name] != change["after"][name] for change in changes for name in ("label", "pinned"))
+
+
+KINDS: dict[str, Kind] = {KIND: restarts}
+
+
+if __name__ == "__main__":
+    sys.exit(main(KINDS))

@@ -1,0 +1,116 @@
+"""What to know about a run, in words: its settings, how its model reads the data, and smaller calls.
+
+The digits of a score depend on how many tokens the model reads at once. So a step in which this changed is taken again,
+after the event that says so: every step of a log comes from calls of the size that the log says was in force.
+"""
+
+from dataclasses import replace
+
+from icm_engine.core.consistency import Asymmetry
+from icm_engine.core.errors import SettingError
+from icm_engine.core.labeling import Label
+from icm_engine.core.objective import OF_TWO_LABELS, form_for
+from icm_engine.core.scoring import Scorer, calls_of
+from icm_engine.core.settings import PRESETS, SearchConfig, steps_per_example
+from icm_engine.store.events import SEARCH, Json, RunSpec
+from icm_engine.store.store import Store
+
+
+def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
+    """Return the spec with a form of P for as many labels as its data set has. Raises NotFound, SettingError.
+
+    A form that comes from the preset gives way to one that fits; one that a person has chosen (`named`, or another
+    than the preset's) is refused.
+    """
+    task = store.dataset_info(spec.dataset).task
+    form = spec.search.predictability
+    if form not in OF_TWO_LABELS or len(task.labels) == 2:
+        return spec
+    fits = form_for(form, len(task.labels))
+    if named or form != PRESETS.get(spec.preset, SearchConfig()).predictability:
+        raise SettingError(
+            f"predictability {form} is of two labels, task {task.name!r} has {len(task.labels)}: "
+            f"use {fits} (--set predictability={fits})"
+        )
+    return replace(spec, search=replace(spec.search, predictability=fits))
+
+
+def with_steps(spec: RunSpec, examples: int) -> RunSpec:
+    """Return the spec with as many steps as its preset takes of so many examples, where it says none."""
+    if spec.search.max_steps or spec.source != SEARCH:
+        return spec
+    return replace(spec, search=replace(spec.search, max_steps=steps_per_example(spec.preset) * examples))
+
+
+def form_words(form: str, labels: tuple[Label, ...]) -> str:
+    """Return which form of P takes the place of one that is of two labels; empty if it fits."""
+    if form not in OF_TWO_LABELS or len(labels) == 2:
+        return ""
+    return f"P is {form_for(form, len(labels))} in place of {form}, which is of two labels: there are {len(labels)}."
+
+
+def remarks(store: Store, spec: RunSpec) -> list[str]:
+    """Return what to know of a new run before it starts, in sentences. Raises NotFound."""
+    info = store.dataset_info(spec.dataset)
+    said = [form_words(spec.search.predictability, info.task.labels)]
+    if (spec.rule or info.task.rule) == Asymmetry.name and not store.has_twins(spec.dataset):
+        said.append(Asymmetry.WITHOUT_TWINS)
+    return [words for words in said if words]
+
+
+READING = "reading"
+SHOWN = 40  # characters of a text
+
+
+def reading_notes(model: Json) -> list[str]:
+    """Return the notes on a run's texts from what its `model` event says."""
+    found = model.get(READING) or {}
+    notes = []
+    if tokens := found.get("control_tokens"):
+        notes.append(
+            f"{_of(tokens)} {'contains' if tokens['texts'] == 1 else 'contain'} a control token of the model, such as "
+            f"{tokens['first']}: it is read as plain text."
+        )
+    if changed := found.get("read_otherwise"):
+        shown, read = map(_short, changed["first"])
+        what = "is not what the tokenizer keeps" if changed["texts"] == 1 else "are not what the tokenizer keeps"
+        notes.append(f"{_of(changed)} {what}: {shown!r} is read as {read!r}.")
+    return notes
+
+
+def notes_of_run(store: Store, run: str) -> list[str]:
+    """Return the notes on the texts of a stored run; none where no model has read them."""
+    told = store.last_event(run, ("model",))
+    return reading_notes(told.body) if told is not None else []
+
+
+def _of(counted: Json) -> str:
+    return f"{counted['texts']:,} of {counted['of']:,} texts"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+SHRUNK = "shrunk"  # the kind of the event
+
+
+def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | None:
+    """Return how many tokens at once a run is scored with after event `until`; None for as many as the scorer takes.
+
+    A fork begins with what its parent had.
+    """
+    last = store.last_number(run) if until is None else until
+    found = list(store.read_between(run, 0, last, (SHRUNK,)))
+    if found:
+        return int(found[-1].body["tokens"])
+    spec = store.spec(run)
+    if spec.forked_from is None or not store.has_run(spec.forked_from):
+        return None
+    return tokens_of_run(store, spec.forked_from, spec.forked_at)
+
+
+def shrunk(scorer: Scorer, before: int) -> Json | None:
+    """Return the body of the event that says that calls are smaller than before; None where they are not."""
+    now = calls_of(scorer)
+    return {"tokens": now.tokens, "was": before, "why": now.why} if now.tokens < before else None

@@ -1,0 +1,395 @@
+"""What a log is made of, to and from JSON: RunSpec, search records, interventions, whole states.
+
+Examples appear in events by id. The label log-probabilities of an accepted labeling are packed (zlib, base64,
+little-endian float64, one row a labelled example in slot order), so that a replay gives back the same digits.
+
+A whole state is how a fork begins, and what a snapshot keeps.
+"""
+
+import base64
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from icm_engine.core.batching import FIRST, NEWEST, BatchPart, Cut
+from icm_engine.core.errors import StoreError
+from icm_engine.core.interventions import Act, AppliedIntervention, ExampleChange, ExampleState, Hand
+from icm_engine.core.labeling import Flip, Label, Labeling
+from icm_engine.core.objective import Evaluation
+from icm_engine.core.repair import Option, Repair
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.search import Breakpoints, HandInfo, InitialInfo, State, StepInfo, TuneInfo, apply, flipped
+from icm_engine.core.server_address import settle_server
+from icm_engine.core.settings import SearchConfig
+from icm_engine.store.database import DAMAGED
+
+Json = dict[str, Any]
+Scores = Mapping[int, LabelLogProbs]
+SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
+MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
+
+    `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
+    device computes fast), `bfloat16` or `float32`; quantization, dtype and device of a model behind a server are its
+    own, and say `server`. Raises SettingError for an address with a secret in it. `encoding` is `prefix-tree` or
+    `full-prompts`; `limit` is the most examples that are taken of the data set, in whole groups (None: all). A fork
+    begins where run `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for
+    labels that come with the spec, or one of `baselines.label_sources`. `given` are labels by example id: all that
+    such a run has, or what the initial labels of a search are instead of coin flips; `given_from` says in words where
+    they are from, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked
+    for the run. `part` is the one batch of the data set, or of what the limit takes of it, that the run labels (None:
+    all).
+    `version` is that of the method's details (`core.batching`), which a run keeps for its whole life.
+    """
+
+    dataset: str
+    model: str
+    quantization: str = "nf4"
+    dtype: str = "auto"
+    device: str = "auto"
+    encoding: str = "prefix-tree"
+    limit: int | None = None
+    rule: str | None = None
+    preset: str = "default"
+    supervised: bool = False
+    forked_from: str | None = None
+    forked_at: int | None = None
+    source: str = SEARCH
+    source_options: Json = field(default_factory=dict)
+    given: dict[str, Label] | None = None
+    given_from: str = ""
+    experiment: str | None = None
+    part: BatchPart | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
+    version: int = NEWEST
+
+    def __post_init__(self) -> None:
+        settle_server(self, self.model)
+
+    @property
+    def cut(self) -> Cut:
+        """Which examples of the data set the run, or all of its batches together, take."""
+        return Cut(self.limit, self.rule, self.version)
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Json) -> "RunSpec":
+        part = value.get("part")  # absent in specs of before there were batches, as the version is of before those
+        read = {"search": SearchConfig(**value["search"]), "part": BatchPart(**part) if part else None}
+        return RunSpec(**{"version": FIRST, **value, **read})
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one step cost: prompts and tokens, and the hash of the prompt that was asked about the drawn example."""
+
+    usage: Usage
+    prompt_sha256: str = ""
+
+
+class Codec:
+    """Turns records of the search into event bodies and back, for one run's examples, labels and version."""
+
+    def __init__(
+        self, ids: Sequence[str], labels: Sequence[Label], place: Callable[[str], int] | None = None,
+        version: int = NEWEST,
+    ) -> None:  # fmt: skip
+        self.ids, self.labels, self.version = ids, tuple(labels), version
+        self._place = place or {name: index for index, name in enumerate(ids)}.__getitem__
+
+    def index(self, example_id: str) -> int:
+        """Return the place of an example in the run's data set."""
+        return self._place(example_id)
+
+    # -- records to bodies
+
+    def encode_initial(self, info: InitialInfo, cost: Cost) -> Json:
+        """Return the body of the `initial` event."""
+        return {
+            "drawn": [{"example": self.ids[i], "label": y} for i, y in info.drawn],
+            "repairs": [self._encode_repair(repair) for repair in info.repairs],
+            "flips": [self.encode_flip(flip) for flip in info.flips],
+            "after": self.encode_evaluation(info.after),
+            "scores": self.pack(info.after.scores),
+            "set_evaluations": info.set_evaluations,
+            "usage": asdict(cost.usage),
+        }
+
+    def encode_step(self, info: StepInfo, cost: Cost, before: Labeling) -> Json:
+        """Return the body of a `step` event; `before` is the labeling the step started from."""
+        kept = info.verdict == "accepted" and info.after is not None
+        return {
+            "step": info.number,
+            "temperature": info.temperature,
+            "example": self.ids[info.example],
+            "old": info.old,
+            "proposed": info.proposed,
+            "log_probs": dict(zip(self.labels, info.scores.raw, strict=True)),
+            "label_mass": info.scores.mass,
+            "before": self.encode_evaluation(info.before),
+            "after": self.encode_evaluation(info.after) if info.after else None,
+            "delta": info.delta,
+            "accept_probability": info.accept_probability,
+            "draw": info.draw,
+            "accepted": info.verdict == "accepted",
+            "verdict": info.verdict,
+            "repairs": [self._encode_repair(repair) for repair in info.repairs],
+            "flips": [self.encode_flip(flip) for flip in info.flips],
+            "movers": self._movers(info, before),
+            "scores": self.pack(info.after.scores) if kept and info.after else None,
+            "set_evaluations": info.set_evaluations,
+            "paired": info.paired,
+            "reused": info.reused,
+            **({"tied": list(info.tied)} if info.tied and self.version > FIRST else {}),
+            "usage": asdict(cost.usage),
+            "prompt_sha256": cost.prompt_sha256,
+        }
+
+    def encode_evaluation(self, evaluation: Evaluation) -> Json:
+        """Return U with its parts and its inconsistent pairs; the log-probabilities are packed apart."""
+        return {
+            "utility": evaluation.utility,
+            "weighted_predictability": evaluation.weighted_predictability,
+            "mutual_predictability": evaluation.mutual_predictability,
+            "inconsistency": evaluation.inconsistency,
+            "pairs": [[self.ids[i], self.ids[j]] for i, j in evaluation.pairs],
+            "label_mass": evaluation.label_mass,
+        }
+
+    def _encode_repair(self, repair: Repair) -> Json:
+        return {
+            "pair": [self.ids[i] for i in repair.pair],
+            "labels": list(repair.labels),
+            "utility": repair.utility,
+            "options": [{"labels": list(option.labels), "utility": option.utility} for option in repair.options],
+            "taken": list(repair.taken) if repair.taken else None,
+            **({"withheld": [list(labels) for labels in repair.withheld]} if repair.withheld else {}),
+        }
+
+    def encode_flip(self, flip: Flip) -> Json:
+        """Return one label change."""
+        return {"example": self.ids[flip.example], "old": flip.old, "new": flip.new, "cause": flip.cause}
+
+    def _movers(self, info: StepInfo, before: Labeling) -> list[Json]:
+        """The examples whose log p of their own label moved most from before the step to its proposal."""
+        if info.after is None:
+            return []
+        return self.movers(info.after.scores, info.before.scores, flipped(before, info.flips), before)
+
+    def movers(self, now: Scores, then: Scores, proposal: Labeling, before: Labeling) -> list[Json]:
+        """Return the examples whose log p of their own label moved most, as an event has them."""
+        moved = [(i, self.own(then[i], before[i]), self.own(now[i], proposal[i])) for i in now if i in then]
+        moved.sort(key=lambda row: -abs(row[2] - row[1]))
+        return [{"example": self.ids[i], "before": old, "after": new} for i, old, new in moved[:MOVERS]]
+
+    def own(self, scores: LabelLogProbs, label: Label) -> float:
+        """Return log p of this label, renormalised."""
+        return scores.normalized[self.labels.index(label)]
+
+    def pack(self, scores: Mapping[int, LabelLogProbs]) -> str:
+        """Return the label log-probabilities, in their own order, as text."""
+        values = [value for score in scores.values() for value in score.raw]
+        return base64.b64encode(zlib.compress(struct.pack(f"<{len(values)}d", *values))).decode()
+
+    # -- bodies to records
+
+    def decode_initial(self, body: Json) -> InitialInfo:
+        """Return the record of an `initial` event."""
+        flips = self.decode_flips(body)
+        labeling = flipped(Labeling(), flips)
+        return InitialInfo(
+            tuple((self.index(row["example"]), row["label"]) for row in body["drawn"]),
+            tuple(self._decode_repair(repair) for repair in body["repairs"]),
+            flips,
+            self.decode_evaluation(body["after"], self.unpack(body["scores"], labeling)),
+            body["set_evaluations"],
+        )
+
+    def decode_step(self, body: Json, state: State) -> StepInfo:
+        """Return the record of a `step` event; `state` is the one it started from."""
+        flips = self.decode_flips(body)
+        scores = self.unpack(body["scores"], flipped(state.labeling, flips)) if body["scores"] else {}
+        return StepInfo(
+            number=body["step"],
+            temperature=body["temperature"],
+            example=self.index(body["example"]),
+            old=body["old"],
+            proposed=body["proposed"],
+            scores=LabelLogProbs(tuple(body["log_probs"][label] for label in self.labels)),
+            before=self.decode_evaluation(body["before"], {}),
+            after=self.decode_evaluation(body["after"], scores) if body["after"] else None,
+            repairs=tuple(self._decode_repair(repair) for repair in body["repairs"]),
+            flips=flips,
+            delta=body["delta"],
+            accept_probability=body["accept_probability"],
+            draw=body["draw"],
+            verdict=body["verdict"],
+            set_evaluations=body["set_evaluations"],
+            paired=body.get("paired", False),  # these two are absent in logs of before they were recorded
+            reused=body.get("reused", False),
+            tied=tuple(body.get("tied", ())),
+        )
+
+    def decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
+        """Return an evaluation with these log-probabilities."""
+        pairs = tuple((self.index(a), self.index(b)) for a, b in body["pairs"])
+        terms = (body["weighted_predictability"], body["mutual_predictability"], body["inconsistency"])
+        return Evaluation(*terms, pairs, scores)
+
+    def _decode_repair(self, body: Json) -> Repair:
+        return Repair(
+            (self.index(body["pair"][0]), self.index(body["pair"][1])),
+            (body["labels"][0], body["labels"][1]),
+            body["utility"],
+            tuple(Option((o["labels"][0], o["labels"][1]), o["utility"]) for o in body["options"]),
+            (body["taken"][0], body["taken"][1]) if body["taken"] else None,
+            tuple((a, b) for a, b in body.get("withheld", [])),
+        )
+
+    def decode_flips(self, body: Json) -> tuple[Flip, ...]:
+        """Return the label changes of an event's body."""
+        return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in body["flips"])
+
+    def unpack(self, packed: str, labeling: Labeling) -> Mapping[int, LabelLogProbs]:
+        """Return packed label log-probabilities as those of this labeling's examples, unpacked when one is looked at.
+
+        A replay passes thousands of labelings and looks at the scores of the last. What cannot be unpacked raises
+        StoreError then.
+        """
+        return _Packed(packed, labeling, len(self.labels))
+
+
+class _Packed(Mapping[int, LabelLogProbs]):
+    """Label log-probabilities that are still packed."""
+
+    def __init__(self, packed: str, labeling: Labeling, width: int) -> None:
+        self._packed, self._labeling, self._width = packed, labeling, width
+
+    @cached_property
+    def _rows(self) -> dict[int, LabelLogProbs]:
+        try:
+            rows = struct.iter_unpack(f"<{self._width}d", zlib.decompress(base64.b64decode(self._packed)))
+            return {i: LabelLogProbs(row) for i, row in zip(self._labeling, rows, strict=True)}
+        except (ValueError, zlib.error, struct.error) as error:
+            raise StoreError(f"log-probabilities cannot be read from the database ({error}): {DAMAGED}") from None
+
+    def __getitem__(self, example: int) -> LabelLogProbs:
+        return self._rows[example]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._labeling)
+
+    def __len__(self) -> int:
+        return len(self._labeling)
+
+
+# settings that can change while a run is on its way; the others would make the steps before them another algorithm's
+RETUNABLE = ("alpha", "initial_temperature", "final_temperature", "cooling_rate", "neighbour_weight")
+
+
+def encode_hand(codec: Codec, info: HandInfo, state: State, cost: Cost) -> Json:
+    """Return the body of a `hand` event; `state` is the one before it."""
+    return {
+        "step": state.step,
+        "acts": [_encode_done(codec, done) for done in info.done],
+        "flips": [codec.encode_flip(flip) for flip in info.flips],
+        "after": codec.encode_evaluation(info.after) if info.after else None,
+        "scores": codec.pack(info.after.scores) if info.after else None,
+        "set_evaluations": info.set_evaluations,
+        "usage": asdict(cost.usage),
+    }
+
+
+def decode_hand(codec: Codec, body: Json, state: State) -> HandInfo:
+    """Return the record of a `hand` event; `state` is the one before it."""
+    info = HandInfo(tuple(decode_done(codec, done) for done in body["acts"]), codec.decode_flips(body))
+    if body["after"] is None:
+        return info
+    order = apply(state, replace(info, after=state.evaluation)).labeling  # the order that the scores were packed in
+    after = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], order))
+    return replace(info, after=after, set_evaluations=body["set_evaluations"])
+
+
+def _encode_done(codec: Codec, done: AppliedIntervention) -> Json:
+    return {
+        "verb": done.act.verb,
+        "examples": [codec.ids[i] for i in done.act.examples],
+        "labels": list(done.act.labels),
+        "text": done.act.text,
+        "changes": [
+            {"example": codec.ids[c.example], "before": asdict(c.before), "after": asdict(c.after)}
+            for c in done.changes
+        ],
+    }
+
+
+def decode_done(codec: Codec, body: Json) -> AppliedIntervention:
+    """Return one act with what it changed."""
+    changes = tuple(
+        ExampleChange(codec.index(c["example"]), ExampleState(**c["before"]), ExampleState(**c["after"]))
+        for c in body["changes"]
+    )
+    return AppliedIntervention(decode_act(codec, body), changes)
+
+
+def decode_act(codec: Codec, body: Json) -> Act:
+    """Return what a person did, from an event's or a command's body. Raises KeyError for an unknown example."""
+    examples = tuple(codec.index(example) for example in body.get("examples", []))
+    return Act(body["verb"], examples, tuple(body.get("labels", [])), body.get("text", ""))
+
+
+def encode_tune(codec: Codec, info: TuneInfo, state: State) -> Json:
+    """Return the body of a `retuned` event."""
+    return {"step": state.step, "settings": dict(info.settings), "after": codec.encode_evaluation(info.after)}
+
+
+def decode_tune(codec: Codec, body: Json, state: State) -> TuneInfo:
+    """Return the record of a `retuned` event; the log-probabilities are those of the state before it."""
+    return TuneInfo(body["settings"], codec.decode_evaluation(body["after"], state.evaluation.scores))
+
+
+def encode_state(codec: Codec, state: State) -> Json:
+    """Return a whole state: the body of a `forked` event, and of a snapshot."""
+    return {
+        "step": state.step,
+        "accepted": state.accepted,
+        "labels": [[codec.ids[i], label] for i, label in state.labeling.items()],
+        "after": codec.encode_evaluation(state.evaluation),
+        "scores": codec.pack(state.evaluation.scores),
+        "hopeless": [[codec.ids[i], codec.ids[j]] for i, j in sorted(state.unrepairable)],
+        "pins": [codec.ids[i] for i in sorted(state.hand.pins)],
+        "notes": {codec.ids[i]: note for i, note in state.hand.notes.items()},
+        "since": [state.since[pair] for pair in state.evaluation.pairs],
+    }
+
+
+def decode_state(codec: Codec, body: Json) -> State:
+    """Return the state that `encode_state` wrote down."""
+    labeling = Labeling({codec.index(example): label for example, label in body["labels"]})
+    evaluation = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], labeling))
+    return State(
+        labeling, evaluation, body["step"], body["accepted"],
+        frozenset((codec.index(a), codec.index(b)) for a, b in body["hopeless"]),
+        Hand(frozenset(map(codec.index, body["pins"])), {codec.index(k): v for k, v in body["notes"].items()}),
+        dict(zip(evaluation.pairs, body["since"], strict=True)),
+        codec.version,
+    )  # fmt: skip
+
+
+def breakpoints_of(body: Json) -> Breakpoints:
+    """Return the breakpoints of a command or an event."""
+    return Breakpoints(tuple(body["flips"]), body["utility_falls"], body["inconsistent_for"])
+
+
+def tuned(config: SearchConfig, settings: Mapping[str, Any]) -> SearchConfig:
+    """Return the settings in force after a retuning."""
+    return replace(config, **settings)

@@ -1,0 +1,119 @@
+"""Open a stored run: its spec, its data set, and the state its events lead to, now or after any of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+from icm_engine.core.consistency import Rule
+from icm_engine.core.custom_rules import make_rule, rule_title
+from icm_engine.core.objective import Objective
+from icm_engine.core.scoring import Scorer
+from icm_engine.core.search import State, apply, start
+from icm_engine.core.settings import SearchConfig
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Codec, RunSpec, decode_hand, decode_state, decode_tune, tuned
+from icm_engine.store.lazy_examples import StoredIds
+from icm_engine.store.store import Event, Store
+
+_JSON = json.JSONEncoder(sort_keys=True)
+STATE_KINDS = ("initial", "forked", "labelled", "step", "hand", "retuned")  # the events that a state follows from
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with what is needed to read its events."""
+
+    name: str
+    spec: RunSpec
+    dataset: Dataset
+    codec: Codec
+
+    @property
+    def rule_name(self) -> str:
+        """What the run's consistency rule is called; of a rule file, its name, and the file is not read."""
+        return rule_title(self.spec.rule or self.dataset.task.rule)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The consistency rule over all examples of the run. Raises SettingError for a rule file that has changed."""
+        task = self.dataset.task
+        return make_rule(self.spec.rule or task.rule, self.dataset.examples, task.labels, task.true_label)
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """The hash of what the run labels: the task, and the texts, groups and answers of its examples; never gold.
+
+        What they are called is not part of it: groups and twins count by their places.
+        """
+        said = hashlib.sha256(_JSON.encode(asdict(replace(self.dataset.task, name=""))).encode())
+        groups, places = dict[str, int](), dict[str, int]()
+        for place, e in enumerate(self.dataset.examples):
+            group, twin = groups.setdefault(e.group, place), places.get(e.twin_of or "")
+            places[e.id] = place
+            said.update(_JSON.encode([dict(e.fields), group, e.answer, twin]).encode())
+        return said.hexdigest()
+
+    def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
+        """Return what the run maximises under these settings."""
+        return Objective(
+            self.dataset.examples, self.dataset.task, self.rule, scorer,
+            config.predictability, config.alpha, config.pair_weight, config.centring,
+        )  # fmt: skip
+
+    def whole(self) -> "OpenRun":
+        """Return the run with all its examples in memory, which a search looks at again and again."""
+        return replace(self, dataset=replace(self.dataset, examples=tuple(self.dataset.examples)))
+
+
+def open_run(store: Store, run: str) -> OpenRun:
+    """Return a stored run, its data set cut to what the run labels and read where it is looked at. Raises NotFound."""
+    spec = store.spec(run)
+    dataset = store.open_dataset(spec.dataset, spec.cut, spec.part)
+    ids = StoredIds(dataset.examples)
+    return OpenRun(run, spec, dataset, Codec(ids, dataset.task.labels, ids.place, spec.version))
+
+
+def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None) -> State | None:
+    """Return the state after these events; None before the initial labels are drawn."""
+    for event in events:
+        state = after_event(opened.codec, event, state)
+    return state
+
+
+def after_event(codec: Codec, event: Event, state: State | None) -> State | None:
+    """Return the state after one event, which is the one before it for kinds that change nothing."""
+    if event.kind == "initial":
+        return start(codec.decode_initial(event.body), codec.version)
+    if event.kind in ("forked", "labelled"):
+        return decode_state(codec, event.body)
+    if state is None:
+        return None
+    if event.kind == "step":
+        return apply(state, codec.decode_step(event.body, state))
+    if event.kind == "hand":
+        return apply(state, decode_hand(codec, event.body, state))
+    return apply(state, decode_tune(codec, event.body, state)) if event.kind == "retuned" else state
+
+
+def current_state(store: Store, opened: OpenRun) -> State | None:
+    """Return where a stored run stands."""
+    return state_at(store, opened, store.last_number(opened.name))
+
+
+def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
+    """Return where a run stood after this event; None before its initial labels."""
+    known, state = 0, None
+    if (snapshot := store.snapshot(opened.name, number)) is not None:
+        known, body = snapshot
+        state = decode_state(opened.codec, body)
+    return replay(opened, store.read_between(opened.name, known, number), state)
+
+
+def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
+    """Return the settings in force after this event: those of the run's spec, and what was retuned since."""
+    config = opened.spec.search
+    for event in store.read_between(opened.name, 0, number, ("retuned",)):
+        config = tuned(config, event.body["settings"])
+    return config

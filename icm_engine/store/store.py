@@ -1,0 +1,375 @@
+"""SQLite through sqlite-utils: data sets, and runs as append-only tables of events, read after a cursor.
+
+Gold and human labels live in tables of their own, which nothing in this file reads: see `data.gold`.
+"""
+
+import itertools
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from sqlite_utils import Database
+
+from icm_engine.core.batching import BatchPart
+from icm_engine.core.errors import NotFound, RunBusy, StoreError
+from icm_engine.core.labeling import Example
+from icm_engine.core.text import expanded
+from icm_engine.store import datasets
+from icm_engine.store.database import DAMAGED, identity, not_found, opening, require_identity, stored_json
+from icm_engine.store.datasets import Dataset, DatasetInfo, Wanted, read_part
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.migrations import LISTED, OF_EXPERIMENT, migrate, require_known
+
+BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows are copied in at once
+
+
+def default_path() -> Path:
+    """Return the database: the environment variable ICM_DB, else ~/.local/share/icm-workbench/icm.db."""
+    if given := os.environ.get("ICM_DB"):
+        return expanded(given)
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "icm-workbench" / "icm.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One appended fact of a run; `number` counts from 1 within the run."""
+
+    number: int
+    kind: str
+    time: float
+    seconds: float
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asked a run to do; `applied` is the number of the event that did it, None while pending."""
+
+    token: str
+    verb: str
+    steps: int
+    created: float
+    applied: int | None
+    body: Json = field(default_factory=dict)
+
+
+class Store:
+    """One database file. Every method is one transaction; `transaction` puts several into one."""
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = expanded(path) if path is not None else default_path()
+        with opening(self.path, BUSY_TIMEOUT) as connection:
+            self.db = Database(connection)
+            require_known(self.db, self.path)
+            self.db.enable_wal()
+            migrate(self.db, self.path)
+        self._identity = identity(self.path)
+
+    @property
+    def file(self) -> str:
+        """What tells this file from a copy of it on this host."""
+        return "{}:{}".format(*(self._identity[0] or ("", "")))
+
+    def again(self) -> "Store":
+        """Return the same store over a connection of its own, for another thread."""
+        return Store(self.path)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; takes the write lock at once, so that what is read inside stays true until the end."""
+        if self.db.conn.in_transaction:
+            yield
+            return
+        try:
+            self.db.conn.execute("BEGIN IMMEDIATE")
+            require_identity(self.path, self._identity)
+            yield
+            self.db.conn.execute("COMMIT")
+        except BaseException:
+            if self.db.conn.in_transaction:
+                self.db.conn.execute("ROLLBACK")
+            raise
+
+    # -- data sets
+
+    def add_dataset(self, dataset: Dataset) -> None:
+        """Store a data set. Raises StoreError if the name is taken."""
+        with self.transaction():
+            datasets.insert_dataset(self.db, dataset)
+
+    def has_dataset(self, name: str) -> bool:
+        return bool(self.db.execute("select 1 from datasets where name = ?", [name]).fetchone())
+
+    def dataset_names(self) -> list[str]:
+        """Return all data sets in the order of their import."""
+        return datasets.read_names(self.db)
+
+    def dataset_info(self, name: str) -> DatasetInfo:
+        """Return a data set without its examples, in a time that does not depend on their number. Raises NotFound."""
+        return datasets.read_info(self.db, name)
+
+    def dataset(self, name: str, wanted: Wanted = None) -> Dataset:
+        """Return a data set, or what a run takes of it, in the order of the file. Raises NotFound."""
+        return datasets.read_dataset(self.db, name, wanted)
+
+    def open_dataset(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> Dataset:
+        """Return what `dataset` returns, or one batch, rows read from the file when looked at. Raises NotFound."""
+        return datasets.open_dataset(self.db, self.path, name, wanted, part)
+
+    def examples(self, name: str) -> Iterator[Example]:
+        """Go through the examples of a data set, which are not all held at once."""
+        return (example for example, _ in datasets.read_examples(self.db, name))
+
+    def examples_at(self, name: str, positions: Sequence[int]) -> list[Example]:
+        """Return the examples at these places of a data set, in its order."""
+        return datasets.read_some(self.db, name, positions)
+
+    def has_twins(self, name: str) -> bool:
+        """Return whether an example of a data set is the swapped twin of another one."""
+        return datasets.has_twins(self.db, name)
+
+    def group_places(self, name: str, group: str, limit: int) -> list[int]:
+        """Return the first places of a consistency group in a data set, at most `limit` of them."""
+        return datasets.read_group(self.db, name, group, limit)
+
+    def places(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> Sequence[int]:
+        """Return the positions of what `open_dataset` returns: a range where these are the first. Raises NotFound."""
+        places = datasets.places_of_cut(self.db, self.dataset_info(name), wanted)
+        return places if part is None else read_part(self.db, name, places, part)
+
+    def dataset_size(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> int:
+        """Return how many examples `open_dataset` would return, without reading them. Raises NotFound."""
+        return len(self.places(name, wanted, part))
+
+    def groups_among(self, name: str, places: Sequence[int]) -> int:
+        """Return how many consistency groups the examples at these positions are of."""
+        return datasets.count_groups(self.db, name, places)
+
+    # -- runs and their events
+
+    def add_run(self, spec: RunSpec, name: str | None = None) -> str:
+        """Store a new run and return its name: the one given, or the data set and the next free number."""
+        with self.transaction():
+            taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
+            while name is None or self._run_row(name):
+                taken, name = taken + 1, f"{spec.dataset}-{taken + 1}"
+            self.db.table("runs").insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
+        return name
+
+    def run_names(self, of_experiments: bool = True) -> list[str]:
+        """Return the runs, the newest first, those that a suite of experiments made after all others, or not at all.
+
+        The runs of batches are not among them: see `jobs.batches`.
+        """
+        query = (
+            f"select name from runs where {LISTED} and (:all or not ({OF_EXPERIMENT})) "
+            f"order by {OF_EXPERIMENT}, created desc, rowid desc"
+        )
+        return [row[0] for row in self.db.execute(query, {"all": of_experiments})]
+
+    def spec(self, run: str) -> RunSpec:
+        """Return what a run was asked to be. Raises NotFound."""
+        row = self._run_row(run)
+        if row is None:
+            raise self._no_run(run)
+        return RunSpec.from_json(stored_json(row[0], f"the spec of run {run!r}"))
+
+    def has_run(self, run: str) -> bool:
+        return self._run_row(run) is not None
+
+    def created(self, run: str) -> float:
+        """Return when a run was stored. Raises NotFound."""
+        row = self.db.execute("select created from runs where name = ?", [run]).fetchone()
+        if row is None:
+            raise self._no_run(run)
+        return float(row[0])
+
+    def _no_run(self, run: str) -> NotFound | StoreError:
+        if self.db.execute("select 1 from jobs where name = ? and kind = 'batches'", [run]).fetchone():
+            return NotFound(f"{run!r} is a batched run: name one of its batches, such as '{run}-1'")
+        message = f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are"
+        return not_found(self.db.conn, "runs", message)
+
+    def set_max_steps(self, run: str, steps: int) -> None:
+        """Resolve max_steps 0 (four times the number of examples) once the examples are known."""
+        spec = self.spec(run)
+        resolved = replace(spec, search=replace(spec.search, max_steps=steps))
+        with self.transaction():
+            self.db.table("runs").update(run, {"spec": json.dumps(resolved.to_json())})
+
+    def _run_row(self, run: str) -> Any:
+        return self.db.execute("select spec from runs where name = ?", [run]).fetchone()
+
+    def append(self, run: str, kind: str, body: Json, seconds: float = 0.0, lease: str | None = None) -> int:
+        """Append one event and return its number. With `lease`, only if that worker still holds the run."""
+        with self.transaction():
+            if lease is not None and self.lease_token(run) != lease:
+                raise RunBusy(f"run {run!r} was taken over by another worker: this one stops, nothing was written")
+            number = self.last_number(run) + 1
+            text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            self.db.table("events").insert(
+                {"run": run, "number": number, "kind": kind, "time": time.time(), "seconds": seconds, "body": text}
+            )
+        return number
+
+    def last_number(self, run: str) -> int:
+        return int(self.db.execute("select max(number) from events where run = ?", [run]).fetchone()[0] or 0)
+
+    def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """Return the events of a run with a number above the cursor, in order; of all kinds, if none is named.
+
+        Raises StoreError where one of all kinds is missing: what is computed from a log with holes looks like a result,
+        so labels are read from all kinds. A damaged index of the kinds is not noticed here.
+        """
+        found = self.stored_after(run, cursor, kinds, limit)
+        return found if kinds else list(_without_holes(run, found, cursor))
+
+    def stored_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """Return the same where events may be missing, for who looks for that."""
+        wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
+        query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
+        return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
+
+    def read_between(self, run: str, after: int, until: int, kinds: Sequence[str] = ()) -> Iterator[Event]:
+        """Go through the events with a number above `after` and at most `until`, in order; kinds as in `read_after`."""
+        wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
+        query = f"select * from events where run = ? and number > ? and number <= ? {wanted} order by number"
+        found = map(_event, self.db.query(query, [run, after, until, *kinds]))
+        return found if kinds else _without_holes(run, found, after)
+
+    def event(self, run: str, number: int) -> Event:
+        """Return one event. Raises NotFound."""
+        found = self.read_after(run, number - 1, limit=1)
+        if not found or found[0].number != number:
+            raise NotFound(f"run {run!r} has no event {number}: it has {self.last_number(run)}")
+        return found[0]
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, all of which it reads; changes inside a row it does not see."""
+        found = [str(row[0]) for row in self.db.execute("pragma integrity_check(10)")]
+        return [] if found == ["ok"] else found
+
+    def count_after(self, run: str, cursor: int, kind: str) -> int:
+        """Return how many events of this kind have a number above the cursor, without reading them."""
+        query = "select count(*) from events where run = ? and kind = ? and number > ?"
+        return int(self.db.execute(query, [run, kind, cursor]).fetchone()[0])
+
+    def snapshot(self, run: str, number: int) -> tuple[int, Json] | None:
+        """Return the latest whole state kept of a run up to this event, with the event it followed."""
+        query = "select number, body from snapshots where run = ? and number <= ? order by number desc limit 1"
+        row = self.db.execute(query, [run, number]).fetchone()
+        return (row[0], stored_json(row[1], f"the state of run {run!r} after event {row[0]}")) if row else None
+
+    def keep_snapshot(self, run: str, number: int, state: Json) -> None:
+        """Keep the whole state after an event, so that opening one near it need not replay what came before."""
+        row = {"run": run, "number": number, "body": json.dumps(state, ensure_ascii=False, separators=(",", ":"))}
+        with self.transaction():
+            self.db.table("snapshots").insert(row, replace=True)
+
+    def last_event(self, run: str, kinds: Sequence[str] = ()) -> Event | None:
+        """Return the newest event, or the newest of these kinds, each of which an index finds at once."""
+        newest = "select max(number) from events where run = ? and kind = ?"
+        found = (
+            [self.db.execute(newest, [run, kind]).fetchone()[0] for kind in kinds] if kinds else [self.last_number(run)]
+        )
+        number = max((number for number in found if number), default=None)
+        return self.event(run, number) if number else None
+
+    # -- commands: the way from a person to the worker
+
+    def send(self, run: str, verb: str, token: str, steps: int = 0, body: Json | None = None) -> None:
+        """Ask a run to do something; the same token twice is one command."""
+        self.spec(run)
+        row = {"token": token, "run": run, "verb": verb, "steps": steps, "created": time.time(), "applied": None}
+        with self.transaction():
+            self.db.table("commands").insert({**row, "body": json.dumps(body or {})}, ignore=True)
+
+    def pending(self, run: str) -> list[Command]:
+        """Return the commands no event has answered yet, oldest first."""
+        query = (
+            "select token, verb, steps, created, applied, body from commands "
+            "where run = ? and applied is null order by id"
+        )
+        return [_command(row) for row in self.db.query(query, [run])]
+
+    def answer(
+        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
+    ) -> int:
+        """Append the event that answers these commands, and their receipts, together."""
+        with self.transaction():
+            number = self.append(run, kind, body, seconds, lease)
+            for command in commands:
+                self.db.execute("update commands set applied = ? where token = ?", [number, command.token])
+        return number
+
+    # -- leases: one worker a run; who may take one is decided in `runs.lease`
+
+    def lease_row(self, run: str) -> Json | None:
+        """Return the lease of a run, None without one; one that was taken in the file that this is a copy of is none.
+
+        On another host the same file may have another number.
+        """
+        row = next(iter(self.db.query("select * from leases where run = ?", [run])), None)
+        copied = row is not None and row["host"] == socket.gethostname() and row["file"] not in ("", self.file)
+        return None if copied else row
+
+    def lease_token(self, run: str) -> str | None:
+        row = self.lease_row(run)
+        return row["token"] if row else None
+
+    def put_lease(self, row: Json) -> None:
+        with self.transaction():
+            self.db.table("leases").insert({**row, "file": self.file}, replace=True)
+
+    def update_lease(self, run: str, token: str, **values: object) -> None:
+        names = ", ".join(f"{name} = ?" for name in values)
+        with self.transaction():
+            self.db.execute(f"update leases set {names} where run = ? and token = ?", [*values.values(), run, token])
+
+    def drop_lease(self, run: str, token: str) -> None:
+        with self.transaction():
+            self.db.execute("delete from leases where run = ? and token = ?", [run, token])
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _command(row: Json) -> Command:
+    """A command, which any program may have written: what is of another kind is empty, for a worker to refuse."""
+    try:
+        body = json.loads(row["body"])
+    except (ValueError, TypeError, RecursionError):
+        body = {}
+    created = row["created"] if isinstance(row["created"], float | int) else 0.0
+    body = body if isinstance(body, dict) else {}
+    return Command(str(row["token"]), str(row["verb"]), row["steps"], created, row["applied"], body)
+
+
+def _without_holes(run: str, events: Iterable[Event], cursor: int) -> Iterator[Event]:
+    """Yield these events, which follow the cursor. Raises StoreError where a number is missing."""
+    for event, number in zip(events, itertools.count(max(0, cursor) + 1)):
+        if event.number != number:
+            raise StoreError(f"run {run!r} has no event {number}, but has event {event.number}: {DAMAGED}")
+        yield event
+
+
+def _event(row: Json) -> Event:
+    body = stored_json(row["body"], f"event {row['number']} of {row['run']!r}")
+    return Event(row["number"], row["kind"], row["time"], row["seconds"], body)

@@ -1,0 +1,206 @@
+"""Policies: responses sampled, tuned on preferences (DPO), and trained against a reward model (RLOO)."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from icm_engine.baselines.generation import Generated, GenerationRequest
+from icm_engine.core.errors import SettingError
+from icm_engine.core.rng import randbelow, random_of
+from icm_engine.core.training_rows import Form, Row
+from icm_engine.jobs import policies
+from icm_engine.jobs.finetuning import labels_sha256
+from icm_engine.jobs.job_process import Job
+from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, Sampling, settings_from
+from icm_engine.models.generator import Continuer, first_line, line_ends
+from icm_engine.models.loading import LoadedModel, load
+from icm_engine.runs import model_registry
+from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+from icm_engine.training import trainers
+from icm_engine.training.reward_model import RewardReader, load_rewards, rewards
+from icm_engine.training.trainers import in_float32, lora, policy_facts, require_choice, save_policy
+
+
+def respond(job: Job) -> Json:
+    """Sample responses to every prompt, and have the judges reward them. Raises IcmError, Cancelled."""
+    trainers.require()
+    body, choice = job.spec.body, job.spec.model
+    if choice is None:
+        raise SettingError("responses need a model: name one (--model)")
+    form, asked = policies.prompts_of(job.store, body["parts"], body["most"])
+    loaded = load_choice(job.store, choice)
+    job.ready({"model": choice.model, "prompts": len(asked)})
+    answers = sample(loaded, form, asked, Sampling(**body["sampling"]))
+    texts = [[answer.text for answer in some] for some in answers]
+    judged: Json = {}
+    for judge in body["judges"]:
+        job.progress(len(judged), len(body["judges"]), f"judging by {judge}")
+        judged[judge] = judge_responses(job.store, judge, form, asked, texts)
+    return {
+        "model": choice.model, "asked": asked, "responses": texts, "rewards": judged,
+        "cut": sum(not answer.ended for some in answers for answer in some), "sampling": body["sampling"],
+    }  # fmt: skip
+
+
+def load_choice(store: Store, choice: ModelChoice) -> LoadedModel:
+    """Load the model that a job names; `trained:NAME` is looked up beside the database."""
+    there = model_registry.located(store, choice)
+    return load(there.model, there.quantization, there.dtype, there.device)
+
+
+def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling) -> list[list[Generated]]:
+    """Return so many responses to each prompt; the same ones whatever else is asked."""
+    generator = Continuer(loaded)
+    requests = [GenerationRequest(form.prompt(one)) for one in asked]
+    rounds = [
+        generator.generate(requests, how.max_tokens, how.temperature, randbelow(random_of(how.seed, k), 2**31))
+        for k in range(how.samples)
+    ]
+    return [[one[k] for one in rounds] for k in range(len(asked))]
+
+
+def judge_responses(
+    store: Store, judge: str, form: Form, asked: Sequence[str], texts: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Return the reward of each response by a reward model, on the base it was trained from."""
+    facts = model_registry.model_facts(store, judge)
+    loaded = load(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
+    reader, model = RewardReader(loaded, form), load_rewards(loaded, Path(model_registry.folder(store, judge)))
+    rows = [reader.whole(one, text) for one, some in zip(asked, texts, strict=True) for text in some]
+    found = iter(rewards(model, rows))
+    return [[next(found) for _ in some] for some in texts]
+
+
+def prefer(job: Job) -> Json:
+    """Tune a policy on the preferences of a run, and return the facts of its adapter. Raises IcmError, Cancelled."""
+    trainers.require()
+    body, choice = job.spec.body, require_choice(job)
+    if body["name"] in model_registry.names(job.store):
+        return model_registry.model_facts(job.store, body["name"])
+    form, made = policies.preferences(job.store, body["run"])
+    policies.require_same(job, labels_sha256(made.rows))
+    settings, folder = (
+        settings_from(PreferenceSettings, body["settings"]),
+        model_registry.workplace(job.store, body["name"]),
+    )
+    loaded = load_choice(job.store, choice)
+    job.ready({"run": body["run"], "rows": len(made.rows)})
+    trainer = make_dpo_trainer(loaded, RewardReader(loaded, form), made.rows, settings, folder)
+    told = trainers.train(trainer, job, folder)
+    facts = policy_facts(job, loaded, trainer, told, policies.PREFER) | {
+        "runs": [trainers.about_run(job.store, body["run"])], "supervised": job.store.spec(body["run"]).supervised,
+        "rows": len(made.rows), "left_out": dict(made.left_out), "labels_sha256": labels_sha256(made.rows),
+    }  # fmt: skip
+    model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
+    return facts
+
+
+def make_dpo_trainer(
+    loaded: LoadedModel, reader: RewardReader, rows: Sequence[Row], settings: PreferenceSettings, folder: Path
+) -> Any:
+    """Return the trainer; the reference is the model itself without its adapter."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    config = DPOConfig(
+        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
+        per_device_train_batch_size=settings.batch_size, weight_decay=0.0, max_length=None, beta=settings.beta,
+    )  # fmt: skip
+    tokens = [
+        {
+            "prompt_ids": reader.prompt(row.get("prompt", "")),
+            **{f"{side}_ids": reader.response(row[side]) for side in ("chosen", "rejected")},
+        }
+        for row in rows
+    ]
+
+    class TokenTrainer(DPOTrainer):  # type: ignore[misc]
+        """Takes rows of tokens: trl's own would tokenise texts again, across what joins them, and add an end."""
+
+        def _prepare_dataset(self, dataset: Any, *unused: Any) -> Any:
+            return dataset
+
+    trainer = TokenTrainer(
+        model=loaded.model, args=config, train_dataset=Dataset.from_list(tokens), processing_class=loaded.tokenizer,
+        peft_config=lora(settings.rank),
+    )  # fmt: skip
+    return in_float32(trainer)
+
+
+Reward = Callable[..., list[float]]
+
+
+def reinforce(job: Job) -> Json:
+    """Train a policy on rewards, and return the facts of its adapter. Raises IcmError, Cancelled."""
+    trainers.require()
+    body, choice = job.spec.body, require_choice(job)
+    if body["name"] in model_registry.names(job.store):
+        return model_registry.model_facts(job.store, body["name"])
+    settings, folder = (
+        settings_from(ReinforceSettings, body["settings"]),
+        model_registry.workplace(job.store, body["name"]),
+    )
+    form, asked = policies.prompts_of(job.store, body["parts"], body["most"])
+    judge = model_registry.model_facts(job.store, body["reward"])
+    loaded = load_choice(job.store, choice)
+    own = load(judge["base"], judge["quantization"], judge["dtype"], judge["device"])
+    model = load_rewards(own, model_registry.folder(job.store, body["reward"]))
+    job.ready({"reward": body["reward"], "prompts": len(asked)})
+    trainer = make_rloo_trainer(loaded, form, asked, reward_of(model, RewardReader(own, form)), settings, folder)
+    told = trainers.train(trainer, job, folder)
+    logs = [log for log in trainer.state.log_history if "reward" in log]
+    facts = policy_facts(job, loaded, trainer, told, policies.REINFORCE) | {
+        "runs": judge["runs"], "supervised": judge["supervised"], "reward": body["reward"], "prompts": len(asked),
+        "rows": judge["rows"], "left_out": judge["left_out"], "labels_sha256": judge["labels_sha256"],
+        "first_reward": logs[0]["reward"], "last_reward": logs[-1]["reward"], "last_kl": logs[-1]["kl"],
+    }  # fmt: skip
+    model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
+    return facts
+
+
+def reward_of(model: Any, reader: RewardReader) -> Reward:
+    """Return the function that trl asks for rewards: the prompts' own questions and what was sampled, line by line."""
+
+    def reward(completions: Sequence[str], asked: Sequence[str], **unused: Any) -> list[float]:
+        rows = [reader.whole(one, first_line(text)) for one, text in zip(asked, completions, strict=True)]
+        return rewards(model, rows)
+
+    return reward
+
+
+def make_rloo_trainer(
+    loaded: LoadedModel, form: Form, asked: Sequence[str], reward: Reward, settings: ReinforceSettings, folder: Path
+) -> Any:
+    """Return the trainer. A response ends with its line, as in sampling; a prompt is the tokens it always is."""
+    from datasets import Dataset
+    from trl import RLOOConfig, RLOOTrainer
+
+    if settings.responses < 2:
+        raise SettingError(f"responses is {settings.responses}: rewards are compared within a prompt, use 2 or more")
+    loaded.model.generation_config.eos_token_id = line_ends(loaded)
+    config = RLOOConfig(
+        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
+        per_device_train_batch_size=settings.prompts * settings.responses, num_generations=settings.responses,
+        max_completion_length=settings.max_tokens, temperature=1.0, beta=settings.beta, weight_decay=0.0,
+    )  # fmt: skip
+    beginning = _beginning(loaded)
+    again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts, or none
+    rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked] * again
+    trainer = RLOOTrainer(
+        model=loaded.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
+        processing_class=loaded.tokenizer, peft_config=lora(settings.rank),
+    )  # fmt: skip
+    return in_float32(trainer)
+
+
+def _beginning(loaded: LoadedModel) -> str:
+    """The beginning of a sequence as text, for tokenizers that have one and do not put it there by themselves."""
+    tokenizer = loaded.tokenizer
+    own = tokenizer.bos_token_id
+    adds = own is not None and tokenizer("a")["input_ids"][:1] == [own]
+    return "" if own is None or adds else str(tokenizer.bos_token)

@@ -1,0 +1,139 @@
+"""Fine-tuning on labels: LoRA beside a frozen model, trained by trl's SFTTrainer to say each row's label.
+
+The prompt is the task's template without demonstrations, as in the paper; the loss is that of the label alone, and
+the tokens are those that the scorer reads.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from icm_engine.core.errors import LabelNotTokenizable, SettingError
+from icm_engine.core.labeling import Label
+from icm_engine.core.prompting import Prompt
+from icm_engine.core.training_rows import Row, TrainingSet
+from icm_engine.jobs import finetuning
+from icm_engine.jobs.finetuning import TuneSettings, labels_of, labels_sha256, training_rows
+from icm_engine.jobs.job_process import Job
+from icm_engine.models.loading import LoadedModel, base_of, is_adapter, load
+from icm_engine.models.transformers_scorer import TransformersScorer
+from icm_engine.runs import model_registry
+from icm_engine.runs.control import LOADING
+from icm_engine.store.events import Json
+from icm_engine.training import trainers
+
+SCALE = 2  # LoRA's alpha by its rank: W + 2 B A
+IGNORED = -100  # what a trainer takes for "no loss here"
+
+
+def finetune(job: Job) -> Json:
+    """Tune a model on the labels of runs, and return the facts of the adapter. Raises IcmError, Cancelled."""
+    trainers.require()
+    body, choice = job.spec.body, job.spec.model
+    if choice is None:
+        raise SettingError("fine-tuning needs a model: name one (--model)")
+    settings, name = finetuning.settings_of(body["settings"]), body["name"]
+    if name in model_registry.names(job.store):  # a process that was killed between the last move and the job's result
+        return model_registry.model_facts(job.store, name)
+    made = training_rows(job.store, body["runs"])
+    _require_same(job, made)
+    job.progress(0, None, LOADING)
+    base = base_model(model_registry.located(job.store, choice).model)
+    loaded = load(base, choice.quantization, choice.dtype, choice.device)
+    rows = token_rows(loaded, made.rows, labels_of(job.store, body["runs"]))
+    job.ready({"model": base, "rows": len(rows)})
+    folder = model_registry.workplace(job.store, name)
+    trainer = make_trainer(loaded, rows, settings, folder)
+    told = trainers.train(trainer, job, folder)
+    facts = _facts(job, loaded, made, settings, trainer, told)
+    model_registry.put(job.store, name, lambda place: _save(trainer.model, place, facts), facts)
+    return facts
+
+
+def base_model(model: str) -> str:
+    """Return the model itself, or what it was tuned from: every tuning begins at the base."""
+    return base_of(model) if is_adapter(model) else model
+
+
+def _require_same(job: Job, made: TrainingSet) -> None:
+    """Refuse to go on where the labels are not those that training began with. Raises SettingError."""
+    now = labels_sha256(made.rows)
+    begun = next((part["labels_sha256"] for part in job.kept()), None)
+    if begun is None:
+        job.keep({"labels_sha256": now})
+    elif begun != now:
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for a new fine-tuning")
+    if not made.rows:
+        raise SettingError(f"no label of {', '.join(job.spec.body['runs'])} is left to tune on: {dict(made.left_out)}")
+
+
+def token_rows(loaded: LoadedModel, rows: tuple[Row, ...], labels: tuple[Label, ...]) -> list[Row]:
+    """Return rows of token ids as the scorer reads them, with the loss at the label alone. Raises ModelError."""
+    scorer = TransformersScorer(loaded, "full-prompts")
+    scorer.label_tokens(labels)  # refuses labels that this tokenizer cannot tell apart
+    prompts = [Prompt(((row["prompt"],),), labels) for row in rows]
+    scorer.check_fits(prompts)
+    return [_token_row(scorer, prompt, row["completion"]) for prompt, row in zip(prompts, rows, strict=True)]
+
+
+def _token_row(scorer: TransformersScorer, prompt: Prompt, completion: str) -> Row:
+    before = [token for segment in scorer.segments(prompt) for token in segment]
+    label = list(scorer.piece(completion))
+    if not before:
+        raise LabelNotTokenizable(f"prompt {prompt.text!r} becomes no token with this tokenizer: use another template")
+    return {"input_ids": before + label, "labels": [IGNORED] * len(before) + label}
+
+
+def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, folder: Path) -> Any:
+    """Return the trainer, its adapter in place and in float32."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    at_once = min(settings.rows_at_once, settings.batch_size)
+    steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
+    config = SFTConfig(
+        **trainers.arguments(loaded, folder, steps, settings.seed),
+        num_train_epochs=settings.epochs, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
+        per_device_train_batch_size=at_once, gradient_accumulation_steps=settings.batch_size // at_once,
+        weight_decay=0.0, max_length=None, completion_only_loss=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokens already
+    )  # fmt: skip
+    lora = LoraConfig(
+        r=settings.rank, lora_alpha=SCALE * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM",
+    )  # fmt: skip
+    trainer = SFTTrainer(
+        model=loaded.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=loaded.tokenizer,
+        peft_config=lora,
+    )  # fmt: skip
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # trl makes them bfloat16 beside quantized weights, where small steps are lost
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSettings, trainer: Any, told: Json) -> Json:
+    """What the card says and the job's result is."""
+    runs = job.spec.body["runs"]
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    return {
+        "name": job.spec.body["name"], "kind": finetuning.KIND, "job": job.name, "base": loaded.name,
+        "quantization": loaded.quantization, "dtype": loaded.dtype, "device": loaded.device,
+        "settings": job.spec.body["settings"], "scale": SCALE,
+        "runs": [trainers.about_run(job.store, run) for run in runs],
+        "supervised": any(job.store.spec(run).supervised for run in runs),
+        "rows": len(made.rows), "left_out": dict(made.left_out), "labels_sha256": labels_sha256(made.rows),
+        "steps": trainer.state.global_step, "first_loss": losses[0], "last_loss": losses[-1],
+        "resumed_from": told["resumed_from"], "versions": trainers.versions(),
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+    }  # fmt: skip
+
+
+def _save(model: Any, place: Path, facts: Json) -> None:
+    """Write the adapter, naming its base as the job did, and its card."""
+    local = facts["base"] != "sample" and Path(facts["base"]).exists()
+    model.peft_config["default"].base_model_name_or_path = (
+        str(Path(facts["base"]).resolve()) if local else facts["base"]
+    )
+    model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
+    (place / "README.md").write_text(trainers.card(facts), encoding="utf-8")

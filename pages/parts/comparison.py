@@ -1,0 +1,328 @@
+"""The views of Compare: beside gold, reference labelings, other runs, and independent seeds."""
+
+import streamlit as st
+
+from icm_engine import jobs
+from icm_engine.analysis import landscape
+from icm_engine.analysis.compare_figures import (
+    AXES,
+    accuracy_chart,
+    accuracy_frame,
+    accuracy_steps_frame,
+    balances_frame,
+    cell_frame,
+    classes_frame,
+    confusion_chart,
+    confusion_frame,
+    disagreements_frame,
+    landscape_chart,
+    landscape_frame,
+    pairs_frame,
+    reliability_chart,
+    reliability_frame,
+    utilities,
+    utilities_frame,
+)
+from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.gold_agreement import (
+    Against,
+    against_gold,
+    area_under_curve,
+    calibration,
+    cell_caption,
+    cell_rows,
+    cells,
+    counted_examples,
+    gold_by_place,
+    gold_shown,
+    no_gold_words,
+    pins_words,
+)
+from icm_engine.analysis.restarts import supports_frame
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.seed_agreement import (
+    agreement,
+    difference,
+    differing,
+    labels_of,
+    other_settings,
+    pairs_of,
+    per_example,
+    siblings,
+    verdict,
+)
+from icm_engine.core.errors import IcmError
+from icm_engine.store.store import Store
+from pages.parts import batch_view, charts, job_line, session
+
+ROWS = 500  # examples of one cell that are shown
+NONE = "no cell"
+GOLD_COLUMNS = {
+    "text": st.column_config.TextColumn(width="large"),
+    "probability": st.column_config.ProgressColumn(
+        format="percent", min_value=0.0, max_value=1.0, help="Of the label it has, given all the others."
+    ),
+}
+SHARES = {
+    name: st.column_config.NumberColumn(format="percent")
+    for name in ("mean probability", "share right", "gap", "accuracy", "balanced", "flipped")
+}
+INTERVALS = (
+    "In brackets: 95 % intervals (Wilson), as if examples were independent; those tied by a rule are not, so the true "
+    "ones are wider. All examples: unlabelled counts as wrong, as in recall. Flipped: both labels swapped; it stands "
+    "beside the accuracy and never in its place."
+)
+
+
+def show_gold(store: Store, reading: Reading) -> None:
+    """Draw the run beside gold, over the examples that count."""
+    counted = counted_examples(reading)
+    gold = gold_by_place(store, reading, counted)
+    if not gold:
+        st.text(no_gold_words(reading))
+        return
+    against = against_gold(reading, gold, counted)
+    if reading.pins:
+        st.text(pins_words(reading))
+    left, right = st.columns(2, gap="large")
+    with left:
+        _confusion(reading, against)
+    with right:
+        _accuracy(against)
+    _cell(reading, against)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _over_steps(reading)
+    with right:
+        _calibration(reading, against)
+
+
+def _confusion(reading: Reading, against: Against) -> None:
+    chosen = st.query_params.get("cell")
+    chart = confusion_chart(against, session.dark(), chosen)
+    charts.show(chart, confusion_frame(against), f"confusion_{reading.run.name}", clicked=_clicked)
+
+
+def _clicked(cell: str) -> None:
+    """Put a clicked cell into the address; the same one once more takes it out."""
+    if st.query_params.get("cell") == cell:
+        st.query_params.pop("cell")
+    else:
+        st.query_params["cell"] = cell
+
+
+def _accuracy(against: Against) -> None:
+    st.markdown("**Accuracy**")
+    st.dataframe(accuracy_frame(against), hide_index=True, alt="Accuracy, raw and flipped, with intervals")
+    st.dataframe(classes_frame(against), hide_index=True, alt="Precision and recall of every label")
+    st.text(f"Balanced accuracy, the mean recall: {percent(against.balanced)}.")
+    st.caption(INTERVALS)
+
+
+def _cell(reading: Reading, against: Against) -> None:
+    known = cells(against.labels)
+    asked = st.query_params.get("cell")
+    chosen, key = asked if asked in known else NONE, f"cell_{reading.run.name}_{asked}"
+    options = [NONE, *known]
+    st.selectbox(
+        "Examples of a cell", options, options.index(chosen), key=key, on_change=_picked_gold, args=(key,), width=420,
+        format_func=lambda cell: f"gold {known[cell][0]}, labelled {known[cell][1]}" if cell in known else NONE,
+    )  # fmt: skip
+    if chosen == NONE:
+        return
+    places = against.cell(*known[chosen])
+    if not places:
+        st.text("No example is in this cell.")
+        return
+    rows = cell_rows(reading, against, places)[:ROWS]
+    st.dataframe(
+        cell_frame(rows), hide_index=True, column_config=GOLD_COLUMNS, placeholder="–", alt="Examples of the cell"
+    )
+    st.caption(cell_caption(len(places), ROWS))
+
+
+def _picked_gold(key: str) -> None:
+    cell = st.session_state[key]
+    if cell == NONE:
+        st.query_params.pop("cell", None)
+    else:
+        st.query_params["cell"] = cell
+
+
+def _over_steps(reading: Reading) -> None:
+    chart = accuracy_chart(reading, session.dark())
+    if chart is not None:
+        charts.show(chart, accuracy_steps_frame(reading), f"accuracy_{reading.run.name}", SHARES)
+
+
+def _calibration(reading: Reading, against: Against) -> None:
+    if reading.state is None:
+        return
+    scores, places = reading.state.evaluation.scores, against.labelled
+    found = calibration(against.labels, scores, against.given, against.gold, places)
+    chart = reliability_chart(found, session.dark())
+    charts.show(chart, reliability_frame(found), f"reliability_{reading.run.name}", SHARES)
+    area = area_under_curve(against.labels, reading.run.dataset.task.true_label, scores, against.gold, places)
+    st.text(f"AUROC of the margin against gold: {decimal(area, 3)}.")
+    st.caption(
+        "The margin is the log-odds of the label that means true, from each example given all the others. "
+        "1: it puts every true example first; 0.5: no better than a coin; near 0: inverted."
+    )
+
+
+LANDSCAPE_COLUMNS = {
+    "same as found": charts.SHARE,
+    "label mass": charts.SHARE,
+    "what it is": st.column_config.TextColumn(width="medium"),
+}
+WHAT = (
+    "Scores other labelings of the same examples as the search scores its own. A reference above what was found: the "
+    "search failed. Gold below what was found: the objective prefers other labels."
+)
+
+
+def show_landscape(store: Store, reading: Reading) -> None:
+    """Draw what a landscape costs, and the one in the address, else the last one."""
+    st.text(WHAT)
+    gold = gold_by_place(store, reading, tuple(reading.labeling))
+    named = landscape.references(reading, gold)
+    st.text(f"References: {', '.join(named)}, {landscape.ZERO_SHOT}.")
+    st.text(landscape.price(store, reading, len(named)).words)
+    run = reading.run.name
+    made = jobs.names(store, landscape.KIND, run=run)
+    busy = bool(made) and not jobs.status(store, made[0]).settled
+    st.button(
+        "Score them", key="landscape", type="primary", icon=":material/landscape:", on_click=_ask, args=(run,),
+        disabled=busy, help="In a process of its own; the page can be left meanwhile.",
+    )  # fmt: skip
+    if error := st.session_state.pop("landscape_problem", None):
+        session.complain(error)
+    if not made:
+        return
+    job = job_line.chosen(store, made, "Landscape")
+    if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
+        _found(landscape.landscape(found, gold_shown(reading)), job, reading)
+
+
+def _ask(run: str) -> None:
+    try:
+        with Store() as store:
+            reading, _ = session.look(run)
+            gold = gold_by_place(store, reading, tuple(reading.labeling))
+            st.query_params["job"] = landscape.submit(store, reading, gold)
+    except IcmError as error:
+        st.session_state["landscape_problem"] = error
+
+
+def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:
+    with st.container(border=True, key="verdict"):
+        st.text(landscape.verdict(found))
+    st.text(landscape.higher(found))  # labels are in it, and they are no markup
+    charts.show(landscape_chart(found, session.dark()), None, f"chart_{job}")
+    st.dataframe(
+        landscape_frame(found), hide_index=True, column_config=LANDSCAPE_COLUMNS, alt="The landscape as a table"
+    )
+    st.caption(landscape.when(found, reading))
+
+
+MOST = 4  # other runs: more curves cannot be told apart
+
+
+def show_runs(store: Store, reading: Reading, names: list[str]) -> None:
+    """Draw the choice of other runs, and what it leads to."""
+    run = reading.run.name
+    options = [name for name in names if name != run]
+    asked = [name for name in st.query_params.get_all("with") if name in options][:MOST]
+    key = f"with_{run}"
+    chosen = st.multiselect(
+        "Other runs", options, asked, key=key, on_change=_picked_runs, args=(key,), max_selections=MOST,
+        placeholder="choose one or more",
+    )  # fmt: skip
+    readings = [reading, *(session.look(name)[0] for name in chosen)]
+    _curves(readings)
+    if not chosen:
+        return
+    for other in readings[1:]:
+        _settings(reading, other)
+    same = [other for other in readings if other.run.spec.dataset == reading.run.spec.dataset]
+    if len(same) > 1:
+        _differences(store, same)
+
+
+def _picked_runs(key: str) -> None:
+    st.query_params["with"] = st.session_state[key]
+
+
+def _curves(readings: list[Reading]) -> None:
+    asked, key = st.query_params.get("by"), "by_axis"
+    by = st.segmented_control(
+        "Against", list(AXES), default=asked if asked in AXES else "step", required=True, key=key,
+        format_func=lambda axis: f"by {axis}", on_change=session.address, args=("by", key),
+        label_visibility="collapsed",
+    )  # fmt: skip
+    charts.show(utilities(readings, by, session.dark()), utilities_frame(readings, by), f"utilities_{by}")
+
+
+def _settings(reading: Reading, other: Reading) -> None:
+    apart = other_settings(reading.run.spec, other.run.spec)
+    st.text(f"{other.run.name} differs in: {', '.join(apart) or 'nothing'}.")
+
+
+def _differences(store: Store, readings: list[Reading]) -> None:
+    st.text(difference(readings).words)
+    first = readings[0]
+    gold = gold_by_place(store, first, tuple(first.labeling))
+    rows = differing(readings, {first.run.codec.ids[i]: label for i, label in gold.items()}, ROWS)
+    if rows:
+        frame = disagreements_frame(rows, [one.run.name for one in readings])
+        charts.examples("Where they differ", frame, ROWS, charts.ORDER)
+
+
+def show_seeds(store: Store, reading: Reading) -> None:
+    """Draw what was proposed, if these seeds were asked for together, and how far this run and its seeds agree."""
+    proposed = batch_view.show_chains(store, reading.run.name)
+    if not reading.labeling:
+        st.text("This run has no labels yet.")
+        return
+    others = [found for name in siblings(store, reading.run.name) if (found := session.look(name)[0]).labeling]
+    readings = [reading, *others]
+    names = [one.run.name for one in readings]
+    if not others:
+        st.text(
+            "There is no other run with labels that differs from this one in its seed alone. Start one with another "
+            "seed on the Search page: labels that two seeds share do not hang on chance."
+        )
+        _balances(readings)
+        return
+    labelings = dict(zip(names, map(labels_of, readings), strict=True))
+    found, pairs = agreement(list(labelings.values())), pairs_of(labelings)
+    with st.container(key="checks"):
+        st.metric("Seeds", len(readings), border=True, help="Forks are left out: they share labels by descent.")
+        st.metric("Labelled in all", f"{found.examples:,}", border=True, help="The examples that count here.")
+        st.metric("Raw agreement", percent(found.raw), border=True, help="Mean over pairs of runs.")
+        st.metric(found.kind, decimal(found.kappa, 2), border=True,
+                  help="1: full agreement. 0: what chance gives with these label balances.")  # fmt: skip
+    st.text(verdict(found, pairs))
+    left, right = st.columns(2, gap="large")
+    with left:
+        _balances(readings)
+    with right:
+        st.markdown("**Every two runs**")
+        st.dataframe(pairs_frame(pairs), hide_index=True, column_config=charts.EXAMPLE_NUMBERS, placeholder="–",
+                     alt="Agreement of every two runs")  # fmt: skip
+    gold = gold_by_place(store, reading, tuple(reading.labeling))
+    by_id = {reading.run.codec.ids[i]: label for i, label in gold.items()}
+    if proposed is not None:
+        rows = per_example(readings, by_id, ROWS, tuple(proposed.supports))
+        frame = supports_frame(disagreements_frame(rows, names), proposed)
+        charts.examples("Every example", frame, ROWS, batch_view.ORDER)
+    elif found.examples:
+        frame = disagreements_frame(per_example(readings, by_id, ROWS), names)
+        charts.examples("Every example", frame, ROWS, charts.ORDER)
+
+
+def _balances(readings: list[Reading]) -> None:
+    st.markdown("**Label balance**")
+    frame = balances_frame(readings)
+    columns = {name: charts.SHARE for name in frame if str(name).startswith("share ")}
+    st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Label balance of each run")

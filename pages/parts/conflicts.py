@@ -1,0 +1,271 @@
+"""The consistency of a run: inconsistent pairs, groups in conflict, and repairs."""
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from icm_engine.analysis import formatting
+from icm_engine.analysis.conflict_figures import (
+    groups_chart,
+    groups_frame,
+    options_chart,
+    options_frame,
+    pairs_frame,
+    repairs_frame,
+)
+from icm_engine.analysis.conflicts import (
+    PairLine,
+    counted,
+    demand,
+    graph,
+    group_page,
+    group_pages,
+    groups_in_conflict,
+    pair_code,
+    pair_line,
+    pair_of,
+    pairs_back,
+    pairs_ever,
+    pairs_now,
+)
+from icm_engine.analysis.label_history import RepairMark
+from icm_engine.analysis.repairs import (
+    FILTERS,
+    RepairCard,
+    repair_at,
+    repair_card,
+    repair_code,
+    repair_page,
+    repair_pages,
+    repairs_of,
+    result_words,
+)
+from icm_engine.analysis.run_history import Reading
+from icm_engine.core.consistency import Pair
+from icm_engine.store.store import Store
+from pages.parts import charts, menu, session
+
+COLUMNS = {
+    "now": st.column_config.TextColumn(width=190),
+    "labels": st.column_config.TextColumn(width=90, help="What the two have now."),
+    "times": st.column_config.NumberColumn(width=70, help="How often the pair became inconsistent."),
+    "steps in all": st.column_config.NumberColumn(width=90, help="Steps after which it was inconsistent."),
+    "result": st.column_config.TextColumn(width=130),
+    "first": st.column_config.TextColumn(width=230),
+    "second": st.column_config.TextColumn(width=230),
+}
+
+
+def choice(name: str, options: Mapping[str, str], key: str) -> str:
+    """Draw a choice that is in the address under this name; the first option is what an address without it means."""
+    asked, values = st.query_params.get(name), list(options)
+    return st.segmented_control(
+        name.capitalize(), values, default=asked if asked in options else values[0], required=True, key=key,
+        format_func=options.__getitem__, label_visibility="collapsed", on_change=session.address, args=(name, key),
+    )  # fmt: skip
+
+
+def turned(name: str, key: str, pages: int) -> int:
+    """Draw the choice of a page, which is in the address under this name, and return it; one needs no choice."""
+    first = session.number(name, 1, 1, pages)
+    return (
+        1 if pages == 1 else st.pagination(pages, default=first, key=key, on_change=session.address, args=(name, key))
+    )
+
+
+def sided(texts: Sequence[str], notes: Sequence[str]) -> None:
+    """Show texts from outside beside each other, each above its note."""
+    for column, text, note in zip(st.columns(len(texts), gap="medium"), texts, notes, strict=True):
+        with column:
+            session.plain(text)
+            st.text(note)
+
+
+ROWS = 200  # pairs in one table
+PAIRS_SHOWS = {"now": "Inconsistent now", "ever": "Ever inconsistent", "back": "Came back"}
+EMPTY = {
+    "now": "Nothing is inconsistent now.",
+    "ever": "Nothing has been inconsistent so far.",
+    "back": "No pair has become inconsistent more than once.",
+}
+
+
+def show_pairs(reading: Reading) -> None:
+    """Draw the pairs that the address asks for, and the one in it."""
+    asked, shows = (
+        choice("show", PAIRS_SHOWS, f"show_pairs_{reading.run.name}"),
+        {"now": pairs_now, "ever": pairs_ever, "back": pairs_back},
+    )
+    pairs = shows[asked](reading)
+    chosen = pair_of(reading, st.query_params.get("pair"))
+    if pairs:
+        _table_pairs(reading, asked, [pair_line(reading, pair) for pair in pairs[:ROWS]], len(pairs))
+    else:
+        st.text(EMPTY[asked])
+    if chosen is not None or pairs:
+        _whole(reading, pair_line(reading, chosen or pairs[0]))
+
+
+def _table_pairs(reading: Reading, asked: str, lines: list[PairLine], among: int) -> None:
+    key, codes = f"pairs_{asked}_{reading.run.name}", [pair_code(line.ids) for line in lines]
+    st.dataframe(
+        pairs_frame(lines), hide_index=True, key=key, on_select=lambda: _select_pairs(key, codes),
+        selection_mode="single-row", alt=PAIRS_SHOWS[asked],
+        column_config=COLUMNS,
+    )  # fmt: skip
+    first = f"The first {len(lines):,} of {counted(among, 'pair')}" if among > len(lines) else counted(among, "pair")
+    st.caption(f"{first}. Click a row to see the pair whole.")
+
+
+def _select_pairs(key: str, codes: list[str]) -> None:
+    """Put the selected pair into the address: a place means nothing once the run went on."""
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows:
+        st.query_params["pair"] = codes[rows[0]]
+    else:
+        st.query_params.pop("pair", None)
+
+
+def _whole(reading: Reading, line: PairLine) -> None:
+    st.markdown("**The pair**")
+    both = zip(line.ids, line.labels, line.answers, strict=True)
+    notes = [f"example {name} · labelled {label or '–'} · answer {answer or '–'}" for name, label, answer in both]
+    sided(line.texts, notes)
+    st.text(demand(reading, line))
+    lasted = f"Inconsistent {counted(line.times, 'time')}, for {counted(line.steps, 'step')} in all"
+    st.text(f"{lasted}; now: {line.words}.")
+    repairs = repairs_of(reading, pair=line.pair)
+    if repairs:
+        st.button(
+            f"Its {counted(len(repairs), 'repair')}", key="to_repairs", icon=":material/build:",
+            on_click=_to_repairs, args=(reading.run.name, pair_code(line.ids)),
+        )  # fmt: skip
+
+
+def _to_repairs(run: str, code: str) -> None:
+    st.session_state[f"view_{run}"] = "Repairs"
+    st.session_state[f"only_{run}"] = True
+    st.query_params.pop("repair", None)
+    st.query_params.update({"view": "Repairs", "pair": code, "only": "pair"})
+
+
+GROUPS_SHOWS = {"now": "In conflict now", "ever": "Ever in conflict"}
+
+
+def show_groups(store: Store, reading: Reading) -> None:
+    """Draw the groups of one page, those most in conflict first."""
+    asked = choice("show", GROUPS_SHOWS, f"show_groups_{reading.run.name}")
+    groups = groups_in_conflict(reading, ever=asked == "ever")
+    if not groups:
+        st.text("No group is in conflict now." if asked == "now" else "No group has been in conflict so far.")
+        return
+    page = turned("groups", f"groups_{asked}_{reading.run.name}", group_pages(groups))
+    graphs = [graph(store, reading, group) for group in group_page(groups, page)]
+    chart = groups_chart(graphs, reading.trajectory.labels, session.dark())
+    key = f"groups_{asked}_{page}_{reading.run.name}"
+    st.caption(f"{counted(len(groups), 'group')}, {len(graphs)} of them here.")
+    charts.show(chart, groups_frame(graphs), key, clicked=lambda code: _clicked(reading.run.name, code))
+
+
+def _clicked(run: str, code: str) -> None:
+    """Show the pair whose cross was clicked."""
+    st.session_state[f"view_{run}"] = "Pairs"
+    st.query_params.update({"view": "Pairs", "pair": code})
+
+
+BROKEN = 50  # pairs shown that a repair's step made inconsistent
+NUMBERS = {
+    "U": st.column_config.NumberColumn(format="%.2f"),
+    "change": st.column_config.NumberColumn(format="%+.2f", help="Of U, against the labels there were."),
+}
+
+
+def show_repairs(store: Store, reading: Reading) -> None:
+    """Draw the list of repairs and the one in the address, else the newest of the list."""
+    pair = pair_of(reading, st.query_params.get("pair"))
+    kind, only = _filters(reading, pair)
+    marks = repairs_of(reading, kind, pair if only else None)
+    if marks:
+        page = turned("page", f"repairs_{kind}_{only}_{reading.run.name}", repair_pages(marks))
+        _table_repairs(reading, repair_page(marks, page), len(marks))
+    else:
+        st.text("No repair has been tried so far." if not reading.repairs else "No repair is like that.")
+    chosen = repair_at(reading, st.query_params.get("repair")) or (marks[0] if marks else None)
+    if chosen is not None:
+        _card(reading, repair_card(store, reading, chosen))
+
+
+def _filters(reading: Reading, pair: Pair | None) -> tuple[str, bool]:
+    """Draw the filters: what became of a repair, and whose it was."""
+    run = reading.run.name
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        kind = choice("repairs", FILTERS, f"repairs_{run}")
+        if pair is None:
+            return kind, False
+        key = f"only_{run}"
+        only = st.toggle(
+            "This pair only", value=st.query_params.get("only") == "pair", key=key, on_change=_only, args=(key,),
+            help=" and ".join(formatting.escaped(reading.run.codec.ids[i]) for i in pair),
+        )  # fmt: skip
+    return kind, only
+
+
+def _only(key: str) -> None:
+    if st.session_state[key]:
+        st.query_params["only"] = "pair"
+    else:
+        st.query_params.pop("only", None)
+
+
+def _table_repairs(reading: Reading, marks: Sequence[RepairMark], among: int) -> None:
+    codes = [repair_code(mark) for mark in marks]
+    key = f"repairs_table_{codes[0]}_{len(codes)}_{reading.run.name}"
+    st.dataframe(
+        repairs_frame(reading, marks), hide_index=True, key=key, on_select=lambda: _select_repairs(key, codes),
+        selection_mode="single-row", alt="Repairs, the newest first", column_config=COLUMNS,
+    )  # fmt: skip
+    st.caption(f"{counted(among, 'repair')}, the newest first, {len(marks):,} here. Click a row to see it whole.")
+
+
+def _select_repairs(key: str, codes: list[str]) -> None:
+    """Put the selected repair into the address: a place means nothing once the run went on."""
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows:
+        st.query_params["repair"] = codes[rows[0]]
+    else:
+        st.query_params.pop("repair", None)
+
+
+def _card(reading: Reading, card: RepairCard) -> None:
+    with st.container(border=True, key="repair"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.markdown("**The repair**", width="content")
+            menu.link_step(reading.run.name, card.mark.step, card.mark.event)
+            st.text(f"round {card.mark.round + 1} · {result_words(card.mark)}")
+        line = card.line
+        both = zip(line.ids, card.labels, line.answers, strict=True)
+        notes = [f"example {name} · was {label} · answer {answer or '–'}" for name, label, answer in both]
+        sided(line.texts, notes)
+        for sentence in (card.demand, card.choice, card.verdict):
+            st.text(sentence)
+        if card.options:
+            key = f"options_{repair_code(card.mark)}_{reading.run.name}"
+            charts.show(options_chart(card, session.dark()), options_frame(card), key, NUMBERS)
+        _broken(card)
+        st.button(
+            "See the pair", key="to_pair", icon=":material/compare_arrows:", on_click=_to_pair,
+            args=(reading.run.name, pair_code(line.ids)),
+        )  # fmt: skip
+
+
+def _broken(card: RepairCard) -> None:
+    if not card.broken:
+        st.text(f"{card.after}: no pair.")
+        return
+    st.text(f"{card.after}: {counted(len(card.broken), 'pair')}.")
+    st.dataframe(pairs_frame(card.broken[:BROKEN]), hide_index=True, alt=card.after, column_config=COLUMNS)
+
+
+def _to_pair(run: str, code: str) -> None:
+    st.session_state[f"view_{run}"] = "Pairs"
+    st.query_params.update({"view": "Pairs", "pair": code})

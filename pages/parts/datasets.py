@@ -1,0 +1,295 @@
+"""The list of data sets, and one data set: its counts, its examples, and what its rule yields."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from icm_engine import jobs
+from icm_engine.analysis.datasets import (
+    PAGE,
+    QUICK,
+    DatasetLine,
+    ExampleLine,
+    example_page,
+    example_pages,
+    facts,
+    human_sentences,
+    lines,
+    rule_findings,
+    rule_sentences,
+    runs_code,
+    samples,
+    zero_shot,
+)
+from icm_engine.analysis.figures import examples_frame
+from icm_engine.analysis.formatting import count
+from icm_engine.analysis.run_form import ask_rule_check, load_sample
+from icm_engine.core.errors import IcmError
+from icm_engine.data.data_jobs import rule_check_of
+from icm_engine.data.importing import delete_dataset, runs_using
+from icm_engine.data.rule_check import RuleCheck
+from icm_engine.store.datasets import DatasetInfo
+from icm_engine.store.store import Store
+from pages.parts import job_line, menu, model_panels, session
+
+ALL = "All data sets"
+SHOWN = 12  # data sets drawn before a person asks for the rest
+
+
+def heading(names: Sequence[str], dataset: str | None) -> None:
+    """Draw the title and the choice of data sets, which writes the data set into the address."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
+        st.title("Data", width="content")
+        options = [ALL, *names]
+        st.selectbox(
+            "Data set", options, options.index(dataset or ALL), key=f"open_{dataset}", width=300, on_change=_picked,
+            args=(dataset,), help="Data sets there are, in the order of their import.",
+        )  # fmt: skip
+    if dataset is None:
+        session.missed("dataset")
+
+
+def _picked(dataset: str | None) -> None:
+    """Go to the data set that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    chosen = st.session_state[f"open_{dataset}"]
+    if chosen != (dataset or ALL):
+        session.choose_dataset(None if chosen == ALL else chosen)
+
+
+def show_list(store: Store) -> None:
+    """Draw the imports on their way, then the list of data sets."""
+    for job in jobs.names(store, "import")[:SHOWN]:
+        _import(store, job)
+    st.header("Data sets")
+    found = lines(store)
+    with st.container(key="datasets"):
+        for line in found if st.session_state.get("all_datasets") else found[:SHOWN]:
+            _card(line)
+    if len(found) > SHOWN:
+        st.toggle(f"Show all {len(found):,}", key="all_datasets")
+    _samples(store)
+
+
+def _samples(store: Store) -> None:
+    """Draw a button for each sample data set that is not in the database yet."""
+    waiting = samples(store)
+    if not waiting:
+        return
+    st.text("Sample data that comes with the app:")
+    with st.container(horizontal=True, gap="small", key="samples"):
+        for name, about in waiting.items():
+            st.button(name, icon=":material/add:", key=f"load_{name}", help=about, on_click=_load, args=(name,))
+
+
+def _import(store: Store, job: str) -> None:
+    """Draw an import on its way or cut short, and the one in the address however it ended; the others are no news."""
+    now = jobs.status(store, job)
+    asked_for = st.query_params.get("job") == job
+    if now.settled and now.phase != "interrupted" and not asked_for:
+        return
+    name = jobs.spec(store, job).body["dataset"]
+    if now.phase == "done":
+        if store.has_dataset(name):
+            session.choose_dataset(name, arrived=True)
+            st.rerun()
+        return
+    with st.container(border=True):
+        st.text(f"Import of {name}")
+        job_line.show(store, job)
+
+
+def _card(line: DatasetLine) -> None:
+    with st.container(border=True, key=f"dataset_{line.name}"):
+        name, numbers = st.columns([2.6, 3], vertical_alignment="center", gap="medium")
+        with name:
+            st.page_link(menu.DATA, label=line.label, icon=":material/dataset:", query_params={"dataset": line.name})
+            st.text(line.about)
+        with numbers, st.container(key=f"counts_{line.name}"):
+            for label, value in (("Examples", line.examples), ("Groups", line.groups), ("Gold", line.gold),
+                                 ("Human", line.human), ("Runs", line.runs)):  # fmt: skip
+                st.metric(label, count(value))
+
+
+def _load(name: str) -> None:
+    with Store() as store:
+        load_sample(store, name)
+    session.choose_dataset(name)
+
+
+VIEWS = ("Examples", "Rule check", "Context check", "Template trial")
+
+
+def show_dataset(store: Store, dataset: str) -> None:
+    """Draw a data set; only the view that is open is computed."""
+    info, runs = store.dataset_info(dataset), runs_using(store, dataset)
+    with st.container(key="about"):
+        st.text(facts(info))
+    if st.session_state.pop("arrived", False):
+        st.success("Imported. Check its rule and its context, or label it.", icon=":material/check_circle:")
+    with st.container(key="counts"):
+        for name, value in (("Examples", info.examples), ("Groups", info.groups), ("Gold labels", info.gold),
+                            ("Human labels", info.human), ("Runs", len(runs))):  # fmt: skip
+            st.metric(name, count(value), border=True)
+    _actions(info, runs)
+    if info.notes:
+        with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
+            for note in info.notes:
+                st.text(f"· {note}")
+    asked, key = st.query_params.get("view"), f"view_{dataset}"
+    view = st.segmented_control(
+        "View", VIEWS, default=asked if asked in VIEWS else VIEWS[0], required=True, key=key,
+        label_visibility="collapsed", on_change=session.address, args=("view", key),
+    )  # fmt: skip
+    if view == VIEWS[1]:
+        _rule(store, info)
+    elif view == VIEWS[2]:
+        model_panels.show_context_check(store, dataset)
+    elif view == VIEWS[3]:
+        model_panels.show_template_trial(store, dataset)
+    else:
+        _examples(store, info)
+
+
+def _actions(info: DatasetInfo, runs: list[str]) -> None:
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="actions"):
+        st.page_link(menu.SEARCH, label="Label it", icon=":material/play_arrow:", query_params={"dataset": info.name})
+        st.button("Delete …", key="delete", icon=":material/delete:", on_click=_ask, type="tertiary")
+    if error := st.session_state.pop("delete_problem", None):
+        session.complain(error)
+    if st.session_state.pop("deleting", False):
+        _dialog(info, runs)
+
+
+def _ask() -> None:
+    st.session_state["deleting"] = True
+
+
+@st.dialog("Delete this data set?", icon=":material/delete:")
+def _dialog(info: DatasetInfo, runs: list[str]) -> None:
+    st.text(info.name)
+    if runs:
+        named = ", ".join(runs[:5]) + (", …" if len(runs) > 5 else "")
+        st.warning("It cannot be deleted while runs use it:", icon=":material/lock:")
+        st.text(named)
+    else:
+        st.text(f"{info.examples:,} examples, {info.gold:,} gold and {info.human:,} human labels go with it, for good.")
+    with st.container(horizontal=True):
+        if st.button("Keep it", key="keep"):
+            st.rerun()
+        st.button(
+            "Delete for good", key="delete_really", type="primary", icon=":material/delete:", disabled=bool(runs),
+            on_click=_delete, args=(info.name,),
+        )  # fmt: skip
+    if "dataset" not in st.query_params:
+        st.rerun()  # it is gone: close, and draw the list
+
+
+def _delete(dataset: str) -> None:
+    try:
+        with Store() as store:
+            delete_dataset(store, dataset)
+        session.choose_dataset(None)
+    except IcmError as error:
+        st.session_state["delete_problem"] = error
+
+
+# -- examples
+
+
+def _examples(store: Store, info: DatasetInfo) -> None:
+    pages = example_pages(info.examples)
+    page = _page(info.name, pages)
+    lines = example_page(store, info.name, page)
+    frame = examples_frame(lines, info.task.fields)
+    key, ids = f"examples_{info.name}_{page}", [line.example.id for line in lines]
+    st.dataframe(
+        frame, hide_index=True, key=key, on_select=lambda: _select(key, ids), selection_mode="single-row",
+        placeholder="–", alt="Examples", row_height=34, column_config=_widths(info),
+    )  # fmt: skip
+    first = (page - 1) * PAGE
+    st.caption(f"Examples {first + 1:,} to {first + len(lines):,} of {info.examples:,}. Click a row to see it whole.")
+    if lines:
+        asked = st.query_params.get("example")
+        _whole(store, info, lines[ids.index(asked)] if asked in ids else lines[0])
+
+
+def _page(dataset: str, pages: int) -> int:
+    """Draw the choice of a page, at first the one in the address."""
+    first, key = session.number("page", 1, 1, pages), f"page_{dataset}"
+    if pages == 1:
+        return 1
+    return st.pagination(pages, default=first, key=key, on_change=session.address, args=("page", key))
+
+
+def _widths(info: DatasetInfo) -> dict[str, Any]:
+    """Narrow enough that what follows the texts is seen without scrolling."""
+    width = 560 // max(1, len(info.task.fields))
+    return {field: st.column_config.TextColumn(width=width) for field in info.task.fields}
+
+
+def _select(key: str, ids: list[str]) -> None:
+    """Put the selected example into the address: a place means nothing once the page was turned."""
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows:
+        st.query_params["example"] = ids[rows[0]]
+    else:
+        st.query_params.pop("example", None)
+
+
+def _whole(store: Store, info: DatasetInfo, line: ExampleLine) -> None:
+    st.markdown("**As the model reads it**")
+    session.exactly(zero_shot(store, info.name, line.example))
+    facts = [f"example {line.example.id}", f"group {line.example.group}"]
+    if line.example.answer is not None:
+        facts.append(f"answer {line.example.answer}")
+    if line.example.twin_of is not None:
+        facts.append(f"swapped twin of {line.example.twin_of}")
+    st.text(" · ".join(facts))
+
+
+# -- the rule check
+
+
+def _rule(store: Store, info: DatasetInfo) -> None:
+    if runs_code(info):
+        st.text(
+            f"The rule is a Python file of your own, which pages do not run. On the command line:\n"
+            f"python -m icm_engine check {info.name}"
+        )
+        return
+    if info.examples <= QUICK:
+        _rule_found(_findings(store, info.name, info.created))
+        for sentence in human_sentences(store, info.name) if info.human else ():
+            st.text(f"· {sentence}")
+        return
+    made = [job for job in jobs.names(store, "rule-check", info.name) if jobs.created(store, job) > info.created]
+    if not made:
+        st.text(f"The check reads all {info.examples:,} examples, in the background.")
+        st.button("Check the rule", key="rule", icon=":material/rule:", type="primary", on_click=_ask_rule,
+                  args=(info.name,))  # fmt: skip
+    elif job_line.show(store, made[0]).phase == "done" and (found := jobs.result(store, made[0])):
+        _rule_found(rule_check_of(found))
+
+
+def _ask_rule(dataset: str) -> None:
+    with Store() as store:
+        ask_rule_check(store, dataset)
+
+
+def _rule_found(check: RuleCheck) -> None:
+    with st.container(key="checks"):
+        for name, value in (("Groups with pairs", check.groups), ("Constrained pairs", check.pairs),
+                            ("Without answer", check.without_answer_count), ("Pairs with gold", check.gold_pairs),
+                            ("Gold violations", check.gold_violated)):  # fmt: skip
+            st.metric(name, count(value), border=True)
+    for sentence in rule_sentences(check):
+        st.text(f"· {sentence}")
+    if check.without_answer:
+        with st.expander("Examples without an answer", icon=":material/help:"):
+            session.plain("\n".join(check.without_answer))
+
+
+@st.cache_data(max_entries=50, show_spinner="Checking the rule …")
+def _findings(_store: Store, dataset: str, created: float) -> RuleCheck:
+    return rule_findings(_store, dataset)

@@ -1,0 +1,108 @@
+"""Label changes as a table with filters in the address, and the labels of one example over time."""
+
+import html
+
+import streamlit as st
+
+from icm_engine.analysis.flips import Filter, changes_frame, counts, cycle_words, filtered, returns, times
+from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.label_history import CAUSES
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_figures import Stretch, stretches, strip_chart
+from icm_engine.analysis.views import known
+from icm_engine.core.text import whole_number
+from pages.parts import charts, menu, session, step_card
+
+ALL = "all causes"
+ROWS = 500
+
+
+def show_changes(reading: Reading) -> None:
+    """Draw the filters and the changes that pass."""
+    st.subheader("Label changes")
+    wanted = _filter(reading)
+    found = filtered(reading, wanted)
+    said = " · ".join(f"{cause} {count:,}" for cause, count in counts(found).items())
+    st.text(f"{len(found):,} of {len(reading.history):,} label changes" + (f": {said}" if said else ""))
+    if found:
+        st.dataframe(
+            changes_frame(reading, found[-ROWS:]), hide_index=True, placeholder="–", alt="Label changes, newest first",
+            column_config={
+                "card": st.column_config.LinkColumn(display_text="open", help="The decision card of this change."),
+                "text": st.column_config.TextColumn(width="medium"),
+            },
+        )  # fmt: skip
+        st.caption(f"The newest first, at most {ROWS} here.")
+
+
+def _filter(reading: Reading) -> Filter:
+    """Draw the filters, at first as the address has them."""
+    points, asked = reading.trajectory.points, st.query_params
+    first, last = points[0].step, points[-1].step
+    columns = st.columns([1.4, 1, 1, 1.6], gap="medium", vertical_alignment="bottom")
+    options = [ALL, *CAUSES]
+    cause = columns[0].selectbox(
+        "Cause", options, options.index(asked["cause"]) if asked.get("cause") in CAUSES else 0, key="cause",
+        on_change=session.address, args=("cause", "cause"), help="What changed the label.",
+    )  # fmt: skip
+    low = columns[1].number_input("From step", first, last, session.number("from", first, first, last), key="from",
+                                  on_change=session.address, args=("from", "from"))  # fmt: skip
+    high = columns[2].number_input("To step", first, last, session.number("to", last, first, last), key="to",
+                                   on_change=session.address, args=("to", "to"))  # fmt: skip
+    kept = columns[3].toggle("Only labels that are there still", asked.get("kept") == "True", key="kept",
+                             on_change=session.address, args=("kept", "kept"))  # fmt: skip
+    example = known(reading, asked.get("example", ""))
+    return Filter(cause if cause in CAUSES else None, example.place if example else None, low, high, kept)
+
+
+LINKS = 12  # changes that have a link of their own; the table below has all
+
+
+def clicked(where: str) -> None:
+    """Put the example and the step of a clicked cell into the address."""
+    step, name = where.split(" ", 1)
+    st.query_params["example"] = html.unescape(name)
+    st.query_params["at"] = step
+
+
+def show_example(reading: Reading) -> None:
+    """Draw the example in the address; nothing without one."""
+    example = known(reading, st.query_params.get("example", ""))
+    if example is None:
+        return
+    found = stretches(reading, example.place)
+    with st.container(border=True, key="one_example"):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("**One example over time**")
+            st.button("Close", key="close_example", icon=":material/close:", type="tertiary", on_click=_close)
+        step_card.text_of(example)
+        if not found:
+            st.text("It never had a label.")
+            return
+        if (back := returns([part.label for part in found])) and sum(back.values()) > 1:
+            st.text(f"⟲ It {cycle_words(back)}.")
+        run = reading.run.name
+        charts.show_live(strip_chart(reading, found, session.dark()), key=f"strip_{run}", clicked=_opened)
+        if event := st.session_state.pop("opened_event", None):
+            st.switch_page(menu.STEPS, query_params={"run": run, "event": event})
+        _links(run, found)
+
+
+def _links(run: str, found: list[Stretch]) -> None:
+    if (at := whole_number(st.query_params.get("at", ""))) is not None:
+        st.page_link(menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:",
+                     query_params={"run": run, "step": str(at)})  # fmt: skip
+    st.text(f"{times(len(found) - 1, 'change')} after its first label.")
+    with st.container(horizontal=True, gap="small", key="changes"):
+        for part in found[-LINKS:]:
+            st.page_link(menu.STEPS, label=escaped(part.words), icon=":material/arrow_forward:",
+                         query_params={"run": run, "event": str(part.event)})  # fmt: skip
+
+
+def _opened(event: str) -> None:
+    st.session_state["opened_event"] = event
+
+
+def _close() -> None:
+    for name in ("example", "at"):
+        st.query_params.pop(name, None)
