@@ -57,9 +57,9 @@ def subnormal_floats() -> None:
         sys.modules["torch"].set_flush_denormal(False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
-    """A headless Chromium, for all tests of this process."""
+    """A headless Chromium for the tests of a module: while it runs, it holds the event loop of this process."""
     from serving import browsing
 
     with browsing() as browser:
@@ -122,12 +122,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark as slow what belongs to `make test-all` alone, and put what needs much behind the rest.
 
     Of the kinds that take minutes (a browser, a cluster, faults, a real server) `make test` runs the tests marked
-    `smoke`. A broken core shows first; a running browser holds the event loop of its process, which other tests may
-    want, so browsers come last.
+    `smoke`. The one with a browser takes longest and comes first, or one process would wait for it at the end.
     """
     for item in items:
         if SLOW_KINDS & set(item.keywords) and "smoke" not in item.keywords:
             item.add_marker("slow")
-    items.sort(
-        key=lambda item: 2 * ("browser" in item.keywords) + bool({"model", "cluster", "server"} & set(item.keywords))
-    )
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if "browser" in item.keywords:
+        return -1 if "smoke" in item.keywords else 2
+    return int(bool({"model", "cluster", "server"} & set(item.keywords)))

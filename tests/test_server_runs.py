@@ -82,6 +82,7 @@ def controls(store: Store, run: str) -> list[Event]:
     return store.read_after(run, kinds=("control",))
 
 
+@pytest.mark.slow
 def test_a_run_pauses_when_its_server_is_killed_and_goes_on_when_it_is_back(
     store: Store, pairs: Dataset, process: Process
 ) -> None:
