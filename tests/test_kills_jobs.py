@@ -206,11 +206,11 @@ def _unnamed(store: Store, job: str) -> Any:
 EXPORT = """
 import os, signal, sys
 from pathlib import Path
-from icm_engine.data import export, labelled, writing
+from icm_engine.data import export, label_export
 from icm_engine.store.store import Store
 database, run, output, form, point = sys.argv[1:]
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-real, rows = Path.replace, labelled.LabelledRun.rows
+real, rows = Path.replace, label_export.LabelledRun.rows
 def replace(self, target):
     if point == "before the rename": die()
     real(self, target)
@@ -219,7 +219,7 @@ def some(self, *given, **named):
     for number, row in enumerate(rows(self, *given, **named)):
         if number == 5 and point == "in the rows": die()
         yield row
-Path.replace, labelled.LabelledRun.rows = replace, some
+Path.replace, label_export.LabelledRun.rows = replace, some
 export.export_run(Store(database), run, output, form)
 """
 MOMENTS = [

@@ -233,12 +233,12 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from icm_engine.runs import job_worker
-from icm_engine.jobs.job_process import hold
+from icm_engine.jobs import job_worker
+from icm_engine.jobs.job_process import run_in_process
 from icm_engine.store.store import Store
 from icm_engine.training import trainers
 
-own, taken = trainers.Telling.on_step_end, []
+own, taken = trainers.JobCallback.on_step_end, []
 
 def killing(self, args, state, control, **more):
     own(self, args, state, control, **more)
@@ -246,10 +246,10 @@ def killing(self, args, state, control, **more):
     if len(taken) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
 
-trainers.Telling.on_step_end = killing
+trainers.JobCallback.on_step_end = killing
 with Store(Path(sys.argv[1])) as store:
     store.append(sys.argv[2], "start", {})
-    hold(store, sys.argv[2], job_worker.KINDS)
+    run_in_process(store, sys.argv[2], job_worker.KINDS)
 """
 
 

@@ -133,7 +133,7 @@ def intervals_after(
 
     >>> first = spells_after({}, {}, {(0, 1): 3}, 3)
     >>> spells_after(first, {(0, 1): 3}, {}, 8)
-    {(0, 1): Spell(since=None, times=1, steps=5)}
+    {(0, 1): ConflictInterval(since=None, times=1, steps=5)}
     """
     found = dict(spells)
     for pair in now.keys() - then.keys():
