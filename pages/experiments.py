@@ -123,7 +123,9 @@ def _runs(found: Json, job: str) -> None:
     """The way from a row to the runs behind it."""
     runs = launch.runs_of(found)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        run = st.selectbox("Run behind the numbers", list(runs), key=f"run_{job}", format_func=runs.get, width=420)
+        run = st.selectbox(
+            "Run behind the numbers", list(runs), key=f"run_{job}", format_func=runs.__getitem__, width=420
+        )
         if run is not None:
             st.page_link(menu.SEARCH, label="Open it", icon=":material/show_chart:", query_params={"run": run})
 

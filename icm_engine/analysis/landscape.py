@@ -42,6 +42,11 @@ def meaning(name: str) -> str:
     return MEANING.get(name, "each label by a coin" if name.startswith("random") else "one label for everything")
 
 
+def reference_names(references: Mapping[str, object]) -> str:
+    """Return the names of all references: those given, and zero-shot, whose labels the job itself asks for."""
+    return ", ".join((*references, ZERO_SHOT))
+
+
 def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[str, Label]]:
     """Return the reference labelings by name, each of exactly the examples labelled now, by id.
 

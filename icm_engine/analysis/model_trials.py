@@ -174,6 +174,11 @@ def submit(
     return jobs.request(store, JobSpec(KIND, body_of(dataset, limit, templates, labels), model))
 
 
+def trials(store: Store, dataset: str) -> list[str]:
+    """Return the template trials of a data set, the newest first."""
+    return jobs.names(store, KIND, dataset)
+
+
 def written(text: str) -> str:
     """Return a template on one line, its line ends as people write them."""
     return text.replace("\n", "\\n")

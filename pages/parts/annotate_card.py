@@ -217,6 +217,10 @@ def _note(run: str, example: str, key: str) -> None:
     send(run, "note", [example], text=st.session_state[key].strip())
 
 
+def _send(run: str, verb: str) -> None:
+    send(run, verb)
+
+
 def show_blinding(reading: Reading) -> None:
     """Draw the badge of a blind run and the way back; for another one, the way into it."""
     run = reading.run.name
@@ -225,12 +229,12 @@ def show_blinding(reading: Reading) -> None:
             st.badge("blind", icon=":material/visibility_off:", color="gray")
             st.text("Gold of this run and its forks is hidden. Other runs and the Data page still show it.")
             st.button(
-                "Unblind (logged)", key="unblind", icon=":material/visibility:", on_click=send,
+                "Unblind (logged)", key="unblind", icon=":material/visibility:", on_click=_send,
                 args=(run, "unblind"), help="Shows gold and accuracy again; the act stays in the run's log for good.",
             )  # fmt: skip
         elif reading.gold:
             st.button(
-                "Go blind", key="go_blind", icon=":material/visibility_off:", on_click=send,
+                "Go blind", key="go_blind", icon=":material/visibility_off:", on_click=_send,
                 args=(run, "blind"), disabled=reading.state is None,
                 help="Hides gold and accuracy of this run everywhere in the app, so that they cannot sway you.",
             )  # fmt: skip

@@ -115,7 +115,7 @@ def show(store: Store, reading: Reading, place: int | None) -> None:
     """Draw them, folded."""
     with st.expander("The whole queue at once", icon=":material/select_all:"):
         show_bulk(store, reading)
-    if place in reading.labeling:
+    if place is not None and place in reading.labeling:
         with st.expander("What if it had another label?", icon=":material/help:"):
             step_card.show_what_if(reading, reading.cursor, reading.run.codec.ids[place])
     with st.expander("Influence of a pin", icon=":material/fork_right:", expanded="influence" in st.query_params):

@@ -186,7 +186,7 @@ def show_landscape(store: Store, reading: Reading) -> None:
     st.text(WHAT)
     gold = gold_by_place(store, reading, tuple(reading.labeling))
     named = landscape.references(reading, gold)
-    st.text(f"References: {', '.join(named)}, {landscape.ZERO_SHOT}.")
+    st.text(f"References: {landscape.reference_names(named)}.")
     st.text(landscape.price(store, reading, len(named)).words)
     run = reading.run.name
     made = jobs.names(store, landscape.KIND, run=run)
@@ -295,14 +295,14 @@ def show_seeds(store: Store, reading: Reading) -> None:
         _balances(readings)
         return
     labelings = dict(zip(names, map(labels_of, readings), strict=True))
-    found, pairs = agreement(list(labelings.values())), pairs_of(labelings)
+    agreed, pairs = agreement(list(labelings.values())), pairs_of(labelings)
     with st.container(key="checks"):
         st.metric("Seeds", len(readings), border=True, help="Forks are left out: they share labels by descent.")
-        st.metric("Labelled in all", f"{found.examples:,}", border=True, help="The examples that count here.")
-        st.metric("Raw agreement", percent(found.raw), border=True, help="Mean over pairs of runs.")
-        st.metric(found.kind, decimal(found.kappa, 2), border=True,
+        st.metric("Labelled in all", f"{agreed.examples:,}", border=True, help="The examples that count here.")
+        st.metric("Raw agreement", percent(agreed.raw), border=True, help="Mean over pairs of runs.")
+        st.metric(agreed.kind, decimal(agreed.kappa, 2), border=True,
                   help="1: full agreement. 0: what chance gives with these label balances.")  # fmt: skip
-    st.text(verdict(found, pairs))
+    st.text(verdict(agreed, pairs))
     left, right = st.columns(2, gap="large")
     with left:
         _balances(readings)
@@ -316,7 +316,7 @@ def show_seeds(store: Store, reading: Reading) -> None:
         rows = per_example(readings, by_id, ROWS, tuple(proposed.supports))
         frame = supports_frame(disagreements_frame(rows, names), proposed)
         charts.examples("Every example", frame, ROWS, batch_view.ORDER)
-    elif found.examples:
+    elif agreed.examples:
         frame = disagreements_frame(per_example(readings, by_id, ROWS), names)
         charts.examples("Every example", frame, ROWS, charts.ORDER)
 
@@ -324,5 +324,5 @@ def show_seeds(store: Store, reading: Reading) -> None:
 def _balances(readings: list[Reading]) -> None:
     st.markdown("**Label balance**")
     frame = balances_frame(readings)
-    columns = {name: charts.SHARE for name in frame if str(name).startswith("share ")}
+    columns = {name: charts.SHARE for name in map(str, frame) if name.startswith("share ")}
     st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Label balance of each run")

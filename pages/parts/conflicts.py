@@ -59,8 +59,9 @@ COLUMNS = {
 def choice(name: str, options: Mapping[str, str], key: str) -> str:
     """Draw a choice that is in the address under this name; the first option is what an address without it means."""
     asked, values = st.query_params.get(name), list(options)
+    known = asked if asked is not None and asked in options else values[0]
     return st.segmented_control(
-        name.capitalize(), values, default=asked if asked in options else values[0], required=True, key=key,
+        name.capitalize(), values, default=known, required=True, key=key,
         format_func=options.__getitem__, label_visibility="collapsed", on_change=session.address, args=(name, key),
     )  # fmt: skip
 

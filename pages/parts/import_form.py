@@ -131,7 +131,7 @@ def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
 def _pair_gold(key: str) -> tuple[str, str | None]:
     """Draw how gold of pairs is read: what becomes of ties, and which cell means the first response."""
     ties_place, first_place = st.columns(2, gap="medium")
-    ties = ties_place.selectbox("Ties", TIES, key=f"ties_{key}", format_func=TIES_SAID.get,
+    ties = ties_place.selectbox("Ties", list(TIES), key=f"ties_{key}", format_func=TIES_SAID.__getitem__,
                                 help="Rows whose gold says that neither response is better.")  # fmt: skip
     first = first_place.text_input(
         "First response", key=f"first_{key}", placeholder="as usually spelled",

@@ -16,7 +16,7 @@ EVERY = 1.0  # seconds
 def chosen(store: Store, made: Sequence[str], words: str) -> str:
     """Draw a box with jobs of one kind, the newest first, if there are several; return the one that is looked at."""
     asked = st.query_params.get("job")
-    job = asked if asked in made else made[0]
+    job = asked if asked is not None and asked in made else made[0]
     if len(made) > 1:
         st.selectbox(
             words, made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,

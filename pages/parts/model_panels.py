@@ -128,7 +128,7 @@ def show_template_trial(store: Store, dataset: str) -> None:
     _template_form(store, dataset)
     if error := st.session_state.pop("trial_problem", None):
         session.complain(error)
-    made = jobs.names(store, model_trials.KIND, dataset)
+    made = model_trials.trials(store, dataset)
     if not made:
         return
     job = job_line.chosen(store, made, "Trial")
