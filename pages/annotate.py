@@ -41,9 +41,14 @@ def _without_labels(run: str, status: RunStatus) -> None:
         session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:
         st.button(
-            "Take one step", key="first_step", type="primary", icon=":material/skip_next:", on_click=_step, args=(run,),
+            "Take one step",
+            key="first_step",
+            type="primary",
+            icon=":material/skip_next:",
+            on_click=_step,
+            args=(run,),
             help="Draws the first labels, takes one step, then pauses.",
-        )  # fmt: skip
+        )
 
 
 def _until_labels(run: str) -> None:

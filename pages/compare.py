@@ -43,9 +43,15 @@ def _view(reading: Reading) -> str:
         (MEANT[name] for name in MEANT if name in st.query_params), VIEWS[0] if gold_shown(reading) else VIEWS[1]
     )
     return st.segmented_control(
-        "View", VIEWS, default=asked if asked in VIEWS else meant, required=True, key=key,
-        label_visibility="collapsed", on_change=session.address, args=("view", key),
-    )  # fmt: skip
+        "View",
+        VIEWS,
+        default=asked if asked in VIEWS else meant,
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        on_change=session.address,
+        args=("view", key),
+    )
 
 
 def _about(reading: Reading, status: RunStatus) -> None:
@@ -54,8 +60,13 @@ def _about(reading: Reading, status: RunStatus) -> None:
     with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
         st.text(" · ".join(facts), width="content")
         if not status.settled:
-            st.button("Read on", key="read_on", icon=":material/refresh:", type="tertiary",
-                      help="The run goes on; what is shown here stands still until you ask.")  # fmt: skip
+            st.button(
+                "Read on",
+                key="read_on",
+                icon=":material/refresh:",
+                type="tertiary",
+                help="The run goes on; what is shown here stands still until you ask.",
+            )
 
 
 home.show_run_page("Compare", show)

@@ -42,17 +42,25 @@ def _about(reading: Reading, status: RunStatus) -> None:
     with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
         st.text(" · ".join(facts), width="content")
         if not status.settled:
-            st.button("Read on", key="read_on", icon=":material/refresh:", type="tertiary",
-                      help="The run goes on; the tables stand still until you ask.")  # fmt: skip
+            st.button(
+                "Read on",
+                key="read_on",
+                icon=":material/refresh:",
+                type="tertiary",
+                help="The run goes on; the tables stand still until you ask.",
+            )
 
 
 def _counts(reading: Reading) -> None:
     kept = sum(mark.kept for mark in reading.repairs)
     with st.container(key="counts"):
-        for name, value in (("Inconsistent pairs", len(pairs_now(reading))),
-                            ("Groups in conflict", len(groups_in_conflict(reading))),
-                            ("Pairs that came back", len(pairs_back(reading))),
-                            ("Repairs", len(reading.repairs)), ("Repairs kept", kept)):  # fmt: skip
+        for name, value in (
+            ("Inconsistent pairs", len(pairs_now(reading))),
+            ("Groups in conflict", len(groups_in_conflict(reading))),
+            ("Pairs that came back", len(pairs_back(reading))),
+            ("Repairs", len(reading.repairs)),
+            ("Repairs kept", kept),
+        ):
             st.metric(name, count(value), border=True)
 
 
@@ -65,9 +73,15 @@ def _view(run: str) -> str:
     asked, key = st.query_params.get("view"), f"view_{run}"
     meant = "Repairs" if "repair" in st.query_params else VIEWS[0]
     return st.segmented_control(
-        "View", VIEWS, default=asked if asked in VIEWS else meant, required=True, key=key,
-        label_visibility="collapsed", on_change=session.address, args=("view", key),
-    )  # fmt: skip
+        "View",
+        VIEWS,
+        default=asked if asked in VIEWS else meant,
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        on_change=session.address,
+        args=("view", key),
+    )
 
 
 home.show_run_page("Consistency", show)

@@ -40,10 +40,12 @@ def _on_this_machine() -> tuple[IncomingFile, str] | None:
     typed, listed = st.columns([3, 2], gap="medium")
     root = data_folder()
     text = typed.text_input(
-        "Path", key="path", placeholder=f"inside {root}",
+        "Path",
+        key="path",
+        placeholder=f"inside {root}",
         help=f"A file inside {root}, or a folder that the library datasets saved there. "
         "The environment variable ICM_DATA names another data folder when the app starts.",
-    )  # fmt: skip
+    )
     listed.selectbox("Files there", files_there(), None, key="listed", on_change=_listed, placeholder="choose one")
     if not text.strip():
         return None

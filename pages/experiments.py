@@ -1,5 +1,7 @@
 """Experiments: suites of runs, their tables and figures."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from icm_engine import jobs
@@ -10,7 +12,7 @@ from icm_engine.core.server_address import is_server
 from icm_engine.experiments import launch
 from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
-from icm_engine.experiments.suites import SHIPPED, read_suite
+from icm_engine.experiments.suites import SHIPPED, Suite, read_suite
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from pages.parts import charts, home, job_line, menu, session
@@ -29,27 +31,60 @@ def show_form(store: Store) -> None:
     named = model.selectbox(
         "Model", model_names(store), key="suite_model", help=ABOUT["model"], accept_new_options=True
     )
-    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="suite_quantization", help=ABOUT["quantization"],
-                           disabled=is_server(named or ""))  # fmt: skip
+    quantization.selectbox(
+        "Quantization",
+        list(QUANTIZATIONS),
+        key="suite_quantization",
+        help=ABOUT["quantization"],
+        disabled=is_server(named or ""),
+    )
     processes.number_input(
         "Processes", 1, value=1, key="suite_processes", help="How many work side by side, each with its own model."
     )
     declared = read_suite(name)
     st.text(f"{declared.title}. {declared.question}")
-    names = dataset_names(store)
-    data, test, examples = st.columns([3, 2, 1], gap="medium")
-    data.multiselect("Data sets", names, [], key="suite_datasets", placeholder=", ".join(declared.datasets),
-                     help="In place of the suite's own.")  # fmt: skip
-    test.selectbox("Test data set", names, None, key="suite_test", placeholder="its test part, and what is left over",
-                   help="Labels are used as demonstrations on these examples.")  # fmt: skip
-    examples.number_input("Examples", 1, value=None, key="suite_examples", placeholder=str(declared.examples),
-                          help="How many examples are labelled, in place of the suite's own number.")  # fmt: skip
+    _form_data(declared, dataset_names(store))
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Run the suite", type="primary", icon=":material/science:", key="suite_run", on_click=_ask,
-                  help="Works in processes of its own; the page can be left meanwhile.")  # fmt: skip
+        st.button(
+            "Run the suite",
+            type="primary",
+            icon=":material/science:",
+            key="suite_run",
+            on_click=_ask,
+            help="Works in processes of its own; the page can be left meanwhile.",
+        )
         st.toggle("Quick", key="suite_quick", help="The suite's own smaller form, in a few minutes.")
     if error := st.session_state.pop("suite_problem", None):
         session.complain(error)
+
+
+def _form_data(declared: Suite, names: Sequence[str]) -> None:
+    """Draw what may stand in place of the suite's own data."""
+    data, test, examples = st.columns([3, 2, 1], gap="medium")
+    data.multiselect(
+        "Data sets",
+        names,
+        [],
+        key="suite_datasets",
+        placeholder=", ".join(declared.datasets),
+        help="In place of the suite's own.",
+    )
+    test.selectbox(
+        "Test data set",
+        names,
+        None,
+        key="suite_test",
+        placeholder="its test part, and what is left over",
+        help="Labels are used as demonstrations on these examples.",
+    )
+    examples.number_input(
+        "Examples",
+        1,
+        value=None,
+        key="suite_examples",
+        placeholder=str(declared.examples),
+        help="How many examples are labelled, in place of the suite's own number.",
+    )
 
 
 def _ask() -> None:
@@ -58,10 +93,16 @@ def _ask() -> None:
         with Store() as store:
             require_server(now["suite_model"])
             st.query_params["job"] = launch.submit_from_page(
-                store, now["suite"], now["suite_model"], now["suite_quantization"], quick=now["suite_quick"],
-                test=now["suite_test"], processes=now["suite_processes"], datasets=now["suite_datasets"],
+                store,
+                now["suite"],
+                now["suite_model"],
+                now["suite_quantization"],
+                quick=now["suite_quick"],
+                test=now["suite_test"],
+                processes=now["suite_processes"],
+                datasets=now["suite_datasets"],
                 examples=now["suite_examples"],
-            )  # fmt: skip
+            )
     except IcmError as error:
         now["suite_problem"] = error
 
@@ -75,9 +116,16 @@ def show_results(store: Store) -> None:
     asked = st.query_params.get("job")
     job = asked if asked in made else made[0]
     st.selectbox(
-        "Results of", made, made.index(job), key=f"suite_{job}", on_change=_picked, args=(job,), width=520,
-        format_func=lambda name: _title(store, name), help="The newest first.",
-    )  # fmt: skip
+        "Results of",
+        made,
+        made.index(job),
+        key=f"suite_{job}",
+        on_change=_picked,
+        args=(job,),
+        width=520,
+        format_func=lambda name: _title(store, name),
+        help="The newest first.",
+    )
     if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
         _found(found, job)
 
@@ -106,8 +154,15 @@ def _found(found: Json, job: str) -> None:
             st.text(f"{name}: {value}")
     name = launch.folder_name(found)
     with st.container(horizontal=True, gap="small"):
-        st.download_button("Report (HTML)", lambda: as_html(found, figures(found)), f"{name}.html", "text/html",
-                           key="report_html", icon=":material/download:", on_click="ignore")  # fmt: skip
+        st.download_button(
+            "Report (HTML)",
+            lambda: as_html(found, figures(found)),
+            f"{name}.html",
+            "text/html",
+            key="report_html",
+            icon=":material/download:",
+            on_click="ignore",
+        )
         st.download_button(
             "Report (Markdown)",
             lambda: as_markdown(found, figures(found), {}),

@@ -39,9 +39,14 @@ def _choice(reading: Reading) -> Queue | None:
     key = f"queue_{reading.run.name}"
     options = [EVERYTHING, *known]
     title = st.segmented_control(
-        "Queue", options, default=asked, required=True, key=key, label_visibility="collapsed",
+        "Queue",
+        options,
+        default=asked,
+        required=True,
+        key=key,
+        label_visibility="collapsed",
         on_change=lambda: _queued({title: queue.name for title, queue in known.items()}.get(st.session_state[key])),
-    )  # fmt: skip
+    )
     return known.get(str(title))
 
 
@@ -59,9 +64,15 @@ def _queue(reading: Reading, queue: Queue, found: Sequence[Queued]) -> None:
     ids = [reading.run.codec.ids[row.example] for row in found[:SHOWN]]
     key = f"queued_{reading.run.name}_{queue.name}"
     st.dataframe(
-        queue_frame(reading, found[:SHOWN]), hide_index=True, key=key, on_select=lambda: _select(key, ids),
-        selection_mode="single-row", placeholder="–", alt=f"Queue: {queue.title}", height=260,
-    )  # fmt: skip
+        queue_frame(reading, found[:SHOWN]),
+        hide_index=True,
+        key=key,
+        on_select=lambda: _select(key, ids),
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"Queue: {queue.title}",
+        height=260,
+    )
     st.caption(f"{len(found):,} examples, at most {SHOWN} here. Click a row to see the example below.")
 
 

@@ -53,14 +53,22 @@ def _form(reading: Reading) -> None:
     columns[2].number_input("Seed", value=search.seed, key="fork_seed", help="The same seed draws the same examples.")
     columns[0].number_input("alpha", 0.0, value=float(search.alpha), key="fork_alpha", help="Weight of P(D) in U(D).")
     columns[1].number_input(
-        "Initial temperature", 0.0, value=float(search.initial_temperature), key="fork_heat",
+        "Initial temperature",
+        0.0,
+        value=float(search.initial_temperature),
+        key="fork_heat",
         help="T0 of the schedule, which goes on counting steps where the fork begins.",
-    )  # fmt: skip
+    )
     columns[2].selectbox("Rule", [SAME, *rules()], key="fork_rule", help="Which pairs constrain each other.")
     st.button(
-        "Fork and start", type="primary", icon=":material/fork_right:", key="do_fork", on_click=_fork,
-        args=(reading.run.name,), help="A new run with the labels of that step. This one stays as it is.",
-    )  # fmt: skip
+        "Fork and start",
+        type="primary",
+        icon=":material/fork_right:",
+        key="do_fork",
+        on_click=_fork,
+        args=(reading.run.name,),
+        help="A new run with the labels of that step. This one stays as it is.",
+    )
     if error := st.session_state.pop("fork_problem", None):
         session.complain(error)
 
@@ -85,9 +93,15 @@ def _difference(store: Store, reading: Reading, others: list[str]) -> None:
         return
     asked = st.query_params.get("with")
     other = st.selectbox(
-        "Other run", same, same.index(asked) if asked in same else 0, key="with", width=300,
-        on_change=session.address, args=("with", "with"), help="Runs on the same examples; forks of this one first.",
-    )  # fmt: skip
+        "Other run",
+        same,
+        same.index(asked) if asked in same else 0,
+        key="with",
+        width=300,
+        on_change=session.address,
+        args=("with", "with"),
+        help="Runs on the same examples; forks of this one first.",
+    )
     theirs, _ = session.look(other)
     found = forks.difference(store, reading, theirs)
     st.text(found.words)

@@ -43,9 +43,15 @@ def show_form(store: Store) -> None:
         st.caption(words)
     _all_settings(preset)
     st.button(
-        "Start", type="primary", icon=":material/play_arrow:", shortcut="S", key="start_new", width=220,
-        on_click=_begin, help="Creates the run and starts its worker.",
-    )  # fmt: skip
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        shortcut="S",
+        key="start_new",
+        width=220,
+        on_click=_begin,
+        help="Creates the run and starts its worker.",
+    )
     if error := st.session_state.pop("problem", None):
         session.complain(error)
     st.page_link(menu.DATA, label="Import a data set of your own", icon=":material/database:")
@@ -157,8 +163,16 @@ def show_run(run: str) -> None:
 def _about(reading: Reading) -> None:
     spec, count = reading.run.spec, len(reading.run.dataset.examples)
     source = () if searches(reading) else (f"source {spec.source}",)
-    facts = (*source, spec.dataset, f"{count:,} examples", spec.model, spec.quantization, f"preset {spec.preset}",
-             f"seed {spec.search.seed}", f"rule {rule_name(reading)}")  # fmt: skip
+    facts = (
+        *source,
+        spec.dataset,
+        f"{count:,} examples",
+        spec.model,
+        spec.quantization,
+        f"preset {spec.preset}",
+        f"seed {spec.search.seed}",
+        f"rule {rule_name(reading)}",
+    )
     with st.container(key="about"):
         st.text(" · ".join(facts))
 

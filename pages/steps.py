@@ -35,18 +35,27 @@ def show_travel(reading: Reading, moment: Moment) -> None:
     st.session_state[slider] = moment.place  # the address has been moved by other ways too
     if len(points) > 1:
         st.slider(
-            "Time", 0, len(points) - 1, key=slider, on_change=lambda: _go(points[st.session_state[slider]].event),
+            "Time",
+            0,
+            len(points) - 1,
+            key=slider,
+            on_change=lambda: _go(points[st.session_state[slider]].event),
             help="One place for the initial labels, then one for each step and each act between steps.",
-        )  # fmt: skip
+        )
     keys = st.session_state.get("shortcuts", True)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="travel"):
         for name, label, icon, key, explanation in JUMPS:
             target = getattr(found, name)
             st.button(
-                label, icon=icon, key=f"go_{name}", help=explanation, shortcut=key if keys else None,
-                disabled=target in (None, moment.event.number), on_click=_go,
+                label,
+                icon=icon,
+                key=f"go_{name}",
+                help=explanation,
+                shortcut=key if keys else None,
+                disabled=target in (None, moment.event.number),
+                on_click=_go,
                 args=(target, example.id if example and name == "flip" else None),
-            )  # fmt: skip
+            )
     _jump(run, moment)
     st.text(where(reading, moment))
     if example is not None and "example" in st.query_params:
@@ -110,17 +119,35 @@ def _views(reading: Reading, moment: Moment) -> None:
     """Draw what was known then; only the view that is open is computed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="then"):
         st.subheader("As of then", width="content")
-        st.page_link(menu.FORKS, label="Fork from here", icon=":material/fork_right:", width="content",
-                     query_params={"run": reading.run.name, "step": str(moment.state.step)})  # fmt: skip
+        st.page_link(
+            menu.FORKS,
+            label="Fork from here",
+            icon=":material/fork_right:",
+            width="content",
+            query_params={"run": reading.run.name, "step": str(moment.state.step)},
+        )
     with st.container(key="counts"):
         for tile in tiles_then(moment.then):
-            st.metric(tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
-                      help=tile.explanation)  # fmt: skip
+            st.metric(
+                tile.name,
+                tile.value,
+                tile.note,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                help=tile.explanation,
+            )
     asked, key = st.query_params.get("view"), f"view_{reading.run.name}"
     view = st.segmented_control(
-        "View", VIEWS, default=asked if asked in VIEWS else VIEWS[0], required=True, key=key,
-        label_visibility="collapsed", on_change=session.address, args=("view", key),
-    )  # fmt: skip
+        "View",
+        VIEWS,
+        default=asked if asked in VIEWS else VIEWS[0],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        on_change=session.address,
+        args=("view", key),
+    )
     drawn = {VIEWS[1]: _prompt, VIEWS[2]: _labels, VIEWS[3]: _pairs, VIEWS[4]: _what_if}
     drawn.get(str(view), _curves)(reading, moment)
 
@@ -151,8 +178,13 @@ def _prompt(reading: Reading, moment: Moment) -> None:
 
 def _labels(reading: Reading, moment: Moment) -> None:
     rows = labels_table(moment.then, chart_parts.ROWS)
-    st.dataframe(labels_frame(rows), hide_index=True, column_config=chart_parts.NUMBERS, placeholder="–",
-                 alt="The labels as of then")  # fmt: skip
+    st.dataframe(
+        labels_frame(rows),
+        hide_index=True,
+        column_config=chart_parts.NUMBERS,
+        placeholder="–",
+        alt="The labels as of then",
+    )
     st.caption(f"Labelled examples first, at most {chart_parts.ROWS} here.")
 
 

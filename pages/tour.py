@@ -26,9 +26,13 @@ def show(run: str | None) -> None:
     if run is None:
         st.text("The tour needs a run to look at. This one takes a few minutes; its first steps can be seen at once.")
         st.button(
-            "Start a run on sample data", type="primary", icon=":material/play_arrow:", key="tour_start",
-            on_click=_begin, help="64 sums from the sample data, labelled by the small sample model.",
-        )  # fmt: skip
+            "Start a run on sample data",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="tour_start",
+            on_click=_begin,
+            help="64 sums from the sample data, labelled by the small sample model.",
+        )
         if error := st.session_state.pop("tour_problem", None):
             session.complain(error)
         return

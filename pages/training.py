@@ -34,14 +34,23 @@ def _form(run: str, labels: int, busy: bool) -> None:
         columns = st.columns(3, gap="medium")
         for setting, column in zip(tuned_models.settings(), [*columns] * 2, strict=True):
             column.number_input(
-                setting.words.capitalize(), value=setting.value, key=f"tune_{setting.name}", help=setting.explanation,
+                setting.words.capitalize(),
+                value=setting.value,
+                key=f"tune_{setting.name}",
+                help=setting.explanation,
                 format="%g" if isinstance(setting.value, float) else None,
-            )  # fmt: skip
+            )
         st.text_input("Name", key="tune_name", placeholder=f"{run}-tuned", help="Of the tuned model.")
     st.button(
-        f"Tune on {labels:,} labels", type="primary", icon=":material/model_training:", key="tune", on_click=_ask,
-        args=(run,), disabled=busy, help="In a process of its own; the page can be left meanwhile.",
-    )  # fmt: skip
+        f"Tune on {labels:,} labels",
+        type="primary",
+        icon=":material/model_training:",
+        key="tune",
+        on_click=_ask,
+        args=(run,),
+        disabled=busy,
+        help="In a process of its own; the page can be left meanwhile.",
+    )
     if error := st.session_state.pop("tune_problem", None):
         session.complain(error)
 

@@ -153,7 +153,7 @@ class AccessMiddleware:
         return (
             "A proxy forwards requests to the app, which is for this machine alone: name the hosts that people type in "
             f"{EXPOSE}, and set up a login (docs/security.md).",
-        )  # fmt: skip
+        )
 
     def _is_our_host(self, scope: Message) -> bool:
         hosts = _all(scope, b"host")

@@ -70,10 +70,19 @@ def card(store: Store, reading: Reading, place: int) -> Card:
     mine = [change for change in reading.history if change.example == place]
     members = tuple(_member(reading, i, example) for i in others[:MEMBERS])
     return Card(
-        place, example.id, example.fields, example.answer, reading.labeling.get(place), reading.probability(place),
-        margin(reading, place), place in reading.pins, note, members, len(others) - len(members),
+        place,
+        example.id,
+        example.fields,
+        example.answer,
+        reading.labeling.get(place),
+        reading.probability(place),
+        margin(reading, place),
+        place in reading.pins,
+        note,
+        members,
+        len(others) - len(members),
         tuple(reversed(mine[-CHANGES:])),
-    )  # fmt: skip
+    )
 
 
 def _member(reading: Reading, i: int, beside: Example) -> Member:

@@ -216,15 +216,28 @@ def summary(store: Store, name: str) -> Json:
     now = batched_status(store, name, GoldCounts())
     low, middle, high = now.utilities or (None, None, None)
     result: Json = {
-        "run": name, "status": now.phase, "message": now.message, "dataset": now.whole.spec.dataset,
-        "model": now.whole.spec.model, "batch_size": now.whole.size, "batches": now.whole.of,
-        "finished": len(now.ends), "steps": sum(end.steps for end in now.ends), "labelled": now.labelled,
-        "examples": now.examples, "label_balance": dict(now.balance), "utility_min": low, "utility_median": middle,
-        "utility_max": high, "inconsistency": sum(end.inconsistency for end in now.ends),
+        "run": name,
+        "status": now.phase,
+        "message": now.message,
+        "dataset": now.whole.spec.dataset,
+        "model": now.whole.spec.model,
+        "batch_size": now.whole.size,
+        "batches": now.whole.of,
+        "finished": len(now.ends),
+        "steps": sum(end.steps for end in now.ends),
+        "labelled": now.labelled,
+        "examples": now.examples,
+        "label_balance": dict(now.balance),
+        "utility_min": low,
+        "utility_median": middle,
+        "utility_max": high,
+        "inconsistency": sum(end.inconsistency for end in now.ends),
         "prompts_scored": sum(end.prompts for end in now.ends),
         "tokens_encoded": sum(end.tokens_encoded for end in now.ends),
-        "set_evaluations": sum(end.set_evaluations for end in now.ends), "seconds": now.seconds, "pid": now.pid,
-    }  # fmt: skip
+        "set_evaluations": sum(end.set_evaluations for end in now.ends),
+        "seconds": now.seconds,
+        "pid": now.pid,
+    }
     if now.accuracy is not None:
         result |= {"accuracy": now.accuracy.raw, "balanced_accuracy": now.accuracy.balanced}
         result["accuracy_flipped"] = now.accuracy.flipped
@@ -250,7 +263,7 @@ def listed(store: Store, shelf: RunCache, counts: GoldCounts, limit: int) -> lis
     return [
         overview(store, name, counts, shelf) if name in apart else run_overview(store, shelf, name)
         for _, name in newest
-    ]  # fmt: skip
+    ]
 
 
 def run_choices(store: Store, looked_at: str | None, wholes: bool = False) -> list[str]:
@@ -279,8 +292,15 @@ PAGE = 50  # batches in a table
 def about(now: BatchedRunStatus) -> str:
     """Return what a batched run is, in a line."""
     spec = now.whole.spec
-    facts = (spec.dataset, f"{now.examples:,} examples", f"{now.whole.of:,} batches of at most {now.whole.size:,}",
-             spec.model, spec.quantization, f"preset {spec.preset}", f"seed {spec.search.seed}")  # fmt: skip
+    facts = (
+        spec.dataset,
+        f"{now.examples:,} examples",
+        f"{now.whole.of:,} batches of at most {now.whole.size:,}",
+        spec.model,
+        spec.quantization,
+        f"preset {spec.preset}",
+        f"seed {spec.search.seed}",
+    )
     return " · ".join(facts)
 
 
@@ -293,16 +313,28 @@ def tiles(now: BatchedRunStatus) -> tuple[Tile, ...]:
     pairs = sum(end.inconsistency for end in now.ends)
     return (
         Tile("Batches", f"{len(now.ends):,}", f"of {now.whole.of:,} finished", "Batches whose search has ended."),
-        Tile("U(D), median", decimal(values[1] if values else None), spread,
-             "U of each finished batch is about its own examples: the middle one, and the least to the greatest."),
-        Tile("Labelled", f"{now.labelled:,}", counts or f"of {now.examples:,} examples",
-             f"Labels of the finished batches; the data set has {now.examples:,} examples."),
+        Tile(
+            "U(D), median",
+            decimal(values[1] if values else None),
+            spread,
+            "U of each finished batch is about its own examples: the middle one, and the least to the greatest.",
+        ),
+        Tile(
+            "Labelled",
+            f"{now.labelled:,}",
+            counts or f"of {now.examples:,} examples",
+            f"Labels of the finished batches; the data set has {now.examples:,} examples.",
+        ),
         *_accuracy_tile(now),
         Tile("Inconsistency", decimal(pairs, 0), f"rule {now.rule}", "I(D), summed over the finished batches."),
-        Tile("Tokens encoded", count(tokens), duration(now.seconds),
-             f"Tokens the model has read, and the time it took. {sum(end.prompts for end in now.ends):,} prompts, "
-             f"{sum(end.set_evaluations for end in now.ends):,} labelings scored."),
-    )  # fmt: skip
+        Tile(
+            "Tokens encoded",
+            count(tokens),
+            duration(now.seconds),
+            f"Tokens the model has read, and the time it took. {sum(end.prompts for end in now.ends):,} prompts, "
+            f"{sum(end.set_evaluations for end in now.ends):,} labelings scored.",
+        ),
+    )
 
 
 def _accuracy_tile(now: BatchedRunStatus) -> tuple[Tile, ...]:
@@ -352,10 +384,17 @@ def lines_frame(found: Sequence[BatchLine], gold: bool) -> pd.DataFrame:
     """Return the table, with the address of each begun batch's run."""
     frame = pd.DataFrame(
         [
-            {"batch": one.number, "run": f"/search?run={one.run}" if one.phase != "waiting" else None,
-             "status": one.phase, "steps": one.steps, "labelled": one.labelled, "U": one.utility,
-             "accuracy": one.accuracy, "seconds": one.seconds}
+            {
+                "batch": one.number,
+                "run": f"/search?run={one.run}" if one.phase != "waiting" else None,
+                "status": one.phase,
+                "steps": one.steps,
+                "labelled": one.labelled,
+                "U": one.utility,
+                "accuracy": one.accuracy,
+                "seconds": one.seconds,
+            }
             for one in found
         ]
-    )  # fmt: skip
+    )
     return frame if gold else frame.drop(columns="accuracy")

@@ -52,11 +52,18 @@ def confusion_chart(against: Against, dark: bool = False, chosen: str | None = N
     address = list(cells(against.labels))
     width = len(columns)
     figure.add_heatmap(
-        x=[literal(name) for name in columns], y=[literal(name) for name in rows],
-        z=[[_share(n, row) for n in row] for row in against.confusion], zmin=0, zmax=1, showscale=False,
-        colorscale=[[0, shade(colours.strong, 0.02)], [1, shade(colours.strong, FULLEST)]], xgap=3, ygap=3,
-        customdata=[address[k * width : (k + 1) * width] for k in range(len(rows))], hoverinfo="none",
-    )  # fmt: skip
+        x=[literal(name) for name in columns],
+        y=[literal(name) for name in rows],
+        z=[[_share(n, row) for n in row] for row in against.confusion],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        colorscale=[[0, shade(colours.strong, 0.02)], [1, shade(colours.strong, FULLEST)]],
+        xgap=3,
+        ygap=3,
+        customdata=[address[k * width : (k + 1) * width] for k in range(len(rows))],
+        hoverinfo="none",
+    )
     for k, row in enumerate(against.confusion):
         for j, n in enumerate(row):
             _cell_text(figure, colours, (j, k), n, row, f"{rows[k]},{columns[j]}" == chosen)
@@ -88,9 +95,13 @@ def _cell_text(
     x, y = place
     judged = "right" if x == y else "none" if x == len(row) - 1 else "wrong"
     figure.add_annotation(
-        x=x, y=y, text=f"<b>{n:,}</b><br>{percent(_share(n, row))} · {judged}", showarrow=False,
-        font={"color": colours.text, "size": 14}, captureevents=False,
-    )  # fmt: skip
+        x=x,
+        y=y,
+        text=f"<b>{n:,}</b><br>{percent(_share(n, row))} · {judged}",
+        showarrow=False,
+        font={"color": colours.text, "size": 14},
+        captureevents=False,
+    )
     edge = {"color": colours.rejected if chosen else colours.grid, "width": 3 if chosen else 1}
     figure.add_shape(type="rect", x0=x - 0.48, x1=x + 0.48, y0=y - 0.48, y1=y + 0.48, line=edge)
 
@@ -119,15 +130,22 @@ def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=line, hoverinfo="skip")
     bars = {"color": colours.strong, "opacity": 0.55, "line": {"width": 1, "color": colours.grid}}
     figure.add_bar(
-        x=[(one.low + one.high) / 2 for one in found.bins], y=[one.right for one in found.bins], width=1 / BINS,
-        name="share right", marker=bars,
+        x=[(one.low + one.high) / 2 for one in found.bins],
+        y=[one.right for one in found.bins],
+        width=1 / BINS,
+        name="share right",
+        marker=bars,
         customdata=[f"{one.low:.1f} – {one.high:.1f}: {one.count:,} labels" for one in found.bins],
         hovertemplate="%{customdata}, %{y:.0%} right<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=[one.probability for one in found.bins], y=[one.right for one in found.bins], mode="markers",
-        name="mean probability", marker={"color": colours.rejected, "symbol": "diamond", "size": 9}, hoverinfo="skip",
-    )  # fmt: skip
+        x=[one.probability for one in found.bins],
+        y=[one.right for one in found.bins],
+        mode="markers",
+        name="mean probability",
+        marker={"color": colours.rejected, "symbol": "diamond", "size": 9},
+        hoverinfo="skip",
+    )
     figure.update_layout(hovermode="closest", bargap=0)
     figure.update_xaxes(title_text="probability of the label", range=[0, 1.02], tickformat=".0%", dtick=0.2)
     figure.update_yaxes(range=[0, 1.04], tickformat=".0%")
@@ -146,10 +164,12 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
         points = reading.trajectory.points
         kept = extremes([point.utility for point in points])
         figure.add_scatter(
-            x=[place(points[j]) for j in kept], y=[float(f"{points[j].utility:.6g}") for j in kept], mode="lines",
+            x=[place(points[j]) for j in kept],
+            y=[float(f"{points[j].utility:.6g}") for j in kept],
+            mode="lines",
             name=literal(reading.run.name),
             line={"color": getattr(palette(dark), colour), "dash": dash, "width": 2, "shape": "hv"},
-        )  # fmt: skip
+        )
         if points:
             ends.append(f"{reading.run.name} ends at U = {points[-1].utility:.2f}, {unit} {place(points[-1]):,}")
     figure.update_xaxes(title_text=unit)
@@ -165,14 +185,17 @@ def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
     shades = {FOUND: colours.strong, GOLD: colours.second}
     patterns = {FOUND: "", GOLD: "/"}
     figure.add_bar(
-        orientation="h", y=names, x=[place.utility for place in found.places], name="U(D)",
+        orientation="h",
+        y=names,
+        x=[place.utility for place in found.places],
+        name="U(D)",
         marker={
             "color": [shades.get(place.name, colours.grid) for place in found.places],
             "pattern": {"shape": [patterns.get(place.name, "") for place in found.places]},
             "line": {"width": 1, "color": colours.text},
         },
         hovertemplate="%{x:.2f}",
-    )  # fmt: skip
+    )
     marks = (
         ("alpha · P(D)", "diamond", colours.rejected, [p.predictability for p in found.places]),
         ("I(D)", "x", colours.third, [p.inconsistency for p in found.places]),
@@ -255,33 +278,50 @@ def cell_frame(rows: Sequence[CellRow]) -> pd.DataFrame:
     """Return the examples of a cell."""
     return pd.DataFrame(
         [
-            {"label": row.label, "gold": row.gold, "probability": row.probability, "flips": row.flips,
-             "text": row.text, "example": row.example}
+            {
+                "label": row.label,
+                "gold": row.gold,
+                "probability": row.probability,
+                "flips": row.flips,
+                "text": row.text,
+                "example": row.example,
+            }
             for row in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def reliability_frame(found: Calibration) -> pd.DataFrame:
     """Return the bins of the reliability diagram."""
     return pd.DataFrame(
         [
-            {"from": one.low, "to": one.high, "labels": one.count, "mean probability": one.probability,
-             "share right": one.right, "gap": one.gap}
+            {
+                "from": one.low,
+                "to": one.high,
+                "labels": one.count,
+                "mean probability": one.probability,
+                "share right": one.right,
+                "gap": one.gap,
+            }
             for one in found.bins
         ]
-    )  # fmt: skip
+    )
 
 
 def pairs_frame(pairs: Sequence[PairAgreement]) -> pd.DataFrame:
     """Return the agreement of every two runs."""
     return pd.DataFrame(
         [
-            {"run": pair.runs[0], "and": pair.runs[1], "in both": pair.agreement.examples,
-             "agreement": pair.agreement.raw, "kappa": pair.agreement.kappa}
+            {
+                "run": pair.runs[0],
+                "and": pair.runs[1],
+                "in both": pair.agreement.examples,
+                "agreement": pair.agreement.raw,
+                "kappa": pair.agreement.kappa,
+            }
             for pair in pairs
         ]
-    )  # fmt: skip
+    )
 
 
 def balances_frame(readings: Sequence[Reading]) -> pd.DataFrame:
@@ -298,11 +338,16 @@ def disagreements_frame(rows: Sequence[Disagreement], runs: Sequence[str]) -> pd
     """Return examples with their label in every run; gold only where there is any."""
     frame = pd.DataFrame(
         [
-            {**dict(zip(runs, row.labels, strict=True)), "agreement": row.agreeing, "gold": row.gold,
-             "text": row.text, "example": row.example}
+            {
+                **dict(zip(runs, row.labels, strict=True)),
+                "agreement": row.agreeing,
+                "gold": row.gold,
+                "text": row.text,
+                "example": row.example,
+            }
             for row in rows
         ]
-    )  # fmt: skip
+    )
     return frame.drop(columns="gold") if rows and all(row.gold is None for row in rows) else frame
 
 

@@ -40,9 +40,12 @@ def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
     turns = corners(values)
     kept = [turns[k] for k in extremes([values[k] for k in turns])]
     figure.add_scatter(
-        x=[points[k].step for k in kept], y=[values[k] for k in kept], name="inconsistent pairs", mode="lines",
+        x=[points[k].step for k in kept],
+        y=[values[k] for k in kept],
+        name="inconsistent pairs",
+        mode="lines",
         line={"color": colours.strong, "width": 2, "shape": "hv"},
-    )  # fmt: skip
+    )
     _repairs(figure, reading, "repair not kept", lambda mark: not mark.kept, colours.rejected, "circle-open")
     _repairs(figure, reading, "repair kept", lambda mark: mark.kept, colours.second, "circle")
     figure.update_yaxes(rangemode="tozero")
@@ -58,9 +61,12 @@ def _repairs(
     chosen = [mark for mark in reading.repairs if wanted(mark)]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
-        x=[mark.step for mark in shown], y=[pairs_after(reading, mark.event) for mark in shown], name=name,
-        mode="markers", marker={"color": colour, "symbol": symbol, "size": 7, "line": {"width": 1.5, "color": colour}},
-    )  # fmt: skip
+        x=[mark.step for mark in shown],
+        y=[pairs_after(reading, mark.event) for mark in shown],
+        name=name,
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 7, "line": {"width": 1.5, "color": colour}},
+    )
 
 
 def pairs_after(reading: Reading, event: int) -> int:
@@ -135,15 +141,20 @@ def _crosses(figure: go.Figure, placed: Placed, colours: Palette) -> None:
         return
     codes = [pair_code((graph.nodes[edge.first].id, graph.nodes[edge.second].id)) for graph, edge, _, _ in ends]
     figure.add_scatter(
-        x=[(x + u) / 2 for _, _, (x, _), (u, _) in ends], y=[(y + v) / 2 for _, _, (_, y), (_, v) in ends],
-        mode="markers", customdata=codes, hovertemplate="inconsistent: click to see the pair<extra></extra>",
-        marker={"symbol": "x", "size": 10, "color": colours.rejected}, showlegend=False,
-    )  # fmt: skip
+        x=[(x + u) / 2 for _, _, (x, _), (u, _) in ends],
+        y=[(y + v) / 2 for _, _, (_, y), (_, v) in ends],
+        mode="markers",
+        customdata=codes,
+        hovertemplate="inconsistent: click to see the pair<extra></extra>",
+        marker={"symbol": "x", "size": 10, "color": colours.rejected},
+        showlegend=False,
+    )
 
 
 def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colours: Palette, labels: int) -> None:
-    chosen = [(node, _spot(node, column, row)) for graph, column, row in placed for node in graph.nodes
-              if node.label == label]  # fmt: skip
+    chosen = [
+        (node, _spot(node, column, row)) for graph, column, row in placed for node in graph.nodes if node.label == label
+    ]
     if not chosen:
         return
     shades = (colours.strong, colours.third, colours.second, colours.text)
@@ -151,13 +162,17 @@ def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colou
     if k == labels:
         symbol, colour = "circle-open-dot", colours.text
     figure.add_scatter(
-        x=[x for _, (x, _) in chosen], y=[y for _, (_, y) in chosen], name=plain(label or UNLABELLED),
-        mode="markers+text", marker={"symbol": symbol, "color": colour, "size": 15}, textfont={"size": 11},
+        x=[x for _, (x, _) in chosen],
+        y=[y for _, (_, y) in chosen],
+        name=plain(label or UNLABELLED),
+        mode="markers+text",
+        marker={"symbol": symbol, "color": colour, "size": 15},
+        textfont={"size": 11},
         text=[plain(node_text(node)) for node, _ in chosen],
         textposition=["bottom center" if node.y < -0.1 else "top center" for node, _ in chosen],
         hovertext=[plain(f"{node.id}: {one_line(node.text, 90)}") for node, _ in chosen],
         hoverinfo="text",
-    )  # fmt: skip
+    )
 
 
 def node_text(node: GraphNode) -> str:
@@ -201,15 +216,29 @@ def options_chart(card: RepairCard, dark: bool = False) -> Chart:
     changes = [option.change or 0.0 for option in card.options]
     looks = [colours.strong if option.taken else "rgba(0,0,0,0)" for option in card.options]
     words = [decimal(option.change, 2) if option.change is not None else option.outcome for option in card.options]
-    notes = [f"{words[k]} {option.outcome}" if option.change is not None else words[k]
-             for k, option in enumerate(card.options)]  # fmt: skip
+    notes = [
+        f"{words[k]} {option.outcome}" if option.change is not None else words[k]
+        for k, option in enumerate(card.options)
+    ]
     figure.add_bar(
-        x=changes, y=names, orientation="h", marker={"color": looks, "line": {"color": colours.strong, "width": 2}},
-        hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=changes,
+        y=names,
+        orientation="h",
+        marker={"color": looks, "line": {"color": colours.strong, "width": 2}},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     for name, note in zip(names, notes, strict=True):
-        figure.add_annotation(x=0, xref="paper", y=name, yshift=21, text=note, showarrow=False, xanchor="left",
-                              font={"color": colours.text})  # fmt: skip
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            y=name,
+            yshift=21,
+            text=note,
+            showarrow=False,
+            xanchor="left",
+            font={"color": colours.text},
+        )
     figure.add_vline(x=0, line={"color": colours.text, "width": 1})
     figure.update_layout(height=70 + 62 * max(1, len(names)), bargap=0.62, dragmode=False, hovermode=False)
     figure.update_xaxes(title_text="change of U", rangemode="normal", fixedrange=True)

@@ -139,27 +139,46 @@ def decision(reading: Reading, moment: Moment) -> Decision:
     body, before, usage = moment.body, moment.before, moment.body["usage"]
     decided = body["after"] is not None
     return Decision(
-        step=body["step"], event=moment.event.number, example=shown(reading, body["example"]),
-        old=body["old"], proposed=body["proposed"], scores=_scores(body), label_mass=body["label_mass"],
-        before=terms(body["before"]), after=terms(body["after"]) if decided else None,
-        alpha=moment.config.alpha, pair_weight=moment.config.pair_weight,
-        delta=body["delta"] if decided else None, temperature=body["temperature"],
-        probability=body["accept_probability"] if decided else None, draw=body["draw"] if decided else None,
-        verdict=body["verdict"], repairs=repairs(reading, body), movers=_movers(reading, body),
-        paired=body.get("paired", False), reused=body.get("reused", False),
+        step=body["step"],
+        event=moment.event.number,
+        example=shown(reading, body["example"]),
+        old=body["old"],
+        proposed=body["proposed"],
+        scores=_scores(body),
+        label_mass=body["label_mass"],
+        before=terms(body["before"]),
+        after=terms(body["after"]) if decided else None,
+        alpha=moment.config.alpha,
+        pair_weight=moment.config.pair_weight,
+        delta=body["delta"] if decided else None,
+        temperature=body["temperature"],
+        probability=body["accept_probability"] if decided else None,
+        draw=body["draw"] if decided else None,
+        verdict=body["verdict"],
+        repairs=repairs(reading, body),
+        movers=_movers(reading, body),
+        paired=body.get("paired", False),
+        reused=body.get("reused", False),
         tied=tuple(body.get("tied", ())),
         pins=len(before.hand.pins) if before else 0,
-        prompts=usage["prompts"], tokens_encoded=usage["tokens_encoded"], tokens_full=usage["tokens_full"],
-        set_evaluations=body["set_evaluations"], seconds=moment.event.seconds, prompt_sha256=body["prompt_sha256"],
-    )  # fmt: skip
+        prompts=usage["prompts"],
+        tokens_encoded=usage["tokens_encoded"],
+        tokens_full=usage["tokens_full"],
+        set_evaluations=body["set_evaluations"],
+        seconds=moment.event.seconds,
+        prompt_sha256=body["prompt_sha256"],
+    )
 
 
 def terms(body: Json) -> Terms:
     """Return U and its parts from the evaluation in an event."""
     return Terms(
-        body["mutual_predictability"], body["weighted_predictability"], len(body["pairs"]), body["inconsistency"],
+        body["mutual_predictability"],
+        body["weighted_predictability"],
+        len(body["pairs"]),
+        body["inconsistency"],
         body["utility"],
-    )  # fmt: skip
+    )
 
 
 def repairs(reading: Reading, body: Json) -> tuple[RepairLine, ...]:

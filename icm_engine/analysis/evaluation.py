@@ -110,9 +110,15 @@ class Used:
 
 
 def asked(
-    store: Store, run: str, model: ModelChoice, shots: Sequence[int | str], most: int, test: Sequence[Json],
-    seed: int, shuffles: int = 1,
-) -> str:  # fmt: skip
+    store: Store,
+    run: str,
+    model: ModelChoice,
+    shots: Sequence[int | str],
+    most: int,
+    test: Sequence[Json],
+    seed: int,
+    shuffles: int = 1,
+) -> str:
     """Return the job that uses a run's labels with a model: the one there is, or a new one that nobody started yet."""
     body = {"run": run, "test": list(test), "most": most, "shots": list(shots), "shuffles": shuffles, "seed": seed}
     wanted = JobSpec(downstream_eval.KIND, body, model)

@@ -54,11 +54,17 @@ def event_card(reading: Reading, moment: Moment) -> EventCard:
     title, sentences, changed = make(reading, moment)
     before = None if moment.before is None else _terms_of(moment.before.evaluation)
     return EventCard(
-        moment.event.kind, moment.state.step, moment.event.number, title, tuple(sentences), tuple(changed),
+        moment.event.kind,
+        moment.state.step,
+        moment.event.number,
+        title,
+        tuple(sentences),
+        tuple(changed),
         repairs(reading, moment.body) if moment.event.kind == "initial" else (),
-        before, terms(moment.body["after"]) if moment.body["after"] else _terms_of(moment.state.evaluation),
+        before,
+        terms(moment.body["after"]) if moment.body["after"] else _terms_of(moment.state.evaluation),
         {"run": moment.body["run"], "event": str(moment.body["event"])} if moment.event.kind == "forked" else {},
-    )  # fmt: skip
+    )
 
 
 Made = tuple[str, Sequence[str], Sequence[ChangedExample]]
@@ -157,9 +163,12 @@ def _cost(body: Json) -> str:
 
 def _terms_of(evaluation: Evaluation) -> Terms:
     return Terms(
-        evaluation.mutual_predictability, evaluation.weighted_predictability, len(evaluation.pairs),
-        evaluation.inconsistency, evaluation.utility,
-    )  # fmt: skip
+        evaluation.mutual_predictability,
+        evaluation.weighted_predictability,
+        len(evaluation.pairs),
+        evaluation.inconsistency,
+        evaluation.utility,
+    )
 
 
 def change_words(card: EventCard) -> str:

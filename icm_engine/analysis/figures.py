@@ -137,27 +137,42 @@ def mark_interventions(figure: go.Figure, trajectory: Trajectory, dark: bool = F
 
 
 def _line(
-    figure: go.Figure, points: Sequence[Point], name: str, value: Value, colour: str, dash: str = "solid",
-    width: float = 2.0, axis: str = "y", shape: str = "hv",
-) -> None:  # fmt: skip
+    figure: go.Figure,
+    points: Sequence[Point],
+    name: str,
+    value: Value,
+    colour: str,
+    dash: str = "solid",
+    width: float = 2.0,
+    axis: str = "y",
+    shape: str = "hv",
+) -> None:
     turns = corners([value(point) for point in points]) if shape == "hv" else range(len(points))
     values = [value(points[k]) for k in turns]
     kept = extremes(values)
     figure.add_scatter(
-        x=[points[turns[k]].step for k in kept], y=[_short(values[k]) for k in kept],
-        name=name, mode="lines", yaxis=axis,
+        x=[points[turns[k]].step for k in kept],
+        y=[_short(values[k]) for k in kept],
+        name=name,
+        mode="lines",
+        yaxis=axis,
         line={"color": colour, "dash": dash, "width": width, "shape": shape},
-    )  # fmt: skip
+    )
 
 
 def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str, opacity: float) -> None:
     chosen = [point for point in points if point.verdict == verdict]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
-        x=[point.step for point in shown], y=[_short(point.utility) for point in shown], name=verdict, mode="markers",
-        customdata=[_short(point.delta) for point in shown], hovertemplate="delta %{customdata:.2f}",
-        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}}, opacity=opacity,
-    )  # fmt: skip
+        x=[point.step for point in shown],
+        y=[_short(point.utility) for point in shown],
+        name=verdict,
+        mode="markers",
+        customdata=[_short(point.delta) for point in shown],
+        hovertemplate="delta %{customdata:.2f}",
+        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}},
+        opacity=opacity,
+    )
 
 
 def _short(value: float | None) -> float | None:
@@ -170,14 +185,19 @@ def blank_figure(dark: bool, unit: str) -> go.Figure:
     colours = palette(dark)
     axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}
     layout = {
-        "template": {}, "uirevision": "kept", "hovermode": "x unified", "height": 280,
-        "font": {"color": colours.text, "size": 12}, "margin": {"l": 44, "r": 8, "t": 8, "b": 36},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "template": {},
+        "uirevision": "kept",
+        "hovermode": "x unified",
+        "height": 280,
+        "font": {"color": colours.text, "size": 12},
+        "margin": {"l": 44, "r": 8, "t": 8, "b": 36},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": {**axis, "title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
         "yaxis": {**axis, "title": {"text": unit, "standoff": 4}},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
-    }  # fmt: skip
+    }
     return go.Figure(layout=layout)  # at once: update_layout takes twelve times as long
 
 

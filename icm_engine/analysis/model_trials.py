@@ -57,7 +57,7 @@ def check_tiles(found: Json) -> tuple[Tile, ...]:
         Tile("Fit the context", f"{fits['by_mean']:,}" if fits else "all", context, _fit(found)),
         Tile("Batch", f"{found['batch']:,}", f"of {found['examples']:,}", " ".join(_batch(found) or warnings(found))),
         *(_evaluation_tiles(evaluation) if evaluation else ()),
-    )  # fmt: skip
+    )
 
 
 def _evaluation_tiles(evaluation: Json) -> tuple[Tile, ...]:
@@ -75,10 +75,13 @@ def token_histogram(found: Json, dark: bool = False) -> Chart:
     colours, figure = palette(dark), blank_figure(dark, "examples")
     named = [f"{bar.low:,}" if bar.low == bar.high else f"{bar.low:,} – {bar.high:,}" for bar in bars]
     figure.add_bar(
-        x=[(bar.low + bar.high) / 2 for bar in bars], y=[bar.count for bar in bars], customdata=named,
-        width=[bar.high - bar.low + 1 for bar in bars], marker={"color": colours.strong, "line": {"width": 0}},
+        x=[(bar.low + bar.high) / 2 for bar in bars],
+        y=[bar.count for bar in bars],
+        customdata=named,
+        width=[bar.high - bar.low + 1 for bar in bars],
+        marker={"color": colours.strong, "line": {"width": 0}},
         hovertemplate="%{customdata} tokens: %{y:,} examples<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(hovermode="closest", bargap=0.06, showlegend=False)
     figure.update_xaxes(title_text="tokens a demonstration", rangemode="normal")
     return Chart("Tokens a demonstration", _tokens(found), figure, _alt(bars, found))
@@ -166,9 +169,13 @@ LEAST_SPREAD = 0.1  # nats: below it what is asked about hardly moves the scores
 
 
 def submit(
-    store: Store, dataset: str, model: ModelChoice, limit: int | None,
-    templates: Sequence[str] = (), labels: Sequence[Sequence[Label]] = (),
-) -> str:  # fmt: skip
+    store: Store,
+    dataset: str,
+    model: ModelChoice,
+    limit: int | None,
+    templates: Sequence[str] = (),
+    labels: Sequence[Sequence[Label]] = (),
+) -> str:
     """Start a template trial and return its job. Raises NotFound for an unknown data set."""
     store.dataset_info(dataset)
     return jobs.request(store, JobSpec(KIND, body_of(dataset, limit, templates, labels), model))

@@ -104,20 +104,29 @@ def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:
     line, labels = pair_line(reading, mark.pair), (body["labels"][0], body["labels"][1])
     options = _options(body)
     return RepairCard(
-        mark, line, labels, body["utility"], options, demand(reading, line),
-        _choice(body, options), _verdict(event.kind, event.body, mark), _after(event.kind, event.body),
+        mark,
+        line,
+        labels,
+        body["utility"],
+        options,
+        demand(reading, line),
+        _choice(body, options),
+        _verdict(event.kind, event.body, mark),
+        _after(event.kind, event.body),
         tuple(pair_line(reading, pair) for pair in _broken(reading, event.body)),
-    )  # fmt: skip
+    )
 
 
 def _options(body: Json) -> tuple[OptionLine, ...]:
     tried = tuple(
         OptionLine(
-            (option["labels"][0], option["labels"][1]), option["utility"], option["utility"] - body["utility"],
+            (option["labels"][0], option["labels"][1]),
+            option["utility"],
+            option["utility"] - body["utility"],
             option["labels"] == body["taken"],
         )
         for option in body["options"]
-    )  # fmt: skip
+    )
     withheld = (OptionLine((a, b), None, None, False) for a, b in body.get("withheld", ()))
     return (*tried, *withheld)
 

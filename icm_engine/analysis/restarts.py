@@ -101,9 +101,11 @@ def proposal(found: Json) -> Proposal:
     """Return the result of a restarts job as what it is."""
     supports = [Support(**row) for row in found["examples"]]
     return Proposal(
-        found["proposed"], found["per_example"], tuple(ChainOutcome(**row) for row in found["chains"]),
+        found["proposed"],
+        found["per_example"],
+        tuple(ChainOutcome(**row) for row in found["chains"]),
         {support.example: support for support in supports},
-    )  # fmt: skip
+    )
 
 
 def proposal_of(store: Store, job: str) -> Proposal | None:
@@ -246,11 +248,19 @@ def outcomes_frame(found: Proposal) -> pd.DataFrame:
     """Return the chains as they ended; what they were compared by only where that is not U itself."""
     frame = pd.DataFrame(
         [
-            {"run": one.run, "seed": one.seed, "status": one.phase, "labelled": one.labelled, "U": one.utility,
-             "U per example": one.compared, "same as proposed": one.same, "in the choice": one.role}
+            {
+                "run": one.run,
+                "seed": one.seed,
+                "status": one.phase,
+                "labelled": one.labelled,
+                "U": one.utility,
+                "U per example": one.compared,
+                "same as proposed": one.same,
+                "in the choice": one.role,
+            }
             for one in found.outcomes
         ]
-    )  # fmt: skip
+    )
     return frame if found.per_example else frame.drop(columns="U per example")
 
 

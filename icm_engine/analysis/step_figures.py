@@ -32,10 +32,14 @@ def movers_chart(movers: Sequence[Mover], dark: bool = False) -> Chart:
     ):
         rows = [(place, mover) for place, mover in enumerate(movers) if (mover.change >= 0) == wanted]
         figure.add_bar(
-            x=[round(mover.change, 6) for _, mover in rows], y=[place for place, _ in rows], orientation="h", name=word,
+            x=[round(mover.change, 6) for _, mover in rows],
+            y=[place for place, _ in rows],
+            orientation="h",
+            name=word,
             marker={"color": colour, "line_width": 0, "pattern": {**HATCH, "shape": shape}},
-            customdata=[_hover(mover) for _, mover in rows], hovertemplate="%{customdata}<extra></extra>",
-        )  # fmt: skip
+            customdata=[_hover(mover) for _, mover in rows],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
     names = [name_of(mover.example.id) for mover in movers]
     figure.update_layout(
         hovermode="closest", bargap=0.25, barmode="overlay", height=110 + 20 * len(movers), uirevision=None
@@ -89,9 +93,12 @@ def movers_frame(movers: Sequence[Mover]) -> pd.DataFrame:
 def terms_frame(before: Terms | None, after: Terms | None) -> pd.DataFrame:
     """Return U and its parts before and after; a column is left out where there is no such labeling."""
     named = {
-        "P(D)": "predictability", "alpha · P(D)": "weighted", "inconsistent pairs": "pairs", "I(D)": "inconsistency",
+        "P(D)": "predictability",
+        "alpha · P(D)": "weighted",
+        "inconsistent pairs": "pairs",
+        "I(D)": "inconsistency",
         "U(D) = alpha · P − I": "utility",
-    }  # fmt: skip
+    }
     frame = pd.DataFrame({"term": list(named)})
     for title, found in (("before", before), ("after", after)):
         if found is not None:
@@ -111,10 +118,14 @@ def scores_frame(scores: Sequence[LabelScore]) -> pd.DataFrame:
 def options_frame(repair: RepairLine) -> pd.DataFrame:
     """Return the options of a repair, the best first; what was not tried stands below."""
     rows = [
-        {"labels": two(option.labels), "U": option.utility, "against U now": option.gain,
-         "": "● taken" if option.taken else "○ not taken"}
+        {
+            "labels": two(option.labels),
+            "U": option.utility,
+            "against U now": option.gain,
+            "": "● taken" if option.taken else "○ not taken",
+        }
         for option in sorted(repair.options, key=lambda option: -option.utility)
-    ]  # fmt: skip
+    ]
     untried = [{"labels": two(labels), "": "✕ not tried: a label is pinned"} for labels in repair.withheld]
     return pd.DataFrame([*rows, *untried], columns=["labels", "U", "against U now", ""])
 
@@ -220,10 +231,16 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
     shades = label_colours(reading.tally.labels, colours)
     ids = [html.escape(reading.run.codec.ids[i]) for i in grid.examples]
     figure.add_heatmap(
-        x=grid.steps, y=ids, z=grid.codes, zmin=-0.5, zmax=len(shades) + 0.5, showscale=False,
-        colorscale=_bands((colours.grid, *shades.values())), ygap=1 if len(ids) <= FEW else 0,
+        x=grid.steps,
+        y=ids,
+        z=grid.codes,
+        zmin=-0.5,
+        zmax=len(shades) + 0.5,
+        showscale=False,
+        colorscale=_bands((colours.grid, *shades.values())),
+        ygap=1 if len(ids) <= FEW else 0,
         hovertemplate="step %{x}<br>%{y}<extra></extra>",
-    )  # fmt: skip
+    )
     _legend(figure, shades)
     marked = _evenly(len(ids), NAMED)
     names = [name_of(reading.run.codec.ids[grid.examples[k]]) for k in marked]
@@ -303,12 +320,19 @@ def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) 
     for label, colour in shades.items():
         mine = [stretch for stretch in found if stretch.label == label]
         figure.add_bar(
-            y=[""] * len(mine), base=[part.first for part in mine], orientation="h", name=html.escape(label),
-            x=[max(part.last - part.first, 0.5) for part in mine], customdata=[str(part.event) for part in mine],
-            text=[html.escape(label)] * len(mine), textposition="inside", insidetextanchor="middle",
+            y=[""] * len(mine),
+            base=[part.first for part in mine],
+            orientation="h",
+            name=html.escape(label),
+            x=[max(part.last - part.first, 0.5) for part in mine],
+            customdata=[str(part.event) for part in mine],
+            text=[html.escape(label)] * len(mine),
+            textposition="inside",
+            insidetextanchor="middle",
             marker={"color": colour, "line": {"width": 1, "color": colours.grid}},
-            hovertext=[html.escape(part.words) for part in mine], hoverinfo="text",
-        )  # fmt: skip
+            hovertext=[html.escape(part.words) for part in mine],
+            hoverinfo="text",
+        )
     figure.update_layout(height=150, hovermode="closest", barmode="overlay", bargap=0.1)
     figure.update_xaxes(range=[0, max(1, _steps(reading)[1])])
     said = "; ".join(stretch.words for stretch in found[:TIMES])

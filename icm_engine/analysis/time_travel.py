@@ -144,11 +144,23 @@ def _as_of(reading: Reading, place: int, state: State, config: SearchConfig) -> 
     history = until(reading.history, last.event)
     marks = reading.repairs[: bisect_right(reading.repairs, last.event, key=_event)]
     return replace(
-        reading, state=state, config=config, cursor=last.event, history=history, repairs=marks,
-        trajectory=replace(reading.trajectory, points=points), changes=changes_of(history),
+        reading,
+        state=state,
+        config=config,
+        cursor=last.event,
+        history=history,
+        repairs=marks,
+        trajectory=replace(reading.trajectory, points=points),
+        changes=changes_of(history),
         tally=tally_of(reading, state.labeling),
-        proposals=0, accepted=state.accepted, window=(), pace=(), steps=(), spells={}, acts=(),
-    )  # fmt: skip
+        proposals=0,
+        accepted=state.accepted,
+        window=(),
+        pace=(),
+        steps=(),
+        spells={},
+        acts=(),
+    )
 
 
 def changes_of(history: Sequence[LabelChange]) -> Mapping[int, LastChange]:
@@ -170,8 +182,13 @@ def tally_of(reading: Reading, labeling: Labeling) -> LabelCounts:
     return LabelCounts(reading.tally.labels, reading.tally.gold, dict(counts), dict(right), wrong)
 
 
-KINDS = {"initial": "initial labels", "forked": "a fork", "hand": "a person's hand", "retuned": "other settings",
-         "labelled": "a label source"}  # fmt: skip
+KINDS = {
+    "initial": "initial labels",
+    "forked": "a fork",
+    "hand": "a person's hand",
+    "retuned": "other settings",
+    "labelled": "a label source",
+}
 
 
 def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView | None:

@@ -85,9 +85,12 @@ def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> Chart:
     """The loss of the labels over the steps of a training."""
     figure = blank_figure(dark, "loss")
     figure.add_scatter(
-        x=[point.step for point in some], y=[point.loss for point in some], mode="lines", name="loss",
+        x=[point.step for point in some],
+        y=[point.loss for point in some],
+        mode="lines",
+        name="loss",
         line={"color": palette(dark).strong, "width": 2},
-    )  # fmt: skip
+    )
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(showlegend=False)
     last = some[-1]
@@ -115,13 +118,18 @@ def card_frame(facts: Json) -> "pandas.DataFrame":
     import pandas
 
     shown = {
-        "model": how_to_use(facts), "base": facts["base"], "quantization": facts["quantization"],
-        "labels of": ", ".join(run["run"] for run in facts["runs"]), "labels": f"{facts['rows']:,}",
-        "supervised": "yes" if facts["supervised"] else "no", "steps": f"{facts['steps']:,}",
-        "first loss": decimal(facts["first_loss"], 3), "last loss": decimal(facts["last_loss"], 3),
+        "model": how_to_use(facts),
+        "base": facts["base"],
+        "quantization": facts["quantization"],
+        "labels of": ", ".join(run["run"] for run in facts["runs"]),
+        "labels": f"{facts['rows']:,}",
+        "supervised": "yes" if facts["supervised"] else "no",
+        "steps": f"{facts['steps']:,}",
+        "first loss": decimal(facts["first_loss"], 3),
+        "last loss": decimal(facts["last_loss"], 3),
         "trained parameters": f"{facts['parameters']:,}",
         **{name.replace("_", " "): str(value) for name, value in facts["settings"].items()},
-    }  # fmt: skip
+    }
     return pandas.DataFrame({"what": list(shown), "value": list(shown.values())})
 
 

@@ -30,10 +30,20 @@ def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]
     labels = split_labels(given.labels) if given.labels else ()
     with _bar() as progress:
         report = import_file(
-            store, given.file, given.task, given.name, mapping(given.map), rule_of(given.rule), labels,
-            progress=progress, encoding=given.encoding, split=given.split, ties=given.ties, first=given.first_wins,
+            store,
+            given.file,
+            given.task,
+            given.name,
+            mapping(given.map),
+            rule_of(given.rule),
+            labels,
+            progress=progress,
+            encoding=given.encoding,
+            split=given.split,
+            ties=given.ties,
+            first=given.first_wins,
             quoting=given.quoting,
-        )  # fmt: skip
+        )
     for note in report.notes:
         print(note, file=sys.stderr)
     return {
@@ -101,9 +111,10 @@ def add_data(command: Callable[[str, Callable[[Store, argparse.Namespace], Any]]
     made.add_argument("--encoding", help="of a text file that is not UTF-8 and has no byte order mark")
     made.add_argument("--split", help="of a data set that has several, or the list of a JSON file that has several")
     made.add_argument(
-        "--quoting", choices=QUOTINGS,
+        "--quoting",
+        choices=QUOTINGS,
         help="what quotation marks mean in CSV and TSV: they quote (double) or are text (none)",
-    )  # fmt: skip
+    )
     checked = command("check", check_command)
     checked.add_argument("dataset", metavar="DATASET")
     checked.add_argument("--rule", help="consistency rule, or a Python file with one (else the data set's)")

@@ -68,11 +68,16 @@ def evaluate_command(store: Store, given: argparse.Namespace) -> dict[str, objec
     )
     instead = {"datasets": given.datasets, "examples": given.examples, "seeds": given.seeds}
     job = launch.submit(
-        store, given.suite, model, quick=given.quick, test=given.test, processes=given.processes,
+        store,
+        given.suite,
+        model,
+        quick=given.quick,
+        test=given.test,
+        processes=given.processes,
         where=several_runs.where_of(given, given.processes),
         instead={name: value for name, value in instead.items() if value is not None},
         command=f"python -m icm_engine evaluate {shlex.join(_arguments(given.suite))}",
-    )  # fmt: skip
+    )
     if given.detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)

@@ -205,10 +205,15 @@ def parser() -> argparse.ArgumentParser:
     data_commands.add_data(lambda name, function: _command(commands, name, function), _assignment)
     _add_run(_command(commands, "run", run_command))
     for name, function in (
-        ("resume", resume_command), ("pause", pause_command), ("stop", stop_command), ("step", step_command),
-        ("show", show_command), ("log", log_command), ("export", export_command),
+        ("resume", resume_command),
+        ("pause", pause_command),
+        ("stop", stop_command),
+        ("step", step_command),
+        ("show", show_command),
+        ("log", log_command),
+        ("export", export_command),
         ("push", push_command),
-    ):  # fmt: skip
+    ):
         command = _command(commands, name, function)
         command.add_argument("run", metavar="RUN")
         if name == "resume":
@@ -251,9 +256,11 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="PATH", help="a file; of datasets, a new folder")
     command.add_argument("--excel", action="store_true", help="CSV that Excel reads as it is: UTF-8, ids as texts")
     command.add_argument(
-        "--at", choices=("final", "best"), default="final",
+        "--at",
+        choices=("final", "best"),
+        default="final",
         help="the labels at the end, or those with the highest U of at least as many examples",
-    )  # fmt: skip
+    )
     _add_apart(command)
 
 
@@ -272,23 +279,29 @@ def _add_apart(command: argparse.ArgumentParser) -> None:
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", required=True, metavar="NAME")
     command.add_argument(
-        "--model", required=True,
+        "--model",
+        required=True,
         help="sample, a directory, a GGUF file, a fetched model (`model fetch`), a hub id, trained:NAME, "
         "a server (http://HOST:PORT/v1), or fake",
-    )  # fmt: skip
+    )
     command.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
     command.add_argument("--dtype", choices=model_registry.DTYPES, default=model_registry.DTYPES[0])
     command.add_argument("--device", default="auto", help="auto, cpu, cuda")
     command.add_argument("--encoding", choices=("prefix-tree", "full-prompts"), default="prefix-tree")
     command.add_argument("--limit", type=_count, metavar="N", help="label at most N examples, in whole groups")
-    command.add_argument("--preset", choices=sorted(PRESETS), default="default",
-                         help="named settings; paper takes N steps of N examples, the others 4N")  # fmt: skip
+    command.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="default",
+        help="named settings; paper takes N steps of N examples, the others 4N",
+    )
     command.add_argument("--set", action="append", default=[], type=_assignment, metavar="name=value")
     command.add_argument(
         "--source", choices=(SEARCH, *EXPLANATIONS), default=SEARCH, help="who labels (else the search)"
     )
-    command.add_argument("--option", action="append", default=[], type=_assignment, metavar="name=value",
-                         help="of the label source")  # fmt: skip
+    command.add_argument(
+        "--option", action="append", default=[], type=_assignment, metavar="name=value", help="of the label source"
+    )
     command.add_argument("--rule", help="consistency rule (else the data set's)")
     command.add_argument("--seed", type=int)
     command.add_argument(

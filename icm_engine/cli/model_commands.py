@@ -37,9 +37,12 @@ def fetch_model(store: Store, given: argparse.Namespace) -> Json:
     except KeyboardInterrupt:
         raise FetchFailed(f"{model.name} was not fetched, as asked; nothing was kept") from None
     return {
-        "name": model.name, "path": str(path), "licence": model.licence.name, "sha256": model.sha256,
+        "name": model.name,
+        "path": str(path),
+        "licence": model.licence.name,
+        "sha256": model.sha256,
         "next": _next(model.name, given),
-    }  # fmt: skip
+    }
 
 
 def _agree(model: Fetchable, accepted: bool) -> None:

@@ -113,9 +113,11 @@ def verify_batches(store: Store, name: str) -> Json:
 def add_batches(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
     """Add the argument to `run`; `count` parses a whole number of 1 or more."""
     command.add_argument(
-        "--batch-size", type=count, metavar="N",
+        "--batch-size",
+        type=count,
+        metavar="N",
         help="split the data set into batches of at most N examples, whole groups, each a search of its own",
-    )  # fmt: skip
+    )
 
 
 def rows(store: Store) -> list[tuple[float, dict[str, Any]]]:
@@ -166,10 +168,17 @@ def _summary(store: Store, job: str, found: restarts.Proposal) -> Json:
 def _row(store: Store, one: restarts.ChainOutcome) -> Json:
     shown = run_summary(store, one.run)
     return {
-        "run": one.run, "seed": one.seed, "utility": one.utility, "labelled": one.labelled, "proposed": one.proposed,
-        "status": one.phase, "compared": one.compared, "same_as_proposed": one.same, "mirror": one.mirror,
+        "run": one.run,
+        "seed": one.seed,
+        "utility": one.utility,
+        "labelled": one.labelled,
+        "proposed": one.proposed,
+        "status": one.phase,
+        "compared": one.compared,
+        "same_as_proposed": one.same,
+        "mirror": one.mirror,
         **{name: shown[name] for name in ACCURACIES if name in shown},
-    }  # fmt: skip
+    }
 
 
 def _print(told: Json) -> None:

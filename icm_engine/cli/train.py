@@ -43,9 +43,11 @@ def finetune_command(store: Store, given: argparse.Namespace) -> Json:
         return {"job": job, "name": jobs.spec(store, job).body["name"], "status": "starting"}
     facts = follow(store, job)
     return {
-        "job": job, "model": tuned_models.how_to_use(facts), "folder": str(model_registry.folder(store, facts["name"])),
+        "job": job,
+        "model": tuned_models.how_to_use(facts),
+        "folder": str(model_registry.folder(store, facts["name"])),
         **{name: facts[name] for name in ("base", "rows", "steps", "first_loss", "last_loss", "supervised")},
-    }  # fmt: skip
+    }
 
 
 def trained_command(store: Store, given: argparse.Namespace) -> Any:
@@ -82,10 +84,13 @@ def use_command(store: Store, given: argparse.Namespace) -> Any:
 def _row(line: tuned_models.TunedAccuracy) -> Json:
     right = line.right
     return {
-        "model": line.model, "shots": line.used.shots, "accuracy": right.mean if right else None,
-        "low": right.low if right else None, "high": right.high if right else None,
+        "model": line.model,
+        "shots": line.used.shots,
+        "accuracy": right.mean if right else None,
+        "low": right.low if right else None,
+        "high": right.high if right else None,
         "said_true": line.used.predicted_true,
-    }  # fmt: skip
+    }
 
 
 def _facts(store: Store) -> Callable[[str], Json]:
@@ -147,10 +152,13 @@ def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
         kept = policies.keep_responses(store, job, given.keep, given.rule) if given.keep else None
         number = sum(map(len, found["responses"]))
         return {
-            "job": job, "prompts": len(found["asked"]), "responses": number, "cut": found["cut"],
+            "job": job,
+            "prompts": len(found["asked"]),
+            "responses": number,
+            "cut": found["cut"],
             **{f"reward by {judge}": _mean(rows) for judge, rows in found["rewards"].items()},
             **({"dataset": given.keep, "examples": len(kept.examples)} if kept else {}),
-        }  # fmt: skip
+        }
 
     return _done(store, given, job, told)
 
@@ -185,9 +193,13 @@ def _done(store: Store, given: argparse.Namespace, job: str, told: Callable[[Jso
 def _told_rewards(store: Store, found: Json) -> Json:
     """What was learned from, and the accuracy on the test part where that has gold."""
     told = {
-        "reward": found["name"], "supervised": found["supervised"], "pairs": found["stages"]["first"]["rows"],
-        **found["left_out"], "rest_labelled": found["rest"]["rows"], "pairs_in_all": found["rows"],
-    }  # fmt: skip
+        "reward": found["name"],
+        "supervised": found["supervised"],
+        "pairs": found["stages"]["first"]["rows"],
+        **found["left_out"],
+        "rest_labelled": found["rest"]["rows"],
+        "pairs_in_all": found["rows"],
+    }
     for stage in found["test"]:
         try:
             right = accuracy(store, [found], stage)
@@ -241,8 +253,13 @@ def add_policies(command: Callable[[str, Any], argparse.ArgumentParser], count: 
     reward = command("reward", reward_command)
     reward.add_argument("run", metavar="RUN", help="whose labels are preferences")
     reward.add_argument("--test", nargs="+", default=[], metavar="DATASET", help="pairs to try it on")
-    reward.add_argument("--rest", nargs="+", default=[], metavar="DATASET",
-                        help="what the first model labels (else what the run's limit left)")  # fmt: skip
+    reward.add_argument(
+        "--rest",
+        nargs="+",
+        default=[],
+        metavar="DATASET",
+        help="what the first model labels (else what the run's limit left)",
+    )
     reward.add_argument("--no-rest", action="store_true", help="one stage only")
     _add_training(reward, RewardSettings)
     prefer = command("prefer", prefer_command)

@@ -66,19 +66,24 @@ def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dic
     from icm_engine.cluster.store_server import StoreServer
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    keeper = ray.remote(StoreServer).options(
-        num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
-    ).remote(job.store.path.resolve(), this_process())  # fmt: skip
+    keeper = (
+        ray.remote(StoreServer)
+        .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+        .remote(job.store.path.resolve(), this_process())
+    )
     home, gpus = RemoteStoreClient(keeper), {name: _gpus(ray, job.store, name, where) for name in names}
     _require_room(ray, where.cpus_each, gpus)
     kinds = {
         # a process that had a GPU ends with its task, or its model would still be there when the next one is loaded
         share: ray.remote(
-            num_cpus=where.cpus_each, num_gpus=share, max_calls=1 if share else 0, max_retries=LOST,
+            num_cpus=where.cpus_each,
+            num_gpus=share,
+            max_calls=1 if share else 0,
+            max_retries=LOST,
             scheduling_strategy="SPREAD",
         )(work)
         for share in set(gpus.values())
-    }  # fmt: skip
+    }
     for name in names:
         lanes.resume_or_start(job.store, name)
     return {kinds[gpus[name]].options(name=name).remote(home, name): name for name in names}
@@ -170,8 +175,11 @@ def _connected(where: ClusterSpec) -> Iterator[Any]:
         _require_answer(where.address)
     import ray
 
-    own: Json = {"num_cpus": where.cpus_each * where.side_by_side, "include_dashboard": False,
-                 "object_store_memory": LOCAL_OBJECTS}  # fmt: skip
+    own: Json = {
+        "num_cpus": where.cpus_each * where.side_by_side,
+        "include_dashboard": False,
+        "object_store_memory": LOCAL_OBJECTS,
+    }
     try:
         ray.init(where.address, logging_level="warning", **(own if where.address == LOCAL else {}))
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -267,9 +267,12 @@ def accept_probability(delta: float, temperature: float) -> float:
 
 
 def draw_example(
-    labeling: Labeling, objective: Objective, config: SearchConfig, rng: random.Random,
+    labeling: Labeling,
+    objective: Objective,
+    config: SearchConfig,
+    rng: random.Random,
     pins: frozenset[int] = frozenset(),
-) -> int:  # fmt: skip
+) -> int:
     """Draw an example: weight 1, but `neighbour_weight` for an unlabelled one tied to a labelled one; never a pin.
 
     The urn is every unpinned example once, then the extra weight of the few that have it, so that a draw looks at the

@@ -175,8 +175,9 @@ def form_of(task: Task) -> Form:
             f"{{{answered[0]}}}: a response by itself needs a template with nothing else there"
         )
     shown = before.rstrip(" ")
-    return Form(shown, before[len(shown) :], FIELD.split(rest, maxsplit=1)[0], answered,
-                asking if FIELD.search(before) else "")  # fmt: skip
+    return Form(
+        shown, before[len(shown) :], FIELD.split(rest, maxsplit=1)[0], answered, asking if FIELD.search(before) else ""
+    )
 
 
 TIED = "tied_rewards"  # two responses that the reward model cannot tell apart

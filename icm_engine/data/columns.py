@@ -63,9 +63,13 @@ class Plan:
 
 
 def plan_columns(
-    spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, reads_answers: bool | None = None,
+    spec: TaskSpec,
+    columns: Sequence[str],
+    mapping: Mapped,
+    name: str,
+    reads_answers: bool | None = None,
     look: ColumnSample | None = None,
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Find the column of every field. Raises ImportRefused for a missing or ambiguous column.
 
     `reads_answers`: whether final answers matter (None: as the task says); `look` has the cells of the first rows.
@@ -362,8 +366,10 @@ class _Planner:
         found = [c for c in inputs if c not in fixed and looks_like_labels(c)]
         if not found:
             return []
-        return [f"Kept beside the examples, and out of exports without gold, since they look like labels: "
-                f"{', '.join(map(repr, found))}."]  # fmt: skip
+        return [
+            f"Kept beside the examples, and out of exports without gold, since they look like labels: "
+            f"{', '.join(map(repr, found))}."
+        ]
 
     # -- twins
 

@@ -36,9 +36,14 @@ def import_kind(job: Job) -> Json:
     try:
         if not job.kept():
             import_file(
-                job.store, path, body["task"], body["dataset"], progress=_told(job),
-                stored=lambda report: job.keep(_found(report)), **body["options"],
-            )  # fmt: skip
+                job.store,
+                path,
+                body["task"],
+                body["dataset"],
+                progress=_told(job),
+                stored=lambda report: job.keep(_found(report)),
+                **body["options"],
+            )
     finally:
         _forget(job.store, path)
         clear(aside(job.store))  # of a process of this job that was killed
@@ -47,9 +52,14 @@ def import_kind(job: Job) -> Json:
 
 def _found(report: ImportReport) -> Json:
     return {
-        "dataset": report.dataset, "rows": report.rows, "examples": report.examples, "groups": report.groups,
-        "constraints": report.constraints, "gold_labels": report.gold_labels, "notes": list(report.notes),
-    }  # fmt: skip
+        "dataset": report.dataset,
+        "rows": report.rows,
+        "examples": report.examples,
+        "groups": report.groups,
+        "constraints": report.constraints,
+        "gold_labels": report.gold_labels,
+        "notes": list(report.notes),
+    }
 
 
 def _told(job: Job) -> Callable[[int, int | None], None]:

@@ -210,11 +210,16 @@ def data_card(
     parts, spec = tuple(parts), facts["spec"]
     names = ("run", "status", "dataset", "source", "task", "rule")
     about = {name: facts[name] for name in names} | {
-        "model": spec["model"], "preset": spec["preset"], "predictability": spec["search"]["predictability"],
-        "seed": spec["search"]["seed"], "steps": f"{facts['steps']} of {spec['search']['max_steps']}",
-        "utility": facts["utility"], "mutual_predictability": facts["mutual_predictability"],
-        "inconsistent_pairs": facts["inconsistent_pairs"], "pinned_by_a_person": facts["pinned_by_a_person"],
-    }  # fmt: skip
+        "model": spec["model"],
+        "preset": spec["preset"],
+        "predictability": spec["search"]["predictability"],
+        "seed": spec["search"]["seed"],
+        "steps": f"{facts['steps']} of {spec['search']['max_steps']}",
+        "utility": facts["utility"],
+        "mutual_predictability": facts["mutual_predictability"],
+        "inconsistent_pairs": facts["inconsistent_pairs"],
+        "pinned_by_a_person": facts["pinned_by_a_person"],
+    }
     general = {name: value for name, value in spec.items() if name != "search"}
     sections = [
         _header(run, parts),

@@ -153,9 +153,13 @@ class LabelledRun:
 
 
 def our_cells(
-    example: Example, label: Label | None, probability: float | None, last_change: int | None, flips: int | None,
+    example: Example,
+    label: Label | None,
+    probability: float | None,
+    last_change: int | None,
+    flips: int | None,
     pinned: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the cells of our own that a row has, but for gold, human labels and the run."""
     return {
         "icm_id": example.id,
@@ -282,9 +286,13 @@ class LabelSet:
                 yield self._row(position, example, cells, gold, {s: human.get(s, {}) for s in sources})
 
     def _row(
-        self, position: int, example: Example, inputs: Json, gold: Mapping[str, Label] | None,
+        self,
+        position: int,
+        example: Example,
+        inputs: Json,
+        gold: Mapping[str, Label] | None,
         human: Mapping[str, Mapping[str, Label]],
-    ) -> LabelledRow:  # fmt: skip
+    ) -> LabelledRow:
         row: LabelledRow = dict(inputs)
         row |= our_cells(example, *self._said(position), position in self.pinned)
         if gold is not None:

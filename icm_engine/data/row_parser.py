@@ -164,9 +164,15 @@ class RowBuilder:
     """
 
     def __init__(
-        self, task: Task, spec: TaskSpec, plan: Plan, name: str, answer: AnswerReader | None, look: ColumnSample,
+        self,
+        task: Task,
+        spec: TaskSpec,
+        plan: Plan,
+        name: str,
+        answer: AnswerReader | None,
+        look: ColumnSample,
         ties: str = "refuse",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.task, self.spec, self.plan, self.name, self.answer = task, spec, plan, name, answer
         self.look, self.ties = look, ties
         self.labels = LabelReader(task.labels, None)

@@ -119,10 +119,20 @@ def check_rule(store: Store, dataset: str, rule: str | None = None) -> RuleCheck
     if info.gold:
         against.take(counter.members())
     return RuleCheck(
-        dataset, made.name, info.examples, counter.groups(), counter.pairs(), missing.count, tuple(missing.ids),
-        against.pairs, against.violated, against.groups, against.groups_violated, against.unchecked,
+        dataset,
+        made.name,
+        info.examples,
+        counter.groups(),
+        counter.pairs(),
+        missing.count,
+        tuple(missing.ids),
+        against.pairs,
+        against.violated,
+        against.groups,
+        against.groups_violated,
+        against.unchecked,
         made.name != "asymmetry" or store.has_twins(dataset),
-    )  # fmt: skip
+    )
 
 
 @dataclass

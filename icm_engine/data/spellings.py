@@ -68,9 +68,12 @@ class LabelReader:
     """
 
     def __init__(
-        self, labels: Sequence[Label], means_true: Label | None, spellings: Mapping[str, bool | None] | None = None,
+        self,
+        labels: Sequence[Label],
+        means_true: Label | None,
+        spellings: Mapping[str, bool | None] | None = None,
         alone: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.labels, self.alone = tuple(labels), alone
         self.true = means_true if means_true is not None and len(self.labels) == 2 else None
         self._spelled: Mapping[str, Label] = {}

@@ -23,9 +23,17 @@ KIND = "suite"
 
 
 def submit(
-    store: Store, suite: str, model: ModelChoice, *, quick: bool = False, test: str | None = None,
-    processes: int = 1, instead: Mapping[str, Any] | None = None, command: str = "", where: ClusterSpec | None = None,
-) -> str:  # fmt: skip
+    store: Store,
+    suite: str,
+    model: ModelChoice,
+    *,
+    quick: bool = False,
+    test: str | None = None,
+    processes: int = 1,
+    instead: Mapping[str, Any] | None = None,
+    command: str = "",
+    where: ClusterSpec | None = None,
+) -> str:
     """Start a suite and return its job. `instead` has datasets, examples or seeds in place of the suite's own.
 
     With `where` its runs and uses are done on that cluster, else by so many processes of this machine.
@@ -43,8 +51,16 @@ def submit(
     if not changes.get("seeds", declared.seeds):
         raise SettingError(f"suite {suite!r} has no seeds: name one")
     key = f"{declared.name}{' quick' if quick else ''}"
-    body = {"suite": suite, "quick": quick, "key": key, "test": test, "processes": processes, "instead": changes,
-            "command": command, **({"where": asdict(where)} if where else {})}  # fmt: skip
+    body = {
+        "suite": suite,
+        "quick": quick,
+        "key": key,
+        "test": test,
+        "processes": processes,
+        "instead": changes,
+        "command": command,
+        **({"where": asdict(where)} if where else {}),
+    }
     return jobs.request(store, JobSpec(KIND, body, model))
 
 
@@ -54,9 +70,17 @@ def folder_name(found: Json) -> str:
 
 
 def submit_from_page(
-    store: Store, suite: str, model: str, quantization: str, *, quick: bool, test: str | None, processes: int,
-    datasets: Sequence[str], examples: int | None,
-) -> str:  # fmt: skip
+    store: Store,
+    suite: str,
+    model: str,
+    quantization: str,
+    *,
+    quick: bool,
+    test: str | None,
+    processes: int,
+    datasets: Sequence[str],
+    examples: int | None,
+) -> str:
     """Start a suite with what a form says, and return its job; the report names the command that does the same."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
     choice = ModelChoice(home_expanded(model.strip()), quantization)
@@ -68,8 +92,16 @@ def submit_from_page(
         instead["examples"] = examples
         words += ["--examples", str(examples)]
     words += ["--processes", str(processes)] if processes > 1 else []
-    return submit(store, suite, choice, quick=quick, test=test, processes=processes,
-               instead=instead, command=f"python -m icm_engine {shlex.join(words)}")  # fmt: skip
+    return submit(
+        store,
+        suite,
+        choice,
+        quick=quick,
+        test=test,
+        processes=processes,
+        instead=instead,
+        command=f"python -m icm_engine {shlex.join(words)}",
+    )
 
 
 def all_predictors(store: Store, source: str | None = None, labelled: float = 0.0) -> Json:

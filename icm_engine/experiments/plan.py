@@ -167,20 +167,26 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
 
     Labels that gold makes are made here, before the worker is asked, and the run is marked as supervised.
     """
-    arm = cell.arm
+    arm, size = cell.arm, cell.arm.examples or suite.examples
     if cell.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, cell.dataset)
-    size = arm.examples or suite.examples
     dataset = ensure_selected(store, cell.dataset, arm.select, arm.share, size) if arm.select else cell.dataset
     search = with_settings(PRESETS[arm.preset], {"seed": cell.seed, **arm.settings})
     asked = {name: getattr(model, name) for name in ("model", "quantization", "dtype", "device", "encoding")}
     if arm.model:
         asked["model"] = arm.model
     spec = RunSpec(
-        dataset, limit=size, rule=arm.rule, preset=arm.preset, source=arm.source,
-        source_options=dict(arm.options), experiment=key, search=search,
-        supervised=is_supervised(store, asked["model"]), **asked,
-    )  # fmt: skip
+        dataset,
+        limit=size,
+        rule=arm.rule,
+        preset=arm.preset,
+        source=arm.source,
+        source_options=dict(arm.options),
+        experiment=key,
+        search=search,
+        supervised=is_supervised(store, asked["model"]),
+        **asked,
+    )
     part = store.dataset(dataset, spec.cut)
     if not part.examples:
         raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
@@ -190,8 +196,12 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         labels, where = _labels(store, part.task, part.examples, dataset, cell, accuracy)
         return replace(spec, given=labels, given_from=where, supervised=True)
     if arm.start:
-        return replace(spec, given=_start(store, part.task, part.examples, dataset, spec, arm.start), supervised=True,
-                       given_from=f"{arm.start} initial labels")  # fmt: skip
+        return replace(
+            spec,
+            given=_start(store, part.task, part.examples, dataset, spec, arm.start),
+            supervised=True,
+            given_from=f"{arm.start} initial labels",
+        )
     return spec
 
 

@@ -49,14 +49,20 @@ def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
 
 def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], colour: str, pattern: str) -> None:
     figure.add_bar(
-        name=name, orientation="h", y=[arm for arm, _ in rows], x=[100 * made["mean"] for _, made in rows],
+        name=name,
+        orientation="h",
+        y=[arm for arm, _ in rows],
+        x=[100 * made["mean"] for _, made in rows],
         marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "white", "size": 6}},
         error_x={
-            "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
+            "type": "data",
+            "symmetric": False,
+            "thickness": 1.5,
+            "width": 3,
             "array": [100 * (made["high"] - made["mean"]) for _, made in rows],
             "arrayminus": [100 * (made["mean"] - made["low"]) for _, made in rows],
         },
-    )  # fmt: skip
+    )
 
 
 def _shots(found: Json, dark: bool) -> Chart | None:
@@ -64,10 +70,12 @@ def _shots(found: Json, dark: bool) -> Chart | None:
     figure = _figure(dark, "percent right", "number of shots")
     for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
         figure.add_scatter(
-            name=f"{row['arm']}, {row['dataset']}", x=[made["shots"] for made in row["used"]],
-            y=[100 * made["mean"] for made in row["used"]], mode="lines+markers",
+            name=f"{row['arm']}, {row['dataset']}",
+            x=[made["shots"] for made in row["used"]],
+            y=[100 * made["mean"] for made in row["used"]],
+            mode="lines+markers",
             line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6]},
-        )  # fmt: skip
+        )
     if not figure.data:
         return None
     return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
@@ -83,10 +91,14 @@ def _curves(found: Json, dark: bool) -> Chart | None:
                 names.append(name)
             k = names.index(name)
             figure.add_scatter(
-                name=name, x=[step for step, _ in curve], y=[100 * value for _, value in curve], mode="lines",
-                line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6], "width": 1.5}, legendgroup=name,
+                name=name,
+                x=[step for step, _ in curve],
+                y=[100 * value for _, value in curve],
+                mode="lines",
+                line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6], "width": 1.5},
+                legendgroup=name,
                 showlegend=curve is row["curves"][0],
-            )  # fmt: skip
+            )
     if not figure.data:
         return None
     caption = "One line a seed; examples without a label count as wrong."
@@ -96,12 +108,19 @@ def _curves(found: Json, dark: bool) -> Chart | None:
 def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
     colours = palette(dark)
     axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)"
-    return go.Figure(layout={
-        "height": 420, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "barmode": "group",
-        "paper_bgcolor": ground, "plot_bgcolor": ground, "font": {"color": colours.text, "size": 13},
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"}, "xaxis": {**axis, "title": {"text": x}},
-        "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
-    })  # fmt: skip
+    return go.Figure(
+        layout={
+            "height": 420,
+            "margin": {"l": 50, "r": 10, "t": 30, "b": 40},
+            "barmode": "group",
+            "paper_bgcolor": ground,
+            "plot_bgcolor": ground,
+            "font": {"color": colours.text, "size": 13},
+            "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"},
+            "xaxis": {**axis, "title": {"text": x}},
+            "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
+        }
+    )
 
 
 NOT_DRAWN = "(The figure is in report.html: no Chrome could draw it here.)"

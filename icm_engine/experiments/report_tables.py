@@ -71,9 +71,22 @@ def _sources(found: Json, dataset: str) -> Table:
         "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means of a run."
     )
     head = (
-        "source", "labels, % right", "by seed", "flipped", "labelled", "in use, % right", "shots", "U", "pairs",
-        "label mass", label, "evaluations a label", "prompts", "tokens", "seconds",
-    )  # fmt: skip
+        "source",
+        "labels, % right",
+        "by seed",
+        "flipped",
+        "labelled",
+        "in use, % right",
+        "shots",
+        "U",
+        "pairs",
+        "label mass",
+        label,
+        "evaluations a label",
+        "prompts",
+        "tokens",
+        "seconds",
+    )
     return Table(f"Label sources on {dataset}", caption, head, tuple(_source(row, label) for row in rows))
 
 
@@ -96,31 +109,38 @@ def _source(row: Json, label: str) -> tuple[str, ...]:
         f"{100 * row['flipped']['mean']:.1f}" if row["flipped"] else NONE,
         f"{100 * row['labelled']:.0f} %",
         percent(used),
-        NONE if used is None else " ".join(map(str, used["shots"])) if isinstance(used["shots"], list) else
-        str(used["shots"]),
+        NONE
+        if used is None
+        else " ".join(map(str, used["shots"]))
+        if isinstance(used["shots"], list)
+        else str(used["shots"]),
         " ".join(f"{value:.1f}" for value in row["utility"]),
         " ".join(map(str, row["pairs"])),
         f"{row['label_mass']:.3f}",
         f"{100 * row['balance'].get(label, 0):.0f} %",
-        f"{cost['set_evaluations_per_label']:.1f}", f"{cost['prompts']:,.0f}", f"{cost['tokens']:,.0f}",
+        f"{cost['set_evaluations_per_label']:.1f}",
+        f"{cost['prompts']:,.0f}",
+        f"{cost['tokens']:,.0f}",
         f"{cost['seconds']:.1f}",
-    )  # fmt: skip
+    )
 
 
 def _ends(found: Json) -> Table | None:
     """How the searches ended, always said: a mean over seeds hides one that collapsed."""
     rows = tuple(
         (row["arm"], row["dataset"], *(str(row["ends"][how]) for how in ("runs", "collapsed", "mirrored", "stalled")))
-        for row in found["rows"] if row.get("ends") and row["source"] == SEARCH and BEST not in row["arm"]
-    )  # fmt: skip
+        for row in found["rows"]
+        if row.get("ends") and row["source"] == SEARCH and BEST not in row["arm"]
+    )
     if not rows:
         return None
     caption = (
         "Collapsed: nearly all labels are one. Mirrored: with every label swapped, at least 65 % are right. Stalled: "
         "fewer than three quarters of the examples are labelled."
     )
-    return Table("How the searches ended", caption, ("source", "data set", "runs", "collapsed", "mirrored", "stalled"),
-                 rows)  # fmt: skip
+    return Table(
+        "How the searches ended", caption, ("source", "data set", "runs", "collapsed", "mirrored", "stalled"), rows
+    )
 
 
 def _constants(found: Json) -> Table | None:
@@ -128,8 +148,9 @@ def _constants(found: Json) -> Table | None:
     told = [(cell, collapsed(cell.get("balance", {}))) for cell in found["cells"] if not cell.get("supervised")]
     rows = tuple(
         (cell["arm"], cell["dataset"], str(cell["seed"]), words, f"{cell['utility']:.1f}", _right(cell["accuracy"]))
-        for cell, words in told if words
-    )  # fmt: skip
+        for cell, words in told
+        if words
+    )
     if not rows:
         return None
     caption = "Each is one run. U can be higher for a constant than for the truth, so it does not tell them apart."
@@ -158,10 +179,9 @@ def _differences(found: Json) -> Table | None:
     if not found["differences"]:
         return None
     rows = [
-        (f"{d['one']} − {d['other']}", d["dataset"], _COMPARED[d["what"]], points(d),
-         _verdict(d))
+        (f"{d['one']} − {d['other']}", d["dataset"], _COMPARED[d["what"]], points(d), _verdict(d))
         for d in found["differences"]
-    ]  # fmt: skip
+    ]
     caption = (
         "Percentage points with 95 % intervals, both sides resampled together over seeds and examples. An interval "
         "that holds 0 supports no difference."
@@ -178,11 +198,16 @@ def _tuned(found: Json) -> Table | None:
     if not rows:
         return None
     body = tuple(
-        (f"{row['arm']}{' *' if row['supervised'] else ''}", row["dataset"], percent(row["accuracy"]),
-         *(percent(row["used"][place]) if row["used"] else NONE for place in (0, -1)), percent(row["tuned"][0]),
-         " ".join(f"{100 * value:.0f}" for value in row["tuned"][0]["values"]))
+        (
+            f"{row['arm']}{' *' if row['supervised'] else ''}",
+            row["dataset"],
+            percent(row["accuracy"]),
+            *(percent(row["used"][place]) if row["used"] else NONE for place in (0, -1)),
+            percent(row["tuned"][0]),
+            " ".join(f"{100 * value:.0f}" for value in row["tuned"][0]["values"]),
+        )
         for row in rows
-    )  # fmt: skip
+    )
     caption = (
         "Percent right on the test part: the base model without demonstrations and with as many labels as fit, and a "
         "model tuned on the labels, which is shown none. One fine-tuning for each seed; by seed in the last column."

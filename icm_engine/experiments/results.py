@@ -42,9 +42,10 @@ FEWEST = 5  # runs of a data set, for a correlation to be taken at all
 def agreement_of(one: "CellOutcome", outcomes: Sequence["CellOutcome"]) -> float | None:
     """Return how often other seeds of the same arm and data set give the labels of this run; None without others."""
     others = [
-        o for o in outcomes
+        o
+        for o in outcomes
         if o is not one and o.reason is None and (o.cell.arm, o.cell.dataset) == (one.cell.arm, one.cell.dataset)
-    ]  # fmt: skip
+    ]
     shares = [fmean(o.labels.get(i) == y for i, y in one.labels.items()) for o in others if one.labels]
     return fmean(shares) if shares else None
 
@@ -158,17 +159,29 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
     flipped = by_group([(examples[i].group, labeling.get(i) == other.get(gold, "")) for i, gold in own.items()])
     scores = state.evaluation.scores
     return CellOutcome(
-        one.cell, one.run, one.use,
-        supervised=run.spec.supervised, examples=len(examples), labelled=len(labeling),
-        right=right or None, flipped=flipped if right and other else None,
-        utility=state.evaluation.utility, form=reading.config.predictability, forms=_forms(reading),
-        pairs=len(state.evaluation.pairs), label_mass=state.evaluation.label_mass,
+        one.cell,
+        one.run,
+        one.use,
+        supervised=run.spec.supervised,
+        examples=len(examples),
+        labelled=len(labeling),
+        right=right or None,
+        flipped=flipped if right and other else None,
+        utility=state.evaluation.utility,
+        form=reading.config.predictability,
+        forms=_forms(reading),
+        pairs=len(state.evaluation.pairs),
+        label_mass=state.evaluation.label_mass,
         margin=mean([_margin(score, labels.index(labeling[i])) for i, score in scores.items()]),
         balance=dict(zip(labels, reading.tally.balance, strict=True)),
-        prompts=spent.prompts, tokens=spent.tokens_encoded,
-        set_evaluations=spent.set_evaluations, seconds=spent.seconds, steps=state.step, curve=_curve(reading),
+        prompts=spent.prompts,
+        tokens=spent.tokens_encoded,
+        set_evaluations=spent.set_evaluations,
+        seconds=spent.seconds,
+        steps=state.step,
+        curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
-    )  # fmt: skip
+    )
 
 
 def _margin(score: LabelLogProbs, own: int) -> float:
@@ -207,15 +220,25 @@ def results(
     rows = [rows_of for _, some in _by_row(outcomes) for rows_of in _rows(list(some))]
     told = [_cell(one, outcomes) for one in outcomes]
     return {
-        "suite": suite.name, "title": suite.title, "question": suite.question, "quick": quick,
-        "datasets": list(suite.datasets), "examples": suite.examples, "seeds": list(suite.seeds),
-        "use": asdict(suite.use) if suite.use else None, "model": asdict(model), "command": command,
-        "seconds": seconds, "versions": {"python": platform.python_version(), **_versions(suite)},
+        "suite": suite.name,
+        "title": suite.title,
+        "question": suite.question,
+        "quick": quick,
+        "datasets": list(suite.datasets),
+        "examples": suite.examples,
+        "seeds": list(suite.seeds),
+        "use": asdict(suite.use) if suite.use else None,
+        "model": asdict(model),
+        "command": command,
+        "seconds": seconds,
+        "versions": {"python": platform.python_version(), **_versions(suite)},
         "arms": [asdict(arm) for arm in suite.arms],
         "tune": asdict(suite.tune) if suite.tune else None,
-        "rows": rows, "differences": _differences(suite, outcomes) + _gains(outcomes), "cells": told,
+        "rows": rows,
+        "differences": _differences(suite, outcomes) + _gains(outcomes),
+        "cells": told,
         "predictors": predictors(told),
-    }  # fmt: skip
+    }
 
 
 def _versions(suite: Suite) -> dict[str, str]:
@@ -374,10 +397,19 @@ def _cell(one: CellOutcome, outcomes: Sequence[CellOutcome]) -> Json:
     if one.reason is not None:
         return {**head, "reason": one.reason}
     return {
-        **head, "reason": None, "supervised": one.supervised, "labelled": one.labelled, "examples": one.examples,
+        **head,
+        "reason": None,
+        "supervised": one.supervised,
+        "labelled": one.labelled,
+        "examples": one.examples,
         "accuracy": fmean(estimate([one.right]).values) if one.right else None,
         "used": estimate([one.used[-1].right]).mean if one.used and one.used[-1].right else None,
         "tuned": estimate([one.tuned[0].right]).mean if one.tuned and one.tuned[0].right else None,
-        "utility": one.utility, "pairs": one.pairs, "margin": one.margin, "label_mass": one.label_mass,
-        "balance": dict(one.balance), "agreement": agreement_of(one, outcomes), "steps": one.steps,
-    }  # fmt: skip
+        "utility": one.utility,
+        "pairs": one.pairs,
+        "margin": one.margin,
+        "label_mass": one.label_mass,
+        "balance": dict(one.balance),
+        "agreement": agreement_of(one, outcomes),
+        "steps": one.steps,
+    }

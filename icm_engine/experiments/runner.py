@@ -80,9 +80,7 @@ def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progre
     return driven
 
 
-def _tune(
-    store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: Chosen, progress: Progress
-) -> None:  # fmt: skip
+def _tune(store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: Chosen, progress: Progress) -> None:
     """Tune a model on the labels of each cell, and use it on the test part: here, where trained models lie."""
     chosen = replace(chosen, where=None)
     for one in driven:

@@ -111,9 +111,17 @@ def _suite(name: str, declared: dict[str, Any], quick: bool) -> Suite:
     chosen = tuple(arm for arm in arms if arm.name in wanted)
     compare = tuple((one, other) for one, other in merged.get("compare", ()))
     suite = Suite(
-        name, merged["title"], merged["question"], tuple(merged["datasets"]), merged["examples"],
-        tuple(merged["seeds"]), chosen, use, compare, _tune(merged["tune"]) if "tune" in merged else None,
-    )  # fmt: skip
+        name,
+        merged["title"],
+        merged["question"],
+        tuple(merged["datasets"]),
+        merged["examples"],
+        tuple(merged["seeds"]),
+        chosen,
+        use,
+        compare,
+        _tune(merged["tune"]) if "tune" in merged else None,
+    )
     _check(suite, {arm.name for arm in arms})
     return suite
 

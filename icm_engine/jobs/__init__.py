@@ -164,9 +164,14 @@ def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
     if phase == "starting" and latest is not None and far.get("words") == LOADING:
         message = loading(latest.time)
     return JobStatus(
-        job, phase, message, far.get("done", 0), far.get("total"), far.get("words", ""),
+        job,
+        phase,
+        message,
+        far.get("done", 0),
+        far.get("total"),
+        far.get("words", ""),
         row["pid"] if row is not None and lives else None,
-    )  # fmt: skip
+    )
 
 
 def wait_until_settled(store: Store, job: str) -> JobStatus:
@@ -180,10 +185,17 @@ def summary(store: Store, job: str) -> Json:
     """Return a job as JSON: what it was asked, where it stands, and what it found."""
     asked, now = spec(store, job), status(store, job)
     return {
-        "job": job, "kind": asked.kind, "status": now.phase, "message": now.message, "pid": now.pid,
-        "done": now.done, "total": now.total, "asked": asked.body,
-        "model": asked.model.model if asked.model else None, "result": result(store, job),
-    }  # fmt: skip
+        "job": job,
+        "kind": asked.kind,
+        "status": now.phase,
+        "message": now.message,
+        "pid": now.pid,
+        "done": now.done,
+        "total": now.total,
+        "asked": asked.body,
+        "model": asked.model.model if asked.model else None,
+        "result": result(store, job),
+    }
 
 
 def _phase(last: Event | None, row: Json | None, living: bool) -> tuple[JobPhase, str]:

@@ -69,9 +69,18 @@ def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None
         store.keep_snapshot(run, number, encode_state(opened.codec, state))
     prompts, tokens, evaluations, seconds = store.db.execute(_COSTS, [run]).fetchone()
     return BatchResult(
-        run, number, len(state.labeling), state.evaluation.utility, state.evaluation.inconsistency, state.step,
-        Counter(state.labeling.values()), int(prompts), int(tokens), int(evaluations), seconds,
-    )  # fmt: skip
+        run,
+        number,
+        len(state.labeling),
+        state.evaluation.utility,
+        state.evaluation.inconsistency,
+        state.step,
+        Counter(state.labeling.values()),
+        int(prompts),
+        int(tokens),
+        int(evaluations),
+        seconds,
+    )
 
 
 def keep_end(store: Store, run: str) -> None:

@@ -94,10 +94,13 @@ def use_labels(
         parts[shots, shuffle] = part
         keep(part)
     return {
-        "run": body["run"], "labels": list(task.labels), "available": len(shown),
-        "examples": [[dataset, example.id] for dataset, example in test], "parts": [parts[key] for key in wanted],
+        "run": body["run"],
+        "labels": list(task.labels),
+        "available": len(shown),
+        "examples": [[dataset, example.id] for dataset, example in test],
+        "parts": [parts[key] for key in wanted],
         "model": dict(scorer.describe()),
-    }  # fmt: skip
+    }
 
 
 def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:

@@ -110,10 +110,12 @@ def batch(job: Job) -> Json:
         job.progress(number, of, name)
 
     found = do_batch(
-        job.store, job.spec.body["names"], begin,
+        job.store,
+        job.spec.body["names"],
+        begin,
         lambda store, run: worker.run_in_process(store, run, idle=0.0),
         lambda store, name: run_in_process(store, name, KINDS),
-    )  # fmt: skip
+    )
     if found["failed"]:
         job.stop_if_cancelled()  # what was cut short is no result
     return found

@@ -93,12 +93,21 @@ def check_context(store: Store, dataset: str, scorer: Scorer, limit: int | None,
     batch = _batch(check, room, progress)
     facts = scorer.describe()
     return {
-        "dataset": dataset, "limit": limit, "examples": len(places), "tokenised": len(sizes), "seed": CONTEXT_SEED,
-        "model": dict(facts), "context": facts.get("context"), "trained_context": facts.get("trained_context"),
-        "tokens": asdict(token_distribution(sizes)), "histogram": [asdict(bar) for bar in token_histogram(sizes)],
-        "longest": longest, "fits": _fits(sizes, room), "batch": batch,
+        "dataset": dataset,
+        "limit": limit,
+        "examples": len(places),
+        "tokenised": len(sizes),
+        "seed": CONTEXT_SEED,
+        "model": dict(facts),
+        "context": facts.get("context"),
+        "trained_context": facts.get("trained_context"),
+        "tokens": asdict(token_distribution(sizes)),
+        "histogram": [asdict(bar) for bar in token_histogram(sizes)],
+        "longest": longest,
+        "fits": _fits(sizes, room),
+        "batch": batch,
         "evaluation": _evaluation(check, batch, token_distribution(sizes).mean, progress) if batch else None,
-    }  # fmt: skip
+    }
 
 
 def _tokens(check: _Check, progress: Progress) -> tuple[list[int], list[Json]]:
@@ -165,11 +174,15 @@ def _evaluation(check: _Check, batch: int, mean: float, progress: Progress) -> J
         cost = replace(cost, tokens_encoded=cost.tokens_full)
     timed = _timed(check, dataset.examples, progress)
     return {
-        "examples": batch, "segments": leave_one_out_segments(batch), "prompts": batch,
-        "tokens_encoded": cost.tokens_encoded, "tokens_full": cost.tokens_full,
+        "examples": batch,
+        "segments": leave_one_out_segments(batch),
+        "prompts": batch,
+        "tokens_encoded": cost.tokens_encoded,
+        "tokens_full": cost.tokens_full,
         "counted": "prefix tree of the real prompts" if exact else "formula: segments times mean tokens",
-        "timed": timed, "seconds": _scaled(timed, batch, cost.tokens_encoded),
-    }  # fmt: skip
+        "timed": timed,
+        "seconds": _scaled(timed, batch, cost.tokens_encoded),
+    }
 
 
 def _by_formula(batch: int, mean: float) -> Usage:
@@ -269,9 +282,14 @@ def try_templates(
             keep(row)
     found = [rows[one.template, one.labels] | {"own": one == task} for one in tried]
     return {
-        "dataset": body["dataset"], "limit": body.get("limit"), "examples": len(places), "asked": _asked(examples),
-        "shown": len(examples) - _asked(examples), "rows": sorted(found, key=_rank), "model": dict(scorer.describe()),
-    }  # fmt: skip
+        "dataset": body["dataset"],
+        "limit": body.get("limit"),
+        "examples": len(places),
+        "asked": _asked(examples),
+        "shown": len(examples) - _asked(examples),
+        "rows": sorted(found, key=_rank),
+        "model": dict(scorer.describe()),
+    }
 
 
 def _wanted(task: Task, body: Json) -> list[tuple[str, tuple[Label, ...]]]:
@@ -308,10 +326,13 @@ def _measured(task: Task, examples: Sequence[Example], scorer: Scorer, size: int
     seconds, tokens = time.perf_counter() - began, (scorer.usage - before).tokens_encoded
     whole = round(leave_one_out_segments(size) * _tokens_of_one(task, examples, scorer))
     return {
-        "mass_alone": mean([score.mass for score in alone]), "mass_shown": mean([score.mass for score in beside]),
-        "spread": _spread(beside), "lean": max(Counter(score.argmax for score in beside).values()) / count,
-        "tokens_per_evaluation": whole, "minutes": EVALUATIONS * size * whole * seconds / max(1, tokens) / 60,
-    }  # fmt: skip
+        "mass_alone": mean([score.mass for score in alone]),
+        "mass_shown": mean([score.mass for score in beside]),
+        "spread": _spread(beside),
+        "lean": max(Counter(score.argmax for score in beside).values()) / count,
+        "tokens_per_evaluation": whole,
+        "minutes": EVALUATIONS * size * whole * seconds / max(1, tokens) / 60,
+    }
 
 
 def _spread(scores: Sequence[LabelLogProbs]) -> float:

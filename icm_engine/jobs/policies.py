@@ -113,9 +113,15 @@ KIND = "reward"
 
 
 def create(
-    store: Store, run: str, settings: RewardSettings, *, name: str | None = None, model: ModelChoice | None = None,
-    rest: Sequence[DatasetPart] | None = None, test: Sequence[DatasetPart] = (),
-) -> str:  # fmt: skip
+    store: Store,
+    run: str,
+    settings: RewardSettings,
+    *,
+    name: str | None = None,
+    model: ModelChoice | None = None,
+    rest: Sequence[DatasetPart] | None = None,
+    test: Sequence[DatasetPart] = (),
+) -> str:
     """Store the job of a reward model, without starting it, and return its name. Raises NotFound, SettingError,
     NotInstalled.
 
@@ -133,9 +139,12 @@ def create(
         if form_of(store.dataset_info(part.dataset).task) != form:
             raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
     body = {
-        "run": run, "name": free_name(store, f"{run}-reward", name), "settings": asdict(settings),
-        "rest": [part.to_json() for part in parts], "test": [part.to_json() for part in test],
-    }  # fmt: skip
+        "run": run,
+        "name": free_name(store, f"{run}-reward", name),
+        "settings": asdict(settings),
+        "rest": [part.to_json() for part in parts],
+        "test": [part.to_json() for part in test],
+    }
     return jobs.create(store, JobSpec(KIND, body, model))
 
 
@@ -198,9 +207,13 @@ class Sampling:
 
 
 def ask_responses(
-    store: Store, model: ModelChoice, parts: Sequence[DatasetPart], sampling: Sampling, judges: Sequence[str] = (),
+    store: Store,
+    model: ModelChoice,
+    parts: Sequence[DatasetPart],
+    sampling: Sampling,
+    judges: Sequence[str] = (),
     most: int | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Store the job that samples responses to the prompts of some data, at most so many; reward models judge them."""
     model_registry.require_installed()
     form = _form(store, parts)
@@ -209,9 +222,12 @@ def ask_responses(
     if not form.ends_with_a_line:
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
     body = {
-        "parts": [part.to_json() for part in parts], "most": most, "sampling": asdict(sampling), "judges": list(judges),
+        "parts": [part.to_json() for part in parts],
+        "most": most,
+        "sampling": asdict(sampling),
+        "judges": list(judges),
         "dataset": parts[0].dataset,
-    }  # fmt: skip
+    }
     return jobs.create(store, JobSpec(RESPOND, body, model))
 
 
@@ -228,9 +244,15 @@ def ask_preference_tuning(
 
 
 def ask_reinforcement(
-    store: Store, reward: str, parts: Sequence[DatasetPart], settings: ReinforceSettings, *, name: str | None = None,
-    model: ModelChoice | None = None, most: int | None = None,
-) -> str:  # fmt: skip
+    store: Store,
+    reward: str,
+    parts: Sequence[DatasetPart],
+    settings: ReinforceSettings,
+    *,
+    name: str | None = None,
+    model: ModelChoice | None = None,
+    most: int | None = None,
+) -> str:
     """Store the job that trains a policy against a reward model on the prompts of some data. Raises SettingError."""
     model_registry.require_installed()
     facts = _require_reward_model(store, reward)
@@ -238,9 +260,13 @@ def ask_reinforcement(
     if not form.ends_with_a_line:
         raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
     body = {
-        "reward": reward, "parts": [part.to_json() for part in parts], "most": most, "dataset": parts[0].dataset,
-        "name": free_name(store, f"{reward}-policy", name), "settings": asdict(settings),
-    }  # fmt: skip
+        "reward": reward,
+        "parts": [part.to_json() for part in parts],
+        "most": most,
+        "dataset": parts[0].dataset,
+        "name": free_name(store, f"{reward}-policy", name),
+        "settings": asdict(settings),
+    }
     return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
 
 
@@ -305,9 +331,13 @@ def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dat
         raise SettingError(f"job {job!r} has no prompt with two different responses: sample more of them")
     columns = (*([form.asking] if form.asking else []), *form.answered)
     made = Dataset(
-        name, replace(task, rule=rule), examples, tuple(dict(example.fields) for example in examples), columns,
+        name,
+        replace(task, rule=rule),
+        examples,
+        tuple(dict(example.fields) for example in examples),
+        columns,
         f"responses of {found['model']} ({job})",
-    )  # fmt: skip
+    )
     store.add_dataset(made)
     return made
 

@@ -48,14 +48,25 @@ def try_label(store: Store, run: str, event: int, example: str, label: str, scor
     heat = temperature(state.step + 1, state.accepted, config)
     delta = repaired.after.utility - repaired.before.utility
     return {
-        "run": run, "event": event, "step": state.step, "example": example, "old": state.labeling[i], "label": label,
-        "before": opened.codec.encode_evaluation(before), "after": opened.codec.encode_evaluation(after),
-        "repaired": opened.codec.encode_evaluation(repaired.after), "repairs": len(repaired.repairs),
-        "flips": _others(opened.codec, proposal, repaired.labeling), "delta_unrepaired": after.utility - before.utility,
-        "delta": delta, "temperature": heat, "accept_probability": accept_probability(delta, heat),
-        "set_evaluations": score.set_evaluations, "usage": asdict(scorer.usage - used),
+        "run": run,
+        "event": event,
+        "step": state.step,
+        "example": example,
+        "old": state.labeling[i],
+        "label": label,
+        "before": opened.codec.encode_evaluation(before),
+        "after": opened.codec.encode_evaluation(after),
+        "repaired": opened.codec.encode_evaluation(repaired.after),
+        "repairs": len(repaired.repairs),
+        "flips": _others(opened.codec, proposal, repaired.labeling),
+        "delta_unrepaired": after.utility - before.utility,
+        "delta": delta,
+        "temperature": heat,
+        "accept_probability": accept_probability(delta, heat),
+        "set_evaluations": score.set_evaluations,
+        "usage": asdict(scorer.usage - used),
         "seconds": time.perf_counter() - began,
-    }  # fmt: skip
+    }
 
 
 def _place(opened: OpenRun, example: str) -> int:
@@ -112,10 +123,14 @@ def score_landscape(
             keep(parts[name])
     used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
     return {
-        "run": body["run"], "event": body["event"], "step": state.step, "examples": len(state.labeling),
+        "run": body["run"],
+        "event": body["event"],
+        "step": state.step,
+        "examples": len(state.labeling),
         "rows": [{key: value for key, value in part.items() if key != "usage"} for part in parts.values()],
-        "model": dict(scorer.describe()), "usage": asdict(used),
-    }  # fmt: skip
+        "model": dict(scorer.describe()),
+        "usage": asdict(used),
+    }
 
 
 def _state(store: Store, opened: OpenRun, event: int) -> State:
@@ -146,11 +161,17 @@ def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
     found: Evaluation = objective.evaluate(labeling)
     cost: Usage = objective.scorer.usage - before
     return {
-        "name": name, "utility": found.utility, "weighted_predictability": found.weighted_predictability,
-        "mutual_predictability": found.mutual_predictability, "inconsistency": found.inconsistency,
-        "pairs": len(found.pairs), "label_mass": found.label_mass, "balance": dict(Counter(labeling.values())),
-        "labels": list(labeling.values()), "tokens_encoded": cost.tokens_encoded,
-    }  # fmt: skip
+        "name": name,
+        "utility": found.utility,
+        "weighted_predictability": found.weighted_predictability,
+        "mutual_predictability": found.mutual_predictability,
+        "inconsistency": found.inconsistency,
+        "pairs": len(found.pairs),
+        "label_mass": found.label_mass,
+        "balance": dict(Counter(labeling.values())),
+        "labels": list(labeling.values()),
+        "tokens_encoded": cost.tokens_encoded,
+    }
 
 
 KIND = "rescore"
@@ -192,15 +213,22 @@ def rescore(store: Store, run: str, steps: int, scorer: Scorer, progress: Progre
         utilities += _again(store, opened, taken[place], scorer, drift)
     told = store.last_event(run, ("model",))
     return {
-        "run": run, "steps": len(chosen), "of": len(taken), "sampled": [taken[k].body["step"] for k in chosen],
+        "run": run,
+        "steps": len(chosen),
+        "of": len(taken),
+        "sampled": [taken[k].body["step"] for k in chosen],
         "compared": len(drift.differences),
         "largest_difference": drift.largest,
         "mean_difference": fsum(drift.differences) / len(drift.differences),
-        "largest_at": drift.worst, "largest_utility_difference": max(utilities, default=0.0),
-        "other_way": len(drift.other), "other": drift.other[:SHOWN],
-        "model": dict(scorer.describe()), "model_changes": _changes(told.body if told else {}, scorer),
-        "prompts": (scorer.usage - used).prompts, "tokens_encoded": (scorer.usage - used).tokens_encoded,
-    }  # fmt: skip
+        "largest_at": drift.worst,
+        "largest_utility_difference": max(utilities, default=0.0),
+        "other_way": len(drift.other),
+        "other": drift.other[:SHOWN],
+        "model": dict(scorer.describe()),
+        "model_changes": _changes(told.body if told else {}, scorer),
+        "prompts": (scorer.usage - used).prompts,
+        "tokens_encoded": (scorer.usage - used).tokens_encoded,
+    }
 
 
 def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _Drift) -> Iterator[float]:
@@ -230,9 +258,14 @@ def _asked(objective: Objective, state: State, now: StepInfo) -> LabelLogProbs:
 
 def _other_way(then: StepInfo, now: StepInfo) -> Json:
     return {
-        "step": then.number, "proposed": then.proposed, "proposed_now": now.proposed,
-        "verdict": then.verdict, "verdict_now": now.verdict, "delta": then.delta, "delta_now": now.delta,
-    }  # fmt: skip
+        "step": then.number,
+        "proposed": then.proposed,
+        "proposed_now": now.proposed,
+        "verdict": then.verdict,
+        "verdict_now": now.verdict,
+        "delta": then.delta,
+        "delta_now": now.delta,
+    }
 
 
 def _changes(then: Json, scorer: Scorer) -> Json:

@@ -301,21 +301,30 @@ def judged(store: Store, runs: Sequence[str]) -> Json:
         told = "; ".join(f"{chain.run} {chain.phase}: {chain.message}" for chain in chains)
         raise RunError(f"none of {len(chains)} chains can be proposed ({told}): mend what failed and start it again")
     return {
-        "proposed": best.run, "predictability": form, "per_example": per_example, "labels": list(labels),
+        "proposed": best.run,
+        "predictability": form,
+        "per_example": per_example,
+        "labels": list(labels),
         "chains": [_row(chain, best, wide(chains), per_example, labels) for chain in chains],
         "examples": [asdict(support) for support in supports(chains, best, labels)],
-    }  # fmt: skip
+    }
 
 
 def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool, labels: Sequence[str]) -> Json:
     return {
-        "run": chain.run, "seed": chain.seed, "phase": chain.phase, "message": chain.message,
-        "steered": chain.steered, "utility": chain.utility, "labelled": len(chain.labels),
-        "counts": chain.counts, "compared": worth(chain, per_example) if chain in compared else None,
+        "run": chain.run,
+        "seed": chain.seed,
+        "phase": chain.phase,
+        "message": chain.message,
+        "steered": chain.steered,
+        "utility": chain.utility,
+        "labelled": len(chain.labels),
+        "counts": chain.counts,
+        "compared": worth(chain, per_example) if chain in compared else None,
         "same": same_share(chain.labels, best.labels) if chain.counts else None,
         "mirror": chain.counts and is_mirror(chain.labels, best.labels, labels),
         "proposed": chain is best,
-    }  # fmt: skip
+    }
 
 
 def _ended(store: Store, run: str) -> Chain:
@@ -326,10 +335,14 @@ def _ended(store: Store, run: str) -> Chain:
     state = state_at(store, opened, number)
     hand = store.read_between(run, 0, number, ("hand", "retuned"))
     return Chain(
-        run, opened.spec.search.seed, status.phase, status.message, any(map(_steers, hand)),
+        run,
+        opened.spec.search.seed,
+        status.phase,
+        status.message,
+        any(map(_steers, hand)),
         state.evaluation.utility if state else None,
         {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {},
-    )  # fmt: skip
+    )
 
 
 def _steers(event: Event) -> bool:

@@ -86,9 +86,14 @@ def path_attention(
 
 
 def _in_products(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float,
-    rows: torch.Tensor, new: int,
-) -> torch.Tensor:  # fmt: skip
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scale: float,
+    rows: torch.Tensor,
+    new: int,
+) -> torch.Tensor:
     """Products of large matrices, one head after the other."""
     heads, count, path = query.shape[1], query.shape[2], key.shape[2]
     sharing, open_to_all = heads // key.shape[1], path - mask.shape[3]
@@ -108,9 +113,14 @@ def _in_products(
 
 
 def _in_two_parts(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float,
-    rows: torch.Tensor, new: int,
-) -> torch.Tensor:  # fmt: skip
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scale: float,
+    rows: torch.Tensor,
+    new: int,
+) -> torch.Tensor:
     """torch's own attention to the cache, without a mask, and to the chunk; at once where a window masks both."""
     sharing, cached = query.shape[1] // key.shape[1], key.shape[2] - new
     if sharing > 1:

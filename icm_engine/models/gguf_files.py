@@ -38,9 +38,13 @@ def read_gguf(
         _require_causal(model, config)
         tokenizer = _tokenizer(header, AutoTokenizer.from_pretrained(**place))
         network, report = AutoModelForCausalLM.from_pretrained(
-            **place, config=copy.deepcopy(config), dtype=dtype, quantization_config=GgufConfig(dequantize=True),
-            device_map={"": "cpu"}, output_loading_info=True,
-        )  # fmt: skip
+            **place,
+            config=copy.deepcopy(config),
+            dtype=dtype,
+            quantization_config=GgufConfig(dequantize=True),
+            device_map={"": "cpu"},
+            output_loading_info=True,
+        )
     _require_all_used(model, header, network)
     factors = _factors(header)
     network = _plain(network, config, quantized, dtype, device)
@@ -53,9 +57,13 @@ def _plain(network: Any, config: Any, quantized: BitsAndBytesConfig | None, dtyp
     """The same weights in a model that knows nothing of GGUF, as if they had lain in a directory."""
     config.architectures = [type(network).__name__]
     return type(network).from_pretrained(
-        None, config=config, state_dict=network.state_dict(), dtype=dtype, quantization_config=quantized,
+        None,
+        config=config,
+        state_dict=network.state_dict(),
+        dtype=dtype,
+        quantization_config=quantized,
         device_map={"": device},
-    )  # fmt: skip
+    )
 
 
 def _require_causal(model: str, config: Any) -> None:
@@ -105,9 +113,11 @@ def _divide_frequencies(network: Any, factors: torch.Tensor) -> None:
 
 def _require_all_used(model: str, header: GgufHeader, network: Any) -> None:
     """Refuse a file with weights that the network has no place for: without them it is another model."""
-    used = header.tensors if not network.config.tie_word_embeddings else [
-        tensor for tensor in header.tensors if tensor.name != "output.weight"
-    ]  # fmt: skip
+    used = (
+        header.tensors
+        if not network.config.tie_word_embeddings
+        else [tensor for tensor in header.tensors if tensor.name != "output.weight"]
+    )
     told = sum(t.count for t in used if not any(name in t.name for name in _UNUSED))
     has = sum(parameter.numel() for parameter in network.parameters())
     if told > has:

@@ -177,8 +177,13 @@ def _header(path: Path, size: int, reader: _Reader) -> GgufHeader:
 
 
 _ELSE = "use the GGUF file of a text model, or a directory with safetensors weights"
-_KINDS = {"mmproj": "an image encoder", "clip": "an image encoder", "adapter": "an adapter", "imatrix": "a table of "
-          "importances", "vocab": "a vocabulary alone"}  # fmt: skip
+_KINDS = {
+    "mmproj": "an image encoder",
+    "clip": "an image encoder",
+    "adapter": "an adapter",
+    "imatrix": "a table of importances",
+    "vocab": "a vocabulary alone",
+}
 _SCALED = ("linear", "yarn")  # ways to stretch the context that are carried over to transformers
 
 

@@ -130,9 +130,12 @@ class LogProbQuery:
         for fewer: what was not asked for is not looked at.
         """
         body: Json = {
-            "model": self.served.name, "prompt": prompt if isinstance(prompt, str) else list(prompt), "max_tokens": 1,
-            "temperature": 0.0, "logprobs": self.top or len(wanted),
-        }  # fmt: skip
+            "model": self.served.name,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": self.top or len(wanted),
+        }
         if self.more:
             body |= {**NEUTRAL, "return_tokens_as_token_ids": True}
         if not self.top:

@@ -204,8 +204,9 @@ class PromptReader:
     def cost(self, prompts: Sequence[Prompt]) -> Usage:
         """Return what `score` would add to the usage for these prompts, without running the model."""
         requests = self.requests(prompts)
-        return Usage(len(prompts), sum(build(together).size for together in self.together(requests)),
-                     full_tokens(requests))  # fmt: skip
+        return Usage(
+            len(prompts), sum(build(together).size for together in self.together(requests)), full_tokens(requests)
+        )
 
     def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
         """Return the tokens of each prompt with its longest label: what the context must hold."""

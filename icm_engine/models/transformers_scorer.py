@@ -108,9 +108,12 @@ class TransformersScorer(PromptReader):
     """Scores prompts with a loaded model. `describe` says how prompts are encoded, and why."""
 
     def __init__(
-        self, loaded: LoadedModel, encoding: str = "prefix-tree", chunk_tokens: int = CHUNK_TOKENS,
+        self,
+        loaded: LoadedModel,
+        encoding: str = "prefix-tree",
+        chunk_tokens: int = CHUNK_TOKENS,
         version: int = NEWEST,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if encoding not in ENCODINGS:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
         self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens

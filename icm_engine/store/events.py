@@ -100,9 +100,12 @@ class Codec:
     """Turns records of the search into event bodies and back, for one run's examples, labels and version."""
 
     def __init__(
-        self, ids: Sequence[str], labels: Sequence[Label], place: Callable[[str], int] | None = None,
+        self,
+        ids: Sequence[str],
+        labels: Sequence[Label],
+        place: Callable[[str], int] | None = None,
         version: int = NEWEST,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.ids, self.labels, self.version = ids, tuple(labels), version
         self._place = place or {name: index for index, name in enumerate(ids)}.__getitem__
 
@@ -377,12 +380,15 @@ def decode_state(codec: Codec, body: Json) -> State:
     labeling = Labeling({codec.index(example): label for example, label in body["labels"]})
     evaluation = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], labeling))
     return State(
-        labeling, evaluation, body["step"], body["accepted"],
+        labeling,
+        evaluation,
+        body["step"],
+        body["accepted"],
         frozenset((codec.index(a), codec.index(b)) for a, b in body["hopeless"]),
         Hand(frozenset(map(codec.index, body["pins"])), {codec.index(k): v for k, v in body["notes"].items()}),
         dict(zip(evaluation.pairs, body["since"], strict=True)),
         codec.version,
-    )  # fmt: skip
+    )
 
 
 def breakpoints_of(body: Json) -> Breakpoints:

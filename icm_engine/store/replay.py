@@ -58,9 +58,15 @@ class OpenRun:
     def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
         """Return what the run maximises under these settings."""
         return Objective(
-            self.dataset.examples, self.dataset.task, self.rule, scorer,
-            config.predictability, config.alpha, config.pair_weight, config.centring,
-        )  # fmt: skip
+            self.dataset.examples,
+            self.dataset.task,
+            self.rule,
+            scorer,
+            config.predictability,
+            config.alpha,
+            config.pair_weight,
+            config.centring,
+        )
 
     def whole(self) -> "OpenRun":
         """Return the run with all its examples in memory, which a search looks at again and again."""

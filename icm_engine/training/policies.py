@@ -40,9 +40,13 @@ def respond(job: Job) -> Json:
         job.progress(len(judged), len(body["judges"]), f"judging by {judge}")
         judged[judge] = judge_responses(job.store, judge, form, asked, texts)
     return {
-        "model": choice.model, "asked": asked, "responses": texts, "rewards": judged,
-        "cut": sum(not answer.ended for some in answers for answer in some), "sampling": body["sampling"],
-    }  # fmt: skip
+        "model": choice.model,
+        "asked": asked,
+        "responses": texts,
+        "rewards": judged,
+        "cut": sum(not answer.ended for some in answers for answer in some),
+        "sampling": body["sampling"],
+    }
 
 
 def load_choice(store: Store, choice: ModelChoice) -> LoadedModel:
@@ -91,9 +95,12 @@ def prefer(job: Job) -> Json:
     trainer = make_dpo_trainer(loaded, RewardReader(loaded, form), made.rows, settings, folder)
     told = trainers.train(trainer, job, folder)
     facts = policy_facts(job, loaded, trainer, told, policies.PREFER) | {
-        "runs": [trainers.about_run(job.store, body["run"])], "supervised": job.store.spec(body["run"]).supervised,
-        "rows": len(made.rows), "left_out": dict(made.left_out), "labels_sha256": labels_sha256(made.rows),
-    }  # fmt: skip
+        "runs": [trainers.about_run(job.store, body["run"])],
+        "supervised": job.store.spec(body["run"]).supervised,
+        "rows": len(made.rows),
+        "left_out": dict(made.left_out),
+        "labels_sha256": labels_sha256(made.rows),
+    }
     model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
     return facts
 
@@ -107,9 +114,14 @@ def make_dpo_trainer(
 
     config = DPOConfig(
         **trainers.arguments(loaded, folder, settings.steps, settings.seed),
-        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
-        per_device_train_batch_size=settings.batch_size, weight_decay=0.0, max_length=None, beta=settings.beta,
-    )  # fmt: skip
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=settings.batch_size,
+        weight_decay=0.0,
+        max_length=None,
+        beta=settings.beta,
+    )
     tokens = [
         {
             "prompt_ids": reader.prompt(row.get("prompt", "")),
@@ -125,9 +137,12 @@ def make_dpo_trainer(
             return dataset
 
     trainer = TokenTrainer(
-        model=loaded.model, args=config, train_dataset=Dataset.from_list(tokens), processing_class=loaded.tokenizer,
+        model=loaded.model,
+        args=config,
+        train_dataset=Dataset.from_list(tokens),
+        processing_class=loaded.tokenizer,
         peft_config=lora(settings.rank),
-    )  # fmt: skip
+    )
     return in_float32(trainer)
 
 
@@ -154,10 +169,17 @@ def reinforce(job: Job) -> Json:
     told = trainers.train(trainer, job, folder)
     logs = [log for log in trainer.state.log_history if "reward" in log]
     facts = policy_facts(job, loaded, trainer, told, policies.REINFORCE) | {
-        "runs": judge["runs"], "supervised": judge["supervised"], "reward": body["reward"], "prompts": len(asked),
-        "rows": judge["rows"], "left_out": judge["left_out"], "labels_sha256": judge["labels_sha256"],
-        "first_reward": logs[0]["reward"], "last_reward": logs[-1]["reward"], "last_kl": logs[-1]["kl"],
-    }  # fmt: skip
+        "runs": judge["runs"],
+        "supervised": judge["supervised"],
+        "reward": body["reward"],
+        "prompts": len(asked),
+        "rows": judge["rows"],
+        "left_out": judge["left_out"],
+        "labels_sha256": judge["labels_sha256"],
+        "first_reward": logs[0]["reward"],
+        "last_reward": logs[-1]["reward"],
+        "last_kl": logs[-1]["kl"],
+    }
     model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
     return facts
 
@@ -184,17 +206,27 @@ def make_rloo_trainer(
     loaded.model.generation_config.eos_token_id = line_ends(loaded)
     config = RLOOConfig(
         **trainers.arguments(loaded, folder, settings.steps, settings.seed),
-        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
-        per_device_train_batch_size=settings.prompts * settings.responses, num_generations=settings.responses,
-        max_completion_length=settings.max_tokens, temperature=1.0, beta=settings.beta, weight_decay=0.0,
-    )  # fmt: skip
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=settings.prompts * settings.responses,
+        num_generations=settings.responses,
+        max_completion_length=settings.max_tokens,
+        temperature=1.0,
+        beta=settings.beta,
+        weight_decay=0.0,
+    )
     beginning = _beginning(loaded)
     again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts, or none
     rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked] * again
     trainer = RLOOTrainer(
-        model=loaded.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
-        processing_class=loaded.tokenizer, peft_config=lora(settings.rank),
-    )  # fmt: skip
+        model=loaded.model,
+        reward_funcs=reward,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=loaded.tokenizer,
+        peft_config=lora(settings.rank),
+    )
     return in_float32(trainer)
 
 

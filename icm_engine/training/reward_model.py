@@ -156,11 +156,17 @@ class _Stages:
         told = trainers.train(trainer, self.job, folder)
         losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         facts = {
-            "rows": len(rows), "labels_sha256": labels_sha256(rows), "steps": trainer.state.global_step,
-            "first_loss": losses[0], "last_loss": losses[-1], "resumed_from": told["resumed_from"],
+            "rows": len(rows),
+            "labels_sha256": labels_sha256(rows),
+            "steps": trainer.state.global_step,
+            "first_loss": losses[0],
+            "last_loss": losses[-1],
+            "resumed_from": told["resumed_from"],
             "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            "dtype": loaded.dtype, "device": loaded.device, "quantization": loaded.quantization,
-        }  # fmt: skip
+            "dtype": loaded.dtype,
+            "device": loaded.device,
+            "quantization": loaded.quantization,
+        }
         part = self.place / f"{stage}-part"
         shutil.rmtree(part, ignore_errors=True)
         trainer.model.save_pretrained(part, safe_serialization=True, save_embedding_layers=False)
@@ -211,21 +217,31 @@ def make_trainer(
 
     config = RewardConfig(
         **trainers.arguments(loaded, folder, settings.steps, settings.seed),
-        max_steps=settings.steps, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
-        per_device_train_batch_size=settings.batch_size, weight_decay=0.0, max_length=None,
-    )  # fmt: skip
+        max_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=settings.batch_size,
+        weight_decay=0.0,
+        max_length=None,
+    )
     lora = LoraConfig(
-        r=settings.rank, lora_alpha=SCALE * settings.rank, target_modules="all-linear", task_type="SEQ_CLS",
+        r=settings.rank,
+        lora_alpha=SCALE * settings.rank,
+        target_modules="all-linear",
+        task_type="SEQ_CLS",
         modules_to_save=[HEAD],
-    )  # fmt: skip
+    )
     tokens = [
         {f"{side}_ids": reader.whole(row.get("prompt", ""), row[side]) for side in ("chosen", "rejected")}
         for row in rows
     ]
     return RewardTrainer(
-        model=model, args=config, train_dataset=Dataset.from_list(tokens), processing_class=loaded.tokenizer,
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(tokens),
+        processing_class=loaded.tokenizer,
         peft_config=lora,
-    )  # fmt: skip
+    )
 
 
 def example_rewards(model: Any, reader: RewardReader, examples: Sequence[Example]) -> list[list[float]]:
@@ -249,11 +265,21 @@ def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) ->
     assert choice is not None
     last = told[FINAL if FINAL in told else FIRST]
     return {
-        "name": body["name"], "kind": policies.KIND, "job": job.name, "base": choice.model, **last, "scale": SCALE,
-        "settings": body["settings"], "runs": [trainers.about_run(job.store, body["run"])],
-        "supervised": job.store.spec(body["run"]).supervised, "left_out": dict(left_out), "stages": told,
-        "rest": labelled, "test": tested, "versions": trainers.versions(),
-    }  # fmt: skip
+        "name": body["name"],
+        "kind": policies.KIND,
+        "job": job.name,
+        "base": choice.model,
+        **last,
+        "scale": SCALE,
+        "settings": body["settings"],
+        "runs": [trainers.about_run(job.store, body["run"])],
+        "supervised": job.store.spec(body["run"]).supervised,
+        "left_out": dict(left_out),
+        "stages": told,
+        "rest": labelled,
+        "test": tested,
+        "versions": trainers.versions(),
+    }
 
 
 def _save(work: Path, stages: Sequence[str], place: Path, facts: Json) -> None:

@@ -94,18 +94,29 @@ def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, f
     steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
     config = SFTConfig(
         **trainers.arguments(loaded, folder, steps, settings.seed),
-        num_train_epochs=settings.epochs, learning_rate=settings.learning_rate, lr_scheduler_type="linear",
-        per_device_train_batch_size=at_once, gradient_accumulation_steps=settings.batch_size // at_once,
-        weight_decay=0.0, max_length=None, completion_only_loss=False,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=settings.batch_size // at_once,
+        weight_decay=0.0,
+        max_length=None,
+        completion_only_loss=False,
         dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokens already
-    )  # fmt: skip
+    )
     lora = LoraConfig(
-        r=settings.rank, lora_alpha=SCALE * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM",
-    )  # fmt: skip
+        r=settings.rank,
+        lora_alpha=SCALE * settings.rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     trainer = SFTTrainer(
-        model=loaded.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=loaded.tokenizer,
+        model=loaded.model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=loaded.tokenizer,
         peft_config=lora,
-    )  # fmt: skip
+    )
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:  # trl makes them bfloat16 beside quantized weights, where small steps are lost
             parameter.data = parameter.data.float()
@@ -117,16 +128,27 @@ def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSetti
     runs = job.spec.body["runs"]
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
-        "name": job.spec.body["name"], "kind": finetuning.KIND, "job": job.name, "base": loaded.name,
-        "quantization": loaded.quantization, "dtype": loaded.dtype, "device": loaded.device,
-        "settings": job.spec.body["settings"], "scale": SCALE,
+        "name": job.spec.body["name"],
+        "kind": finetuning.KIND,
+        "job": job.name,
+        "base": loaded.name,
+        "quantization": loaded.quantization,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "settings": job.spec.body["settings"],
+        "scale": SCALE,
         "runs": [trainers.about_run(job.store, run) for run in runs],
         "supervised": any(job.store.spec(run).supervised for run in runs),
-        "rows": len(made.rows), "left_out": dict(made.left_out), "labels_sha256": labels_sha256(made.rows),
-        "steps": trainer.state.global_step, "first_loss": losses[0], "last_loss": losses[-1],
-        "resumed_from": told["resumed_from"], "versions": trainers.versions(),
+        "rows": len(made.rows),
+        "left_out": dict(made.left_out),
+        "labels_sha256": labels_sha256(made.rows),
+        "steps": trainer.state.global_step,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "resumed_from": told["resumed_from"],
+        "versions": trainers.versions(),
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-    }  # fmt: skip
+    }
 
 
 def _save(model: Any, place: Path, facts: Json) -> None:

@@ -45,14 +45,24 @@ def arguments(loaded: LoadedModel, folder: Path, steps: int, seed: int) -> dict[
     """
     on_gpu = loaded.device.startswith("cuda")
     return {
-        "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu,
-        "bf16": on_gpu and loaded.dtype == "bfloat16", "fp16": False,
+        "output_dir": str(folder),
+        "seed": seed,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu and loaded.dtype == "bfloat16",
+        "fp16": False,
         "gradient_checkpointing": on_gpu,  # memory is what a GPU runs out of, time what a CPU does
-        "dataloader_pin_memory": on_gpu, "dataloader_num_workers": 0,
-        "save_strategy": "steps", "save_steps": max(1, steps // CHECKPOINTS), "save_total_limit": 2,
-        "logging_strategy": "steps", "logging_steps": max(1, steps // POINTS), "logging_first_step": True,
-        "report_to": "none", "disable_tqdm": True, "push_to_hub": False,
-    }  # fmt: skip
+        "dataloader_pin_memory": on_gpu,
+        "dataloader_num_workers": 0,
+        "save_strategy": "steps",
+        "save_steps": max(1, steps // CHECKPOINTS),
+        "save_total_limit": 2,
+        "logging_strategy": "steps",
+        "logging_steps": max(1, steps // POINTS),
+        "logging_first_step": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "push_to_hub": False,
+    }
 
 
 def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
@@ -109,9 +119,15 @@ def about_run(store: Store, run: str) -> Json:
     """Return what a card says of a run whose labels were trained on."""
     spec = store.spec(run)
     return {
-        "run": run, "dataset": spec.dataset, "limit": spec.limit, "source": spec.source, "given_from": spec.given_from,
-        "model": spec.model, "seed": spec.search.seed, "supervised": spec.supervised,
-    }  # fmt: skip
+        "run": run,
+        "dataset": spec.dataset,
+        "limit": spec.limit,
+        "source": spec.source,
+        "given_from": spec.given_from,
+        "model": spec.model,
+        "seed": spec.search.seed,
+        "supervised": spec.supervised,
+    }
 
 
 def card(facts: Json) -> str:
@@ -217,12 +233,22 @@ def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: 
     choice, body = require_choice(job), job.spec.body
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
-        "name": body["name"], "kind": kind, "job": job.name, "base": choice.model, "scale": SCALE,
-        "quantization": loaded.quantization, "dtype": loaded.dtype, "device": loaded.device,
-        "settings": body["settings"], "steps": trainer.state.global_step, "resumed_from": told["resumed_from"],
-        "first_loss": losses[0], "last_loss": losses[-1], "versions": versions(),
+        "name": body["name"],
+        "kind": kind,
+        "job": job.name,
+        "base": choice.model,
+        "scale": SCALE,
+        "quantization": loaded.quantization,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "settings": body["settings"],
+        "steps": trainer.state.global_step,
+        "resumed_from": told["resumed_from"],
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "versions": versions(),
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-    }  # fmt: skip
+    }
 
 
 def save_policy(model: Any, place: Path, facts: Json) -> None:

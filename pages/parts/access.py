@@ -75,9 +75,13 @@ def show_login() -> None:
         st.button("Log out", key="log_out", on_click=st.logout)
     for provider in [] if st.user.is_logged_in else _providers():
         st.button(
-            f"Log in with {provider}" if provider else "Log in", key=f"log_in_{provider}", type="primary",
-            icon=":material/login:", on_click=st.login, args=(provider,) if provider else (),
-        )  # fmt: skip
+            f"Log in with {provider}" if provider else "Log in",
+            key=f"log_in_{provider}",
+            type="primary",
+            icon=":material/login:",
+            on_click=st.login,
+            args=(provider,) if provider else (),
+        )
 
 
 def show_logout() -> None:

@@ -144,11 +144,15 @@ def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) 
     with st.container(horizontal=True, gap="small", key=f"{verb}_labels"):
         for k, label in enumerate(reading.tally.labels):
             st.button(
-                escaped(label) if verb == "pin" else f"{escaped(label)}, not pinned", key=f"{verb}_{k}_{found.place}",
-                type="primary" if verb == "pin" else "secondary", disabled=not ready, on_click=_put,
+                escaped(label) if verb == "pin" else f"{escaped(label)}, not pinned",
+                key=f"{verb}_{k}_{found.place}",
+                type="primary" if verb == "pin" else "secondary",
+                disabled=not ready,
+                on_click=_put,
                 shortcut=annotate_queue.shortcut(f"{before}{k + 1}") if k < annotate_queue.MOST else None,
-                help=MEANT[verb], args=(reading.run.name, verb, found, label),
-            )  # fmt: skip
+                help=MEANT[verb],
+                args=(reading.run.name, verb, found, label),
+            )
 
 
 MEANT = {
@@ -162,21 +166,32 @@ def _button(
     text: str, key: str, verb: str, found: Card, reading: Reading, icon: str, ready: bool, label: str | None = None
 ) -> None:
     st.button(
-        text, key=f"as_is_{verb}_{found.place}", icon=f":material/{icon}:", shortcut=annotate_queue.shortcut(key),
-        disabled=not ready, on_click=_put, args=(reading.run.name, verb, found, label),
+        text,
+        key=f"as_is_{verb}_{found.place}",
+        icon=f":material/{icon}:",
+        shortcut=annotate_queue.shortcut(key),
+        disabled=not ready,
+        on_click=_put,
+        args=(reading.run.name, verb, found, label),
         help=MEANT["unpin"] if verb == "unpin" else "The search keeps the label that the example has now.",
-    )  # fmt: skip
+    )
 
 
 def _turns(reading: Reading, found: UndoState) -> None:
     for verb, key, words, example in (
-        ("undo", "Z", found.undo, found.undo_at), ("redo", "Y", found.redo, found.redo_at),
-    ):  # fmt: skip
+        ("undo", "Z", found.undo, found.undo_at),
+        ("redo", "Y", found.redo, found.redo_at),
+    ):
         st.button(
-            verb.capitalize(), key=f"turn_{verb}", icon=f":material/{verb}:", shortcut=annotate_queue.shortcut(key),
-            disabled=words is None, on_click=_turn, args=(reading.run.name, verb, example),
+            verb.capitalize(),
+            key=f"turn_{verb}",
+            icon=f":material/{verb}:",
+            shortcut=annotate_queue.shortcut(key),
+            disabled=words is None,
+            on_click=_turn,
+            args=(reading.run.name, verb, example),
             help=f"{verb.capitalize()}: {escaped(words)}" if words else f"There is nothing to {verb}.",
-        )  # fmt: skip
+        )
 
 
 def _put(run: str, verb: str, found: Card, label: str | None) -> None:
@@ -229,12 +244,20 @@ def show_blinding(reading: Reading) -> None:
             st.badge("blind", icon=":material/visibility_off:", color="gray")
             st.text("Gold of this run and its forks is hidden. Other runs and the Data page still show it.")
             st.button(
-                "Unblind (logged)", key="unblind", icon=":material/visibility:", on_click=_send,
-                args=(run, "unblind"), help="Shows gold and accuracy again; the act stays in the run's log for good.",
-            )  # fmt: skip
+                "Unblind (logged)",
+                key="unblind",
+                icon=":material/visibility:",
+                on_click=_send,
+                args=(run, "unblind"),
+                help="Shows gold and accuracy again; the act stays in the run's log for good.",
+            )
         elif reading.gold:
             st.button(
-                "Go blind", key="go_blind", icon=":material/visibility_off:", on_click=_send,
-                args=(run, "blind"), disabled=reading.state is None,
+                "Go blind",
+                key="go_blind",
+                icon=":material/visibility_off:",
+                on_click=_send,
+                args=(run, "blind"),
+                disabled=reading.state is None,
                 help="Hides gold and accuracy of this run everywhere in the app, so that they cannot sway you.",
-            )  # fmt: skip
+            )

@@ -27,12 +27,17 @@ def show_bulk(store: Store, reading: Reading) -> None:
     st.text("Each of these is one act: one undo takes it back. The examples are those of the queue above.")
     label = st.selectbox("Label", reading.tally.labels, key="bulk_label", width=240)
     with st.container(horizontal=True, gap="small", key="bulk"):
-        for k, act in enumerate((bulk(reading, places, "pin"), bulk(reading, places, "pin", label),
-                                 bulk(reading, places, "unpin"))):  # fmt: skip
+        for k, act in enumerate(
+            (bulk(reading, places, "pin"), bulk(reading, places, "pin", label), bulk(reading, places, "unpin"))
+        ):
             st.button(
-                f"{escaped(act.words)} …", key=f"bulk_{k}", disabled=not act.possible, on_click=_ask_bulk, args=(act,),
+                f"{escaped(act.words)} …",
+                key=f"bulk_{k}",
+                disabled=not act.possible,
+                on_click=_ask_bulk,
+                args=(act,),
                 help=escaped(act.left_out) or None,
-            )  # fmt: skip
+            )
     if asked := st.session_state.pop("bulk_asked", None):
         _confirm(reading.run.name, asked)
 
@@ -78,9 +83,13 @@ def _ask_influence(reading: Reading, example: str) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.number_input("Steps of each", 1, value=50, key="influence_steps", width=150)
         st.button(
-            "Show its influence", key="influence_go", icon=":material/fork_right:", on_click=_begin,
-            args=(reading.run.name, example), help="Starts both; each loads the model and takes that many steps.",
-        )  # fmt: skip
+            "Show its influence",
+            key="influence_go",
+            icon=":material/fork_right:",
+            on_click=_begin,
+            args=(reading.run.name, example),
+            help="Starts both; each loads the model and takes that many steps.",
+        )
 
 
 def _begin(run: str, example: str) -> None:
@@ -145,9 +154,13 @@ def _keep(reading: Reading) -> None:
         st.text_input("Name of the source", "annotator", key="keep_source", width=240, help="Whose labels these are.")
         st.toggle("Replace", key="keep_replace", help="Take the place of what this source has said before.")
         st.button(
-            f"Keep {count:,} labels", key="keep_labels", icon=":material/save:", disabled=not count,
-            on_click=_save, args=(reading.run.name,),
-        )  # fmt: skip
+            f"Keep {count:,} labels",
+            key="keep_labels",
+            icon=":material/save:",
+            disabled=not count,
+            on_click=_save,
+            args=(reading.run.name,),
+        )
     if error := st.session_state.pop("keep_problem", None):
         session.complain(error)
     if kept := st.session_state.pop("kept", None):

@@ -93,15 +93,24 @@ def _choice(reading: Reading) -> str:
     name = chosen(reading)
     which, search = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
     which.selectbox(
-        "Queue", offered, offered.index(name), key=f"queue_{reading.run.name}_{name}", format_func=QUEUES.__getitem__,
-        on_change=_picked, args=(f"queue_{reading.run.name}_{name}", "queue"),
+        "Queue",
+        offered,
+        offered.index(name),
+        key=f"queue_{reading.run.name}_{name}",
+        format_func=QUEUES.__getitem__,
+        on_change=_picked,
+        args=(f"queue_{reading.run.name}_{name}", "queue"),
         help="A queue stays as it was made until you make it again: an example just labelled does not vanish.",
-    )  # fmt: skip
+    )
     text = st.query_params.get("filter", "")
     search.text_input(
-        "Only examples with", text, key=f"filter_{text}", placeholder="a text, an id, or a note",
-        on_change=_picked, args=(f"filter_{text}", "filter"),
-    )  # fmt: skip
+        "Only examples with",
+        text,
+        key=f"filter_{text}",
+        placeholder="a text, an id, or a note",
+        on_change=_picked,
+        args=(f"filter_{text}", "filter"),
+    )
     return name
 
 
@@ -151,15 +160,24 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="walk"):
         for by, label, key, icon in ((-1, "Previous", "Left", "arrow_back"), (1, "Next", "Right", "arrow_forward")):
             st.button(
-                label, key=f"go_{by}_{place}", icon=f":material/{icon}:", shortcut=shortcut(key),
-                disabled=moved(places, place, here, by) is None, on_click=go, args=(reading.run.name, place, by),
+                label,
+                key=f"go_{by}_{place}",
+                icon=f":material/{icon}:",
+                shortcut=shortcut(key),
+                disabled=moved(places, place, here, by) is None,
+                on_click=go,
+                args=(reading.run.name, place, by),
                 help="Go on without a label." if by > 0 else "Go back.",
-            )  # fmt: skip
+            )
         st.text(_words(places, here, inside))
         st.button(
-            "Make the queue again", key="queue_again", icon=":material/refresh:", type="tertiary", on_click=_again,
+            "Make the queue again",
+            key="queue_again",
+            icon=":material/refresh:",
+            type="tertiary",
+            on_click=_again,
             help=f"It was made after step {made:,}; it does not change while you annotate.",
-        )  # fmt: skip
+        )
 
 
 def _words(places: Sequence[int], here: int, inside: bool) -> str:

@@ -101,8 +101,15 @@ def show(store: Store, name: str) -> None:
         st.text(about(now))
     phase = job_line.show(store, name).phase
     if phase == "cancelled":
-        st.button("Resume", key="go_on", icon=":material/resume:", type="primary", on_click=_go_on, args=(name,),
-                  help="Goes on with what is left, each batch where it stopped.")  # fmt: skip
+        st.button(
+            "Resume",
+            key="go_on",
+            icon=":material/resume:",
+            type="primary",
+            on_click=_go_on,
+            args=(name,),
+            help="Goes on with what is left, each batch where it stopped.",
+        )
     every = EVERY if phase in ("starting", "running") else None
     session.fragment(_numbers, every)(name)
     _first(now)
@@ -119,8 +126,11 @@ def line(run: str) -> None:
     whole, number = told
     with st.container(key="batch", horizontal=True, vertical_alignment="center", gap="small"):
         st.text(f"Batch {number:,} of {whole.of:,}, at most {whole.size:,} examples each.", width="content")
-        ways = (("All batches", whole.name, ":material/view_module:"), ("Batch before", whole.run(number - 1), None),
-                ("Next batch", whole.run(number + 1), None))  # fmt: skip
+        ways = (
+            ("All batches", whole.name, ":material/view_module:"),
+            ("Batch before", whole.run(number - 1), None),
+            ("Next batch", whole.run(number + 1), None),
+        )
         for label, name, icon in ways:
             with Store() as store:
                 there = name == whole.name or store.has_run(name)
@@ -145,16 +155,28 @@ def _numbers(name: str) -> None:
     with st.container(key="tiles"):
         for tile in tiles(now):
             st.metric(
-                tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                tile.name,
+                tile.value,
+                tile.note,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
                 help=tile.explanation,
-            )  # fmt: skip
+            )
 
 
 def _first(now: BatchedRunStatus) -> None:
     """Which batches the table begins with; a number, since there may be thousands."""
     if now.whole.of > PAGE:
-        st.number_input("From batch", 1, now.whole.of, step=PAGE, key="first_batch", width=200,
-                        help=f"The table has {PAGE} batches, from this one on.")  # fmt: skip
+        st.number_input(
+            "From batch",
+            1,
+            now.whole.of,
+            step=PAGE,
+            key="first_batch",
+            width=200,
+            help=f"The table has {PAGE} batches, from this one on.",
+        )
 
 
 def _table(name: str) -> None:
@@ -162,9 +184,13 @@ def _table(name: str) -> None:
     with Store() as store:
         found = lines(store, now, first, session.gold_counts())
     st.dataframe(
-        lines_frame(found, now.counted is not None), hide_index=True, column_config=COLUMNS, placeholder="–",
-        alt="Batches with their status, U and labels", key=f"batches_{name}",
-    )  # fmt: skip
+        lines_frame(found, now.counted is not None),
+        hide_index=True,
+        column_config=COLUMNS,
+        placeholder="–",
+        alt="Batches with their status, U and labels",
+        key=f"batches_{name}",
+    )
 
 
 def _download(now: BatchedRunStatus) -> None:
@@ -173,9 +199,15 @@ def _download(now: BatchedRunStatus) -> None:
         st.caption(f"All labels as one file: python -m icm_engine export {name} --output labels.csv")
         return
     st.download_button(
-        "Download CSV", lambda: _csv(name), f"{name}.csv", "text/csv", key="download", on_click="ignore",
-        icon=":material/download:", help="The labels of all batches in the order of the data set, without gold.",
-    )  # fmt: skip
+        "Download CSV",
+        lambda: _csv(name),
+        f"{name}.csv",
+        "text/csv",
+        key="download",
+        on_click="ignore",
+        icon=":material/download:",
+        help="The labels of all batches in the order of the data set, without gold.",
+    )
 
 
 def _csv(name: str) -> bytes:

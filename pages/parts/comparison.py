@@ -41,6 +41,7 @@ from icm_engine.analysis.gold_agreement import (
 from icm_engine.analysis.restarts import supports_frame
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import (
+    SeedAgreement,
     agreement,
     difference,
     differing,
@@ -125,9 +126,15 @@ def _cell(reading: Reading, against: Against) -> None:
     chosen, key = asked if asked in known else NONE, f"cell_{reading.run.name}_{asked}"
     options = [NONE, *known]
     st.selectbox(
-        "Examples of a cell", options, options.index(chosen), key=key, on_change=_picked_gold, args=(key,), width=420,
+        "Examples of a cell",
+        options,
+        options.index(chosen),
+        key=key,
+        on_change=_picked_gold,
+        args=(key,),
+        width=420,
         format_func=lambda cell: f"gold {known[cell][0]}, labelled {known[cell][1]}" if cell in known else NONE,
-    )  # fmt: skip
+    )
     if chosen == NONE:
         return
     places = against.cell(*known[chosen])
@@ -192,9 +199,15 @@ def show_landscape(store: Store, reading: Reading) -> None:
     made = jobs.names(store, landscape.KIND, run=run)
     busy = bool(made) and not jobs.status(store, made[0]).settled
     st.button(
-        "Score them", key="landscape", type="primary", icon=":material/landscape:", on_click=_ask, args=(run,),
-        disabled=busy, help="In a process of its own; the page can be left meanwhile.",
-    )  # fmt: skip
+        "Score them",
+        key="landscape",
+        type="primary",
+        icon=":material/landscape:",
+        on_click=_ask,
+        args=(run,),
+        disabled=busy,
+        help="In a process of its own; the page can be left meanwhile.",
+    )
     if error := st.session_state.pop("landscape_problem", None):
         session.complain(error)
     if not made:
@@ -235,9 +248,15 @@ def show_runs(store: Store, reading: Reading, names: list[str]) -> None:
     asked = [name for name in st.query_params.get_all("with") if name in options][:MOST]
     key = f"with_{run}"
     chosen = st.multiselect(
-        "Other runs", options, asked, key=key, on_change=_picked_runs, args=(key,), max_selections=MOST,
+        "Other runs",
+        options,
+        asked,
+        key=key,
+        on_change=_picked_runs,
+        args=(key,),
+        max_selections=MOST,
         placeholder="choose one or more",
-    )  # fmt: skip
+    )
     readings = [reading, *(session.look(name)[0] for name in chosen)]
     _curves(readings)
     if not chosen:
@@ -256,10 +275,16 @@ def _picked_runs(key: str) -> None:
 def _curves(readings: list[Reading]) -> None:
     asked, key = st.query_params.get("by"), "by_axis"
     by = st.segmented_control(
-        "Against", list(AXES), default=asked if asked in AXES else "step", required=True, key=key,
-        format_func=lambda axis: f"by {axis}", on_change=session.address, args=("by", key),
+        "Against",
+        list(AXES),
+        default=asked if asked in AXES else "step",
+        required=True,
+        key=key,
+        format_func=lambda axis: f"by {axis}",
+        on_change=session.address,
+        args=("by", key),
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     charts.show(utilities(readings, by, session.dark()), utilities_frame(readings, by), f"utilities_{by}")
 
 
@@ -296,20 +321,20 @@ def show_seeds(store: Store, reading: Reading) -> None:
         return
     labelings = dict(zip(names, map(labels_of, readings), strict=True))
     agreed, pairs = agreement(list(labelings.values())), pairs_of(labelings)
-    with st.container(key="checks"):
-        st.metric("Seeds", len(readings), border=True, help="Forks are left out: they share labels by descent.")
-        st.metric("Labelled in all", f"{agreed.examples:,}", border=True, help="The examples that count here.")
-        st.metric("Raw agreement", percent(agreed.raw), border=True, help="Mean over pairs of runs.")
-        st.metric(agreed.kind, decimal(agreed.kappa, 2), border=True,
-                  help="1: full agreement. 0: what chance gives with these label balances.")  # fmt: skip
+    _agreement_tiles(len(readings), agreed)
     st.text(verdict(agreed, pairs))
     left, right = st.columns(2, gap="large")
     with left:
         _balances(readings)
     with right:
         st.markdown("**Every two runs**")
-        st.dataframe(pairs_frame(pairs), hide_index=True, column_config=charts.EXAMPLE_NUMBERS, placeholder="–",
-                     alt="Agreement of every two runs")  # fmt: skip
+        st.dataframe(
+            pairs_frame(pairs),
+            hide_index=True,
+            column_config=charts.EXAMPLE_NUMBERS,
+            placeholder="–",
+            alt="Agreement of every two runs",
+        )
     gold = gold_by_place(store, reading, tuple(reading.labeling))
     by_id = {reading.run.codec.ids[i]: label for i, label in gold.items()}
     if proposed is not None:
@@ -319,6 +344,19 @@ def show_seeds(store: Store, reading: Reading) -> None:
     elif agreed.examples:
         frame = disagreements_frame(per_example(readings, by_id, ROWS), names)
         charts.examples("Every example", frame, ROWS, charts.ORDER)
+
+
+def _agreement_tiles(seeds: int, agreed: SeedAgreement) -> None:
+    with st.container(key="checks"):
+        st.metric("Seeds", seeds, border=True, help="Forks are left out: they share labels by descent.")
+        st.metric("Labelled in all", f"{agreed.examples:,}", border=True, help="The examples that count here.")
+        st.metric("Raw agreement", percent(agreed.raw), border=True, help="Mean over pairs of runs.")
+        st.metric(
+            agreed.kind,
+            decimal(agreed.kappa, 2),
+            border=True,
+            help="1: full agreement. 0: what chance gives with these label balances.",
+        )
 
 
 def _balances(readings: list[Reading]) -> None:

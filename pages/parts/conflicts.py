@@ -61,9 +61,16 @@ def choice(name: str, options: Mapping[str, str], key: str) -> str:
     asked, values = st.query_params.get(name), list(options)
     known = asked if asked is not None and asked in options else values[0]
     return st.segmented_control(
-        name.capitalize(), values, default=known, required=True, key=key,
-        format_func=options.__getitem__, label_visibility="collapsed", on_change=session.address, args=(name, key),
-    )  # fmt: skip
+        name.capitalize(),
+        values,
+        default=known,
+        required=True,
+        key=key,
+        format_func=options.__getitem__,
+        label_visibility="collapsed",
+        on_change=session.address,
+        args=(name, key),
+    )
 
 
 def turned(name: str, key: str, pages: int) -> int:
@@ -110,10 +117,14 @@ def show_pairs(reading: Reading) -> None:
 def _table_pairs(reading: Reading, asked: str, lines: list[PairLine], among: int) -> None:
     key, codes = f"pairs_{asked}_{reading.run.name}", [pair_code(line.ids) for line in lines]
     st.dataframe(
-        pairs_frame(lines), hide_index=True, key=key, on_select=lambda: _select_pairs(key, codes),
-        selection_mode="single-row", alt=PAIRS_SHOWS[asked],
+        pairs_frame(lines),
+        hide_index=True,
+        key=key,
+        on_select=lambda: _select_pairs(key, codes),
+        selection_mode="single-row",
+        alt=PAIRS_SHOWS[asked],
         column_config=COLUMNS,
-    )  # fmt: skip
+    )
     first = f"The first {len(lines):,} of {counted(among, 'pair')}" if among > len(lines) else counted(among, "pair")
     st.caption(f"{first}. Click a row to see the pair whole.")
 
@@ -138,9 +149,12 @@ def _whole(reading: Reading, line: PairLine) -> None:
     repairs = repairs_of(reading, pair=line.pair)
     if repairs:
         st.button(
-            f"Its {counted(len(repairs), 'repair')}", key="to_repairs", icon=":material/build:",
-            on_click=_to_repairs, args=(reading.run.name, pair_code(line.ids)),
-        )  # fmt: skip
+            f"Its {counted(len(repairs), 'repair')}",
+            key="to_repairs",
+            icon=":material/build:",
+            on_click=_to_repairs,
+            args=(reading.run.name, pair_code(line.ids)),
+        )
 
 
 def _to_repairs(run: str, code: str) -> None:
@@ -205,9 +219,13 @@ def _filters(reading: Reading, pair: Pair | None) -> tuple[str, bool]:
             return kind, False
         key = f"only_{run}"
         only = st.toggle(
-            "This pair only", value=st.query_params.get("only") == "pair", key=key, on_change=_only, args=(key,),
+            "This pair only",
+            value=st.query_params.get("only") == "pair",
+            key=key,
+            on_change=_only,
+            args=(key,),
             help=" and ".join(formatting.escaped(reading.run.codec.ids[i]) for i in pair),
-        )  # fmt: skip
+        )
     return kind, only
 
 
@@ -222,9 +240,14 @@ def _table_repairs(reading: Reading, marks: Sequence[RepairMark], among: int) ->
     codes = [repair_code(mark) for mark in marks]
     key = f"repairs_table_{codes[0]}_{len(codes)}_{reading.run.name}"
     st.dataframe(
-        repairs_frame(reading, marks), hide_index=True, key=key, on_select=lambda: _select_repairs(key, codes),
-        selection_mode="single-row", alt="Repairs, the newest first", column_config=COLUMNS,
-    )  # fmt: skip
+        repairs_frame(reading, marks),
+        hide_index=True,
+        key=key,
+        on_select=lambda: _select_repairs(key, codes),
+        selection_mode="single-row",
+        alt="Repairs, the newest first",
+        column_config=COLUMNS,
+    )
     st.caption(f"{counted(among, 'repair')}, the newest first, {len(marks):,} here. Click a row to see it whole.")
 
 
@@ -254,9 +277,12 @@ def _card(reading: Reading, card: RepairCard) -> None:
             charts.show(options_chart(card, session.dark()), options_frame(card), key, NUMBERS)
         _broken(card)
         st.button(
-            "See the pair", key="to_pair", icon=":material/compare_arrows:", on_click=_to_pair,
+            "See the pair",
+            key="to_pair",
+            icon=":material/compare_arrows:",
+            on_click=_to_pair,
             args=(reading.run.name, pair_code(line.ids)),
-        )  # fmt: skip
+        )
 
 
 def _broken(card: RepairCard) -> None:

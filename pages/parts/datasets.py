@@ -43,9 +43,15 @@ def heading(names: Sequence[str], dataset: str | None) -> None:
         st.title("Data", width="content")
         options = [ALL, *names]
         st.selectbox(
-            "Data set", options, options.index(dataset or ALL), key=f"open_{dataset}", width=300, on_change=_picked,
-            args=(dataset,), help="Data sets there are, in the order of their import.",
-        )  # fmt: skip
+            "Data set",
+            options,
+            options.index(dataset or ALL),
+            key=f"open_{dataset}",
+            width=300,
+            on_change=_picked,
+            args=(dataset,),
+            help="Data sets there are, in the order of their import.",
+        )
     if dataset is None:
         session.missed("dataset")
 
@@ -106,8 +112,13 @@ def _card(line: DatasetLine) -> None:
             st.page_link(menu.DATA, label=line.label, icon=":material/dataset:", query_params={"dataset": line.name})
             st.text(line.about)
         with numbers, st.container(key=f"counts_{line.name}"):
-            for label, value in (("Examples", line.examples), ("Groups", line.groups), ("Gold", line.gold),
-                                 ("Human", line.human), ("Runs", line.runs)):  # fmt: skip
+            for label, value in (
+                ("Examples", line.examples),
+                ("Groups", line.groups),
+                ("Gold", line.gold),
+                ("Human", line.human),
+                ("Runs", line.runs),
+            ):
                 st.metric(label, count(value))
 
 
@@ -128,8 +139,13 @@ def show_dataset(store: Store, dataset: str) -> None:
     if st.session_state.pop("arrived", False):
         st.success("Imported. Check its rule and its context, or label it.", icon=":material/check_circle:")
     with st.container(key="counts"):
-        for name, value in (("Examples", info.examples), ("Groups", info.groups), ("Gold labels", info.gold),
-                            ("Human labels", info.human), ("Runs", len(runs))):  # fmt: skip
+        for name, value in (
+            ("Examples", info.examples),
+            ("Groups", info.groups),
+            ("Gold labels", info.gold),
+            ("Human labels", info.human),
+            ("Runs", len(runs)),
+        ):
             st.metric(name, count(value), border=True)
     _actions(info, runs)
     if info.notes:
@@ -138,9 +154,15 @@ def show_dataset(store: Store, dataset: str) -> None:
                 st.text(f"· {note}")
     asked, key = st.query_params.get("view"), f"view_{dataset}"
     view = st.segmented_control(
-        "View", VIEWS, default=asked if asked in VIEWS else VIEWS[0], required=True, key=key,
-        label_visibility="collapsed", on_change=session.address, args=("view", key),
-    )  # fmt: skip
+        "View",
+        VIEWS,
+        default=asked if asked in VIEWS else VIEWS[0],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        on_change=session.address,
+        args=("view", key),
+    )
     if view == VIEWS[1]:
         _rule(store, info)
     elif view == VIEWS[2]:
@@ -178,9 +200,14 @@ def _dialog(info: DatasetInfo, runs: list[str]) -> None:
         if st.button("Keep it", key="keep"):
             st.rerun()
         st.button(
-            "Delete for good", key="delete_really", type="primary", icon=":material/delete:", disabled=bool(runs),
-            on_click=_delete, args=(info.name,),
-        )  # fmt: skip
+            "Delete for good",
+            key="delete_really",
+            type="primary",
+            icon=":material/delete:",
+            disabled=bool(runs),
+            on_click=_delete,
+            args=(info.name,),
+        )
     if "dataset" not in st.query_params:
         st.rerun()  # it is gone: close, and draw the list
 
@@ -204,9 +231,16 @@ def _examples(store: Store, info: DatasetInfo) -> None:
     frame = examples_frame(lines, info.task.fields)
     key, ids = f"examples_{info.name}_{page}", [line.example.id for line in lines]
     st.dataframe(
-        frame, hide_index=True, key=key, on_select=lambda: _select(key, ids), selection_mode="single-row",
-        placeholder="–", alt="Examples", row_height=34, column_config=_widths(info),
-    )  # fmt: skip
+        frame,
+        hide_index=True,
+        key=key,
+        on_select=lambda: _select(key, ids),
+        selection_mode="single-row",
+        placeholder="–",
+        alt="Examples",
+        row_height=34,
+        column_config=_widths(info),
+    )
     first = (page - 1) * PAGE
     st.caption(f"Examples {first + 1:,} to {first + len(lines):,} of {info.examples:,}. Click a row to see it whole.")
     if lines:
@@ -266,8 +300,9 @@ def _rule(store: Store, info: DatasetInfo) -> None:
     made = [job for job in jobs.names(store, "rule-check", info.name) if jobs.created(store, job) > info.created]
     if not made:
         st.text(f"The check reads all {info.examples:,} examples, in the background.")
-        st.button("Check the rule", key="rule", icon=":material/rule:", type="primary", on_click=_ask_rule,
-                  args=(info.name,))  # fmt: skip
+        st.button(
+            "Check the rule", key="rule", icon=":material/rule:", type="primary", on_click=_ask_rule, args=(info.name,)
+        )
     elif job_line.show(store, made[0]).phase == "done" and (found := jobs.result(store, made[0])):
         _rule_found(rule_check_of(found))
 
@@ -279,9 +314,13 @@ def _ask_rule(dataset: str) -> None:
 
 def _rule_found(check: RuleCheck) -> None:
     with st.container(key="checks"):
-        for name, value in (("Groups with pairs", check.groups), ("Constrained pairs", check.pairs),
-                            ("Without answer", check.without_answer_count), ("Pairs with gold", check.gold_pairs),
-                            ("Gold violations", check.gold_violated)):  # fmt: skip
+        for name, value in (
+            ("Groups with pairs", check.groups),
+            ("Constrained pairs", check.pairs),
+            ("Without answer", check.without_answer_count),
+            ("Pairs with gold", check.gold_pairs),
+            ("Gold violations", check.gold_violated),
+        ):
             st.metric(name, count(value), border=True)
     for sentence in rule_sentences(check):
         st.text(f"· {sentence}")

@@ -26,12 +26,15 @@ def show_changes(reading: Reading) -> None:
     st.text(f"{len(found):,} of {len(reading.history):,} label changes" + (f": {said}" if said else ""))
     if found:
         st.dataframe(
-            changes_frame(reading, found[-ROWS:]), hide_index=True, placeholder="–", alt="Label changes, newest first",
+            changes_frame(reading, found[-ROWS:]),
+            hide_index=True,
+            placeholder="–",
+            alt="Label changes, newest first",
             column_config={
                 "card": st.column_config.LinkColumn(display_text="open", help="The decision card of this change."),
                 "text": st.column_config.TextColumn(width="medium"),
             },
-        )  # fmt: skip
+        )
         st.caption(f"The newest first, at most {ROWS} here.")
 
 
@@ -42,17 +45,40 @@ def _filter(reading: Reading) -> Filter:
     columns = st.columns([1.4, 1, 1, 1.6], gap="medium", vertical_alignment="bottom")
     options = [ALL, *CAUSES]
     cause = columns[0].selectbox(
-        "Cause", options, options.index(asked["cause"]) if asked.get("cause") in CAUSES else 0, key="cause",
-        on_change=session.address, args=("cause", "cause"), help="What changed the label.",
-    )  # fmt: skip
-    low = columns[1].number_input("From step", first, last, session.number("from", first, first, last), key="from",
-                                  on_change=session.address, args=("from", "from"))  # fmt: skip
-    high = columns[2].number_input("To step", first, last, session.number("to", last, first, last), key="to",
-                                   on_change=session.address, args=("to", "to"))  # fmt: skip
-    kept = columns[3].toggle("Only labels that are there still", asked.get("kept") == "True", key="kept",
-                             on_change=session.address, args=("kept", "kept"))  # fmt: skip
+        "Cause",
+        options,
+        options.index(asked["cause"]) if asked.get("cause") in CAUSES else 0,
+        key="cause",
+        on_change=session.address,
+        args=("cause", "cause"),
+        help="What changed the label.",
+    )
+    with columns[1]:
+        low = _step("From step", "from", session.number("from", first, first, last), first, last)
+    with columns[2]:
+        high = _step("To step", "to", session.number("to", last, first, last), first, last)
+    kept = columns[3].toggle(
+        "Only labels that are there still",
+        asked.get("kept") == "True",
+        key="kept",
+        on_change=session.address,
+        args=("kept", "kept"),
+    )
     example = known(reading, asked.get("example", ""))
     return Filter(cause if cause in CAUSES else None, example.place if example else None, low, high, kept)
+
+
+def _step(words: str, name: str, now: int, first: int, last: int) -> int:
+    """Draw the choice of a step that is in the address under this name."""
+    return st.number_input(
+        words,
+        first,
+        last,
+        now,
+        key=name,
+        on_change=session.address,
+        args=(name, name),
+    )
 
 
 LINKS = 12  # changes that have a link of their own; the table below has all
@@ -90,13 +116,18 @@ def show_example(reading: Reading) -> None:
 
 def _links(run: str, found: list[Stretch]) -> None:
     if (at := whole_number(st.query_params.get("at", ""))) is not None:
-        st.page_link(menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:",
-                     query_params={"run": run, "step": str(at)})  # fmt: skip
+        st.page_link(
+            menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:", query_params={"run": run, "step": str(at)}
+        )
     st.text(f"{times(len(found) - 1, 'change')} after its first label.")
     with st.container(horizontal=True, gap="small", key="changes"):
         for part in found[-LINKS:]:
-            st.page_link(menu.STEPS, label=escaped(part.words), icon=":material/arrow_forward:",
-                         query_params={"run": run, "event": str(part.event)})  # fmt: skip
+            st.page_link(
+                menu.STEPS,
+                label=escaped(part.words),
+                icon=":material/arrow_forward:",
+                query_params={"run": run, "event": str(part.event)},
+            )
 
 
 def _opened(event: str) -> None:

@@ -31,13 +31,22 @@ def show() -> None:
     st.markdown(WHAT)
     with st.container(horizontal=True, gap="small"):
         st.button(
-            "Start a run on sample data", type="primary", icon=":material/play_arrow:", key="first_run",
-            on_click=_begin_first, args=(1,), help="64 sums from the sample data, labelled by the small sample model.",
-        )  # fmt: skip
+            "Start a run on sample data",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="first_run",
+            on_click=_begin_first,
+            args=(1,),
+            help="64 sums from the sample data, labelled by the small sample model.",
+        )
         st.button(
-            f"Start {CHAINS} chains", icon=":material/account_tree:", key="first_chains", on_click=_begin_first,
-            args=(CHAINS,), help=f"The same from {CHAINS} seeds: the best by U is proposed, with how far they agree.",
-        )  # fmt: skip
+            f"Start {CHAINS} chains",
+            icon=":material/account_tree:",
+            key="first_chains",
+            on_click=_begin_first,
+            args=(CHAINS,),
+            help=f"The same from {CHAINS} seeds: the best by U is proposed, with how far they agree.",
+        )
         st.page_link(menu.SEARCH, label="Choose your own settings", icon=":material/tune:")
         st.page_link(menu.TOUR, label="Take the tour", icon=":material/explore:")
     if error := st.session_state.pop("problem", None):
@@ -103,9 +112,15 @@ def show_heading(title: str, names: list[str], run: str | None, nothing: str = C
         st.title(title, width="content")
         options = [nothing, *names]
         st.selectbox(
-            "Run", options, options.index(run or nothing), key=f"pick_{run}", width=300, on_change=_picked,
-            args=(run, nothing), help="Runs there are, the newest first.",
-        )  # fmt: skip
+            "Run",
+            options,
+            options.index(run or nothing),
+            key=f"pick_{run}",
+            width=300,
+            on_change=_picked,
+            args=(run, nothing),
+            help="Runs there are, the newest first.",
+        )
     if run is None:
         session.missed("run")
     if run is None and nothing == CHOOSE:

@@ -52,9 +52,14 @@ def show(file: IncomingFile, key: str) -> None:
     with checks:
         ready = _checks(file, key, choices, found)
         st.button(
-            "Save as a data set", type="primary", icon=":material/save:", key="save", disabled=not ready,
-            on_click=_save, args=(file, choices),
-        )  # fmt: skip
+            "Save as a data set",
+            type="primary",
+            icon=":material/save:",
+            key="save",
+            disabled=not ready,
+            on_click=_save,
+            args=(file, choices),
+        )
         if error := st.session_state.pop("save_problem", None):
             session.complain(error)
 
@@ -73,9 +78,15 @@ def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | N
         st.text_input("Split", key=f"split_{key}", help="Which of the data sets in it is meant.", width=300)
     if asked is not None or (found is None and not several):
         st.selectbox(
-            "Encoding", ENCODINGS, None, key=f"encoding_{key}", accept_new_options=True, placeholder="as the file says",
-            help="How the text of the file is written, if it is not UTF-8.", width=300,
-        )  # fmt: skip
+            "Encoding",
+            ENCODINGS,
+            None,
+            key=f"encoding_{key}",
+            accept_new_options=True,
+            placeholder="as the file says",
+            help="How the text of the file is written, if it is not UTF-8.",
+            width=300,
+        )
     return None if found is None else (named, f"{key}:{asked}:{marks}:{split}", found)
 
 
@@ -84,9 +95,13 @@ def _marks(file: IncomingFile, key: str) -> str | None:
     if not file.table:
         return None
     asked: str | None = st.selectbox(
-        "Quotation marks", tuple(MARKS), key=f"quoting_{key}", format_func=MARKS.__getitem__, width=300,
+        "Quotation marks",
+        tuple(MARKS),
+        key=f"quoting_{key}",
+        format_func=MARKS.__getitem__,
+        width=300,
         help="Whether they quote a cell, so that it may hold separators and line ends, or are part of its text.",
-    )  # fmt: skip
+    )
     return asked
 
 
@@ -119,9 +134,13 @@ def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
     labels: list[str] = []
     if not tasks()[task].labels:
         labels = st.multiselect(
-            "Labels", [], key=f"labels_{key}_{task}", accept_new_options=True, placeholder="type a label, then Enter",
+            "Labels",
+            [],
+            key=f"labels_{key}_{task}",
+            accept_new_options=True,
+            placeholder="type a label, then Enter",
             help="What an example can be called: two or more.",
-        )  # fmt: skip
+        )
     ties, first = _pair_gold(f"{key}_{task}") if tasks()[task].makes_twins else (TIES[0], None)
     found = _look(file, key, Choices(task, "", {}, labels=labels, ties=ties, first=first))
     mapping = _mapping(found.columns, found, f"{key}_{task}", task)
@@ -131,12 +150,19 @@ def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
 def _pair_gold(key: str) -> tuple[str, str | None]:
     """Draw how gold of pairs is read: what becomes of ties, and which cell means the first response."""
     ties_place, first_place = st.columns(2, gap="medium")
-    ties = ties_place.selectbox("Ties", list(TIES), key=f"ties_{key}", format_func=TIES_SAID.__getitem__,
-                                help="Rows whose gold says that neither response is better.")  # fmt: skip
+    ties = ties_place.selectbox(
+        "Ties",
+        list(TIES),
+        key=f"ties_{key}",
+        format_func=TIES_SAID.__getitem__,
+        help="Rows whose gold says that neither response is better.",
+    )
     first = first_place.text_input(
-        "First response", key=f"first_{key}", placeholder="as usually spelled",
+        "First response",
+        key=f"first_{key}",
+        placeholder="as usually spelled",
         help="The cell of the gold column that means: response A is better. For a column that counts the other way.",
-    )  # fmt: skip
+    )
     return ties, first.strip() or None
 
 
@@ -149,15 +175,22 @@ def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> d
     for place, field in zip(places, fields, strict=False):
         guessed = guess.mapping.get(field, UNUSED)
         chosen = place.selectbox(
-            field.replace("_", " "), options, options.index(guessed) if guessed in options else 0,
-            key=f"map_{key}_{field}", help=FIELD_HELP.get(field, "A text of the prompt."),
-        )  # fmt: skip
+            field.replace("_", " "),
+            options,
+            options.index(guessed) if guessed in options else 0,
+            key=f"map_{key}_{field}",
+            help=FIELD_HELP.get(field, "A text of the prompt."),
+        )
         mapping[field] = "" if chosen == UNUSED else chosen
     human = [column for column in guess.mapping.get("human", ()) if column in columns]
     mapping["human"] = places[len(fields)].multiselect(
-        "human labels", columns, human, key=f"map_{key}_human", placeholder=UNUSED,
+        "human labels",
+        columns,
+        human,
+        key=f"map_{key}_human",
+        placeholder=UNUSED,
         help="What people said: one column a source. A baseline, never seen by the search.",
-    )  # fmt: skip
+    )
     return mapping
 
 

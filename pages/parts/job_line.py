@@ -19,9 +19,16 @@ def chosen(store: Store, made: Sequence[str], words: str) -> str:
     job = asked if asked is not None and asked in made else made[0]
     if len(made) > 1:
         st.selectbox(
-            words, made, made.index(job), key=f"job_{job}", on_change=_picked, args=(job,), width=420,
-            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}", help="The newest first.",
-        )  # fmt: skip
+            words,
+            made,
+            made.index(job),
+            key=f"job_{job}",
+            on_change=_picked,
+            args=(job,),
+            width=420,
+            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}",
+            help="The newest first.",
+        )
     return job
 
 

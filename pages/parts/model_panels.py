@@ -29,9 +29,16 @@ def show_context_check(store: Store, dataset: str) -> None:
     job = asked if asked in made else made[0]
     if len(made) > 1:
         st.selectbox(
-            "Check", made, made.index(job), key=f"check_{job}", on_change=_picked, args=(job,), width=420,
-            format_func=lambda name: _title(store, name), help="The checks of this data set, the newest first.",
-        )  # fmt: skip
+            "Check",
+            made,
+            made.index(job),
+            key=f"check_{job}",
+            on_change=_picked,
+            args=(job,),
+            width=420,
+            format_func=lambda name: _title(store, name),
+            help="The checks of this data set, the newest first.",
+        )
     now = job_line.show(store, job)
     if now.phase == "done" and (found := jobs.result(store, job)):
         if len(made) == 1:
@@ -53,14 +60,25 @@ def _context_form(store: Store, dataset: str) -> None:
             disabled=is_server(named or ""),
         )
         st.number_input(
-            "Limit", 1, value=None, step=8, key="context_limit", help=ABOUT["limit"], placeholder="all examples",
+            "Limit",
+            1,
+            value=None,
+            step=8,
+            key="context_limit",
+            help=ABOUT["limit"],
+            placeholder="all examples",
             width=170,
-        )  # fmt: skip
+        )
         st.button(
-            "Check", type="primary", icon=":material/straighten:", key="context_check",
-            on_click=_ask_context_check, args=(dataset,), width=140,
+            "Check",
+            type="primary",
+            icon=":material/straighten:",
+            key="context_check",
+            on_click=_ask_context_check,
+            args=(dataset,),
+            width=140,
             help="Loads the model in a process of its own; the page can be left meanwhile.",
-        )  # fmt: skip
+        )
 
 
 def _ask_context_check(dataset: str) -> None:
@@ -93,9 +111,14 @@ def _found(found: Json, job: str) -> None:
     with st.container(key="checks"):
         for tile in check_tiles(found):
             st.metric(
-                tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                tile.name,
+                tile.value,
+                tile.note,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
                 help=tile.explanation,
-            )  # fmt: skip
+            )
     for sentence in check_sentences(found):
         st.text(f"· {sentence}")
     left, right = st.columns([3, 2], gap="large")
@@ -137,9 +160,12 @@ def show_template_trial(store: Store, dataset: str) -> None:
             st.text(f"· {sentence}")
         st.dataframe(model_trials.trial_frame(found), hide_index=True, alt="Templates and label words, best first")
         st.download_button(
-            "Task file of the best row", model_trials.task_file(store, found, 1), f"{dataset}_task.toml",
-            icon=":material/download:", help="Import the file again with this task to use its template.",
-        )  # fmt: skip
+            "Task file of the best row",
+            model_trials.task_file(store, found, 1),
+            f"{dataset}_task.toml",
+            icon=":material/download:",
+            help="Import the file again with this task to use its template.",
+        )
 
 
 def _template_form(store: Store, dataset: str) -> None:
@@ -148,16 +174,26 @@ def _template_form(store: Store, dataset: str) -> None:
             "Model", model_names(store), key="trial_model", help=ABOUT["model"], accept_new_options=True, width=300
         )
         st.selectbox(
-            "Quantization", list(QUANTIZATIONS), key="trial_quantization", help=ABOUT["quantization"], width=170,
+            "Quantization",
+            list(QUANTIZATIONS),
+            key="trial_quantization",
+            help=ABOUT["quantization"],
+            width=170,
             disabled=is_server(named or ""),
-        )  # fmt: skip
+        )
         st.number_input(
             "Limit", 1, value=64, step=8, key="trial_limit", help=ABOUT["limit"], placeholder="all examples", width=170
         )
         st.button(
-            "Try", type="primary", icon=":material/science:", key="trial", on_click=_ask_template_trial,
-            args=(dataset,), width=140, help="Loads the model in a process of its own; the page can be left meanwhile.",
-        )  # fmt: skip
+            "Try",
+            type="primary",
+            icon=":material/science:",
+            key="trial",
+            on_click=_ask_template_trial,
+            args=(dataset,),
+            width=140,
+            help="Loads the model in a process of its own; the page can be left meanwhile.",
+        )
 
 
 def _ask_template_trial(dataset: str) -> None:

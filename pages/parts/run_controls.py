@@ -37,9 +37,14 @@ def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
     with st.container(horizontal=True, gap="small", key="tiles"):
         for tile in tiles(reading):
             st.metric(
-                tile.name, tile.value, tile.note, delta_color="off", delta_arrow="off", border=True,
+                tile.name,
+                tile.value,
+                tile.note,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
                 help=tile.explanation,
-            )  # fmt: skip
+            )
     for notice in notices(reading):
         st.warning(notice.text, icon=":material/info:")
     for alert in alerts(reading):
@@ -91,16 +96,29 @@ def show_buttons(run: str, offered: Iterable[str]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="controls"):
         for verb, label, icon, key, explanation in BUTTONS:
             st.button(
-                label, icon=icon, key=f"do_{verb}", help=explanation, shortcut=key if keys else None, width=124,
+                label,
+                icon=icon,
+                key=f"do_{verb}",
+                help=explanation,
+                shortcut=key if keys else None,
+                width=124,
                 type="primary" if verb in ("start", "resume") and verb in offered else "secondary",
-                disabled=verb not in offered, on_click=_press, args=(run, verb),
-            )  # fmt: skip
+                disabled=verb not in offered,
+                on_click=_press,
+                args=(run, verb),
+            )
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="extras"):
         st.number_input("N steps", 1, value=10, key="step_count", width=124, help="Steps that Step N takes.")
         st.download_button(
-            "Download CSV", lambda: _csv(run), f"{run}.csv", "text/csv", key="download", on_click="ignore",
-            icon=":material/download:", help="Every input column with label, probability, last change, flips and gold.",
-        )  # fmt: skip
+            "Download CSV",
+            lambda: _csv(run),
+            f"{run}.csv",
+            "text/csv",
+            key="download",
+            on_click="ignore",
+            icon=":material/download:",
+            help="Every input column with label, probability, last change, flips and gold.",
+        )
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Letters on the buttons; never while you type.")
     if error := st.session_state.pop("problem", None):
         session.complain(error)
@@ -147,13 +165,20 @@ def _retune(reading: Reading) -> None:
     st.markdown("**From the next step on**")
     for name, label in FIELDS.items():
         st.number_input(
-            label, 0.0 if name != "neighbour_weight" else 1, value=now[name].value, key=f"tune_{name}",
+            label,
+            0.0 if name != "neighbour_weight" else 1,
+            value=now[name].value,
+            key=f"tune_{name}",
             help=now[name].explanation,
-        )  # fmt: skip
+        )
     st.button(
-        "Retune", key="do_retune", icon=":material/tune:", on_click=_send_settings, args=(reading.run.name,),
+        "Retune",
+        key="do_retune",
+        icon=":material/tune:",
+        on_click=_send_settings,
+        args=(reading.run.name,),
         help="Changes nothing that was decided; the change is an event, and a marker on every curve.",
-    )  # fmt: skip
+    )
 
 
 def _send_settings(run: str) -> None:
@@ -171,21 +196,36 @@ def _breakpoints(reading: Reading) -> None:
     now = reading.breakpoints
     st.markdown("**Pause by itself**")
     st.text_input(
-        "When one of these examples changes its label", ", ".join(now.flips), key="break_flips",
-        placeholder="ids, separated by commas", help="The ids are in the table of labels below.",
-    )  # fmt: skip
+        "When one of these examples changes its label",
+        ", ".join(now.flips),
+        key="break_flips",
+        placeholder="ids, separated by commas",
+        help="The ids are in the table of labels below.",
+    )
     st.number_input(
-        "When a step lowers U by at least", 0.0, value=now.utility_falls, key="break_falls", placeholder="never",
+        "When a step lowers U by at least",
+        0.0,
+        value=now.utility_falls,
+        key="break_falls",
+        placeholder="never",
         help="Accepted steps that lose are what annealing is for; a large loss is worth a look.",
-    )  # fmt: skip
+    )
     st.number_input(
-        "When a pair has been inconsistent for so many steps", 1, value=now.inconsistent_for, key="break_pairs",
-        placeholder="never", help="Counted from the step that made the pair inconsistent.",
-    )  # fmt: skip
+        "When a pair has been inconsistent for so many steps",
+        1,
+        value=now.inconsistent_for,
+        key="break_pairs",
+        placeholder="never",
+        help="Counted from the step that made the pair inconsistent.",
+    )
     st.button(
-        "Set breakpoints", key="do_breakpoints", icon=":material/pause_circle:", on_click=_send_breakpoints,
-        args=(reading.run.name,), help="Resume then runs up to the first of them. Empty fields take them away.",
-    )  # fmt: skip
+        "Set breakpoints",
+        key="do_breakpoints",
+        icon=":material/pause_circle:",
+        on_click=_send_breakpoints,
+        args=(reading.run.name,),
+        help="Resume then runs up to the first of them. Empty fields take them away.",
+    )
     st.text(run_form.breakpoint_words(now))
 
 

@@ -102,8 +102,13 @@ def _repair(repair: RepairLine) -> None:
             with column:
                 text_of(example)
                 st.text(f"label before the repair: {label}")
-        st.dataframe(options_frame(repair), hide_index=True, column_config=NUMBERS, placeholder="–",
-                     alt="Every option of this repair")  # fmt: skip
+        st.dataframe(
+            options_frame(repair),
+            hide_index=True,
+            column_config=NUMBERS,
+            placeholder="–",
+            alt="Every option of this repair",
+        )
         if repair.withheld_words:
             st.text(repair.withheld_words)
 
@@ -133,8 +138,9 @@ def show_event(reading: Reading, moment: Moment) -> None:
         for sentence in (*card.sentences, change_words(card)):
             st.text(sentence)
         if card.parent:
-            st.page_link(menu.STEPS, label="The run it came from", icon=":material/fork_right:",
-                         query_params=card.parent)  # fmt: skip
+            st.page_link(
+                menu.STEPS, label="The run it came from", icon=":material/fork_right:", query_params=card.parent
+            )
         frame = terms_frame(card.before, card.after)
         st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt="U and its parts, before and after")
         if card.changed:
@@ -152,9 +158,13 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
     with st.container(horizontal=True, gap="small"):
         for label in labels:
             st.button(
-                f"What if {escaped(label)}?", key=f"what_if_{example}_{label}", icon=":material/help:", on_click=_ask,
-                args=(reading.run.name, event, example, label), help="Scores the other label. Nothing changes.",
-            )  # fmt: skip
+                f"What if {escaped(label)}?",
+                key=f"what_if_{example}_{label}",
+                icon=":material/help:",
+                on_click=_ask,
+                args=(reading.run.name, event, example, label),
+                help="Scores the other label. Nothing changes.",
+            )
     if error := st.session_state.pop("what_if_problem", None):
         session.complain(error)
     if child := st.session_state.pop("what_if_fork", None):
@@ -180,14 +190,21 @@ def _answer(store: Store, job: str) -> None:
             st.text(line)
         with st.container(horizontal=True, gap="small"):
             st.button(
-                f"Pin {escaped(found['label'])}", key=f"pin_{job}", icon=":material/push_pin:", on_click=_pin,
-                args=(found["run"], found["example"], found["label"]), help="Puts the label into this run, for good.",
-            )  # fmt: skip
+                f"Pin {escaped(found['label'])}",
+                key=f"pin_{job}",
+                icon=":material/push_pin:",
+                on_click=_pin,
+                args=(found["run"], found["example"], found["label"]),
+                help="Puts the label into this run, for good.",
+            )
             st.button(
-                "Open as fork", key=f"fork_{job}", icon=":material/fork_right:", on_click=_fork,
+                "Open as fork",
+                key=f"fork_{job}",
+                icon=":material/fork_right:",
+                on_click=_fork,
                 args=(found["run"], found["event"], found["example"], found["label"]),
                 help="A new run from here with this label pinned; this one stays as it is.",
-            )  # fmt: skip
+            )
 
 
 def _pin(run: str, example: str, label: str) -> None:

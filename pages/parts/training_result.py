@@ -45,17 +45,26 @@ def _result(facts: Json) -> None:
 def _test(store: Store, reading: Reading, job: str) -> None:
     """The base model and the tuned one on examples that the run did not label, once somebody has asked for it."""
     st.button(
-        "Try it on the test part", key="try_out", icon=":material/quiz:", on_click=_try, args=(job,),
+        "Try it on the test part",
+        key="try_out",
+        icon=":material/quiz:",
+        on_click=_try,
+        args=(job,),
         help="Asks the base model, without and with the labels shown, and the tuned one.",
-    )  # fmt: skip
+    )
     if error := st.session_state.pop("try_problem", None):
         session.complain(error)
     tried = tuned_models.tried(store, job)
     for one in tried:
         job_line.show(store, one)
     if lines := tuned_models.lines(store, tried, gold_shown(reading)):
-        st.dataframe(tuned_models.lines_frame(lines), hide_index=True, column_config=COLUMNS, placeholder="–",
-                     alt="The base model and the tuned one on the test part")  # fmt: skip
+        st.dataframe(
+            tuned_models.lines_frame(lines),
+            hide_index=True,
+            column_config=COLUMNS,
+            placeholder="–",
+            alt="The base model and the tuned one on the test part",
+        )
         st.caption(tuned_models.TESTED_WORDS)
 
 

@@ -199,8 +199,11 @@ def _label_studio_min(items: Iterable[Item]) -> Iterator[Item]:
             continue
         labels = _labels_of(first)
         kept = {key: value for key, value in first.items() if key not in labels and key not in _MIN}
-        said = [Said(_person(row["annotator"], k), {c: _chosen(row[c]) for c in labels if c in row})
-                for k, (_, row, _) in enumerate(rows, 1) if row is not None]  # fmt: skip
+        said = [
+            Said(_person(row["annotator"], k), {c: _chosen(row[c]) for c in labels if c in row})
+            for k, (_, row, _) in enumerate(rows, 1)
+            if row is not None
+        ]
         yield where, AnnotatedRow(kept, said)
 
 

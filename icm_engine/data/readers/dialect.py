@@ -180,8 +180,10 @@ class TableHeader:
         self.columns = tuple(self._names[k] for k in range(len(row.cells)) if k not in dropped)
         self.least = 1 + max((k for k in range(len(row.cells)) if k not in dropped), default=0)
         self.width = len(row.cells)
-        self.notes = (*_said("without a name or a text", "left out", [f"{k + 1}" for k in sorted(dropped)]),
-                      *_said("without a name", "called", [self._names[k] for k in sorted(filled)]))  # fmt: skip
+        self.notes = (
+            *_said("without a name or a text", "left out", [f"{k + 1}" for k in sorted(dropped)]),
+            *_said("without a name", "called", [self._names[k] for k in sorted(filled)]),
+        )
         check_columns(self.columns, name)
 
     def fits(self, cells: Cells) -> bool:
