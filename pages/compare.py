@@ -61,7 +61,7 @@ def _about(reading: Reading, status: RunStatus) -> None:
         st.text(" · ".join(facts), width="content")
         if not status.settled:
             st.button(
-                "Read on",
+                "Refresh",
                 key="read_on",
                 icon=":material/refresh:",
                 type="tertiary",

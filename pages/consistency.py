@@ -43,7 +43,7 @@ def _about(reading: Reading, status: RunStatus) -> None:
         st.text(" · ".join(facts), width="content")
         if not status.settled:
             st.button(
-                "Read on",
+                "Refresh",
                 key="read_on",
                 icon=":material/refresh:",
                 type="tertiary",
@@ -57,7 +57,7 @@ def _counts(reading: Reading) -> None:
         for name, value in (
             ("Inconsistent pairs", len(pairs_now(reading))),
             ("Groups in conflict", len(groups_in_conflict(reading))),
-            ("Pairs that came back", len(pairs_back(reading))),
+            ("Recurring conflicts", len(pairs_back(reading))),
             ("Repairs", len(reading.repairs)),
             ("Repairs kept", kept),
         ):

@@ -27,7 +27,7 @@ def _tree(store: Store, run: str) -> None:
     st.subheader("Tree")
     branches = forks.tree(store, run)
     if len(branches) == 1:
-        st.text("This run has no forks and is none.")
+        st.text("This run has no forks and is not itself a fork.")
         return
     frame = branches_frame(branches, run)
     st.dataframe(

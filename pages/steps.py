@@ -118,7 +118,7 @@ def _asked(name: str) -> int | None:
 def _views(reading: Reading, moment: Moment) -> None:
     """Draw what was known then; only the view that is open is computed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="then"):
-        st.subheader("As of then", width="content")
+        st.subheader("State after this step", width="content")
         st.page_link(
             menu.FORKS,
             label="Fork from here",

@@ -106,7 +106,7 @@ def test_a_file_is_uploaded_checked_saved_checked_again_and_deleted(
 
 
 def _the_form_is_corrected(page: Page) -> None:
-    expect(page.get_by_text("What the checks say")).to_be_visible()
+    expect(page.get_by_text("Validation", exact=True)).to_be_visible()
     stand_still(page)
     choose(page, "Rule", "exactly-one")
     expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible()

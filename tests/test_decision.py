@@ -259,7 +259,7 @@ def test_the_verdict_is_one_sentence_with_its_numbers() -> None:
     assert sentence(lucky).startswith("Accepted, although it is no gain: delta = −1.84")
     assert threshold_sentence(lucky).startswith("It would have been rejected at T below 0.61 ")  # 1.84 / 2.9957
     gain = replace(CARD, delta=3.0, probability=1.0, verdict="accepted")
-    assert sentence(gain) == "Accepted: delta = 3.00 is a gain, which needs no draw."
+    assert sentence(gain) == "Accepted: delta = 3.00 is a gain, and gains are always accepted."
     assert threshold_sentence(gain) == ""
     nothing = replace(CARD, after=None, delta=None, probability=None, draw=None, verdict="unchanged")
     assert sentence(nothing).startswith("Unchanged: the model prefers the label it has")

@@ -100,8 +100,8 @@ def test_cycling_is_two_returns_and_is_said_in_words(reading: Reading) -> None:
     assert cycling(with_history(reading, "True", "False", "True")) == []  # one return
     (found,) = cycling(with_history(reading, "True", "False", "True", "False"))
     assert (found.example, found.why) == (0, "went back to True 1 time, to False 1 time")
-    assert cycles_sentence([found]).startswith("1 example cycles: back to a label it had had")
-    assert cycles_sentence([found, found]).startswith("2 examples cycle")
+    assert cycles_sentence([found]).startswith("1 example oscillates: it returned to an earlier label at least 2 times")
+    assert cycles_sentence([found, found]).startswith("2 examples oscillate: they returned")
     assert cycles_sentence([]) == ""
 
 

@@ -19,7 +19,7 @@ from icm_engine.store.store import Store
 
 PAGE = 10  # examples on one page
 QUICK = 6_000  # examples up to which a rule is checked without being asked to
-CONSTANTS = "So nothing but the model holds back one label for everything: watch the balance of the labels."
+CONSTANTS = "Without a rule, only the model prevents label collapse: watch the label balance."
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ def sentence(card: Decision) -> str:
         return _unchanged(card)
     said = f"delta = {decimal(card.delta, 2)}"
     if card.delta > 0:
-        return f"Accepted: {said} is a gain, which needs no draw."
+        return f"Accepted: {said} is a gain, and gains are always accepted."
     against = f"{said} at T = {figures(card.temperature)} gives {chance(card.probability)}, draw {figures(card.draw)}."
     return f"Accepted, although it is no gain: {against}" if card.verdict == "accepted" else f"Rejected: {against}"
 

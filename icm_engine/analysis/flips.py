@@ -159,8 +159,8 @@ def cycles_sentence(found: Sequence[Queued]) -> str:
         return ""
     one = len(found) == 1
     return (
-        f"{'1 example cycles' if one else f'{len(found):,} examples cycle'}: back to a label "
-        f"{'it' if one else 'they'} had had, {CYCLES} times or more. The search undoes its own steps there."
+        f"{'1 example oscillates: it' if one else f'{len(found):,} examples oscillate: they'} returned to an earlier "
+        f"label at least {CYCLES} times. The search undoes its own steps there."
     )
 
 
@@ -187,7 +187,7 @@ QUEUES = (
     Queue("in-conflict", "In conflict", "Examples of pairs that are inconsistent now.", in_conflict),
     Queue("gold", "Against gold", "Labelled otherwise than gold.", against_gold),
     Queue("pinned", "Pinned", "Labels that a person has fixed.", pinned),
-    Queue("cycling", "Cycling", "Examples that went back to a label they had had, two times or more.", cycling),
+    Queue("cycling", "Cycling", "Examples that returned to an earlier label at least twice.", cycling),
 )  # fmt: skip
 
 

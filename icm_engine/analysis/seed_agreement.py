@@ -114,7 +114,7 @@ def verdict(found: SeedAgreement, pairs: Sequence[PairAgreement]) -> str:
     if found.kappa is None:
         return "All of them give one and the same label to everything: the labels have collapsed."
     if found.kappa > 0.8:
-        return "The seeds find the same labels: what is found does not hang on chance."
+        return "The seeds find the same labels, so these are unlikely to be due to chance."
     if found.kappa > 0.4:
         return "The seeds agree in part: look at the examples on which they differ."
     return "The seeds hardly agree: the search, not the data, decides these labels."

@@ -50,7 +50,7 @@ def movers_chart(movers: Sequence[Mover], dark: bool = False) -> Chart:
         f"The {len(movers)} labelled examples whose own label became more or less likely with the proposal, "
         "each given all the others."
     )
-    return Chart("What moved", caption, figure, _movers_alt(movers))
+    return Chart("Effect on other examples", caption, figure, _movers_alt(movers))
 
 
 def _hover(mover: Mover) -> str:

@@ -16,7 +16,7 @@ class PlainStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text; what the stream's encoding has not is written as its code."""
+        """Write a text. Characters that the stream cannot encode are backslash-escaped."""
         back = "\r" if text.startswith("\r") else ""
         shown = back + escape_controls(text.removeprefix("\r"))
         try:

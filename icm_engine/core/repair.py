@@ -52,10 +52,10 @@ class RepairedLabeling:
 
 
 class CachedEvaluator:
-    """Scores labelings beside the one before the step, which none of them is compared without.
+    """Scores candidate labelings together with the pre-step labeling.
 
-    Separately: each labeling in its own orders, once, and the one before as it was scored when it was accepted.
-    Paired: all in the same orders, in one walk, so that a delta is free of order noise.
+    Separately: each labeling once, in its own orders; the pre-step labeling keeps the score with which it was accepted.
+    Paired: all labelings in the same orders, in one walk, so that a delta is free of order noise.
     """
 
     def __init__(self, objective: Objective, before: Labeling, known: Evaluation, paired: bool = False) -> None:

@@ -88,7 +88,7 @@ def work_lane(job: Job, search: Do) -> Json:
 
 
 def _order(whole: BatchedRun, lane: int, lanes: int, done: set[int]) -> Iterator[int]:
-    """The batches a lane looks at: every so-manieth, so that lanes do not meet, then what others have left."""
+    """The batches of a lane: every n-th one, so that lanes do not collide, then those that others left."""
     mine = range(1 + lane, whole.of + 1, lanes)
     yield from (number for number in mine if number not in done)
     yield from (number for number in range(1, whole.of + 1) if number not in mine and number not in done)

@@ -98,7 +98,7 @@ class NeedsModel(Exception):
 
 @dataclass
 class CommandHandler:
-    """A worker's ear: the settings and breakpoints in force, and the acts so far."""
+    """Applies pending commands of a run: keeps its settings, its breakpoints and the interventions so far."""
 
     store: Store
     opened: OpenRun

@@ -1,4 +1,4 @@
-"""A connection to SQLite whose every error is a StoreError that says what to do: a fault of the file is no traceback.
+"""A connection to SQLite. File errors become StoreErrors that say what to do.
 
 Errors of the program itself (a closed connection, a wrong statement) stay what they are.
 """

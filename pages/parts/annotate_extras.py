@@ -129,7 +129,7 @@ def show(store: Store, reading: Reading, place: int | None) -> None:
             step_card.show_what_if(reading, reading.cursor, reading.run.codec.ids[place])
     with st.expander("Influence of a pin", icon=":material/fork_right:", expanded="influence" in st.query_params):
         show_influence(store, reading, place)
-    with st.expander("Keep my labels", icon=":material/save:"):
+    with st.expander("Save my labels", icon=":material/save:"):
         _keep(reading)
     with st.expander(f"Acts so far: {len(reading.acts):,}", icon=":material/history:"):
         _acts(reading)

@@ -171,7 +171,7 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
             )
         st.text(_words(places, here, inside))
         st.button(
-            "Make the queue again",
+            "Rebuild queue",
             key="queue_again",
             icon=":material/refresh:",
             type="tertiary",

@@ -168,7 +168,7 @@ def _pair_gold(key: str) -> tuple[str, str | None]:
 
 def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> dict[str, Any]:
     """Draw one choice of a column for every field, and the columns of human labels."""
-    st.markdown("**Which column is which**")
+    st.markdown("**Column mapping**")
     fields, options = fields_of(task), [UNUSED, *columns]
     mapping: dict[str, Any] = {}
     places = [place for _ in range(0, len(fields) + 1, 4) for place in st.columns(4, gap="medium")]
@@ -211,7 +211,7 @@ def _prompts(found: Preview) -> None:
 
 def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview) -> bool:
     """Draw what the whole file makes; return whether it can be saved."""
-    st.markdown("**What the checks say**")
+    st.markdown("**Validation**")
     if found.problem:
         st.text("The checks run once the file fits the task.")
         return False

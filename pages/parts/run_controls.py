@@ -194,7 +194,7 @@ def _send_settings(run: str) -> None:
 
 def _breakpoints(reading: Reading) -> None:
     now = reading.breakpoints
-    st.markdown("**Pause by itself**")
+    st.markdown("**Breakpoints**")
     st.text_input(
         "When one of these examples changes its label",
         ", ".join(now.flips),
