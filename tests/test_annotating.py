@@ -53,8 +53,8 @@ def test_queues_by_hand(store: Store, run: str) -> None:
     sure = {"True": 0.9, "False": 0.1}  # p(True) that gives the label 0.9
     shares = {one: sure[reading.labeling[one]], two: 1 - sure[reading.labeling[two]], three: 0.5}
     reading = scored(reading, shares)
-    assert margin(reading, one) == pytest.approx(0.9 - 0.1)
-    assert margin(reading, two) == pytest.approx(0.1 - 0.9)
+    assert margin(reading, one) == pytest.approx(math.log(0.9 / 0.1))
+    assert margin(reading, two) == pytest.approx(math.log(0.1 / 0.9))
     assert queue(store, reading, "margin") == (two, three, one)
     assert queue(store, reading, "conflict") == (4, 5, 0)
     assert list(queue(store, reading, "order")) == list(range(18))

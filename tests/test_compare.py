@@ -21,7 +21,7 @@ from icm_engine.analysis.gold_agreement import (
     cells,
     counted_examples,
     gold_by_place,
-    margin,
+    log_odds,
     pins_words,
     reliability,
 )
@@ -161,8 +161,16 @@ def test_every_label_is_in_one_bin(judged: list[tuple[float, bool]]) -> None:
 
 
 def test_the_margin_is_the_log_odds() -> None:
-    assert margin(LabelLogProbs((math.log(0.6), math.log(0.2))), 0) == pytest.approx(math.log(3))
-    assert margin(LabelLogProbs((math.log(0.6), math.log(0.2), math.log(0.1))), 0) == pytest.approx(math.log(2))
+    assert log_odds(LabelLogProbs((math.log(0.6), math.log(0.2))), 0) == pytest.approx(math.log(3))
+    assert log_odds(LabelLogProbs((math.log(0.6), math.log(0.2), math.log(0.1))), 0) == pytest.approx(math.log(2))
+
+
+def test_the_margin_is_against_the_best_other_label() -> None:
+    """ln 0.6 - ln 0.2 = ln 3, however many worse ones there are; from the other side ln 0.2 - ln 0.6."""
+    two = LabelLogProbs((math.log(0.6), math.log(0.2)))
+    three = LabelLogProbs((math.log(0.6), math.log(0.2), math.log(0.1)))
+    assert two.margin(0) == three.margin(0) == pytest.approx(math.log(3))
+    assert three.margin(1) == pytest.approx(-math.log(3))
 
 
 def test_the_area_under_the_curve_by_hand() -> None:

@@ -81,7 +81,7 @@ def test_accuracy_is_told_raw_and_flipped_with_intervals(store: Store) -> None:
     assert raw + flipped == labelled  # of the labelled ones, what is not right is right when swapped
     assert everything == 18
     assert shown["share"].str.contains(r"\d+% \(\d+ to \d+%\)").all()
-    assert "AUROC of the margin against gold: " in texts(test)
+    assert "AUROC of the log-odds against gold: " in texts(test)
 
 
 def test_without_gold_the_page_opens_on_seeds(store: Store) -> None:

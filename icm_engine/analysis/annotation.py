@@ -199,8 +199,8 @@ def margin_words(found: Card) -> str:
     """Say how sure the model is of the label, in the words of the queue that goes by it."""
     if found.margin is None:
         return ""
-    wish = " the model would rather have another label" if found.margin < 0 else ""
-    return f"margin {decimal(found.margin, 2)}{':' if wish else ''}{wish}"
+    wish = ": the model prefers another label" if found.margin < 0 else ""
+    return f"margin {decimal(found.margin, 2)} nats{wish}"
 
 
 # -- acts on many examples

@@ -3,7 +3,6 @@
 A queue is made once and then stays as it is, so that an example just labelled does not vanish under the hand.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
@@ -45,16 +44,11 @@ def queue(store: Store, reading: Reading, name: str, text: str = "") -> Sequence
 
 
 def margin(reading: Reading, i: int) -> float | None:
-    """Return p of an example's label less that of the likeliest other one, given all other labels; None without one.
-
-    Below 0 the model would rather have another label.
-    """
+    """Return the margin of an example's label, given all other labels; None without one."""
     label = reading.labeling.get(i)
     if reading.state is None or label is None or i not in reading.state.evaluation.scores:
         return None
-    shares = [math.exp(value) for value in reading.state.evaluation.scores[i].normalized]
-    own = shares.pop(reading.tally.labels.index(label))
-    return own - max(shares)
+    return reading.state.evaluation.scores[i].margin(reading.tally.labels.index(label))
 
 
 def _searched(reading: Reading, i: int, example: Example) -> str:

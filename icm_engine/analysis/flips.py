@@ -92,12 +92,10 @@ def lowest_margin(reading: Reading) -> list[Queued]:
 
 
 def margins(reading: Reading) -> Iterator[tuple[float, int]]:
-    """Yield (margin, example): log p of its label less that of the likeliest other one, given all other labels."""
+    """Yield (margin, example) of every labelled example, given all other labels."""
     labels, scores = reading.tally.labels, reading.state.evaluation.scores if reading.state else {}
     for i, label in reading.labeling.items():
-        raw = scores[i].raw
-        k = labels.index(label)
-        yield raw[k] - max(value for other, value in enumerate(raw) if other != k), i
+        yield scores[i].margin(labels.index(label)), i
 
 
 def in_conflict(reading: Reading) -> list[Queued]:

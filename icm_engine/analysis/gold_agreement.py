@@ -81,8 +81,8 @@ def reliability(judged: Sequence[tuple[float, bool]]) -> Calibration:
     return Calibration(tuple(bins), error)
 
 
-def margin(scores: LabelLogProbs, k: int) -> float:
-    """Return log p of label k minus log p of all the others together: the log-odds, for any number of labels."""
+def log_odds(scores: LabelLogProbs, k: int) -> float:
+    """Return log p of label k minus log p of all the others together, for any number of labels."""
     others = [value for j, value in enumerate(scores.raw) if j != k]
     top = max(others)
     return scores.raw[k] - top - math.log(math.fsum(math.exp(value - top) for value in others))
@@ -95,7 +95,7 @@ def area_under_curve(
     gold: Mapping[int, Label],
     counted: Sequence[int],
 ) -> float | None:
-    """Return the AUROC of the margin of the true label against gold; None where gold has one side only.
+    """Return the AUROC of the log-odds of the true label against gold; None where gold has one side only.
 
     The labels that were given play no part: it asks whether the model's own order of the examples is gold's.
     """
@@ -106,7 +106,7 @@ def area_under_curve(
     from sklearn.metrics import roc_auc_score
 
     k = labels.index(true_label)
-    return float(roc_auc_score(truth, [margin(scores[i], k) for i in places]))
+    return float(roc_auc_score(truth, [log_odds(scores[i], k) for i in places]))
 
 
 def _known(scores: Mapping[int, LabelLogProbs], gold: Mapping[int, Label], counted: Sequence[int]) -> list[int]:

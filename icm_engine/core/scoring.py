@@ -49,6 +49,10 @@ class LabelLogProbs:
         """Index of the likeliest label; the first one of a tie."""
         return self.raw.index(max(self.raw))
 
+    def margin(self, k: int) -> float:
+        """Return the log-probability of label k minus that of the best other label; below 0 another one is likelier."""
+        return self.raw[k] - max(value for other, value in enumerate(self.raw) if other != k)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -24,7 +24,7 @@ from icm_engine.analysis.views import load
 from icm_engine.core import __version__
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
-from icm_engine.core.scoring import LabelLogProbs, no_scorer
+from icm_engine.core.scoring import no_scorer
 from icm_engine.experiments.plan import Cell
 from icm_engine.experiments.runner import Driven
 from icm_engine.experiments.suites import Suite
@@ -124,7 +124,7 @@ class CellOutcome:
     forms: Mapping[str, float] = field(default_factory=dict)  # U with each form of P, the same alpha and I
     pairs: int = 0
     label_mass: float = 0.0
-    margin: float = 0.0  # mean over labelled examples of log p(own label) - log p(likeliest other one)
+    margin: float = 0.0  # mean over labelled examples
     balance: Mapping[Label, int] = field(default_factory=dict)
     prompts: int = 0
     tokens: int = 0
@@ -172,7 +172,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         forms=_forms(reading),
         pairs=len(state.evaluation.pairs),
         label_mass=state.evaluation.label_mass,
-        margin=mean([_margin(score, labels.index(labeling[i])) for i, score in scores.items()]),
+        margin=mean([score.margin(labels.index(labeling[i])) for i, score in scores.items()]),
         balance=dict(zip(labels, reading.tally.balance, strict=True)),
         prompts=spent.prompts,
         tokens=spent.tokens_encoded,
@@ -182,10 +182,6 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
     )
-
-
-def _margin(score: LabelLogProbs, own: int) -> float:
-    return score.raw[own] - max(value for k, value in enumerate(score.raw) if k != own)
 
 
 def _forms(reading: Reading) -> dict[str, float]:

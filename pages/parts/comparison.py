@@ -170,9 +170,9 @@ def _calibration(reading: Reading, against: Against) -> None:
     chart = reliability_chart(found, session.dark())
     charts.show(chart, reliability_frame(found), f"reliability_{reading.run.name}", SHARES)
     area = area_under_curve(against.labels, reading.run.dataset.task.true_label, scores, against.gold, places)
-    st.text(f"AUROC of the margin against gold: {decimal(area, 3)}.")
+    st.text(f"AUROC of the log-odds against gold: {decimal(area, 3)}.")
     st.caption(
-        "The margin is the log-odds of the label that means true, from each example given all the others. "
+        "The log-odds of the label that means true, for each example given all the others. "
         "1: it puts every true example first; 0.5: no better than a coin; near 0: inverted."
     )
 
