@@ -1,4 +1,8 @@
-"""A run of a real base model, kept as a log: it is replayed and verified, and the README's first picture shows it."""
+"""A run of a real base model, kept as a log: it is replayed and verified, and the README's first picture shows it.
+
+It is the run of the README's command: `run --dataset reviews --model gemma-3-270m --quantization none --preset centred
+--limit 64`, with the seed 0. Its process was halted for some minutes during one step, so its seconds are no timing.
+"""
 
 import json
 import os
@@ -21,7 +25,7 @@ LOG = RUNS / "reviews-gemma-3-270m.jsonl.gz"
 def test_a_log_of_a_real_model_follows_the_method_to_its_last_step(store: Store) -> None:
     run = put(store, LOG)
     assert verify(store, open_run(store, run)) == (256, [])
-    assert sum(load(store, run).tally.counts.values()) == 64
+    assert sum(load(store, run).tally.counts.values()) == 63
 
 
 def test_the_command_line_tells_a_log_of_a_real_model_with_gold(
@@ -30,8 +34,8 @@ def test_the_command_line_tells_a_log_of_a_real_model_with_gold(
     run = put(store, LOG)
     assert main(["show", run, "--db", str(store.path), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["status"], shown["labelled"]) == ("finished", 64)
-    assert shown["accuracy"] is not None
+    assert (shown["status"], shown["labelled"]) == ("finished", 63)
+    assert shown["accuracy"] == 53 / 64  # the one without a label counts as wrong
 
 
 def picture_of_a_real_model(tmp_path: Path) -> None:
@@ -39,7 +43,7 @@ def picture_of_a_real_model(tmp_path: Path) -> None:
     with Store(tmp_path / "icm.db") as store:
         run = put(store, LOG)
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
-        page = new_page(browser, height=1000)
+        page = new_page(browser, height=1300)
         visit(page, f"{server.url}/search?run={run}")
         expect(page.locator(CURVE).first).to_be_visible()
         page.wait_for_timeout(5000)  # the tables follow the curves
