@@ -274,7 +274,7 @@ def test_predictors_find_what_goes_with_accuracy() -> None:
     def cell(dataset: str, k: int) -> dict[str, object]:
         base = 0.1 if dataset == "hard" else 0.6  # a data set that is easier, with a lower U: no contradiction
         return {"dataset": dataset, "accuracy": base + k / 100, "utility": k - (100 if dataset == "easy" else 0),
-                "supervised": False, "reason": None, "label_mass": 1.0, "margin": (k * 7) % 10,
+                "scale": {}, "supervised": False, "reason": None, "label_mass": 1.0, "margin": (k * 7) % 10,
                 "balance": {"True": 10 + k, "False": 10}, "agreement": None, "pairs": k}  # fmt: skip
 
     found = {one["number"]: one for one in predictors([cell(d, k) for d in ("hard", "easy") for k in range(10)])}
@@ -285,6 +285,21 @@ def test_predictors_find_what_goes_with_accuracy() -> None:
     assert found["agreement across seeds"]["correlation"] is None
     assert (found["U"]["datasets"], found["U"]["runs"]) == (2, 20)
     assert found["margin"]["low"] < 0 < found["margin"]["high"]
+
+
+def test_predictors_rank_u_within_one_scale() -> None:
+    """Within each form U falls with accuracy; the better form has the larger U, which says nothing about a run."""
+
+    def cell(form: str, k: int) -> dict[str, object]:
+        better = form == "centred_log_odds"
+        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100, "utility": (200 if better else 50) - k,
+                "scale": {"predictability": form, "alpha": 1.5}, "supervised": False, "reason": None, "label_mass": 1.0,
+                "margin": 1.0, "balance": {"True": 10, "False": 10}, "agreement": None, "pairs": k}  # fmt: skip
+
+    cells = [cell(form, k) for form in ("mean_log_odds", "centred_log_odds") for k in range(10)]
+    found = {one["number"]: one for one in predictors(cells)}
+    assert found["U"]["correlation"] == pytest.approx(-1)
+    assert (found["U"]["datasets"], found["U"]["runs"]) == (1, 20)
 
 
 # -- the whole
