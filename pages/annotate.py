@@ -6,7 +6,7 @@ from icm_engine.analysis.annotation import card
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import annotate_card, annotate_extras, annotate_queue, home, session
+from pages.parts import annotate_card, annotate_extras, annotate_queue, session, workspace
 
 
 def show(store: Store, run: str) -> None:
@@ -62,4 +62,4 @@ def _step(run: str) -> None:
         control.step(store, run)
 
 
-home.show_run_page("Annotate", show)
+workspace.show("Annotate", show)

@@ -7,7 +7,7 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import notices
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import comparison, home, session
+from pages.parts import comparison, session, workspace
 
 VIEWS = ("Gold", "Seeds", "Runs", "Landscape")
 MEANT = {  # what an address asks for that names no view
@@ -69,4 +69,4 @@ def _about(reading: Reading, status: RunStatus) -> None:
             )
 
 
-home.show_run_page("Compare", show)
+workspace.show("Evaluate", show)

@@ -9,7 +9,7 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import charts, conflicts, home, session
+from pages.parts import charts, conflicts, session, workspace
 
 VIEWS = ("Pairs", "Groups", "Repairs")
 RHYTHM = 2.0  # seconds between two looks at the curve of a run that goes on
@@ -84,4 +84,4 @@ def _view(run: str) -> str:
     )
 
 
-home.show_run_page("Consistency", show)
+workspace.show("Conflicts and repairs", show)

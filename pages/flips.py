@@ -8,7 +8,7 @@ from icm_engine.analysis.flips import Queue, Queued, cycles_sentence, cycling, q
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid
 from icm_engine.store.store import Store
-from pages.parts import charts, flips, home, session
+from pages.parts import charts, flips, session, workspace
 
 EVERYTHING = "All examples"
 SHOWN = 300  # rows of a queue
@@ -95,4 +95,4 @@ def _picture(reading: Reading, found: Sequence[Queued] | None) -> None:
     st.caption(f"{chart.caption} Grey: no label. Click a cell to see its example below.")
 
 
-home.show_run_page("Flips", show)
+workspace.show("Label changes", show)

@@ -8,7 +8,7 @@ from icm_engine.analysis.run_form import rules
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import home, menu, session
+from pages.parts import menu, session, workspace
 
 SAME = "as it is"
 
@@ -110,4 +110,4 @@ def _difference(store: Store, reading: Reading, others: list[str]) -> None:
         st.dataframe(frame, hide_index=True, placeholder="–", alt="The examples on which the two runs differ")
 
 
-home.show_run_page("Forks", show)
+workspace.show("Fork", show)

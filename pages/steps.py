@@ -12,7 +12,7 @@ from icm_engine.analysis.views import conflicts_now, labels_table, notices
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store
 from pages.parts import charts as chart_parts
-from pages.parts import home, menu, session, step_card
+from pages.parts import menu, session, step_card, workspace
 
 # name in Ways, label, icon, key on the keyboard, explanation
 JUMPS = (
@@ -101,6 +101,7 @@ def show(store: Store, run: str) -> None:
         st.text("This run has no labels yet: the first event to look at are its initial labels.")
         return
     moment = open_moment(store, reading, place_at(reading, _asked("event"), _asked("step")))
+    workspace.follow(run, reading.cursor, frozen=bool({"event", "step"} & set(st.query_params)))
     show_travel(reading, moment)
     if moment.event.kind == "step":
         step_card.show(reading, moment)
@@ -207,4 +208,4 @@ def _what_if(reading: Reading, moment: Moment) -> None:
     step_card.show_what_if(moment.then, moment.event.number, example.id)
 
 
-home.show_run_page("Steps", show)
+workspace.show("Steps", show)

@@ -6,7 +6,7 @@ from icm_engine import jobs
 from icm_engine.analysis import tuned_models
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import home, job_line, session, training_result
+from pages.parts import job_line, session, training_result, workspace
 
 WHAT = (
     "Fine-tuning teaches a model the labels of this run: matrices beside its own weights (LoRA) learn to answer each "
@@ -65,4 +65,4 @@ def _ask(run: str) -> None:
         now["tune_problem"] = error
 
 
-home.show_run_page("Training", show)
+workspace.show("Train", show)

@@ -6,6 +6,7 @@ Every read model is a function of the log and of gold beside it. Nothing here ha
     label_history       every label change, repair and conflict; counts of labels
     traces              curves, packed and downsampled
     views               overviews, summaries, label tables, the end of a run
+    run_table           the table of runs
     run_cache           runs kept between two reads of a page; how often it refreshes
     status_tiles        the numbers a person looks at first
     formatting          numbers, states and whitespace in words
@@ -15,6 +16,7 @@ Every read model is a function of the log and of gold beside it. Nothing here ha
     datasets            the list of data sets, pages of examples, what a rule yields
     model_trials        the context check and the template trial
     decision            one step with all of its arithmetic
+    example_table       the examples of a run as one table
     event_cards         the events that are no steps
     step_figures        figures of one moment, and of labels over time
     time_travel         a run as it stood after one of its events

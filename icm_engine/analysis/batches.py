@@ -250,7 +250,20 @@ def overview(store: Store, name: str, counts: GoldCounts, shelf: RunCache) -> Ov
     utility = now.utilities[1] if now.utilities else None
     spec = now.whole.spec
     return Overview(
-        name, now.phase, now.progress, spec.dataset, spec.model, now.labelled, now.examples, utility, now.accuracy
+        name,
+        now.phase,
+        now.progress,
+        spec.dataset,
+        spec.model,
+        now.labelled,
+        now.examples,
+        utility,
+        now.accuracy,
+        source="batches",
+        preset=spec.preset,
+        alpha=spec.search.alpha,
+        seed=spec.search.seed,
+        created=jobs.created(store, name),
     )
 
 

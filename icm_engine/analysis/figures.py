@@ -13,7 +13,7 @@ from icm_engine.analysis.forks import Branch, ForkDifference
 from icm_engine.analysis.formatting import one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
-from icm_engine.analysis.views import Conflict, LabelRow, example_text
+from icm_engine.analysis.views import Conflict, LabelRow, example_text, run_end
 
 Value = Callable[[Point], float | None]
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their words
@@ -52,17 +52,57 @@ class Chart:
     alt: str
 
 
-def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """U(D) with its two terms; every proposal marked as accepted (filled) or rejected (hollow)."""
+@dataclass(frozen=True, slots=True)
+class CurveMarks:
+    """What is marked on the curve of U beside verdicts: events of kept repairs, and the best state."""
+
+    repaired: frozenset[int] = frozenset()
+    best: Point | None = None
+
+
+def curve_marks(reading: Reading) -> CurveMarks:
+    """Return the marks for the curve of a run."""
+    end = run_end(reading)
+    return CurveMarks(frozenset(mark.event for mark in reading.repairs if mark.kept), end.best if end else None)
+
+
+def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> Chart:
+    """U(D), its axis fitted to it: accepted (filled), rejected (hollow), repaired (diamond), best (star).
+
+    Its two terms can be switched on in the legend.
+    """
+    marks = marks or CurveMarks()
     colours, figure = palette(dark), blank_figure(dark, "U")
     points = trajectory.points
+    _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
+    plain = [point for point in points if point.event not in marks.repaired]
+    _marks(figure, plain, "rejected", colours.rejected, "circle-open", 0.5)
+    _marks(figure, plain, "accepted", colours.accepted, "circle", 1.0)
+    repaired = [point for point in points if point.event in marks.repaired]
+    if repaired:
+        _marks(
+            figure, [point._replace(verdict="repaired") for point in repaired], "repaired", colours.third, "diamond", 1
+        )
+    if marks.best is not None:
+        _marks(figure, [marks.best._replace(verdict="best U")], "best U", colours.text, "star", 1.0, size=12)
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
-    _marks(figure, points, "rejected", colours.rejected, "circle-open", 0.5)
-    _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
-    _marks(figure, points, "accepted", colours.accepted, "circle", 1.0)
-    caption = "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected."
+    figure.data[-1].visible = figure.data[-2].visible = "legendonly"
+    figure.update_yaxes(range=_fitted([point.utility for point in points]))
+    caption = (
+        "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected. Diamond: repaired. "
+        "Star: best. The legend shows and hides the two terms."
+    )
     return Chart("Utility", caption, figure, _alt("Utility U(D)", trajectory, lambda p: p.utility))
+
+
+def _fitted(values: Sequence[float]) -> list[float] | None:
+    """A range with some room around these values; None without any."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or 1.0
+    return [low - room, high + room]
 
 
 def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
@@ -110,9 +150,9 @@ def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
     return lambda point: getattr(point.accuracy, kind) if point.accuracy else None
 
 
-def all_charts(trajectory: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
+def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> tuple[Chart, ...]:
     """Return the charts of the search page, U first, accuracy only where there is gold."""
-    charts = (utility(trajectory, dark), annealing(trajectory, dark), labels(trajectory, dark))
+    charts = (utility(trajectory, dark, marks), annealing(trajectory, dark), labels(trajectory, dark))
     known = accuracy(trajectory, dark)
     found = (*charts, known) if known else charts
     for chart in found:
@@ -160,7 +200,15 @@ def _line(
     )
 
 
-def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str, opacity: float) -> None:
+def _marks(
+    figure: go.Figure,
+    points: Sequence[Point],
+    verdict: str,
+    colour: str,
+    symbol: str,
+    opacity: float,
+    size: int = 6,
+) -> None:
     chosen = [point for point in points if point.verdict == verdict]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
@@ -170,7 +218,7 @@ def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str
         mode="markers",
         customdata=[_short(point.delta) for point in shown],
         hovertemplate="delta %{customdata:.2f}",
-        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}},
+        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 1.5, "color": colour}},
         opacity=opacity,
     )
 

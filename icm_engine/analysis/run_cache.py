@@ -91,4 +91,4 @@ def runs_overview(store: Store, shelf: RunCache, limit: int | None = None) -> tu
 
 def run_overview(store: Store, shelf: RunCache, run: str) -> Overview:
     """Return a run's line of the list."""
-    return overview(shelf.reading(store, run), control.status(store, run))
+    return overview(shelf.reading(store, run), control.status(store, run), store.created(run))

@@ -11,10 +11,11 @@ from icm_engine.analysis.formatting import (
     decimal,
     duration,
     escaped,
+    one_line,
     percent,
 )
 from icm_engine.analysis.run_history import WINDOW, Reading
-from icm_engine.analysis.views import acceptance_rate, searches
+from icm_engine.analysis.views import acceptance_rate, example_text, searches
 from icm_engine.runs.control import RunStatus
 
 SILENT = 15.0  # seconds without a heartbeat (they come every two) after which a worker is called silent
@@ -36,6 +37,41 @@ def tiles(reading: Reading) -> tuple[Tile, ...]:
     if not searches(reading):
         return (*found, _pairs(reading), _tokens(reading))
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
+
+
+def headline(reading: Reading) -> str:
+    """Return the numbers of a run in one line: U, T, acceptance, conflicts, labelled, accuracy where there is gold."""
+    last, total = reading.trajectory.last, len(reading.run.dataset.examples)
+    if last is None:
+        return f"0 of {total:,} labelled"
+    found = [f"U {decimal(last.utility, 2)}"]
+    if searches(reading):
+        found += [f"T {decimal(last.temperature, 2)}", f"accepted {percent(last.acceptance_rate)}"]
+    if reading.run.rule_name != "none":
+        found.append(f"conflicts {last.pairs:,}")
+    found.append(f"{reading.tally.labelled:,} of {total:,} labelled")
+    known = reading.tally.accuracy
+    return " · ".join([*found, *([f"accuracy {percent(known.raw)}"] if known else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class LastDecision:
+    """The last step of a run in a sentence, and its number."""
+
+    step: int
+    sentence: str
+
+
+def last_decision(reading: Reading) -> LastDecision | None:
+    """Return the last decision of a search; None before its first step."""
+    if not reading.steps:
+        return None
+    row = reading.steps[-1]
+    text = one_line(example_text(reading, reading.run.codec.index(row.example)), 60)
+    change = row.proposed if row.old == row.proposed else f"{row.old or 'unlabelled'} → {row.proposed}"
+    numbers = "" if row.delta is None else f", ΔU {decimal(row.delta, 2)} at T {decimal(row.temperature, 2)}"
+    repaired = f", {row.repair_words}" if row.repaired else ""
+    return LastDecision(row.step, f"Step {row.step:,} {row.words}: {change}{numbers}{repaired} · {text}")
 
 
 def tiles_then(reading: Reading) -> tuple[Tile, ...]:

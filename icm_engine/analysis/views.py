@@ -145,6 +145,14 @@ class Overview:
     examples: int
     utility: float | None
     accuracy: Accuracy | None
+    source: str = SEARCH
+    preset: str = ""
+    alpha: float | None = None
+    seed: int | None = None
+    best: float | None = None  # the highest U of a state with as many labels
+    conflicts: int | None = None  # inconsistent pairs now
+    edited: bool = False  # a person changed labels, pins or settings
+    created: float = 0.0  # seconds since 1970
 
     @property
     def label(self) -> str:
@@ -152,9 +160,9 @@ class Overview:
         return escaped(self.run)
 
 
-def overview(reading: Reading, status: RunStatus) -> Overview:
+def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overview:
     """Return a run's line of the list."""
-    source, last = reading.run, reading.trajectory.last
+    source, last, end = reading.run, reading.trajectory.last, run_end(reading)
     return Overview(
         source.name,
         status.phase,
@@ -165,6 +173,14 @@ def overview(reading: Reading, status: RunStatus) -> Overview:
         len(source.dataset.examples),
         last.utility if last else None,
         reading.tally.accuracy if last else None,
+        source.spec.source,
+        source.spec.preset,
+        reading.config.alpha,
+        source.spec.search.seed,
+        end.best.utility if end else None,
+        last.pairs if last else None,
+        bool(reading.moments) or any(point.verdict == "retuned" for point in reading.outline.points),
+        created,
     )
 
 

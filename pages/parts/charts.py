@@ -9,7 +9,15 @@ import streamlit as st
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from icm_engine.analysis.figures import Chart, all_charts, conflicts_frame, curves_frame, labels_frame, steps_frame
+from icm_engine.analysis.figures import (
+    Chart,
+    all_charts,
+    conflicts_frame,
+    curve_marks,
+    curves_frame,
+    labels_frame,
+    steps_frame,
+)
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
 from pages.parts import session
@@ -106,25 +114,25 @@ def show(
 
 
 def show_curves(run: str) -> None:
-    """Draw the curves as they are now: two side by side."""
+    """Draw the current curves, two side by side: U and the temperature first."""
     reading, _ = session.look(run)
     if reading.trajectory.last is None:
         st.text("The curves begin with the first labels.")
         return
     if st.session_state.get("as_table"):
         st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
-        return
-    charts = all_charts(reading.outline, session.dark())
-    for pair in (charts[:2], charts[2:]):
-        for column, chart in zip(st.columns(2, gap="large"), pair, strict=False):
-            with column:
-                _chart(chart, run)
+    else:
+        charts = all_charts(reading.outline, session.dark(), curve_marks(reading))
+        for pair in (charts[:2], charts[2:]):
+            for column, chart in zip(st.columns(2, gap="medium"), pair, strict=False):
+                with column:
+                    _chart(chart, run)
+    st.toggle("Curves as a table", key="as_table")
 
 
 def _chart(chart: Chart, run: str) -> None:
-    st.markdown(f"**{chart.title}**")
+    st.markdown(f"**{chart.title}**", help=chart.caption)
     show_live(chart, key=f"curve_{chart.title}_{run}")
-    st.caption(chart.caption)
 
 
 ROWS = 500  # rows of the labels table

@@ -1,4 +1,4 @@
-"""The status of a run, the buttons that steer it, and the settings that can change while it is under way."""
+"""The status of a run, its control buttons, and the settings that can change during a run."""
 
 from collections.abc import Iterable
 
@@ -8,32 +8,66 @@ from icm_engine.analysis import run_form
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.status_tiles import look, silence, tiles, waiting
+from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
 from icm_engine.analysis.views import notices, progress, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.data.export import csv_bytes
 from icm_engine.runs import control
 from icm_engine.runs.control import WAITING, RunStatus
 from icm_engine.store.store import Store
-from pages.parts import session
+from pages.parts import menu, session
 
 
 def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
-    """Draw the status; when the rest of the page was drawn for another one, draw the page anew."""
+    """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page."""
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
-        st.query_params["run"] = run  # a tick that was under way when the run was chosen brings the address before it
+        st.query_params["run"] = run  # a refresh that was in progress brings the URL from before the run was chosen
         st.rerun()
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="headline"):
+        shown = look(status)
+        st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
+        if searches(reading):
+            done = progress(reading, status)
+            st.progress(done.share, text=done.words, width=240)
+        st.text(headline(reading), width="content")
     _phase(status)
+    if decided := last_decision(reading):
+        with st.container(key="last_decision"):
+            st.page_link(
+                menu.STEPS,
+                label=escaped(decided.sentence),
+                icon=":material/stairs:",
+                query_params={"run": run, "step": str(decided.step)},
+            )
+
+
+def show_failure(run: str) -> None:
+    """Draw why a run failed or was interrupted, with the remedy; nothing for other runs."""
+    reading, status = session.look(run)
     if status.phase == "failed" and reading.failure:
         _failure(reading.failure.error, reading.failure.message)
         if control.RESUME_HELPS_NOT in status.message:
             st.text(f"{control.RESUME_HELPS_NOT[0].upper()}{control.RESUME_HELPS_NOT[1:]}.")
     if status.phase in ("failed", "interrupted") or (status.pending and status.pid is None):
         _log(run)
-    if searches(reading):
-        done = progress(reading, status)
-        st.progress(done.share, text=done.words)
+
+
+def show_news(run: str) -> None:
+    """Draw what a person should know now: refusals, alerts, notices."""
+    reading, _ = session.look(run)
+    if reading.refused and reading.refused.event == reading.cursor:
+        st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
+        session.plain(reading.refused.message)
+    for alert in alerts(reading):
+        st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
+    for notice in notices(reading):
+        st.warning(notice.text, icon=":material/info:")
+
+
+def show_tiles(run: str) -> None:
+    """Draw the numbers of a run, each with its explanation."""
+    reading, _ = session.look(run)
     with st.container(horizontal=True, gap="small", key="tiles"):
         for tile in tiles(reading):
             st.metric(
@@ -45,20 +79,16 @@ def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
                 border=True,
                 help=tile.explanation,
             )
-    for notice in notices(reading):
-        st.warning(notice.text, icon=":material/info:")
-    for alert in alerts(reading):
-        st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
-    if reading.refused and reading.refused.event == reading.cursor:
-        st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
-        session.plain(reading.refused.message)
+
+
+TOLD = ("running", "finished")  # phases whose badge says it all
 
 
 def _phase(status: RunStatus) -> None:
     shown = look(status)
-    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
-        st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
-        st.text(status.message if status.phase == "paused" and status.message != WAITING else shown.sentence)
+    told = status.message if status.phase == "paused" and status.message != WAITING else shown.sentence
+    if status.phase not in TOLD:
+        st.text(told)
     if sent := waiting(status):
         st.text(sent)
     if silent := silence(status):
@@ -89,26 +119,45 @@ BUTTONS = (
 )
 
 
-def show_buttons(run: str, offered: Iterable[str]) -> None:
-    """Draw the buttons of a run; the ones that would do nothing now are there, and greyed."""
+def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
+    """Draw the buttons that have an effect now; without `keys` they have no keyboard shortcuts."""
     offered = {*offered, *(["steps"] if "step" in offered else [])}
-    keys = st.session_state.get("shortcuts", True)
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="controls"):
+    keys = keys and st.session_state.get("shortcuts", True)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="controls", width="content"):
         for verb, label, icon, key, explanation in BUTTONS:
+            if verb not in offered:
+                continue
             st.button(
                 label,
                 icon=icon,
                 key=f"do_{verb}",
                 help=explanation,
                 shortcut=key if keys else None,
-                width=124,
-                type="primary" if verb in ("start", "resume") and verb in offered else "secondary",
-                disabled=verb not in offered,
+                type="primary" if verb in ("start", "resume") else "secondary",
                 on_click=_press,
                 args=(run, verb),
             )
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="extras"):
-        st.number_input("N steps", 1, value=10, key="step_count", width=124, help="Steps that Step N takes.")
+        if "steps" in offered:
+            st.number_input(
+                "N steps",
+                1,
+                value=10,
+                key="step_count",
+                width=110,
+                label_visibility="collapsed",
+                help="Steps that Step N takes.",
+            )
+
+
+def show_problem() -> None:
+    """Draw the error of the last press, if any."""
+    if error := st.session_state.pop("problem", None):
+        session.complain(error)
+
+
+def show_extras(run: str) -> None:
+    """Draw the download and the switch of the keyboard shortcuts."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="extras"):
         st.download_button(
             "Download CSV",
             lambda: _csv(run),
@@ -120,8 +169,6 @@ def show_buttons(run: str, offered: Iterable[str]) -> None:
             help="Every input column with label, probability, last change, flips and gold.",
         )
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Letters on the buttons; never while you type.")
-    if error := st.session_state.pop("problem", None):
-        session.complain(error)
 
 
 def _csv(run: str) -> bytes:

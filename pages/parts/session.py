@@ -94,6 +94,38 @@ def choose(run: str | None) -> None:
         st.query_params.pop("dataset", None)
 
 
+SELECTED = ("event", "step", "example")  # URL parameters that all tabs of a run share
+
+
+def remember_selection(run: str) -> None:
+    """Keep what the URL selects in this run, for links that do not name it."""
+    kept = st.session_state.get("selection", {})
+    if kept.get("run") != run:
+        kept = {"run": run}
+    asked = {name: st.query_params[name] for name in SELECTED if name in st.query_params}
+    if asked.keys() & {"event", "step"}:
+        kept = {name: value for name, value in kept.items() if name not in ("event", "step")}
+    st.session_state["selection"] = kept | asked
+
+
+def forget_selection(*names: str) -> None:
+    """Drop these parts of the selection."""
+    kept = st.session_state.get("selection", {})
+    st.session_state["selection"] = {name: value for name, value in kept.items() if name not in names}
+
+
+def selection(run: str) -> dict[str, str]:
+    """Return the URL parameters of the run and of what is selected in it."""
+    kept: dict[str, str] = st.session_state.get("selection", {})
+    return dict(kept) if kept.get("run") == run else {"run": run}
+
+
+def seen_run() -> str | None:
+    """Return the run last viewed in this session; None if there was none."""
+    run: str | None = st.session_state.get(SEEN)
+    return run
+
+
 def chosen_dataset(names: list[str]) -> str | None:
     """Return the data set in the address, None if there is none of that name."""
     dataset = st.query_params.get("dataset")
