@@ -63,10 +63,10 @@ class Machine:
     def look(self) -> None:
         self.between()
         if self.waiting:
-            job_process.main(job_worker.KINDS, ["--db", str(self.store.path), self.waiting.pop(0)])
+            job_process.main(job_worker.perform, ["--db", str(self.store.path), self.waiting.pop(0)])
 
     def do(self, job: str) -> Json | None:
-        job_process.main(batches.KINDS, ["--db", str(self.store.path), job])
+        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
         return jobs.result(self.store, job)
 
 
@@ -629,6 +629,6 @@ def test_prompts_show_examples_of_the_batch_alone(
     job = batches.submit(store, replace(SPEC, limit=6), 3)
     lane = jobs.request(store, jobs.JobSpec("lane", {"batches": job, "lane": 0, "lanes": 2}))
     monkeypatch.setattr(lanes, "_order", lambda *given: iter([1]))
-    job_process.main(job_worker.KINDS, ["--db", str(store.path), lane])
+    job_process.main(job_worker.perform, ["--db", str(store.path), lane])
     assert runs(store, job) == [f"{job}-1"]
     assert len(seen) == 3

@@ -14,7 +14,7 @@ from test_command_line import icm
 from test_gold_is_never_seen import ROWS, inverted, permuted, removed
 
 from icm_engine import cluster, jobs
-from icm_engine.cluster import ClusterSpec, driver, store_server
+from icm_engine.cluster import ClusterSpec, store_server
 from icm_engine.cluster.remote_worker import work
 from icm_engine.cluster.store_server import RunBundle, StoreServer, code_sha256
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
@@ -282,7 +282,7 @@ def test_the_use_of_labels_elsewhere_finds_what_it_finds_here(store: Store) -> N
         work(wire, there)
     work(Wire(store.path), there)
     store.append(here, "start", {})
-    job_process.run_in_process(store, here, job_worker.KINDS)
+    job_process.run_in_process(store, here, job_worker.perform)
     found = jobs.result(store, here)
     assert found is not None
     assert len(found["examples"]) == 7 + 1  # all of `more` but two, and then one of the run's own rest
@@ -349,7 +349,7 @@ def test_an_address_where_nobody_answers_is_said_at_once(
     small_dataset(store)
     run = control.create_run(store, SPEC)
     job = cluster.hand_over(store, [run], ClusterSpec(address))
-    assert job_process.main(driver.KINDS, ["--db", str(store.path), job]) == 1
+    assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 1
     message = jobs.status(store, job).message
     assert message.startswith(f"no Ray cluster at '{address}' that this machine belongs to (")
     assert message.endswith("makes it one of a cluster's, --ray local needs none")
@@ -369,7 +369,7 @@ def test_a_job_that_waits_for_the_cluster_ends_with_it(
         cluster.wait_within(job, ["sums-1"], ClusterSpec("head:6379"), end[ending])
         return {}
 
-    job_process.main({"restarts": wait}, ["--db", str(store.path), waiting])
+    job_process.main(wait, ["--db", str(store.path), waiting])
     assert jobs.status(store, "ray.1").phase == {"cancel": "cancelled", "failed": "failed"}[ending]
     now = jobs.status(store, waiting)
     assert (now.phase, now.message) == {
@@ -431,7 +431,7 @@ def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: py
         look()
 
     monkeypatch.setattr(batches, "wait_within", at_once)
-    assert job_process.run_in_process(store, name, batches.KINDS) == 0
+    assert job_process.run_in_process(store, name, job_process.perform) == 0
     assert handed == [[whole.run(number) for number in (1, 2, 3)]]
     assert batches.unfinished(store, whole) == []
     assert len(batches.ends(store, whole)) == 3

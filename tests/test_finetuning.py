@@ -250,7 +250,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
 def test_the_command_line_tunes_lists_and_uses(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: run_in_process(store, name, job_worker.KINDS))
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: run_in_process(store, name, job_worker.perform))
     run = labelled_run(store)
     words = ["finetune", run, "--name", "mine", "--epochs", "1", "--rank", "2", "--json"]
     assert main(words) == 0
@@ -340,7 +340,7 @@ def test_a_cancelled_training_ends_at_a_step_and_leaves_no_model(store: Store, m
     monkeypatch.setattr(job_process.Job, "append", cancelling)
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL), "never")
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 0
+    assert run_in_process(store, job, job_worker.perform) == 0
     assert jobs.status(store, job).phase == "cancelled"
     assert len(looked_at.points(store, job)) == 1
     assert model_registry.names(store) == []
@@ -351,7 +351,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL))
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.perform) == 1
     assert "have changed since it began: ask for a new fine-tuning" in jobs.status(store, job).message
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from filled import small_dataset
+from held_jobs import HeldJob
 from test_runs import work
 
 from icm_engine.core.errors import SettingError
@@ -236,7 +237,8 @@ def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     (example,), (label,) = labelled(store, run)
     number = store.last_number(run)
     scorer = worker.make_scorer(model_of_run(store, run))
-    found = try_label(store, run, number, example, other(label), scorer)
+    asked = {"run": run, "event": number, "example": example}
+    found = try_label(HeldJob(store, {**asked, "label": other(label)}), scorer)
     assert store.last_number(run) == number  # nothing changed
     control.submit_intervention(store, run, "override", [example], [other(label)])
     obey(store, run)
@@ -245,4 +247,4 @@ def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     assert found["repaired"]["utility"] >= found["after"]["utility"]
     assert found["usage"]["prompts"] > 0
     with pytest.raises(SettingError, match="try another label"):
-        try_label(store, run, number, example, label, scorer)
+        try_label(HeldJob(store, {**asked, "label": label}), scorer)

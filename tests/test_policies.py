@@ -198,7 +198,7 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
     monkeypatch.setattr(trainers.JobCallback, "on_step_end", killing)
     store.append(job, "start", {})
     with pytest.raises(Killed):
-        run_in_process(store, job, job_worker.KINDS)
+        run_in_process(store, job, job_worker.perform)
     facts = done(store, job)
     assert (facts["resumed_from"], facts["steps"], steps) == (2, 4, [1, 2, 3, 3, 4])
 

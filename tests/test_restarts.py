@@ -49,7 +49,7 @@ class Machine:
             worker.main(["--db", str(self.store.path), run])
 
     def do(self, job: str) -> Json | None:
-        job_process.main(restarts.KINDS, ["--db", str(self.store.path), job])
+        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
         return jobs.result(self.store, job)
 
 

@@ -249,7 +249,7 @@ def killing(self, args, state, control, **more):
 trainers.JobCallback.on_step_end = killing
 with Store(Path(sys.argv[1])) as store:
     store.append(sys.argv[2], "start", {})
-    run_in_process(store, sys.argv[2], job_worker.KINDS)
+    run_in_process(store, sys.argv[2], job_worker.perform)
 """
 
 
@@ -286,7 +286,7 @@ def test_labels_that_change_under_a_reward_model_are_refused(store: Store, teste
     job = policies.create(store, tested, SHORT)
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.perform) == 1
     assert "have changed since it began: ask for it anew" in jobs.status(store, job).message
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from completions_server import Completions, serving, small_server
+from held_jobs import HeldJob
 from test_runs import search_facts
 
 from icm_engine.analysis.alerts import alerts
@@ -221,26 +222,23 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
     run = begun(store, pairs, spec(address, 12))
     assert worker.run_in_process(store, run, 0.0) == 0
     scorer = make_scorer(ModelChoice(address))
-
-    def quiet(*_: object) -> None:
-        return None
-
-    checked = check_context(store, "pairs", scorer, 8, quiet)
+    checked = check_context(HeldJob(store, {"dataset": "pairs", "limit": 8}), scorer)
     assert checked["context"] == 4096
     assert checked["evaluation"]["seconds"] > 0
     reading = load(store, run)
     asked = {"run": run, "event": reading.cursor, "labelings": references(reading, {}), "zero_shot": True}
-    found = score_landscape(store, asked, scorer, quiet, [], quiet)
+    found = score_landscape(HeldJob(store, asked), scorer)
     last = reading.trajectory.last
     assert last is not None
     assert found["rows"][0]["utility"] == pytest.approx(last.utility)  # the table rounds nothing
     i, label = next(iter(reading.labeling.items()))
     other = "False" if label == "True" else "True"
-    tried = try_label(store, run, reading.cursor, pairs.examples[i].id, other, scorer)
+    trial = {"run": run, "event": reading.cursor, "example": pairs.examples[i].id, "label": other}
+    tried = try_label(HeldJob(store, trial), scorer)
     assert (tried["label"], tried["before"]["utility"]) == (other, pytest.approx(last.utility))
     parts = [{"dataset": "pairs", "start": 30}]
     body = {"run": run, "test": parts, "most": 4, "shots": [2], "shuffles": 1, "seed": 0}
-    assert use_labels(store, body, scorer, quiet, [], quiet)
+    assert use_labels(HeldJob(store, body), scorer)
 
 
 @pytest.mark.slow

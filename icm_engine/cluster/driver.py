@@ -1,4 +1,4 @@
-"""Runs and jobs on the machines of a Ray cluster: python -m icm_engine.cluster.driver --db FILE JOB.
+"""Runs and jobs on the machines of a Ray cluster.
 
 This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
 a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
@@ -8,16 +8,15 @@ log's.
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from icm_engine import jobs
-from icm_engine.cluster import KIND, LOCAL, ClusterSpec, require_ray
+from icm_engine.cluster import LOCAL, ClusterSpec, require_ray
 from icm_engine.core.errors import RunBusy, RunError, SettingError
 from icm_engine.jobs import lanes
-from icm_engine.jobs.job_process import Job, Kind, main
+from icm_engine.jobs.job_process import Job
 from icm_engine.runs.lease import claim, holds, this_process
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -204,10 +203,3 @@ def _no_cluster(address: str, error: Exception) -> SettingError:
         f"no Ray cluster at {address!r} that this machine belongs to ({error}): "
         "`ray start --address=HOST:PORT` makes it one of a cluster's, --ray local needs none"
     )
-
-
-KINDS: dict[str, Kind] = {KIND: on_ray}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))

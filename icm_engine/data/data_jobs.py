@@ -1,10 +1,6 @@
-"""Jobs on large data sets: python -m icm_engine.data.data_jobs --db FILE JOB.
-
-Not kinds of the worker's, since they read gold; their process never has a model.
-"""
+"""Jobs on large data sets. They read gold, so the process that does them never has a model."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +8,7 @@ from pathlib import Path
 from icm_engine.data.importing import ImportReport, aside, import_file
 from icm_engine.data.rule_check import RuleCheck, check_rule
 from icm_engine.jobs import JobSpec
-from icm_engine.jobs.job_process import Job, Kind, main
+from icm_engine.jobs.job_process import Job
 from icm_engine.runs.lease import clear
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -101,10 +97,3 @@ def _forget(store: Store, path: Path) -> None:
     uploads = (store.path.parent / UPLOADS).resolve()
     if path.resolve().is_relative_to(uploads):
         shutil.rmtree(path.parent, ignore_errors=True)
-
-
-KINDS: dict[str, Kind] = {"import": import_kind, "rule-check": rule_check_kind}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))

@@ -1,9 +1,8 @@
-"""The process that drives a suite: python -m icm_engine.experiments.suite_jobs --db FILE JOB.
+"""The process that drives a suite.
 
 It sees gold, and so never has a model: the runs are done by `batch` jobs, whose processes see none.
 """
 
-import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.experiments.results import outcome, results
 from icm_engine.experiments.runner import Chosen, drive
 from icm_engine.experiments.suites import Suite, read_suite
-from icm_engine.jobs.job_process import Job, main
+from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json
 
 
@@ -40,7 +39,3 @@ def chosen_suite(body: Json) -> Suite:
         key: tuple(value) if isinstance(value, list) else value for key, value in body["instead"].items()
     }
     return replace(found, **changes)
-
-
-if __name__ == "__main__":
-    sys.exit(main({"suite": suite}))

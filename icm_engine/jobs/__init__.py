@@ -10,7 +10,7 @@ A job is a row of `jobs`, and events under its name in the table of the runs' ev
     failed     the end, with the error and its message
     cancel     a person no longer wants it
 
-The status is derived from these and from the lease. A new kind is a name in `KINDS` and a function in its process.
+The status is derived from these and from the lease. A new kind is a line in `KINDS` and the function it names.
 """
 
 import json
@@ -31,20 +31,52 @@ from icm_engine.store.store import Event, Store
 
 JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelled", "interrupted"]
 
-# The process that does each kind. One that needs a model is a kind of the worker's, which never sees gold; imports,
-# rule checks and suites see gold, and so have a process that never has a model.
-WORKER = "icm_engine.jobs.job_worker"
-DATA = "icm_engine.data.data_jobs"
-SUITES = "icm_engine.experiments.suite_jobs"
-RESTARTS = "icm_engine.jobs.restarts"  # neither: it drives runs, each with a worker of its own
-RAY = "icm_engine.cluster.driver"  # neither: it drives runs and jobs whose workers are on other machines
-BATCHES = "icm_engine.jobs.batches"  # nor this one: it drives lanes, which are kinds of the worker's
+# The two processes that do jobs, as modules for `python -m`. A kind of the worker's never reads gold.
+WORKER = "icm_engine.jobs.job_worker"  # has a model, or takes runs, which have one
+PLAIN = "icm_engine.jobs"  # never has a model: it may read gold, or drive what other processes do
+
+ModelUse = Literal["none", "scores", "trains"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """A kind of job: its name, the process that does it, the function in it, and what it needs of a model.
+
+    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads what it loads. It takes
+    the `Job` and, where a model `scores`, the scorer; it returns the result as JSON. Where a model `trains`, the
+    function loads the model itself.
+    """
+
+    name: str
+    process: str
+    function: str
+    model: ModelUse = "none"
+
+
 KINDS = {
-    "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "rescore": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
-    "batches": BATCHES, "lane": WORKER, "finetune": WORKER, "template-trial": WORKER,
-    "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
-}  # fmt: skip
+    kind.name: kind
+    for kind in (
+        JobKind("context-check", WORKER, "icm_engine.jobs.model_trials:check_context", "scores"),
+        JobKind("template-trial", WORKER, "icm_engine.jobs.model_trials:try_templates", "scores"),
+        JobKind("what-if", WORKER, "icm_engine.jobs.rescoring:try_label", "scores"),
+        JobKind("landscape", WORKER, "icm_engine.jobs.rescoring:score_landscape", "scores"),
+        JobKind("rescore", WORKER, "icm_engine.jobs.rescoring:rescore", "scores"),
+        JobKind("use", WORKER, "icm_engine.jobs.downstream_eval:use_labels", "scores"),
+        JobKind("finetune", WORKER, "icm_engine.training.sft:finetune", "trains"),
+        JobKind("reward", WORKER, "icm_engine.training.reward_model:reward", "trains"),
+        JobKind("preference-tuning", WORKER, "icm_engine.training.policies:prefer", "trains"),
+        JobKind("reinforce", WORKER, "icm_engine.training.policies:reinforce", "trains"),
+        JobKind("respond", WORKER, "icm_engine.training.policies:respond", "trains"),
+        JobKind("batch", WORKER, "icm_engine.jobs.job_worker:batch"),
+        JobKind("lane", WORKER, "icm_engine.jobs.job_worker:lane"),
+        JobKind("import", PLAIN, "icm_engine.data.data_jobs:import_kind"),
+        JobKind("rule-check", PLAIN, "icm_engine.data.data_jobs:rule_check_kind"),
+        JobKind("suite", PLAIN, "icm_engine.experiments.suite_jobs:suite"),
+        JobKind("restarts", PLAIN, "icm_engine.jobs.restarts:restarts"),
+        JobKind("batches", PLAIN, "icm_engine.jobs.batches:batches"),
+        JobKind("ray", PLAIN, "icm_engine.cluster.driver:on_ray"),
+    )
+}
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
@@ -114,7 +146,7 @@ def start(store: Store, job: str, how: Json | None = None) -> None:
         if status(store, job).phase in ("starting", "running", "done"):
             return
         store.append(job, "start", how or {})
-        spawn(store, KINDS[spec(store, job).kind], job)
+        spawn(store, KINDS[spec(store, job).kind].process, job)
 
 
 def cancel(store: Store, job: str) -> None:

@@ -1,4 +1,4 @@
-"""A data set in batches, each a run of its own: python -m icm_engine.jobs.batches --db FILE JOB.
+"""A data set in batches, each a run of its own.
 
 A row is kept with the number of the event it was made after. Where the run has gone on since, it is made anew, so a
 row can be deleted, and never says what is no longer so.
@@ -10,7 +10,6 @@ their runs, so another process of the job, or the same request again, goes on wi
 
 import json
 import os
-import sys
 import time
 import uuid
 from collections import Counter
@@ -22,7 +21,7 @@ from icm_engine import jobs
 from icm_engine.cluster import ClusterSpec, wait_within
 from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import RunError, SettingError
-from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
+from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.runs import control, model_registry
 from icm_engine.store.database import stored_json
 from icm_engine.store.datasets import make_parts
@@ -380,10 +379,3 @@ def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
         else ""
     )
     return f"{len(left):,} of {whole.of:,} batches have not finished{told}: mend what failed and ask again"
-
-
-KINDS: dict[str, Kind] = {KIND: batches}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))

@@ -1,4 +1,4 @@
-"""Chains that differ in the seed alone, one of them proposed: python -m icm_engine.jobs.restarts --db FILE JOB.
+"""Chains that differ in the seed alone, one of them proposed.
 
 A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
 are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
@@ -13,7 +13,6 @@ compares how they ended: it has no model, sees no gold, and is a job, so that ch
 Where chains stand is read from the chains, so another process of the job goes on with what is left.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from icm_engine import cluster, jobs
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import PREDICTABILITY
-from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
+from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.events import Json, RunSpec
@@ -351,10 +350,3 @@ def _steers(event: Event) -> bool:
         return True
     changes = [change for act in event.body["acts"] for change in act["changes"]]
     return any(change["before"][name] != change["after"][name] for change in changes for name in ("label", "pinned"))
-
-
-KINDS: dict[str, Kind] = {KIND: restarts}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))
