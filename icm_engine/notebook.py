@@ -26,7 +26,7 @@ from icm_engine.analysis.views import run_summary
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, RunError, SettingError, StoreError
 from icm_engine.core.labeling import Example
-from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.core.settings import MODEL_OPTIONS, PRESETS, ModelChoice, with_settings
 from icm_engine.data.columns import Mapped
 from icm_engine.data.export import Exported, export_run
 from icm_engine.data.export_files import rows_to_frame
@@ -277,11 +277,10 @@ def _spec(
 ) -> RunSpec:
     if preset not in PRESETS:
         raise SettingError(f"preset {preset!r} does not exist: use one of {', '.join(PRESETS)}")
-    known = ("quantization", "dtype", "device", "encoding")
-    if unknown := next((name for name in options if name not in known), None):
-        raise SettingError(f"argument {unknown!r} does not exist: of the model, use {', '.join(known)}")
+    if unknown := next((name for name in options if name not in MODEL_OPTIONS), None):
+        raise SettingError(f"argument {unknown!r} does not exist: of the model, use {', '.join(MODEL_OPTIONS)}")
     search = with_settings(PRESETS[preset], settings)
-    return RunSpec(dataset, model, limit=limit, preset=preset, search=search, **options)
+    return RunSpec.of(dataset, ModelChoice(model, **options), limit=limit, preset=preset, search=search)
 
 
 def _run(store: Store, spec: RunSpec, fresh: bool) -> str:

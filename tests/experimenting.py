@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments import runner
 from icm_engine.experiments.runner import Chosen, Progress
 from icm_engine.jobs import JobSpec, job_worker
 from icm_engine.jobs.job_process import perform, run_in_process
 from icm_engine.jobs.lanes import do_batch
 from icm_engine.runs import worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 

@@ -26,7 +26,7 @@ from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer, TableScorer
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.export import export_run, labelled_rows
 from icm_engine.data.gold import add_human
 from icm_engine.data.importing import delete_dataset
@@ -34,7 +34,6 @@ from icm_engine.data.label_export import read_label_set, read_labels
 from icm_engine.jobs import batches, job_process, job_worker, lanes
 from icm_engine.jobs.batches import BatchedRun
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RETUNABLE, Json, RunSpec

@@ -16,10 +16,9 @@ from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, leave_one_out_orders, leave_one_out_prompts
 from icm_engine.core.scoring import TableScorer, agreeable_belief
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.jobs import model_trials
 from icm_engine.jobs.model_trials import check_context
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer, require_context
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec

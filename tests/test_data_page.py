@@ -16,12 +16,12 @@ from icm_engine.analysis import import_form
 from icm_engine.analysis.datasets import PAGE
 from icm_engine.core import custom_rules
 from icm_engine.core.custom_rules import rule_reference
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data import data_jobs
 from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import JobSpec, job_process, job_worker
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.store import Store
 
 ZERO_WIDTH = chr(0x200B)

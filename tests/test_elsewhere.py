@@ -18,14 +18,13 @@ from icm_engine.cluster import ClusterSpec, store_server
 from icm_engine.cluster.remote_worker import work
 from icm_engine.cluster.store_server import RunBundle, StoreServer, code_sha256
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
 from icm_engine.experiments import runner
 from icm_engine.jobs import JobSpec, batches, downstream_eval, job_process, job_worker, lanes
 from icm_engine.runs import control, fork, model_registry, worker
 from icm_engine.runs.lease import Holder, claim, this_process
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run

@@ -20,6 +20,7 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human, load_gold
 from icm_engine.experiments import launch, plan
 from icm_engine.experiments.launch import all_predictors
@@ -31,7 +32,6 @@ from icm_engine.experiments.runner import Chosen, drive
 from icm_engine.experiments.suites import SHIPPED, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store

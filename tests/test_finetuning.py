@@ -20,12 +20,12 @@ from icm_engine.analysis import tuned_models as looked_at
 from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
 from icm_engine.jobs.finetuning import TuneSettings, settings_of
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.runs import control, model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -107,7 +107,7 @@ def test_tokens_are_those_that_the_scorer_reads_and_the_loss_is_the_labels_alone
     from icm_engine.models.transformers_scorer import TransformersScorer
     from icm_engine.training.sft import IGNORED, token_rows
 
-    loaded = load("sample", *LOCAL)
+    loaded = load(ModelChoice("sample", *LOCAL))
     (row,) = token_rows(loaded, ({"prompt": "3 + 4 = 7 is", "completion": " False"},), ("True", "False"))
     scorer = TransformersScorer(loaded, "full-prompts")
     read = [token for segment in scorer.segments(Prompt((("3 + 4 = 7 is",),), ("True", "False"))) for token in segment]

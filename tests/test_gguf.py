@@ -11,6 +11,7 @@ from gguf_writing import gemma3, llama, llama3_factors, write
 
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -19,7 +20,7 @@ PROMPTS = [Prompt((*DEMOS[:k], (f"{k} + 1 is",)), ("True", "False")) for k in ra
 
 
 def scorer(model: str, quantization: str = "none", dtype: str = "float32") -> TransformersScorer:
-    return TransformersScorer(load(model, quantization, dtype))
+    return TransformersScorer(load(ModelChoice(model, quantization, dtype)))
 
 
 def log_probs(found: TransformersScorer) -> list[float]:

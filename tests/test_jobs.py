@@ -11,10 +11,10 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs import JobSpec, job_process, job_worker, model_trials
 from icm_engine.jobs.job_process import Job
 from icm_engine.runs import control, lease
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
 

@@ -10,6 +10,7 @@ from icm_engine.analysis.import_form import at_path, data_folder
 from icm_engine.cli.main import main
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, ModelNotUsable, NotFound
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.text import expanded, home_expanded
 from icm_engine.data.import_plan import preview
 from icm_engine.data.importing import import_file
@@ -17,7 +18,7 @@ from icm_engine.data.tasks import task_spec
 from icm_engine.experiments.suites import FOLDER, read_suite
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice, is_supervised, located
+from icm_engine.runs.model_registry import is_supervised, located
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 
@@ -98,7 +99,7 @@ def test_the_page_takes_them_inside_its_folder(home: Path, monkeypatch: pytest.M
 def test_models_of_the_home_directory(store: Store, home: Path) -> None:
     assert located(store, ModelChoice("~/m")).model == str(home / "m")
     with pytest.raises(ModelNotUsable, match=f"model directory '{home}/m' does not exist"):
-        load("~/m")
+        load(ModelChoice("~/m"))
     (home / "m").mkdir()
     (home / "m" / "trained.json").write_text(json.dumps({"supervised": True}), encoding="utf-8")
     assert is_supervised(store, "~/m") == is_supervised(store, str(home / "m"))

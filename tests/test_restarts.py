@@ -15,11 +15,10 @@ from icm_engine import jobs
 from icm_engine.analysis import restarts as told
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.scoring import Scorer, TableScorer
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import job_process, restarts
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store

@@ -17,6 +17,7 @@ from icm_engine.cli.main import main
 from icm_engine.core.errors import ModelNotUsable, NotFound, SettingError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import render
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import (
     CONTRADICTING,
     IDENTICAL,
@@ -220,7 +221,7 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
     facts = made(store, tested, "one", rest=[])
     assert facts["rest"] == {"examples": 0, "rows": 0}
     assert list(facts["test"]) == ["first"]
-    loaded = load("sample", "none", "float32", "cpu")
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
     form = form_of(CLAIMS)
     reader, model = RewardReader(loaded, form), load_rewards(loaded, model_registry.folder(store, "one"))
     examples = [e for e in store.examples("capitals") if e.id[:5] in ("Ghana", "Japan")]
@@ -298,7 +299,7 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
     from icm_engine.models.transformers_scorer import TransformersScorer
     from icm_engine.training.reward_model import RewardReader
 
-    loaded = load("sample", "none", "float32", "cpu")
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
     for task, example in (
         (PAIRS, pair("p", "23", "4")),
         (CLAIMS, claim("c", "What is the capital of Peru?", "It is Lima.")),

@@ -22,6 +22,7 @@ from icm_engine.core.errors import (
 from icm_engine.core.labeling import Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import LoadedModel, as_memory_error, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -56,7 +57,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def transformers_scorer(model: str, encoding: str, **settings: str) -> TransformersScorer:
-    return TransformersScorer(load(model, **{"quantization": "none", "dtype": "float32", **settings}), encoding)
+    return TransformersScorer(
+        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
+    )
 
 
 MAKERS: dict[str, Callable[[str], Scorer]] = {
@@ -149,7 +152,7 @@ def test_a_model_directory_that_is_not_there_is_not_looked_for_on_the_hub(
     monkeypatch.setattr(AutoConfig, "from_pretrained", None)
     meant = str(Path(model).expanduser()) if model.startswith("~") else model
     with pytest.raises(ModelNotUsable, match=re.escape(f"model directory {meant!r} does not exist")):
-        load(model)
+        load(ModelChoice(model))
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from test_runs import search_facts
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.landscape import references
 from icm_engine.analysis.views import load, run_summary
-from icm_engine.core.settings import PRESETS
+from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.jobs.model_trials import check_context
 from icm_engine.jobs.rescoring import score_landscape, try_label
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice, model_of_run
+from icm_engine.runs.model_registry import model_of_run
 from icm_engine.runs.verify import verify
 from icm_engine.runs.worker import BACK, make_scorer
 from icm_engine.store.datasets import Dataset

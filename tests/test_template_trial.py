@@ -14,10 +14,10 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import task_spec
 from icm_engine.jobs.model_trials import body_of, suggested_labels, suggested_templates, try_templates
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.store import Store
 
 OWN = "Review: {text}\nSentiment:"

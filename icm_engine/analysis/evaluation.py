@@ -18,13 +18,13 @@ import numpy.typing as npt
 from icm_engine import jobs
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import CLAIM, form_of
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import SAMPLE_DIRECTORY, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs import JobSpec, downstream_eval
 from icm_engine.jobs.downstream_eval import rest_of
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 

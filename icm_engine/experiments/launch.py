@@ -9,13 +9,12 @@ from icm_engine import jobs
 from icm_engine.cluster import ClusterSpec
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import is_server
-from icm_engine.core.text import home_expanded
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments.results import predictors
 from icm_engine.experiments.suites import read_suite
 from icm_engine.jobs import JobSpec
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -72,8 +71,7 @@ def folder_name(found: Json) -> str:
 def submit_from_page(
     store: Store,
     suite: str,
-    model: str,
-    quantization: str,
+    model: ModelChoice,
     *,
     quick: bool,
     test: str | None,
@@ -83,9 +81,8 @@ def submit_from_page(
 ) -> str:
     """Start a suite with what a form says, and return its job; the report names the command that does the same."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
-    choice = ModelChoice(home_expanded(model.strip()), quantization)
-    weights = [] if is_server(model) else ["--quantization", quantization]
-    words = ["evaluate", suite, "--model", model.strip(), *weights]
+    weights = [] if is_server(model.model) else ["--quantization", model.quantization]
+    words = ["evaluate", suite, "--model", model.model, *weights]
     words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]
     words += ["--datasets", *datasets] if datasets else []
     if examples is not None:
@@ -95,7 +92,7 @@ def submit_from_page(
     return submit(
         store,
         suite,
-        choice,
+        model,
         quick=quick,
         test=test,
         processes=processes,

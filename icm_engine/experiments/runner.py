@@ -15,11 +15,11 @@ from icm_engine import cluster, jobs
 from icm_engine.analysis.evaluation import asked, unlabelled_parts
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments.plan import Cell, cells, spec_of
 from icm_engine.experiments.suites import Suite, Tune, Use
 from icm_engine.jobs import JobSpec, finetuning, lanes
 from icm_engine.runs import control, model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store

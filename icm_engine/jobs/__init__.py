@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from icm_engine.core.batching import FIRST
 from icm_engine.core.errors import SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.runs import fetched_models
 from icm_engine.runs.control import LAUNCH_GRACE, LOADING, is_recent, last_words, loading, spawn, wait
 from icm_engine.runs.control import log_tail as log_tail
 from icm_engine.runs.lease import beside
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.database import not_found, stored_json
 from icm_engine.store.events import Json
 from icm_engine.store.store import Event, Store

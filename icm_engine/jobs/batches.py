@@ -21,8 +21,9 @@ from icm_engine import jobs
 from icm_engine.cluster import ClusterSpec, wait_within
 from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs.job_process import Cancelled, Job
-from icm_engine.runs import control, model_registry
+from icm_engine.runs import control
 from icm_engine.store.database import stored_json
 from icm_engine.store.datasets import make_parts
 from icm_engine.store.events import Json, RunSpec, encode_state
@@ -191,7 +192,7 @@ def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
 # -- the model of each batch
 
 
-def label_with(store: Store, name: str, number: int, model: model_registry.ModelChoice) -> None:
+def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None:
     """Have the batches from this number on labelled by another model, such as one tuned on those before.
 
     A batch that has begun keeps its own.
@@ -209,7 +210,7 @@ def spec_of(store: Store, whole: BatchedRun, number: int) -> RunSpec | None:
         return None
     chosen = {key: value for key, value in named[-1].items() if key != "from"} if named else {}
     part = BatchPart(number, whole.of, whole.size, whole.spec.search.seed)
-    return replace(_spec_of(whole.spec, part), **chosen)
+    return _spec_of(whole.spec, part).with_model(replace(whole.spec.model_choice, **chosen))
 
 
 def _spec_of(spec: RunSpec, part: BatchPart) -> RunSpec:

@@ -86,9 +86,8 @@ def _ask_context_check(dataset: str) -> None:
     try:
         with Store() as store:
             require_server(now["context_model"])
-            job = ask_context(
-                store, dataset, now["context_model"], now["context_quantization"], now.get("context_limit")
-            )
+            model = model_choice(now["context_model"], now["context_quantization"])
+            job = ask_context(store, dataset, model, now.get("context_limit"))
         st.query_params["check"] = job
     except IcmError as error:
         now["context_problem"] = error
