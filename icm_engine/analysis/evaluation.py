@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icm_engine import jobs
+from icm_engine.analysis.label_history import is_right
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.settings import ModelChoice
@@ -174,7 +175,8 @@ def _used_with(
             predicted = labels[scores.index(max(scores))]
             said.append(predicted)
             if (dataset, example) in gold:
-                rows.append((f"{dataset} {groups[dataset, example]}", predicted == gold[dataset, example]))
+                right = is_right(predicted, gold[dataset, example])
+                rows.append((f"{dataset} {groups[dataset, example]}", right))
     tokens = sum(part["usage"]["tokens_encoded"] for part in parts)
     return Used(shots, by_group(rows), fmean(label == truth for label in said), tokens)
 

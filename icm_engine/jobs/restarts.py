@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 
 from icm_engine import cluster, jobs
 from icm_engine.core.errors import RunError, SettingError
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, equal_share
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.runs import control
@@ -76,8 +76,7 @@ def same_share(one: Labels, other: Labels) -> float | None:
     >>> same_share({"a": "True", "b": "True", "c": "True"}, {"a": "True", "b": "False"})
     0.5
     """
-    common = [example for example in one if example in other]
-    return sum(one[example] == other[example] for example in common) / len(common) if common else None
+    return equal_share((label, other[example]) for example, label in one.items() if example in other)
 
 
 def is_mirror(chain: Labels, proposed: Labels, labels: Sequence[Label]) -> bool:
