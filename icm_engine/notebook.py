@@ -292,12 +292,12 @@ def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
 
 def _go_on(store: Store, run: str, progress: bool) -> None:
     """Let a run come to its end: start it, resume it, or just wait; a person's stop is an end too."""
-    phase = control.status(store, run).phase
-    if phase in ("finished", "stopped"):
+    now = control.status(store, run)
+    if now.over:
         return
-    if phase == "created":
+    if now.phase == "created":
         control.start(store, run)
-    elif phase in ("paused", "interrupted", "failed"):
+    elif now.left:
         control.resume(store, run)
     _wait(store, run, progress)
     for words in notes_of_run(store, run) if progress else ():
@@ -306,7 +306,7 @@ def _go_on(store: Store, run: str, progress: bool) -> None:
 
 def _wait(store: Store, run: str, progress: bool) -> None:
     now, interrupted = follow(store, run, tqdm, quiet=not progress)
-    if now.phase not in ("finished", "stopped"):
+    if not now.over:
         words = f"run {run!r} is {now.phase} at step {now.steps} of {now.max_steps}: the same call goes on with it"
         raise KeyboardInterrupt(words) if interrupted else RunError(words)
 

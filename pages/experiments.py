@@ -132,7 +132,7 @@ def show_results(store: Store) -> None:
         format_func=lambda name: _title(store, name),
         help="The newest first.",
     )
-    if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
+    if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         _found(found, job)
 
 

@@ -33,7 +33,7 @@ from icm_engine.data.importing import delete_dataset
 from icm_engine.data.label_export import read_label_set, read_labels
 from icm_engine.jobs import batches, job_process, job_worker, lanes
 from icm_engine.jobs.batches import BatchedRun
-from icm_engine.runs import control, worker
+from icm_engine.runs import control, life_cycle, worker
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RETUNABLE, Json, RunSpec
@@ -281,10 +281,10 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
 
     def look() -> None:
         try:
-            monkeypatch.setattr(jobs, "LAUNCH_GRACE", 20.0)
+            monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 20.0)
             machine.look()
         except Killed:
-            monkeypatch.setattr(jobs, "LAUNCH_GRACE", 0.0)  # it is known to be gone
+            monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 0.0)  # it is known to be gone
             store.drop_lease(machine.lanes[-1], str(store.lease_token(machine.lanes[-1])))
 
     monkeypatch.setattr(batches, "wait", look)

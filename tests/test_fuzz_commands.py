@@ -20,7 +20,7 @@ from icm_engine import jobs
 from icm_engine.analysis.run_cache import RunCache
 from icm_engine.cli import app_commands
 from icm_engine.cli.main import main, parser
-from icm_engine.runs import control, worker
+from icm_engine.runs import control, life_cycle, worker
 from icm_engine.runs.verify import verify
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
@@ -148,8 +148,7 @@ def test_any_arguments_are_obeyed_or_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("four words and a dot\n"))
-    monkeypatch.setattr(control, "LAUNCH_GRACE", 0.0)
-    monkeypatch.setattr(jobs, "LAUNCH_GRACE", 0.0)
+    monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 0.0)
     monkeypatch.setattr(control, "POLL", 0.0)
     for module in (control, jobs):
         monkeypatch.setattr(module, "spawn", refusing_worker)

@@ -115,7 +115,7 @@ def test_a_model_whose_files_are_pointers(tmp_path: Path, name: str) -> None:
     if name.startswith("adapter"):
         (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
     with pytest.raises(ModelNotUsable) as caught:
-        load(str(folder))
+        load(ModelChoice(str(folder)))
     assert str(caught.value) == (
         f"model {str(folder)!r} has a git-LFS pointer in place of {name}: fetch the files themselves "
         "(git lfs pull, in its folder)"

@@ -228,7 +228,7 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
     again = example_rewards(model, reader, examples)
     assert again == [pytest.approx(row["rewards"], abs=1e-5) for row in facts["test"]["first"]]
     with pytest.raises(ModelNotUsable, match="is a reward model, which says no next token"):
-        load(str(model_registry.folder(store, "one")), "none", "float32", "cpu")
+        load(ModelChoice(str(model_registry.folder(store, "one")), "none", "float32", "cpu"))
 
 
 KILLED = """

@@ -29,6 +29,7 @@ from icm_engine.jobs.batches import batched as batched
 from icm_engine.jobs.batches import is_batched as is_batched
 from icm_engine.jobs.batches import names as names
 from icm_engine.runs import control
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
@@ -94,7 +95,10 @@ def _counted(store: Store, dataset: str, end: BatchResult) -> LabelCounts:
 AT_ONCE = 40  # batches whose labels are counted against gold at one look of their page: some 2 ms each
 AT_HOME = 5  # and at one look of the list of runs
 
-PHASES = {"done": "finished", "cancelled": "paused"}  # of a job, in the words of runs; the others have the same
+PHASES: Mapping[Phase, Phase] = {
+    "done": "finished",
+    "cancelled": "paused",
+}  # of a job, in the words of runs; the others have the same
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class BatchedRunStatus:
     """
 
     whole: BatchedRun
-    phase: str
+    phase: Phase
     message: str
     pid: int | None
     examples: int

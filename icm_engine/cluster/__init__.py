@@ -65,5 +65,5 @@ def wait_within(job: Job, names: Sequence[str], where: ClusterSpec, look: Callab
         jobs.cancel(job.store, handed)
         jobs.wait_until_settled(job.store, handed)  # what it held is free then, and stands at its last step
         raise
-    if now.phase != "done":
+    if not now.complete:
         raise RunError(f"job {handed!r} {now.phase}: {now.message}")

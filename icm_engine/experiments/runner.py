@@ -144,7 +144,7 @@ def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
 
 
 def _note_failure(store: Store, one: Driven) -> None:
-    if one.run is not None and (now := control.status(store, one.run)).phase != "finished":
+    if one.run is not None and not (now := control.status(store, one.run)).complete:
         one.reason = now.message
 
 

@@ -110,7 +110,6 @@ def _kept_end(row: BatchResult) -> BatchResult:
 
 KIND, LANE, MODEL = "batches", "lane", "model-from"
 LOOK = 1.0  # seconds between two looks at the lanes
-OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a batch meant it
 PAUSING = 120.0  # seconds that batches are waited for when the job is cancelled; they pause after a step
 
 
@@ -257,7 +256,7 @@ def unfinished(store: Store, whole: BatchedRun) -> list[int]:
     done = set(finished(store, whole))
     left = [number for number in range(1, whole.of + 1) if number not in done]
     runs = {number: whole.run(number) for number in left}
-    return [n for n in left if not store.has_run(runs[n]) or control.status(store, runs[n]).phase not in OVER]
+    return [n for n in left if not store.has_run(runs[n]) or not control.status(store, runs[n]).over]
 
 
 # -- the job's process
@@ -312,7 +311,7 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
         job, runs, where, lambda: job.progress(len(finished(store, whole)), whole.of, "batches finished elsewhere")
     )
     for run in runs:
-        if control.status(store, run).phase == "finished":
+        if control.status(store, run).complete:
             keep_end(store, run)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from icm_engine import jobs
 from icm_engine.core.errors import RunBusy
-from icm_engine.jobs.batches import OVER, BatchedRun, batched, finished, keep_end, make_run, wait
+from icm_engine.jobs.batches import BatchedRun, batched, finished, keep_end, make_run, wait
 from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.runs import control
 from icm_engine.store.events import Json
@@ -43,7 +43,7 @@ def do_batch(store: Store, names: list[str], progress: Progress, search: Do, job
 def done(store: Store, name: str) -> bool:
     """Say whether a run is finished, or a job has its result."""
     if store.has_run(name):
-        return control.status(store, name).phase == "finished"
+        return control.status(store, name).complete
     return jobs.result(store, name) is not None
 
 
@@ -102,7 +102,7 @@ def _take(job: Job, whole: BatchedRun, number: int) -> str | None:
         wait()
         _look(job, whole)
     now = control.status(store, run)
-    if now.phase in OVER or now.pid is not None:
+    if now.over or now.pid is not None:
         return None
     control.queue(store, run)
     return run
@@ -118,6 +118,6 @@ def _look(job: Job, whole: BatchedRun) -> None:
 def _settle(store: Store, run: str) -> str:
     """Keep how a run ended, or say why it has not."""
     now = control.status(store, run)
-    if now.phase == "finished":
+    if now.complete:
         keep_end(store, run)
     return now.message if now.phase == "failed" else ""

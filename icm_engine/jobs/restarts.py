@@ -24,6 +24,7 @@ from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
@@ -40,7 +41,7 @@ class Chain:
 
     run: str
     seed: int
-    phase: str
+    phase: Phase
     message: str
     steered: bool  # a person changed labels, pins or settings on the way
     utility: float | None
@@ -123,9 +124,7 @@ def _support(example: str, label: Label, counted: Sequence[tuple[Labels, bool]])
 KIND = "restarts"
 SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
 LOOK = 1.0  # seconds between two looks at the chains
-GO_ON = ("created", "paused", "interrupted", "failed")  # phases that a new process of the job goes on from
 _HOW = ("side_by_side", "where")  # of a job's body: how its chains are done, not which they are
-OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a chain meant it
 
 Standing = Mapping[str, RunStatus]
 
@@ -174,11 +173,11 @@ def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
 
 def _as_it_is(store: Store, job: str, how: Json) -> bool:
     """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
-    phase = jobs.status(store, job).phase
-    if phase == "done":
-        return all(control.status(store, run).phase in OVER for run in chains_of(store, job))
+    now = jobs.status(store, job)
+    if now.complete:
+        return all(control.status(store, run).over for run in chains_of(store, job))
     body = jobs.spec(store, job).body
-    return phase in ("starting", "running") or how == {name: body[name] for name in _HOW if name in body}
+    return now.moving or how == {name: body[name] for name in _HOW if name in body}
 
 
 def _job_spec(store: Store, spec: RunSpec, chains: int, how: Json, before: str | None) -> jobs.JobSpec:
@@ -211,7 +210,7 @@ def _on_cluster(job: Job, runs: Sequence[str]) -> set[str]:
     """Have a cluster do what is left, if that was asked; return the chains that it took on."""
     if "where" not in job.spec.body:
         return set()
-    left = [run for run in runs if control.status(job.store, run).phase in GO_ON]
+    left = [run for run in runs if control.status(job.store, run).left]
     if left:
         cluster.wait_within(job, left, cluster.ClusterSpec(**job.spec.body["where"]), _teller(job, runs))
     return set(left)
@@ -224,7 +223,7 @@ def _teller(job: Job, runs: Sequence[str]) -> Callable[[], Standing]:
     def look() -> Standing:
         nonlocal told
         now = {run: control.status(job.store, run) for run in runs}
-        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
+        if (news := (sum(status.complete for status in now.values()), words(now))) != told:
             job.progress(news[0], len(runs), news[1])
             told = news
         return now
@@ -257,7 +256,7 @@ def _left(now: Standing, asked: set[str]) -> list[str]:
 
     One that somebody else has set going is theirs to end.
     """
-    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON]
+    return [run for run, status in now.items() if run not in asked and status.left]
 
 
 def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
@@ -268,20 +267,20 @@ def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
 
 def busied(status: RunStatus) -> bool:
     """Say whether a chain takes one of the places: its worker lives, if only to wait, or is about to."""
-    return status.pid is not None or status.phase in ("starting", "running")
+    return status.pid is not None or status.moving
 
 
 def words(now: Standing) -> str:
     """Say how the chains stand, in words for the job's bar."""
     waiting = [run for run, status in now.items() if status.phase == "paused" and not status.pending]
-    running = sum(status.phase in ("starting", "running") for status in now.values())
+    running = sum(status.moving for status in now.values())
     told = f"{running} chains at work" if running != 1 else "1 chain at work"
     return f"{told}, waiting for {waiting[0]}, which is paused; finished" if waiting else f"{told}; finished"
 
 
 def _pause(store: Store, runs: Sequence[str]) -> None:
     for run in runs:
-        if control.status(store, run).phase in ("starting", "running"):
+        if control.status(store, run).moving:
             control.pause(store, run)
 
 
@@ -328,7 +327,7 @@ def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool
 def _ended(store: Store, run: str) -> Chain:
     """A chain as its search left it: what a person did to a finished one since is not looked at."""
     status, opened = control.status(store, run), open_run(store, run)
-    finished = store.last_event(run, ("finished",)) if status.phase == "finished" else None
+    finished = store.last_event(run, ("finished",)) if status.complete else None
     number = finished.number if finished else store.last_number(run)
     state = state_at(store, opened, number)
     hand = store.read_between(run, 0, number, ("hand", "retuned"))

@@ -95,7 +95,7 @@ def _import(store: Store, job: str) -> None:
     if now.settled and now.phase != "interrupted" and not asked_for:
         return
     name = jobs.spec(store, job).body["dataset"]
-    if now.phase == "done":
+    if now.complete:
         if store.has_dataset(name):
             session.choose_dataset(name, arrived=True)
             st.rerun()
@@ -303,7 +303,7 @@ def _rule(store: Store, info: DatasetInfo) -> None:
         st.button(
             "Check the rule", key="rule", icon=":material/rule:", type="primary", on_click=_ask_rule, args=(info.name,)
         )
-    elif job_line.show(store, made[0]).phase == "done" and (found := jobs.result(store, made[0])):
+    elif job_line.show(store, made[0]).complete and (found := jobs.result(store, made[0])):
         _rule_found(rule_check_of(found))
 
 
