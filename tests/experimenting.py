@@ -11,7 +11,7 @@ from icm_engine.experiments import runner
 from icm_engine.experiments.runner import Chosen, Progress
 from icm_engine.jobs import JobSpec, job_worker
 from icm_engine.jobs.job_process import perform, run_in_process
-from icm_engine.jobs.lanes import do_batch
+from icm_engine.jobs.scheduler import do_in_turn
 from icm_engine.runs import worker
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -64,7 +64,7 @@ def here(patch: pytest.MonkeyPatch) -> None:
     """Do the runs and jobs of a suite in this process."""
 
     def work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
-        do_batch(
+        do_in_turn(
             store, list(dict.fromkeys(names)), progress, lambda s, run: worker.run_in_process(s, run, idle=0.0),
             lambda s, job: run_in_process(s, job, job_worker.perform),
         )  # fmt: skip

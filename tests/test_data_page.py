@@ -17,7 +17,7 @@ from icm_engine.analysis.datasets import PAGE
 from icm_engine.core import custom_rules
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.settings import ModelChoice
-from icm_engine.data import data_jobs
+from icm_engine.data import importing
 from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import JobSpec, job_process, job_worker
@@ -248,7 +248,7 @@ def test_a_large_file_is_imported_by_a_job(
 
 def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.csv").write_text(CLAIMS + "\nlast,,True,yes\n")
-    job = jobs.request(store, data_jobs.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
     assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 1
     test = page("data", job=job)
     assert any("row 5" in code for code in test.code.values)
@@ -257,7 +257,7 @@ def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path:
 
 def test_an_import_that_was_cut_short_can_be_tried_again_or_forgotten(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.csv").write_text(CLAIMS)
-    job = jobs.request(store, data_jobs.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
     store.append(job, "ready", {})  # its process was there, and is gone
     test = page("data")
     assert "Import of mine" in texts(test)

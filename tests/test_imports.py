@@ -264,7 +264,7 @@ def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:
 
 
 def test_what_drives_batches_knows_neither_gold_nor_a_model() -> None:
-    loaded = loaded_by("import icm_engine.jobs.batches, icm_engine.jobs.lanes")
+    loaded = loaded_by("import icm_engine.jobs.batches, icm_engine.jobs.scheduler")
     assert "icm_engine.core.batching" in loaded
     assert not [module for module in loaded if module.startswith(KNOW_GOLD)]
     assert not loaded & RUNTIMES

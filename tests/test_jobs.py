@@ -12,7 +12,7 @@ import pytest
 from icm_engine import jobs
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
 from icm_engine.core.settings import ModelChoice
-from icm_engine.jobs import JobSpec, job_process, job_worker, model_trials
+from icm_engine.jobs import JobSpec, job_process, job_worker, model_trials, scheduler
 from icm_engine.jobs.job_process import Job
 from icm_engine.runs import control, lease
 from icm_engine.store.datasets import Dataset
@@ -172,7 +172,7 @@ def test_a_batch_waits_for_what_another_process_has(
         if len(naps) == 3:
             store.drop_lease(first, token)
 
-    monkeypatch.setattr(control, "wait", nap)
+    monkeypatch.setattr(scheduler, "wait", nap)
     monkeypatch.setattr(model_trials, "check_context", lambda held, scorer: {"found": held.name})
     assert job_process.main(job_worker.perform, ["--db", str(store.path), batch]) == 0
     assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["done"] * 3

@@ -17,8 +17,8 @@ from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.server_address import is_server, server_address
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, ModelChoice, SearchConfig, steps_per_example, with_settings
 from icm_engine.core.text import home_expanded
-from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control, fetched_models
 from icm_engine.runs import remarks as run_remarks

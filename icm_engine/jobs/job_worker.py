@@ -10,8 +10,9 @@ import sys
 from icm_engine.core.errors import SettingError
 from icm_engine.core.scoring import Scorer, begin_calls
 from icm_engine.jobs import WORKER
+from icm_engine.jobs.batches import work_lane
 from icm_engine.jobs.job_process import Job, function_of, kind_of, main, run_in_process
-from icm_engine.jobs.lanes import do_batch, work_lane
+from icm_engine.jobs.scheduler import do_in_turn
 from icm_engine.runs import worker
 from icm_engine.runs.control import LOADING
 from icm_engine.runs.model_registry import located
@@ -39,7 +40,7 @@ def batch(job: Job) -> Json:
         job.stop_if_cancelled()  # progress looks once a second, and a run may take less
         job.progress(number, of, name)
 
-    found = do_batch(
+    found = do_in_turn(
         job.store,
         job.spec.body["names"],
         begin,

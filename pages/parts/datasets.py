@@ -26,9 +26,8 @@ from icm_engine.analysis.figures import examples_frame
 from icm_engine.analysis.formatting import count
 from icm_engine.analysis.run_form import ask_rule_check, load_sample
 from icm_engine.core.errors import IcmError
-from icm_engine.data.data_jobs import rule_check_of
 from icm_engine.data.importing import delete_dataset, runs_using
-from icm_engine.data.rule_check import RuleCheck
+from icm_engine.data.rule_check import RuleCheck, rule_check_of
 from icm_engine.store.datasets import DatasetInfo
 from icm_engine.store.store import Store
 from pages.parts import job_line, menu, model_panels, session
