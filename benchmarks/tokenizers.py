@@ -12,7 +12,6 @@ takes real ones.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.tokenized_prompts import PromptReader
 from icm_engine.models.transformers_scorer import TransformersScorer
 
-TESTS = str(Path(__file__).parent.parent / "tests")  # the families, and a server that needs no installation
 LABELS = ("True", "False")
 TASK = Task("sums", "Question: {q}\nClaim: {c}\nI think this claim is", labels=LABELS, true_label="True")
 CLAIMS = ("It is 9.", "It's 10, as 3 + 7 = 10.", "(a) “ten” — neun 🙂", "  two  spaces", "数字", "émigré\nnext line")
@@ -83,8 +81,8 @@ def cells_of(way: str, scorer: TransformersScorer | ServerScorer, loaded: Loaded
 
 def row_of(name: str, loaded: LoadedModel, folder: str) -> Row:
     """Return the row of one model, with all ways to score; `folder` holds its tokenizer."""
-    from completions_server import serving  # of the tests
-    from small_models import served
+    from tests.support.fake_server import serving
+    from tests.support.small_models import served
 
     row: Row = {"tokenizer": name, **cells_of("here", TransformersScorer(loaded), loaded)}
     for way, root in (("server", folder), ("server's own", "/elsewhere")):
@@ -95,8 +93,8 @@ def row_of(name: str, loaded: LoadedModel, folder: str) -> Row:
 
 def rows(models: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of every family, and of the models asked for."""
-    from small_models import small_model  # of the tests
-    from tokenizers_of_each_family import FAMILIES
+    from tests.support.small_models import small_model
+    from tests.support.tokenizer_families import FAMILIES
 
     with tempfile.TemporaryDirectory() as folder:
         for name, make in FAMILIES.items():
@@ -114,7 +112,6 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="a directory or a GGUF file")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     given = parser.parse_args()
-    sys.path.append(TESTS)
     show(list(rows(given.model)), given.json)
 
 

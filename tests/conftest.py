@@ -1,7 +1,5 @@
 """What the tests share: a small problem with a table for a model, and a database of its own for every test."""
 
-import contextlib
-import math
 import os
 import sys
 
@@ -12,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
-import psutil
 import pytest
-from faults import Fault, of
+
+pytest.register_assert_rewrite("tests.support", "tests.golden")  # a failed assertion of a helper shows its values too
+
+from icm_engine.core.labeling import Example, Task  # noqa: E402
+from icm_engine.store.datasets import Dataset  # noqa: E402
+from icm_engine.store.store import Store  # noqa: E402
+from tests.support.app_server import Server, end_workers, serving  # noqa: E402
+from tests.support.faults import Fault, of  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-    from serving import Server
-
-from icm_engine.core.labeling import Example, Task
-from icm_engine.runs import control
-from icm_engine.store.datasets import Dataset
-from icm_engine.store.store import Store
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
 hypothesis.settings.load_profile("untimed")
@@ -60,7 +58,7 @@ def subnormal_floats() -> None:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
     """A headless Chromium for the tests of a module: while it runs, it holds the event loop of this process."""
-    from serving import browsing
+    from tests.support.chromium import browsing
 
     with browsing() as browser:
         yield browser
@@ -85,21 +83,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def server(database: Path) -> Iterator["Server"]:
+def server(database: Path) -> Iterator[Server]:
     """The app on that database, for the tests of a module."""
-    from serving import serving
-
     with serving(database) as server:
         yield server
-
-
-def end_workers(database: Path) -> None:
-    """Kill what still works at the runs of a database."""
-    with Store(database) as store:
-        for run in store.run_names():
-            if (pid := control.status(store, run).pid) is not None:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    psutil.Process(pid).kill()
 
 
 @pytest.fixture
@@ -108,11 +95,6 @@ def pairs() -> Dataset:
     examples = tuple(Example(f"e{i}", {"text": f"claim {i}"}, f"g{i // 2}") for i in range(40))
     task = Task("pairs", "{text} is", rule="exactly-one", fields=("text",))
     return Dataset("pairs", task, examples, tuple({"text": e.fields["text"]} for e in examples), ("text",))
-
-
-def probabilities(*values: float) -> tuple[float, ...]:
-    """Label probabilities as a scorer gives them: natural logs."""
-    return tuple(math.log(value) for value in values)
 
 
 SLOW_KINDS = {"browser", "cluster", "fault", "server"}

@@ -25,7 +25,7 @@ def main() -> None:
     """Put one row a test between the two marks of the page; rows of tests that were not run stay as they were."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     table, after = rest.split(END)
-    kept = {_test(old): old for old in table.splitlines() if old.startswith("| ") and "`test_" in old}
+    kept = {_test(old): old for old in table.splitlines() if old.startswith("| ") and ".py` test_" in old}
     for path in sorted(ROWS.glob("*.json")):
         new = line(json.loads(path.read_text(encoding="utf-8")))
         kept[_test(new)] = new

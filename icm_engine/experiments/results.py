@@ -1,11 +1,12 @@
 """The results of a suite as JSON: cells, rows with intervals, and what predicts accuracy without gold.
 
 Spearman's rank correlation within each data set, and its mean over data sets: between data sets, differences in how
-hard they are would be taken for success. Only unsupervised runs count.
+hard they are would be taken for success, and between forms of P differences in the scale of U. Only unsupervised runs count.
 
 The report and the page show this and nothing else, so a stored result is the whole record.
 """
 
+import json
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -65,26 +66,35 @@ NUMBERS: dict[str, Callable[[Json], float | None]] = {
     "margin": lambda cell: float(cell["margin"]),
     "inconsistent pairs, fewer": lambda cell: -float(cell["pairs"]),
 }
+ON_A_SCALE = ("U",)  # numbers that only runs with one form of P and the same weights share
+_SCALE = ("predictability", "alpha", "centring", "pair_weight")  # settings that decide the scale of U
 
 
 def predictors(cells: Sequence[Json]) -> list[Json]:
     """Return, for every number, its mean rank correlation with accuracy and a 95 % interval; runs are resampled.
 
-    A data set in which the number or the accuracy is always the same says nothing and is left out; `datasets` and
-    `runs` say how many are in.
+    Runs are ranked within a data set, and for U within one form of P with the same weights: U has no scale that forms
+    share. Where the number or the accuracy is always the same, nothing can be ranked; `datasets` and `runs` say how
+    many are in.
     """
     known = [c for c in cells if c.get("reason") is None and c["accuracy"] is not None and not c["supervised"]]
     return [_predictor(name, number, known) for name, number in NUMBERS.items()]
 
 
 def _predictor(name: str, number: Callable[[Json], float | None], cells: Sequence[Json]) -> Json:
-    by_dataset: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    comparable: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for cell in cells:
         if (value := number(cell)) is not None:
-            by_dataset[cell["dataset"]].append((value, cell["accuracy"]))
-    tables = [np.array(rows) for rows in by_dataset.values() if len(rows) >= FEWEST]
-    tables = [table for table in tables if _varies(table)]
-    head = {"number": name, "datasets": len(tables), "runs": sum(len(table) for table in tables)}
+            scale = json.dumps(cell["scale"]) if name in ON_A_SCALE else ""
+            comparable[cell["dataset"], scale].append((value, cell["accuracy"]))
+    rows = {key: np.array(pairs) for key, pairs in comparable.items() if len(pairs) >= FEWEST}
+    rows = {key: table for key, table in rows.items() if _varies(table)}
+    tables = list(rows.values())
+    head = {
+        "number": name,
+        "datasets": len({dataset for dataset, _ in rows}),
+        "runs": sum(len(table) for table in tables),
+    }
     if not tables:  # nothing varies, or there are too few runs
         return {**head, "correlation": None}
     rng = np.random.default_rng(0)
@@ -122,6 +132,7 @@ class CellOutcome:
     flipped: Right | None = None
     utility: float = 0.0
     form: str = ""  # the run's own form of P
+    scale: Mapping[str, str | float] = field(default_factory=dict)  # settings that decide the scale of U
     forms: Mapping[str, float] = field(default_factory=dict)  # U with each form of P, the same alpha and I
     pairs: int = 0
     label_mass: float = 0.0
@@ -169,6 +180,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         flipped=flipped if right and len(labels) == 2 else None,
         utility=state.evaluation.utility,
         form=reading.config.predictability,
+        scale={name: getattr(reading.config, name) for name in _SCALE},
         forms=_forms(reading),
         pairs=len(state.evaluation.pairs),
         label_mass=state.evaluation.label_mass,
@@ -402,6 +414,7 @@ def _cell(one: CellOutcome, outcomes: Sequence[CellOutcome]) -> Json:
         "used": estimate([one.used[-1].right]).mean if one.used and one.used[-1].right else None,
         "tuned": estimate([one.tuned[0].right]).mean if one.tuned and one.tuned[0].right else None,
         "utility": one.utility,
+        "scale": dict(one.scale),
         "pairs": one.pairs,
         "margin": one.margin,
         "label_mass": one.label_mass,

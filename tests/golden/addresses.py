@@ -1,7 +1,7 @@
 """Addresses of pages: every parameter that a page reads, what it accepts, which links name it, and what it does.
 
 People keep addresses and send them to others. So a parameter keeps its name, its values and its meaning. Each row of
-`ADDRESSES` is opened by `tests/test_golden_addresses.py` with and without its parameter: what it `shows` has to be
+`ADDRESSES` is opened by `tests/golden/test_addresses.py` with and without its parameter: what it `shows` has to be
 there with it alone. What other tests open already is in `ELSEWHERE`, and not opened again.
 
 What is shown is a line `KIND VALUE` for each element of a page: a box or a button group with its value, a text, a
@@ -87,12 +87,12 @@ ADDRESSES: tuple[Address, ...] = (
 )  # fmt: skip
 
 ELSEWHERE = {
-    ("compare", "job"): "test_compare_page.py: a landscape by its job",
-    ("training", "job"): "test_training_page.py: a training by its job",
-    ("experiments", "job"): "test_experiments_page.py: a suite by its job",
-    ("annotate", "influence"): "test_annotate_page.py: the two forks of a pin",
-    ("data", "job"): "test_data_page.py: an import by its job",
-    ("consistency", "page"): "test_conflict_page.py: a page that is not there; a second one needs 200 repairs",
+    ("compare", "job"): "pages/test_compare_page.py: a landscape by its job",
+    ("training", "job"): "pages/test_training_page.py: a training by its job",
+    ("experiments", "job"): "pages/test_experiments_page.py: a suite by its job",
+    ("annotate", "influence"): "pages/test_annotate_page.py: the two forks of a pin",
+    ("data", "job"): "pages/test_data_page.py: an import by its job",
+    ("consistency", "page"): "pages/test_consistency_page.py: a page that is not there; a second one needs 200 repairs",
 }
 
 

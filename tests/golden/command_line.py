@@ -27,7 +27,7 @@ NOT_TRIED = {
     "model fetch": "downloads a model",
     "run --ray": "needs a Ray cluster",
     "evaluate --ray": "needs a Ray cluster",
-    "app": "serves the app until it is ended, in place of this process: tests/test_package.py does that",
+    "app": "serves the app until it is ended, in place of this process: tests/project/test_package.py does that",
     "log": "prints events whatever is asked: the golden event logs have them",
 }
 # a worker may still be on its way out when its run has ended: the number of its process, or nothing

@@ -22,10 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.paths import TESTS
+
 from .in_process import Session, session
 
 FOLDER = Path(__file__).parent / "events"
-OLD = Path(__file__).parents[1] / "databases"
+OLD = TESTS / "databases"
 LEFT_OUT = "progress"
 
 CLAIMS = ["id,question,claim,group,gold"] + [

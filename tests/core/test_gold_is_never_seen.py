@@ -1,0 +1,108 @@
+"""Gold is radioactive: permute it or take it away, and every event of the search stays the same."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from icm_engine.analysis.batches import summary
+from icm_engine.analysis.views import run_summary
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.importing import import_file
+from icm_engine.jobs import batches
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
+from tests.support.stores import add_batches
+
+ROWS = [
+    {"question": f"What is {a} + {b}?", "claim": f"The answer is {a + b + error}.", "gold": str(error == 0)}
+    for a, b in ((3, 4), (5, 9), (12, 2), (8, 8), (1, 17), (6, 5), (13, 4), (2, 9))
+    for error in (0, 1, 0 if a > 6 else 2)
+]
+Change = Callable[[list[dict[str, str]]], list[dict[str, str]]]
+
+
+def permuted(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    golds = [row["gold"] for row in rows]
+    return [{**row, "gold": gold} for row, gold in zip(rows, golds[1:] + golds[:1], strict=True)]
+
+
+def inverted(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**row, "gold": str(row["gold"] == "False")} for row in rows]
+
+
+def removed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "gold"} for row in rows]
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def labelled(store: Store, path: Path, rows: list[dict[str, str]]) -> tuple[list[str], dict[str, object]]:
+    """Import the rows, run the search, and return its events and the summary."""
+    write(path, rows)
+    import_file(store, path, "maths-verification")
+    run = control.create_run(store, RunSpec(path.stem, "fake", search=SearchConfig(seed=2, max_steps=80)))
+    store.send(run, "start", f"start-{path.stem}")
+    assert worker.main(["--db", str(store.path), run]) == 0
+    return [json.dumps([event.kind, event.body]) for event in store.read_after(run)], run_summary(store, run)
+
+
+@pytest.mark.parametrize("change", [permuted, inverted, removed])
+def test_every_event_is_the_same_without_the_gold_it_had(store: Store, tmp_path: Path, change: Change) -> None:
+    events, told = labelled(store, tmp_path / "true.csv", ROWS)
+    others, other = labelled(store, tmp_path / "changed.csv", change(ROWS))
+    assert len(events) == 84  # start, model, initial labels, 80 steps, finished
+    assert events == others
+    if change is removed:
+        assert "accuracy" in told
+        assert "accuracy" not in other
+    else:
+        assert told["accuracy"] != other["accuracy"]  # so gold was read, where it may be
+
+
+def labelled_in_batches(
+    store: Store, path: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], dict[str, object]]:
+    """Import the rows, label them in batches, and return every event of every batch, the split, and the summary."""
+
+    write(path, rows)
+    import_file(store, path, "maths-verification")
+    job = add_batches(store, monkeypatch, dataset=path.stem, seed=2)
+    whole = batches.batched(store, job)
+    runs = [whole.run(number) for number in range(1, whole.of + 1)]
+    events = [json.dumps([event.kind, event.body]) for run in runs for event in store.read_after(run)]
+    parts = [json.dumps(list(open_run(store, run).codec.ids)) for run in runs]
+    return events + parts, summary(store, job)
+
+
+@pytest.mark.parametrize("change", [permuted, inverted, removed])
+def test_every_batch_is_the_same_without_the_gold_it_had(
+    store: Store, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, told = labelled_in_batches(store, tmp_path / "true.csv", ROWS, monkeypatch)
+    others, other = labelled_in_batches(store, tmp_path / "changed.csv", change(ROWS), monkeypatch)
+    assert len(events) == 3 * (34 + 1)  # 8 groups of 3 in batches of 9: start, model, initial, 30 steps, finished
+    assert events == others
+    if change is removed:
+        assert "accuracy" in told
+        assert "accuracy" not in other
+    else:
+        assert told["accuracy"] != other["accuracy"]
+
+
+def test_a_consistency_key_comes_from_the_text(store: Store, tmp_path: Path) -> None:
+    labelled(store, tmp_path / "true.csv", ROWS)
+    labelled(store, tmp_path / "changed.csv", inverted(ROWS))
+    one, other = store.dataset("true"), store.dataset("changed")
+    assert one.examples == other.examples  # ids, groups and answers
+    assert one.inputs == other.inputs  # and what the worker loads of the file
+    assert not any("gold" in row for row in one.inputs)

@@ -1,0 +1,194 @@
+"""The Annotate page, drawn by Streamlit's own tester: keys, queues, what was sent, blind runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from icm_engine.analysis.views import load
+from icm_engine.data.gold import load_human
+from icm_engine.runs import control, worker
+from icm_engine.store.store import Store
+from tests.pages.test_pages import PHASES, button, page, shown_markup, texts
+from tests.support.stores import HOSTILE, add_run
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty database; no process is ever launched, and `obey` is the worker."""
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.setattr(control, "launch", lambda store, run: None)
+    monkeypatch.setattr(worker, "IDLE", 0.2)
+    with Store() as store:
+        yield store
+
+
+def obey(store: Store, run: str) -> None:
+    assert worker.main(["--db", str(store.path), run]) == 0
+
+
+def bodies(store: Store, run: str) -> list[dict[str, object]]:
+    return [command.body for command in store.pending(run)]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_phase_can_be_opened_and_says_what_to_do(store: Store, phase: str) -> None:
+    run = add_run(store, phase)
+    test = page("annotate", run=run)
+    begun = phase not in ("created", "starting")
+    assert button(test, "pin_0_0").disabled != begun
+    assert ("This run has no labels yet" in shown_markup(test)) != begun
+    assert HOSTILE not in shown_markup(test)
+    assert f"What is 0 + 2? {HOSTILE}" in texts(test)
+
+
+def test_a_label_is_sent_at_once_and_the_queue_moves_on(store: Store) -> None:
+    run = add_run(store)
+    test = page("annotate", run=run)
+    assert test.query_params["example"] == "sums-0-0"
+    assert button(test, "pin_1_0").label == "False"
+    button(test, "pin_1_0").click().run()
+    assert not test.exception
+    assert test.query_params["example"] == "sums-0-1"
+    assert bodies(store, run) == [{"verb": "pin", "examples": ["sums-0-0"], "labels": ["False"], "text": ""}]
+    assert "Sent, not applied yet: pin sums-0-0 as False." in texts(test)
+    assert "Undo: pin sums" in button(test, "turn_undo").help
+    obey(store, run)
+    button(test, "go_-1_1").click().run()
+    assert "Sent, not applied yet" not in texts(test)
+    assert "pinned: the search keeps it" in texts(test)
+
+
+def test_undo_and_redo_are_offered_as_far_as_there_are_acts(store: Store) -> None:
+    run = add_run(store)
+    test = page("annotate", run=run)
+    assert button(test, "turn_undo").disabled
+    assert button(test, "turn_redo").disabled
+    button(test, "pin_0_0").click().run()
+    button(test, "turn_undo").click().run()  # both are on their way
+    assert test.query_params["example"] == "sums-0-0"
+    assert button(test, "turn_undo").disabled
+    assert "Redo: pin sums" in button(test, "turn_redo").help
+    obey(store, run)
+    button(test, "turn_redo").click().run()
+    obey(store, run)
+    reading = load(store, run)
+    assert (reading.labeling[0], reading.pins) == ("True", {0})
+
+
+def test_a_queue_stays_while_its_examples_leave_it(store: Store) -> None:
+    run = add_run(store)
+    reading = load(store, run)
+    empty = [reading.run.codec.ids[i] for i in range(18) if i not in reading.labeling]
+    test = page("annotate", run=run, queue="unlabelled")
+    assert test.query_params["example"] == empty[0]
+    button(test, f"pin_0_{reading.run.codec.index(empty[0])}").click().run()
+    obey(store, run)
+    assert test.query_params["example"] == empty[1]
+    assert f"2 of {len(empty)}" in texts(test)
+    again = page("annotate", **{name: test.query_params[name] for name in ("run", "queue", "example", "at")})
+    assert again.query_params["example"] == empty[1]  # the same view, the queue made anew
+    assert f"1 of {len(empty) - 1}" in texts(again)
+
+
+def test_one_act_on_a_whole_filtered_queue(store: Store) -> None:
+    run = add_run(store)
+    reading = load(store, run)
+    labelled = [i for i in range(3, 6) if i in reading.labeling]
+    test = page("annotate", run=run, filter="what is 1 +")
+    assert "1 of 3" in texts(test)
+    words = f"Pin {len(labelled)} example{'s' if len(labelled) != 1 else ''} as they are"
+    assert button(test, "bulk_0").label == f"{words} …"
+    assert button(test, "bulk_2").disabled  # none of them is pinned
+    button(test, "bulk_0").click().run()
+    button(test, "bulk_yes").click().run()
+    (body,) = bodies(store, run)
+    assert body["examples"] == [reading.run.codec.ids[i] for i in labelled]
+    obey(store, run)
+    assert load(store, run).pins == set(labelled)
+    button(test, "turn_undo").click().run()
+    obey(store, run)
+    assert load(store, run).pins == set()
+
+
+def test_the_queue_from_gold_has_no_acts_on_all(store: Store) -> None:
+    run = add_run(store)
+    test = page("annotate", run=run, queue="gold")
+    assert "supervision" in shown_markup(test)
+    assert not [button for button in test.button if str(button.key).startswith("bulk")]
+
+
+def test_a_refused_act_is_said_until_it_is_read(store: Store) -> None:
+    run = add_run(store)
+    control.submit_intervention(store, run, "undo")
+    obey(store, run)
+    test = page("annotate", run=run)
+    assert "there is nothing to undo" in test.code[0].value
+    button(test, "refused_ok").click().run()
+    assert not test.code
+
+
+def test_own_labels_are_kept_under_a_name(store: Store) -> None:
+    run = add_run(store)
+    test = page("annotate", run=run)
+    assert button(test, "keep_labels").disabled
+    button(test, "pin_0_0").click().run()
+    obey(store, run)
+    test.run()
+    assert button(test, "keep_labels").label == "Keep 1 labels"
+    button(test, "keep_labels").click().run()
+    assert load_human(store, "sums")["annotator"].labels == {"sums-0-0": "True"}
+    button(test, "keep_labels").click().run()
+    assert "has labels already" in "\n".join(code.value for code in test.code)
+
+
+def gold_seen(test: AppTest) -> list[str]:
+    """Every word of gold or accuracy that a page says."""
+    said = [shown_markup(test), texts(test), *(metric.label + metric.value for metric in test.metric)]
+    said += [f"{list(frame.value.columns)}" for frame in test.dataframe]
+    return [words for words in said if "ccuracy" in words or "'gold'" in words]
+
+
+def test_a_blind_run_shows_gold_nowhere_until_it_is_unblinded(store: Store) -> None:
+    run = add_run(store)
+    assert gold_seen(page("search", run=run))
+    test = page("annotate", run=run)
+    button(test, "go_blind").click().run()
+    assert gold_seen(page("search", run=run)) == []  # at once
+    obey(store, run)
+    for name in ("search", "steps", "flips", "consistency", "compare", "annotate", "forks"):
+        assert gold_seen(page(name, run=run)) == [], name
+    (card,) = [metric.value for metric in page().metric if metric.label == "Accuracy"]
+    assert card == "–"
+    test = page("annotate", run=run, queue="gold")
+    assert test.selectbox(key=f"queue_{run}_order").value == "order"
+    button(test, "unblind").click().run()
+    assert gold_seen(page("search", run=run)) == []  # not before it is in the log
+    obey(store, run)
+    assert gold_seen(page("search", run=run))
+    assert [done.act.verb for done in load(store, run).acts] == ["blind", "unblind"]
+
+
+def test_the_influence_of_a_pin_is_two_runs_and_their_difference(store: Store) -> None:
+    run = add_run(store)
+    control.submit_intervention(store, run, "pin", ["sums-0-0"], ["False"])
+    obey(store, run)
+    test = page("annotate", run=run)
+    test.number_input(key="influence_steps").set_value(4)
+    button(test, "influence_go").click().run()
+    kept, without = test.query_params["influence"].split(",")
+    for name in (kept, without):
+        obey(store, name)
+    test.run()
+    assert not test.exception
+    assert "with the pin: ❚❚ paused, 34 steps" in texts(test)
+    assert "labelled by both" in texts(test)
+
+
+def test_a_run_without_labels_offers_one_step(store: Store) -> None:
+    run = add_run(store, "created")
+    test = page("annotate", run=run)
+    button(test, "first_step").click().run()
+    assert [(command.verb, command.steps) for command in store.pending(run)] == [("step", 1)]
+    assert "They are on their way." in texts(test)

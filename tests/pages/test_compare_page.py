@@ -1,0 +1,152 @@
+"""The Compare page in every state, drawn by Streamlit's own tester on runs made by the real search."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from icm_engine import jobs
+from icm_engine.analysis import views
+from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
+from icm_engine.jobs.job_process import main
+from icm_engine.jobs.job_worker import perform
+from icm_engine.runs import control
+from icm_engine.store.store import Store
+from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.stores import HOSTILE, add_run, small_dataset
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Return an empty database that the pages open too; no process is ever launched."""
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.setattr(control, "launch", lambda store, run: None)
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    with Store() as store:
+        yield store
+
+
+def frame(test: AppTest, column: str):  # type: ignore[no-untyped-def]
+    return next(found.value for found in test.dataframe if column in found.value)
+
+
+def metrics(test: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in test.metric}
+
+
+def test_without_a_run_the_page_says_what_it_needs(store: Store) -> None:
+    test = page("compare")
+    assert test.title[0].value == "Compare"
+    assert "No runs yet" in shown_markup(test)
+    add_run(store, "finished")
+    assert "Choose a run above" in shown_markup(page("compare", run="nothing-1"))
+
+
+def test_a_run_without_labels_says_so(store: Store) -> None:
+    assert "This run has no labels yet." in texts(page("compare", run=add_run(store, "created")))
+
+
+def test_a_cell_of_the_address_shows_its_examples_and_no_others(store: Store) -> None:
+    run = add_run(store, "finished")
+    reading = views.load(store, run)
+    everything = range(len(reading.run.dataset.examples))
+    against = against_gold(reading, gold_by_place(store, reading, everything), everything)
+    wrong = against.cell("True", "False")
+    test = page("compare", run=run, cell="True,False")
+    shown = frame(test, "probability")
+    assert sorted(shown["example"]) == sorted(reading.run.codec.ids[i] for i in wrong)
+    assert set(shown["label"]) == {"False"}
+    assert set(shown["gold"]) == {"True"}
+    assert list(shown["probability"]) == sorted(shown["probability"], reverse=True)
+
+
+def test_the_keyboard_reaches_every_cell(store: Store) -> None:
+    run = add_run(store, "finished")
+    test = page("compare", run=run)
+    box = test.selectbox(key=f"cell_{run}_None")
+    assert len(box.options) == 1 + 2 * 3
+    box.set_value("True,True").run()
+    assert test.query_params["cell"] in ("True,True", ["True,True"])
+    assert set(frame(test, "probability")["label"]) == {"True"}
+
+
+def test_accuracy_is_told_raw_and_flipped_with_intervals(store: Store) -> None:
+    test = page("compare", run=add_run(store, "finished"))
+    shown = frame(test, "accuracy")
+    assert list(shown["accuracy"]) == ["raw", "flipped"] * 2
+    (raw, labelled), (flipped, _), (_, everything), _ = (
+        [int(n) for n in row.split(" of ")] for row in shown["examples"]
+    )
+    assert raw + flipped == labelled  # of the labelled ones, what is not right is right when swapped
+    assert everything == 18
+    assert shown["share"].str.contains(r"\d+% \(\d+ to \d+%\)").all()
+    assert "AUROC of the log-odds against gold: " in texts(test)
+
+
+def test_without_gold_the_page_opens_on_seeds(store: Store) -> None:
+    small_dataset(store, "plain", gold=False)
+    test = page("compare", run=add_run(store, "finished", dataset="plain"))
+    assert "no other run with labels that differs from this one in its seed alone" in texts(test)
+    assert "This data set has no gold labels." in texts(page("compare", run="plain-1", view="Gold"))
+
+
+def test_seeds_are_the_runs_that_differ_in_their_seed_alone(store: Store) -> None:
+    first, second, _ = (add_run(store, "finished", seed=seed) for seed in (3, 4, 5))
+    add_run(store, "finished", steps=10, seed=6)  # other steps: another setting
+    test = page("compare", run=first, view="Seeds")
+    assert metrics(test)["Seeds"] == "3"
+    assert "Fleiss' kappa" in metrics(test)
+    assert len(frame(test, "kappa")) == 3
+    examples = next(found.value for found in test.dataframe if second in found.value)
+    assert len(examples) == int(metrics(test)["Labelled in all"])
+    assert list(examples["agreement"]) == sorted(examples["agreement"])
+
+
+def test_runs_are_overlaid_and_their_differences_listed(store: Store) -> None:
+    first, second = (add_run(store, "finished", seed=seed) for seed in (3, 6))
+    test = page("compare", run=first, **{"with": second, "by": "tokens"})
+    assert f"{second} differs in: seed." in texts(test)
+    test.toggle(key="table_utilities_tokens").set_value(True).run()
+    curve = frame(test, "tokens encoded")
+    assert set(curve["run"]) == {first, second}
+    own = curve[curve["run"] == first]["tokens encoded"]
+    assert list(own) == sorted(own, reverse=True)
+    differing = frame(test, "agreement")
+    assert len(differing) > 0
+    assert (differing[first] != differing[second]).all()
+
+
+def test_the_choice_of_runs_and_of_the_axis_is_in_the_address(store: Store) -> None:
+    runs = [add_run(store, "finished", seed=seed) for seed in (3, 6, 7)]
+    test = page("compare", run=runs[0], view="Runs")
+    test.multiselect(key=f"with_{runs[0]}").set_value(runs[1:]).run()
+    test.segmented_control(key="by_axis").set_value("tokens").run()
+    assert not test.exception
+    assert test.query_params["with"] == runs[1:]
+    assert test.query_params["by"] in ("tokens", ["tokens"])
+    assert "Utility by tokens encoded" in shown_markup(test)
+
+
+def test_the_landscape_says_its_cost_first_and_its_verdict_after(store: Store) -> None:
+    run = add_run(store, "finished")
+    labelled = len(views.load(store, run).labeling)
+    test = page("compare", run=run, view="Landscape")
+    # found, two constants, the mirror, three random ones, zero-shot: eight, and gold; and one prompt each for zero-shot
+    assert f"Scores 9 labelings of the {labelled} labelled examples: {10 * labelled} prompts" in texts(test)
+    test.button(key="landscape").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store, "landscape", run=run)
+    assert test.query_params["job"] in (job, [job])
+    assert main(perform, ["--db", str(store.path), job]) == 0
+    done = page("compare", run=run, view="Landscape", job=job)
+    shown = frame(done, "same as found")
+    assert len(shown) == 9
+    assert dict(zip(shown["labeling"], shown["same as found"], strict=True))["mirror"] == 0.0
+    assert "what was found" in texts(done).split("References:")[1]
+
+
+def test_text_from_outside_is_never_markup(store: Store) -> None:
+    first, second = (add_run(store, "finished", seed=seed) for seed in (3, 4))
+    for query in ({"cell": "True,True"}, {"view": "Seeds"}, {"with": second}, {"view": "Landscape"}):
+        assert HOSTILE not in shown_markup(page("compare", run=first, **query))

@@ -1,0 +1,55 @@
+"""The tour: its stations are real steps of the run it looks at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from icm_engine.analysis.tour import NOT_YET, stations
+from icm_engine.analysis.views import load
+from icm_engine.runs import control
+from icm_engine.store.store import Store
+from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.stores import add_run
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.setattr(control, "launch", lambda store, run: None)
+    with Store() as store:
+        yield store
+
+
+def test_each_station_is_the_first_step_of_its_kind(store: Store) -> None:
+    run = add_run(store, steps=60)
+    reading = load(store, run)
+    _, heat, loss, rejected, repair, _ = stations(store, reading)
+    steps = store.read_after(run, kinds=("step",))
+    lost = next(e for e in steps if e.body["accepted"] and e.body["delta"] < 0)
+    assert loss.query == {"run": run, "event": str(lost.number)}
+    assert f"Step {lost.body['step']}" in loss.seen
+    assert "although it is no gain" in loss.seen
+    turned_down = next(e for e in steps if e.body["verdict"] == "rejected")
+    assert rejected.query["event"] == str(turned_down.number)
+    assert "Rejected" in rejected.seen
+    mended = next(e for e in steps if e.body["accepted"] and any(r["taken"] for r in e.body["repairs"]))
+    assert repair.query["repair"].startswith(f"{mended.number}.")
+    assert "10.00 at step 1" in heat.seen.replace(",", "")
+
+
+def test_what_has_not_happened_says_so(store: Store) -> None:
+    reading = load(store, add_run(store, steps=1))
+    assert reading.trajectory.points[-1].verdict == "accepted"
+    rejected = stations(store, reading)[3]
+    assert (rejected.seen, rejected.page) == (NOT_YET, "")
+
+
+def test_the_page_shows_the_stations_or_offers_a_run(store: Store) -> None:
+    test = page("tour")
+    assert test.button(key="tour_start").label == "Start a run on sample data"
+    created = page("tour", run=add_run(store, "created"))
+    assert "no labels yet" in texts(created)
+    shown = page("tour", run=add_run(store, steps=60))
+    assert [line.value for line in shown.subheader][:2] == ["1. What U is", "2. What T is"]
+    assert "In this run" in shown_markup(shown)

@@ -1,0 +1,145 @@
+"""The Training page in Streamlit's own tester: asking for a fine-tuning, its loss, the tuned model and its test."""
+
+import pytest
+
+from icm_engine import jobs
+from icm_engine.analysis import tuned_models
+from icm_engine.jobs import finetuning
+from icm_engine.jobs.finetuning import TuneSettings
+from icm_engine.runs import model_registry
+from icm_engine.store.store import Store
+from tests.pages.test_compare_page import frame
+from tests.pages.test_compare_page import store as store
+from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.finetunings import labelled_run
+from tests.support.stores import HOSTILE, add_run
+
+
+def logged(store: Store, job: str, step: int, loss: float) -> None:
+    body = {"step": step, "steps": 4, "seconds": 1.5 * step, "loss": loss, "epoch": step / 2, "learning_rate": 1e-3}
+    store.append(job, tuned_models.LOGGED, {**body, "grad_norm": 0.1})
+
+
+def facts(name: str, run: str) -> dict[str, object]:
+    return {
+        "name": name, "base": "sample", "quantization": "none", "runs": [{"run": run}], "rows": 6, "supervised": True,
+        "steps": 4, "first_loss": 0.75, "last_loss": 0.25, "parameters": 20_480, "settings": {"epochs": 2},
+    }  # fmt: skip
+
+
+def finished(store: Store, run: str, name: str | None = None) -> str:
+    """A fine-tuning that is done, as its process would have left it."""
+    job = finetuning.create(store, [run], TuneSettings(), name)
+    store.append(job, "start", {})
+    for step, loss in enumerate((0.75, 0.5, 0.5, 0.25), start=1):
+        logged(store, job, step, loss)
+    told = facts(jobs.spec(store, job).body["name"], run)
+    model_registry.put(store, str(told["name"]), lambda folder: None, told)
+    store.append(job, "result", told)
+    return job
+
+
+def used(store: Store, job: str, right: list[list[bool]]) -> None:
+    """What a use job found, with these predictions right for each number of shots it was asked for."""
+    spec = jobs.spec(store, job).body
+    gold = {example.id: not example.id.endswith("-2") for example in store.examples("sums")}
+    names = list(gold)[6 : 6 + len(right[0])]
+    said = [[gold[name] == good for name, good in zip(names, some, strict=True)] for some in right]
+    parts = [
+        {"shots": shots if isinstance(shots, int) else 6, "shuffle": 0, "usage": {"tokens_encoded": 10},
+         "log_probs": [[-0.1, -2.0] if true else [-2.0, -0.1] for true in some]}
+        for shots, some in zip(spec["shots"], said, strict=True)
+    ]  # fmt: skip
+    found = {"run": spec["run"], "labels": ["True", "False"], "examples": [["sums", n] for n in names], "parts": parts}
+    store.append(job, "result", found)
+
+
+def test_a_run_without_labels_has_nothing_to_tune_on(store: Store) -> None:
+    assert "This run has no labels yet." in texts(page("training", run=add_run(store, "created")))
+    assert "Choose a run above" in shown_markup(page("training"))
+
+
+def test_a_fine_tuning_is_asked_for_with_what_the_form_says(store: Store) -> None:
+    run = labelled_run(store)
+    test = page("training", run=run)
+    assert test.button(key="tune").label == "Tune on 6 labels"
+    test.number_input(key="tune_epochs").set_value(3)
+    test.number_input(key="tune_learning_rate").set_value(0.0002)
+    test.text_input(key="tune_name").set_value("mine")
+    test.button(key="tune").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store, finetuning.KIND)
+    assert jobs.spec(store, job).body == {
+        "run": run, "runs": [run], "name": "mine",
+        "settings": {"epochs": 3, "learning_rate": 0.0002, "rank": 8, "batch_size": 16, "rows_at_once": 16, "seed": 0},
+    }  # fmt: skip
+    assert jobs.status(store, job).phase == "starting"
+    assert test.button(key="tune").disabled
+    assert "The curve begins with the first step." in texts(test)
+
+
+def test_what_cannot_be_is_refused_in_words(store: Store) -> None:
+    test = page("training", run=labelled_run(store))
+    test.text_input(key="tune_name").set_value(f"../{HOSTILE}")
+    test.button(key="tune").click().run()
+    assert jobs.names(store) == []
+    assert "cannot be a folder: use letters" in test.code[0].value
+    run = add_run(store, "finished")
+    test = page("training", run=run)
+    test.button(key="tune").click().run()
+    assert "the fake model cannot be tuned" in test.code[0].value
+
+
+def test_the_curve_grows_with_the_steps_and_a_step_taken_again_counts_once(store: Store) -> None:
+    job = finetuning.create(store, [labelled_run(store)], TuneSettings())
+    store.append(job, "start", {})
+    for step, loss in ((1, 0.75), (2, 0.5), (3, 9.0), (3, 0.5)):  # cut off after step 3, gone on after step 2
+        logged(store, job, step, loss)
+    points = tuned_models.points(store, job)
+    assert [(point.step, point.loss) for point in points] == [(1, 0.75), (2, 0.5), (3, 0.5)]
+    chart = tuned_models.loss_chart(points)
+    assert list(chart.figure.data[0].y) == [0.75, 0.5, 0.5]
+    assert chart.alt == "Loss over steps: 0.750 at step 1, 0.500 at 3"
+    test = page("training", run=jobs.spec(store, job).body["run"])
+    assert "Step 3 of 4 · epoch 1.5 · 4 s" in texts(test)  # 4.5 s, of even and odd the even one
+
+
+def test_a_tuned_model_tells_its_name_and_what_it_is(store: Store) -> None:
+    run = labelled_run(store)
+    job = finished(store, run)
+    test = page("training", run=run, job=job)
+    assert f"trained:{run}-tuned" in [code.value for code in test.code]
+    shown = dict(frame(test, "what").itertuples(index=False))
+    assert (shown["labels of"], shown["labels"], shown["last loss"]) == (run, "6", "0.250")
+    assert shown["supervised"] == "yes"
+    test.toggle(key=f"table_loss_{job}").set_value(True).run()
+    assert list(frame(test, "loss")["loss"]) == [0.75, 0.5, 0.5, 0.25]
+
+
+def test_the_base_and_the_tuned_model_are_tried_on_what_the_run_did_not_label(store: Store) -> None:
+    run = labelled_run(store)
+    job = finished(store, run)
+    test = page("training", run=run)
+    test.button(key="try_out").click().run()
+    assert not test.exception
+    base, tuned = sorted(jobs.names(store, "use"))
+    assert [jobs.spec(store, one).model.model for one in (base, tuned)] == ["sample", f"trained:{run}-tuned"]  # type: ignore[union-attr]
+    assert jobs.spec(store, base).body["test"] == [{"dataset": "sums", "start": 6}]
+    assert (jobs.spec(store, base).body["shots"], jobs.spec(store, tuned).body["shots"]) == ([0, "fit"], [0])
+    used(store, base, [[True, False, True, False], [True, True, True, False]])
+    used(store, tuned, [[True] * 4])
+    shown = frame(page("training", run=run, job=job), "said True")
+    assert list(shown["model"]) == ["sample", "sample", f"trained:{run}-tuned"]
+    assert list(shown["shots"]) == [0, 6, 0]
+    assert list(shown["right"]) == [0.5, 0.75, 1.0]
+
+
+def test_gold_stays_hidden_while_a_run_is_annotated_blind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = labelled_run(store)
+    job = finished(store, run)
+    tried = tuned_models.try_out(store, job)
+    used(store, tried[0], [[True, False], [True, True]])
+    lines = tuned_models.lines(store, tuned_models.tried(store, job), gold=False)
+    assert [line.right for line in lines] == [None, None]
+    monkeypatch.setattr("pages.parts.training_result.gold_shown", lambda reading: False)
+    assert frame(page("training", run=run), "said True")["right"].isna().all()

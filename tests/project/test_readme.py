@@ -1,0 +1,80 @@
+"""The commands, links and files that the README and the manual name exist."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icm_engine.cli.main import parser
+from tests.support.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+COMMANDS = sorted(
+    {line for text in TEXTS.values() for line in re.findall(r"^python -m icm_engine (.+)$", text, re.MULTILINE)}
+)
+PYTHON = TEXTS[ROOT / "docs" / "python.md"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command: str) -> None:
+    parser().parse_args(shlex.split(command, comments=True))
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The block as it stands: a frame comes back labelled, and its run is there as frames."""
+    (block,) = re.findall(r"^```python\n(.+?)^```", PYTHON, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(block, "python.md", "exec"), names)
+    labelled, run = names["labelled"], names["run"]
+    assert len(labelled) == 24
+    labels = labelled["icm_label"].dropna()  # an example that is never drawn has none
+    assert set(labels) <= {"True", "False"}
+    assert len(labels) >= 20
+    assert list(labelled.columns[-6:]) == re.findall(r"`(icm_\w+)`", PYTHON)[:6]
+    assert run.summary["status"] == "finished"
+    assert len(run.steps) == 4 * 24
+    assert run.labels["icm_label"].tolist() == labelled["icm_label"].tolist()
+    assert run.flips["new"].isin(["True", "False"]).all()
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 7
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+    assert targets == {"app", "test"}
+    for target in targets:
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_exist(page: Path) -> None:
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXTS[page]):
+        assert (page.parent / path).exists(), path
+
+
+def test_the_files_to_read_first_exist() -> None:
+    named = re.findall(r"^\| `([^`]+)`", README, re.MULTILINE)
+    assert len(named) >= 5
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_page_of_the_manual_can_be_reached() -> None:
+    """From the README, in as many clicks as it takes."""
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        links = {(page.parent / link).resolve() for link in re.findall(r"\]\((?!http)([^)#]+\.md)", TEXTS[page])}
+        waiting += [link for link in links if link in TEXTS and link not in reached]
+    assert reached == set(PAGES)

@@ -1,0 +1,189 @@
+"""The views of the database: every one documented, every documented query run and compared with the pages' numbers."""
+
+import contextlib
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import load, summary
+from icm_engine.data.export import labelled_rows
+from icm_engine.data.gold import add_human
+from icm_engine.runs import control
+from icm_engine.store.migrations import VIEWS, migrations
+from icm_engine.store.store import Store
+from tests.support.paths import ROOT
+from tests.support.stores import add_run
+
+PAGE = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (v_\w+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+RUN = "arithmetic-1"
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A finished run of the fake model, with gold and human labels, and another run beside it."""
+    with Store(tmp_path_factory.mktemp("views") / "icm.db") as store:
+        assert add_run(store, "finished", 80, "arithmetic") == RUN
+        add_run(store, "paused", 10, "arithmetic")
+        add_human(store, "arithmetic", "crowd", {"arithmetic-0-0": "True", "arithmetic-0-2": "True"})
+        store.send(RUN, "start", "token")
+        yield store
+
+
+@pytest.fixture(scope="module")
+def reading(finished: Store) -> Reading:
+    return load(finished, RUN)
+
+
+def documented(store: Store, view: str) -> list[Row]:
+    """The rows of a view's documented query, read as the page says: read-only."""
+    (query,) = re.findall(r"```sql\n(.*?)```", SECTIONS[view], re.DOTALL)
+    assert view in query
+    with sqlite3.connect(f"file:{store.path}?mode=ro", uri=True) as db:
+        db.row_factory = sqlite3.Row
+        found = [dict(row) for row in db.execute(query)]
+    db.close()
+    return found
+
+
+def view(store: Store, name: str, run: str = RUN) -> list[Row]:
+    return list(store.db.query(f"select * from {name} where run = ?", [run]))
+
+
+def test_every_view_is_documented_with_its_columns(finished: Store) -> None:
+    assert set(SECTIONS) == set(finished.db.view_names()) >= set(VIEWS)
+    for name, text in SECTIONS.items():
+        prose = text.split("```sql")[0]
+        for column in finished.db.view(name).columns:
+            assert f"`{column.name}`" in prose, f"{name}.{column.name}"
+
+
+def test_views_only_read(finished: Store) -> None:
+    for name in finished.db.view_names():
+        with pytest.raises(sqlite3.OperationalError, match="because it is a view"):
+            finished.db.execute(f"delete from {name}")
+
+
+def test_every_table_has_its_view(finished: Store) -> None:
+    tables = {name for name in finished.db.table_names() if not name.startswith("_")}
+    assert {f"v_{name}" for name in tables - {"snapshots"}} <= set(finished.db.view_names())  # a cache of the log
+
+
+def test_datasets_and_examples(finished: Store, reading: Reading) -> None:
+    assert documented(finished, "v_datasets") == [
+        {"dataset": "arithmetic", "task": "maths-verification", "rule": "same-answer", "examples": 18, "groups": 6}
+    ]
+    examples = reading.run.dataset.examples
+    assert documented(finished, "v_examples") == [
+        {"example": e.id, "claim": e.fields["claim"], "answer": e.answer} for e in examples
+    ]
+
+
+def test_gold_and_human_labels(finished: Store, reading: Reading) -> None:
+    assert reading.tally.accuracy is not None
+    assert documented(finished, "v_gold") == [{"accuracy": reading.tally.accuracy.raw}]
+    # gold of 0-0 is True, of 0-2 False: the crowd is right about one of two
+    assert documented(finished, "v_human") == [{"source": "crowd", "agreement": 0.5}]
+
+
+def test_runs(finished: Store) -> None:
+    first, second = documented(finished, "v_runs")
+    spec = finished.spec(RUN)
+    assert first == {
+        "run": RUN, "model": "fake", "preset": "default", "seed": spec.search.seed, "steps": 80, "max_steps": 80,
+        "cooling": "per-step",
+    }  # fmt: skip
+    assert (second["run"], second["steps"]) == ("arithmetic-2", 10)
+    assert [row["finished"] for row in finished.db.query("select finished from v_runs order by run")] == [1, 0]
+
+
+def test_events(finished: Store, reading: Reading) -> None:
+    rows = {row["kind"]: row for row in documented(finished, "v_events")}
+    assert {kind: row["events"] for kind, row in rows.items()} == {
+        "control": 1, "model": 1, "initial": 1, "step": 80, "finished": 1,
+    }  # fmt: skip
+    assert rows["initial"]["seconds"] + rows["step"]["seconds"] == reading.spent.seconds
+
+
+def test_steps(finished: Store, reading: Reading) -> None:
+    shown = summary(reading, control.status(finished, RUN))
+    (row,) = documented(finished, "v_steps")
+    verdicts = Counter(step.verdict for step in reading.steps)
+    assert (row["steps"], row["accepted"], row["rejected"]) == (80, verdicts["accepted"], verdicts["rejected"])
+    assert row["acceptance_rate"] == shown["acceptance_rate"]
+    assert verdicts["rejected"]
+    assert verdicts["unchanged"]
+    names = ("step", "example", "old", "proposed", "delta", "temperature", "accept_probability", "draw", "verdict",
+             "label_mass", "seconds")  # fmt: skip
+    rows = view(finished, "v_steps")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        tuple(getattr(step, name) for name in names) for step in reading.steps
+    ]
+    assert rows[-1]["prompts"] > 0
+    accepted = [row["utility_after"] for row in rows if row["accepted"]]
+    assert accepted[-1] == shown["utility"]
+
+
+def test_repairs(finished: Store, reading: Reading) -> None:
+    rows = {row["step"]: row for row in documented(finished, "v_repairs")}
+    assert sum(row["taken"] for row in rows.values()) == sum(step.repaired for step in reading.steps) > 0
+    bodies = [event.body for event in finished.read_after(RUN, kinds=("step",))]
+    assert {step: row["rounds"] for step, row in rows.items()} == {
+        body["step"]: len(body["repairs"]) for body in bodies if body["repairs"]
+    }
+
+
+def test_flips(finished: Store, reading: Reading) -> None:
+    """`changes` counts flips after the first label: the rows that have an old one."""
+    rows = documented(finished, "v_flips")
+    ids = reading.run.codec.ids
+    expected = {ids[i]: change.flips for i, change in reading.changes.items() if change.flips}
+    assert Counter(row["example"] for row in rows) == expected
+    assert expected
+    assert all(row["old"] != row["new"] for row in rows)
+
+
+def test_labels(finished: Store, reading: Reading) -> None:
+    counts = {row["label"]: row["examples"] for row in documented(finished, "v_labels")}
+    assert counts == dict(zip(reading.tally.labels, reading.tally.balance, strict=True))
+    exported = [row for row in labelled_rows(finished, RUN) if row["icm_label"] is not None]
+    assert sorted(tuple(row.values()) for row in view(finished, "v_labels")) == sorted(
+        (RUN, row["icm_id"], row["icm_label"], row["icm_last_change_step"], row["icm_flips"]) for row in exported
+    )
+
+
+def test_commands_leases_and_jobs(finished: Store) -> None:
+    assert documented(finished, "v_commands") == [{"verb": "start", "event": None}]
+    assert documented(finished, "v_leases") == []
+    assert documented(finished, "v_jobs") == []
+
+
+def test_a_run_is_read_without_looking_at_the_others(finished: Store) -> None:
+    for name in ("v_steps", "v_flips", "v_labels", "v_repairs", "v_events"):
+        plan = [row[3] for row in finished.db.execute(f"explain query plan select * from {name} where run = 'x'")]
+        assert [line for line in plan if "events" in line and "(run=?" in line], plan
+
+
+def test_an_older_database_gets_the_views(tmp_path: Path) -> None:
+    """A database of the first schema, with what it held."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        old = Database(connection)
+        migrations.apply(old, stop_before="m002_counts")
+        row = {"name": "d", "task": '{"name": "t"}', "source": "s", "columns": "[]", "notes": "[]", "created": 0.0}
+        old.table("datasets").insert(row)
+        old.table("examples").insert(
+            {"dataset": "d", "position": 0, "id": "e", "fields": "{}", "consistency_group": "g"}
+        )
+    with Store(tmp_path / "old.db") as store:
+        (found,) = store.db.query("select * from v_datasets")
+        assert (found["dataset"], found["task"], found["examples"], found["groups"]) == ("d", "t", 1, 1)
+        assert found["created"] == "1970-01-01 00:00:00"
+        assert set(store.db.view_names()) == set(SECTIONS)

@@ -1,0 +1,45 @@
+"""Fine-tunings of the sample model in the test's own process: a few steps on a few labels."""
+
+from typing import Any
+
+from icm_engine import jobs
+from icm_engine.core.labeling import Flip
+from icm_engine.core.objective import Evaluation
+from icm_engine.core.scoring import LabelLogProbs, Usage
+from icm_engine.core.search import InitialInfo
+from icm_engine.jobs import finetuning, job_worker
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.store.events import Cost, Json, RunSpec
+from icm_engine.store.replay import open_run
+from icm_engine.store.store import Store
+from tests.support.stores import small_dataset
+
+SMALL = {"epochs": 2, "batch_size": 4, "rows_at_once": 2, "rank": 2}
+
+
+def labelled_run(store: Store, examples: int = 6) -> str:
+    """A run of the sample model with labels that were given, True and False in turn."""
+    if not store.has_dataset("sums"):
+        small_dataset(store)
+    spec = RunSpec("sums", "sample", "none", "float32", limit=examples, given_from="in turn", supervised=True)
+    run = store.add_run(spec)
+    flips = tuple(Flip(i, None, ("True", "False")[i % 2], "initial") for i in range(examples))
+    scores = {flip.example: LabelLogProbs((-0.5, -0.5)) for flip in flips}
+    drawn = tuple((flip.example, str(flip.new)) for flip in flips)
+    info = InitialInfo(drawn, (), flips, Evaluation(0.0, 0.0, 0.0, (), scores))
+    store.append(run, "initial", open_run(store, run).codec.encode_initial(info, Cost(Usage())))
+    return run
+
+
+def done(store: Store, job: str) -> Json:
+    """Do a job here, and return what it found."""
+    store.append(job, "start", {})
+    assert run_in_process(store, job, job_worker.perform) == 0, jobs.status(store, job).message
+    found = jobs.result(store, job)
+    assert found is not None
+    return found
+
+
+def tuned(store: Store, runs: list[str], name: str | None = None, **changed: Any) -> Json:
+    """Tune on the labels of runs here, and return the facts."""
+    return done(store, finetuning.create(store, runs, finetuning.settings_of({**SMALL, **changed}), name))

@@ -1,0 +1,255 @@
+"""Policies: what can be asked, candidates for a judge, and real ones of the sample model after a few steps."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from icm_engine import jobs
+from icm_engine.cli.main import main
+from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.labeling import Task
+from icm_engine.core.settings import ModelChoice
+from icm_engine.core.training_rows import form_of, preference_rows, preferences_of
+from icm_engine.jobs import JobSpec, job_worker, policies
+from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling
+from icm_engine.runs import model_registry
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
+from tests.support.finetunings import done
+from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, pair
+
+
+def answered(store: Store, dataset: str, asked: list[str], responses: list[list[str]]) -> str:
+    """A finished job with these responses."""
+    job = jobs.create(store, JobSpec(policies.RESPOND, {"dataset": dataset}, ModelChoice("fake")))
+    store.append(job, "result", {"model": "fake", "asked": asked, "responses": responses})
+    return job
+
+
+# -- what can be asked
+
+
+def test_what_cannot_be_asked_of_a_policy_is_refused_at_once(store: Store) -> None:
+    run = capitals_run(store)
+    add(store, "same_line", Task("same", "{question}: {claim} is", fields=("question", "claim")), capitals())
+    with pytest.raises(SettingError, match="samples is 0: use a value above 0"):
+        Sampling(samples=0)
+    with pytest.raises(SettingError, match=r"goes on in the line of the response \(' is'\)"):
+        policies.ask_responses(store, SAMPLE, [DatasetPart("same_line")], Sampling())
+    with pytest.raises(SettingError, match="no data set is named"):
+        policies.ask_responses(store, SAMPLE, [], Sampling())
+    with pytest.raises(SettingError, match="the fake model cannot be trained"):
+        policies.ask_preference_tuning(store, run, PreferenceSettings(), model=ModelChoice("fake"))
+    with pytest.raises(NotFound, match="nothing of the name 'mine' was trained"):
+        policies.ask_reinforcement(store, "mine", [DatasetPart("capitals")], ReinforceSettings())
+    model_registry.put(store, "tuned", lambda place: None, {"name": "tuned", "kind": "finetune"})
+    with pytest.raises(SettingError, match="'tuned' is no reward model but comes from finetune"):
+        policies.ask_reinforcement(store, "tuned", [DatasetPart("capitals")], ReinforceSettings())
+
+
+def test_prompts_are_the_distinct_questions_in_order(store: Store) -> None:
+    add(store, "some", CLAIMS, (claim("a", "Q1", "x"), claim("b", "Q2", "x"), claim("c", "Q1", "y")))
+    form, asked = policies.prompts_of(store, [{"dataset": "some", "start": 0}], None)
+    assert (asked, form) == (["Q1", "Q2"], form_of(CLAIMS))
+    assert policies.prompts_of(store, [{"dataset": "some", "start": 1}], 1)[1] == ["Q2"]
+    with pytest.raises(SettingError, match="no prompt to respond to"):
+        policies.prompts_of(store, [{"dataset": "some", "start": 3}], None)
+
+
+# -- candidates
+
+
+def test_distinct_claims_of_a_question_become_a_group_to_judge(store: Store) -> None:
+    add(store, "some", CLAIMS, (claim("a", "Q1", "x"),))
+    job = answered(store, "some", ["Q1", "Q2"], [["x", "y", "x", ""], ["same", "same"]])
+    made = policies.keep_responses(store, job, "drawn", "exclusive")
+    assert [(e.id, e.fields["claim"], e.group) for e in made.examples] == [
+        ("drawn-0-0", "x", "drawn-0"),
+        ("drawn-0-1", "y", "drawn-0"),
+    ]  # an empty response is none, and of one text alone there is nothing to judge
+    assert store.dataset_info("drawn").task == dataclasses.replace(CLAIMS, rule="exclusive")
+    assert store.dataset_info("drawn").gold == 0
+
+
+def test_responses_are_paired_with_their_neighbours_and_have_twins(store: Store) -> None:
+    add(store, "numbers", PAIRS, (pair("p", "3", "4"),))
+    job = answered(store, "numbers", ["Which?"], [["1", "2", "2", "5", "9", "7"]])
+    made = policies.keep_responses(store, job, "drawn")
+    shown = [(e.fields["response_a"], e.fields["response_b"], e.twin_of) for e in made.examples]
+    assert shown == [("1", "2", None), ("2", "1", "drawn-0-0"), ("5", "9", None), ("9", "5", "drawn-0-1")]
+    labels = dict(zip((e.id for e in made.examples), ("False", "True", "False", "True"), strict=True))
+    pairs = preferences_of(PAIRS, PAIRS.fields)
+    assert pairs is not None
+    rows = preference_rows(made.task, [(e, labels[e.id]) for e in made.examples], pairs).rows
+    assert [(row["chosen"], row["rejected"]) for row in rows] == [("2", "1"), ("9", "5")]
+
+
+def test_responses_that_cannot_be_judged_are_refused(store: Store) -> None:
+    add(store, "some", CLAIMS, (claim("a", "Q1", "x"),))
+    with pytest.raises(SettingError, match="no prompt with two different responses"):
+        policies.keep_responses(store, answered(store, "some", ["Q1"], [["x", "x"]]), "drawn")
+    with pytest.raises(SettingError, match="rule 'nothing'"):
+        policies.keep_responses(store, answered(store, "some", ["Q1"], [["x", "y"]]), "drawn", "nothing")
+    waiting = policies.ask_responses(store, SAMPLE, [DatasetPart("some")], Sampling())
+    with pytest.raises(NotFound, match="has no responses"):
+        policies.keep_responses(store, waiting, "drawn")
+
+
+# -- real ones
+
+
+@pytest.mark.model
+def test_a_sample_owes_nothing_to_what_is_asked_beside_it(store: Store) -> None:
+    from icm_engine.models.loading import load
+    from icm_engine.training.policies import sample
+
+    loaded, form = load(ModelChoice("sample", "none", "float32", "cpu")), form_of(CLAIMS)
+    asked = [f"What is the capital of {land}?" for land in ("France", "Peru", "Japan")]
+    whole = sample(loaded, form, asked, Sampling(samples=4, seed=3))
+    (alone,) = sample(loaded, form, asked[1:2], Sampling(samples=4, seed=3))
+    assert whole[1] == alone
+    texts = {one.text for some in whole for one in some}
+    assert all(text.startswith("It is ") and text.endswith(".") for text in texts), texts
+    assert len(texts) > 3
+    assert all(one.ended for some in whole for one in some)
+    ((cut,),) = sample(loaded, form, asked[:1], Sampling(samples=1, max_tokens=1))
+    assert not cut.ended
+
+
+@pytest.mark.model
+def test_dpo_moves_a_policy_towards_what_was_chosen(store: Store) -> None:
+    run = capitals_run(store)
+    job = policies.ask_preference_tuning(store, run, PreferenceSettings(steps=6, batch_size=4), name="p", model=SAMPLE)
+    facts = done(store, job)
+    assert facts["first_loss"] == pytest.approx(0.693, abs=1e-3)  # log 2: the policy is its own reference
+    assert facts["last_loss"] < facts["first_loss"]
+    assert (facts["rows"], facts["kind"], facts["supervised"]) == (4, "preference-tuning", False)
+    assert "tuned on 4 preferences" in (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
+    before, after = (log_odds(store, model) for model in ("sample", "trained:p"))
+    assert after > before
+
+
+def log_odds(store: Store, model: str) -> float:
+    """Mean log p of the right capital less that of the wrong one, over the four that were labelled."""
+    import torch
+
+    from icm_engine.training.policies import load_choice
+    from icm_engine.training.reward_model import RewardReader
+
+    loaded = load_choice(store, ModelChoice(model, "none", "float32", "cpu"))
+    reader, sums = RewardReader(loaded, form_of(CLAIMS)), list[float]()
+    for example in capitals()[:8]:
+        before = reader.prompt(example.fields["question"])
+        said = reader.response(example.fields["claim"])
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=torch.tensor([before + said])).logits[0]
+        logs = logits.log_softmax(-1)[len(before) - 1 : -1]
+        sums.append(float(logs[torch.arange(len(said)), torch.tensor(said)].sum()))
+    return sum(sums[0::2]) / 4 - sum(sums[1::2]) / 4
+
+
+@pytest.mark.model
+def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: Store) -> None:
+    run = capitals_run(store)
+    reward = done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+    how = ReinforceSettings(steps=2, prompts=3, responses=4, rank=2, max_tokens=8)  # more than there are prompts
+    job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals", 8)], how)
+    facts = done(store, job)
+    assert (facts["name"], facts["reward"], facts["prompts"]) == ("r-policy", "r", 2)
+    assert facts["runs"] == reward["runs"]
+    assert abs(facts["first_reward"]) < 10
+    card = (model_registry.folder(store, "r-policy") / "README.md").read_text(encoding="utf-8")
+    assert "reinforced (RLOO) against the reward model `r`" in card
+    policy = ModelChoice("trained:r-policy", "none", "float32", "cpu")
+    found = done(store, policies.ask_responses(store, policy, [DatasetPart("capitals", 8)], Sampling(2), ["r"]))
+    assert [len(row) for row in found["responses"]] == [len(row) for row in found["rewards"]["r"]] == [2, 2]
+
+
+class Killed(BaseException):
+    """Nothing in the engine catches it, as nothing catches a signal."""
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.parametrize("kind", [policies.PREFER, policies.REINFORCE])
+def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icm_engine.training import trainers
+
+    run = capitals_run(store)
+    if kind == policies.PREFER:
+        job = policies.ask_preference_tuning(store, run, PreferenceSettings(steps=4, rank=2), name="p")
+    else:
+        done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+        how = ReinforceSettings(steps=4, prompts=2, responses=2, rank=2, max_tokens=8)
+        job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], how, name="p")
+    own, steps = trainers.JobCallback.on_step_end, list[int]()
+
+    def killing(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        own(self, args, state, control, **more)
+        steps.append(state.global_step)
+        if len(steps) == 3:  # before the third step is saved
+            raise Killed
+
+    monkeypatch.setattr(trainers.JobCallback, "on_step_end", killing)
+    store.append(job, "start", {})
+    with pytest.raises(Killed):
+        run_in_process(store, job, job_worker.perform)
+    facts = done(store, job)
+    assert (facts["resumed_from"], facts["steps"], steps) == (2, 4, [1, 2, 3, 3, 4])
+
+
+@pytest.mark.model
+def test_what_reinforcement_is_rewarded_for_is_what_a_judge_sees(store: Store) -> None:
+    """The function that trl calls gives what `respond --judge` gives, whatever ended the response."""
+    from icm_engine.models.loading import load
+    from icm_engine.training.policies import judge_responses, reward_of
+    from icm_engine.training.reward_model import RewardReader, load_rewards
+
+    run = capitals_run(store)
+    done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[], model=SAMPLE))
+    form, asked = form_of(CLAIMS), "What is the capital of Peru?"
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
+    reward = reward_of(load_rewards(loaded, model_registry.folder(store, "r")), RewardReader(loaded, form))
+    endings = ["", "\nI think this claim is", "\n\n"]
+    given = reward(completions=[f" It is Lima.{end}" for end in endings], asked=[asked] * 3, prompts=["unused"] * 3)
+    (judged,) = judge_responses(store, "r", form, [asked], [["It is Lima."]])
+    assert given == [pytest.approx(judged[0], abs=1e-5)] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_commands_sample_and_keep(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    capitals_run(store)
+    monkeypatch.setattr(jobs, "start", lambda s, job: done(s, job))
+    local = ["--quantization", "none", "--dtype", "float32", "--json", "--db", str(store.path)]
+    asked = ["respond", "capitals", "--limit", "2", "--samples", "4", "--keep", "drawn", "--rule", "exclusive"]
+    assert main([*asked, *local]) == 0
+    told: Json = json.loads(capsys.readouterr().out)
+    assert (told["prompts"], told["responses"], told["dataset"]) == (2, 8, "drawn")
+    assert told["examples"] == store.dataset_size("drawn")
+    assert main([*asked, *local]) == 1
+    assert "data set 'drawn' exists already" in capsys.readouterr().err
+
+
+def test_a_model_is_loaded_as_the_run_had_it_unless_another_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = capitals_run(store)
+    monkeypatch.setattr(jobs, "start", lambda s, job: None)
+    choices: dict[str, Any] = {}
+    for name, words in (("own", []), ("other", ["--model", "elsewhere"])):
+        assert main(["prefer", run, "--name", name, "--detach", *words, "--db", str(store.path)]) == 0
+        job = next(j for j in jobs.names(store, policies.PREFER) if jobs.spec(store, j).body["name"] == name)
+        choices[name] = jobs.spec(store, job).model
+    capsys.readouterr()
+    assert choices["own"] == SAMPLE
+    assert choices["other"] == ModelChoice("elsewhere", "none", "float32", "cpu")
