@@ -202,6 +202,16 @@ def test_a_process_that_died_shows_as_interrupted(store: Store, launched: list[t
     assert jobs.status(store, job).phase == "interrupted"
 
 
+def test_a_process_does_its_own_kinds_alone(store: Store, launched: list[tuple[str, str]]) -> None:
+    """A process that may read gold never does a job that has a model."""
+    job = jobs.request(store, SPEC)
+    assert job_process.run_in_process(store, job, job_process.perform) == 1
+    assert jobs.status(store, job).message == (
+        "job 'context-check.1' is not done by icm_engine.jobs: start it with `jobs context-check.1 --again`"
+    )
+    assert job_process.run_in_process(store, jobs.request(store, JobSpec("import", {})), job_worker.perform) == 1
+
+
 def test_what_does_not_exist_is_refused(store: Store) -> None:
     with pytest.raises(SettingError, match="use one of context-check, template-trial, what-if"):
         jobs.create(store, JobSpec("dance", {}))
