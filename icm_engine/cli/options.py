@@ -7,7 +7,7 @@ An option that several commands have is defined here once. Options that belong t
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,7 @@ def model_options(
     """Add the options of a model, given as `model`; with `defaults=False` only `--model` may have a default."""
     own = ModelOptions(**asdict(ModelChoice("fake"), dict_factory=_without_version)) if defaults else ModelOptions()
     options = [
-        click.option("--model", required=required, default=default, metavar="MODEL", help=help),
+        click.option("--model", metavar="MODEL", help=help, **({"required": True} if required else {"default": default})),
         _choice("--quantization", ("nf4", "int8", "none"), own.quantization, "How weights are kept in memory."),
         _choice("--dtype", DTYPES, own.dtype, "The precision of the arithmetic."),
         click.option("--device", default=own.device, metavar="DEVICE", help="auto, cpu or cuda."),
@@ -270,9 +270,7 @@ def cluster_options(function: Function) -> Function:
 def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
     """Add an option for each setting of training; those that were said are given as the dictionary `training`."""
     options = [
-        click.option(
-            f"--{field.name.replace('_', '-')}", metavar="VALUE", help=f"{explanations[field.name]} ({field.default})"
-        )
+        click.option(f"--{field.name.replace('_', '-')}", metavar="VALUE", help=_sentence(field, explanations))
         for field in fields(kind)
     ]
 
@@ -280,6 +278,12 @@ def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
         return {name: value for name, value in given.items() if value is not None}
 
     return _as_one("training", said, options)
+
+
+def _sentence(field: Field[Any], explanations: Mapping[str, str]) -> str:
+    """What a setting is, and its default, which settings have and the option has not."""
+    text = explanations[field.name]
+    return f"{text[0].upper()}{text[1:]}.  [default: {field.default}]"
 
 
 def _as_one(name: str, made: Callable[..., object], options: list[Callable[[Function], Function]]) -> Decorator:

@@ -80,7 +80,8 @@ source_option = click.option(
     "--source",
     type=click.Choice((SEARCH, *EXPLANATIONS)),
     default=SEARCH,
-    help="What labels: the search or a baseline.",
+    metavar="SOURCE",
+    help=f"What labels: the search ({SEARCH}), or a baseline: {', '.join(EXPLANATIONS)}.",
 )
 source_options_option = click.option(
     "--option", multiple=True, default=[], type=options.assignment, metavar="name=value",

@@ -105,7 +105,7 @@ def trained_command(store: Store, name: str | None) -> Json | Told:
 def use_command(
     store: Store, run: str, model: str | None, shots: list[int | str], test: str | None, most: int, seed: int
 ) -> Told:
-    """Test a model on unlabelled examples, with labels as few-shot prompt.
+    """Test a model with labels of a run as demonstrations.
 
     The model predicts examples that the run did not label, with none or some of its labels shown, and its answers are
     compared with gold.
@@ -191,7 +191,7 @@ class ResponsesAsked:
 
 @command("respond")
 @click.argument("dataset", metavar="DATASET", help="Whose prompts are answered.")
-@options.model_options(defaults=False, help=f"{options.MODEL_HELP.rstrip('.')} (default: sample).")
+@options.model_options(encoding=False, defaults=False, help=f"{options.MODEL_HELP.rstrip('.')} (default: sample).")
 @click.option("--samples", type=options.count, default=8, metavar="K", help="Responses to each prompt.")
 @click.option("--temperature", type=float, default=1.0, metavar="T", help="Temperature of sampling.")
 @click.option("--max-tokens", type=options.count, default=16, metavar="N", help="Tokens of a response at most.")
