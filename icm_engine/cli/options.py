@@ -30,7 +30,7 @@ class Many(click.Option):
     """An option with one or more values after it (`--seeds 0 1 2`); the last time it is given counts."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, multiple=True, **keywords)
+        super().__init__(*arguments, **{**keywords, "multiple": True})
 
 
 class IcmCommand(click.Command):
@@ -216,8 +216,10 @@ def model_options(
 ) -> Decorator:
     """Add the options of a model, given as `model`; with `defaults=False` only `--model` may have a default."""
     own = ModelOptions(**asdict(ModelChoice("fake"), dict_factory=_without_version)) if defaults else ModelOptions()
-    options = [
-        click.option("--model", metavar="MODEL", help=help, **({"required": True} if required else {"default": default})),
+    options: list[Decorator] = [
+        click.option(
+            "--model", metavar="MODEL", help=help, **({"required": True} if required else {"default": default})
+        ),
         _choice("--quantization", ("nf4", "int8", "none"), own.quantization, "How weights are kept in memory."),
         _choice("--dtype", DTYPES, own.dtype, "The precision of the arithmetic."),
         click.option("--device", default=own.device, metavar="DEVICE", help="auto, cpu or cuda."),
@@ -259,7 +261,7 @@ class ClusterOptions:
 
 def cluster_options(function: Function) -> Function:
     """Add the options of a Ray cluster, given as `where`."""
-    options = [
+    options: list[Decorator] = [
         click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, auto, or local."),
         click.option("--ray-cpus", type=count, metavar="N", help="CPUs, and threads, of each run there."),
         click.option("--ray-gpus", type=_share, metavar="N", help="GPUs of each run there; 0.5 shares one."),
@@ -269,7 +271,7 @@ def cluster_options(function: Function) -> Function:
 
 def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
     """Add an option for each setting of training; those that were said are given as the dictionary `training`."""
-    options = [
+    options: list[Decorator] = [
         click.option(f"--{field.name.replace('_', '-')}", metavar="VALUE", help=_sentence(field, explanations))
         for field in fields(kind)
     ]
@@ -286,7 +288,7 @@ def _sentence(field: Field[Any], explanations: Mapping[str, str]) -> str:
     return f"{text[0].upper()}{text[1:]}.  [default: {field.default}]"
 
 
-def _as_one(name: str, made: Callable[..., object], options: list[Callable[[Function], Function]]) -> Decorator:
+def _as_one(name: str, made: Callable[..., object], options: Sequence[Decorator]) -> Decorator:
     """Add options whose values reach the function as one, made of them."""
 
     def decorated(function: Function) -> Function:
