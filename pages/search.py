@@ -14,6 +14,7 @@ from icm_engine.analysis.run_form import (
     Setting,
     dataset_names,
     make_spec,
+    model_choice,
     model_names,
     presets,
     remarks,
@@ -29,8 +30,6 @@ from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, home, menu, run_controls, run_end, session, workspace
-
-PLAIN = ("dataset", "model", "quantization", "limit", "preset")
 
 
 def show_form(store: Store) -> None:
@@ -123,7 +122,8 @@ def _begin() -> None:
     try:
         with Store() as store:
             require_server(now["model"])
-            spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
+            model = model_choice(now["model"], now["quantization"])
+            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values)
             if size := now.get("batch_size"):
                 session.choose(begin_batches(store, spec, size, now["chains"]))
             else:
@@ -133,7 +133,6 @@ def _begin() -> None:
 
 
 NEW = "New run"
-OVER = ("finished", "stopped")
 RHYTHMS = {"curves": 2.0, "tables": 5.0}  # seconds; a slow part must not delay the buttons
 
 
@@ -147,7 +146,7 @@ def show_run(run: str, names: list[str]) -> None:
     if searches(reading):
         session.fragment(charts.show_curves, every["curves"])(run)
     session.fragment(run_controls.show_news, every["curves"])(run)
-    if now.phase in OVER:
+    if now.over:
         run_end.show(reading)
     session.fragment(charts.show_tables, every["tables"])(run)
     session.fragment(run_controls.show_tiles, every["tables"])(run)

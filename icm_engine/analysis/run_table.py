@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from icm_engine.analysis.formatting import MOVING, PHASE_STYLES, moment
+from icm_engine.analysis.formatting import PHASE_STYLES, moment
 from icm_engine.analysis.views import Overview
+from icm_engine.runs.life_cycle import LEFT, OVER
 
 STATUSES = ("Any status", "Moving", "Waiting", "Ended")
-WAITING = ("created", "paused", "interrupted", "failed")
 
 
 def matching(rows: Sequence[Overview], words: str, status: str) -> list[Overview]:
@@ -18,11 +18,8 @@ def matching(rows: Sequence[Overview], words: str, status: str) -> list[Overview
 
 
 def _has_status(row: Overview, status: str) -> bool:
-    if status == "Moving":
-        return row.phase in MOVING
-    if status == "Waiting":
-        return row.phase in WAITING
-    return status != "Ended" or row.phase not in (*MOVING, *WAITING)
+    ends = {"Moving": row.moving, "Waiting": row.phase in LEFT, "Ended": row.phase in OVER}
+    return ends.get(status, True)
 
 
 def _text(row: Overview) -> str:

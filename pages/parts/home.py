@@ -4,7 +4,7 @@ import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import listed
-from icm_engine.analysis.formatting import MOVING, escaped
+from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.run_table import STATUSES, matching, runs_frame
@@ -78,7 +78,7 @@ def _list() -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="run_filters"):
         st.text_input("Find", key="find_runs", placeholder="name, data set or model", width=260)
         st.selectbox("Status", STATUSES, key="run_status", width=160)
-    moving = any(row.phase in MOVING for row in rows)
+    moving = any(row.moving for row in rows)
     session.fragment(_table, 2 if moving else None)(moving)
 
 
@@ -104,13 +104,12 @@ def _table(moving: bool) -> None:
         f"{len(shown):,} of the {len(rows):,} newest runs. Click a name to open a run; select several to compare."
     )
     _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
-    if moving and not any(row.phase in MOVING for row in rows):
+    if moving and not any(row.moving for row in rows):
         st.rerun()  # nothing moves any more: stop refreshing
 
 
 COLUMNS = {
-    "run": st.column_config.TextColumn(pinned=True),
-    "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
+        "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
     "U": st.column_config.NumberColumn(format="%.2f"),
     "best U": st.column_config.NumberColumn(format="%.2f", help="Highest U of a state with at least as many labels."),
     "accuracy": st.column_config.NumberColumn(format="percent", help="Share of labels that equal gold."),

@@ -12,11 +12,10 @@ from icm_engine import jobs
 from icm_engine.analysis import restarts as told
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.scoring import Scorer, TableScorer
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.importing import import_file
-from icm_engine.jobs import job_process, restarts
+from icm_engine.jobs import job_process, restarts, scheduler
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
@@ -49,7 +48,7 @@ class Machine:
             worker.main(["--db", str(self.store.path), run])
 
     def do(self, job: str) -> Json | None:
-        job_process.main(restarts.KINDS, ["--db", str(self.store.path), job])
+        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
         return jobs.result(self.store, job)
 
 
@@ -60,7 +59,7 @@ def machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(store)
     monkeypatch.setattr(control, "launch", made.launch)
     monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
-    monkeypatch.setattr(restarts, "wait", made.look)
+    monkeypatch.setattr(scheduler, "wait", made.look)
     monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
     monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
     monkeypatch.setattr(worker, "IDLE", 0.05)
@@ -302,7 +301,7 @@ def _restarted(folder: Path, rows: list[dict[str, str]], monkeypatch: pytest.Mon
     with Store(folder / "icm.db") as store:
         machine = Machine(store)
         monkeypatch.setattr(control, "launch", machine.launch)
-        monkeypatch.setattr(restarts, "wait", machine.look)
+        monkeypatch.setattr(scheduler, "wait", machine.look)
         import_file(store, path, "maths-verification")
         found = machine.do(restarts.submit(store, RunSpec("claims", "fake", search=SearchConfig(max_steps=60)), 3))
     assert found is not None
