@@ -1,4 +1,4 @@
-"""Annotate: put labels in by hand, one example at a time, with the keyboard alone if you like."""
+"""Annotate: label examples by hand, one at a time, by mouse or keyboard."""
 
 import streamlit as st
 
@@ -37,7 +37,7 @@ def _without_labels(run: str, status: RunStatus) -> None:
         icon=":material/info:",
     )
     if status.moving or status.pending:
-        st.text("They are on their way.")
+        st.text("They will appear shortly.")
         session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:
         st.button(

@@ -1,4 +1,4 @@
-"""Consistency: the pairs and groups inconsistent now and ever, and every repair with its options."""
+"""Consistency: inconsistent pairs and groups, now and ever, and every repair with its options."""
 
 import streamlit as st
 
@@ -16,7 +16,7 @@ RHYTHM = 2.0  # seconds between two looks at the curve of a run that goes on
 
 
 def show(store: Store, run: str) -> None:
-    """Draw the view of a run that the address names."""
+    """Draw the view that the URL names."""
     reading, status = session.look(run)
     _about(reading, status)
     if not has_rule(reading):
@@ -47,7 +47,7 @@ def _about(reading: Reading, status: RunStatus) -> None:
                 key="read_on",
                 icon=":material/refresh:",
                 type="tertiary",
-                help="The run goes on; the tables stand still until you ask.",
+                help="The run continues; the tables are updated when you press Refresh.",
             )
 
 

@@ -33,7 +33,7 @@ def show(store: Store, run: str) -> None:
 
 
 def _choice(reading: Reading) -> Queue | None:
-    """Draw the choice of a queue, at first the one in the address."""
+    """Draw the choice of a queue, initially the one in the URL."""
     known = {queue.title: queue for queue in queues(reading)}
     asked = next((queue.title for queue in known.values() if queue.name == st.query_params.get("queue")), EVERYTHING)
     key = f"queue_{reading.run.name}"
@@ -77,7 +77,7 @@ def _queue(reading: Reading, queue: Queue, found: Sequence[Queued]) -> None:
 
 
 def _select(key: str, ids: list[str]) -> None:
-    """Put the selected example into the address: its place means nothing once the run went on."""
+    """Put the selected example into the URL by id, since its row may move as the run continues."""
     if rows := st.session_state[key]["selection"]["rows"]:
         st.query_params["example"] = ids[rows[0]]
 

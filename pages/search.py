@@ -91,7 +91,7 @@ def _how() -> str:
 
 
 def _all_settings(preset: str) -> None:
-    """Draw every other setting, keyed by preset: another preset shows its own values."""
+    """Draw every other setting, keyed by preset, so that another preset shows its own values."""
     shown = sorted((s for s in settings(preset) if s.name not in APART), key=lambda s: isinstance(s.value, bool))
     with st.expander("All settings of the search", icon=":material/tune:"):
         columns = st.columns(3, gap="medium")
@@ -115,7 +115,7 @@ def _key(preset: str, name: str) -> str:
 
 
 def _begin() -> None:
-    """Start what the form says now: what was drawn before may be older than the last keystroke."""
+    """Start what the form holds now; what was drawn may be older than the last keystroke."""
     now = st.session_state
     keys = {setting.name: _key(now["preset"], setting.name) for setting in settings(now["preset"])}
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}

@@ -1,4 +1,4 @@
-"""Tour: a guided look at one run, on its own real steps."""
+"""Tour: a guided look at one run, on its own steps."""
 
 import streamlit as st
 
@@ -18,7 +18,7 @@ LINKS = {
 
 
 def show(run: str | None) -> None:
-    """Draw the tour of a run; without one, offer to start the run that it is meant for."""
+    """Draw the tour of a run; without one, offer to start the run it is meant for."""
     if begun := st.session_state.pop("tour_run", None):
         session.choose(begun)
         st.rerun()

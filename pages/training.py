@@ -1,4 +1,4 @@
-"""Training: a model tuned on a run's labels, its loss while it learns, and what it says on a test part."""
+"""Training: a model tuned on a run's labels, its loss, and its answers on a test part."""
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ WHAT = (
 
 
 def show(store: Store, run: str) -> None:
-    """Draw the form, and the training in the address, else the last one."""
+    """Draw the form, and the training in the URL, else the last one."""
     st.text(WHAT)
     reading, _ = session.look(run)
     if not reading.labeling:
@@ -49,7 +49,7 @@ def _form(run: str, labels: int, busy: bool) -> None:
         on_click=_ask,
         args=(run,),
         disabled=busy,
-        help="In a process of its own; the page can be left meanwhile.",
+        help="Runs in a separate process; you can leave the page meanwhile.",
     )
     if error := st.session_state.pop("tune_problem", None):
         session.complain(error)

@@ -1,4 +1,4 @@
-"""Annotation by hand: one example with its context, acts sent and applied, and labels saved as human labels."""
+"""Annotation by hand: one example with its context, acts sent and applied, labels saved as human labels."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from icm_engine.store.events import decode_act
 from icm_engine.store.lazy_examples import places_of
 from icm_engine.store.store import Command, Store
 
-CHANGES = 5  # of an example's label, the last ones
+CHANGES = 5  # of an example's label changes
 MEMBERS = 40  # of a group, at most
 COUNTED = 1000  # members of a group that are counted
 ACTS = 200  # rows of the list of acts
-MOST = 10_000  # examples of one act: every label put in has to be scored
+MOST = 10_000  # examples per act: every override has to be scored
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Another example of the same group; `text` is what it has otherwise."""
+    """Another example of the same group; `text` holds the fields in which it differs."""
 
     example: str  # id
     text: str
@@ -35,7 +35,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One example as an annotator sees it; `text` has every field, `rest` says how many members are not shown."""
+    """One example as an annotator sees it; `text` has every field, `rest` counts the group members not shown."""
 
     place: int
     example: str  # id
@@ -52,7 +52,7 @@ class Card:
 
     @property
     def words(self) -> str:
-        """The label as it is now, in a sentence."""
+        """The current label, in a sentence."""
         if self.label is None:
             return "No label yet."
         fixed = "pinned: the search keeps it" if self.pinned else "not pinned: the search may change it"
@@ -93,7 +93,7 @@ def _member(reading: Reading, i: int, beside: Example) -> Member:
 
 
 def change_words(change: LabelChange) -> str:
-    """Say one change of a label in a line."""
+    """Describe one label change in a line."""
     old, new = change.old or "no label", change.new or "no label"
     return f"step {change.step:,}: {old} → {new} ({change.cause})"
 
@@ -102,7 +102,7 @@ def change_words(change: LabelChange) -> str:
 
 
 def sent(store: Store, reading: Reading) -> tuple[Act, ...]:
-    """Return the acts that a person has sent and no event has answered, oldest first."""
+    """Return the acts that were sent and not yet applied, oldest first."""
     commands = (command for command in store.pending(reading.run.name) if command.verb == "hand")
     return tuple(act for command in commands if (act := _act(reading, command)) is not None)
 
@@ -111,12 +111,12 @@ def _act(reading: Reading, command: Command) -> Act | None:
     try:
         require_act(command.body, reading.run.dataset.task.labels)
         return decode_act(reading.run.codec, command.body)
-    except (KeyError, ValueError, SettingError):  # the worker will refuse it
+    except (KeyError, ValueError, SettingError):  # the worker will refuse this one
         return None
 
 
 def sent_words(reading: Reading, acts: Iterable[Act], place: int) -> list[str]:
-    """Say what was sent about one example, and everything else in one line."""
+    """Describe what was sent about one example, and summarise the rest in one line."""
     acts = list(acts)
     mine = [act for act in acts if place in act.examples]
     lines = [f"Sent, not applied yet: {act_words(reading, act, place)}." for act in mine]
@@ -127,7 +127,7 @@ def sent_words(reading: Reading, acts: Iterable[Act], place: int) -> list[str]:
 
 
 def act_words(reading: Reading, act: Act, place: int | None = None) -> str:
-    """Say an act in a few words; with `place`, what it does to that example alone."""
+    """Describe an act in a few words; with `place`, only its effect on that example."""
     if not act.examples:
         return act.verb
     ids = reading.run.codec.ids
@@ -146,7 +146,7 @@ def expected(reading: Reading, waiting: Iterable[Act]) -> list[AppliedInterventi
 
 @dataclass(frozen=True, slots=True)
 class UndoState:
-    """What undo and redo would do next, in words, None where there is nothing; and the example each is about."""
+    """What undo and redo would do next, in words, with the example concerned; None if there is nothing to do."""
 
     undo: str | None
     redo: str | None
@@ -155,7 +155,7 @@ class UndoState:
 
 
 def turns(reading: Reading, waiting: Iterable[Act]) -> UndoState:
-    """Return what can be taken back and done again, counting what was sent."""
+    """Return what undo and redo would do, counting acts already sent."""
     history = expected(reading, waiting)
     back, forth = undoable(history), redoable(history)
     words = [act_words(reading, stack[-1].act) if stack else None for stack in (back, forth)]
@@ -196,7 +196,7 @@ def _act_row(reading: Reading, done: AppliedIntervention, then: ActTime) -> ActR
 
 
 def margin_words(found: Card) -> str:
-    """Say how sure the model is of the label, in the words of the queue that goes by it."""
+    """Say how sure the model is of the label, in the words of the queue sorted by it."""
     if found.margin is None:
         return ""
     wish = ": the model prefers another label" if found.margin < 0 else ""
@@ -208,7 +208,7 @@ def margin_words(found: Card) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """One act on many examples, said before it is sent; `label` None: as they are."""
+    """One act on many examples, described before it is sent; `label` None keeps their labels."""
 
     verb: Verb
     places: Sequence[int]
@@ -222,9 +222,9 @@ class Bulk:
 
 
 def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | None = None) -> Bulk:
-    """Return one act on all these examples: pin (as they are, or to `label`), or unpin.
+    """Return one act on all these examples: pin (at their current label, or at `label`), or unpin.
 
-    Examples without a label cannot be pinned as they are, and those not pinned need no unpinning: they are left out.
+    Left out are examples without a label that cannot be pinned, and examples that are not pinned and need no unpinning.
     """
     chosen, why, how = places, "", f" as {label}"
     if verb == "unpin":
@@ -235,19 +235,19 @@ def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | Non
     named = "1 example" if len(chosen) == 1 else f"{len(chosen):,} examples"
     left_out = f"{left:,} {why} {'is' if left == 1 else 'are'} left out." if left else ""
     if len(chosen) > MOST:
-        left_out = f"These are too many for one act: filter the queue down to {MOST:,}."
+        left_out = f"Too many examples for one act: filter the queue down to {MOST:,}."
     return Bulk(verb, chosen, label, f"{verb.capitalize()} {named}{how}", left_out)
 
 
 def _among(places: Sequence[int], wanted: Collection[int]) -> list[int]:
-    """Those of the places that are wanted, in order; a range of a million is not gone through."""
+    """The wanted places, in order, without iterating over the whole range."""
     if isinstance(places, range):
         return sorted(i for i in wanted if i in places)
     return [i for i in places if i in wanted]
 
 
 def bulk_body(reading: Reading, act: Bulk) -> tuple[list[str], list[Label]]:
-    """Return the ids and the labels of an act on many, the labels as they are now."""
+    """Return the ids and labels of a bulk act, with labels as they are now."""
     ids = reading.run.codec.ids
     if act.verb == "unpin":
         return [ids[i] for i in act.places], []
@@ -259,7 +259,7 @@ LONGEST = 60  # characters of a source's name
 
 
 def own_labels(reading: Reading) -> dict[str, Label]:
-    """Return by example id the labels that are a person's now: those pinned, and those put in and not changed since."""
+    """Return, by example id, the labels that a person decided: pinned ones, and overrides not changed since."""
     ids, labeling = reading.run.codec.ids, reading.labeling
     last = {change.example: change.cause for change in reading.history}
     mine = {i for i, cause in last.items() if cause == "person"} | reading.pins
@@ -272,13 +272,13 @@ def sources(store: Store, reading: Reading) -> tuple[str, ...]:
 
 
 def save_labels(store: Store, reading: Reading, source: str, replace: bool = False) -> int:
-    """Store a person's labels under the name of a source; return how many. Nothing of the run changes.
+    """Store a person's labels under a source name and return their number. The run does not change.
 
     Raises SettingError where there are none, for a name that cannot be, and for one that is taken unless `replace`.
     """
     labels, name = own_labels(reading), source.strip()
     if not labels:
-        raise SettingError("no label of this run is yours yet: pin some, or put some in")
+        raise SettingError("you have not labelled anything in this run yet: pin or override a label first")
     if not name or len(name) > LONGEST or not name.isprintable():
         raise SettingError(f"source {name!r} cannot be a name: use 1 to {LONGEST} printable characters")
     with store.transaction():

@@ -1,6 +1,6 @@
-"""Queues of examples to annotate: an order each, and the way from one example to the next.
+"""Annotation queues: the order of examples, and navigation within it.
 
-A queue is made once and then stays as it is, so that an example just labelled does not vanish under the hand.
+A queue is built once and then fixed, so that an example does not move the moment it is labelled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,18 +23,18 @@ QUEUES: Mapping[str, str] = {
     FROM_GOLD: "Disagrees with gold",
 }
 SUPERVISION = (
-    "This queue is made with gold: whatever you put in here is supervision, and accuracy then no longer says what the "
-    "search finds by itself. Acts on the whole queue are not offered."
+    "This queue uses gold: labels you give here are supervision, and accuracy then no longer measures what the "
+    "search finds by itself. Acts on the whole queue are not available."
 )
 
 
 def offered_queues(reading: Reading) -> list[str]:
-    """Return the queues that there can be; the one from gold only where gold is shown."""
+    """Return the available queues; the one sorted by gold only where gold is shown."""
     return [name for name in QUEUES if name != FROM_GOLD or gold_shown(reading)]
 
 
 def queue(store: Store, reading: Reading, name: str, text: str = "") -> Sequence[int]:
-    """Return the places of a queue's examples; with `text`, of those that have it in a field, in their id or note."""
+    """Return the places of a queue's examples; with `text`, only those with it in a field, their id or note."""
     places = _from_gold(store, reading) if name == FROM_GOLD else _MADE[name](reading)
     if not (wanted := text.strip().casefold()):
         return places
@@ -102,7 +102,7 @@ _MADE: Mapping[str, Callable[[Reading], Sequence[int]]] = {
 
 
 def standing(places: Sequence[int], example: int | None, at: int) -> tuple[int, bool]:
-    """Return where one stands in a queue, from 0, and whether the example is in it; `at` is where one stood before.
+    """Return the position in a queue, from 0, and whether the example is in it; `at` is the previous position.
 
     >>> standing((7, 3, 5), 5, 0), standing((7, 3, 5), 4, 1), standing((7, 3, 5), 4, 9)
     ((2, True), (1, False), (2, False))
@@ -113,9 +113,9 @@ def standing(places: Sequence[int], example: int | None, at: int) -> tuple[int, 
 
 
 def moved(places: Sequence[int], example: int | None, at: int, by: int) -> int | None:
-    """Return where the next (`by` 1) or previous (-1) example stands; None past the ends.
+    """Return the position of the next (`by` 1) or previous (-1) example; None past either end.
 
-    One that left the queue left a gap: the next one stands where it stood.
+    An example that left the queue leaves a gap: the next one takes its position.
 
     >>> moved((7, 3, 5), 3, 1, 1), moved((7, 5), 3, 1, 1), moved((7, 5), 3, 1, -1), moved((7, 3, 5), 5, 2, 1)
     (2, 1, 0, None)

@@ -47,13 +47,13 @@ def is_right_flipped(label: Label | None, gold: Label) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many examples have each label, and of those with gold, how many are right, wrong or still unlabelled."""
+    """Examples per label, and of those with gold, how many are correct, wrong or unlabelled."""
 
     labels: tuple[Label, ...]
     gold: Counts = field(default_factory=dict)  # gold label -> examples that have it
     counts: Counts = field(default_factory=dict)  # label -> examples that have it now
     right: Counts = field(default_factory=dict)  # gold label -> examples labelled so
-    wrong: int = 0  # labelled, and not as gold says
+    wrong: int = 0  # labelled, and differently from gold
 
     @property
     def labelled(self) -> int:
@@ -65,7 +65,7 @@ class LabelCounts:
         return tuple(self.counts.get(label, 0) for label in self.labels)
 
     def changed(self, old: Label | None, new: Label | None, gold: Label | None) -> "LabelCounts":
-        """Return the counts after one example's label went from `old` to `new` (None: unlabelled)."""
+        """Return the counts after one example's label changed from `old` to `new` (None: unlabelled)."""
         return self._shifted(old, gold, -1)._shifted(new, gold, +1)
 
     def _shifted(self, label: Label | None, gold: Label | None, by: int) -> "LabelCounts":
@@ -80,7 +80,7 @@ class LabelCounts:
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """Return the agreement with gold, None where there is no gold."""
+        """Return the agreement with gold; None without gold."""
         total = sum(self.gold.values())
         if not total:
             return None
@@ -110,11 +110,11 @@ CAUSES = ("initial", "proposal", "repair", "person", "fork", "source")  # of a l
 WHOLE = {
     "forked": "fork",
     "labelled": "source",
-}  # events that have every label at once, and what they say was the cause
+}  # events that set every label at once, and the cause they stand for
 
 
 class LabelChange(NamedTuple):
-    """One change of one label; `event` is the event that made it, `step` the last step taken then."""
+    """One label change; `event` is the event that made it, `step` the last step taken by then."""
 
     step: int
     event: int
@@ -125,9 +125,9 @@ class LabelChange(NamedTuple):
 
 
 class RepairMark(NamedTuple):
-    """Where a repair stands in the log: an event, and its round there; `kept` if its labels became the run's.
+    """A repair's place in the log: an event, and its round there; `kept` if its labels were accepted.
 
-    `withheld` if there were options that were not tried, since they touch a pin.
+    `withheld` if options were not tried because they touch a pin.
     """
 
     step: int
@@ -140,29 +140,29 @@ class RepairMark(NamedTuple):
 
 
 class ConflictInterval(NamedTuple):
-    """How an inconsistent pair came and went: `since` is None while it is consistent, `times` how often it came."""
+    """When a pair was inconsistent: `since` (None: it is not now), and how many `times` it became so."""
 
     since: int | None
     times: int
-    steps: int  # in the spells that have ended
+    steps: int  # steps in intervals that ended
 
 
 class ActTime(NamedTuple):
-    """When a person's act was taken in: the event, and its time in seconds since 1970."""
+    """When a person's act was applied: the event, and its Unix time in seconds."""
 
     event: int
     time: float
 
 
 def last_turn(acts: Sequence[AppliedIntervention]) -> str | None:
-    """Return the last of the acts "blind" and "unblind", None if there was none."""
+    """Return the last of the acts "blind" and "unblind"; None if there was none."""
     return next((done.act.verb for done in reversed(acts) if done.act.verb in ("blind", "unblind")), None)
 
 
 def intervals_after(
     spells: Mapping[Pair, ConflictInterval], then: Mapping[Pair, int], now: Mapping[Pair, int], step: int
 ) -> dict[Pair, ConflictInterval]:
-    """Return the spells at a step at which the inconsistent pairs, each with its `since`, went from `then` to `now`.
+    """Return the intervals after a step in which the inconsistent pairs (pair: `since`) changed from `then` to `now`.
 
     >>> first = spells_after({}, {}, {(0, 1): 3}, 3)
     >>> spells_after(first, {(0, 1): 3}, {}, 8)
@@ -179,7 +179,7 @@ def intervals_after(
 
 
 def causes_of(kind: str, body: Json) -> dict[str, str]:
-    """Return, by example id, what changed its label in an event; of several causes, the last."""
+    """Return, by example id, what changed its label in an event; of several causes the last."""
     if whole := WHOLE.get(kind):
         return {example: whole for example, _ in body["labels"]}
     return {flip["example"]: flip["cause"] for flip in body.get("flips", ())}

@@ -15,7 +15,7 @@ from icm_engine.runs.fetched_models import FETCHABLE, Fetchable
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-_SHOWN = (("reviews", "centred"), ("arithmetic", "default"))  # what to run next: the first of which there is both
+_SHOWN = (("reviews", "centred"), ("arithmetic", "default"))  # the next command to run: the first available pair
 
 
 @click.group("model")

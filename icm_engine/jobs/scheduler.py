@@ -25,7 +25,7 @@ from icm_engine.store.store import Store
 BATCH = "batch"  # the kind of job that takes several runs and jobs in one process
 LOOK = 0.5  # seconds between two looks
 PAUSING = 120.0  # seconds that what is in progress is waited for at the most when a pool is ended
-_GOING = ("start", "resume", "step")  # commands that have a run go on
+_GOING = ("start", "resume", "step")  # commands after which a run continues
 
 
 def wait() -> None:
@@ -47,13 +47,13 @@ def is_done(store: Store, name: str) -> bool:
 
 
 def missing(store: Store, name: str) -> str:
-    """Return why a run or job is not done, or nothing."""
+    """Return why a run or job is not done; empty if it is."""
     now = standing(store, name)
     return "" if now.complete else now.message
 
 
 def resume_or_start(store: Store, name: str) -> None:
-    """Have a run or job begin, or go on, when whoever has taken it over comes to it; twice is once."""
+    """Queue a run or job for the process that has taken it over; repeating this has no effect."""
     if not store.has_run(name):
         if jobs.status(store, name).settled:
             store.append(name, "start", {})
@@ -105,7 +105,7 @@ def _end_one(store: Store, name: str) -> bool:
     """Pause a run or cancel a job that is in progress; whether it was."""
     if store.has_run(name):
         if moving := not control.status(store, name).settled:
-            store.send(name, "pause", uuid.uuid4().hex)  # to who has it: a worker of its own is not launched
+            store.send(name, "pause", uuid.uuid4().hex)  # sent to its current holder; no worker is launched
         return moving
     if moving := jobs.status(store, name).phase == "running":
         jobs.cancel(store, name)
@@ -221,7 +221,7 @@ def do_in_turn(store: Store, names: Sequence[str], progress: Progress, search: D
             resume_or_start(store, name)
             try:
                 (search if store.has_run(name) else job)(store, name)
-            except RunBusy:  # such as the process of a suite that was cancelled, still at its last step
+            except RunBusy:  # such as the process of a cancelled suite, still in its last step
                 progress(number, len(names), f"{name}, which another process has")
                 wait()
                 continue

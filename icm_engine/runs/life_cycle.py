@@ -28,7 +28,7 @@ OVER: frozenset[Phase] = COMPLETE | {"stopped", "cancelled"}  # nothing more com
 BROKEN: frozenset[Phase] = frozenset({"failed", "interrupted"})  # not as anybody wanted
 LEFT: frozenset[Phase] = BROKEN | {"created", "paused"}  # to be started, or gone on with
 
-LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
+LAUNCH_GRACE = 20.0  # seconds during which an unheld run or job counts as about to start
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Status:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing happens until somebody asks for it."""
+        """Whether nothing will happen until somebody asks for it."""
         return not self.moving
 
     @property

@@ -1,4 +1,4 @@
-"""Home, the heading with the choice of a run, and the frame of a page about one run."""
+"""Home, the heading with the choice of a run, and the frame of pages about one run."""
 
 import streamlit as st
 
@@ -19,7 +19,7 @@ WHAT = """
 A pretrained language model is asked to label a data set **without any human label**: it searches for the labels that
 predict each other best and do not contradict each other. This is Internal Coherence Maximization
 ([Wen et al. 2025](https://arxiv.org/abs/2506.10139)), run on your own machine, one visible step at a time.
-Where there are gold labels, they only ever stand beside the result.
+Gold labels, if there are any, are only compared with the result.
 """
 
 
@@ -109,7 +109,7 @@ def _table(moving: bool) -> None:
 
 
 COLUMNS = {
-        "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
+    "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
     "U": st.column_config.NumberColumn(format="%.2f"),
     "best U": st.column_config.NumberColumn(format="%.2f", help="Highest U of a state with at least as many labels."),
     "accuracy": st.column_config.NumberColumn(format="percent", help="Share of labels that equal gold."),
@@ -149,7 +149,7 @@ CHOOSE = "Choose a run"
 
 
 def show_heading(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -> None:
-    """Draw the title and the choice; `nothing` stands for no run. Say what to do where there is nothing to look at."""
+    """Draw the title and the choice of a run; `nothing` stands for none. If there is nothing to see, say what to do."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
         st.title(title, width="content")
         show_box(names, run, nothing)
@@ -177,9 +177,9 @@ def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = Fal
 
 
 def _picked(run: str | None, nothing: str) -> None:
-    """Go to the run that was picked; a box that says what it was drawn with picks nothing.
+    """Open the picked run; a box that holds the value it was drawn with picks nothing.
 
-    A tick of a slow browser brings the box of the page before, which then counts as changed.
+    A refresh from a slow browser may bring the previous page's box, which would then count as changed.
     """
     chosen = st.session_state[f"pick_{run}"]
     if chosen != (run or nothing):

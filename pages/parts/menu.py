@@ -1,4 +1,4 @@
-"""The frame of all pages: title, icon, CSS and the menu. No text from outside gets into the CSS."""
+"""The frame of all pages: title, icon, CSS and menu. Untrusted text never gets into the CSS."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ CSS = """
 </style>
 """
 
-# In the dark theme one primary colour cannot be both: white is read on it, and it is read on black. So not as text.
+# One primary colour cannot serve both as background of white text and as text on black, so not as text.
 DARK = """
 <style>
 [data-testid="stButtonGroup"] button[data-selected="true"] p, [data-testid="stTab"][aria-selected="true"] p,
@@ -100,11 +100,11 @@ EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
 HELP = "pages/help.py"
-ICON = resource("static", "icon.svg")  # a file of ours: others come over the network
+ICON = resource("static", "icon.svg")  # a local file; other icons come over the network
 
 
 def show(home: Any) -> Any:
-    """Draw the frame and return the page chosen in its menu; who is not admitted gets no menu and no page."""
+    """Draw the frame and return the page chosen in the menu; users who are not admitted get neither."""
     st.session_state["menu"] = True
     st.set_page_config(page_title="ICM Workbench", page_icon=str(ICON), layout="wide")
     access.require()
@@ -153,9 +153,9 @@ def _show_run_link() -> None:
 
 
 def require(home: Any) -> None:
-    """Run again through app.py if a cold server opened this page alone: its first request skips app.py.
+    """Rerun through app.py if a cold server opened this page alone: its first request skips app.py.
 
-    Streamlit takes a folder `pages/` for its older kind of app until `st.navigation` was called once.
+    Streamlit treats a folder `pages/` as its older kind of app until `st.navigation` was called once.
     """
     access.require()
     if "menu" not in st.session_state or not access.admitted():
@@ -164,7 +164,7 @@ def require(home: Any) -> None:
 
 
 def link_step(run: str, step: int, event: int) -> None:
-    """Link to one step on the page of steps."""
+    """Link to one step on the Steps page."""
     label = f"Step {step:,}" if step else "Initial labels"
     query = {"run": run, "event": str(event)}
     st.page_link(STEPS, label=label, icon=":material/stairs:", query_params=query)

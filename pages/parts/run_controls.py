@@ -112,9 +112,9 @@ def _log(run: str) -> None:
 BUTTONS = (
     ("start", "Start", ":material/play_arrow:", "S", "Start the search."),
     ("step", "Step", ":material/skip_next:", "N", "Take one step, then pause."),
-    ("steps", "Step N", ":material/fast_forward:", "M", "Take as many steps as the field says, then pause."),
+    ("steps", "Step N", ":material/fast_forward:", "M", "Take the number of steps in the field, then pause."),
     ("pause", "Pause", ":material/pause:", "P", "Pause after the step in progress."),
-    ("resume", "Resume", ":material/resume:", "U", "Go on where the run stopped."),
+    ("resume", "Resume", ":material/resume:", "U", "Continue where the run stopped."),
     ("stop", "Stop", ":material/stop:", "X", "End the run after the step in progress. The labels stay."),
 )
 
@@ -192,7 +192,7 @@ FIELDS = {"alpha": "alpha", "temperature": "Temperature now", "neighbour_weight"
 
 
 def show_settings(reading: Reading) -> None:
-    """Draw the panel; it is folded until somebody wants it."""
+    """Draw the settings panel, folded."""
     run = reading.run.name
     with st.expander("Retune and breakpoints", icon=":material/tune:", key=f"steering_{run}"):
         if reading.state is None:
@@ -224,7 +224,7 @@ def _retune(reading: Reading) -> None:
         icon=":material/tune:",
         on_click=_send_settings,
         args=(reading.run.name,),
-        help="Changes nothing that was decided; the change is an event, and a marker on every curve.",
+        help="Past decisions stay. The change is logged as an event and marked on every curve.",
     )
 
 
@@ -255,7 +255,7 @@ def _breakpoints(reading: Reading) -> None:
         value=now.utility_falls,
         key="break_falls",
         placeholder="never",
-        help="Accepted steps that lose are what annealing is for; a large loss is worth a look.",
+        help="Annealing accepts some losses on purpose; a large one is worth a look.",
     )
     st.number_input(
         "When a pair has been inconsistent for so many steps",

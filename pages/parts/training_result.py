@@ -1,4 +1,4 @@
-"""One training: its loss while it learns and after, what it made, and what that says on a test part."""
+"""One training: its loss, the resulting model, and its answers on a test part."""
 
 import streamlit as st
 
@@ -43,7 +43,7 @@ def _result(facts: Json) -> None:
 
 
 def _test(store: Store, reading: Reading, job: str) -> None:
-    """The base model and the tuned one on examples that the run did not label, once somebody has asked for it."""
+    """Draw the base and the tuned model's results on examples the run did not label, once requested."""
     st.button(
         "Try it on the test part",
         key="try_out",

@@ -356,7 +356,7 @@ def test_a_report_names_each_run_that_came_to_one_label(
     """Seeds are averaged in the tables; a constant among them is said by itself, but not one that was given."""
     small_dataset(store, groups=6)
     found = suite_results(store, monkeypatch, tmp_path)
-    title = "Labels that are nearly all one"
+    title = "Nearly constant labels"
     assert title not in [table.title for table in tables(found)]
     cells = {(cell["arm"], cell["seed"]): cell for cell in found["cells"]}
     for cell in (cells["ICM", 1], cells["golden", 0]):

@@ -191,4 +191,4 @@ def test_a_run_without_labels_offers_one_step(store: Store) -> None:
     test = page("annotate", run=run)
     button(test, "first_step").click().run()
     assert [(command.verb, command.steps) for command in store.pending(run)] == [("step", 1)]
-    assert "They are on their way." in texts(test)
+    assert "They will appear shortly." in texts(test)
