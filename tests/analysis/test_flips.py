@@ -28,9 +28,8 @@ from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid,
 from icm_engine.analysis.time_travel import changes_of
 from icm_engine.store.replay import STATE_KINDS, after_event, state_at
 from icm_engine.store.store import Store
-from tests.pages.test_pages import button, page, shown_markup, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.steered_runs import forked_run, steered_run
-from tests.support.steered_runs import store as store
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
 

@@ -23,6 +23,7 @@ from icm_engine.runs.verify import verify
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 from tests.support.faults import Fault
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
 pytestmark = pytest.mark.usefixtures("subnormal_floats")
@@ -151,8 +152,7 @@ def test_any_arguments_are_obeyed_or_refused(
     monkeypatch.setattr(control, "LAUNCH_GRACE", 0.0)
     monkeypatch.setattr(jobs, "LAUNCH_GRACE", 0.0)
     monkeypatch.setattr(control, "POLL", 0.0)
-    for module in (control, jobs):
-        monkeypatch.setattr(module, "spawn", refusing_worker)
+    spawn_by(monkeypatch, refusing_worker)
     monkeypatch.setattr(app_commands, "become", lambda command, environment: None)
     small_dataset(store)
     add_run(store, "paused", steps=5)

@@ -28,8 +28,8 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.models.test_scorers import save_model
 from tests.support.faults import Fault
+from tests.support.small_models import save_model
 
 WEIGHTS = "model.safetensors"
 KEPT = worker.make_scorer  # which keeps the last model

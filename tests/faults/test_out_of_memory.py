@@ -26,10 +26,10 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.models.test_scorers import save_model
 from tests.support.faults import Fault
 from tests.support.paths import ROOT
 from tests.support.scorer_contract import PROMPTS
+from tests.support.small_models import save_model
 
 WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB"
 Fails = Callable[[int, int], bool]  # of the number of a call and its tokens

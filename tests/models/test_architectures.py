@@ -11,7 +11,8 @@ from icm_engine.core.prompting import leave_one_out_prompts
 from icm_engine.models import attention
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_scorers import EXAMPLES, LABELING, TASK, byte_tokenizer
+from tests.support.scorer_contract import EXAMPLES, LABELING, TASK
+from tests.support.small_models import byte_tokenizer
 
 SMALL = {
     "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -20,7 +20,7 @@ from icm_engine.models import attention
 from icm_engine.models.generator import TransformersGenerator, _Draw, _row_seed, up_to_line
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_chat_templates import LINES, save_chat_model
+from tests.support.chat_models import LINES, save_chat_model
 
 REQUESTS = [
     GenerationRequest("Is 4 larger than 2?\nVerdict: True\nVerdict: False", "Verdict:"),

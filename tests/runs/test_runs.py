@@ -17,6 +17,7 @@ from icm_engine.store.datasets import Dataset, whole_groups
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Event, Store
+from tests.support.in_process_runs import search_facts, work
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=60))
 
@@ -27,19 +28,9 @@ def run(store: Store, pairs: Dataset) -> str:
     return control.create_run(store, SPEC)
 
 
-def work(store: Store, run: str, verb: str = "start", steps: int = 0) -> int:
-    """Send a command and be the worker, in this process."""
-    store.send(run, verb, f"{verb}-{time.time_ns()}", steps)
-    return worker.main(["--db", str(store.path), run])
-
-
 def facts(events: list[Event]) -> list[tuple[int, str, str]]:
     """What must be equal in two logs of the same run: everything but the times."""
     return [(event.number, event.kind, json.dumps(event.body)) for event in events]
-
-
-def search_facts(store: Store, run: str) -> list[str]:
-    return [json.dumps(event.body) for event in store.read_after(run, kinds=("initial", "step"))]
 
 
 def test_replay_equals_live(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:

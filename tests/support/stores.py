@@ -132,3 +132,9 @@ def hold(store: Store, run: str, ready: bool = True) -> None:
     lease = {"run": run, "token": "test", "pid": os.getpid(), "pid_started": psutil.Process().create_time(),
              "host": socket.gethostname(), "heartbeat": time.time(), "ready": int(ready), "log": ""}  # fmt: skip
     store.put_lease(lease)
+
+
+# conflicts stay: they cost nothing, and few are repaired
+CARELESS = {
+    "pair_weight": 0.0, "alpha": 3.0, "repair_unchanged": False, "max_repairs": 1, "initial_labels": 24, "seed": 2,
+}  # fmt: skip
