@@ -1,6 +1,7 @@
 """Label changes: filters, queues and pictures against numbers worked by hand and against a replay of the log."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +51,7 @@ def with_history(reading: Reading, *labels: str) -> Reading:
 def test_every_change_of_the_log_is_listed_with_its_cause(store: Store, reading: Reading) -> None:
     state, found = None, list[tuple[int, int, object, object]]()
     for event in store.read_after(reading.run.name, kinds=STATE_KINDS):
-        before = state.labeling if state else {}
+        before: Mapping[int, str] = state.labeling if state else {}
         state = after_event(reading.run.codec, event, state)
         assert state is not None
         moved = sorted(i for i in {*before, *state.labeling} if before.get(i) != state.labeling.get(i))

@@ -8,7 +8,7 @@ from icm_engine.analysis.views import load
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.settings import with_settings
-from icm_engine.jobs import job_worker
+from icm_engine.jobs import job_process, job_worker
 from icm_engine.runs import fork, model_registry, worker
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import page, texts
@@ -21,7 +21,7 @@ def obey(store: Store, name: str, module: object = worker) -> None:
     if module is worker:
         assert worker.main(["--db", str(store.path), name]) == 0
     else:
-        assert job_worker.main(job_worker.KINDS, ["--db", str(store.path), name]) == 0
+        assert job_process.main(job_worker.KINDS, ["--db", str(store.path), name]) == 0
 
 
 def test_a_temperature_now_is_an_initial_temperature(store: Store) -> None:

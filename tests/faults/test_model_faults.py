@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -276,7 +277,7 @@ def pickled(folder: Path, mark: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(mark)))
 
 
-def remote(file: str, names: dict[str, str], model_type: str | None = None) -> Callable[[Path, Path], None]:
+def remote(file: str, names: dict[str, Any], model_type: str | None = None) -> Callable[[Path, Path], None]:
     def change(folder: Path, mark: Path) -> None:
         (folder / "theirs.py").write_text(CODE.format(mark=mark))
         told = json.loads((folder / file).read_text())

@@ -22,6 +22,7 @@ from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer, TableScorer
+from icm_engine.core.search import step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.export import export_run, labelled_rows
 from icm_engine.data.gold import add_human
@@ -149,7 +150,7 @@ def test_a_killed_process_loses_nothing(
 ) -> None:
     whole = batches.submit(store, replace(BATCHED, dataset="sums"), 3)
     batch_machine.do(whole)
-    expected, taken, real = labels(store, whole), list[int](), worker.step
+    expected, taken, real = labels(store, whole), list[int](), step
 
     def killed(*given: Any) -> Any:
         taken.append(1)
@@ -179,7 +180,7 @@ def test_a_killed_process_loses_nothing(
 def test_cancelled_batches_pause_and_asking_again_goes_on(
     store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, taken = worker.step, list[int]()
+    real, taken = step, list[int]()
 
     def watched(*given: Any) -> Any:
         taken.append(1)

@@ -156,7 +156,7 @@ def test_cancelled_chains_pause_and_asking_again_goes_on(store: Store, restart_m
 
 def test_a_cancel_pauses_what_is_on_its_way(store: Store, restart_machine: RestartMachine) -> None:
     job = restarts.submit(store, RESTARTED, 2)
-    restart_machine.between = lambda: (jobs.cancel(store, job), restart_machine.alive.clear())  # type: ignore[assignment, func-returns-value]
+    restart_machine.between = lambda: (jobs.cancel(store, job), restart_machine.alive.clear())  # type: ignore[assignment]
     restart_machine.do(job)
     for run in restarts.chains_of(store, job):
         assert [command.verb for command in store.pending(run)] == ["start", "pause"]

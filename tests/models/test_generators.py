@@ -1,6 +1,6 @@
 """One contract for every generator; the transformers generator against a loop that takes the likeliest token."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -142,7 +142,7 @@ def test_a_base_model_is_given_the_text_and_the_beginning_of_an_answer(loaded: L
 
 
 @pytest.fixture
-def scripted(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def scripted(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whatever the model thinks, every row is this text: only the end is open."""
     text = "One and one\nVerdict: True\nVerdict: False\nOne and"
     tokens = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from icm_engine.core.errors import NotFound, RunBusy, SettingError, StoreError
+from icm_engine.core.search import step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, lease, worker
 from icm_engine.runs.verify import verify
@@ -171,7 +172,7 @@ def test_a_failure_is_an_event_and_can_be_resumed(store: Store, pairs: Dataset) 
 
 
 def test_an_error_in_a_step_leaves_no_half_step(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = worker.step, []
+    real, calls = step, []
 
     def fails_at_ten(*arguments: object) -> object:
         calls.append(arguments)
@@ -229,7 +230,7 @@ def test_a_limit_cuts_no_group() -> None:
 
 
 def test_a_database_of_a_newer_program_is_refused(store: Store) -> None:
-    store.db["_sqlite_migrations"].insert({"migration_set": "icm", "name": "m999_future", "applied_at": "later"})
+    store.db.table("_sqlite_migrations").insert({"migration_set": "icm", "name": "m999_future", "applied_at": "later"})
     with pytest.raises(StoreError, match=r"m999_future.*newer version"):
         Store(store.path)
 

@@ -134,7 +134,7 @@ def test_every_value_of_the_initial_labels(store: Store, pairs: Dataset, monkeyp
 
 def rewritten(event: Event, **values: Any) -> Event:
     """A step that says it scored no proposal, or whatever else, in every place at once."""
-    nothing = {
+    nothing: dict[str, Any] = {
         "after": None, "delta": 0.0, "accept_probability": 0.0, "draw": 0.0, "accepted": False, "verdict": "unchanged",
         "repairs": [], "flips": [], "movers": [], "scores": None, "set_evaluations": 0, "paired": False,
     }  # fmt: skip
