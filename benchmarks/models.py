@@ -7,6 +7,7 @@ import torch
 from transformers import AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from icm_engine.core.labeling import Example, Task
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.models.loading import AUTO, DTYPES, SAMPLE_MODEL, LoadedModel, load, pick_device, pick_dtype
 from icm_engine.store.store import Store
@@ -25,7 +26,7 @@ WORDS = "one two three four five six seven eight nine ten moon star rain wind cl
 def load_any(name: str, quantization: str, dtype: str) -> LoadedModel:
     """Load a model for use, or make a random one of a size in SIZES (its speed is that of a trained one)."""
     if name not in SIZES:
-        return load(name, quantization, dtype)
+        return load(ModelChoice(name, quantization, dtype))
     device = pick_device("auto")
     dtype = pick_dtype(device) if dtype == AUTO else dtype
     config = LlamaConfig(**{"vocab_size": 1024, "max_position_embeddings": 32768, **SIZES[name]})

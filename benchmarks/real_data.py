@@ -25,6 +25,7 @@ import torch
 from icm_engine.core.labeling import Example
 from icm_engine.core.prompting import Prompt, Segment, demonstration, render
 from icm_engine.core.scoring import Scorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.tasks import task_spec
 from icm_engine.data.tasks.spec import make_task
 from icm_engine.models.loading import load
@@ -159,7 +160,7 @@ def main() -> None:
     """Command line."""
     given = parsed()
     torch.set_num_threads(given.threads)
-    scorer, found = TransformersScorer(load(given.model, given.quantization)), list[Figures]()
+    scorer, found = TransformersScorer(load(ModelChoice(given.model, given.quantization))), list[Figures]()
     for name in given.datasets:
         started = time.perf_counter()
         figures = measure(scorer, name, given.folder, given.shots, given.queries, given.draws)

@@ -26,6 +26,7 @@ from benchmarks.report import Row, show
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import load
 from icm_engine.models.server_client import cache_figures
 from icm_engine.models.server_scorer import ServerScorer
@@ -100,7 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     tree, given_order = ServerScorer(given.server), ServerScorer(given.server, "full-prompts")
-    here = TransformersScorer(load(given.model, "none", given.dtype))
+    here = TransformersScorer(load(ModelChoice(given.model, "none", given.dtype)))
     print({**tree.describe(), "loaded here": dict(here.describe())})
     rows = []
     for n in given.n:

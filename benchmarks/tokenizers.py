@@ -21,6 +21,7 @@ import torch
 from benchmarks.report import Row, show
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.tokenized_prompts import PromptReader
@@ -101,7 +102,7 @@ def rows(models: Sequence[str]) -> Iterator[Row]:
             make().save_pretrained(where)
             yield row_of(name, small_model(make()), str(where))
         for model in models:
-            loaded = load(model, "none", "float32")
+            loaded = load(ModelChoice(model, "none", "float32"))
             loaded.tokenizer.save_pretrained(where := Path(folder) / Path(model).name)
             yield row_of(model, loaded, str(where))
 

@@ -14,7 +14,8 @@ from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.gold import gold_of, load_human
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.experiments import plan
-from icm_engine.jobs import JobSpec, lanes
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.scheduler import BATCH
 from icm_engine.runs import control
 from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import GIVEN, RunSpec
@@ -79,7 +80,7 @@ def work(store: Store, names: Sequence[str], processes: int = 1) -> None:
     """Have runs and jobs done, in this order, and wait. Raises RuntimeError for what failed."""
     waiting = [name for name in dict.fromkeys(names) if not _done(store, name)]
     shares = [share for k in range(processes) if (share := waiting[k::processes])]
-    started = [jobs.request(store, JobSpec(lanes.KIND, {"names": share, "threads": 1})) for share in shares]
+    started = [jobs.request(store, JobSpec(BATCH, {"names": share, "threads": 1})) for share in shares]
     for job in started:
         jobs.wait_until_settled(store, job)
     if missing := [name for name in waiting if not _done(store, name)]:

@@ -26,7 +26,7 @@ from icm_engine.analysis.views import run_summary
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, RunError, SettingError, StoreError
 from icm_engine.core.labeling import Example
-from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.core.settings import MODEL_OPTIONS, PRESETS, ModelChoice, with_settings
 from icm_engine.data.columns import Mapped
 from icm_engine.data.export import Exported, export_run
 from icm_engine.data.export_files import rows_to_frame
@@ -277,11 +277,10 @@ def _spec(
 ) -> RunSpec:
     if preset not in PRESETS:
         raise SettingError(f"preset {preset!r} does not exist: use one of {', '.join(PRESETS)}")
-    known = ("quantization", "dtype", "device", "encoding")
-    if unknown := next((name for name in options if name not in known), None):
-        raise SettingError(f"argument {unknown!r} does not exist: of the model, use {', '.join(known)}")
+    if unknown := next((name for name in options if name not in MODEL_OPTIONS), None):
+        raise SettingError(f"argument {unknown!r} does not exist: of the model, use {', '.join(MODEL_OPTIONS)}")
     search = with_settings(PRESETS[preset], settings)
-    return RunSpec(dataset, model, limit=limit, preset=preset, search=search, **options)
+    return RunSpec.of(dataset, ModelChoice(model, **options), limit=limit, preset=preset, search=search)
 
 
 def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
@@ -293,12 +292,12 @@ def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
 
 def _go_on(store: Store, run: str, progress: bool) -> None:
     """Let a run come to its end: start it, resume it, or just wait; a person's stop is an end too."""
-    phase = control.status(store, run).phase
-    if phase in ("finished", "stopped"):
+    now = control.status(store, run)
+    if now.over:
         return
-    if phase == "created":
+    if now.phase == "created":
         control.start(store, run)
-    elif phase in ("paused", "interrupted", "failed"):
+    elif now.left:
         control.resume(store, run)
     _wait(store, run, progress)
     for words in notes_of_run(store, run) if progress else ():
@@ -307,7 +306,7 @@ def _go_on(store: Store, run: str, progress: bool) -> None:
 
 def _wait(store: Store, run: str, progress: bool) -> None:
     now, interrupted = follow(store, run, tqdm, quiet=not progress)
-    if now.phase not in ("finished", "stopped"):
+    if not now.over:
         words = f"run {run!r} is {now.phase} at step {now.steps} of {now.max_steps}: the same call goes on with it"
         raise KeyboardInterrupt(words) if interrupted else RunError(words)
 

@@ -36,7 +36,7 @@ def _without_labels(run: str, status: RunStatus) -> None:
         "This run has no labels yet. Labels can be put in once the search has drawn its first ones.",
         icon=":material/info:",
     )
-    if status.phase in ("starting", "running") or status.pending:
+    if status.moving or status.pending:
         st.text("They are on their way.")
         session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:

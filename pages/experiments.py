@@ -6,7 +6,14 @@ import streamlit as st
 
 from icm_engine import jobs
 from icm_engine.analysis.formatting import moment
-from icm_engine.analysis.run_form import ABOUT, QUANTIZATIONS, dataset_names, model_names, require_server
+from icm_engine.analysis.run_form import (
+    ABOUT,
+    QUANTIZATIONS,
+    dataset_names,
+    model_choice,
+    model_names,
+    require_server,
+)
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
 from icm_engine.experiments import launch
@@ -95,8 +102,7 @@ def _ask() -> None:
             st.query_params["job"] = launch.submit_from_page(
                 store,
                 now["suite"],
-                now["suite_model"],
-                now["suite_quantization"],
+                model_choice(now["suite_model"], now["suite_quantization"]),
                 quick=now["suite_quick"],
                 test=now["suite_test"],
                 processes=now["suite_processes"],
@@ -126,7 +132,7 @@ def show_results(store: Store) -> None:
         format_func=lambda name: _title(store, name),
         help="The newest first.",
     )
-    if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
+    if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         _found(found, job)
 
 

@@ -14,6 +14,7 @@ from icm_engine.analysis.run_form import (
     Setting,
     dataset_names,
     make_spec,
+    model_choice,
     model_names,
     presets,
     remarks,
@@ -30,8 +31,6 @@ from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, home, menu, run_controls, session
-
-PLAIN = ("dataset", "model", "quantization", "limit", "preset")
 
 
 def show_form(store: Store) -> None:
@@ -125,7 +124,8 @@ def _begin() -> None:
     try:
         with Store() as store:
             require_server(now["model"])
-            spec = make_spec(**{name: now[name] for name in PLAIN}, values=values)
+            model = model_choice(now["model"], now["quantization"])
+            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values)
             if size := now.get("batch_size"):
                 session.choose(begin_batches(store, spec, size, now["chains"]))
             else:

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from icm_engine.analysis.formatting import MOVING
 from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.tour import stations
 from icm_engine.core.errors import IcmError
@@ -37,13 +36,13 @@ def show(run: str | None) -> None:
             session.complain(error)
         return
     _, status = session.look(run)
-    session.fragment(_stations, EVERY if status.phase in MOVING else None)(run)
+    session.fragment(_stations, EVERY if status.moving else None)(run)
 
 
 def _stations(run: str) -> None:
     reading, status = session.look(run)
     if reading.trajectory.last is None:
-        st.text("The first labels are on their way." if status.phase in MOVING else "This run has no labels yet.")
+        st.text("The first labels are on their way." if status.moving else "This run has no labels yet.")
         return
     with Store() as store:
         found = stations(store, reading)

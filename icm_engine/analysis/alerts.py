@@ -124,10 +124,7 @@ def _inverted(reading: Reading) -> Alert | None:
 
 def _right(point: Point) -> float | None:
     """The share of labelled examples with gold that are right; None with more than two labels, or without gold."""
-    accuracy = point.accuracy
-    if accuracy is None or accuracy.flipped is None or not accuracy.raw + accuracy.flipped:
-        return None
-    return accuracy.raw / (accuracy.raw + accuracy.flipped)
+    return point.accuracy.of_labelled if point.accuracy else None
 
 
 def _retried(reading: Reading) -> Alert | None:

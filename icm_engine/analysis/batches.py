@@ -12,7 +12,7 @@ import pandas as pd
 
 from icm_engine import jobs
 from icm_engine.analysis.formatting import DASH, count, decimal, duration, escaped, percent
-from icm_engine.analysis.label_history import Accuracy, LabelCounts
+from icm_engine.analysis.label_history import Accuracy, LabelCounts, counted
 from icm_engine.analysis.run_cache import RunCache, run_overview
 from icm_engine.analysis.run_form import put_sample
 from icm_engine.analysis.status_tiles import Tile
@@ -21,7 +21,7 @@ from icm_engine.cluster import ClusterSpec
 from icm_engine.core.custom_rules import rule_title
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label
-from icm_engine.data.gold import gold_at, gold_of, open_gold
+from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.jobs import batches
 from icm_engine.jobs.batches import BatchedRun, BatchResult, read_ends
 from icm_engine.jobs.batches import at_work as at_work
@@ -29,27 +29,10 @@ from icm_engine.jobs.batches import batched as batched
 from icm_engine.jobs.batches import is_batched as is_batched
 from icm_engine.jobs.batches import names as names
 from icm_engine.runs import control
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """A batch's labels against gold, after an event of its run: how many are right, by gold label, and wrong.
-
-    `total` are the examples of the batch that have gold, labelled or not.
-    """
-
-    number: int
-    right: Mapping[Label, int]
-    wrong: int
-    total: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of right labels, unlabelled examples counted as wrong."""
-        return sum(self.right.values()) / self.total if self.total else None
 
 
 @dataclass
@@ -57,7 +40,7 @@ class GoldCounts:
     """What was read of batches and counted against gold, kept between looks: a tick reads what has moved since."""
 
     read: dict[tuple[str, str, float], tuple[int, dict[str, BatchResult]]] = field(default_factory=dict)
-    known: dict[str, Right] = field(default_factory=dict)
+    known: dict[str, tuple[int, LabelCounts]] = field(default_factory=dict)
     labels: dict[tuple[str, str, int, int], Mapping[Label, int]] = field(default_factory=dict)
 
     def ends(self, store: Store, whole: BatchedRun) -> list[BatchResult]:
@@ -82,20 +65,19 @@ class GoldCounts:
             self.labels[key] = open_gold(store, dataset, places).counts
         return self.labels.get(key, {})
 
-    def count(self, store: Store, dataset: str, end: BatchResult) -> Right:
-        """Return a batch's count, from what is kept if its run has not moved since."""
-        kept = self.known.get(key := f"{store.path}\n{end.run}")
-        if kept is None or kept.number != end.number:
-            kept = self.known[key] = _counted(store, dataset, end)
-        return kept
+    def count(self, store: Store, dataset: str, end: BatchResult) -> LabelCounts:
+        """Return the counts of a batch beside gold, from what is kept if its run has not moved since."""
+        if not self.fresh(store, end):
+            self.known[f"{store.path}\n{end.run}"] = end.number, _counted(store, dataset, end)
+        return self.known[f"{store.path}\n{end.run}"][1]
 
     def fresh(self, store: Store, end: BatchResult) -> bool:
         """Whether the count of a batch is kept."""
         kept = self.known.get(f"{store.path}\n{end.run}")
-        return kept is not None and kept.number == end.number
+        return kept is not None and kept[0] == end.number
 
 
-def _counted(store: Store, dataset: str, end: BatchResult) -> Right:
+def _counted(store: Store, dataset: str, end: BatchResult) -> LabelCounts:
     kept = store.snapshot(end.run, end.number)
     if kept is not None and kept[0] == end.number:
         labels = dict(kept[1]["labels"])
@@ -103,18 +85,20 @@ def _counted(store: Store, dataset: str, end: BatchResult) -> Right:
         opened = open_run(store, end.run)
         state = current_state(store, opened)
         labels = {opened.codec.ids[i]: label for i, label in state.labeling.items()} if state else {}
-    gold = gold_of(store, dataset, list(labels))
-    right = Counter(label for example, label in gold.items() if labels[example] == label)
     spec = store.spec(end.run)
     assert spec.part is not None
     positions = store.places(dataset, spec.cut, spec.part)
-    return Right(end.number, right, len(gold) - right.total(), gold_at(store, dataset, positions))
+    of, names = open_gold(store, dataset, positions).counts, store.dataset_info(dataset).task.labels
+    return counted(names, labels, gold_of(store, dataset, list(labels)), of)
 
 
 AT_ONCE = 40  # batches whose labels are counted against gold at one look of their page: some 2 ms each
 AT_HOME = 5  # and at one look of the list of runs
 
-PHASES = {"done": "finished", "cancelled": "paused"}  # of a job, in the words of runs; the others have the same
+PHASES: Mapping[Phase, Phase] = {
+    "done": "finished",
+    "cancelled": "paused",
+}  # of a job, in the words of runs; the others have the same
 
 
 @dataclass(frozen=True)
@@ -126,7 +110,7 @@ class BatchedRunStatus:
     """
 
     whole: BatchedRun
-    phase: str
+    phase: Phase
     message: str
     pid: int | None
     examples: int
@@ -376,8 +360,9 @@ def _line(store: Store, now: BatchedRunStatus, number: int, end: BatchResult | N
     status = control.status(store, run)
     if end is None:
         return BatchLine(number, run, status.phase, status.steps, None, None, None, None)
-    accuracy = counts.count(store, now.whole.spec.dataset, end).accuracy if now.counted is not None else None
-    return BatchLine(number, run, status.phase, end.steps, end.labelled, end.utility, accuracy, end.seconds)
+    found = counts.count(store, now.whole.spec.dataset, end).accuracy if now.counted is not None else None
+    right = found.raw if found else None
+    return BatchLine(number, run, status.phase, end.steps, end.labelled, end.utility, right, end.seconds)
 
 
 def lines_frame(found: Sequence[BatchLine], gold: bool) -> pd.DataFrame:

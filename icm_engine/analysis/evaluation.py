@@ -16,15 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from icm_engine import jobs
+from icm_engine.analysis.label_history import is_right
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import CLAIM, form_of
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import SAMPLE_DIRECTORY, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs import JobSpec, downstream_eval
 from icm_engine.jobs.downstream_eval import rest_of
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 
@@ -174,7 +175,8 @@ def _used_with(
             predicted = labels[scores.index(max(scores))]
             said.append(predicted)
             if (dataset, example) in gold:
-                rows.append((f"{dataset} {groups[dataset, example]}", predicted == gold[dataset, example]))
+                right = is_right(predicted, gold[dataset, example])
+                rows.append((f"{dataset} {groups[dataset, example]}", right))
     tokens = sum(part["usage"]["tokens_encoded"] for part in parts)
     return Used(shots, by_group(rows), fmean(label == truth for label in said), tokens)
 

@@ -11,6 +11,7 @@ from icm_engine.analysis.formatting import one_line
 from icm_engine.analysis.label_history import (
     CAUSES,  # pages take it from here
     LabelChange,
+    is_right,
 )
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
@@ -115,7 +116,7 @@ def against_gold(reading: Reading) -> list[Queued]:
         return []
     ids = reading.run.codec.ids
     found = ((i, label, reading.gold.get(ids[i])) for i, label in sorted(reading.labeling.items()))
-    return [Queued(i, f"gold {gold}") for i, label, gold in found if gold is not None and gold != label]
+    return [Queued(i, f"gold {gold}") for i, label, gold in found if gold is not None and not is_right(label, gold)]
 
 
 def pinned(reading: Reading) -> list[Queued]:

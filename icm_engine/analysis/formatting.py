@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
+from icm_engine.runs.life_cycle import Phase
+
 SIGNS = {" ": "·", "\n": "↵\n", "\t": "→", "\r": "␍"}
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs", "Cs", "Co"})  # controls, directions, separators, odd spaces
 
@@ -39,7 +41,7 @@ class PhaseStyle:
     sentence: str
 
 
-PHASE_STYLES: dict[str, PhaseStyle] = {
+PHASE_STYLES: dict[Phase, PhaseStyle] = {
     "created": PhaseStyle("gray", "○", "not started", "Nothing has run yet. Press Start, or Step to take one step."),
     "starting": PhaseStyle(
         "violet", "◔", "starting", "The worker is loading the model. The first numbers follow shortly."
@@ -57,7 +59,7 @@ PHASE_STYLES: dict[str, PhaseStyle] = {
 }
 
 # Which buttons a phase offers. A verb that would do nothing is not offered.
-OFFERS: dict[str, frozenset[str]] = {
+OFFERS: dict[Phase, frozenset[str]] = {
     "created": frozenset({"start", "step"}),
     "starting": frozenset({"pause", "stop"}),
     "running": frozenset({"pause", "stop"}),
@@ -67,8 +69,6 @@ OFFERS: dict[str, frozenset[str]] = {
     "stopped": frozenset({"resume", "step"}),
     "finished": frozenset(),
 }
-
-MOVING = frozenset({"starting", "running"})  # phases in which numbers change by themselves
 
 
 def duration(seconds: float) -> str:

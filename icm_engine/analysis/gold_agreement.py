@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from icm_engine.analysis.formatting import one_line
+from icm_engine.analysis.label_history import LabelCounts, counted, is_right
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label, Labeling
@@ -55,7 +56,7 @@ def calibration(
 ) -> Calibration:
     """Return how well p of the given label, renormalised over the labels, tells whether gold agrees."""
     judged = [
-        (math.exp(scores[i].normalized[labels.index(given[i])]), given[i] == gold[i])
+        (math.exp(scores[i].normalized[labels.index(given[i])]), is_right(given[i], gold[i]))
         for i in _known(scores, gold, counted)
         if i in given
     ]
@@ -209,19 +210,19 @@ class Against:
         counts = confusion_matrix(list(self.gold.values()), said, labels=[*self.labels, UNLABELLED])
         return tuple(tuple(map(int, row)) for row in counts[:-1])
 
-    @property
-    def right(self) -> int:
-        return sum(self.confusion[k][k] for k in range(len(self.labels)))
+    @cached_property
+    def counts(self) -> LabelCounts:
+        return counted(self.labels, self.given, self.gold)
 
     def accuracy(self, labelled_only: bool) -> Share:
         """Share of right labels: of the labelled examples, or of all, unlabelled counted as wrong."""
-        return Share(self.right, len(self.labelled if labelled_only else self.gold))
+        return Share(sum(self.counts.right.values()), len(self.labelled if labelled_only else self.gold))
 
     def flipped(self, labelled_only: bool) -> Share | None:
         """The same if both labels were swapped; None unless there are two labels."""
         if len(self.labels) != 2:
             return None
-        return Share(len(self.labelled) - self.right, len(self.labelled if labelled_only else self.gold))
+        return Share(self.counts.wrong, len(self.labelled if labelled_only else self.gold))
 
     @property
     def per_class(self) -> tuple[ClassAgreement, ...]:
@@ -239,9 +240,8 @@ class Against:
     @property
     def balanced(self) -> float | None:
         """Mean recall of the labels that gold has, unlabelled counted as wrong."""
-        recalls = [found.recall.value for found in self.per_class]
-        known = [recall for recall in recalls if recall is not None]
-        return sum(known) / len(known) if known else None
+        found = self.counts.accuracy
+        return found.balanced if found else None
 
     def cell(self, gold: Label, given: Label) -> tuple[int, ...]:
         """Return the examples of one cell of the confusion matrix, `given` may be UNLABELLED."""

@@ -12,9 +12,8 @@ from typing import Any
 from icm_engine import jobs
 from icm_engine.core.errors import ImportRefused
 from icm_engine.core.text import expanded
-from icm_engine.data.data_jobs import import_spec, upload_path
 from icm_engine.data.import_plan import Preview, preview
-from icm_engine.data.importing import ImportReport, import_file
+from icm_engine.data.importing import ImportReport, import_file, import_spec, upload_path
 from icm_engine.data.readers.encoding import PACKED
 from icm_engine.data.readers.formats import ENDINGS as WITH_DOTS
 from icm_engine.data.readers.formats import data_name, kind_of

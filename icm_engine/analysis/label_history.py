@@ -1,8 +1,9 @@
-"""What became of labels and pairs in the course of a run, and the counts behind balance and accuracy."""
+"""What became of labels and pairs in the course of a run; the counts of labels, and accuracy, which is defined here."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from icm_engine.core.consistency import Pair
 from icm_engine.core.interventions import AppliedIntervention
@@ -10,19 +11,38 @@ from icm_engine.core.labeling import Label
 from icm_engine.store.events import Json
 
 Counts = Mapping[Label, int]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
     """Agreement with gold, each between 0 and 1; an unlabelled example counts as wrong.
 
-    `flipped` is the accuracy if both labels were swapped (None unless there are exactly two): an inverted search
-    shows there, and is never silently turned around.
+    `raw` is the share of right labels, `balanced` the mean of that share over the labels that gold has. `flipped` is
+    `raw` if both labels were swapped (None unless there are exactly two): an inverted search shows there, and is never
+    silently turned around.
     """
 
     raw: float
     balanced: float
     flipped: float | None
+
+    @property
+    def of_labelled(self) -> float | None:
+        """The share of right labels among labelled examples; None if there are none, or more than two labels."""
+        if self.flipped is None or not self.raw + self.flipped:
+            return None
+        return self.raw / (self.raw + self.flipped)
+
+
+def is_right(label: Label | None, gold: Label) -> bool:
+    """Say whether a label (None: unlabelled) is the gold one."""
+    return label == gold
+
+
+def is_right_flipped(label: Label | None, gold: Label) -> bool:
+    """Say whether a label of a task with two would be the gold one if both labels were swapped."""
+    return label is not None and not is_right(label, gold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +74,7 @@ class LabelCounts:
         counted = replace(self, counts=_plus(self.counts, label, by))
         if gold is None:
             return counted
-        if label == gold:
+        if is_right(label, gold):
             return replace(counted, right=_plus(self.right, gold, by))
         return replace(counted, wrong=self.wrong + by)
 
@@ -67,6 +87,19 @@ class LabelCounts:
         recalls = [self.right.get(label, 0) / count for label, count in self.gold.items() if count]
         flipped = self.wrong / total if len(self.labels) == 2 else None
         return Accuracy(sum(self.right.values()) / total, sum(recalls) / len(recalls), flipped)
+
+
+def counted(
+    labels: Sequence[Label], given: Mapping[Key, Label], gold: Mapping[Key, Label], of: Counts | None = None
+) -> LabelCounts:
+    """Return the counts of given labels beside gold; `of` says how many examples have each gold label.
+
+    Without `of`, those of `gold` are counted: it may then hold examples that are not labelled.
+    """
+    truth = [(label, gold[key]) for key, label in given.items() if key in gold]
+    right = Counter(label for label, true in truth if is_right(label, true))
+    of = Counter(gold.values()) if of is None else of
+    return LabelCounts(tuple(labels), of, Counter(given.values()), right, len(truth) - right.total())
 
 
 def _plus(counts: Counts, label: Label, by: int) -> Counts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from icm_engine import jobs
 from icm_engine.analysis.formatting import count, decimal, duration
 from icm_engine.analysis.run_history import Reading
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, equal_share
 from icm_engine.jobs.rescoring import FOUND, ZERO_SHOT
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
@@ -159,7 +159,8 @@ def landscape(found: Json, with_gold: bool = True) -> Landscape:
 
 
 def _place(row: Json, own: list[Label]) -> Place:
-    same = sum(a == b for a, b in zip(row["labels"], own, strict=True)) / len(own)
+    same = equal_share(zip(row["labels"], own, strict=True))
+    assert same is not None
     terms = (row["utility"], row["weighted_predictability"], row["inconsistency"])
     return Place(row["name"], *terms, row["pairs"], row["label_mass"], row["balance"], same)
 

@@ -11,9 +11,9 @@ from icm_engine.analysis.formatting import count, decimal, duration, figures
 from icm_engine.analysis.status_tiles import Tile
 from icm_engine.core.batching import Bar
 from icm_engine.core.labeling import Label
+from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs import JobSpec
 from icm_engine.jobs.model_trials import EVALUATIONS, KIND, body_of
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json  # pages take it from here
 from icm_engine.store.store import Store
 

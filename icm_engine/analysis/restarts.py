@@ -237,7 +237,7 @@ def membership(store: Store, run: str) -> str | None:
     first = f"Chain {chains.index(run) + 1} of {len(chains)} that differ in their seed alone."
     if found is not None:
         return f"{first} {why(found)}"
-    done = sum(control.status(store, one).phase == "finished" for one in chains)
+    done = sum(control.status(store, one).complete for one in chains)
     return f"{first} {done} of them finished; the best by U is proposed when all have ended."
 
 

@@ -15,12 +15,12 @@ from icm_engine.core.errors import NotFound, ServerUnavailable, SettingError
 from icm_engine.core.objective import PREDICTABILITY
 from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.server_address import is_server, server_address
-from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, steps_per_example, with_settings
+from icm_engine.core.settings import EXPLANATIONS, PRESETS, ModelChoice, SearchConfig, steps_per_example, with_settings
 from icm_engine.core.text import home_expanded
-from icm_engine.data.data_jobs import rule_check_spec
 from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.runs import control, fetched_models, model_registry
+from icm_engine.runs import control, fetched_models
 from icm_engine.runs import remarks as run_remarks
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -143,12 +143,10 @@ def dataset_names(store: Store) -> tuple[str, ...]:
     return (*SAMPLE_DATASETS, *(name for name in store.dataset_names() if name not in SAMPLE_DATASETS))
 
 
-def make_spec(
-    dataset: str, model: str, quantization: str, limit: int | None, preset: str, values: Mapping[str, Any]
-) -> RunSpec:
+def make_spec(dataset: str, model: ModelChoice, limit: int | None, preset: str, values: Mapping[str, Any]) -> RunSpec:
     """Return the RunSpec of these choices; limit None means all. Raises SettingError for a value that cannot be."""
     search = with_settings(PRESETS[preset], dict(values))
-    return RunSpec(dataset, model.strip(), quantization, limit=limit, preset=preset, search=search)
+    return RunSpec.of(dataset, model, limit=limit, preset=preset, search=search)
 
 
 def begin(store: Store, spec: RunSpec) -> str:
@@ -170,16 +168,16 @@ def load_sample(store: Store, name: str) -> None:
     ensure_sample_dataset(store, name)
 
 
-def ask_context(store: Store, dataset: str, model: str, quantization: str, limit: int | None) -> str:
+def ask_context(store: Store, dataset: str, model: ModelChoice, limit: int | None) -> str:
     """Start a context check and return its job. Raises NotFound for an unknown data set."""
     store.dataset_info(dataset)
     body = {"dataset": dataset, "limit": limit}
-    return jobs.request(store, jobs.JobSpec("context-check", body, model_choice(model, quantization)))
+    return jobs.request(store, jobs.JobSpec("context-check", body, model))
 
 
-def model_choice(model: str, quantization: str) -> model_registry.ModelChoice:
+def model_choice(model: str, quantization: str) -> ModelChoice:
     """Return the model that a form names."""
-    return model_registry.ModelChoice(home_expanded(model.strip()), quantization)
+    return ModelChoice(home_expanded(model.strip()), quantization)
 
 
 def ask_rule_check(store: Store, dataset: str) -> str:

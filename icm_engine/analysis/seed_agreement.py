@@ -8,7 +8,7 @@ from itertools import combinations
 from icm_engine.analysis.formatting import one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, equal_share
 from icm_engine.jobs.restarts import OPPOSITE, Labels
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -71,8 +71,7 @@ def _common(labelings: Sequence[Labels]) -> list[str]:
 
 
 def _equal_pairs(row: Sequence[Label]) -> float:
-    pairs = list(combinations(row, 2))
-    return sum(a == b for a, b in pairs) / len(pairs)
+    return equal_share(combinations(row, 2)) or 0.0
 
 
 def _cohen(rows: Sequence[Sequence[Label]]) -> float:

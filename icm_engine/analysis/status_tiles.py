@@ -117,7 +117,7 @@ def look(status: RunStatus) -> PhaseStyle:
 
 def silence(status: RunStatus) -> str | None:
     """Say that a worker which should be searching has not been heard of; None if all is well."""
-    if status.phase not in ("running", "starting") or status.silent_for is None or status.silent_for < SILENT:
+    if not status.moving or status.silent_for is None or status.silent_for < SILENT:
         return None
     return f"The worker is silent: no heartbeat for {duration(status.silent_for)}. Resume takes over if it is gone."
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from icm_engine.analysis.label_history import LabelChange, LabelCounts
+from icm_engine.analysis.label_history import LabelChange, LabelCounts, counted
 from icm_engine.analysis.run_history import LastChange, Reading
 from icm_engine.analysis.traces import Point, Trajectory, extremes
 from icm_engine.analysis.views import ExampleView, known
-from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.labeling import Labeling
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.events import Json, tuned
@@ -172,14 +172,9 @@ def changes_of(history: Sequence[LabelChange]) -> Mapping[int, LastChange]:
 
 def tally_of(reading: Reading, labeling: Labeling) -> LabelCounts:
     """Return the counts of these labels, those against gold only where there is some to be seen."""
-    counts, right, wrong = Counter(labeling.values()), Counter[Label](), 0
-    if not reading.gold:
-        return LabelCounts(reading.tally.labels, {}, dict(counts))
-    for i, label in labeling.items():
-        gold = reading.gold.get(reading.run.codec.ids[i])
-        right[label] += gold == label
-        wrong += gold is not None and gold != label
-    return LabelCounts(reading.tally.labels, reading.tally.gold, dict(counts), dict(right), wrong)
+    ids = reading.run.codec.ids
+    given = {ids[i]: label for i, label in labeling.items()}
+    return counted(reading.tally.labels, given, reading.gold, reading.tally.gold if reading.gold else {})
 
 
 KINDS = {

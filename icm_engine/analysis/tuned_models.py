@@ -10,6 +10,7 @@ from icm_engine.analysis.figures import Chart, blank_figure, palette
 from icm_engine.analysis.formatting import decimal
 from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs import downstream_eval, finetuning
 from icm_engine.jobs.finetuning import EXPLANATIONS, KIND, TuneSettings
 from icm_engine.runs import model_registry
@@ -157,7 +158,7 @@ def tried(store: Store, job: str) -> list[str]:
     return [one for one, spec in sorted(specs.items()) if (spec.model, spec.body["shots"]) in models]
 
 
-def _models(store: Store, job: str) -> list[tuple[model_registry.ModelChoice, Sequence[int | str]]]:
+def _models(store: Store, job: str) -> list[tuple[ModelChoice, Sequence[int | str]]]:
     """The base model with none and with all of the labels, and the tuned one with none."""
     facts, model = facts_of(store, job), jobs.spec(store, job).model
     assert facts is not None

@@ -17,6 +17,7 @@ from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+from icm_engine.runs.life_cycle import MOVING, Phase
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.replay import open_run
@@ -126,7 +127,7 @@ class Progress:
 def progress(reading: Reading, status: RunStatus) -> Progress:
     """Return how far the run is; the time left goes by the mean of the last 50 steps, while it runs."""
     steps, most = status.steps, status.max_steps
-    share = min(1.0, steps / most) if most else float(status.phase == "finished")
+    share = min(1.0, steps / most) if most else float(status.complete)
     running = status.phase == "running" and reading.pace and most > steps
     left = (most - steps) * sum(reading.pace) / len(reading.pace) if running else None
     return Progress(steps, most, share, left)
@@ -137,7 +138,7 @@ class Overview:
     """One line of the list of runs."""
 
     run: str
-    phase: str
+    phase: Phase
     progress: Progress
     dataset: str
     model: str
@@ -145,6 +146,11 @@ class Overview:
     examples: int
     utility: float | None
     accuracy: Accuracy | None
+
+    @property
+    def moving(self) -> bool:
+        """Whether numbers change by themselves."""
+        return self.phase in MOVING
 
     @property
     def label(self) -> str:

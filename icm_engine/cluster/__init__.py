@@ -2,14 +2,12 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from icm_engine import jobs
-from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.errors import SettingError
 from icm_engine.core.resources import install_command
-from icm_engine.jobs.job_process import Job
-from icm_engine.runs import control
 from icm_engine.store.store import Store
 
 KIND = "ray"
@@ -51,19 +49,3 @@ def hand_over(store: Store, names: Sequence[str], where: ClusterSpec) -> str:
     """Start a job that does these runs and jobs on a cluster, and return its name. Raises SettingError without Ray."""
     require_ray(where)
     return jobs.request(store, jobs.JobSpec(KIND, {"names": list(names), "where": asdict(where)}))
-
-
-def wait_within(job: Job, names: Sequence[str], where: ClusterSpec, look: Callable[[], object]) -> None:
-    """Have a cluster do these from within another job, with a `look` now and then. Raises Cancelled, RunError."""
-    handed = hand_over(job.store, names, where)
-    try:
-        while not (now := jobs.status(job.store, handed)).settled:
-            job.stop_if_cancelled()
-            look()
-            control.wait()
-    except BaseException:
-        jobs.cancel(job.store, handed)
-        jobs.wait_until_settled(job.store, handed)  # what it held is free then, and stands at its last step
-        raise
-    if now.phase != "done":
-        raise RunError(f"job {handed!r} {now.phase}: {now.message}")

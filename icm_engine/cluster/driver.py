@@ -1,4 +1,4 @@
-"""Runs and jobs on the machines of a Ray cluster: python -m icm_engine.cluster.driver --db FILE JOB.
+"""Runs and jobs on the machines of a Ray cluster.
 
 This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
 a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
@@ -8,16 +8,15 @@ log's.
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from icm_engine import jobs
-from icm_engine.cluster import KIND, LOCAL, ClusterSpec, require_ray
+from icm_engine.cluster import LOCAL, ClusterSpec, require_ray
 from icm_engine.core.errors import RunBusy, RunError, SettingError
-from icm_engine.jobs import lanes
-from icm_engine.jobs.job_process import Job, Kind, main
+from icm_engine.jobs import scheduler
+from icm_engine.jobs.job_process import Job
 from icm_engine.runs.lease import claim, holds, this_process
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -41,7 +40,7 @@ def on_ray(job: Job) -> Json:
     where, names = ClusterSpec(**job.spec.body["where"]), job.spec.body["names"]
     try:
         with _connected(where) as ray:
-            waiting = [name for name in dict.fromkeys(names) if not lanes.done(job.store, name)]
+            waiting = [name for name in dict.fromkeys(names) if not scheduler.is_done(job.store, name)]
             tasks = _submit(ray, job, where, waiting)
             job.ready({"ray": ray.__version__, "machines": len(_machines(ray))})
             failed = _collect(ray, job, tasks)
@@ -85,7 +84,7 @@ def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dic
         for share in set(gpus.values())
     }
     for name in names:
-        lanes.resume_or_start(job.store, name)
+        scheduler.resume_or_start(job.store, name)
     return {kinds[gpus[name]].options(name=name).remote(home, name): name for name in names}
 
 
@@ -142,12 +141,12 @@ def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
         ray.get(task)
     except RayTaskError as error:
         if isinstance(error.cause, RunBusy):  # a worker of this machine's, or of another job's, has it
-            return lanes.missing(store, name) and str(error.cause)
+            return scheduler.missing(store, name) and str(error.cause)
         _write_down(store, name, error.cause)
     except RayError as error:
         lost = f"its worker was lost, and {LOST} more in its place ({type(error).__name__}): see the job's log"
         _write_down(store, name, RunError(lost))
-    return lanes.missing(store, name)
+    return scheduler.missing(store, name)
 
 
 def _write_down(store: Store, name: str, error: Exception) -> None:
@@ -157,7 +156,7 @@ def _write_down(store: Store, name: str, error: Exception) -> None:
         token = claim(store, name, proxy=this_process())
     except RunBusy:
         return
-    if not lanes.done(store, name):
+    if not scheduler.is_done(store, name):
         store.answer(name, store.pending(name), "failed", body, token)
     store.drop_lease(name, token)
 
@@ -204,10 +203,3 @@ def _no_cluster(address: str, error: Exception) -> SettingError:
         f"no Ray cluster at {address!r} that this machine belongs to ({error}): "
         "`ray start --address=HOST:PORT` makes it one of a cluster's, --ray local needs none"
     )
-
-
-KINDS: dict[str, Kind] = {KIND: on_ray}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))

@@ -92,7 +92,7 @@ def _hold(home: StoreClient, name: str) -> int:
             if copy.has_run(name):
                 code = worker.run_in_process(copy, name, idle=0.0)
             else:
-                code = job_process.run_in_process(copy, name, job_worker.KINDS)
+                code = job_process.run_in_process(copy, name, job_worker.perform)
     home.end(name, token)
     return code
 

@@ -1,6 +1,6 @@
 """What is labelled: examples x_i, the task, and a labeling D of some of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -87,3 +87,13 @@ class Labeling(Mapping[int, Label]):
 
     def __repr__(self) -> str:
         return f"Labeling({dict(self._labels)!r})"
+
+
+def equal_share(pairs: Iterable[tuple[Label, Label]]) -> float | None:
+    """Return the share of pairs whose two labels are equal, None of no pairs.
+
+    >>> equal_share([("True", "True"), ("True", "False")])
+    0.5
+    """
+    equal = [one == other for one, other in pairs]
+    return sum(equal) / len(equal) if equal else None

@@ -1,13 +1,37 @@
-"""The settings of a search and the named presets; every value is visible and can be changed."""
+"""The settings of a search, the named presets, and which model is asked; every value is visible and can be changed."""
 
 import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+from icm_engine.core.batching import NEWEST
 from icm_engine.core.errors import SettingError
+from icm_engine.core.server_address import settle_server
 
 Cooling = Literal["per-step", "per-acceptance"]
 InitialDraw = Literal["coin-flips", "balanced"]
+
+DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32
+MODEL_OPTIONS = ("quantization", "dtype", "device", "encoding")  # what a person may choose of a model beside its name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model a run or a job asks for, and how. Raises SettingError for a server's address with a secret in it.
+
+    `model` is `sample`, a local directory, a GGUF file, a fetched model's name, a hub id, the address of a server,
+    `trained:NAME` or `fake`. Quantization, dtype and device of a model behind a server are its own, and say `server`.
+    """
+
+    model: str
+    quantization: str = "nf4"
+    dtype: str = DTYPES[0]
+    device: str = "auto"
+    encoding: str = "prefix-tree"  # or full-prompts
+    version: int = NEWEST  # of the method's details: `core.batching`
+
+    def __post_init__(self) -> None:
+        settle_server(self, self.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ readers/            one reader for each form of file
 tasks/              the shipped tasks (TOML), and task files of one's own
 gold                gold and human labels, and the agreement of people
 rule_check          what a rule ties together, and gold against it
-data_jobs           jobs that read gold: large imports, large rule checks
 label_export        what a run says about each example; training rows; batched runs as one set
 export              labels as files or a folder, also to the hub
 export_files        CSV, JSONL and Parquet, each whole or not at all; the data card

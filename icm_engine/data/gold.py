@@ -67,15 +67,6 @@ def gold_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, La
     return dict(store.db.execute(query, [dataset, json.dumps(list(examples))]).fetchall())
 
 
-def gold_at(store: Store, dataset: str, positions: Sequence[int]) -> int:
-    """Return how many of the examples at these positions have gold."""
-    query = (
-        "select count(*) from examples e join gold g on g.dataset = e.dataset and g.example = e.id "
-        "where e.dataset = ? and e.position in (select value from json_each(?))"
-    )
-    return int(store.db.execute(query, [dataset, json.dumps(list(positions))]).fetchone()[0])
-
-
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
     """The gold of the examples at some places of a data set, each label read when it is looked at.

@@ -5,7 +5,7 @@ Examples are read one after the other and only a hash of each key is kept, so th
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.data.gold import gold_of
 from icm_engine.data.import_warnings import Some
 from icm_engine.data.row_parser import Ints
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.job_process import Job
+from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 LARGEST_GROUP = 2000  # examples; a group of more has millions of pairs, and gold is not held against each
@@ -167,3 +170,22 @@ class _GoldCheck:
         self.violated += violated
         self.groups += bool(pairs)
         self.groups_violated += violated > 0
+
+
+# -- the job, for large data sets
+
+
+def rule_check_spec(dataset: str) -> JobSpec:
+    """Return the job that checks the own rule of a data set."""
+    return JobSpec("rule-check", {"dataset": dataset})
+
+
+def rule_check_kind(job: Job) -> Json:
+    """Check the rule of a data set."""
+    job.ready({})
+    return asdict(check_rule(job.store, job.spec.body["dataset"]))
+
+
+def rule_check_of(found: Json) -> RuleCheck:
+    """Return the result of a `rule-check` job as what it is."""
+    return RuleCheck(**{**found, "without_answer": tuple(found["without_answer"])})

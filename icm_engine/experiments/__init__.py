@@ -2,9 +2,8 @@
 
 suites              which label sources stand side by side, on which data, how often (suites/*.toml)
 plan                one cell for each arm, data set and seed, and the RunSpec that it is
-launch              ask for a suite
-suite_jobs          the process that drives one
+launch              ask for a suite; the job that drives one
 runner              make the runs there are not yet, have them done, use their labels
 results             cells, rows with intervals, predictors of accuracy; the stored JSON
-report              Markdown and HTML; report_tables: its tables; static_figures: its pictures
+report              Markdown and HTML, and static pictures; report_tables: its tables
 """

@@ -1,21 +1,26 @@
-"""Ask for a suite: what the command line and the Experiments page both do."""
+"""Ask for a suite, as the command line and the Experiments page do, and the job that drives it.
+
+The job's process sees gold, and so never has a model: the runs are done by `batch` jobs, whose processes see none.
+"""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from icm_engine import jobs
 from icm_engine.cluster import ClusterSpec
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import is_server
-from icm_engine.core.text import home_expanded
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.experiments.results import predictors
-from icm_engine.experiments.suites import read_suite
+from icm_engine.experiments.results import outcome, predictors, results
+from icm_engine.experiments.runner import Chosen, drive
+from icm_engine.experiments.suites import Suite, read_suite
 from icm_engine.jobs import JobSpec
+from icm_engine.jobs.job_process import Job
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -72,8 +77,7 @@ def folder_name(found: Json) -> str:
 def submit_from_page(
     store: Store,
     suite: str,
-    model: str,
-    quantization: str,
+    model: ModelChoice,
     *,
     quick: bool,
     test: str | None,
@@ -83,9 +87,8 @@ def submit_from_page(
 ) -> str:
     """Start a suite with what a form says, and return its job; the report names the command that does the same."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
-    choice = ModelChoice(home_expanded(model.strip()), quantization)
-    weights = [] if is_server(model) else ["--quantization", quantization]
-    words = ["evaluate", suite, "--model", model.strip(), *weights]
+    weights = [] if is_server(model.model) else ["--quantization", model.quantization]
+    words = ["evaluate", suite, "--model", model.model, *weights]
     words += [*(["--quick"] if quick else []), *(["--test", test] if test else [])]
     words += ["--datasets", *datasets] if datasets else []
     if examples is not None:
@@ -95,7 +98,7 @@ def submit_from_page(
     return submit(
         store,
         suite,
-        choice,
+        model,
         quick=quick,
         test=test,
         processes=processes,
@@ -133,3 +136,31 @@ def runs_of(found: Json) -> dict[str, str]:
         for cell in found["cells"]
         if cell["run"]
     }
+
+
+# -- the job's process
+
+
+def suite(job: Job) -> Json:
+    """Every cell of a suite, to its end, and what came of it all."""
+    began, body, model = time.monotonic(), job.spec.body, job.spec.model
+    if model is None:
+        raise SettingError("a suite needs a model: name one (--model)")
+    job.ready({})
+    wanted = chosen_suite(body)
+    where = ClusterSpec(**body["where"]) if "where" in body else None
+    chosen = Chosen(model, body["processes"], body.get("test"), where)
+    driven = drive(job.store, wanted, body["key"], chosen, job.progress)
+    job.progress(len(driven), len(driven), "summing up")
+    outcomes = [outcome(job.store, one) for one in driven]
+    spent = time.monotonic() - began
+    return results(wanted, outcomes, model, body["command"], body["quick"], spent)
+
+
+def chosen_suite(body: Json) -> Suite:
+    """Return the suite that was asked for, with what a person put in place of its own data sets, size and seeds."""
+    found = read_suite(body["suite"], body["quick"])
+    changes: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in body["instead"].items()
+    }
+    return replace(found, **changes)

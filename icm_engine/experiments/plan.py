@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icm_engine.core.batching import NEWEST
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.prompting import render
 from icm_engine.core.search import initial_examples
-from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.core.settings import PRESETS, ModelChoice, with_settings
 from icm_engine.data.gold import add_gold, gold_of, load_gold, load_human
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments.suites import Arm, Suite
-from icm_engine.runs.model_registry import ModelChoice, is_supervised
+from icm_engine.runs.model_registry import is_supervised
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import GIVEN, SEARCH, RunSpec
 from icm_engine.store.store import Store
@@ -172,11 +173,10 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         ensure_sample_dataset(store, cell.dataset)
     dataset = ensure_selected(store, cell.dataset, arm.select, arm.share, size) if arm.select else cell.dataset
     search = with_settings(PRESETS[arm.preset], {"seed": cell.seed, **arm.settings})
-    asked = {name: getattr(model, name) for name in ("model", "quantization", "dtype", "device", "encoding")}
-    if arm.model:
-        asked["model"] = arm.model
-    spec = RunSpec(
+    asked = replace(model, model=arm.model or model.model, version=NEWEST)  # also where the suite was asked for before
+    spec = RunSpec.of(
         dataset,
+        asked,
         limit=size,
         rule=arm.rule,
         preset=arm.preset,
@@ -184,8 +184,7 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         source_options=dict(arm.options),
         experiment=key,
         search=search,
-        supervised=is_supervised(store, asked["model"]),
-        **asked,
+        supervised=is_supervised(store, asked.model),
     )
     part = store.dataset(dataset, spec.cut)
     if not part.examples:

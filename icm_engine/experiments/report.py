@@ -5,15 +5,19 @@ it; static pictures beside it need a Chrome or Chromium, and where there is none
 """
 
 import html
-from collections.abc import Sequence
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from icm_engine.analysis.figures import Chart, palette
 from icm_engine.core.errors import SettingError
+from icm_engine.core.resources import search_path
 from icm_engine.experiments.report_tables import Table, facts, tables
-from icm_engine.experiments.static_figures import draw
 from icm_engine.store.events import Json
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -209,3 +213,47 @@ def _html_table(table: Table) -> str:
 
     rows = "".join(row(cells, "td") for cells in table.rows)
     return f'<div class="wide"><table><thead>{row(table.head, "th")}</thead><tbody>{rows}</tbody></table></div>'
+
+
+# -- static pictures, drawn by plotly's kaleido with the machine's Chrome
+
+PICTURES = 120.0  # seconds for all pictures of a report; they take four
+WIDTH = 1000
+
+
+def draw(figures: Mapping[str, str]) -> bool:
+    """Write each figure, given as JSON by the path it goes to; say whether all of them are there.
+
+    In a process of its own with a time limit: a Chrome that does not answer would hold up the report for ever.
+    """
+    if not figures:
+        return True
+    command = [sys.executable, "-P", "-m", "icm_engine.experiments.report"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(dict(figures)),
+            text=True,
+            capture_output=True,
+            timeout=PICTURES,
+            check=False,
+            env={**os.environ, "PYTHONPATH": search_path()},
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return False
+    return done.returncode == 0
+
+
+def draw_here() -> None:
+    """Draw the figures of standard input."""
+    import kaleido
+    import plotly.io
+
+    asked = json.loads(sys.stdin.read())
+    kaleido.write_fig_from_object_sync(
+        [{"fig": plotly.io.from_json(figure), "path": path, "opts": {"width": WIDTH}} for path, figure in asked.items()]
+    )
+
+
+if __name__ == "__main__":
+    draw_here()

@@ -20,17 +20,18 @@ import numpy.typing as npt
 
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.evaluation import Estimate, Right, Used, by_group, difference, estimate, used
+from icm_engine.analysis.label_history import is_right, is_right_flipped
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core import __version__
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import no_scorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments.plan import Cell
 from icm_engine.experiments.runner import Driven
 from icm_engine.experiments.suites import Suite
 from icm_engine.jobs.restarts import Chain, propose
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.store import Store
 
@@ -165,9 +166,8 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
     assert state is not None
     examples, labeling, labels = run.dataset.examples, state.labeling, run.codec.labels
     own = {i: reading.gold[example.id] for i, example in enumerate(examples) if example.id in reading.gold}
-    other = dict(zip(labels, reversed(labels), strict=True)) if len(labels) == 2 else {}
-    right = by_group([(examples[i].group, labeling.get(i) == gold) for i, gold in own.items()])
-    flipped = by_group([(examples[i].group, labeling.get(i) == other.get(gold, "")) for i, gold in own.items()])
+    right = by_group([(examples[i].group, is_right(labeling.get(i), gold)) for i, gold in own.items()])
+    flipped = by_group([(examples[i].group, is_right_flipped(labeling.get(i), gold)) for i, gold in own.items()])
     scores = state.evaluation.scores
     return CellOutcome(
         one.cell,
@@ -177,7 +177,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         examples=len(examples),
         labelled=len(labeling),
         right=right or None,
-        flipped=flipped if right and other else None,
+        flipped=flipped if right and len(labels) == 2 else None,
         utility=state.evaluation.utility,
         form=reading.config.predictability,
         scale={name: getattr(reading.config, name) for name in _SCALE},

@@ -1,30 +1,25 @@
 """Drive a suite to its end: make the runs there are not yet, have processes work through them, then use their labels.
 
-Nothing here has a model. Runs and jobs are handed to `batch` jobs, each a process that loads the model once; a suite
+Nothing here has a model. Runs and jobs are handed to the scheduler; a suite
 that was cut off goes on with what is left, since finished runs and jobs are found again.
 """
 
 import json
-import os
-import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from icm_engine import cluster, jobs
 from icm_engine.analysis.evaluation import asked, unlabelled_parts
 from icm_engine.analysis.views import run_summary
-from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.errors import SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments.plan import Cell, cells, spec_of
 from icm_engine.experiments.suites import Suite, Tune, Use
-from icm_engine.jobs import JobSpec, finetuning, lanes
+from icm_engine.jobs import finetuning, scheduler
 from icm_engine.runs import control, model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
-
-INTERRUPTING = 120.0  # seconds that what is in progress is waited for when a suite is cancelled
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -144,7 +139,7 @@ def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
 
 
 def _note_failure(store: Store, one: Driven) -> None:
-    if one.run is not None and (now := control.status(store, one.run)).phase != "finished":
+    if one.run is not None and not (now := control.status(store, one.run)).complete:
         one.reason = now.message
 
 
@@ -175,43 +170,13 @@ def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned
 
 def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
     """Have these runs and jobs done, and wait for them; what is done already is left out. Raises RunError."""
-    waiting = [name for name in dict.fromkeys(names) if not lanes.done(store, name)]
-    started = _begin(store, waiting, chosen) if waiting else []
-    try:
-        left = waiting
-        while not all(jobs.status(store, job).settled for job in started):
-            left = [name for name in left if not lanes.done(store, name)]  # what is done stays done, and costs a look
-            progress(len(names) - len(left), len(names), words)
-            control.wait()
-    except BaseException:
-        _interrupt(store, started, [] if chosen.where else waiting)
-        raise
-    for job in started:
-        if (now := jobs.status(store, job)).phase == "failed":
-            raise RunError(f"job {job!r} failed: {now.message}")
+    left = [name for name in dict.fromkeys(names) if not scheduler.is_done(store, name)]
 
+    def look() -> None:
+        nonlocal left
+        # what is done stays done, and would cost a look
+        left = [name for name in left if not scheduler.is_done(store, name)]
+        progress(len(names) - len(left), len(names), words)
 
-def _interrupt(store: Store, started: Sequence[str], names: Sequence[str]) -> None:
-    """End the jobs that do these runs and jobs, a run in progress paused after its step, a job after its piece."""
-    for job in started:
-        jobs.cancel(store, job)
-    until, asked = time.monotonic() + INTERRUPTING, set[str]()
-    while time.monotonic() < until and not all(jobs.status(store, job).settled for job in started):
-        for name in set(names) - asked:
-            if store.has_run(name) and not control.status(store, name).settled:
-                store.send(name, "pause", uuid.uuid4().hex)  # to who has it: a worker of its own is not launched
-                asked.add(name)
-            elif not store.has_run(name) and jobs.status(store, name).phase == "running":
-                jobs.cancel(store, name)
-                asked.add(name)
-        control.wait()
-
-
-def _begin(store: Store, names: Sequence[str], chosen: Chosen) -> list[str]:
-    """Hand these to a cluster, or to so many processes of this machine; return the jobs that do them."""
-    if chosen.where is not None:
-        return [cluster.hand_over(store, names, chosen.where)]
-    shares = [names[k :: chosen.processes] for k in range(chosen.processes)]
-    threads = max(1, (os.cpu_count() or 1) // chosen.processes)
-    wanted = [JobSpec(lanes.KIND, {"names": list(share), "threads": threads}) for share in shares if share]
-    return [jobs.request(store, spec) for spec in wanted]
+    if left:
+        scheduler.work_off(scheduler.workers(store, left, chosen.processes, chosen.where), look)

@@ -10,7 +10,7 @@ A job is a row of `jobs`, and events under its name in the table of the runs' ev
     failed     the end, with the error and its message
     cancel     a person no longer wants it
 
-The status is derived from these and from the lease. A new kind is a name in `KINDS` and a function in its process.
+The status is derived from these and from the lease. A new kind is a line in `KINDS` and the function it names.
 """
 
 import json
@@ -20,31 +20,62 @@ from typing import Any, Literal
 
 from icm_engine.core.batching import FIRST
 from icm_engine.core.errors import SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.runs import fetched_models
-from icm_engine.runs.control import LAUNCH_GRACE, LOADING, is_recent, last_words, loading, spawn, wait
+from icm_engine.runs.control import LOADING, last_words, loading, spawn, wait
 from icm_engine.runs.control import log_tail as log_tail
 from icm_engine.runs.lease import beside
-from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.runs.life_cycle import Phase, Status, held, phase_of
 from icm_engine.store.database import not_found, stored_json
 from icm_engine.store.events import Json
 from icm_engine.store.store import Event, Store
 
-JobPhase = Literal["created", "starting", "running", "done", "failed", "cancelled", "interrupted"]
+# The two processes that do jobs, as modules for `python -m`. A kind of the worker's never reads gold.
+WORKER = "icm_engine.jobs.job_worker"  # has a model, or takes runs, which have one
+PLAIN = "icm_engine.jobs"  # never has a model: it may read gold, or drive what other processes do
 
-# The process that does each kind. One that needs a model is a kind of the worker's, which never sees gold; imports,
-# rule checks and suites see gold, and so have a process that never has a model.
-WORKER = "icm_engine.jobs.job_worker"
-DATA = "icm_engine.data.data_jobs"
-SUITES = "icm_engine.experiments.suite_jobs"
-RESTARTS = "icm_engine.jobs.restarts"  # neither: it drives runs, each with a worker of its own
-RAY = "icm_engine.cluster.driver"  # neither: it drives runs and jobs whose workers are on other machines
-BATCHES = "icm_engine.jobs.batches"  # nor this one: it drives lanes, which are kinds of the worker's
+ModelUse = Literal["none", "scores", "trains"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """A kind of job: its name, the process that does it, the function in it, and what it needs of a model.
+
+    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads what it loads. It takes
+    the `Job` and, where a model `scores`, the scorer; it returns the result as JSON. Where a model `trains`, the
+    function loads the model itself.
+    """
+
+    name: str
+    process: str
+    function: str
+    model: ModelUse = "none"
+
+
 KINDS = {
-    "context-check": WORKER, "what-if": WORKER, "import": DATA, "rule-check": DATA, "landscape": WORKER,
-    "use": WORKER, "rescore": WORKER, "batch": WORKER, "suite": SUITES, "restarts": RESTARTS, "ray": RAY,
-    "batches": BATCHES, "lane": WORKER, "finetune": WORKER, "template-trial": WORKER,
-    "reward": WORKER, "preference-tuning": WORKER, "reinforce": WORKER, "respond": WORKER,
-}  # fmt: skip
+    kind.name: kind
+    for kind in (
+        JobKind("context-check", WORKER, "icm_engine.jobs.model_trials:check_context", "scores"),
+        JobKind("template-trial", WORKER, "icm_engine.jobs.model_trials:try_templates", "scores"),
+        JobKind("what-if", WORKER, "icm_engine.jobs.rescoring:try_label", "scores"),
+        JobKind("landscape", WORKER, "icm_engine.jobs.rescoring:score_landscape", "scores"),
+        JobKind("rescore", WORKER, "icm_engine.jobs.rescoring:rescore", "scores"),
+        JobKind("use", WORKER, "icm_engine.jobs.downstream_eval:use_labels", "scores"),
+        JobKind("finetune", WORKER, "icm_engine.training.sft:finetune", "trains"),
+        JobKind("reward", WORKER, "icm_engine.training.reward_model:reward", "trains"),
+        JobKind("preference-tuning", WORKER, "icm_engine.training.policies:prefer", "trains"),
+        JobKind("reinforce", WORKER, "icm_engine.training.policies:reinforce", "trains"),
+        JobKind("respond", WORKER, "icm_engine.training.policies:respond", "trains"),
+        JobKind("batch", WORKER, "icm_engine.jobs.job_worker:batch"),
+        JobKind("lane", WORKER, "icm_engine.jobs.job_worker:lane"),
+        JobKind("import", PLAIN, "icm_engine.data.importing:import_kind"),
+        JobKind("rule-check", PLAIN, "icm_engine.data.rule_check:rule_check_kind"),
+        JobKind("suite", PLAIN, "icm_engine.experiments.launch:suite"),
+        JobKind("restarts", PLAIN, "icm_engine.jobs.restarts:restarts"),
+        JobKind("batches", PLAIN, "icm_engine.jobs.batches:batches"),
+        JobKind("ray", PLAIN, "icm_engine.cluster.driver:on_ray"),
+    )
+}
 
 _TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
 
@@ -67,21 +98,14 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class JobStatus:
+class JobStatus(Status):
     """Where a job stands; `done` of `total` pieces of what `words` say (total None: not known)."""
 
     job: str
-    phase: JobPhase
-    message: str
     done: int = 0
     total: int | None = None
     words: str = ""
     pid: int | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing happens until somebody asks for it."""
-        return self.phase not in ("starting", "running")
 
 
 def request(store: Store, spec: JobSpec) -> str:
@@ -111,15 +135,15 @@ def start(store: Store, job: str, how: Json | None = None) -> None:
     `how` goes with the request: what may differ from one start to the next, such as how many work side by side.
     """
     with store.transaction():  # two that ask at once ask once
-        if status(store, job).phase in ("starting", "running", "done"):
+        if (now := status(store, job)).moving or now.complete:
             return
         store.append(job, "start", how or {})
-        spawn(store, KINDS[spec(store, job).kind], job)
+        spawn(store, KINDS[spec(store, job).kind].process, job)
 
 
 def cancel(store: Store, job: str) -> None:
     """Ask a job to end; it does so between two pieces. What is settled stays as it is."""
-    if status(store, job).phase not in ("done", "failed", "cancelled"):
+    if not (now := status(store, job)).over and now.phase != "failed":
         store.append(job, "cancel", {})
 
 
@@ -156,22 +180,45 @@ def status(store: Store, job: str) -> JobStatus:
 
 
 def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
-    phase, message = _phase(_last_turn(store, job), row, lives)
-    if phase == "interrupted" and (words := last_words(store, job)):
-        message = f"its process stopped ({words}); starting it again does what is left"
+    last = _last_turn(store, job)
+    kind = last.kind if last else None
+    asked = last.time if last and last.kind == "start" else None
+    phase = phase_of(_RESTS.get(kind), held(row, lives), asked, ending=kind == "cancel")
     latest = store.last_event(job, ("start", "progress"))
     far = latest.body if latest is not None and latest.kind == "progress" else {}
+    message = _message(store, job, phase, last)
     if phase == "starting" and latest is not None and far.get("words") == LOADING:
         message = loading(latest.time)
     return JobStatus(
-        job,
         phase,
         message,
+        job,
         far.get("done", 0),
         far.get("total"),
         far.get("words", ""),
         row["pid"] if row is not None and lives else None,
     )
+
+
+# Where the last deciding event leaves a job; after the others it goes on.
+_RESTS: dict[str | None, Phase] = {None: "created", "result": "done", "failed": "failed", "cancel": "cancelled"}
+_MESSAGES: dict[Phase, str] = {
+    "created": "not started yet",
+    "starting": "starting",
+    "running": "at work",
+    "cancelled": "cancelled by hand",
+    "done": "done",
+}
+
+
+def _message(store: Store, job: str, phase: Phase, last: Event | None) -> str:
+    if phase == "interrupted":
+        words = last_words(store, job)
+        why = f"its process stopped ({words})" if words else "its process is gone"
+        return f"{why}; starting it again does what is left"
+    if phase == "running" and last is not None and last.kind == "cancel":
+        return "ending, as asked"
+    return str(last.body["message"]) if phase == "failed" and last is not None else _MESSAGES[phase]
 
 
 def wait_until_settled(store: Store, job: str) -> JobStatus:
@@ -196,22 +243,6 @@ def summary(store: Store, job: str) -> Json:
         "model": asked.model.model if asked.model else None,
         "result": result(store, job),
     }
-
-
-def _phase(last: Event | None, row: Json | None, living: bool) -> tuple[JobPhase, str]:
-    if last is None:
-        return "created", "not started yet"
-    if last.kind == "result":
-        return "done", "done"
-    if last.kind == "failed":
-        return "failed", str(last.body["message"])
-    if last.kind == "cancel":
-        return ("running", "ending, as asked") if living else ("cancelled", "cancelled by hand")
-    if living:
-        return ("running", "at work") if last.kind == "ready" else ("starting", "starting")
-    if last.kind == "start" and row is None and is_recent(last.time, LAUNCH_GRACE):
-        return "starting", "starting"
-    return "interrupted", "its process is gone; starting it again does what is left"
 
 
 def _last_turn(store: Store, job: str) -> Event | None:

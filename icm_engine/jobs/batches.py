@@ -1,4 +1,4 @@
-"""A data set in batches, each a run of its own: python -m icm_engine.jobs.batches --db FILE JOB.
+"""A data set in batches, each a run of its own.
 
 A row is kept with the number of the event it was made after. Where the run has gone on since, it is made anew, so a
 row can be deleted, and never says what is no longer so.
@@ -10,20 +10,20 @@ their runs, so another process of the job, or the same request again, goes on wi
 
 import json
 import os
-import sys
-import time
-import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from icm_engine import jobs
-from icm_engine.cluster import ClusterSpec, wait_within
+from icm_engine.cluster import ClusterSpec
 from icm_engine.core.batching import BatchPart
-from icm_engine.core.errors import RunError, SettingError
-from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
-from icm_engine.runs import control, model_registry
+from icm_engine.core.errors import RunBusy, RunError, SettingError
+from icm_engine.core.settings import ModelChoice
+from icm_engine.jobs import scheduler
+from icm_engine.jobs.job_process import Cancelled, Job
+from icm_engine.jobs.scheduler import Do, RayWorkers
+from icm_engine.runs import control
 from icm_engine.store.database import stored_json
 from icm_engine.store.datasets import make_parts
 from icm_engine.store.events import Json, RunSpec, encode_state
@@ -109,9 +109,6 @@ def _kept_end(row: BatchResult) -> BatchResult:
 
 
 KIND, LANE, MODEL = "batches", "lane", "model-from"
-LOOK = 1.0  # seconds between two looks at the lanes
-OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a batch meant it
-PAUSING = 120.0  # seconds that batches are waited for when the job is cancelled; they pause after a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +189,7 @@ def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
 # -- the model of each batch
 
 
-def label_with(store: Store, name: str, number: int, model: model_registry.ModelChoice) -> None:
+def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None:
     """Have the batches from this number on labelled by another model, such as one tuned on those before.
 
     A batch that has begun keeps its own.
@@ -210,7 +207,7 @@ def spec_of(store: Store, whole: BatchedRun, number: int) -> RunSpec | None:
         return None
     chosen = {key: value for key, value in named[-1].items() if key != "from"} if named else {}
     part = BatchPart(number, whole.of, whole.size, whole.spec.search.seed)
-    return replace(_spec_of(whole.spec, part), **chosen)
+    return _spec_of(whole.spec, part).with_model(replace(whole.spec.model_choice, **chosen))
 
 
 def _spec_of(spec: RunSpec, part: BatchPart) -> RunSpec:
@@ -257,7 +254,7 @@ def unfinished(store: Store, whole: BatchedRun) -> list[int]:
     done = set(finished(store, whole))
     left = [number for number in range(1, whole.of + 1) if number not in done]
     runs = {number: whole.run(number) for number in left}
-    return [n for n in left if not store.has_run(runs[n]) or control.status(store, runs[n]).phase not in OVER]
+    return [n for n in left if not store.has_run(runs[n]) or not control.status(store, runs[n]).over]
 
 
 # -- the job's process
@@ -266,40 +263,15 @@ def unfinished(store: Store, whole: BatchedRun) -> list[int]:
 def batches(job: Job) -> Json:
     """Run every batch to its end. Raises RunError if some did not get there."""
     job.ready({})
-    whole = batched(job.store, job.name)
-    where = _asked(job, "where")
-    try:
-        if where:
-            _drive_elsewhere(job, whole, ClusterSpec(**where))
-        else:
-            _drive(job, whole)
-    except Cancelled:
-        _pause(job.store, whole)
-        raise
-    if left := unfinished(job.store, whole):
-        raise RunError(_why(job.store, whole, left))
+    store, whole, where = job.store, batched(job.store, job.name), _asked(job, "where")
+    if where:
+        _drive_elsewhere(job, whole, ClusterSpec(**where))
+    else:
+        lanes = Lanes(store, whole, _asked(job, "side_by_side") or 1)
+        scheduler.work_off(lanes, _teller(job, whole, lambda: f"{lanes.moving()} at work, batches finished"))
+    if left := unfinished(store, whole):
+        raise RunError(_why(store, whole, left))
     return {"batches": whole.of}
-
-
-def _drive(job: Job, whole: BatchedRun) -> None:
-    """Let lanes work until none has anything left; one that was killed is replaced, if it got anywhere."""
-    store, told, gained = job.store, -1, -1
-    lanes = _start_lanes(store, whole, _living(store, whole), _side_by_side(job))
-    while True:
-        job.stop_if_cancelled()
-        now = [jobs.status(store, lane) for lane in lanes]
-        done, working = len(finished(store, whole)), sum(not lane.settled for lane in now)
-        if done != told:
-            job.progress(done, whole.of, f"{working} at work, batches finished")
-            told = done
-        if killed := [lane.job for lane in now if lane.phase == "interrupted"]:
-            if done == gained:
-                return
-            gained, lanes = done, [lane for lane in lanes if lane not in killed]
-            lanes = _start_lanes(store, whole, lanes, _side_by_side(job))
-        elif not working:
-            return
-        wait()
 
 
 def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
@@ -308,32 +280,24 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
     for number in left:
         make_run(store, whole, number)
     runs = [whole.run(number) for number in left]
-    wait_within(
-        job, runs, where, lambda: job.progress(len(finished(store, whole)), whole.of, "batches finished elsewhere")
-    )
+    scheduler.work_off(RayWorkers(store, runs, where), _teller(job, whole, lambda: "batches finished elsewhere"))
     for run in runs:
-        if control.status(store, run).phase == "finished":
+        if control.status(store, run).complete:
             keep_end(store, run)
 
 
-def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
-    """Make the run of a batch, if there is none yet; False while nobody has named the model that it waits for."""
-    with store.transaction():
-        if store.has_run(whole.run(number)):
-            return True
-        spec = spec_of(store, whole, number)
-        if spec is not None:
-            store.add_run(control.resolved(store, spec), whole.run(number))
-        return spec is not None
+def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[], None]:
+    """A look at the batches that reports only what is new."""
+    told = (-1, "")
 
+    def look() -> None:
+        nonlocal told
+        job.stop_if_cancelled()
+        if (news := (len(finished(job.store, whole)), words())) != told:
+            job.progress(news[0], whole.of, news[1])
+            told = news
 
-def wait() -> None:
-    """Wait a moment between two looks at the lanes."""
-    time.sleep(LOOK)
-
-
-def _side_by_side(job: Job) -> int:
-    return _asked(job, "side_by_side") or 1
+    return look
 
 
 def _asked(job: Job, what: str) -> Any:
@@ -342,32 +306,51 @@ def _asked(job: Job, what: str) -> Any:
     return next((event.body.get(what) for event in reversed(starts) if event.body.get("side_by_side")), None)
 
 
-def _living(store: Store, whole: BatchedRun) -> list[str]:
+def living(store: Store, whole: BatchedRun) -> list[str]:
     """The lanes of this batched run that still work: those of an earlier process of the job."""
     made = jobs.names(store, LANE, dataset=whole.spec.dataset)
     mine = [lane for lane in made if jobs.spec(store, lane).body["batches"] == whole.name]
     return [lane for lane in mine if not jobs.status(store, lane).settled]
 
 
-def _start_lanes(store: Store, whole: BatchedRun, lanes: Sequence[str], wanted: int) -> list[str]:
-    threads = max(1, (os.cpu_count() or 1) // wanted) if wanted > 1 else None
-    taken = [jobs.spec(store, lane).body["lane"] for lane in lanes]
-    free = [lane for lane in range(min(wanted, whole.of)) if lane not in taken][: max(0, wanted - len(lanes))]
-    body = {"dataset": whole.spec.dataset, "batches": whole.name, "lanes": wanted, "threads": threads}
-    return [*lanes, *(jobs.request(store, jobs.JobSpec(LANE, {**body, "lane": lane})) for lane in free)]
+@dataclass
+class Lanes:
+    """Processes that take one batch after the other; one that was killed is replaced, if it got anywhere."""
 
+    store: Store
+    whole: BatchedRun
+    wanted: int
+    lanes: list[str] | None = None
+    gained: int = -1  # batches that were finished when a lane was last replaced
 
-def _pause(store: Store, whole: BatchedRun) -> None:
-    """End the lanes, each batch paused after the step in progress."""
-    lanes, until = _living(store, whole), time.monotonic() + PAUSING
-    for lane in lanes:
-        jobs.cancel(store, lane)
-    asked = set[str]()
-    while time.monotonic() < until and any(not jobs.status(store, lane).settled for lane in lanes):
-        for run in set(held(store, whole)) - asked:
-            store.send(run, "pause", uuid.uuid4().hex)
-            asked.add(run)
-        wait()
+    def moving(self) -> int:
+        """Return how many lanes work."""
+        return sum(not jobs.status(self.store, lane).settled for lane in self.lanes or ())
+
+    def advance(self) -> bool:
+        if self.lanes is None:
+            self.lanes = self._filled(living(self.store, self.whole))
+            return True
+        now = [jobs.status(self.store, lane) for lane in self.lanes]
+        killed = [lane.job for lane in now if lane.phase == "interrupted"]
+        if not killed:
+            return any(not lane.settled for lane in now)
+        if (done := len(finished(self.store, self.whole))) == self.gained:
+            return False
+        self.gained, self.lanes = done, self._filled([lane for lane in self.lanes if lane not in killed])
+        return True
+
+    def _filled(self, lanes: list[str]) -> list[str]:
+        """These lanes, and new ones in the free places."""
+        wanted, whole = self.wanted, self.whole
+        threads = max(1, (os.cpu_count() or 1) // wanted) if wanted > 1 else None
+        taken = [jobs.spec(self.store, lane).body["lane"] for lane in lanes]
+        free = [lane for lane in range(min(wanted, whole.of)) if lane not in taken][: max(0, wanted - len(lanes))]
+        body = {"dataset": whole.spec.dataset, "batches": whole.name, "lanes": wanted, "threads": threads}
+        return [*lanes, *(jobs.request(self.store, jobs.JobSpec(LANE, {**body, "lane": lane})) for lane in free)]
+
+    def end(self) -> None:
+        scheduler.end(self.store, living(self.store, self.whole), lambda: held(self.store, self.whole))
 
 
 def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
@@ -382,8 +365,74 @@ def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
     return f"{len(left):,} of {whole.of:,} batches have not finished{told}: mend what failed and ask again"
 
 
-KINDS: dict[str, Kind] = {KIND: batches}
+# -- in the process of a lane
+
+IN_A_ROW = 3  # batches that fail one after the other, after which a lane takes no more: what fails them is no accident
 
 
-if __name__ == "__main__":
-    sys.exit(main(KINDS))
+def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
+    """Make the run of a batch, if there is none yet; False while nobody has named the model that it waits for."""
+    with store.transaction():
+        if store.has_run(whole.run(number)):
+            return True
+        spec = spec_of(store, whole, number)
+        if spec is not None:
+            store.add_run(control.resolved(store, spec), whole.run(number))
+        return spec is not None
+
+
+def work_lane(job: Job, search: Do) -> Json:
+    """Take every batch that is left to this lane as far as it goes (`search`); return how many, and what failed."""
+    store, whole = job.store, batched(job.store, job.spec.body["batches"])
+    taken, failed, in_a_row = 0, dict[str, str](), 0
+    for number in _order(whole, job.spec.body["lane"], job.spec.body["lanes"], set(finished(store, whole))):
+        run = _take(job, whole, number)
+        if run is None:
+            continue
+        try:
+            search(store, run)
+        except RunBusy:
+            continue
+        taken, message = taken + 1, _settle(store, run)
+        in_a_row = in_a_row + 1 if message else 0
+        if message:
+            failed[run] = message
+        if in_a_row == IN_A_ROW:
+            break
+    return {"taken": taken, "failed": failed}
+
+
+def _order(whole: BatchedRun, lane: int, lanes: int, done: set[int]) -> Iterator[int]:
+    """The batches of a lane: every n-th one, so that lanes do not collide, then those that others left."""
+    mine = range(1 + lane, whole.of + 1, lanes)
+    yield from (number for number in mine if number not in done)
+    yield from (number for number in range(1, whole.of + 1) if number not in mine and number not in done)
+
+
+def _take(job: Job, whole: BatchedRun, number: int) -> str | None:
+    """The run of a batch, made if there is none yet and told to go on; None where there is nothing to do."""
+    store, run = job.store, whole.run(number)
+    _look(job, whole)
+    while not make_run(store, whole, number):  # its model is still being made
+        scheduler.wait()
+        _look(job, whole)
+    now = control.status(store, run)
+    if now.over or now.pid is not None:
+        return None
+    control.queue(store, run)
+    return run
+
+
+def _look(job: Job, whole: BatchedRun) -> None:
+    """End here if this lane, or the whole, is no longer wanted."""
+    last = job.store.last_event(whole.name, ("start", "cancel"))
+    if job.cancelled() or (last is not None and last.kind == "cancel"):
+        raise Cancelled
+
+
+def _settle(store: Store, run: str) -> str:
+    """Keep how a run ended, or say why it has not."""
+    now = control.status(store, run)
+    if now.complete:
+        keep_end(store, run)
+    return now.message if now.phase == "failed" else ""

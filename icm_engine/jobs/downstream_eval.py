@@ -4,7 +4,7 @@ For each number of shots and each shuffle, that many labelled examples of the ru
 each test example: one common prefix. What comes back are log-probabilities; `analysis` sets them beside gold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from icm_engine.core.batching import Cut
@@ -13,6 +13,7 @@ from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, Segment, demonstration, render
 from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Scorer
+from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
@@ -58,18 +59,15 @@ def rest_of(store: Store, spec: RunSpec) -> list[DatasetPart]:
 KIND = "use"
 FIT = "fit"  # as many shots as fit the context
 
-Progress = Callable[[int, int | None, str], None]
 
-
-def use_labels(
-    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
-) -> Json:
+def use_labels(job: Job, scorer: Scorer) -> Json:
     """Return the label log-probabilities of every test example. Raises IcmError, NotFound.
 
-    `body` names the run, the test examples (data sets, each from a place on, together at most so many), the numbers of
-    shots ("fit", or whole numbers), how many shuffles, and the seed. Parts already `kept` are not asked again; new
-    ones go to `keep`.
+    The body names the run, the test examples (data sets, each from a place on, together at most so many), the numbers
+    of shots ("fit", or whole numbers), how many shuffles, and the seed. Parts already kept are not asked again; each
+    new one is kept.
     """
+    store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()
     state = current_state(store, opened)
     if state is None or not state.labeling:
@@ -81,18 +79,18 @@ def use_labels(
     wanted = [
         (shots, shuffle) for shots in dict.fromkeys(counts) for shuffle in range(body["shuffles"] if shots else 1)
     ]
-    parts = {(part["shots"], part["shuffle"]): part for part in kept}
+    parts = {(part["shots"], part["shuffle"]): part for part in job.kept()}
     for shots, shuffle in wanted:
         if (shots, shuffle) in parts:
             continue
-        progress(len(parts), len(wanted), f"asking with {shots} shots")
+        job.progress(len(parts), len(wanted), f"asking with {shots} shots")
         chosen = [shown[k] for k in sample(random_of(body["seed"], shuffle), len(shown), shots)]
         before = scorer.usage
         scores = scorer.score([Prompt((*chosen, query), task.labels) for query in queries])
         usage = asdict(scorer.usage - before)
         part = {"shots": shots, "shuffle": shuffle, "usage": usage, "log_probs": [list(s.raw) for s in scores]}
         parts[shots, shuffle] = part
-        keep(part)
+        job.keep(part)
     return {
         "run": body["run"],
         "labels": list(task.labels),

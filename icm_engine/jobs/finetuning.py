@@ -13,11 +13,10 @@ from typing import Any
 from icm_engine import jobs
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label, Labeling
-from icm_engine.core.settings import parsed
+from icm_engine.core.settings import ModelChoice, parsed
 from icm_engine.core.training_rows import Row, TrainingSet, sft_rows
 from icm_engine.jobs import JobSpec
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Store
 

@@ -1,15 +1,18 @@
 """The process that does one job: it claims the job, calls the function of its kind, and writes down how it ended.
 
-A kind is a function from a `Job` to its result as JSON. It reports progress, which is also where it learns that it
-was cancelled, and may keep parts that a later process of the same job finds again.
+The function of a kind reports progress, which is also where it learns that it was cancelled, and may keep parts that
+a later process of the same job finds again.
 """
 
+import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from icm_engine import jobs
+from icm_engine.core.errors import SettingError
 from icm_engine.runs import process
 from icm_engine.runs.lease import claim, heartbeat
 from icm_engine.store.events import Json
@@ -73,26 +76,47 @@ class Job:
         self.store.append(self.name, kind, body, seconds, self.lease)
 
 
-Kind = Callable[[Job], Json]
+Perform = Callable[[Job], Json]
 
 
-def main(kinds: Mapping[str, Kind], arguments: Sequence[str] | None = None) -> int:
+def kind_of(job: Job, process: str) -> jobs.JobKind:
+    """Return the kind of a job that is one of this process's. Raises SettingError for a kind of another process."""
+    kind = jobs.KINDS[job.spec.kind]
+    if kind.process != process:
+        raise SettingError(f"job {job.name!r} is not done by {process}: start it with `jobs {job.name} --again`")
+    return kind
+
+
+def function_of(kind: jobs.JobKind) -> Callable[..., Any]:
+    """Import and return the function that does a kind of job."""
+    module, _, name = kind.function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def perform(job: Job) -> Json:
+    """Do a job that needs no model and return its result."""
+    found: Json = function_of(kind_of(job, jobs.PLAIN))(job)
+    return found
+
+
+def main(perform: Perform, arguments: Sequence[str] | None = None) -> int:
     """Do one job to its end; 0 if it was done or cancelled, 1 if it failed or is held by another process."""
-    return process.main("job", lambda store, job: run_in_process(store, job, kinds), arguments)
+    return process.main("job", lambda store, job: run_in_process(store, job, perform), arguments)
 
 
-def run_in_process(store: Store, job: str, kinds: Mapping[str, Kind]) -> int:
+def run_in_process(store: Store, job: str, perform: Perform) -> int:
     """Do a job to its end; 0 if it was done or cancelled, 1 if it failed. Raises RunBusy."""
     lease = claim(store, job)
     with heartbeat(store, job, lease):
         held = Job(store, job, jobs.spec(store, job), lease)
-        return process.guarded(lambda: _do(held, kinds), lambda error: held.append("failed", error))
+        return process.guarded(lambda: _do(held, perform), lambda error: held.append("failed", error))
 
 
-def _do(job: Job, kinds: Mapping[str, Kind]) -> None:
+def _do(job: Job, perform: Perform) -> None:
     if job.settled():
         return  # another process that was started for the same did it, or nobody wants it
     began = time.perf_counter()
     with suppress(Cancelled):
-        found = kinds[job.spec.kind](job)
+        found = perform(job)
         job.append("result", found, time.perf_counter() - began)

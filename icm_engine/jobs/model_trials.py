@@ -29,6 +29,7 @@ from icm_engine.core.prompting import (
     render,
 )
 from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
+from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -81,8 +82,12 @@ class _Check:
         return self.scorer.count_tokens([Prompt((), self.task.labels)])[0]
 
 
-def check_context(store: Store, dataset: str, scorer: Scorer, limit: int | None, progress: Progress) -> Json:
-    """Return the context check of a data set, or of what `limit` takes of it, as JSON. Raises IcmError."""
+def check_context(job: Job, scorer: Scorer) -> Json:
+    """Return what a data set, or what `limit` takes of it, costs with a model: tokens, what fits, seconds.
+
+    Raises IcmError.
+    """
+    store, dataset, limit, progress = job.store, job.spec.body["dataset"], job.spec.body.get("limit"), job.progress
     places = store.places(dataset, limit)
     if not places:
         raise SettingError(f"limit {limit} leaves no whole group of data set {dataset!r}: use a larger --limit")
@@ -259,27 +264,26 @@ def suggested_labels(task: Task) -> list[tuple[Label, ...]]:
     return [labels for labels in dict.fromkeys([own, *others]) if len(set(labels)) == len(own)]
 
 
-def try_templates(
-    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
-) -> Json:
+def try_templates(job: Job, scorer: Scorer) -> Json:
     """Return a row for each template with each set of label words, best first. Raises SettingError, NotFound.
 
-    `body` names the data set, the limit of the run that is meant, the templates and the label words (None: suggested
-    ones). Rows already `kept` are not asked again; new ones go to `keep`.
+    The body names the data set, the limit of the run that is meant, the templates and the label words (None: suggested
+    ones). Rows already kept are not asked again; each new one is kept.
     """
+    store, body = job.store, job.spec.body
     task, places = store.dataset_info(body["dataset"]).task, store.places(body["dataset"], body.get("limit"))
     drawn = random.Random(TEMPLATE_SEED).sample(list(places), min(len(places), EXAMPLES + SHOWN))
     examples = store.examples_at(body["dataset"], drawn)
     if len(examples) < 2:
         raise SettingError(f"data set {body['dataset']!r} has {len(examples)} examples to try: two or more are needed")
     tried = [replace(task, template=t, labels=tuple(words)) for t, words in _wanted(task, body)]
-    rows = {(row["template"], tuple(row["labels"])): row for row in kept}
+    rows = {(row["template"], tuple(row["labels"])): row for row in job.kept()}
     for number, one in enumerate(tried):
-        progress(number, len(tried), "trying templates")
+        job.progress(number, len(tried), "trying templates")
         if (one.template, one.labels) not in rows:
             row = _row(one, examples, scorer, len(places))
             rows[one.template, one.labels] = row
-            keep(row)
+            job.keep(row)
     found = [rows[one.template, one.labels] | {"own": one == task} for one in tried]
     return {
         "dataset": body["dataset"],

@@ -18,7 +18,7 @@ from icm_engine import jobs
 from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Example, Labeling
-from icm_engine.core.settings import parsed
+from icm_engine.core.settings import ModelChoice, parsed
 from icm_engine.core.training_rows import (
     CLAIM,
     Form,
@@ -33,7 +33,6 @@ from icm_engine.jobs.downstream_eval import DatasetPart, rest_of
 from icm_engine.jobs.finetuning import free_name
 from icm_engine.jobs.job_process import Job
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json
 from icm_engine.store.replay import OpenRun, current_state, open_run

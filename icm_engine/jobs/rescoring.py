@@ -9,7 +9,7 @@ version of torch, or a changed checkpoint show as drift; a log that somebody cha
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from math import fsum
 
@@ -21,18 +21,22 @@ from icm_engine.core.repair import CachedEvaluator, ConsistencyFix
 from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
 from icm_engine.core.search import State, StepInfo, accept_probability, step, temperature
+from icm_engine.jobs.job_process import Job
 from icm_engine.runs.remarks import READING
 from icm_engine.store.events import Codec, Json
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Event, Store
 
 
-def try_label(store: Store, run: str, event: int, example: str, label: str, scorer: Scorer) -> Json:
-    """Return what U would be after `event` if `example` had `label`, before and after repair, as JSON.
+def try_label(job: Job, scorer: Scorer) -> Json:
+    """Return what U would be after an event if an example had another label, before and after repair, as JSON.
 
     Scored as the run scores its own proposals; repairs leave the example and all pins as they are. The chance is that
     of the next step's temperature. Raises SettingError, NotFound.
     """
+    store, body = job.store, job.spec.body
+    run, event, example, label = (body[key] for key in ("run", "event", "example", "label"))
+    job.progress(0, None, "scoring the other label")
     opened = open_run(store, run).whole()
     state, i = _standing(store, opened, event), _place(opened, example)
     if i not in state.labeling or state.labeling[i] == label or label not in opened.dataset.task.labels:
@@ -92,19 +96,17 @@ def _others(codec: Codec, proposal: Labeling, repaired: Labeling) -> list[Json]:
 FOUND = "found"  # the run's own labels
 ZERO_SHOT = "zero-shot"
 
-Progress = Callable[[int, int | None, str], None]
 References = Mapping[str, Mapping[str, Label]]
 
 
-def score_landscape(
-    store: Store, body: Json, scorer: Scorer, progress: Progress, kept: list[Json], keep: Callable[[Json], None]
-) -> Json:
-    """Return U and its terms of every labeling. Raises IcmError, NotFound.
+def score_landscape(job: Job, scorer: Scorer) -> Json:
+    """Return U and its terms of a run's labels and of reference labelings. Raises IcmError, NotFound.
 
-    `body` names the run, the number of the event after which its labels are meant, the reference labelings (each
+    The body names the run, the number of the event after which its labels are meant, the reference labelings (each
     with a label for every example the run had labelled then), and whether zero-shot labels are wanted. Rows already
-    `kept` are not scored again; each new one is given to `keep`.
+    kept are not scored again; each new one is kept.
     """
+    store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()
     state = _state(store, opened, body["event"])
     objective = opened.objective(config_at(store, opened, body["event"]), scorer)
@@ -112,15 +114,15 @@ def score_landscape(
         name: _reference(name, opened, state.labeling, labels) for name, labels in body["labelings"].items()
     }
     names = [*labelings, *([ZERO_SHOT] if body["zero_shot"] else [])]
-    parts = {part["name"]: part for part in kept}
+    parts = {part["name"]: part for part in job.kept()}
     for name in names:
         if name not in parts:
-            progress(len(parts), len(names), "scoring labelings")
+            job.progress(len(parts), len(names), "scoring labelings")
             before = scorer.usage
             labeling = _zero_shot(objective, state.labeling) if name == ZERO_SHOT else labelings[name]
             row = _scored(name, labeling, objective)
             parts[name] = row | {"usage": asdict(scorer.usage - before)}
-            keep(parts[name])
+            job.keep(parts[name])
     used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
     return {
         "run": body["run"],
@@ -195,21 +197,22 @@ class _Drift:
             self.differences.append(abs(one - other))
 
 
-def rescore(store: Store, run: str, steps: int, scorer: Scorer, progress: Progress) -> Json:
+def rescore(job: Job, scorer: Scorer) -> Json:
     """Take a sample of a run's steps again and return the drift, as JSON. Raises SettingError, NotFound.
 
     Each step begins in the state that the log leads to. Compared are the log-probabilities of the drawn example and,
     of accepted steps, those of all labelled examples after it; the verdicts and U are compared for all.
     """
+    store, run = job.store, job.spec.body["run"]
     opened = open_run(store, run).whole()
     taken = store.read_after(run, kinds=("step",))
     if not taken:
         raise SettingError(f"run {run!r} has no steps to score again: verify it once it has taken some")
-    chosen = sorted(sample(random_of(SEED, 0), len(taken), min(steps, len(taken))))
+    chosen = sorted(sample(random_of(SEED, 0), len(taken), min(job.spec.body["steps"], len(taken))))
     drift, used = _Drift(), scorer.usage
     utilities = list[float]()
     for done, place in enumerate(chosen):
-        progress(done, len(chosen), "scoring steps again")
+        job.progress(done, len(chosen), "scoring steps again")
         utilities += _again(store, opened, taken[place], scorer, drift)
     told = store.last_event(run, ("model",))
     return {

@@ -1,4 +1,4 @@
-"""Chains that differ in the seed alone, one of them proposed: python -m icm_engine.jobs.restarts --db FILE JOB.
+"""Chains that differ in the seed alone, one of them proposed.
 
 A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
 are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
@@ -13,18 +13,19 @@ compares how they ended: it has no model, sees no gold, and is a job, so that ch
 Where chains stand is read from the chains, so another process of the job goes on with what is left.
 """
 
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from icm_engine import cluster, jobs
 from icm_engine.core.errors import RunError, SettingError
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, equal_share
 from icm_engine.core.objective import PREDICTABILITY
-from icm_engine.jobs.job_process import Cancelled, Job, Kind, main
+from icm_engine.jobs import scheduler
+from icm_engine.jobs.job_process import Job
+from icm_engine.jobs.scheduler import OwnWorkers, RayWorkers
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
@@ -41,7 +42,7 @@ class Chain:
 
     run: str
     seed: int
-    phase: str
+    phase: Phase
     message: str
     steered: bool  # a person changed labels, pins or settings on the way
     utility: float | None
@@ -77,8 +78,7 @@ def same_share(one: Labels, other: Labels) -> float | None:
     >>> same_share({"a": "True", "b": "True", "c": "True"}, {"a": "True", "b": "False"})
     0.5
     """
-    common = [example for example in one if example in other]
-    return sum(one[example] == other[example] for example in common) / len(common) if common else None
+    return equal_share((label, other[example]) for example, label in one.items() if example in other)
 
 
 def is_mirror(chain: Labels, proposed: Labels, labels: Sequence[Label]) -> bool:
@@ -124,12 +124,7 @@ def _support(example: str, label: Label, counted: Sequence[tuple[Labels, bool]])
 
 KIND = "restarts"
 SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
-LOOK = 1.0  # seconds between two looks at the chains
-GO_ON = ("created", "paused", "interrupted", "failed")  # phases that a new process of the job goes on from
 _HOW = ("side_by_side", "where")  # of a job's body: how its chains are done, not which they are
-OVER = ("finished", "stopped")  # phases that nothing more comes of: whoever stopped a chain meant it
-
-Standing = Mapping[str, RunStatus]
 
 
 def submit(
@@ -176,11 +171,11 @@ def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
 
 def _as_it_is(store: Store, job: str, how: Json) -> bool:
     """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
-    phase = jobs.status(store, job).phase
-    if phase == "done":
-        return all(control.status(store, run).phase in OVER for run in chains_of(store, job))
+    now = jobs.status(store, job)
+    if now.complete:
+        return all(control.status(store, run).over for run in chains_of(store, job))
     body = jobs.spec(store, job).body
-    return phase in ("starting", "running") or how == {name: body[name] for name in _HOW if name in body}
+    return now.moving or how == {name: body[name] for name in _HOW if name in body}
 
 
 def _job_spec(store: Store, spec: RunSpec, chains: int, how: Json, before: str | None) -> jobs.JobSpec:
@@ -200,91 +195,36 @@ def _seeded(spec: RunSpec, chains: int) -> list[RunSpec]:
 def restarts(job: Job) -> Json:
     """Run the chains to their ends and propose the best. Raises RunError if none of them counts."""
     job.ready({})
-    runs: list[str] = job.spec.body["chains"]
-    try:
-        _drive(job, runs, _on_cluster(job, runs))
-    except Cancelled:
-        _pause(job.store, runs)
-        raise
-    return judged(job.store, runs)
+    store, body, look = job.store, job.spec.body, _teller(job)
+    runs: list[str] = body["chains"]
+    elsewhere = [run for run in runs if control.status(store, run).left] if "where" in body else []
+    if elsewhere:
+        scheduler.work_off(RayWorkers(store, elsewhere, cluster.ClusterSpec(**body["where"])), look)
+    scheduler.work_off(OwnWorkers(store, runs, body["side_by_side"], set(elsewhere)), look)
+    return judged(store, runs)
 
 
-def _on_cluster(job: Job, runs: Sequence[str]) -> set[str]:
-    """Have a cluster do what is left, if that was asked; return the chains that it took on."""
-    if "where" not in job.spec.body:
-        return set()
-    left = [run for run in runs if control.status(job.store, run).phase in GO_ON]
-    if left:
-        cluster.wait_within(job, left, cluster.ClusterSpec(**job.spec.body["where"]), _teller(job, runs))
-    return set(left)
-
-
-def _teller(job: Job, runs: Sequence[str]) -> Callable[[], Standing]:
+def _teller(job: Job) -> Callable[[], None]:
     """A look at the chains that reports only what is new, since they may take hours."""
-    told = (-1, "")
+    told, runs = (-1, ""), job.spec.body["chains"]
 
-    def look() -> Standing:
+    def look() -> None:
         nonlocal told
         now = {run: control.status(job.store, run) for run in runs}
-        if (news := (sum(status.phase == "finished" for status in now.values()), words(now))) != told:
+        if (news := (sum(status.complete for status in now.values()), words(now))) != told:
             job.progress(news[0], len(runs), news[1])
             told = news
-        return now
+        job.stop_if_cancelled()
 
     return look
 
 
-def _drive(job: Job, runs: Sequence[str], asked: set[str]) -> None:
-    """Start what is left, a few at a time, until nothing moves; a chain that a person pauses is waited for."""
-    look = _teller(job, runs)
-    while True:
-        now = look()
-        job.stop_if_cancelled()
-        busy, left = sum(map(busied, now.values())), _left(now, asked)
-        if not busy and not left and not any(status.phase == "paused" for status in now.values()):
-            return
-        for run in _affordable(left, now, job.spec.body["side_by_side"] - busy):
-            (control.start if now[run].phase == "created" else control.resume)(job.store, run)
-            asked.add(run)
-        wait()
-
-
-def wait() -> None:
-    """Wait a moment between two looks at the chains."""
-    time.sleep(LOOK)
-
-
-def _left(now: Standing, asked: set[str]) -> list[str]:
-    """The chains still to be started or gone on with: each once, or a chain that always fails would hold up the rest.
-
-    One that somebody else has set going is theirs to end.
-    """
-    return [run for run, status in now.items() if run not in asked and status.phase in GO_ON]
-
-
-def _affordable(left: Sequence[str], now: Standing, places: int) -> list[str]:
-    """Those for which there are places; a paused chain whose worker still waits has one."""
-    new = [run for run in left if not busied(now[run])][: max(0, places)]
-    return [run for run in left if busied(now[run]) or run in new]
-
-
-def busied(status: RunStatus) -> bool:
-    """Say whether a chain takes one of the places: its worker lives, if only to wait, or is about to."""
-    return status.pid is not None or status.phase in ("starting", "running")
-
-
-def words(now: Standing) -> str:
+def words(now: Mapping[str, RunStatus]) -> str:
     """Say how the chains stand, in words for the job's bar."""
     waiting = [run for run, status in now.items() if status.phase == "paused" and not status.pending]
-    running = sum(status.phase in ("starting", "running") for status in now.values())
+    running = sum(status.moving for status in now.values())
     told = f"{running} chains at work" if running != 1 else "1 chain at work"
     return f"{told}, waiting for {waiting[0]}, which is paused; finished" if waiting else f"{told}; finished"
-
-
-def _pause(store: Store, runs: Sequence[str]) -> None:
-    for run in runs:
-        if control.status(store, run).phase in ("starting", "running"):
-            control.pause(store, run)
 
 
 # -- how the chains ended
@@ -330,7 +270,7 @@ def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool
 def _ended(store: Store, run: str) -> Chain:
     """A chain as its search left it: what a person did to a finished one since is not looked at."""
     status, opened = control.status(store, run), open_run(store, run)
-    finished = store.last_event(run, ("finished",)) if status.phase == "finished" else None
+    finished = store.last_event(run, ("finished",)) if status.complete else None
     number = finished.number if finished else store.last_number(run)
     state = state_at(store, opened, number)
     hand = store.read_between(run, 0, number, ("hand", "retuned"))
@@ -351,10 +291,3 @@ def _steers(event: Event) -> bool:
         return True
     changes = [change for act in event.body["acts"] for change in act["changes"]]
     return any(change["before"][name] != change["after"][name] for change in changes for name in ("label", "pinned"))
-
-
-KINDS: dict[str, Kind] = {KIND: restarts}
-
-
-if __name__ == "__main__":
-    sys.exit(main(KINDS))

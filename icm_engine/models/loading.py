@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from icm_engine.core.errors import DeviceMissing, IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.resources import install_command, resource
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.text import expanded, home_expanded, is_pointer_file
 from icm_engine.models import gguf_header
 from icm_engine.models.gguf_header import is_gguf
@@ -124,20 +125,20 @@ class LoadedModel:
         return int(psutil.virtual_memory().available)
 
 
-def load(model: str, quantization: str = "nf4", dtype: str = AUTO, device: str = "auto") -> LoadedModel:
+def load(choice: ModelChoice) -> LoadedModel:
     """Load `sample`, a directory, a GGUF file, a hub id, or an adapter's directory with the base it names.
 
     dtype `auto` is what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
     """
-    model = home_expanded(model)
+    model, quantization, dtype = home_expanded(choice.model), choice.quantization, choice.dtype
     if is_adapter(model):
         _refuse_pointers(model, Path(model))
-        return attach(load(base_of(model), quantization, dtype, device), model)
+        return attach(load(replace(choice, model=base_of(model))), model)
     if quantization not in QUANTIZATIONS:
         raise SettingError(f"quantization is {quantization!r}: use one of {', '.join(QUANTIZATIONS)}")
     if dtype not in (AUTO, *DTYPES):
         raise SettingError(f"dtype is {dtype!r}: use one of {', '.join((AUTO, *DTYPES))}")
-    place = pick_device(device)
+    place = pick_device(choice.device)
     dtype = pick_dtype(place) if dtype == AUTO else dtype
     torch.set_flush_denormal(True)  # probabilities below 1e-38 matter to nobody and take most of a softmax's time
     read = _read_file if is_gguf(model) else _read_folder

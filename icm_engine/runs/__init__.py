@@ -2,7 +2,8 @@
 
 worker              the process that searches; it waits for a server that went away
 command_handler     what a command must be, and the event and receipt it becomes
-control             what a person can ask of a run; launching; the derived status
+control             what a person can ask of a run; launching; its status
+life_cycle          the phases of runs and jobs, derived from the log and the lease
 lease               one worker a run; temporary files named after their process
 process             what the processes of runs and jobs share: arguments, and how they end
 model_registry      which model a run or job uses; models trained here (trained:NAME)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.consistency import Unconstrained
@@ -31,20 +31,20 @@ from icm_engine.core.settings import with_settings
 from icm_engine.core.text import home_expanded
 from icm_engine.runs import fetched_models
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
+from icm_engine.runs.life_cycle import Phase, Status, held, phase_of
 from icm_engine.runs.model_registry import is_supervised
 from icm_engine.runs.remarks import fitted, with_steps
 from icm_engine.store.database import DAMAGED, WRITABLE
 from icm_engine.store.events import GIVEN, RETUNABLE, SEARCH, Json, RunSpec
-from icm_engine.store.store import Store
+from icm_engine.store.store import Event, Store
 
 LOADING = "loading the model"
-Phase = Literal["created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished"]
+DECIDING = ("control", "failed", "finished")  # events that a run's phase depends on
 POLL = 0.2  # seconds
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
 # errors that a run meets again, whenever it is resumed: they follow from its examples, labels, settings and model
 FINAL = (LabelNotTokenizable.__name__, NotApplicable.__name__, PromptTooLong.__name__)
 RESUME_HELPS_NOT = "to resume this run would end the same way: start a new run, changed as this says"
-LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
 # threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = 64 * 1024  # bytes left on a disk that takes no event any more
@@ -52,14 +52,12 @@ LONGEST_NAME = 150  # bytes of a run's name in the name of its log: a file syste
 
 
 @dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunStatus(Status):
     """Where a run stands. `silent_for` is the age of the worker's heartbeat in seconds, None without a worker.
 
     `lost` says that its worker died: what is pending then waits for another one, which somebody must ask for.
     """
 
-    phase: Phase
-    message: str
     steps: int
     max_steps: int
     pid: int | None
@@ -70,7 +68,7 @@ class RunStatus:
     @property
     def settled(self) -> bool:
         """Whether nothing happens until somebody asks for it."""
-        return self.phase not in ("starting", "running") and (self.lost or not self.pending)
+        return not self.moving and (self.lost or not self.pending)
 
 
 def create_run(store: Store, spec: RunSpec) -> str:
@@ -260,54 +258,51 @@ def status(store: Store, run: str) -> RunStatus:
 
 
 def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
-    spec, pending = store.spec(run), store.pending(run)
-    living, lost = row if lives else None, row is not None and not lives
-    phase, message = _phase(store, run, lives, bool(living and living["ready"]))
-    if pending and lost:
-        phase, message = "interrupted", _gone(store, run)
-    elif pending and (not living["ready"] if living else is_recent(pending[-1].created, LAUNCH_GRACE)):
-        phase = "starting"
-    last = store.last_event(run, ("step", "forked"))
-    if phase == "created" and last is not None and last.kind == "step":
+    spec, pending, holding = store.spec(run), store.pending(run), held(row, lives)
+    last, walked = store.last_event(run, DECIDING), store.last_event(run, ("step", "forked"))
+    rests, steps = _rests(store, run, last), walked.body["step"] if walked else 0
+    # a pause that was asked too late: the worker is about to say that the run is finished
+    ending = rests in ("paused", "stopped") and steps >= spec.search.max_steps > 0
+    phase = phase_of(rests, holding, pending[-1].created if pending else None, ending)
+    if phase == "created" and walked is not None and walked.kind == "step":
         raise StoreError(f"run {run!r} has steps, and not what asked for them: {DAMAGED}")
-    steps = last.body["step"] if last else 0
-    if living and phase in ("paused", "stopped") and steps >= spec.search.max_steps > 0:
-        phase, message = "running", "ending"  # asked too late: its worker is about to say that it is finished
     return RunStatus(
         phase,
-        message,
+        _message(store, run, phase, rests, last),
         steps,
         spec.search.max_steps,
-        living["pid"] if living else None,
-        max(0.0, time.time() - living["heartbeat"]) if living else None,
+        row["pid"] if row and lives else None,
+        max(0.0, time.time() - row["heartbeat"]) if row and lives else None,
         tuple(command.verb for command in pending),
-        lost,
+        holding.lost,
     )
 
 
-def is_recent(asked: float, grace: float) -> bool:
-    """Say whether that was less than so many seconds ago; what seems to lie ahead was before the clock was set."""
-    return 0 <= time.time() - asked < grace
-
-
-def _phase(store: Store, run: str, living: bool, ready: bool) -> tuple[Phase, str]:
-    last = store.last_event(run, ("control", "failed", "finished"))
+def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
+    """Where the last deciding event leaves a run; None where it goes on."""
     if last is None:
-        return ("starting", "the worker is starting") if living else ("created", "not started yet")
-    if last.kind == "failed":
-        return "failed", str(last.body["message"]) + (
-            f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.body) else ""
-        )
-    if last.kind == "finished":
-        return "finished", "all steps are done" if last.body["steps"] else "all labels are there"
-    verb = last.body["verb"]
-    if verb == "stop":
-        return "stopped", "stopped by hand"
-    if verb == "pause" or (verb == "step" and steps_left(store, run) == 0):
-        return "paused", str(last.body.get("reason") or WAITING)
-    if not living:
-        return "interrupted", _gone(store, run)
-    return ("running", "searching") if ready else ("starting", loading(last.time))
+        return "created"
+    if last.kind != "control":
+        return "failed" if last.kind == "failed" else "finished"
+    if last.body["verb"] == "stop":
+        return "stopped"
+    return "paused" if steps_left(store, run) == 0 else None
+
+
+def _message(store: Store, run: str, phase: Phase, rests: Phase | None, last: Event | None) -> str:
+    if phase == "interrupted":
+        return _gone(store, run)
+    if phase == "starting":
+        return loading(last.time) if last and rests is None else "the worker is starting"
+    if phase == "running":
+        return "searching" if rests is None else "ending"
+    if phase == "stopped" or last is None:
+        return "stopped by hand" if last else "not started yet"
+    if phase == "failed":
+        return str(last.body["message"]) + (f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.body) else "")
+    if phase == "finished":
+        return "all steps are done" if last.body["steps"] else "all labels are there"
+    return str(last.body.get("reason") or WAITING)
 
 
 def loading(since: float) -> str:
@@ -337,7 +332,7 @@ def _gone(store: Store, run: str) -> str:
 
 def steps_left(store: Store, run: str) -> int | None:
     """Return how many steps the run may take now: 0 while it waits, None for as many as there are."""
-    last = store.last_event(run, ("control", "failed", "finished"))
+    last = store.last_event(run, DECIDING)
     if last is None or last.kind != "control" or last.body["verb"] in ("pause", "stop"):
         return 0
     if last.body["verb"] != "step":

@@ -12,37 +12,20 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from icm_engine.core.batching import NEWEST
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.core.resources import install_command
-from icm_engine.core.server_address import settle_server
+from icm_engine.core.settings import DTYPES as DTYPES  # where the command line finds them
+from icm_engine.core.settings import ModelChoice as ModelChoice
 from icm_engine.core.text import expanded, home_expanded
 from icm_engine.runs import fetched_models
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-DTYPES = ("auto", "bfloat16", "float32")  # auto: bfloat16 where the device has instructions for it, else float32
-
 MODELS = "sample, a directory, a GGUF file, a fetched model (`model fetch`), a hub id, trained:NAME, or fake"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """Which model a job or a run asks for; the fields mean what they mean in a RunSpec."""
-
-    model: str
-    quantization: str = "nf4"
-    dtype: str = DTYPES[0]
-    device: str = "auto"
-    encoding: str = "prefix-tree"
-    version: int = NEWEST
-
-    def __post_init__(self) -> None:
-        settle_server(self, self.model)
 
 
 def model_of_run(store: Store, run: str) -> ModelChoice:
@@ -54,7 +37,7 @@ def model_of_run(store: Store, run: str) -> ModelChoice:
         dtype = model_of_run(store, spec.forked_from).dtype
     else:
         dtype = scored.body.get("dtype", spec.dtype) if scored else spec.dtype
-    return ModelChoice(spec.model, spec.quantization, dtype, spec.device, spec.encoding, spec.version)
+    return replace(spec.model_choice, dtype=dtype)
 
 
 PREFIX = "trained:"
@@ -134,7 +117,7 @@ def is_supervised(store: Store, model: str) -> bool:
     return (folder / FACTS).is_file() and bool(read_facts(folder).get("supervised", True))
 
 
-def located(store: Store, choice: "ModelChoice") -> "ModelChoice":
+def located(store: Store, choice: ModelChoice) -> ModelChoice:
     """Return the choice with the path in place of `trained:NAME` or a fetched model's name, any other as it is.
 
     Raises NotFound, ModelNotUsable.
@@ -146,10 +129,8 @@ def located(store: Store, choice: "ModelChoice") -> "ModelChoice":
     return replace(choice, model=str(folder(store, name)))
 
 
-def base_choice(store: Store, run: str) -> "ModelChoice":
+def base_choice(store: Store, run: str) -> ModelChoice:
     """Return the model that a run's labels are to train: its own, or if that was trained, what it was trained from."""
-    pass  # jobs are launched by control, which asks `is_supervised`
-
     choice = model_of_run(store, run)
     if not choice.model.startswith(PREFIX):
         return choice

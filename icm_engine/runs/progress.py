@@ -35,7 +35,7 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
     if _abandoned(now):
         words = control.last_words(store, run) or now.message
         raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
-    if now.phase in ("failed", "interrupted"):
+    if now.broken:
         again = "" if _is_final(store, run, now) else f" (`resume {run}` goes on from step {now.steps})"
         raise RunError(f"run {run!r} {now.phase}: {now.message}{again}")
     return now, interrupted
@@ -49,4 +49,4 @@ def _is_final(store: Store, run: str, now: RunStatus) -> bool:
 
 def _abandoned(now: RunStatus) -> bool:
     """Whether nobody obeys what was asked: its worker ended before it could, and the time to start one is over."""
-    return bool(now.pending) and now.pid is None and now.phase not in ("starting", "running")
+    return bool(now.pending) and now.pid is None and not now.moving

@@ -22,12 +22,13 @@ from icm_engine.core.prompting import Prompt, demonstration, render
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, reading_of, retries_of
 from icm_engine.core.search import State, initialize, reached, step
 from icm_engine.core.server_address import is_server
+from icm_engine.core.settings import ModelChoice
 from icm_engine.runs import process
 from icm_engine.runs.baseline_run import given_labels, label_at_once
 from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.lease import claim, heartbeat
-from icm_engine.runs.model_registry import ModelChoice, located, model_of_run
+from icm_engine.runs.model_registry import located, model_of_run
 from icm_engine.runs.remarks import READING, SHRUNK, shrunk, tokens_of_run
 from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_state
 from icm_engine.store.replay import OpenRun, current_state, open_run
@@ -129,7 +130,7 @@ def make_scorer(spec: ModelChoice) -> Scorer:
     from icm_engine.models.loading import load
     from icm_engine.models.transformers_scorer import TransformersScorer
 
-    loaded = load(spec.model, spec.quantization, spec.dtype, spec.device)
+    loaded = load(spec)
     return TransformersScorer(loaded, spec.encoding, version=spec.version)
 
 

@@ -23,12 +23,13 @@ from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import Breakpoints, HandInfo, InitialInfo, State, StepInfo, TuneInfo, apply, flipped
 from icm_engine.core.server_address import settle_server
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.store.database import DAMAGED
 
 Json = dict[str, Any]
 Scores = Mapping[int, LabelLogProbs]
 SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
+_USUAL = ModelChoice("fake")  # what is asked of a model where nobody chose
 MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
 
 
@@ -36,25 +37,22 @@ MOVERS = 20  # examples whose own predictability moved most, kept for every prop
 class RunSpec:
     """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
 
-    `model` is `sample`, a local directory, a hub id, the address of a server or `fake`; `dtype` is `auto` (what the
-    device computes fast), `bfloat16` or `float32`; quantization, dtype and device of a model behind a server are its
-    own, and say `server`. Raises SettingError for an address with a secret in it. `encoding` is `prefix-tree` or
-    `full-prompts`; `limit` is the most examples that are taken of the data set, in whole groups (None: all). A fork
-    begins where run `forked_from` stood after its event `forked_at`. `source` is `icm` for the search, `given` for
-    labels that come with the spec, or one of `baselines.label_sources`. `given` are labels by example id: all that
-    such a run has, or what the initial labels of a search are instead of coin flips; `given_from` says in words where
-    they are from, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked
-    for the run. `part` is the one batch of the data set, or of what the limit takes of it, that the run labels (None:
-    all).
+    `model` and the four fields behind it are those of a `ModelChoice`. `limit` is the most examples that are taken of
+    the data set, in whole groups (None: all). A fork begins where run `forked_from` stood after its event `forked_at`.
+    `source` is `icm` for the search, `given` for labels that come with the spec, or one of `baselines.label_sources`.
+    `given` are labels by example id: all that such a run has, or what the initial labels of a search are instead of
+    coin flips; `given_from` says in words where they are from, and a run whose labels were made with gold is
+    `supervised`. `experiment` names the suite that asked for the run. `part` is the one batch of the data set, or of
+    what the limit takes of it, that the run labels (None: all).
     `version` is that of the method's details (`core.batching`), which a run keeps for its whole life.
     """
 
     dataset: str
     model: str
-    quantization: str = "nf4"
-    dtype: str = "auto"
-    device: str = "auto"
-    encoding: str = "prefix-tree"
+    quantization: str = _USUAL.quantization
+    dtype: str = _USUAL.dtype
+    device: str = _USUAL.device
+    encoding: str = _USUAL.encoding
     limit: int | None = None
     rule: str | None = None
     preset: str = "default"
@@ -77,6 +75,20 @@ class RunSpec:
     def cut(self) -> Cut:
         """Which examples of the data set the run, or all of its batches together, take."""
         return Cut(self.limit, self.rule, self.version)
+
+    @property
+    def model_choice(self) -> ModelChoice:
+        """Which model the run asks for."""
+        return ModelChoice(self.model, self.quantization, self.dtype, self.device, self.encoding, self.version)
+
+    def with_model(self, choice: ModelChoice) -> "RunSpec":
+        """Return the spec with this model, and its version, in place of its own."""
+        return replace(self, **asdict(choice))
+
+    @staticmethod
+    def of(dataset: str, choice: ModelChoice, **rest: Any) -> "RunSpec":
+        """Return the spec of a run that labels a data set with this model; `rest` are the other fields."""
+        return RunSpec(dataset, **asdict(choice), **rest)
 
     def to_json(self) -> Json:
         return asdict(self)

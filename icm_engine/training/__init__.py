@@ -2,8 +2,8 @@
 
 How another trainer plugs in (a reward model, DPO, reinforcement):
 
-1. A kind of job: its name in `jobs.KINDS` (the process is `WORKER`) and a function of `jobs.job_worker`, which
-   imports its module of this room inside the function, so that nothing else ever loads trl.
+1. A kind of job: a line in `jobs.KINDS` that names a function of this room. The worker's process imports it when such
+   a job comes, so that nothing else ever loads trl.
 2. What it is asked is a JobSpec made by a module of `runs` (as `jobs.finetuning`), which needs no runtime: the body
    names runs, settings and the `name` of the result; the rows come from `core.training_rows`.
 3. Its module here loads a model (`models.loading`), builds rows of token ids and a trl trainer with

@@ -8,6 +8,7 @@ from typing import Any
 from icm_engine.baselines.generation import Generated, GenerationRequest
 from icm_engine.core.errors import SettingError
 from icm_engine.core.rng import randbelow, random_of
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import Form, Row
 from icm_engine.jobs import policies
 from icm_engine.jobs.finetuning import labels_sha256
@@ -16,7 +17,6 @@ from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, Samp
 from icm_engine.models.generator import Continuer, first_line, line_ends
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from icm_engine.training import trainers
@@ -51,8 +51,7 @@ def respond(job: Job) -> Json:
 
 def load_choice(store: Store, choice: ModelChoice) -> LoadedModel:
     """Load the model that a job names; `trained:NAME` is looked up beside the database."""
-    there = model_registry.located(store, choice)
-    return load(there.model, there.quantization, there.dtype, there.device)
+    return load(model_registry.located(store, choice))
 
 
 def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling) -> list[list[Generated]]:
@@ -71,7 +70,7 @@ def judge_responses(
 ) -> list[list[float]]:
     """Return the reward of each response by a reward model, on the base it was trained from."""
     facts = model_registry.model_facts(store, judge)
-    loaded = load(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
+    loaded = load(policies.model_of(facts))
     reader, model = RewardReader(loaded, form), load_rewards(loaded, Path(model_registry.folder(store, judge)))
     rows = [reader.whole(one, text) for one, some in zip(asked, texts, strict=True) for text in some]
     found = iter(rewards(model, rows))
@@ -162,7 +161,7 @@ def reinforce(job: Job) -> Json:
     form, asked = policies.prompts_of(job.store, body["parts"], body["most"])
     judge = model_registry.model_facts(job.store, body["reward"])
     loaded = load_choice(job.store, choice)
-    own = load(judge["base"], judge["quantization"], judge["dtype"], judge["device"])
+    own = load(policies.model_of(judge))
     model = load_rewards(own, model_registry.folder(job.store, body["reward"]))
     job.ready({"reward": body["reward"], "prompts": len(asked)})
     trainer = make_rloo_trainer(loaded, form, asked, reward_of(model, RewardReader(own, form)), settings, folder)

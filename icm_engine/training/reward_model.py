@@ -143,7 +143,7 @@ class _Stages:
         choice = self.job.spec.model
         if choice is None:
             raise SettingError("a reward model needs a model to begin from: name one (--model)")
-        return load(choice.model, choice.quantization, choice.dtype, choice.device)
+        return load(choice)
 
     def train(self, stage: str, rows: Sequence[Row]) -> Json:
         """Train a stage, unless that is done, and return what is told of it."""

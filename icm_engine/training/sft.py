@@ -5,6 +5,7 @@ the tokens are those that the scorer reads.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def finetune(job: Job) -> Json:
     _require_same(job, made)
     job.progress(0, None, LOADING)
     base = base_model(model_registry.located(job.store, choice).model)
-    loaded = load(base, choice.quantization, choice.dtype, choice.device)
+    loaded = load(replace(choice, model=base))
     rows = token_rows(loaded, made.rows, labels_of(job.store, body["runs"]))
     job.ready({"model": base, "rows": len(rows)})
     folder = model_registry.workplace(job.store, name)

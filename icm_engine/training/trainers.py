@@ -10,9 +10,10 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from icm_engine.core.errors import OutOfMemory, SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs.job_process import Job
 from icm_engine.models.loading import LoadedModel, as_memory_error
-from icm_engine.runs.model_registry import ModelChoice, require_installed
+from icm_engine.runs.model_registry import require_installed
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.store import Store
 

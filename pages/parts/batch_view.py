@@ -99,8 +99,8 @@ def show(store: Store, name: str) -> None:
     now = _look(name)
     with st.container(key="about"):
         st.text(about(now))
-    phase = job_line.show(store, name).phase
-    if phase == "cancelled":
+    job = job_line.show(store, name)
+    if job.phase == "cancelled":
         st.button(
             "Resume",
             key="go_on",
@@ -110,7 +110,7 @@ def show(store: Store, name: str) -> None:
             args=(name,),
             help="Goes on with what is left, each batch where it stopped.",
         )
-    every = EVERY if phase in ("starting", "running") else None
+    every = EVERY if job.moving else None
     session.fragment(_numbers, every)(name)
     _first(now)
     session.fragment(_table, every)(name)

@@ -213,7 +213,7 @@ def show_landscape(store: Store, reading: Reading) -> None:
     if not made:
         return
     job = job_line.chosen(store, made, "Landscape")
-    if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
+    if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         _found(landscape.landscape(found, gold_shown(reading)), job, reading)
 
 

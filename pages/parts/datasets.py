@@ -26,9 +26,8 @@ from icm_engine.analysis.figures import examples_frame
 from icm_engine.analysis.formatting import count
 from icm_engine.analysis.run_form import ask_rule_check, load_sample
 from icm_engine.core.errors import IcmError
-from icm_engine.data.data_jobs import rule_check_of
 from icm_engine.data.importing import delete_dataset, runs_using
-from icm_engine.data.rule_check import RuleCheck
+from icm_engine.data.rule_check import RuleCheck, rule_check_of
 from icm_engine.store.datasets import DatasetInfo
 from icm_engine.store.store import Store
 from pages.parts import job_line, menu, model_panels, session
@@ -95,7 +94,7 @@ def _import(store: Store, job: str) -> None:
     if now.settled and now.phase != "interrupted" and not asked_for:
         return
     name = jobs.spec(store, job).body["dataset"]
-    if now.phase == "done":
+    if now.complete:
         if store.has_dataset(name):
             session.choose_dataset(name, arrived=True)
             st.rerun()
@@ -303,7 +302,7 @@ def _rule(store: Store, info: DatasetInfo) -> None:
         st.button(
             "Check the rule", key="rule", icon=":material/rule:", type="primary", on_click=_ask_rule, args=(info.name,)
         )
-    elif job_line.show(store, made[0]).phase == "done" and (found := jobs.result(store, made[0])):
+    elif job_line.show(store, made[0]).complete and (found := jobs.result(store, made[0])):
         _rule_found(rule_check_of(found))
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import listed
-from icm_engine.analysis.formatting import MOVING, PHASE_STYLES, PhaseStyle, decimal, percent
+from icm_engine.analysis.formatting import PHASE_STYLES, PhaseStyle, decimal, percent
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.views import Overview
@@ -75,7 +75,7 @@ def _list() -> None:
     if not rows:
         st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
         return
-    moving = any(row.phase in MOVING for row in rows)
+    moving = any(row.moving for row in rows)
     session.fragment(_cards, 2 if moving else None)(moving)
 
 
@@ -85,7 +85,7 @@ def _cards(moving: bool) -> None:
     with st.container(key="runs"):
         for row in rows:
             _card(row, PHASE_STYLES[row.phase])
-    if moving and not any(row.phase in MOVING for row in rows):
+    if moving and not any(row.moving for row in rows):
         st.rerun()  # nothing moves any more: stop ticking
 
 

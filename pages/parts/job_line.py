@@ -43,7 +43,7 @@ def show(store: Store, job: str) -> JobStatus:
     now = jobs.status(store, job)
     if not now.settled:
         session.fragment(_moving, EVERY)(job)
-    elif now.phase in ("failed", "interrupted"):
+    elif now.broken:
         _ended(store, now)
     elif now.phase == "cancelled":
         st.text("Cancelled.")

@@ -40,7 +40,7 @@ def show_context_check(store: Store, dataset: str) -> None:
             help="The checks of this data set, the newest first.",
         )
     now = job_line.show(store, job)
-    if now.phase == "done" and (found := jobs.result(store, job)):
+    if now.complete and (found := jobs.result(store, job)):
         if len(made) == 1:
             st.caption(_title(store, job))
         _found(found, job)
@@ -86,9 +86,8 @@ def _ask_context_check(dataset: str) -> None:
     try:
         with Store() as store:
             require_server(now["context_model"])
-            job = ask_context(
-                store, dataset, now["context_model"], now["context_quantization"], now.get("context_limit")
-            )
+            model = model_choice(now["context_model"], now["context_quantization"])
+            job = ask_context(store, dataset, model, now.get("context_limit"))
         st.query_params["check"] = job
     except IcmError as error:
         now["context_problem"] = error
@@ -155,7 +154,7 @@ def show_template_trial(store: Store, dataset: str) -> None:
     if not made:
         return
     job = job_line.chosen(store, made, "Trial")
-    if job_line.show(store, job).phase == "done" and (found := jobs.result(store, job)):
+    if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         for sentence in model_trials.trial_sentences(found):
             st.text(f"· {sentence}")
         st.dataframe(model_trials.trial_frame(found), hide_index=True, alt="Templates and label words, best first")

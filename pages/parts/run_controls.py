@@ -29,7 +29,7 @@ def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
         _failure(reading.failure.error, reading.failure.message)
         if control.RESUME_HELPS_NOT in status.message:
             st.text(f"{control.RESUME_HELPS_NOT[0].upper()}{control.RESUME_HELPS_NOT[1:]}.")
-    if status.phase in ("failed", "interrupted") or (status.pending and status.pid is None):
+    if status.broken or (status.pending and status.pid is None):
         _log(run)
     if searches(reading):
         done = progress(reading, status)

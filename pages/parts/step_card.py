@@ -171,7 +171,7 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
         st.switch_page(menu.SEARCH, query_params={"run": child})
     with Store() as store:
         for job in forks.asked_before(store, reading.run.name, example)[:3]:
-            if job_line.show(store, job).phase == "done":
+            if job_line.show(store, job).complete:
                 _answer(store, job)
 
 

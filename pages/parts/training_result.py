@@ -18,7 +18,7 @@ def show(store: Store, reading: Reading, job: str) -> None:
     """Draw a training as it is now."""
     now = job_line.show(store, job)
     session.fragment(_curve, None if now.settled else EVERY)(job)
-    if now.phase == "done" and (facts := tuned_models.facts_of(store, job)):
+    if now.complete and (facts := tuned_models.facts_of(store, job)):
         _result(facts)
         _test(store, reading, job)
 

@@ -1,6 +1,7 @@
 """The arithmetic of the Compare page, by hand: gold, calibration, agreement of runs."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from icm_engine.analysis.gold_agreement import (
     pins_words,
     reliability,
 )
+from icm_engine.analysis.label_history import Accuracy, LabelCounts, counted, is_right, is_right_flipped
 from icm_engine.analysis.seed_agreement import (
     agreement,
     difference,
@@ -92,6 +94,23 @@ def test_with_three_labels_nothing_is_flipped() -> None:
     assert three.flipped(labelled_only=True) is None
     assert three.confusion == ((0, 0, 1, 0), (0, 1, 0, 0), (0, 0, 0, 0))
     assert three.balanced == 0.5  # of the two labels that gold has
+
+
+def test_accuracy_is_the_same_from_counts_that_follow_a_run() -> None:
+    """3 of 6 right, 2 wrong, 1 unlabelled: raw 3/6, flipped 2/6, balanced (2/3 + 1/3) / 2, of the labelled 3/5."""
+    followed = LabelCounts(LABELS, Counter(GOLD.values()))
+    for example, label in GIVEN.items():
+        followed = followed.changed(None, "False", GOLD.get(example)).changed("False", label, GOLD.get(example))
+    assert followed.accuracy == AGAINST.counts.accuracy == Accuracy(3 / 6, (2 / 3 + 1 / 3) / 2, 2 / 6)
+    assert followed.accuracy is not None
+    assert followed.accuracy.of_labelled == pytest.approx(3 / 5)
+    assert AGAINST.counts.labelled == followed.labelled == 6
+    assert counted(LABELS, {0: "True"}, {0: "True"}, of={"True": 4}).accuracy == Accuracy(1 / 4, 1 / 4, 0.0)
+
+
+def test_a_flipped_label_is_right_only_if_there_is_one() -> None:
+    assert [is_right(label, "True") for label in ("True", "False", None)] == [True, False, False]
+    assert [is_right_flipped(label, "True") for label in ("True", "False", None)] == [False, True, False]
 
 
 def test_nothing_labelled_and_nothing_known() -> None:

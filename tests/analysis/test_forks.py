@@ -21,7 +21,7 @@ def obey(store: Store, name: str, module: object = worker) -> None:
     if module is worker:
         assert worker.main(["--db", str(store.path), name]) == 0
     else:
-        assert job_process.main(job_worker.KINDS, ["--db", str(store.path), name]) == 0
+        assert job_process.main(job_worker.perform, ["--db", str(store.path), name]) == 0
 
 
 def test_a_temperature_now_is_an_initial_temperature(store: Store) -> None:

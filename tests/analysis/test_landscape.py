@@ -18,13 +18,14 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.jobs.job_process import main
-from icm_engine.jobs.job_worker import KINDS
+from icm_engine.jobs.job_worker import perform
 from icm_engine.jobs.rescoring import score_landscape
 from icm_engine.runs import control, worker
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 from tests.support.four_examples import CODEC, COST, GOLD, IDS, initial_info, steps
+from tests.support.held_jobs import HeldJob
 from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
@@ -52,7 +53,7 @@ def nobody(*_: object) -> None:
 
 def score(store: Store, scorer: TableScorer, kept: tuple[Json, ...] = (), **body: object) -> Json:
     asked = {"run": "four-1", "event": store.last_number("four-1"), "labelings": {}, "zero_shot": False, **body}
-    return score_landscape(store, asked, scorer, nobody, list(kept), nobody)
+    return score_landscape(HeldJob(store, asked, kept), scorer)
 
 
 def table() -> TableScorer:
@@ -196,7 +197,7 @@ def test_the_found_labels_score_what_the_search_said(store: Store, monkeypatch: 
     assert worker.main(["--db", str(store.path), run]) == 0
     reading = views.load(store, run)
     job = landscape.submit(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
-    assert main(KINDS, ["--db", str(store.path), job]) == 0
+    assert main(perform, ["--db", str(store.path), job]) == 0
     result = jobs.result(store, job)
     assert result is not None
     found = landscape.landscape(result)

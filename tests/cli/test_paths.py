@@ -10,6 +10,7 @@ from icm_engine.analysis.import_form import at_path, data_folder
 from icm_engine.cli.main import main
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, ModelNotUsable, NotFound
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.text import expanded, home_expanded
 from icm_engine.data.import_plan import preview
 from icm_engine.data.importing import import_file
@@ -17,9 +18,9 @@ from icm_engine.data.tasks import task_spec
 from icm_engine.experiments.suites import FOLDER, read_suite
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice, is_supervised, located
+from icm_engine.runs.model_registry import is_supervised, located
 from icm_engine.store.events import RunSpec
-from icm_engine.store.store import Store
+from icm_engine.store.store import Store, default_path
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 RULE = """
@@ -86,6 +87,20 @@ def test_the_database_of_the_environment(home: Path, monkeypatch: pytest.MonkeyP
         assert store.path == home / "other.db"
 
 
+def test_the_database_is_in_the_data_folder_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICM_DB", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    usual = home / ".local" / "share" / "icm-workbench" / "icm.db"
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # its specification says: ignore
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    assert default_path() == home / "data" / "icm-workbench" / "icm.db"
+    assert not (home / ".local").exists()  # asking makes no folder
+
+
 def test_the_page_takes_them_inside_its_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICM_DATA", "~")
     assert data_folder() == home
@@ -98,7 +113,7 @@ def test_the_page_takes_them_inside_its_folder(home: Path, monkeypatch: pytest.M
 def test_models_of_the_home_directory(store: Store, home: Path) -> None:
     assert located(store, ModelChoice("~/m")).model == str(home / "m")
     with pytest.raises(ModelNotUsable, match=f"model directory '{home}/m' does not exist"):
-        load("~/m")
+        load(ModelChoice("~/m"))
     (home / "m").mkdir()
     (home / "m" / "trained.json").write_text(json.dumps({"supervised": True}), encoding="utf-8")
     assert is_supervised(store, "~/m") == is_supervised(store, str(home / "m"))
@@ -114,7 +129,7 @@ def test_a_model_whose_files_are_pointers(tmp_path: Path, name: str) -> None:
     if name.startswith("adapter"):
         (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
     with pytest.raises(ModelNotUsable) as caught:
-        load(str(folder))
+        load(ModelChoice(str(folder)))
     assert str(caught.value) == (
         f"model {str(folder)!r} has a git-LFS pointer in place of {name}: fetch the files themselves "
         "(git lfs pull, in its folder)"

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from icm_engine import cluster, jobs
-from icm_engine.cluster import ClusterSpec, driver, store_server
+from icm_engine.cluster import ClusterSpec, store_server
 from icm_engine.cluster.remote_worker import work
 from icm_engine.cluster.store_server import RunBundle, StoreServer, code_sha256
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
 from icm_engine.experiments import runner
-from icm_engine.jobs import JobSpec, batches, job_process, job_worker, lanes
+from icm_engine.jobs import JobSpec, batches, job_process, job_worker, scheduler
+from icm_engine.jobs.scheduler import RayWorkers
 from icm_engine.runs import control, fork, model_registry, worker
 from icm_engine.runs.lease import Holder, claim, this_process
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json
 from icm_engine.store.replay import open_run
@@ -248,12 +249,12 @@ def test_the_use_of_labels_elsewhere_finds_what_it_finds_here(store: Store) -> N
     there, here = use_job(store, run), use_job(store, run)
     wire = Wire(store.path)
     wire.before = lose_at(4)  # start, ready, one part: the second is lost with its machine
-    lanes.resume_or_start(store, there)
+    scheduler.resume_or_start(store, there)
     with pytest.raises(Lost):
         work(wire, there)
     work(Wire(store.path), there)
     store.append(here, "start", {})
-    job_process.run_in_process(store, here, job_worker.KINDS)
+    job_process.run_in_process(store, here, job_worker.perform)
     found = jobs.result(store, here)
     assert found is not None
     assert len(found["examples"]) == 7 + 1  # all of `more` but two, and then one of the run's own rest
@@ -267,7 +268,7 @@ def test_a_job_learns_elsewhere_that_it_was_cancelled(store: Store, monkeypatch:
     run = begun(store)
     worker.run_in_process(store, run, idle=0.0)
     job, wire = use_job(store, run), Wire(store.path)
-    lanes.resume_or_start(store, job)
+    scheduler.resume_or_start(store, job)
     cancelled = list[int]()
 
     def cancel(number: int) -> None:
@@ -320,7 +321,7 @@ def test_an_address_where_nobody_answers_is_said_at_once(
     small_dataset(store)
     run = control.create_run(store, SPEC)
     job = cluster.hand_over(store, [run], ClusterSpec(address))
-    assert job_process.main(driver.KINDS, ["--db", str(store.path), job]) == 1
+    assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 1
     message = jobs.status(store, job).message
     assert message.startswith(f"no Ray cluster at '{address}' that this machine belongs to (")
     assert message.endswith("makes it one of a cluster's, --ray local needs none")
@@ -335,12 +336,13 @@ def test_a_job_that_waits_for_the_cluster_ends_with_it(
     waiting = jobs.request(store, JobSpec("restarts", {}))
     end = {"cancel": lambda: jobs.cancel(store, waiting),
            "failed": lambda: store.append("ray.1", "failed", {"message": "no cluster"})}  # fmt: skip
+    monkeypatch.setattr(scheduler, "wait", end[ending])
 
     def wait(job: job_process.Job) -> Json:
-        cluster.wait_within(job, ["sums-1"], ClusterSpec("head:6379"), end[ending])
+        scheduler.work_off(RayWorkers(store, ["sums-1"], ClusterSpec("head:6379")), job.stop_if_cancelled)
         return {}
 
-    job_process.main({"restarts": wait}, ["--db", str(store.path), waiting])
+    job_process.main(wait, ["--db", str(store.path), waiting])
     assert jobs.status(store, "ray.1").phase == {"cancel": "cancelled", "failed": "failed"}[ending]
     now = jobs.status(store, waiting)
     assert (now.phase, now.message) == {
@@ -350,19 +352,19 @@ def test_a_job_that_waits_for_the_cluster_ends_with_it(
 
 def test_a_run_is_asked_to_go_on_once_and_only_if_it_waits(store: Store) -> None:
     run = begun(store)
-    lanes.resume_or_start(store, run)
+    scheduler.resume_or_start(store, run)
     assert [command.verb for command in store.pending(run)] == ["start"]
     store.send(run, "pause", "pause")
     worker.run_in_process(store, run, idle=0.0)
     assert control.status(store, run).phase == "paused"
     store.send(run, "hand", "note", body={"verb": "unblind"})
-    lanes.resume_or_start(store, run)
+    scheduler.resume_or_start(store, run)
     assert [command.verb for command in store.pending(run)] == ["hand", "resume"]
     wire = Wire(store.path)
     wire.before = lose_at(20)
     with pytest.raises(Lost):
         work(wire, run)
-    lanes.resume_or_start(store, run)
+    scheduler.resume_or_start(store, run)
     assert store.pending(run) == []  # it was cut off: nothing has to be said for it to go on
 
 
@@ -372,7 +374,7 @@ def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch
     done, left = begun(store), [begun(store), begun(store)]
     worker.run_in_process(store, done, idle=0.0)
     chosen = runner.Chosen(ModelChoice("fake"), processes=3, where=ClusterSpec("head:6379", gpus=0.5))
-    monkeypatch.setattr(control, "wait", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
+    monkeypatch.setattr(scheduler, "wait", lambda: store.append("ray.1", "failed", {"message": "no cluster"}))
     with pytest.raises(RunError, match=r"job 'ray\.1' failed: no cluster"):
         runner._work(store, [done, *left, left[0]], chosen, lambda *_: None, "labelling")
     assert jobs.names(store) == ["ray.1"]
@@ -394,15 +396,15 @@ def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: py
 
     handed: list[Sequence[str]] = []
 
-    def at_once(job: job_process.Job, names: Sequence[str], where: ClusterSpec, look: Callable[[], object]) -> None:
-        handed.append(names)
-        for run in names:
-            lanes.resume_or_start(store, run)
+    def at_once(pool: RayWorkers) -> bool:
+        handed.append(pool.names)
+        for run in pool.names:
+            scheduler.resume_or_start(store, run)
             work(Wire(store.path), run)
-        look()
+        return False
 
-    monkeypatch.setattr(batches, "wait_within", at_once)
-    assert job_process.run_in_process(store, name, batches.KINDS) == 0
+    monkeypatch.setattr(RayWorkers, "advance", at_once)
+    assert job_process.run_in_process(store, name, job_process.perform) == 0
     assert handed == [[whole.run(number) for number in (1, 2, 3)]]
     assert batches.unfinished(store, whole) == []
     assert len(batches.ends(store, whole)) == 3
@@ -410,7 +412,7 @@ def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: py
     small_dataset(store, "others", groups=6)
     here = batches.batched(store, batches.submit(store, replace(SPEC, dataset="others"), 6))
     assert batches.make_run(store, here, 2)
-    lanes.resume_or_start(store, here.run(2))
+    scheduler.resume_or_start(store, here.run(2))
     worker.run_in_process(store, here.run(2), idle=0.0)
     ours, theirs = (
         [(n, kind, body.replace("others", "sums")) for n, kind, body in log(store, one.run(2))] for one in (whole, here)

@@ -6,8 +6,8 @@ import pytest
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.server_address import ServerAddress, is_server, server_address
+from icm_engine.core.settings import ModelChoice
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store

@@ -16,6 +16,7 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human, load_gold
 from icm_engine.experiments import launch, plan
 from icm_engine.experiments.launch import all_predictors
@@ -27,11 +28,11 @@ from icm_engine.experiments.runner import Chosen, drive
 from icm_engine.experiments.suites import SHIPPED, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
 from tests.support.experiment_suites import SUITE, done_suite, here, suite_file, suite_results
+from tests.support.held_jobs import HeldJob
 from tests.support.paths import ROOT
 from tests.support.stores import small_dataset
 
@@ -211,8 +212,8 @@ def test_use_shows_so_many_labels_and_asks_about_every_test_example(store: Store
     (golden,) = (one for one in driven if one.cell.arm.name == "golden")
     body = {"run": golden.run, "test": [{"dataset": "sums", "start": 12}], "most": 5, "shots": [0, 4, "fit", 99],
             "shuffles": 2, "seed": 0}  # fmt: skip
-    kept = list[dict[str, object]]()
-    found = use_labels(store, body, TableScorer(belief), quiet, [], kept.append)
+    held = HeldJob(store, body)
+    found = use_labels(held, TableScorer(belief))
     assert [(part["shots"], part["shuffle"]) for part in found["parts"]] == [(0, 0), (4, 0), (4, 1), (12, 0), (12, 1)]
     assert [name for _, name in found["examples"]] == [f"sums-{4 + k // 3}-{k % 3}" for k in range(5)]
     assert [len(prompt.segments) - 1 for prompt in asked[::5]] == [0, 4, 4, 12, 12]
@@ -221,7 +222,7 @@ def test_use_shows_so_many_labels_and_asks_about_every_test_example(store: Store
     assert first.segments[:-1] != second.segments[:-1]  # another shuffle
     assert set(first.segments[:-1]) == set(second.segments[:-1])
     asked.clear()
-    again = use_labels(store, body, TableScorer(belief), quiet, kept, kept.append)
+    again = use_labels(held, TableScorer(belief))
     assert (again["parts"], asked) == (found["parts"], [])  # what was kept is not asked again
 
 
@@ -292,7 +293,8 @@ def test_predictors_rank_u_within_one_scale() -> None:
 
     def cell(form: str, k: int) -> dict[str, object]:
         better = form == "centred_log_odds"
-        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100, "utility": (200 if better else 50) - k,
+        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100,
+                "utility": (200 if better else 50) - k,
                 "scale": {"predictability": form, "alpha": 1.5}, "supervised": False, "reason": None, "label_mass": 1.0,
                 "margin": 1.0, "balance": {"True": 10, "False": 10}, "agreement": None, "pairs": k}  # fmt: skip
 

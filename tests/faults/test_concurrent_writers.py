@@ -15,10 +15,9 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.core.errors import RunBusy
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.jobs import JobSpec
 from icm_engine.runs import control, lease, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec

@@ -16,7 +16,7 @@ import pytest
 from icm_engine import jobs
 from icm_engine.analysis import landscape, views
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data import data_jobs
+from icm_engine.data import importing
 from icm_engine.data.export import export_run
 from icm_engine.data.label_export import read_label_set
 from icm_engine.jobs import batches, restarts
@@ -53,7 +53,7 @@ def test_an_import_killed_at_every_point(
     """It may be killed behind its commit too, and then finds what it stored."""
     path = tmp_path / "claims.csv"
     path.write_text("question,claim,label\n" + "".join(f"Q{k // 2}?,C{k},{k % 2}\n" for k in range(60)))
-    ask = partial(data_jobs.import_spec, path, "truthfulness")
+    ask = partial(importing.import_spec, path, "truthfulness")
     whole = jobs.request(store, ask("whole"))
     assert jobs.wait_until_settled(store, whole).phase == "done"
     job = jobs.create(store, ask("claims"))

@@ -15,7 +15,7 @@ import pytest
 from icm_engine import jobs
 from icm_engine.core.errors import RunBusy
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data import data_jobs
+from icm_engine.data import importing
 from icm_engine.runs import control, lease, worker
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
@@ -108,7 +108,7 @@ def test_a_system_that_does_not_name_its_boots(monkeypatch: pytest.MonkeyPatch, 
 def test_jobs_too(filled: Store, other: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "claims.csv"
     path.write_text("question,claim\nQ?,An answer\nQ?,Another one\n")
-    job = jobs.create(filled, data_jobs.import_spec(path, "truthfulness", "claims"))
+    job = jobs.create(filled, importing.import_spec(path, "truthfulness", "claims"))
     Dying(filled, monkeypatch).at("rows being copied", 1, partial(jobs.start, filled, job))
     row = filled.lease_row(job)
     assert row is not None

@@ -20,7 +20,7 @@ from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.views import load as load_reading
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.prompting import Prompt, demonstration
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import control, worker
@@ -102,7 +102,7 @@ def test_a_number_that_goes_wrong_later_stops_the_run(
 ) -> None:
     """Sound weights, and a card that begins to err: the steps before it stay, and the run goes on without it."""
     run, whole = run_of(store, pairs, str(llama)), run_of(store, pairs, str(llama))
-    scorer = TransformersScorer(load(str(llama), "none", "float32", "cpu"))
+    scorer = TransformersScorer(load(ModelChoice(str(llama), "none", "float32", "cpu")))
     monkeypatch.setattr(worker, "make_scorer", lambda spec: scorer)
     for name, steps in ((whole, 0), (run, 2)):
         store.send(name, "step" if steps else "start", name, steps)
@@ -125,7 +125,7 @@ def test_a_model_that_puts_nothing_on_the_labels_says_so_at_once(
     bias: float, llama: Path, store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Token 0 gets all: with 900 more of logit than the others the mass of the labels is below every float's range."""
-    loaded = load(str(llama), "none", "float32", "cpu")
+    loaded = load(ModelChoice(str(llama), "none", "float32", "cpu"))
     favoured = torch.zeros(320).index_fill(0, torch.tensor([0]), bias)
     loaded.model.lm_head.register_forward_hook(lambda module, given, logits: logits + favoured)
     scorer = TransformersScorer(loaded)
@@ -174,7 +174,7 @@ def test_a_tokenizer_that_joins_a_label_with_its_neighbours(copy: Path, encoding
     tokenizer.save_pretrained(copy)
     joined = tokenizer("It is True\n\n")["input_ids"]
     assert tokenizer.convert_ids_to_tokens(joined)[-1] == "sĠTrueĊĊ"  # it does join
-    loaded = load(str(copy), "none", "float32", "cpu")
+    loaded = load(ModelChoice(str(copy), "none", "float32", "cpu"))
     scorer = TransformersScorer(loaded, encoding)
     prompt = Prompt((demonstration("It is", "True"), ("This is",)), ("True", "False"))
     (true,), (*false,) = scorer.label_tokens(("True", "False"))
@@ -250,7 +250,7 @@ def test_a_damaged_checkpoint_is_refused(fault: Fault, llama: Path, tmp_path: Pa
         folder = Path(shutil.copytree(llama, tmp_path / str(k)))
         damage(folder)
         with pytest.raises(ModelNotUsable) as refused:
-            load(str(folder), "none", "float32", "cpu")
+            load(ModelChoice(str(folder), "none", "float32", "cpu"))
         assert str(folder) in str(refused.value), what
         assert "\n" not in str(refused.value), what
     fault.happened = f"all {len(DAMAGED)} kinds were refused"
@@ -310,7 +310,7 @@ def test_what_a_model_brings_is_not_run(fault: Fault, llama: Path, tmp_path: Pat
         folder = Path(shutil.copytree(llama, tmp_path / str(k)))
         change(folder, mark)
         with pytest.raises(ModelNotUsable) as refused:
-            load(str(folder), "none", "float32", "cpu")
+            load(ModelChoice(str(folder), "none", "float32", "cpu"))
         assert said in str(refused.value), what
         adapter = tmp_path / f"adapter{k}"  # and what stands on such a model
         adapter.mkdir()
@@ -318,7 +318,7 @@ def test_what_a_model_brings_is_not_run(fault: Fault, llama: Path, tmp_path: Pat
         (adapter / "adapter_config.json").write_text(json.dumps(told))
         save_file({}, adapter / "adapter_model.safetensors")
         with pytest.raises(ModelNotUsable):
-            load(str(adapter), "none", "float32", "cpu")
+            load(ModelChoice(str(adapter), "none", "float32", "cpu"))
         assert not mark.exists(), what
     fault.happened = f"{len(HOSTILE)} kinds, alone and under an adapter: refused, and no file was written by them"
 
@@ -340,15 +340,17 @@ def test_an_adapter_that_is_damaged_or_pickled_is_refused(llama: Path, tmp_path:
     mark = tmp_path / "mark"
     beside = lora(tmp_path / "beside", llama)
     (beside / "adapter_model.bin").write_bytes(pickle.dumps(Payload(mark)))
-    assert load(str(beside), "none", "float32", "cpu").adapter["base"] == str(llama)  # safetensors alone are read
+    assert load(ModelChoice(str(beside), "none", "float32", "cpu")).adapter["base"] == str(
+        llama
+    )  # safetensors alone are read
     for k, damage in enumerate((cut("adapter_model.safetensors", 0.9), write("adapter_model.safetensors", b"noise"))):
         folder = lora(tmp_path / str(k), llama)
         damage(folder)
         with pytest.raises(ModelNotUsable, match="does not go with model"):
-            load(str(folder), "none", "float32", "cpu")
+            load(ModelChoice(str(folder), "none", "float32", "cpu"))
     alone = lora(tmp_path / "alone", llama)
     (alone / "adapter_model.safetensors").unlink()
     (alone / "adapter_model.bin").write_bytes(pickle.dumps(Payload(mark)))
     with pytest.raises(ModelNotUsable, match="only safetensors weights are loaded"):
-        load(str(alone), "none", "float32", "cpu")
+        load(ModelChoice(str(alone), "none", "float32", "cpu"))
     assert not mark.exists()

@@ -15,7 +15,7 @@ from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.views import load as load_reading
 from icm_engine.cli.main import main
 from icm_engine.core.errors import OutOfMemory
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import LEAST_TOKENS, TransformersScorer
 from icm_engine.runs import control, worker
@@ -38,7 +38,7 @@ Fails = Callable[[int, int], bool]  # of the number of a call and its tokens
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A real small model; every byte is a token."""
-    return load(save_model(tmp_path_factory.mktemp("llama")), "none", "float32", "cpu")
+    return load(ModelChoice(save_model(tmp_path_factory.mktemp("llama")), "none", "float32", "cpu"))
 
 
 class Memory:

@@ -23,15 +23,14 @@ from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer, TableScorer
 from icm_engine.core.search import step
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.export import export_run, labelled_rows
 from icm_engine.data.gold import add_human
 from icm_engine.data.importing import delete_dataset
 from icm_engine.data.label_export import read_label_set, read_labels
-from icm_engine.jobs import batches, job_process, job_worker, lanes
+from icm_engine.jobs import batches, job_process, job_worker, scheduler
 from icm_engine.jobs.batches import BatchedRun
-from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.runs import control, life_cycle, worker
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RETUNABLE, RunSpec
@@ -186,7 +185,7 @@ def test_cancelled_batches_pause_and_asking_again_goes_on(
         taken.append(1)
         if len(taken) == 30:  # in the second batch: what the job's process does when it sees the wish
             jobs.cancel(store, job)
-            batches._pause(store, batches.batched(store, job))
+            batches.Lanes(store, batches.batched(store, job), 1).end()
             for run in batches.held(store, batches.batched(store, job)):
                 store.send(run, "pause", "by the job")
         return real(*given)
@@ -212,7 +211,7 @@ def test_what_always_fails_is_said_and_ends_soon(
         patch.setattr(worker, "make_scorer", broken)
         job = batches.submit(store, BATCHED, 3)
         assert batch_machine.do(job) is None
-    assert len(runs(store, job)) == lanes.IN_A_ROW == 3
+    assert len(runs(store, job)) == batches.IN_A_ROW == 3
     message = jobs.status(store, job).message
     assert message == (
         "6 of 6 batches have not finished (first batches.1-1, failed: no device): mend what failed and ask again"
@@ -249,13 +248,13 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
 
     def look() -> None:
         try:
-            monkeypatch.setattr(jobs, "LAUNCH_GRACE", 20.0)
+            monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 20.0)
             batch_machine.look()
         except Killed:
-            monkeypatch.setattr(jobs, "LAUNCH_GRACE", 0.0)  # it is known to be gone
+            monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 0.0)  # it is known to be gone
             store.drop_lease(batch_machine.lanes[-1], str(store.lease_token(batch_machine.lanes[-1])))
 
-    monkeypatch.setattr(batches, "wait", look)
+    monkeypatch.setattr(scheduler, "wait", look)
     monkeypatch.setattr(worker, "run_in_process", dies)
     assert batch_machine.do(job) is None
     assert batch_machine.lanes == ["lane.1", "lane.2"]  # the second gained nothing, and there is no third
@@ -345,7 +344,7 @@ def test_each_batch_can_have_another_model(
     job = batches.submit(store, BATCHED, 6, waits=True)
     whole = batches.batched(store, job)
     assert batches.spec_of(store, whole, 2) is None
-    monkeypatch.setattr(lanes, "wait", tune)
+    monkeypatch.setattr(scheduler, "wait", lambda: batch_machine.look() if batch_machine.waiting else tune())
     assert batch_machine.do(job) == {"batches": 3}
     assert asked == [("fake", "nf4"), ("tuned-on-1", "none"), ("tuned-on-2", "none")]
     assert [store.spec(run).model for run in runs(store, job)] == ["fake", "tuned-on-1", "tuned-on-2"]
@@ -597,7 +596,7 @@ def test_prompts_show_examples_of_the_batch_alone(
     score_by(monkeypatch, belief)
     job = batches.submit(store, replace(BATCHED, limit=6), 3)
     lane = jobs.request(store, jobs.JobSpec("lane", {"batches": job, "lane": 0, "lanes": 2}))
-    monkeypatch.setattr(lanes, "_order", lambda *given: iter([1]))
-    job_process.main(job_worker.KINDS, ["--db", str(store.path), lane])
+    monkeypatch.setattr(batches, "_order", lambda *given: iter([1]))
+    job_process.main(job_worker.perform, ["--db", str(store.path), lane])
     assert runs(store, job) == [f"{job}-1"]
     assert len(seen) == 3

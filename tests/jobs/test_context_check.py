@@ -15,14 +15,14 @@ from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, leave_one_out_orders, leave_one_out_prompts
 from icm_engine.core.scoring import TableScorer, agreeable_belief
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.jobs import model_trials
 from icm_engine.jobs.model_trials import check_context
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer, require_context
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import RunSpec
+from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
+from tests.support.held_jobs import HeldJob
 
 
 class NarrowScorer(TableScorer):
@@ -41,8 +41,8 @@ class NarrowScorer(TableScorer):
         return {**super().describe(), "context": self.context}
 
 
-def no_progress(done: int, total: int | None, words: str) -> None:
-    """Nobody looks."""
+def checked(store: Store, scorer: TableScorer, limit: int | None = None) -> Json:
+    return check_context(HeldJob(store, {"dataset": "claims", "limit": limit}), scorer)
 
 
 def claims(store: Store, lengths: Sequence[int], group: int = 1, name: str = "claims") -> Dataset:
@@ -99,7 +99,7 @@ def test_segments_are_those_of_the_real_orders(n: int) -> None:
 def test_a_small_data_set_by_hand(store: Store) -> None:
     """Texts of 3, 3, 3 and 8 words, with "is" and the label: demonstrations of 5, 5, 5 and 10 words."""
     claims(store, [3, 3, 3, 8], group=2)
-    found = check_context(store, "claims", NarrowScorer(24), None, no_progress)
+    found = checked(store, NarrowScorer(24))
     assert found["tokens"] == {"min": 5, "median": 5.0, "mean": 6.25, "p95": 10, "max": 10}
     assert found["longest"][0] == {"example": "e3", "tokens": 10}
     # 24 words: three of 6.25 by the mean, and of the longest first 10 + 5 = 15, 20, then 25 is too much
@@ -115,21 +115,21 @@ def test_a_small_data_set_by_hand(store: Store) -> None:
 
 def test_without_a_known_context_everything_fits(store: Store) -> None:
     claims(store, [4] * 20)
-    found = check_context(store, "claims", TableScorer(agreeable_belief), None, no_progress)
+    found = checked(store, TableScorer(agreeable_belief))
     assert (found["context"], found["fits"], found["batch"]) == (None, None, 20)
 
 
 def test_a_limit_is_the_prefix_that_a_run_would_take(store: Store) -> None:
     claims(store, [4] * 9, group=3)
     scorer = TableScorer(agreeable_belief)
-    assert check_context(store, "claims", scorer, 8, no_progress)["examples"] == 6
+    assert checked(store, scorer, 8)["examples"] == 6
     with pytest.raises(SettingError, match="limit 2 leaves no whole group of data set 'claims'"):
-        check_context(store, "claims", scorer, 2, no_progress)
+        checked(store, scorer, 2)
 
 
 def test_nothing_fits_a_context_that_is_too_short(store: Store) -> None:
     claims(store, [30, 30])
-    found = check_context(store, "claims", NarrowScorer(20), None, no_progress)
+    found = checked(store, NarrowScorer(20))
     assert (found["fits"]["whichever"], found["batch"], found["evaluation"]) == (0, 0, None)
 
 
@@ -139,7 +139,8 @@ def test_many_examples_are_sampled_with_a_seed(store: Store, monkeypatch: pytest
     claims(store, [1 + k % 17 for k in range(600)])
     seen: list[tuple[int, int | None, str]] = []
     one, other = (
-        check_context(store, "claims", NarrowScorer(4000), None, lambda *now: seen.append(now)) for _ in range(2)
+        check_context(HeldJob(store, {"dataset": "claims"}, told=lambda *now: seen.append(now)), NarrowScorer(4000))
+        for _ in range(2)
     )
     assert (one["examples"], one["tokenised"], one["seed"]) == (600, 50, 0)
     assert (one["tokens"], one["longest"]) == (other["tokens"], other["longest"])
@@ -156,7 +157,7 @@ def test_a_run_takes_the_batch_and_not_one_group_more(
     scorer = NarrowScorer(context)
     with Store(tmp_path_factory.mktemp("fits") / "icm.db") as store:
         dataset = claims(store, lengths)
-        batch = check_context(store, "claims", scorer, None, no_progress)["batch"]
+        batch = checked(store, scorer)["batch"]
     rule = make_rule("none", dataset.examples, dataset.task.labels, "True")
     spec = RunSpec("claims", "fake", search=SearchConfig(max_steps=200))
     if batch:

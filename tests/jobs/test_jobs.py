@@ -11,10 +11,10 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.core.errors import NotFound, RunBusy, SettingError
-from icm_engine.jobs import JobSpec, job_process, job_worker
+from icm_engine.core.settings import ModelChoice
+from icm_engine.jobs import JobSpec, job_process, job_worker, model_trials, scheduler
 from icm_engine.jobs.job_process import Job
 from icm_engine.runs import control, lease
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
 from tests.support.processes import spawn_by
@@ -32,7 +32,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def do(store: Store, job: str, kind: Callable[[Job], dict[str, object]]) -> int:
     """Do a job in this process, with a function of the test's own."""
-    return job_process.main({"context-check": kind}, ["--db", str(store.path), job])
+    return job_process.main(kind, ["--db", str(store.path), job])
 
 
 def kinds_of(store: Store, job: str) -> list[str]:
@@ -134,8 +134,8 @@ def test_a_cancelled_batch_begins_nothing_more(
         jobs.cancel(store, batch)
         return {"found": held.name}
 
-    monkeypatch.setitem(job_worker.KINDS, "context-check", kind)
-    assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+    monkeypatch.setattr(model_trials, "check_context", lambda held, scorer: kind(held))
+    assert job_process.main(job_worker.perform, ["--db", str(store.path), batch]) == 0
     assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["cancelled", "done", "created"]
 
 
@@ -153,10 +153,10 @@ def test_a_batch_cancelled_at_its_last_piece_is_no_result_unless_that_was_finish
             held.stop_if_cancelled()
         return {"found": held.name}
 
-    monkeypatch.setitem(job_worker.KINDS, "context-check", kind)
+    monkeypatch.setattr(model_trials, "check_context", lambda held, scorer: kind(held))
     for after in ("cancelled", "done"):
         jobs.start(store, batch)
-        assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+        assert job_process.main(job_worker.perform, ["--db", str(store.path), batch]) == 0
         assert [jobs.status(store, name).phase for name in (batch, first, second)] == [after, "done", after]
         cut.clear()
 
@@ -173,9 +173,9 @@ def test_a_batch_waits_for_what_another_process_has(
         if len(naps) == 3:
             store.drop_lease(first, token)
 
-    monkeypatch.setattr(control, "wait", nap)
-    monkeypatch.setitem(job_worker.KINDS, "context-check", lambda held: {"found": held.name})
-    assert job_process.main(job_worker.KINDS, ["--db", str(store.path), batch]) == 0
+    monkeypatch.setattr(scheduler, "wait", nap)
+    monkeypatch.setattr(model_trials, "check_context", lambda held, scorer: {"found": held.name})
+    assert job_process.main(job_worker.perform, ["--db", str(store.path), batch]) == 0
     assert [jobs.status(store, name).phase for name in (batch, first, second)] == ["done"] * 3
     assert jobs.result(store, batch) == {"names": [first, second], "failed": {}}
     assert (len(naps), kinds_of(store, first).count("start")) == (3, 1)
@@ -203,8 +203,18 @@ def test_a_process_that_died_shows_as_interrupted(store: Store, launched: list[t
     assert jobs.status(store, job).phase == "interrupted"
 
 
+def test_a_process_does_its_own_kinds_alone(store: Store, launched: list[tuple[str, str]]) -> None:
+    """A process that may read gold never does a job that has a model."""
+    job = jobs.request(store, SPEC)
+    assert job_process.run_in_process(store, job, job_process.perform) == 1
+    assert jobs.status(store, job).message == (
+        "job 'context-check.1' is not done by icm_engine.jobs: start it with `jobs context-check.1 --again`"
+    )
+    assert job_process.run_in_process(store, jobs.request(store, JobSpec("import", {})), job_worker.perform) == 1
+
+
 def test_what_does_not_exist_is_refused(store: Store) -> None:
-    with pytest.raises(SettingError, match="use one of context-check, what-if, import"):
+    with pytest.raises(SettingError, match="use one of context-check, template-trial, what-if"):
         jobs.create(store, JobSpec("dance", {}))
     with pytest.raises(NotFound, match=r"job 'context-check\.9' does not exist"):
         jobs.status(store, "context-check.9")

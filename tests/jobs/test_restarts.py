@@ -11,11 +11,10 @@ from icm_engine import jobs
 from icm_engine.analysis import restarts as told
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.scoring import Scorer, TableScorer
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.importing import import_file
-from icm_engine.jobs import restarts
+from icm_engine.jobs import restarts, scheduler
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
@@ -269,7 +268,7 @@ def _restarted(folder: Path, rows: list[dict[str, str]], monkeypatch: pytest.Mon
     with Store(folder / "icm.db") as store:
         machine = RestartMachine(store)
         monkeypatch.setattr(control, "launch", machine.launch)
-        monkeypatch.setattr(restarts, "wait", machine.look)
+        monkeypatch.setattr(scheduler, "wait", machine.look)
         import_file(store, path, "maths-verification")
         found = machine.do(restarts.submit(store, RunSpec("claims", "fake", search=SearchConfig(max_steps=60)), 3))
     assert found is not None

@@ -13,12 +13,13 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import task_spec
 from icm_engine.jobs.model_trials import body_of, suggested_labels, suggested_templates, try_templates
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
+from tests.support.held_jobs import HeldJob
 
 OWN = "Review: {text}\nSentiment:"
 
@@ -45,7 +46,7 @@ def belief(prompt: Prompt) -> tuple[float, ...]:
 
 def trial(store: Store, **asked: object) -> Json:
     body = body_of("reviews", 32, **asked)  # type: ignore[arg-type]
-    return try_templates(store, body, TableScorer(belief), lambda *_: None, [], lambda part: None)
+    return try_templates(HeldJob(store, body), TableScorer(belief))
 
 
 def test_the_template_that_moves_the_scores_comes_first(store: Store) -> None:
@@ -77,11 +78,10 @@ def test_what_is_suggested() -> None:
 
 
 def test_a_row_that_is_kept_is_not_asked_again(store: Store) -> None:
-    kept: list[dict[str, object]] = []
-    body = body_of("reviews", None)
-    first = try_templates(store, body, TableScorer(belief), lambda *_: None, [], kept.append)
+    held = HeldJob(store, body_of("reviews", None))
+    first = try_templates(held, TableScorer(belief))
     scorer = TableScorer(lambda prompt: pytest.fail("asked again"))
-    again = try_templates(store, body, scorer, lambda *_: None, kept, kept.append)
+    again = try_templates(held, scorer)
     assert [row["spread"] for row in again["rows"]] == [row["spread"] for row in first["rows"]]
 
 

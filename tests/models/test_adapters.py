@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from icm_engine.core.errors import ModelNotUsable
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import CONFIG, WEIGHTS, attach, base_of, is_adapter
 
 
@@ -75,4 +76,4 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     layer = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
     save_file({layer.format("A"): torch.zeros(2, 64), layer.format("B"): torch.zeros(64, 2)}, tmp_path / "a" / WEIGHTS)
     with pytest.raises(ModelNotUsable, match="does not go with model 'sample'"):
-        load(source, "none", "float32", "cpu")
+        load(ModelChoice(source, "none", "float32", "cpu"))

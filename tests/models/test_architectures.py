@@ -8,6 +8,7 @@ import torch
 
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.prompting import leave_one_out_prompts
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models import attention
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
@@ -66,7 +67,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
 def test_label_log_probs_equal_those_of_separate_prompts(family: Family, dtype: str, tolerance: float) -> None:
-    tree = TransformersScorer(load(family.folder, "none", dtype), "prefix-tree", chunk_tokens=150)
+    tree = TransformersScorer(load(ModelChoice(family.folder, "none", dtype)), "prefix-tree", chunk_tokens=150)
     assert tree.describe()["encoding"] == family.encoding, tree.reason
     assert family.encoding == TREE or "cannot be cropped" in tree.reason or "no standard cache" in tree.reason
     ours = family.encoding == TREE and family.name not in CAPPED
@@ -76,7 +77,7 @@ def test_label_log_probs_equal_those_of_separate_prompts(family: Family, dtype: 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_quantized_models_agree_too(family: Family, quantization: str) -> None:
-    loaded = load(family.folder, quantization)
+    loaded = load(ModelChoice(family.folder, quantization))
     if family.name == "Mamba":  # reads the weights of a layer that bitsandbytes has packed
         with pytest.raises(ModelNotUsable, match="cannot score prompts"):
             TransformersScorer(loaded)

@@ -8,6 +8,7 @@ from icm_engine.baselines.llm_judge import label_question
 from icm_engine.core.errors import NotApplicable, PromptTooLong
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.generator import chat_label_prompt, chat_prompt, chat_text
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.models.transformers_scorer import TransformersScorer
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(params=["prefix-tree", "full-prompts"])
 def scorer(request: pytest.FixtureRequest, folder: str) -> TransformersScorer:
-    return TransformersScorer(load(folder, "none", "float32"), request.param)
+    return TransformersScorer(load(ModelChoice(folder, "none", "float32")), request.param)
 
 
 def flat(scorer: TransformersScorer, prompt: Prompt) -> list[int]:

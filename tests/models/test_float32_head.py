@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models import transformers_scorer
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
@@ -17,7 +18,7 @@ PROMPTS = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
 
 @pytest.fixture(scope="module")
 def coarse(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load(save_model(tmp_path_factory.mktemp("llama")), "none", "bfloat16", "cpu")
+    return load(ModelChoice(save_model(tmp_path_factory.mktemp("llama")), "none", "bfloat16", "cpu"))
 
 
 def odds(scorer: TransformersScorer) -> list[float]:
@@ -68,7 +69,7 @@ def test_the_model_has_its_own_projection_again_afterwards(coarse: LoadedModel) 
 
 def test_the_trial_at_load_notices_a_wrong_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A walk in which no query sees the first demonstration is off by a quarter of a log-odds: it is not used."""
-    loaded = load("sample", "none", "bfloat16", "cpu")
+    loaded = load(ModelChoice("sample", "none", "bfloat16", "cpu"))
     assert TransformersScorer(loaded).encoding == "prefix-tree"
     segments = TransformersScorer.segments
 

@@ -16,6 +16,7 @@ from icm_engine.baselines.llm_judge import judge
 from icm_engine.core.errors import NotApplicable, PromptTooLong, ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import leave_one_out_prompts
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models import attention
 from icm_engine.models.generator import TransformersGenerator, _Draw, _row_seed, up_to_line
 from icm_engine.models.loading import LoadedModel, load
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def loaded(folder: str) -> LoadedModel:
-    return load(folder, "none", "float32")
+    return load(ModelChoice(folder, "none", "float32"))
 
 
 MAKERS: dict[str, Callable[[LoadedModel], Generator]] = {
@@ -205,7 +206,7 @@ def test_sampling_leaves_the_global_generator_alone(loaded: LoadedModel) -> None
 
 def test_a_scorer_of_the_same_model_does_not_change_answers(folder: str) -> None:
     """On a CPU the scorer's walk puts attention of its own into the model, and takes it out again."""
-    loaded = load(folder, "none", "bfloat16")
+    loaded = load(ModelChoice(folder, "none", "bfloat16"))
     wanted = TransformersGenerator(loaded).generate(REQUESTS, 12)
     scorer = TransformersScorer(loaded)
     task = Task("t", "{text} is")

@@ -10,6 +10,7 @@ from gguf import GGMLQuantizationType
 
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.gguf_files import gemma3, llama, llama3_factors, write
@@ -19,7 +20,7 @@ PROMPTS = [Prompt((*DEMOS[:k], (f"{k} + 1 is",)), ("True", "False")) for k in ra
 
 
 def scorer(model: str, quantization: str = "none", dtype: str = "float32") -> TransformersScorer:
-    return TransformersScorer(load(model, quantization, dtype))
+    return TransformersScorer(load(ModelChoice(model, quantization, dtype)))
 
 
 def log_probs(found: TransformersScorer) -> list[float]:
@@ -29,7 +30,7 @@ def log_probs(found: TransformersScorer) -> list[float]:
 def as_folder(file: Path, model: Any, folder: Path) -> str:
     """The same weights and the same tokenizer in a directory."""
     model.save_pretrained(folder)
-    load(str(file), "none").tokenizer.save_pretrained(folder)
+    load(ModelChoice(str(file), "none")).tokenizer.save_pretrained(folder)
     return str(folder)
 
 
@@ -57,7 +58,7 @@ def test_its_record_says_which_file_it_was(tmp_path: Path) -> None:
     assert told["gguf_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (told["gguf_architecture"], told["gguf_quantization"]) == ("llama", "Q8_0")
     assert (told["architecture"], told["context"], told["quantization"]) == ("LlamaForCausalLM", 2048, "none")
-    assert load(str(write(tmp_path / "q.gguf", llama(), GGMLQuantizationType.Q4_0)), "none").file[
+    assert load(ModelChoice(str(write(tmp_path / "q.gguf", llama(), GGMLQuantizationType.Q4_0)), "none")).file[
         "gguf_quantization"
     ] == "Q4_0"  # as most of its weights are, where the file does not say  # fmt: skip
 
@@ -86,7 +87,7 @@ def test_a_stretched_context_stays_stretched(scaling: dict[str, Any], rope: dict
 
 
 def test_gemma_texts_become_the_tokens_that_gemma_knows(tmp_path: Path) -> None:
-    tokenizer = load(str(write(tmp_path / "tiny.gguf", gemma3())), "none", "float32").tokenizer
+    tokenizer = load(ModelChoice(str(write(tmp_path / "tiny.gguf", gemma3())), "none", "float32")).tokenizer
     text = "ab ab  True\n\nFalse é\n"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == [
@@ -98,7 +99,7 @@ def test_gemma_texts_become_the_tokens_that_gemma_knows(tmp_path: Path) -> None:
 
 
 def test_digits_are_split_where_the_vocabulary_was_learned_so(tmp_path: Path) -> None:
-    tokenizer = load(str(write(tmp_path / "tiny.gguf", llama())), "none", "float32").tokenizer
+    tokenizer = load(ModelChoice(str(write(tmp_path / "tiny.gguf", llama())), "none", "float32")).tokenizer
     assert tokenizer.convert_ids_to_tokens(tokenizer("12", add_special_tokens=False)["input_ids"]) == ["1", "2"]
 
 
@@ -114,14 +115,14 @@ def cut(file: Path, size: int) -> str:
 def test_a_header_that_ends_too_early_is_refused(size: int, tmp_path: Path) -> None:
     file = write(tmp_path / "tiny.gguf", llama())
     with pytest.raises(ModelNotUsable, match=r"ends within its header .*: download it again"):
-        load(cut(file, size))
+        load(ModelChoice(cut(file, size)))
 
 
 def test_a_file_that_is_cut_short_is_refused_with_its_sizes(tmp_path: Path) -> None:
     file = write(tmp_path / "tiny.gguf", llama())
     whole = file.stat().st_size
     with pytest.raises(ModelNotUsable, match=rf"cut short \({whole - 1000:,} of {whole:,} bytes"):
-        load(cut(file, whole - 1000))
+        load(ModelChoice(cut(file, whole - 1000)))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_file_that_is_cut_short_is_refused_with_its_sizes(tmp_path: Path) -> N
 def test_what_is_no_gguf_file_is_refused(start: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(start)
     with pytest.raises(ModelNotUsable, match=words):
-        load(str(tmp_path / "x.gguf"))
+        load(ModelChoice(str(tmp_path / "x.gguf")))
 
 
 @pytest.mark.parametrize(
@@ -166,21 +167,21 @@ def test_what_would_be_another_model_is_refused(
 ) -> None:
     file = write(tmp_path / "tiny.gguf", llama(), facts=facts, extra=extra, arch=arch)
     with pytest.raises(ModelNotUsable, match=words):
-        load(str(file), "none")
+        load(ModelChoice(str(file), "none"))
 
 
 def test_weights_that_lack_are_not_made_up(tmp_path: Path) -> None:
     model = llama()
     del model.model.layers[1].mlp.up_proj.weight
     with pytest.raises(ModelNotUsable, match=r"no weights for 'model\.layers\.1\.mlp\.up_proj\.weight' \(1 missing\)"):
-        load(str(write(tmp_path / "tiny.gguf", model)), "none")
+        load(ModelChoice(str(write(tmp_path / "tiny.gguf", model)), "none"))
 
 
 def test_the_package_that_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "tiny.gguf", llama())
     monkeypatch.setattr("icm_engine.models.gguf_header.find_spec", lambda name: None)
     with pytest.raises(ModelNotUsable, match=r"gguf is not installed: pip install -r requirements\.txt"):
-        load(str(file))
+        load(ModelChoice(str(file)))
 
 
 def test_a_file_is_told_by_its_beginning_not_by_its_name(tmp_path: Path) -> None:

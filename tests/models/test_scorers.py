@@ -20,6 +20,7 @@ from icm_engine.core.errors import (
 from icm_engine.core.labeling import Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import LoadedModel, as_memory_error, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.scorer_contract import EXAMPLES, LABELING, TASK, Contract
@@ -106,13 +107,13 @@ def test_a_label_that_becomes_no_token_is_refused(llama: str, monkeypatch: pytes
 
 def test_directories_that_hold_no_causal_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotUsable, match=r"no config\.json"):
-        load(str(tmp_path))
+        load(ModelChoice(str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
     with pytest.raises(ModelNotUsable, match="not a causal language model"):
-        load(str(tmp_path))
+        load(ModelChoice(str(tmp_path)))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelNotUsable, match="cannot be loaded"):
-        load(str(tmp_path))
+        load(ModelChoice(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -124,13 +125,13 @@ def test_a_model_directory_that_is_not_there_is_not_looked_for_on_the_hub(
     monkeypatch.setattr(AutoConfig, "from_pretrained", None)
     meant = str(Path(model).expanduser()) if model.startswith("~") else model
     with pytest.raises(ModelNotUsable, match=re.escape(f"model directory {meant!r} does not exist")):
-        load(model)
+        load(ModelChoice(model))
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(ModelNotUsable, match="is a file, and no GGUF file: give one, or the folder"):
-        load(str(tmp_path / "model.safetensors"))
+        load(ModelChoice(str(tmp_path / "model.safetensors")))
 
 
 def test_pickled_weights_are_refused(llama: str, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_pickled_weights_are_refused(llama: str, tmp_path: Path) -> None:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelNotUsable, match="safetensors"):
-        load(str(tmp_path), "none")
+        load(ModelChoice(str(tmp_path), "none"))
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
@@ -147,20 +148,20 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(ModelNotUsable, match=r"no weights for 'model\.layers\.2"):
-        load(str(tmp_path), "none")
+        load(ModelChoice(str(tmp_path), "none"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test misses")
 def test_a_missing_gpu_is_named(llama: str) -> None:
     with pytest.raises(DeviceMissing, match="no CUDA GPU"):
-        load(llama, device="cuda")
+        load(ModelChoice(llama, device="cuda"))
 
 
 def test_unknown_settings_are_refused(llama: str) -> None:
     with pytest.raises(SettingError, match="quantization"):
-        load(llama, "nf3")
+        load(ModelChoice(llama, "nf3"))
     with pytest.raises(SettingError, match="dtype"):
-        load(llama, dtype="float8")
+        load(ModelChoice(llama, dtype="float8"))
     with pytest.raises(SettingError, match="encoding"):
         transformers_scorer(llama, "sideways")
 
@@ -181,10 +182,10 @@ def test_bfloat16_is_chosen_only_where_the_processor_computes_it(
     able: dict[str, object], dtype: str, llama: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    loaded = load(llama, "none")
+    loaded = load(ModelChoice(llama, "none"))
     assert loaded.dtype == dtype
     assert str(loaded.model.dtype) == f"torch.{dtype}"
-    assert load(llama, "none", "bfloat16").dtype == "bfloat16"  # what is asked for is not overruled
+    assert load(ModelChoice(llama, "none", "bfloat16")).dtype == "bfloat16"  # what is asked for is not overruled
 
 
 def test_out_of_memory_is_an_error_of_its_own(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:

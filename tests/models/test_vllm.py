@@ -9,7 +9,7 @@ from icm_engine.core.errors import ModelNotUsable, PromptTooLong
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import Scorer
-from icm_engine.core.settings import PRESETS
+from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.models.loading import load
 from icm_engine.models.server_client import AskedTokens, cache_figures
@@ -37,7 +37,7 @@ def vllm() -> Iterator[RealServer]:
 
 @pytest.fixture(scope="module")
 def local() -> TransformersScorer:
-    return TransformersScorer(load("sample", "none", DTYPE))
+    return TransformersScorer(load(ModelChoice("sample", "none", DTYPE)))
 
 
 class TestContract(Contract):

@@ -6,7 +6,7 @@ from icm_engine import jobs
 from icm_engine.analysis import views
 from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
 from icm_engine.jobs.job_process import main
-from icm_engine.jobs.job_worker import KINDS
+from icm_engine.jobs.job_worker import perform
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
@@ -119,7 +119,7 @@ def test_the_landscape_says_its_cost_first_and_its_verdict_after(store: Store) -
     assert not test.exception
     (job,) = jobs.names(store, "landscape", run=run)
     assert test.query_params["job"] in (job, [job])
-    assert main(KINDS, ["--db", str(store.path), job]) == 0
+    assert main(perform, ["--db", str(store.path), job]) == 0
     done = page("compare", run=run, view="Landscape", job=job)
     shown = frame(done, "same as found")
     assert len(shown) == 9

@@ -12,13 +12,14 @@ from icm_engine.analysis import import_form
 from icm_engine.analysis.datasets import PAGE
 from icm_engine.core import custom_rules
 from icm_engine.core.custom_rules import rule_reference
-from icm_engine.data import data_jobs
+from icm_engine.core.settings import ModelChoice
+from icm_engine.data import importing
 from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import JobSpec, job_process, job_worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import button, page, shown_markup, texts
+from tests.support.held_jobs import perform
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
 ZERO_WIDTH = chr(0x200B)
@@ -35,7 +36,7 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def do(store: Store, job: str) -> None:
     """Do a job here, as its process would."""
-    assert job_process.main({**job_worker.KINDS, **data_jobs.KINDS}, ["--db", str(store.path), job]) == 0
+    assert job_process.main(perform, ["--db", str(store.path), job]) == 0
 
 
 def uploaded(test: AppTest, name: str, content: str, kind: str = "text/csv") -> AppTest:
@@ -240,8 +241,8 @@ def test_a_large_file_is_imported_by_a_job(
 
 def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.csv").write_text(CLAIMS + "\nlast,,True,yes\n")
-    job = jobs.request(store, data_jobs.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
-    assert job_process.main(data_jobs.KINDS, ["--db", str(store.path), job]) == 1
+    job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 1
     test = page("data", job=job)
     assert any("row 5" in code for code in test.code.values)
     assert store.dataset_names() == []
@@ -249,7 +250,7 @@ def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path:
 
 def test_an_import_that_was_cut_short_can_be_tried_again_or_forgotten(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.csv").write_text(CLAIMS)
-    job = jobs.request(store, data_jobs.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
     store.append(job, "ready", {})  # its process was there, and is gone
     test = page("data")
     assert "Import of mine" in texts(test)
@@ -431,7 +432,7 @@ def test_the_context_check_is_asked_for_and_shown(store: Store) -> None:
 def test_a_context_check_that_fails_says_why(store: Store) -> None:
     small_dataset(store)
     job = jobs.request(store, JobSpec("context-check", {"dataset": "sums", "limit": None}, ModelChoice("/no/model")))
-    assert job_process.main(job_worker.KINDS, ["--db", str(store.path), job]) == 1
+    assert job_process.main(job_worker.perform, ["--db", str(store.path), job]) == 1
     test = page("data", dataset="sums", view="Context check")
     assert any("model directory '/no/model' does not exist" in code for code in test.code.values)
     button(test, f"again_{job}").click().run()

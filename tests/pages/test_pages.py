@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from icm_engine.analysis.formatting import OFFERS, PHASE_STYLES
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
@@ -20,7 +21,7 @@ def test_home_without_runs_says_so_and_offers_one_button(store: Store) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_home_lists_a_run_with_its_status(store: Store, phase: str) -> None:
+def test_home_lists_a_run_with_its_status(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page()
     assert f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}" in shown_markup(test)
@@ -76,7 +77,7 @@ def test_a_setting_that_cannot_be_is_refused_in_words(store: Store) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_search_shows_each_phase_with_its_own_look(store: Store, phase: str) -> None:
+def test_search_shows_each_phase_with_its_own_look(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page("search", run=run)
     assert PHASE_STYLES[phase].sentence in texts(test)

@@ -12,10 +12,9 @@ from icm_engine.analysis import forks
 from icm_engine.analysis.repairs import repair_code
 from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.views import load
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.experiments import launch
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.store import Store
 from tests.support.app_server import serving
 from tests.support.chromium import CURVE, NEEDS_BROWSER, browsing, new_page, visit

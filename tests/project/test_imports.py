@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from icm_engine import core
+from icm_engine.jobs import KINDS, PLAIN, WORKER
+from icm_engine.jobs.job_process import function_of
 from tests.support.paths import ROOT
 
 ENGINE = ROOT / "icm_engine"
@@ -34,7 +37,7 @@ ALLOWED = {
     "cli": "core baselines access store runs jobs cluster data analysis experiments",
 }
 # What one file may import beyond its room, inside a function and only when it is needed.
-FACTORIES = {"runs/worker.py": "models", "jobs/job_worker.py": "training"}
+FACTORIES = {"runs/worker.py": "models"}
 # What pages may import: no SQL, no model, nothing that searches.
 FOR_PAGES = (
     "access", "analysis", "data", "experiments", "jobs", "runs.control", "store.store", "store.events",
@@ -119,6 +122,7 @@ SMALL = {
     "app.py": "the file that Streamlit is started with",
     "icm_engine/__init__.py": "the names of the notebook interface, loaded when they are used",
     "icm_engine/__main__.py": "python -m icm_engine",
+    "icm_engine/jobs/__main__.py": "python -m icm_engine.jobs, the process of jobs without a model",
     "icm_engine/cli/app_commands.py": "commands that open no database, which all others do",
     "icm_engine/core/rng.py": "randomness is a concept of its own, and search and baselines share it",
 }
@@ -222,6 +226,22 @@ def test_nothing_that_the_worker_reaches_knows_gold() -> None:
     assert not [module for module in loaded if module.startswith(KNOW_GOLD)]
 
 
+def test_every_kind_of_job_names_a_function_of_a_job_and_at_most_a_scorer() -> None:
+    for kind in KINDS.values():
+        taken = [name for name, *_ in inspect.signature(function_of(kind)).parameters.items()]
+        assert taken == (["job", "scorer"] if kind.model == "scores" else ["job"]), kind.name
+        assert kind.process == WORKER or kind.model == "none", kind.name
+
+
+def test_kinds_of_the_worker_load_no_gold_and_the_others_no_model() -> None:
+    """Functions of kinds are named by text, which the tables of imports above do not see."""
+    for process, forbidden in ((WORKER, KNOW_GOLD), (PLAIN, tuple(RUNTIMES))):
+        modules = {kind.function.partition(":")[0] for kind in KINDS.values() if kind.process == process}
+        loaded = loaded_by(f"import {process}, {', '.join(sorted(modules))}")
+        assert modules <= loaded
+        assert not [module for module in loaded if module.startswith(forbidden)]
+
+
 @pytest.mark.slow
 def test_a_worker_that_does_not_train_never_loads_a_trainer() -> None:
     loaded = loaded_by("import icm_engine.runs.worker, icm_engine.jobs.job_worker, icm_engine.models.loading")
@@ -244,7 +264,7 @@ def test_what_chooses_among_chains_knows_neither_gold_nor_a_model() -> None:
 
 
 def test_what_drives_batches_knows_neither_gold_nor_a_model() -> None:
-    loaded = loaded_by("import icm_engine.jobs.batches, icm_engine.jobs.lanes")
+    loaded = loaded_by("import icm_engine.jobs.batches, icm_engine.jobs.scheduler")
     assert "icm_engine.core.batching" in loaded
     assert not [module for module in loaded if module.startswith(KNOW_GOLD)]
     assert not loaded & RUNTIMES

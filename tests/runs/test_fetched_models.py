@@ -15,7 +15,8 @@ from icm_engine import jobs
 from icm_engine.analysis.run_form import model_names
 from icm_engine.cli.main import main
 from icm_engine.core.errors import FetchFailed, ModelNotUsable
-from icm_engine.runs import control, fetched_models, model_registry
+from icm_engine.core.settings import ModelChoice
+from icm_engine.runs import control, fetched_models
 from icm_engine.runs.fetched_models import APACHE, FETCHABLE, GEMMA_TERMS, Fetchable, Wheel
 from icm_engine.runs.model_registry import located
 from icm_engine.runs.worker import make_scorer
@@ -78,7 +79,7 @@ def test_a_model_is_fetched_listed_and_used_by_its_name(
     listed = [{"name": "tiny", "path": str(path), "licence": "Gemma Terms of Use"}]
     assert json.loads(icm(capsys, "model", "list", "--json")[1]) == listed
     assert model_names(store) == ["sample", "fake", "tiny"]
-    scorer = make_scorer(located(store, model_registry.ModelChoice("tiny", "none", "float32")))
+    scorer = make_scorer(located(store, ModelChoice("tiny", "none", "float32")))
     assert scorer.describe()["gguf_sha256"] == tiny.sha256
     assert "is there already" in icm(capsys, "model", "fetch", "tiny", "--accept-terms")[2]
 
@@ -230,9 +231,7 @@ def test_a_model_that_was_not_fetched_is_refused_with_the_command(
     with pytest.raises(ModelNotUsable, match=words):
         control.create_run(store, RunSpec("pairs", "gemma-3-270m"))
     with pytest.raises(ModelNotUsable, match=words):
-        jobs.create(
-            store, jobs.JobSpec("context-check", {"dataset": "pairs"}, model_registry.ModelChoice("gemma-3-270m"))
-        )
+        jobs.create(store, jobs.JobSpec("context-check", {"dataset": "pairs"}, ModelChoice("gemma-3-270m")))
     assert store.run_names() == []
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gemma-3-270m").mkdir()  # a folder of somebody's own

@@ -16,6 +16,7 @@ from icm_engine.runs.verify import verify
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import STATE_KINDS, current_state, open_run, replay, state_at
 from icm_engine.store.store import Event, Store
+from tests.support.held_jobs import HeldJob
 from tests.support.in_process_runs import work
 from tests.support.stores import small_dataset
 
@@ -234,7 +235,8 @@ def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     (example,), (label,) = labelled(store, run)
     number = store.last_number(run)
     scorer = worker.make_scorer(model_of_run(store, run))
-    found = try_label(store, run, number, example, other(label), scorer)
+    asked = {"run": run, "event": number, "example": example}
+    found = try_label(HeldJob(store, {**asked, "label": other(label)}), scorer)
     assert store.last_number(run) == number  # nothing changed
     control.submit_intervention(store, run, "override", [example], [other(label)])
     obey(store, run)
@@ -243,4 +245,4 @@ def test_what_if_is_what_an_override_then_gives(store: Store, run: str) -> None:
     assert found["repaired"]["utility"] >= found["after"]["utility"]
     assert found["usage"]["prompts"] > 0
     with pytest.raises(SettingError, match="try another label"):
-        try_label(store, run, number, example, label, scorer)
+        try_label(HeldJob(store, {**asked, "label": label}), scorer)

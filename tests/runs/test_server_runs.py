@@ -12,12 +12,12 @@ import pytest
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.landscape import references
 from icm_engine.analysis.views import load, run_summary
-from icm_engine.core.settings import PRESETS
+from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.jobs.model_trials import check_context
 from icm_engine.jobs.rescoring import score_landscape, try_label
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice, model_of_run
+from icm_engine.runs.model_registry import model_of_run
 from icm_engine.runs.verify import verify
 from icm_engine.runs.worker import BACK, make_scorer
 from icm_engine.store.datasets import Dataset
@@ -25,6 +25,7 @@ from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Event, Store
 from tests.support.fake_server import Completions, serving, small_server
+from tests.support.held_jobs import HeldJob
 from tests.support.in_process_runs import search_facts
 from tests.support.paths import ROOT
 
@@ -221,26 +222,23 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
     run = begun(store, pairs, spec(address, 12))
     assert worker.run_in_process(store, run, 0.0) == 0
     scorer = make_scorer(ModelChoice(address))
-
-    def quiet(*_: object) -> None:
-        return None
-
-    checked = check_context(store, "pairs", scorer, 8, quiet)
+    checked = check_context(HeldJob(store, {"dataset": "pairs", "limit": 8}), scorer)
     assert checked["context"] == 4096
     assert checked["evaluation"]["seconds"] > 0
     reading = load(store, run)
     asked = {"run": run, "event": reading.cursor, "labelings": references(reading, {}), "zero_shot": True}
-    found = score_landscape(store, asked, scorer, quiet, [], quiet)
+    found = score_landscape(HeldJob(store, asked), scorer)
     last = reading.trajectory.last
     assert last is not None
     assert found["rows"][0]["utility"] == pytest.approx(last.utility)  # the table rounds nothing
     i, label = next(iter(reading.labeling.items()))
     other = "False" if label == "True" else "True"
-    tried = try_label(store, run, reading.cursor, pairs.examples[i].id, other, scorer)
+    trial = {"run": run, "event": reading.cursor, "example": pairs.examples[i].id, "label": other}
+    tried = try_label(HeldJob(store, trial), scorer)
     assert (tried["label"], tried["before"]["utility"]) == (other, pytest.approx(last.utility))
     parts = [{"dataset": "pairs", "start": 30}]
     body = {"run": run, "test": parts, "most": 4, "shots": [2], "shuffles": 1, "seed": 0}
-    assert use_labels(store, body, scorer, quiet, [], quiet)
+    assert use_labels(HeldJob(store, body), scorer)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 from tests.support.faults import Fault
+from tests.support.held_jobs import HeldJob
 from tests.support.processes import score_by, spawn_by
 from tests.support.stores import moody_belief
 
@@ -171,18 +172,18 @@ def test_a_body_that_is_no_json_is_found(store: Store, run: str) -> None:
 
 
 def test_the_same_model_drifts_by_nothing(store: Store, run: str) -> None:
-    found = rescoring.rescore(store, run, 30, TableScorer(moody_belief), lambda *_: None)
+    found = rescoring.rescore(HeldJob(store, {"run": run, "steps": 30}), TableScorer(moody_belief))
     assert (found["steps"], found["of"], found["largest_difference"], found["other_way"]) == (30, 100, 0.0, 0)
     assert found["compared"] > 2 * 30  # two labels of every drawn example, and those of accepted labelings
     assert len(set(found["sampled"])) == 30
-    everything = rescoring.rescore(store, run, 1000, TableScorer(moody_belief), lambda *_: None)
+    everything = rescoring.rescore(HeldJob(store, {"run": run, "steps": 1000}), TableScorer(moody_belief))
     assert everything["sampled"] == list(range(1, 101))
 
 
 def test_a_model_that_drifted_is_measured(store: Store, run: str) -> None:
     """Every log-probability is lower by an eighth: all differences are that, and no label's share moves."""
     lower = TableScorer(lambda prompt: tuple(value - 0.125 for value in moody_belief(prompt)))
-    found = rescoring.rescore(store, run, 20, lower, lambda *_: None)
+    found = rescoring.rescore(HeldJob(store, {"run": run, "steps": 20}), lower)
     assert found["largest_difference"] == pytest.approx(0.125)
     assert found["mean_difference"] == pytest.approx(0.125)
     assert found["other_way"] == 0
@@ -191,7 +192,7 @@ def test_a_model_that_drifted_is_measured(store: Store, run: str) -> None:
 
 def test_a_model_that_turned_round_goes_another_way(store: Store, run: str) -> None:
     turned = TableScorer(lambda prompt: moody_belief(prompt)[::-1])
-    found = rescoring.rescore(store, run, 100, turned, lambda *_: None)
+    found = rescoring.rescore(HeldJob(store, {"run": run, "steps": 100}), turned)
     assert found["other_way"] > 50
     assert len(found["other"]) == rescoring.SHOWN
     assert {row["proposed_now"] for row in found["other"]} <= {"True", "False"}
@@ -206,7 +207,7 @@ def test_a_score_that_verify_cannot_judge_is_found_by_scoring_again(store: Store
     reused, body["reused"] = body["reused"], False
     rewrite(store, run, number, body)
     assert verify(store, open_run(store, run)) == (100, [])
-    found = rescoring.rescore(store, run, 100, TableScorer(moody_belief), lambda *_: None)
+    found = rescoring.rescore(HeldJob(store, {"run": run, "steps": 100}), TableScorer(moody_belief))
     assert found["largest_difference"] == pytest.approx(0.5)
     assert found["largest_at"]["step"] == body["step"]
     assert reused in (True, False)
@@ -216,7 +217,7 @@ def test_the_command_asks_a_job_and_says_the_drift(
     store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_this_process(store: Store, module: str, name: str) -> None:
-        job_process.run_in_process(store, name, job_worker.KINDS)
+        job_process.run_in_process(store, name, job_worker.perform)
 
     spawn_by(monkeypatch, in_this_process)
     store.add_dataset(pairs)
@@ -242,7 +243,7 @@ def test_the_sample_model_drifts_by_nothing_on_the_machine_that_scored(store: St
     store.send(run, "start", "start")
     assert worker.main(["--db", str(store.path), run]) == 0
     found = rescoring.rescore(
-        store, run, 4, worker.make_scorer(model_registry.model_of_run(store, run)), lambda *_: None
+        HeldJob(store, {"run": run, "steps": 4}), worker.make_scorer(model_registry.model_of_run(store, run))
     )
     assert found["largest_difference"] < 1e-5  # a leave-one-out prompt by itself is another call shape
     assert (found["other_way"], found["model_changes"]) == (0, {})

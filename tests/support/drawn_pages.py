@@ -2,9 +2,10 @@
 
 from streamlit.testing.v1 import AppTest
 
+from icm_engine.runs.life_cycle import Phase
 from tests.support.paths import ROOT
 
-PHASES = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
+PHASES: tuple[Phase, ...] = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
 
 
 def page(name: str | None = None, **query: str) -> AppTest:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments import runner
 from icm_engine.experiments.runner import Chosen, Progress
 from icm_engine.jobs import JobSpec, job_worker
-from icm_engine.jobs.job_process import run_in_process
-from icm_engine.jobs.lanes import do_batch
+from icm_engine.jobs.job_process import perform, run_in_process
+from icm_engine.jobs.scheduler import do_in_turn
 from icm_engine.runs import worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -64,9 +64,9 @@ def here(patch: pytest.MonkeyPatch) -> None:
     """Do the runs and jobs of a suite in this process."""
 
     def work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
-        do_batch(
+        do_in_turn(
             store, list(dict.fromkeys(names)), progress, lambda s, run: worker.run_in_process(s, run, idle=0.0),
-            lambda s, job: run_in_process(s, job, job_worker.KINDS),
+            lambda s, job: run_in_process(s, job, job_worker.perform),
         )  # fmt: skip
 
     patch.setattr(runner, "_work", work)
@@ -83,14 +83,12 @@ def done_suite(
     store: Store, patch: pytest.MonkeyPatch, folder: Path, text: str = SUITE, model: ModelChoice | None = None
 ) -> str:
     """Return the job of a suite that is done."""
-    from icm_engine.experiments.suite_jobs import suite
-
     here(patch)
     body: Json = {"suite": suite_file(folder, text), "quick": False, "key": "sides", "test": None, "processes": 1,
                   "instead": {}, "command": "python -m icm_engine evaluate sides.toml --model fake"}  # fmt: skip
     job = jobs.create(store, JobSpec("suite", body, model or ModelChoice("fake")))
     store.append(job, "start", {})
-    assert run_in_process(store, job, {"suite": suite}) == 0, jobs.status(store, job).message
+    assert run_in_process(store, job, perform) == 0, jobs.status(store, job).message
     return job
 
 

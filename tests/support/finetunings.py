@@ -37,7 +37,7 @@ def labelled_run(store: Store, examples: int = 6) -> str:
 def done(store: Store, job: str) -> Json:
     """Do a job here, and return what it found."""
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 0, jobs.status(store, job).message
+    assert run_in_process(store, job, job_worker.perform) == 0, jobs.status(store, job).message
     found = jobs.result(store, job)
     assert found is not None
     return found

@@ -6,7 +6,7 @@ from icm_engine.core.labeling import Example, Flip, Label, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
-from icm_engine.runs.model_registry import ModelChoice
+from icm_engine.core.settings import ModelChoice
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Cost, RunSpec
 from icm_engine.store.replay import open_run

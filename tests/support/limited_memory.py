@@ -13,6 +13,7 @@ import psutil
 
 from icm_engine.core.errors import OutOfMemory
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
@@ -23,7 +24,7 @@ SHORT = Prompt((("a claim is ",),), ("True", "False"))
 
 def main(model: str, megabytes: int) -> None:
     """Score a long prompt under the limit, then without it in calls of the size that it came to."""
-    loaded = load(model, "none", "float32", "cpu")
+    loaded = load(ModelChoice(model, "none", "float32", "cpu"))
     scorer = TransformersScorer(loaded)
     scorer.score([SHORT])  # threads and buffers are there now
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + megabytes * 10**6, UNLIMITED[1]))

@@ -6,7 +6,7 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.core.settings import SearchConfig
-from icm_engine.jobs import batches, job_process, job_worker, lanes, restarts
+from icm_engine.jobs import batches, job_process, job_worker, scheduler
 from icm_engine.runs import control, worker
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
@@ -32,18 +32,17 @@ class BatchMachine:
     def look(self) -> None:
         self.between()
         if self.waiting:
-            job_process.main(job_worker.KINDS, ["--db", str(self.store.path), self.waiting.pop(0)])
+            job_process.main(job_worker.perform, ["--db", str(self.store.path), self.waiting.pop(0)])
 
     def do(self, job: str) -> Json | None:
-        job_process.main(batches.KINDS, ["--db", str(self.store.path), job])
+        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
         return jobs.result(self.store, job)
 
     def take_over(self, patch: pytest.MonkeyPatch) -> None:
         """Be what launches, waits and scores."""
         spawn_by(patch, self.spawn)
-        patch.setattr(batches, "wait", self.look)
-        patch.setattr(lanes, "wait", self.look)
-        patch.setattr(batches, "PAUSING", 0.0)
+        patch.setattr(scheduler, "wait", self.look)
+        patch.setattr(scheduler, "PAUSING", 0.0)
         patch.setattr(job_process, "PROGRESS_EVERY", 0.0)
         score_by(patch, moody_belief)
 
@@ -70,14 +69,14 @@ class RestartMachine:
             worker.main(["--db", str(self.store.path), run])
 
     def do(self, job: str) -> Json | None:
-        job_process.main(restarts.KINDS, ["--db", str(self.store.path), job])
+        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
         return jobs.result(self.store, job)
 
     def take_over(self, patch: pytest.MonkeyPatch) -> None:
         """Be what launches, waits and scores; the model has moods, so chains differ."""
         spawn_by(patch, lambda store, module, name: None)
         patch.setattr(control, "launch", self.launch)
-        patch.setattr(restarts, "wait", self.look)
+        patch.setattr(scheduler, "wait", self.look)
         patch.setattr(job_process, "PROGRESS_EVERY", 0.0)
         score_by(patch, moody_belief)
         patch.setattr(worker, "IDLE", 0.05)

@@ -117,7 +117,7 @@ def work_by_clock(path: str, run: str, offset: float, jumps: bool) -> int:
 
 def do_job(path: str, job: str) -> int:
     """Do a job that ends when it is told to."""
-    return job_process.main({"context-check": until_told}, ["--db", str(path), job])
+    return job_process.main(until_told, ["--db", str(path), job])
 
 
 def until_told(job: Job) -> Json:

@@ -110,7 +110,7 @@ def main() -> int:
         _around(importing, "insert_info", None, "rows being copied")
         _around(importing, "count_labels", None, "data set stored, not committed")
         _around(importing.Staging, "__exit__", "data set committed")
-        return job_process.main(module.KINDS)
+        return job_process.main(getattr(module, "perform", job_process.perform))
     worker.SNAPSHOT_EVERY = SNAPSHOT_EVERY
     _around(worker, "make_scorer", "while loading", "model loaded, not yet ready")
     _around(worker, "agreeable_belief", "inside a step, between prompts")

@@ -7,6 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.fake_server import Completions
@@ -64,4 +65,6 @@ def save_model(folder: Path, **settings: object) -> str:
 
 
 def transformers_scorer(model: str, encoding: str, **settings: str) -> TransformersScorer:
-    return TransformersScorer(load(model, **{"quantization": "none", "dtype": "float32", **settings}), encoding)
+    return TransformersScorer(
+        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
+    )

@@ -89,7 +89,7 @@ def add_batches(store: Store, patch: pytest.MonkeyPatch, size: int = 9, dataset:
     with patch.context() as inner:
         inner.setattr(jobs, "spawn", lanes_alone)
         job = batches.submit(store, spec, size)
-        assert job_process.main(batches.KINDS, ["--db", str(store.path), job]) == 0
+        assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 0
     return job
 
 

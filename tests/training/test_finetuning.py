@@ -16,12 +16,12 @@ from icm_engine.analysis import tuned_models as looked_at
 from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
 from icm_engine.jobs.finetuning import TuneSettings, settings_of
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.runs import control, model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -108,7 +108,7 @@ def test_tokens_are_those_that_the_scorer_reads_and_the_loss_is_the_labels_alone
     from icm_engine.models.transformers_scorer import TransformersScorer
     from icm_engine.training.sft import IGNORED, token_rows
 
-    loaded = load("sample", *LOCAL)
+    loaded = load(ModelChoice("sample", *LOCAL))
     (row,) = token_rows(loaded, ({"prompt": "3 + 4 = 7 is", "completion": " False"},), ("True", "False"))
     scorer = TransformersScorer(loaded, "full-prompts")
     read = [token for segment in scorer.segments(Prompt((("3 + 4 = 7 is",),), ("True", "False"))) for token in segment]
@@ -251,7 +251,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
 def test_the_command_line_tunes_lists_and_uses(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spawn_by(monkeypatch, lambda store, module, name: run_in_process(store, name, job_worker.KINDS))
+    spawn_by(monkeypatch, lambda store, module, name: run_in_process(store, name, job_worker.perform))
     run = labelled_run(store)
     words = ["finetune", run, "--name", "mine", "--epochs", "1", "--rank", "2", "--json"]
     assert main(words) == 0
@@ -341,7 +341,7 @@ def test_a_cancelled_training_ends_at_a_step_and_leaves_no_model(store: Store, m
     monkeypatch.setattr(job_process.Job, "append", cancelling)
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL), "never")
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 0
+    assert run_in_process(store, job, job_worker.perform) == 0
     assert jobs.status(store, job).phase == "cancelled"
     assert len(looked_at.points(store, job)) == 1
     assert model_registry.names(store) == []
@@ -352,7 +352,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     job = finetuning.create(store, [labelled_run(store)], settings_of(SMALL))
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.perform) == 1
     assert "have changed since it began: ask for a new fine-tuning" in jobs.status(store, job).message
 
 

@@ -9,13 +9,13 @@ from icm_engine import jobs
 from icm_engine.cli.main import main
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import form_of, preference_rows, preferences_of
 from icm_engine.jobs import JobSpec, job_worker, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from tests.support.finetunings import done
@@ -106,7 +106,7 @@ def test_a_sample_owes_nothing_to_what_is_asked_beside_it(store: Store) -> None:
     from icm_engine.models.loading import load
     from icm_engine.training.policies import sample
 
-    loaded, form = load("sample", "none", "float32", "cpu"), form_of(CLAIMS)
+    loaded, form = load(ModelChoice("sample", "none", "float32", "cpu")), form_of(CLAIMS)
     asked = [f"What is the capital of {land}?" for land in ("France", "Peru", "Japan")]
     whole = sample(loaded, form, asked, Sampling(samples=4, seed=3))
     (alone,) = sample(loaded, form, asked[1:2], Sampling(samples=4, seed=3))
@@ -198,7 +198,7 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
     monkeypatch.setattr(trainers.JobCallback, "on_step_end", killing)
     store.append(job, "start", {})
     with pytest.raises(Killed):
-        run_in_process(store, job, job_worker.KINDS)
+        run_in_process(store, job, job_worker.perform)
     facts = done(store, job)
     assert (facts["resumed_from"], facts["steps"], steps) == (2, 4, [1, 2, 3, 3, 4])
 
@@ -213,7 +213,7 @@ def test_what_reinforcement_is_rewarded_for_is_what_a_judge_sees(store: Store) -
     run = capitals_run(store)
     done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[], model=SAMPLE))
     form, asked = form_of(CLAIMS), "What is the capital of Peru?"
-    loaded = load("sample", "none", "float32", "cpu")
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
     reward = reward_of(load_rewards(loaded, model_registry.folder(store, "r")), RewardReader(loaded, form))
     endings = ["", "\nI think this claim is", "\n\n"]
     given = reward(completions=[f" It is Lima.{end}" for end in endings], asked=[asked] * 3, prompts=["unused"] * 3)

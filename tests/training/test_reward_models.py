@@ -14,6 +14,7 @@ from icm_engine.cli.main import main
 from icm_engine.core.errors import ModelNotUsable, NotFound, SettingError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import render
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import (
     CONTRADICTING,
     IDENTICAL,
@@ -220,14 +221,14 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
     facts = made(store, tested, "one", rest=[])
     assert facts["rest"] == {"examples": 0, "rows": 0}
     assert list(facts["test"]) == ["first"]
-    loaded = load("sample", "none", "float32", "cpu")
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
     form = form_of(CLAIMS)
     reader, model = RewardReader(loaded, form), load_rewards(loaded, model_registry.folder(store, "one"))
     examples = [e for e in store.examples("capitals") if e.id[:5] in ("Ghana", "Japan")]
     again = example_rewards(model, reader, examples)
     assert again == [pytest.approx(row["rewards"], abs=1e-5) for row in facts["test"]["first"]]
     with pytest.raises(ModelNotUsable, match="is a reward model, which says no next token"):
-        load(str(model_registry.folder(store, "one")), "none", "float32", "cpu")
+        load(ModelChoice(str(model_registry.folder(store, "one")), "none", "float32", "cpu"))
 
 
 KILLED = """
@@ -249,7 +250,7 @@ def killing(self, args, state, control, **more):
 trainers.JobCallback.on_step_end = killing
 with Store(Path(sys.argv[1])) as store:
     store.append(sys.argv[2], "start", {})
-    run_in_process(store, sys.argv[2], job_worker.KINDS)
+    run_in_process(store, sys.argv[2], job_worker.perform)
 """
 
 
@@ -286,7 +287,7 @@ def test_labels_that_change_under_a_reward_model_are_refused(store: Store, teste
     job = policies.create(store, tested, SHORT)
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
-    assert run_in_process(store, job, job_worker.KINDS) == 1
+    assert run_in_process(store, job, job_worker.perform) == 1
     assert "have changed since it began: ask for it anew" in jobs.status(store, job).message
 
 
@@ -298,7 +299,7 @@ def test_a_reward_model_reads_the_tokens_of_the_search(store: Store) -> None:
     from icm_engine.models.transformers_scorer import TransformersScorer
     from icm_engine.training.reward_model import RewardReader
 
-    loaded = load("sample", "none", "float32", "cpu")
+    loaded = load(ModelChoice("sample", "none", "float32", "cpu"))
     for task, example in (
         (PAIRS, pair("p", "23", "4")),
         (CLAIMS, claim("c", "What is the capital of Peru?", "It is Lima.")),
