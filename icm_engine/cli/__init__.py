@@ -1,13 +1,15 @@
 """The command line: one file for each group of commands.
 
-main                the parser, `run` and the commands that steer and show runs
+main                all commands in their groups, and what calls one
+options             how commands are declared, the options that several share, types of values
 terminal            what is written to a terminal, a file or a pipe
 data_commands       import, check, templates
+run_commands        run, resume, pause, stop, step, list, show, log, export, push
+several_runs        batches, chains and clusters, for `run` and what continues and shows them
+steer               labels by hand, settings and forks of a run; what-if
 job_commands        context, jobs
-several_runs        batches, restarts and clusters
-steer               labels, settings and forks of a run; what if
-evaluate            verify, evaluate, predictors
-train               finetune, trained, use, reward, respond, prefer, reinforce
 model_commands      model fetch, model list
-app_commands        what opens no database: app, password
+train               finetune, trained, use, reward, respond, prefer, reinforce
+evaluate            verify, evaluate, predictors
+app_commands        app, password: they open no database
 """

@@ -1,34 +1,33 @@
 """Commands that open no database: `app` (open the app) and `password` (the hash of a password)."""
 
-import argparse
 import getpass
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import click
 
 from icm_engine.access.password import HASH, hashed
+from icm_engine.cli import options
+from icm_engine.cli.terminal import Told, show
 from icm_engine.core.errors import SettingError
 from icm_engine.core.resources import resource, search_path
 from icm_engine.core.text import expanded, whole_number
 
-
-def add_password(commands: Any) -> None:
-    """Add the command."""
-    command = commands.add_parser("password", help=password.__doc__, description=password.__doc__)
-    command.add_argument("--json", action="store_true", help="print JSON on stdout")
-    command.set_defaults(function=password)
+LARGEST_PORT = 65_535
 
 
-def password(given: argparse.Namespace) -> dict[str, str] | None:
-    """Print the hash of a password, typed twice or read from a pipe, for the environment of an exposed app."""
-    text = _typed() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    made = hashed(text)
-    if given.json:
-        return {HASH: made}
-    print(f"{HASH}={made}")
-    return None
+@click.command("password", cls=options.IcmCommand)
+@options.as_json
+def password_command(as_json: bool) -> None:
+    """Print the hash of a password, for an exposed app.
+
+    The password is typed twice, or read from a pipe. The hash goes into the environment of the app.
+    """
+    made = hashed(_typed() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n"))
+    show(Told({HASH: made}, f"{HASH}={made}"), as_json)
 
 
 def _typed() -> str:
@@ -38,34 +37,33 @@ def _typed() -> str:
     return text
 
 
-LARGEST_PORT = 65_535
+def _port(text: str) -> int:
+    number = whole_number(text)
+    if not number or number > LARGEST_PORT:
+        raise click.BadParameter(f"{text!r} is not a port: use a whole number from 1 to {LARGEST_PORT:,}")
+    return number
 
 
-def add_app(commands: Any) -> None:
-    """Add the command."""
-    command = commands.add_parser("app", help=app.__doc__, description=app.__doc__)
-    command.add_argument("--port", type=_port, metavar="N", help="the port (else 8501, or the next free one)")
-    command.add_argument("--db", type=Path, metavar="FILE", help="the database (else ICM_DB, else the user's own)")
-    command.add_argument("options", nargs="*", metavar="-- OPTION", help="further options of `streamlit run`")
-    command.set_defaults(function=app, json=False)
+@click.command("app", cls=options.IcmCommand)
+@click.option("--port", type=_port, metavar="N", help="The port (default: 8501, or the next free one).")
+@options.database
+@click.argument("further", nargs=-1, metavar="[-- OPTION...]", help="Further options of `streamlit run`.")
+def app_command(port: int | None, db: Path | None, further: Sequence[str]) -> None:
+    """Open the app in a browser, on this machine, until Ctrl-C."""
+    become(*started(port, db, further))
 
 
-def app(given: argparse.Namespace) -> None:
-    """Open the app in a browser, on this machine alone, until Ctrl-C."""
-    become(*started(given))
-
-
-def started(given: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
+def started(port: int | None, database: Path | None, further: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the command that serves the app, and its environment.
 
     Streamlit finds config.toml beside app.py, which overrules one of the current folder and one of the user. Modules
     in the current folder are not imported (-P).
     """
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(resource("app.py"))]
-    if given.port is not None:
-        command.append(f"--server.port={given.port}")
-    database = {} if given.db is None else {"ICM_DB": str(expanded(given.db).absolute())}
-    return [*command, *given.options], {**os.environ, "PYTHONPATH": search_path(), **database}
+    if port is not None:
+        command.append(f"--server.port={port}")
+    own = {} if database is None else {"ICM_DB": str(expanded(database).absolute())}
+    return [*command, *further], {**os.environ, "PYTHONPATH": search_path(), **own}
 
 
 def become(command: list[str], environment: dict[str, str]) -> None:
@@ -75,10 +73,3 @@ def become(command: list[str], environment: dict[str, str]) -> None:
     if os.name == "posix":
         os.execve(command[0], command, environment)
     raise SystemExit(subprocess.call(command, env=environment))
-
-
-def _port(text: str) -> int:
-    number = whole_number(text)
-    if not number or number > LARGEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use a whole number from 1 to {LARGEST_PORT:,}")
-    return number

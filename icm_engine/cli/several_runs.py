@@ -1,16 +1,18 @@
 """Commands for several runs at once: batches (`--batch-size`), chains (`--restarts`), a cluster (`--ray`)."""
 
-import argparse
 import sys
-from collections.abc import Callable
 from typing import Any
+
+import click
 
 from icm_engine import cluster, jobs
 from icm_engine.analysis import batches, restarts
 from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.views import run_summary
 from icm_engine.cli import job_commands
-from icm_engine.core.errors import RunError, SettingError
+from icm_engine.cli.options import ClusterOptions, count
+from icm_engine.cli.terminal import Told
+from icm_engine.core.errors import RunError
 from icm_engine.jobs.restarts import SIDE_BY_SIDE
 from icm_engine.runs.control import wait
 from icm_engine.runs.remarks import notes_of_run
@@ -18,6 +20,22 @@ from icm_engine.runs.verify import verify
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
+
+restarts_option = click.option(
+    "--restarts", type=count, metavar="R", help="R chains from seeds SEED, SEED + 1, ...; the best by U is proposed."
+)
+side_by_side_option = click.option(
+    "--side-by-side",
+    type=count,
+    metavar="N",
+    help=f"How many chains (default: {SIDE_BY_SIDE}) or batches (default: 1) at once; each loads the model.",
+)
+batch_size_option = click.option(
+    "--batch-size",
+    type=count,
+    metavar="N",
+    help="Split the data set into batches of at most N examples, in whole groups; each is a search of its own.",
+)
 
 
 def run_there(store: Store, run: str, where: cluster.ClusterSpec, detach: bool) -> Json:
@@ -31,42 +49,13 @@ def run_there(store: Store, run: str, where: cluster.ClusterSpec, detach: bool) 
     return run_summary(store, run)
 
 
-def where_of(given: argparse.Namespace, side_by_side: int) -> cluster.ClusterSpec | None:
-    """Return the cluster that was asked for, None for this machine. Raises SettingError where Ray cannot be used."""
-    if given.ray is None:
-        return None
-    where = cluster.ClusterSpec(given.ray, given.ray_cpus, given.ray_gpus, side_by_side)
-    cluster.require_ray(where)
-    return where
-
-
-def add_cluster(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add the arguments; `count` parses a whole number of 1 or more."""
-    command.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: HOST:PORT, auto, or local")
-    command.add_argument("--ray-cpus", type=count, metavar="N", help="CPUs, and threads, of each run there")
-    command.add_argument("--ray-gpus", type=_share, metavar="N", help="GPUs of each run there; 0.5 shares one")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs: use 0, 0.5, 1, 2 ...")
-    return value
-
-
-def run_batches(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json:
+def run_batches(
+    store: Store, spec: RunSpec, size: int, side_by_side: int | None, where: ClusterOptions, detach: bool
+) -> Json:
     """Label every batch and return the summary over all. Ctrl-C pauses; the same command goes on."""
-    if given.restarts is not None:
-        raise SettingError(
-            f"--restarts {given.restarts} and --batch-size {given.batch_size} do not go together: use one"
-        )
-    side_by_side = given.side_by_side or 1
-    where = where_of(given, side_by_side)
-    name = batches.submit(store, spec, given.batch_size, side_by_side, where=where)
-    if given.detach:
+    many = side_by_side or 1
+    name = batches.submit(store, spec, size, many, where=where.spec(many))
+    if detach:
         return {"run": name, "batches": batches.batched(store, name).of, "status": "starting"}
     told, whole = followed(store, name), batches.batched(store, name)
     for run in filter(store.has_run, map(whole.run, range(1, whole.of + 1))):
@@ -110,16 +99,6 @@ def verify_batches(store: Store, name: str) -> Json:
     return {"run": name, "batches_checked": checked, "steps_checked": steps, "wrong": 0}
 
 
-def add_batches(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add the argument to `run`; `count` parses a whole number of 1 or more."""
-    command.add_argument(
-        "--batch-size",
-        type=count,
-        metavar="N",
-        help="split the data set into batches of at most N examples, whole groups, each a search of its own",
-    )
-
-
 def rows(store: Store) -> list[tuple[float, dict[str, Any]]]:
     """Return the batched runs with when they were asked for, as `list` shows them."""
     return [(jobs.created(store, name), batches.summary(store, name)) for name in batches.names(store)]
@@ -128,15 +107,16 @@ def rows(store: Store) -> list[tuple[float, dict[str, Any]]]:
 ACCURACIES = ("accuracy", "accuracy_flipped")  # of a chain, where there is gold: read when the choice is made
 
 
-def run_chains(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json | None:
-    """Run the chains and return the summary of the proposed one, `restarts`, agreement and what to know; text prints.
+def run_chains(
+    store: Store, spec: RunSpec, chains: int, side_by_side: int | None, where: ClusterOptions, detach: bool
+) -> Json | Told:
+    """Run the chains and return the summary of the proposed one, `restarts`, agreement and what to know.
 
     Ctrl-C pauses the chains; the same command goes on with them.
     """
-    side_by_side = given.side_by_side or SIDE_BY_SIDE
-    where = where_of(given, side_by_side)
-    job = restarts.submit(store, spec, given.restarts, side_by_side, where)
-    if given.detach:
+    many = side_by_side or SIDE_BY_SIDE
+    job = restarts.submit(store, spec, chains, many, where.spec(many))
+    if detach:
         return {"job": job, "runs": restarts.chains_of(store, job), "status": "starting"}
     job_commands.follow(store, job)
     found = restarts.proposal_of(store, job)
@@ -145,10 +125,7 @@ def run_chains(store: Store, spec: RunSpec, given: argparse.Namespace) -> Json |
     told = _summary(store, job, found)
     for words in notes_of_run(store, found.run):  # all chains read the same texts
         print(words, file=sys.stderr)
-    if given.json:
-        return told
-    _print(told)
-    return None
+    return Told(told, _text(told))
 
 
 def _summary(store: Store, job: str, found: restarts.Proposal) -> Json:
@@ -181,28 +158,17 @@ def _row(store: Store, one: restarts.ChainOutcome) -> Json:
     }
 
 
-def _print(told: Json) -> None:
-    """Print the summary, a line a chain, and the sentences."""
+def _text(told: Json) -> str:
+    """The summary, a line a chain, and the sentences."""
     apart = ("restarts", "why", "warnings")
-    print("\n".join(f"{name:<22} {value}" for name, value in told.items() if name not in apart))
-    for row in told["restarts"]:
-        accuracy = f"  accuracy {percent(row['accuracy'])}" if "accuracy" in row else ""
-        print(
-            f"{'* ' if row['proposed'] else '  '}{row['run']:<20} seed {row['seed']:<6} {row['status']:<10} "
-            f"U {decimal(row['utility'], 2):>9}  {row['labelled']:,} labelled  "
-            f"same {percent(row['same_as_proposed'])}{accuracy}"
-        )
-    print("\n".join([told["why"], *told["warnings"]]))
+    summary = [f"{name:<22} {value}" for name, value in told.items() if name not in apart]
+    return "\n".join([*summary, *map(_line, told["restarts"]), told["why"], *told["warnings"]])
 
 
-def add_restarts(command: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add the arguments to `run`; `count` parses a whole number of 1 or more."""
-    command.add_argument(
-        "--restarts", type=count, metavar="R", help="R chains from seeds SEED, SEED + 1, ...: best by U"
-    )
-    command.add_argument(
-        "--side-by-side",
-        type=count,
-        metavar="N",
-        help=f"chains (else {SIDE_BY_SIDE}) or batches (else 1) at once; each loads the model",
+def _line(row: Json) -> str:
+    accuracy = f"  accuracy {percent(row['accuracy'])}" if "accuracy" in row else ""
+    return (
+        f"{'* ' if row['proposed'] else '  '}{row['run']:<20} seed {row['seed']:<6} {row['status']:<10} "
+        f"U {decimal(row['utility'], 2):>9}  {row['labelled']:,} labelled  "
+        f"same {percent(row['same_as_proposed'])}{accuracy}"
     )

@@ -1,84 +1,126 @@
-"""Commands that put a person's hand into a run: labels, settings, forks, and the question what if."""
+"""The commands that steer a run: labels by hand, settings, forks, and what-if."""
 
-import argparse
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+import click
 
 from icm_engine.analysis.forks import answer_words, begin_fork, submit_what_if
 from icm_engine.analysis.views import load, run_summary
-from icm_engine.cli import job_commands
+from icm_engine.cli import job_commands, options
+from icm_engine.cli.options import command, pairs, run_argument
+from icm_engine.cli.terminal import Told
 from icm_engine.core.errors import NotFound, RunError
 from icm_engine.core.interventions import Verb
 from icm_engine.runs import control
 from icm_engine.runs.progress import follow
+from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-Add = Callable[[str, Callable[[Store, argparse.Namespace], Any]], argparse.ArgumentParser]
+labels_argument = click.argument("labels", nargs=-1, required=True, type=options.assignment, metavar="EXAMPLE=LABEL...")
 
 
-def pin_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Fix labels by hand: the search keeps them from its next step on."""
-    return _labels(store, given, "pin")
+@command("pin")
+@run_argument
+@labels_argument
+def pin_command(store: Store, run: str, labels: Sequence[str]) -> Json:
+    """Fix labels by hand: the search keeps them from its next step."""
+    return _labels(store, run, labels, "pin")
 
 
-def override_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Put labels in by hand that the search may change again."""
-    return _labels(store, given, "override")
+@command("override")
+@run_argument
+@labels_argument
+def override_command(store: Store, run: str, labels: Sequence[str]) -> Json:
+    """Set labels by hand that the search may change again."""
+    return _labels(store, run, labels, "override")
 
 
-def unpin_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Let the search change these examples again."""
-    return _put_in(store, given.run, "unpin", given.examples)
+@command("unpin")
+@run_argument
+@click.argument("examples", nargs=-1, required=True, metavar="EXAMPLE...")
+def unpin_command(store: Store, run: str, examples: Sequence[str]) -> Json:
+    """Let the search change pinned examples again."""
+    return _put_in(store, run, "unpin", examples)
 
 
-def note_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Keep a note about an example; an empty one takes it away."""
-    return _put_in(store, given.run, "note", [given.example], text=given.text)
+@command("note")
+@run_argument
+@click.argument("example", metavar="EXAMPLE")
+@click.argument("text", metavar="TEXT")
+def note_command(store: Store, run: str, example: str, text: str) -> Json:
+    """Keep a note about an example; an empty text removes it."""
+    return _put_in(store, run, "note", [example], text=text)
 
 
-def undo_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Take back the last thing that was put in by hand."""
-    return _put_in(store, given.run, "undo")
+@command("undo")
+@run_argument
+def undo_command(store: Store, run: str) -> Json:
+    """Undo the last change made by hand."""
+    return _put_in(store, run, "undo")
 
 
-def redo_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Do again what was taken back."""
-    return _put_in(store, given.run, "redo")
+@command("redo")
+@run_argument
+def redo_command(store: Store, run: str) -> Json:
+    """Redo the change that was undone last."""
+    return _put_in(store, run, "redo")
 
 
-def retune_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Go on under other settings (alpha, temperatures, cooling_rate, neighbour_weight) from the next step."""
-    last = store.last_number(given.run)
-    control.retune(store, given.run, dict(text.split("=", 1) for text in given.settings))
-    return _answered(store, given.run, last)
+@command("retune")
+@run_argument
+@click.argument("settings", nargs=-1, required=True, type=options.assignment, metavar="name=value...")
+def retune_command(store: Store, run: str, settings: Sequence[str]) -> Json:
+    """Change settings of the search from the next step.
+
+    These can be changed: alpha, the temperatures, cooling_rate, neighbour_weight.
+    """
+    last = store.last_number(run)
+    control.retune(store, run, pairs(settings))
+    return _answered(store, run, last)
 
 
-def fork_command(store: Store, given: argparse.Namespace) -> dict[str, object]:
-    """Begin a new run where this one stood after a step, under other settings, and drive it to its end."""
-    reading = load(store, given.run)
+@command("fork")
+@run_argument
+@click.option("--step", type=options.count, metavar="N", help="The step after which it departs (default: the last).")
+@click.option("--steps", type=options.count, default=100, metavar="N", help="Steps to take from there.")
+@options.settings
+@options.rule("Another consistency rule.")
+@options.detach
+def fork_command(
+    store: Store, run: str, step: int | None, steps: int, settings: Sequence[str], rule: str | None, detach: bool
+) -> Json:
+    """Start a new run from a step of this one, and run it to its end.
+
+    The new run begins with the labels as they were after that step, and may have other settings.
+    """
+    reading = load(store, run)
     if reading.trajectory.last is None:
-        raise NotFound(f"run {given.run!r} has no labels yet: take a step first")
-    step = reading.trajectory.last.step if given.step is None else given.step
-    child = begin_fork(store, reading, step, given.steps, dict(text.split("=", 1) for text in given.set), given.rule)
-    if given.detach:
+        raise NotFound(f"run {run!r} has no labels yet: take a step first")
+    last = reading.trajectory.last.step
+    child = begin_fork(store, reading, last if step is None else step, steps, pairs(settings), rule)
+    if detach:
         return {"run": child, "status": "starting"}
     follow(store, child)
     return run_summary(store, child)
 
 
-def what_if_command(store: Store, given: argparse.Namespace) -> dict[str, object] | None:
-    """Score the run's labels with one of them changed, and with repair; nothing changes."""
-    reading = load(store, given.run)
-    found = job_commands.follow(store, submit_what_if(store, reading, reading.cursor, given.example, given.label))
-    if given.json:
-        return found
-    print("\n".join(answer_words(found)))
-    return None
+@command("what-if")
+@run_argument
+@click.argument("example", metavar="EXAMPLE")
+@click.argument("label", metavar="LABEL")
+def what_if_command(store: Store, run: str, example: str, label: str) -> Told:
+    """Score a run with one label changed; the run stays as it is.
+
+    The labels are scored with the change alone, and with the change and repair.
+    """
+    reading = load(store, run)
+    found = job_commands.follow(store, submit_what_if(store, reading, reading.cursor, example, label))
+    return Told(found, "\n".join(answer_words(found)))
 
 
-def _labels(store: Store, given: argparse.Namespace, verb: Verb) -> dict[str, object]:
-    pairs = [text.rsplit("=", 1) for text in given.labels]
-    return _put_in(store, given.run, verb, [name for name, _ in pairs], [label for _, label in pairs])
+def _labels(store: Store, run: str, labels: Sequence[str], verb: Verb) -> Json:
+    apart = [text.rsplit("=", 1) for text in labels]
+    return _put_in(store, run, verb, [name for name, _ in apart], [label for _, label in apart])
 
 
 def _put_in(
@@ -98,33 +140,3 @@ def _answered(store: Store, run: str, last: int) -> dict[str, object]:
         if not pending:
             return run_summary(store, run)
         control.wait()
-
-
-def add(command: Add, assignment: Callable[[str], str], count: Callable[[str], int]) -> None:
-    """Add these commands to the parser."""
-    for name, function in (("pin", pin_command), ("override", override_command)):
-        made = _of_run(command, name, function)
-        made.add_argument("labels", nargs="+", type=assignment, metavar="EXAMPLE=LABEL")
-    _of_run(command, "unpin", unpin_command).add_argument("examples", nargs="+", metavar="EXAMPLE")
-    note = _of_run(command, "note", note_command)
-    note.add_argument("example", metavar="EXAMPLE")
-    note.add_argument("text", metavar="TEXT")
-    _of_run(command, "undo", undo_command)
-    _of_run(command, "redo", redo_command)
-    retune = _of_run(command, "retune", retune_command)
-    retune.add_argument("settings", nargs="+", type=assignment, metavar="name=value")
-    fork = _of_run(command, "fork", fork_command)
-    fork.add_argument("--step", type=count, metavar="N", help="the step after which it parts (else the last)")
-    fork.add_argument("--steps", type=count, default=100, metavar="N", help="steps to take from there (100)")
-    fork.add_argument("--set", action="append", default=[], type=assignment, metavar="name=value")
-    fork.add_argument("--rule", help="another consistency rule")
-    fork.add_argument("--detach", action="store_true", help="return at once with the new run's name")
-    asked = _of_run(command, "what-if", what_if_command)
-    asked.add_argument("example", metavar="EXAMPLE")
-    asked.add_argument("label", metavar="LABEL")
-
-
-def _of_run(command: Add, name: str, function: Callable[[Store, argparse.Namespace], Any]) -> argparse.ArgumentParser:
-    made = command(name, function)
-    made.add_argument("run", metavar="RUN")
-    return made

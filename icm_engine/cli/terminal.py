@@ -1,12 +1,14 @@
 """What the command line writes, to a terminal, a file or a pipe: nothing that a terminal would obey, and no failure."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
-from icm_engine.core.text import escape_controls
+from icm_engine.core.text import escape_controls, one_line
 
 
 class PlainStream:
@@ -40,3 +42,23 @@ def sanitized() -> Iterator[None]:
 def hang_up() -> None:
     """Let nothing more be written, since nobody reads on (`| head`): Python would complain when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a command found, and how a person reads it; what has no such text is shown name by name."""
+
+    found: Any
+    text: str
+
+
+def show(told: Any, as_json: bool) -> None:
+    """Print what a command returned, as JSON or for a person; None is nothing more to print."""
+    found = told.found if isinstance(told, Told) else told
+    if found is not None:
+        print(json.dumps(found, ensure_ascii=False) if as_json else told.text if told is not found else text_of(found))
+
+
+def text_of(found: Mapping[str, Any]) -> str:
+    """Return a line for each name and its value."""
+    return "\n".join(f"{name:<22} {one_line(str(value))}" for name, value in found.items())

@@ -1,16 +1,20 @@
 """The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer` and `reinforce`."""
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import click
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
 from icm_engine.analysis.evaluation import accuracy, asked, unlabelled_parts
 from icm_engine.analysis.formatting import percent
+from icm_engine.cli import options
 from icm_engine.cli.job_commands import follow
+from icm_engine.cli.options import Many, ModelOptions, command, run_argument
+from icm_engine.cli.terminal import Told
 from icm_engine.core.errors import SettingError
 from icm_engine.core.text import whole_number
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
@@ -24,7 +28,6 @@ from icm_engine.jobs.policies import (
     PreferenceSettings,
     ReinforceSettings,
     RewardSettings,
-    Some,
     settings_from,
 )
 from icm_engine.runs import model_registry
@@ -35,50 +38,87 @@ from icm_engine.store.store import Store
 LISTED = ("name", "kind", "base", "rows", "supervised", "last_loss")
 
 
-def finetune_command(store: Store, given: argparse.Namespace) -> Json:
-    """Tune a model on the labels of runs: a LoRA adapter, in a folder beside the database, used as trained:NAME."""
-    values = {name: getattr(given, name) for name in _settings_finetuning() if getattr(given, name) is not None}
-    job = tuned_models.submit(store, given.runs, values, given.name)
-    if given.detach:
+def _shots(text: object) -> int | str:
+    number = FIT if text == FIT else whole_number(str(text))
+    if number is not None:
+        return number
+    raise click.BadParameter(f"{text!r} is not a number of shots: use 0, 1, 2, ... or fit")
+
+
+def _training(settings: type[LoraSettings]) -> options.Decorator:
+    """Add the options that all training by preferences and rewards has."""
+    name = click.option("--name", metavar="NAME", help="Name of what is trained (default: made from its source).")
+    values = options.settings_options(settings, TRAINING_EXPLANATIONS)
+    return lambda function: name(options.trained_model_option(values(options.detach(function))))
+
+
+@command("finetune")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", help="Whose labels; those of several are combined.")
+@click.option("--name", metavar="NAME", help="Name of the tuned model (default: that of the run, with -tuned).")
+@options.settings_options(TuneSettings, EXPLANATIONS)
+@options.detach
+def finetune_command(store: Store, runs: list[str], name: str | None, training: Json, detach: bool) -> Json:
+    """Fine-tune a model on the labels of runs (LoRA).
+
+    The adapter is kept in a folder beside the database, and used as trained:NAME.
+    """
+    job = tuned_models.submit(store, runs, training, name)
+    if detach:
         return {"job": job, "name": jobs.spec(store, job).body["name"], "status": "starting"}
     facts = follow(store, job)
     return {
         "job": job,
         "model": tuned_models.how_to_use(facts),
         "folder": str(model_registry.folder(store, facts["name"])),
-        **{name: facts[name] for name in ("base", "rows", "steps", "first_loss", "last_loss", "supervised")},
+        **{key: facts[key] for key in ("base", "rows", "steps", "first_loss", "last_loss", "supervised")},
     }
 
 
-def trained_command(store: Store, given: argparse.Namespace) -> Any:
-    """Show everything that was trained beside this database, or all about one of it."""
-    if given.name is not None:
-        return model_registry.model_facts(store, given.name)
-    found = [{name: facts.get(name) for name in LISTED} for facts in map(_facts(store), model_registry.names(store))]
-    if given.json:
-        return found
-    print("\n".join("  ".join(f"{value!s:<20}" for value in row.values()).rstrip() for row in found) or "nothing yet")
-    return None
+@command("trained")
+@click.argument("name", required=False, metavar="[NAME]")
+def trained_command(store: Store, name: str | None) -> Json | Told:
+    """Show everything that was trained here, or one of it in full."""
+    if name is not None:
+        return model_registry.model_facts(store, name)
+    facts = [model_registry.model_facts(store, one) for one in model_registry.names(store)]
+    found = [{key: one.get(key) for key in LISTED} for one in facts]
+    lines = ["  ".join(f"{value!s:<20}" for value in row.values()).rstrip() for row in found]
+    return Told(found, "\n".join(lines) or "nothing yet")
 
 
-def use_command(store: Store, given: argparse.Namespace) -> Any:
-    """Ask a model about examples that a run did not label, with none or some of its labels shown, beside gold."""
-    spec = store.spec(given.run)
-    own = model_registry.model_of_run(store, given.run)
-    model = replace(own, model=given.model or own.model)
-    parts = unlabelled_parts(store, spec.dataset, spec, given.test)
+@command("use")
+@run_argument
+@click.option("--model", metavar="MODEL", help="In place of the run's own, such as trained:NAME.")
+@click.option(
+    "--shots",
+    cls=Many,
+    type=_shots,
+    default=[0, "fit"],
+    metavar="K...",
+    help="How many labels are shown: numbers, or fit for as many as fit.",
+)
+@click.option("--test", metavar="NAME", help="Data set of the questions (default: the run's test part and the rest).")
+@click.option(
+    "--most", type=options.count, default=tuned_models.TESTED, metavar="N", help="How many test examples at most."
+)
+@click.option("--seed", type=int, default=0, metavar="SEED", help="Seed of which labels are shown, and their order.")
+def use_command(
+    store: Store, run: str, model: str | None, shots: list[int | str], test: str | None, most: int, seed: int
+) -> Told:
+    """Test a model with labels of a run as demonstrations.
+
+    The model predicts examples that the run did not label, with none or some of its labels shown, and its answers are
+    compared with gold.
+    """
+    spec, own = store.spec(run), model_registry.model_of_run(store, run)
+    parts = unlabelled_parts(store, spec.dataset, spec, test)
     if not parts:
-        raise SettingError(f"run {given.run!r} labelled all of its data set: name a test data set (--test)")
-    job = asked(store, given.run, model, given.shots, given.most, parts, given.seed)
+        raise SettingError(f"run {run!r} labelled all of its data set: name a test data set (--test)")
+    job = asked(store, run, replace(own, model=model or own.model), shots, most, parts, seed)
     jobs.start(store, job)
     follow(store, job)
     rows = [_row(line) for line in tuned_models.lines(store, [job])]
-    if given.json:
-        return {"job": job, "results": rows}
-    for row in rows:
-        right = "no gold" if row["accuracy"] is None else f"{percent(row['accuracy'])} right"
-        print(f"{row['model']:<28} {row['shots']:>4} shots  {right}  {percent(row['said_true'])} True")
-    return None
+    return Told({"job": job, "results": rows}, "\n".join(map(_line, rows)))
 
 
 def _row(line: tuned_models.TunedAccuracy) -> Json:
@@ -93,101 +133,141 @@ def _row(line: tuned_models.TunedAccuracy) -> Json:
     }
 
 
-def _facts(store: Store) -> Callable[[str], Json]:
-    return lambda name: model_registry.model_facts(store, name)
+def _line(row: Json) -> str:
+    right = "no gold" if row["accuracy"] is None else f"{percent(row['accuracy'])} right"
+    return f"{row['model']:<28} {row['shots']:>4} shots  {right}  {percent(row['said_true'])} True"
 
 
-def _settings_finetuning() -> list[str]:
-    return [field.name for field in fields(TuneSettings)]
+@command("reward")
+@click.argument("run", metavar="RUN", help="Whose labels are preferences.")
+@click.option("--test", cls=Many, default=[], metavar="DATASET...", help="Pairs to test it on.")
+@click.option(
+    "--rest",
+    cls=Many,
+    default=[],
+    metavar="DATASET...",
+    help="What the first model labels (default: what the run's limit left).",
+)
+@click.option("--no-rest", is_flag=True, help="Train in one stage only.")
+@_training(RewardSettings)
+def reward_command(
+    store: Store,
+    run: str,
+    test: list[str],
+    rest: list[str],
+    no_rest: bool,
+    name: str | None,
+    model: ModelOptions,
+    training: Json,
+    detach: bool,
+) -> Json:
+    """Train a reward model on a run's preferences.
+
+    A first model labels the rest of the data; the final one learns from both.
+    """
+    own = [] if no_rest else _parts(store, rest) if rest else None
+    settings = settings_from(RewardSettings, training)
+    base = model.instead_of(model_registry.base_choice(store, run))
+    job = policies.create(store, run, settings, name=name, model=base, rest=own, test=_parts(store, test))
+    return _done(store, job, detach, lambda found: _told_rewards(store, found))
 
 
-def _shots(text: str) -> int | str:
-    number = FIT if text == FIT else whole_number(text)
-    if number is not None:
-        return number
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of shots: use 0, 1, 2, ... or fit")
+@dataclass(frozen=True, slots=True)
+class ResponsesAsked:
+    """What `respond` was asked for."""
+
+    dataset: str
+    model: ModelOptions
+    samples: int
+    temperature: float
+    max_tokens: int
+    seed: int
+    limit: int | None
+    judge: list[str]
+    keep: str | None
+    rule: str
+    detach: bool
 
 
-def add_finetuning(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the commands to the parser; `count` parses a whole number of 1 or more."""
-    tune = command("finetune", finetune_command)
-    tune.add_argument("runs", nargs="+", metavar="RUN", help="whose labels; several are taken together")
-    tune.add_argument("--name", help="of the tuned model (else the run's, with -tuned)")
-    for field in fields(TuneSettings):
-        option = f"--{field.name.replace('_', '-')}"
-        tune.add_argument(option, help=f"{EXPLANATIONS[field.name]} ({field.default})")
-    tune.add_argument("--detach", action="store_true", help="return at once with the job's name")
-    listed = command("trained", trained_command)
-    listed.add_argument("name", nargs="?", metavar="NAME")
-    used = command("use", use_command)
-    used.add_argument("run", metavar="RUN")
-    used.add_argument("--model", help="in place of the run's own, such as trained:NAME")
-    used.add_argument("--shots", nargs="+", type=_shots, default=[0, "fit"], help="labels shown: numbers, or fit")
-    used.add_argument("--test", metavar="NAME", help="data set to ask about (else the run's own test part and rest)")
-    used.add_argument("--most", type=count, default=tuned_models.TESTED, metavar="N", help="test examples at most")
-    used.add_argument("--seed", type=int, default=0, help="which labels are shown, in which order")
+@command("respond")
+@click.argument("dataset", metavar="DATASET", help="Whose prompts are answered.")
+@options.model_options(encoding=False, defaults=False, help=f"{options.MODEL_HELP.rstrip('.')} (default: sample).")
+@click.option("--samples", type=options.count, default=8, metavar="K", help="Responses to each prompt.")
+@click.option("--temperature", type=float, default=1.0, metavar="T", help="Temperature of sampling.")
+@click.option("--max-tokens", type=options.count, default=16, metavar="N", help="Tokens of a response at most.")
+@click.option("--seed", type=int, default=0, metavar="SEED", help="Seed of sampling.")
+@options.limit("The first N prompts.")
+@click.option("--judge", cls=Many, default=[], metavar="REWARD...", help="Reward models that score the responses.")
+@click.option("--keep", metavar="NAME", help="Store the distinct responses as a data set to be labelled.")
+@options.rule("Rule of that data set, where its examples are claims.", default="none")
+@options.detach
+def respond_command(store: Store, **given: Any) -> Json:
+    """Sample responses of a model to the prompts of a data set.
 
-
-def reward_command(store: Store, given: argparse.Namespace) -> Json | None:
-    """Train a reward model on a run's preferences; it labels the rest, and a final one learns from both."""
-    rest = [] if given.no_rest else _parts(store, given.rest) if given.rest else None
-    settings = _settings_policies(RewardSettings, given)
-    model = _model(given, model_registry.base_choice(store, given.run))
-    test = _parts(store, given.test)
-    job = policies.create(store, given.run, settings, name=given.name, model=model, rest=rest, test=test)
-    return _done(store, given, job, lambda found: _told_rewards(store, found))
-
-
-def respond_command(store: Store, given: argparse.Namespace) -> Json | None:
-    """Sample responses of a model to the prompts of a data set; keep them for a judge, or have them rewarded."""
-    if given.keep and given.detach:
+    They can be stored as a data set to be labelled, or scored by reward models.
+    """
+    asked = ResponsesAsked(**given)
+    if asked.keep and asked.detach:
         raise SettingError("--keep needs the responses: leave --detach out")
-    if given.keep and store.has_dataset(given.keep):
-        raise SettingError(f"data set {given.keep!r} exists already: keep the responses under another name")
-    how = policies.Sampling(given.samples, given.temperature, given.max_tokens, given.seed)
-    model = _model(given, _as_trained(store, given.model))
-    job = policies.ask_responses(store, model, _parts(store, [given.dataset]), how, given.judge, given.limit)
-
-    def told(found: Json) -> Json:
-        kept = policies.keep_responses(store, job, given.keep, given.rule) if given.keep else None
-        number = sum(map(len, found["responses"]))
-        return {
-            "job": job,
-            "prompts": len(found["asked"]),
-            "responses": number,
-            "cut": found["cut"],
-            **{f"reward by {judge}": _mean(rows) for judge, rows in found["rewards"].items()},
-            **({"dataset": given.keep, "examples": len(kept.examples)} if kept else {}),
-        }
-
-    return _done(store, given, job, told)
+    if asked.keep and store.has_dataset(asked.keep):
+        raise SettingError(f"data set {asked.keep!r} exists already: keep the responses under another name")
+    how = policies.Sampling(asked.samples, asked.temperature, asked.max_tokens, asked.seed)
+    model = asked.model.instead_of(_as_trained(store, asked.model.model))
+    job = policies.ask_responses(store, model, _parts(store, [asked.dataset]), how, asked.judge, asked.limit)
+    return _done(store, job, asked.detach, lambda found: _told_responses(store, asked, job, found))
 
 
-def prefer_command(store: Store, given: argparse.Namespace) -> Json | None:
-    """Tune a policy on the preferences in a run's labels (DPO)."""
-    settings = _settings_policies(PreferenceSettings, given)
-    model = _model(given, model_registry.base_choice(store, given.run))
-    job = policies.ask_preference_tuning(store, given.run, settings, name=given.name, model=model)
-    return _done(store, given, job, _told_policy)
+@command("prefer")
+@click.argument("run", metavar="RUN", help="Whose labels are preferences.")
+@_training(PreferenceSettings)
+def prefer_command(store: Store, run: str, name: str | None, model: ModelOptions, training: Json, detach: bool) -> Json:
+    """Train a policy on the preferences in a run's labels (DPO)."""
+    settings = settings_from(PreferenceSettings, training)
+    base = model.instead_of(model_registry.base_choice(store, run))
+    job = policies.ask_preference_tuning(store, run, settings, name=name, model=base)
+    return _done(store, job, detach, _told_policy)
 
 
-def reinforce_command(store: Store, given: argparse.Namespace) -> Json | None:
-    """Train a policy against a reward model, on the prompts of a data set (RLOO)."""
-    settings = _settings_policies(ReinforceSettings, given)
-    reward = given.reward.removeprefix(model_registry.PREFIX)
-    model = _model(given, policies.model_of(model_registry.model_facts(store, reward)))
-    job = policies.ask_reinforcement(
-        store, reward, _parts(store, [given.dataset]), settings, name=given.name, model=model, most=given.limit
-    )
-    return _done(store, given, job, _told_policy)
+@command("reinforce")
+@click.argument("reward", metavar="REWARD", help="Name of a reward model.")
+@click.option("--dataset", required=True, metavar="NAME", help="Whose prompts are answered.")
+@options.limit("The first N prompts.")
+@_training(ReinforceSettings)
+def reinforce_command(
+    store: Store,
+    reward: str,
+    dataset: str,
+    limit: int | None,
+    name: str | None,
+    model: ModelOptions,
+    training: Json,
+    detach: bool,
+) -> Json:
+    """Train a policy against a reward model (RLOO)."""
+    settings, judge = settings_from(ReinforceSettings, training), reward.removeprefix(model_registry.PREFIX)
+    base = model.instead_of(policies.model_of(model_registry.model_facts(store, judge)))
+    parts = _parts(store, [dataset])
+    job = policies.ask_reinforcement(store, judge, parts, settings, name=name, model=base, most=limit)
+    return _done(store, job, detach, _told_policy)
 
 
-def _done(store: Store, given: argparse.Namespace, job: str, told: Callable[[Json], Json]) -> Json | None:
-    """Start the job, follow it to its end and say what came of it."""
+def _done(store: Store, job: str, detach: bool, told: Callable[[Json], Json]) -> Json:
+    """Start the job, follow it to its end and return what came of it."""
     jobs.start(store, job)
-    if given.detach:
-        return {"job": job, "status": "starting"}
-    return told(follow(store, job))
+    return {"job": job, "status": "starting"} if detach else told(follow(store, job))
+
+
+def _told_responses(store: Store, asked: ResponsesAsked, job: str, found: Json) -> Json:
+    """How many responses there are and how they were scored; they are stored where that was asked for."""
+    kept = policies.keep_responses(store, job, asked.keep, asked.rule) if asked.keep else None
+    return {
+        "job": job,
+        "prompts": len(found["asked"]),
+        "responses": sum(map(len, found["responses"])),
+        "cut": found["cut"],
+        **{f"reward by {judge}": _mean(rows) for judge, rows in found["rewards"].items()},
+        **({"dataset": asked.keep, "examples": len(kept.examples)} if kept else {}),
+    }
 
 
 def _told_rewards(store: Store, found: Json) -> Json:
@@ -230,68 +310,8 @@ def _parts(store: Store, names: Sequence[str]) -> list[DatasetPart]:
     return [DatasetPart(name) for name in names]
 
 
-def _model(given: argparse.Namespace, own: ModelChoice) -> ModelChoice:
-    """The run's or the reward model's own model, with what was named in place of it."""
-    named = {name: getattr(given, name, None) for name in ("model", "quantization", "dtype", "device")}
-    return replace(own, **{name: value for name, value in named.items() if value is not None})
-
-
 def _as_trained(store: Store, model: str | None) -> ModelChoice:
     """How a model that was trained here was loaded then; of any other, the defaults."""
     if model is None or not model.startswith(model_registry.PREFIX):
         return ModelChoice("sample")
     return policies.model_of(model_registry.model_facts(store, model.removeprefix(model_registry.PREFIX)))
-
-
-def _settings_policies(kind: type[Some], given: argparse.Namespace) -> Some:
-    named = {field.name: getattr(given, field.name) for field in fields(kind)}
-    return settings_from(kind, {name: value for name, value in named.items() if value is not None})
-
-
-def add_policies(command: Callable[[str, Any], argparse.ArgumentParser], count: Callable[[str], int]) -> None:
-    """Add the commands to the parser; `count` parses a whole number of 1 or more."""
-    reward = command("reward", reward_command)
-    reward.add_argument("run", metavar="RUN", help="whose labels are preferences")
-    reward.add_argument("--test", nargs="+", default=[], metavar="DATASET", help="pairs to try it on")
-    reward.add_argument(
-        "--rest",
-        nargs="+",
-        default=[],
-        metavar="DATASET",
-        help="what the first model labels (else what the run's limit left)",
-    )
-    reward.add_argument("--no-rest", action="store_true", help="one stage only")
-    _add_training(reward, RewardSettings)
-    prefer = command("prefer", prefer_command)
-    prefer.add_argument("run", metavar="RUN", help="whose labels are preferences")
-    _add_training(prefer, PreferenceSettings)
-    reinforce = command("reinforce", reinforce_command)
-    reinforce.add_argument("reward", metavar="REWARD", help="name of a reward model")
-    reinforce.add_argument("--dataset", required=True, metavar="NAME", help="whose prompts are responded to")
-    reinforce.add_argument("--limit", type=count, metavar="N", help="the first N prompts")
-    _add_training(reinforce, ReinforceSettings)
-    respond = command("respond", respond_command)
-    respond.add_argument("dataset", metavar="DATASET", help="whose prompts are responded to")
-    respond.add_argument("--model", help=f"{model_registry.MODELS} (else sample)")
-    respond.add_argument("--quantization", choices=("nf4", "int8", "none"))
-    respond.add_argument("--dtype", choices=model_registry.DTYPES)
-    respond.add_argument("--device", help="auto, cpu, cuda")
-    respond.add_argument("--samples", type=count, default=8, metavar="K", help="responses to each prompt")
-    respond.add_argument("--temperature", type=float, default=1.0)
-    respond.add_argument("--max-tokens", type=count, default=16, metavar="N")
-    respond.add_argument("--seed", type=int, default=0)
-    respond.add_argument("--limit", type=count, metavar="N", help="the first N prompts")
-    respond.add_argument("--judge", nargs="+", default=[], metavar="REWARD", help="reward models that judge them")
-    respond.add_argument("--keep", metavar="NAME", help="store the distinct responses as a data set to be labelled")
-    respond.add_argument("--rule", default="none", help="of that data set, where its examples are claims")
-    respond.add_argument("--detach", action="store_true", help="return at once with the job's name")
-
-
-def _add_training(command: argparse.ArgumentParser, settings: type[LoraSettings]) -> None:
-    command.add_argument("--name", help="of what is trained (else made from what it learns from)")
-    command.add_argument("--model", help="what is trained (else what the labels are from)")
-    for field in fields(settings):
-        command.add_argument(
-            f"--{field.name.replace('_', '-')}", help=f"{TRAINING_EXPLANATIONS[field.name]} ({field.default})"
-        )
-    command.add_argument("--detach", action="store_true", help="return at once with the job's name")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from platformdirs import user_data_path
 from sqlite_utils import Database
 
 from icm_engine.core.batching import BatchPart
@@ -46,11 +47,13 @@ BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows a
 
 
 def default_path() -> Path:
-    """Return the database: the environment variable ICM_DB, else ~/.local/share/icm-workbench/icm.db."""
+    """Return the database: the environment variable ICM_DB, else icm.db in the user's data folder.
+
+    The folder is ~/.local/share/icm-workbench on Linux, or below an absolute XDG_DATA_HOME.
+    """
     if given := os.environ.get("ICM_DB"):
         return expanded(given)
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "icm-workbench" / "icm.db"
+    return user_data_path("icm-workbench", appauthor=False) / "icm.db"
 
 
 @dataclass(frozen=True, slots=True)

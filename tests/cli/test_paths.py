@@ -20,7 +20,7 @@ from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.runs import control
 from icm_engine.runs.model_registry import is_supervised, located
 from icm_engine.store.events import RunSpec
-from icm_engine.store.store import Store
+from icm_engine.store.store import Store, default_path
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 RULE = """
@@ -85,6 +85,20 @@ def test_the_database_of_the_environment(home: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ICM_DB", "~/other.db")
     with Store() as store:
         assert store.path == home / "other.db"
+
+
+def test_the_database_is_in_the_data_folder_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICM_DB", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    usual = home / ".local" / "share" / "icm-workbench" / "icm.db"
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # its specification says: ignore
+    assert default_path() == usual
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    assert default_path() == home / "data" / "icm-workbench" / "icm.db"
+    assert not (home / ".local").exists()  # asking makes no folder
 
 
 def test_the_page_takes_them_inside_its_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Commands that nobody meant: rows of the table `commands`, and arguments of the command line."""
 
-import argparse
 import contextlib
 import io
 import json
@@ -10,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from icm_engine import jobs
 from icm_engine.analysis.run_cache import RunCache
 from icm_engine.cli import app_commands
-from icm_engine.cli.main import main, parser
+from icm_engine.cli.main import icm, main
 from icm_engine.runs import control, life_cycle, worker
 from icm_engine.runs.verify import verify
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
+from tests.golden.in_process import choices
 from tests.support.faults import Fault
 from tests.support.stores import add_run, small_dataset
 
@@ -119,23 +120,23 @@ LEFT_OUT = {"--ray", "--public", "--db"}  # a cluster takes minutes; nothing is 
 NETWORK = {"push"}
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """Every subcommand with its parser."""
-    (action,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
+def commands() -> dict[str, click.Command]:
+    """Every subcommand."""
+    return dict(icm.commands)
 
 
-def arguments(command: argparse.ArgumentParser, draw: random.Random) -> list[str]:
+def arguments(command: click.Command, draw: random.Random) -> list[str]:
     """Arguments that such a command could have, most of them hostile."""
-    found: list[str] = []
-    for action in command._actions:
-        if isinstance(action, argparse._HelpAction) or set(action.option_strings) & LEFT_OUT:
+    found = [draw.choice(sorted(command.commands))] if isinstance(command, click.Group) else list[str]()
+    for parameter in command.params:
+        option = isinstance(parameter, click.Option)
+        if set(parameter.opts) & LEFT_OUT:
             continue
-        if action.option_strings and not action.required and draw.random() < 0.7:
+        if option and not parameter.required and draw.random() < 0.7:
             continue
-        good = [str(choice) for choice in action.choices or ()] or TEXTS
-        values = [] if action.nargs == 0 else [draw.choice(TEXTS if draw.random() < 0.3 else good)]
-        found += [*action.option_strings[:1], *values]
+        good = choices(parameter) or TEXTS
+        values = [] if option and parameter.is_flag else [draw.choice(TEXTS if draw.random() < 0.3 else good)]
+        found += [*(parameter.opts[:1] if option else []), *values]
     return found
 
 

@@ -4,15 +4,18 @@ Help texts and values are left out: they may be put in other words. Of the JSON,
 kept, of a list those of its first element. What cannot be had cheaply with the fake model is in `NOT_TRIED`.
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
+from icm_engine.cli.options import Many
+
 from .event_logs import import_tables
-from .in_process import Session, command_parsers, session
+from .in_process import Session, choices, command_parsers, session
 
 ACCEPTED = Path(__file__).parent / "command_line.json"
 KEYS = Path(__file__).parent / "json_keys.json"
@@ -50,19 +53,31 @@ def accepted() -> dict[str, Any]:
     return {words: list(_arguments(parser)) for words, parser in sorted(command_parsers().items())}
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[dict[str, Any]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
-            continue
-        default = action.default
+def _arguments(command: click.Command) -> Iterator[dict[str, Any]]:
+    for parameter in command.params:
+        nargs = _nargs(parameter)
         yield {
-            "names": list(action.option_strings) or [action.metavar or action.dest],
-            "choices": [str(choice) for choice in action.choices] if action.choices else None,
-            "default": default if default is None or isinstance(default, (str, int, float, list)) else str(default),
-            "nargs": action.nargs,
-            "required": action.required,
-            "again": isinstance(action, argparse._AppendAction),
+            "names": parameter.opts if isinstance(parameter, click.Option) else [str(parameter.metavar).strip("[].")],
+            "choices": choices(parameter),
+            "default": _default(parameter),
+            "nargs": nargs,
+            "required": parameter.required or nargs == "*",  # argparse, which the files are from, called it required
+            "again": parameter.multiple and not isinstance(parameter, Many),
         }
+
+
+def _nargs(parameter: click.Parameter) -> int | str | None:
+    """How many values there are, as argparse wrote it."""
+    if isinstance(parameter, click.Option):
+        return 0 if parameter.is_flag else "+" if isinstance(parameter, Many) else None
+    if parameter.nargs == -1:
+        return "+" if parameter.required else "*"
+    return None if parameter.required else "?"
+
+
+def _default(parameter: click.Parameter) -> Any:
+    default = parameter.to_info_dict()["default"]
+    return default if default is None or isinstance(default, (str, int, float, list)) else str(default)
 
 
 def transcript() -> dict[str, Any]:

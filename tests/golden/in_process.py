@@ -4,7 +4,6 @@ Nothing here knows how the program is divided into modules, so that it stays as 
 whatever the program launches as `python -m MODULE ARGUMENTS`: its file is run in a thread, under the name `__main__`.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import io
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from icm_engine.cli.main import main, parser
+import click
+
+from icm_engine.cli.main import icm, main
 
 LAUNCH = "ICM_LAUNCH"  # the variable that tells a worker which lease is its own
 LONGEST = 60.0  # seconds that a worker may take to come to its end
@@ -55,8 +56,8 @@ class Session:
 
     def parser_choices(self, command: str, option: str) -> list[str]:
         """Return the accepted values of an option."""
-        (found,) = [action for action in command_parsers()[command]._actions if option in action.option_strings]
-        return list(found.choices or ())
+        (found,) = [parameter for parameter in command_parsers()[command].params if option in parameter.opts]
+        return list(choices(found) or ())
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return rows of the database, read without the program."""
@@ -92,20 +93,31 @@ class Session:
             assert not worker.is_alive(), "a worker did not come to its end: stop its run"
 
 
-def command_parsers() -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of every command by its words, such as `run` and `model fetch`."""
-    found: dict[str, argparse.ArgumentParser] = {}
+def command_parsers() -> dict[str, click.Command]:
+    """Return every command by its words, such as `run` and `model fetch`."""
+    found: dict[str, click.Command] = {}
 
-    def add(words: str, one: argparse.ArgumentParser) -> None:
-        inner = [action for action in one._actions if isinstance(action, argparse._SubParsersAction)]
-        for action in inner:
-            for name, made in action.choices.items():
+    def add(words: str, one: click.Command) -> None:
+        if isinstance(one, click.Group):
+            for name, made in one.commands.items():
                 add(f"{words} {name}".strip(), made)
-        if not inner:
+        else:
             found[words] = one
 
-    add("", parser())
+    add("", icm)
     return found
+
+
+def choices(parameter: click.Parameter) -> list[str] | None:
+    """Return the accepted values of a parameter, None where they are not listed."""
+    return list(parameter.type.choices) if isinstance(parameter.type, click.Choice) else None
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """Return what the words of a command are parsed to, without running it. Raises UsageError."""
+    parsers = command_parsers()
+    name = next(" ".join(words[:number]) for number in (2, 1) if " ".join(words[:number]) in parsers)
+    return parsers[name].make_context(name, words[len(name.split()) :]).params
 
 
 class _Launched:

@@ -36,9 +36,10 @@ from websockets.sync.client import connect
 
 import icm_engine
 from icm_engine.cli import app_commands
-from icm_engine.cli.main import main, parser
+from icm_engine.cli.main import main
 from icm_engine.core import resources
 from pages.parts import charts
+from tests.golden.in_process import parsed
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -405,8 +406,8 @@ def test_the_command_of_the_app_takes_a_port_a_database_and_options_of_streamlit
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.chdir(tmp_path)
-    given = parser().parse_args("app --port 8600 --db runs.db -- --server.headless=true --logger.level info".split())
-    command, environment = app_commands.started(given)
+    given = parsed("app --port 8600 --db runs.db -- --server.headless=true --logger.level info".split())
+    command, environment = app_commands.started(given["port"], given["db"], given["further"])
     assert command == [
         sys.executable,
         "-P",
@@ -427,10 +428,12 @@ def test_the_command_of_the_app_takes_a_port_a_database_and_options_of_streamlit
     ("called", "program"), [("/usr/bin/icm", "icm"), ("/lib/icm_engine/__main__.py", "python -m icm_engine")]
 )
 def test_the_help_names_the_program_as_it_was_called(
-    called: str, program: str, monkeypatch: pytest.MonkeyPatch
+    called: str, program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called])
-    assert parser().format_usage().startswith(f"usage: {program} [-h]")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith(f"Usage: {program} [OPTIONS] COMMAND")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x", "-1"])

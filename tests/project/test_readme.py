@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from icm_engine.cli.main import parser
+from tests.golden.in_process import parsed
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ PYTHON = TEXTS[ROOT / "docs" / "python.md"]
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command: str) -> None:
-    parser().parse_args(shlex.split(command, comments=True))
+    assert parsed(shlex.split(command, comments=True))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.views import load
-from icm_engine.cli import main
+from icm_engine.cli import main, run_commands
 from icm_engine.core.scoring import TableScorer, agreeable_belief, reading_of
 from icm_engine.core.settings import SearchConfig
 from icm_engine.models.tokenized_prompts import difference
@@ -104,7 +104,7 @@ def test_run_says_it_on_stderr(
 
     small_dataset(store)
     monkeypatch.setattr(control, "start", lambda store, run: None)
-    monkeypatch.setattr(main, "follow", follow)
+    monkeypatch.setattr(run_commands, "follow", follow)
     assert main.main(["run", "--dataset", "sums", "--model", "fake", "--steps", "2", "--db", str(store.path)]) == 0
     assert SAID in capsys.readouterr().err
 
