@@ -293,7 +293,8 @@ def test_predictors_rank_u_within_one_scale() -> None:
 
     def cell(form: str, k: int) -> dict[str, object]:
         better = form == "centred_log_odds"
-        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100, "utility": (200 if better else 50) - k,
+        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100,
+                "utility": (200 if better else 50) - k,
                 "scale": {"predictability": form, "alpha": 1.5}, "supervised": False, "reason": None, "label_mass": 1.0,
                 "margin": 1.0, "balance": {"True": 10, "False": 10}, "agreement": None, "pairs": k}  # fmt: skip
 
