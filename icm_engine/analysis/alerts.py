@@ -108,8 +108,8 @@ def _parting(reading: Reading) -> Alert | None:
     if now.utility <= then.utility or right_then - right_now < FALL:
         return None
     text = (
-        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the correct labels "
-        f"fell from {percent(right_then)} to {percent(right_now)} (gold)."
+        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the correct "
+        f"labels fell from {percent(right_then)} to {percent(right_now)} (gold)."
     )
     return Alert("U rises, accuracy falls", text)
 
@@ -134,8 +134,8 @@ def _retried(reading: Reading) -> Alert | None:
     if not again.count:
         return None
     text = (
-        f"Requests to the server were retried {again.count:,} time{'s' if again.count > 1 else ''} so far, most recently "
-        f"because of: {again.why}. No score depends on it."
+        f"Requests to the server were retried {again.count:,} time{'s' if again.count > 1 else ''} so far, most "
+        f"recently because of: {again.why}. No score depends on it."
     )
     return Alert("requests repeated", text)
 
