@@ -29,7 +29,7 @@ from icm_engine.core.server_address import is_server
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
-from pages.parts import batch_view, charts, home, menu, run_controls, run_end, session, workspace
+from pages.parts import batch_view, charts, home, menu, run_controls, session, workspace
 
 
 def show_form(store: Store) -> None:
@@ -147,7 +147,7 @@ def show_run(run: str, names: list[str]) -> None:
         session.fragment(charts.show_curves, every["curves"])(run)
     session.fragment(run_controls.show_news, every["curves"])(run)
     if now.over:
-        run_end.show(reading)
+        run_controls.show_end(reading)
     session.fragment(charts.show_tables, every["tables"])(run)
     session.fragment(run_controls.show_tiles, every["tables"])(run)
     run_controls.show_extras(run)

@@ -6,7 +6,6 @@ Every read model is a function of the log and of gold beside it. Nothing here ha
     label_history       every label change, repair and conflict; counts of labels
     traces              curves, packed and downsampled
     views               overviews, summaries, label tables, the end of a run
-    run_table           the table of runs
     run_cache           runs kept between two reads of a page; how often it refreshes
     status_tiles        the numbers a person looks at first
     formatting          numbers, states and whitespace in words
@@ -24,8 +23,7 @@ Every read model is a function of the log and of gold beside it. Nothing here ha
     conflicts           inconsistent pairs, and the groups they lie in
     repairs             the repairs of a run, and one with all its options
     conflict_figures    figures and tables of consistency
-    annotation          labels put in by hand
-    annotation_queues   the order in which examples are annotated
+    annotation          labels put in by hand, and queues of examples to annotate
     forks               the tree of forks, where two runs part, and what if
     alerts              signs that a search goes wrong
     tour                a guided look at one run

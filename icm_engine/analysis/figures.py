@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
-from icm_engine.analysis.formatting import one_line
+from icm_engine.analysis.formatting import PHASE_STYLES, moment, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
-from icm_engine.analysis.views import Conflict, LabelRow, example_text, run_end
+from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
 
 Value = Callable[[Point], float | None]
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their words
@@ -301,6 +301,34 @@ def _coloured(frame: pd.DataFrame, dark: bool) -> Any:
     colours = palette(dark)
     looks = {"●": f"color: {colours.accepted}; font-weight: 600", "○": f"color: {colours.rejected}; font-weight: 600"}
     return frame.style.map(lambda words: looks.get(str(words)[:1], "opacity: 0.65"), subset=["verdict"])
+
+
+def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
+    """Return the table, newest first; columns without any value are left out."""
+    frame = pd.DataFrame(
+        [
+            {
+                "run": row.run,
+                "status": f"{PHASE_STYLES[row.phase].icon} {PHASE_STYLES[row.phase].word}",
+                "progress": row.progress.share,
+                "U": row.utility,
+                "best U": row.best,
+                "accuracy": row.accuracy.raw if row.accuracy else None,
+                "labelled": f"{row.labelled:,} of {row.examples:,}",
+                "conflicts": row.conflicts,
+                "data set": row.dataset,
+                "model": row.model,
+                "source": row.source,
+                "preset": row.preset,
+                "alpha": row.alpha,
+                "seed": row.seed,
+                "edited": "by hand" if row.edited else None,
+                "created": moment(row.created),
+            }
+            for row in rows
+        ]
+    )
+    return frame.dropna(axis=1, how="all") if len(frame) else frame
 
 
 def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:

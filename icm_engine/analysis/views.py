@@ -17,6 +17,7 @@ from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
+from icm_engine.runs.life_cycle import LEFT, OVER
 from icm_engine.runs.life_cycle import MOVING, Phase
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import SEARCH, Json
@@ -188,6 +189,24 @@ def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overv
         bool(reading.moments) or any(point.verdict == "retuned" for point in reading.outline.points),
         created,
     )
+
+
+STATUSES = ("Any status", "Moving", "Waiting", "Ended")
+
+
+def matching(rows: Sequence[Overview], words: str, status: str) -> list[Overview]:
+    """Return the runs whose name, data set or model contains `words`, of one of STATUSES."""
+    sought = words.strip().casefold()
+    return [row for row in rows if _has_status(row, status) and (not sought or sought in _text(row))]
+
+
+def _has_status(row: Overview, status: str) -> bool:
+    ends = {"Moving": row.moving, "Waiting": row.phase in LEFT, "Ended": row.phase in OVER}
+    return ends.get(status, True)
+
+
+def _text(row: Overview) -> str:
+    return " ".join((row.run, row.dataset, row.model, row.source, row.preset)).casefold()
 
 
 def run_summary(store: Store, run: str) -> Json:

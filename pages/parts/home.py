@@ -4,10 +4,11 @@ import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import listed
+from icm_engine.analysis.figures import runs_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
-from icm_engine.analysis.run_table import STATUSES, matching, runs_frame
+from icm_engine.analysis.views import STATUSES, matching
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import menu, session
