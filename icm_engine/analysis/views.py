@@ -3,7 +3,7 @@
 Gold is read here and in nothing that the search can reach; it only stands beside the labels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -17,8 +17,7 @@ from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
-from icm_engine.runs.life_cycle import LEFT, OVER
-from icm_engine.runs.life_cycle import MOVING, Phase
+from icm_engine.runs.life_cycle import LEFT, MOVING, OVER, Phase
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.replay import open_run

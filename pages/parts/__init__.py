@@ -1,6 +1,7 @@
 """Parts shared by pages; Streamlit does not look for pages in here.
 
 menu                the frame of all pages
+workspace           the header, tabs and selection of one run
 home                the home page, the choice of a run, the frame of a page about one run
 access              the login, and who may see a page
 session             state of this session: database, URL, theme
@@ -16,5 +17,4 @@ annotate_card       one example, its buttons, blind annotation
 annotate_extras     acts on the whole queue, influence of a pin
 comparison          the views of Compare
 datasets            data sets; import_form: the form of one file; model_panels: trials of a model
-training_result     one training
 """

@@ -4,8 +4,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.annotation import Card, UndoState, card, change_words, margin_words, sent, sent_words, turns
-from icm_engine.analysis.annotation_queues import FROM_GOLD
+from icm_engine.analysis.annotation import (
+    FROM_GOLD,
+    Card,
+    UndoState,
+    card,
+    change_words,
+    margin_words,
+    sent,
+    sent_words,
+    turns,
+)
 from icm_engine.analysis.figures import members_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.run_history import Reading

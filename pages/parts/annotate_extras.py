@@ -3,8 +3,16 @@
 import streamlit as st
 
 from icm_engine.analysis import forks
-from icm_engine.analysis.annotation import Bulk, act_rows, bulk, bulk_body, own_labels, save_labels
-from icm_engine.analysis.annotation_queues import FROM_GOLD, SUPERVISION
+from icm_engine.analysis.annotation import (
+    FROM_GOLD,
+    SUPERVISION,
+    Bulk,
+    act_rows,
+    bulk,
+    bulk_body,
+    own_labels,
+    save_labels,
+)
 from icm_engine.analysis.figures import acts_frame, differing_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.run_history import Reading

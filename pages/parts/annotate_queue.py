@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.annotation_queues import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
+from icm_engine.analysis.annotation import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store

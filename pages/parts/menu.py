@@ -99,7 +99,6 @@ TRAINING = "pages/training.py"
 EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
-HELP = "pages/help.py"
 ICON = resource("static", "icon.svg")  # a local file; other icons come over the network
 
 
@@ -125,9 +124,8 @@ def _pages(home: Any) -> list[Any]:
         st.Page(home, title="Runs", icon=":material/home:", url_path="home", default=True),
         st.Page(DATA, title="Data", icon=":material/database:"),
         st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
-        st.Page(HELP, title="Help", icon=":material/help:"),
+        st.Page(TOUR, title="Help", icon=":material/help:"),
         *(st.Page(page, title=title, visibility="hidden") for page, title in OF_A_RUN),
-        st.Page(TOUR, title="Tour", visibility="hidden"),
     ]
 
 
