@@ -138,7 +138,7 @@ RHYTHMS = {"curves": 2.0, "tables": 5.0}  # seconds; a slow part must not delay 
 
 def show_run(run: str, names: list[str]) -> None:
     """Draw a run; its fragments refresh only while something moves."""
-    workspace.show_header("Overview", names, run)
+    workspace.show_header("Overview", names, run, NEW)
     run_controls.show_failure(run)
     reading, now = session.look(run)
     _, stretch = session.drawn_for(now)

@@ -55,14 +55,17 @@ def show(page: str, draw: Callable[[Store, str], None]) -> None:
         session.complain(error)
 
 
-def show_header(page: str, names: list[str], run: str) -> None:
-    """Draw the header of a run: its name, status and controls, its numbers, the last decision, the tabs."""
+def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOSE) -> None:
+    """Draw the header of a run: its name, status and controls, its numbers, the last decision, the tabs.
+
+    `nothing` is the choice that stands for no run.
+    """
     session.remember_selection(run)
     reading, status = session.look(run)
     with st.container(key="run_header", gap="small"):
         with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run_line"):
             st.title(page, width="content")
-            home.show_box(names, run, home.CHOOSE, hidden=True)
+            home.show_box(names, run, nothing, hidden=True)
             if searches(reading):
                 run_controls.show_buttons(run, offers(status), keys=page != "Annotate")
         phase, stretch = session.drawn_for(status)
