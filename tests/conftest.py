@@ -15,10 +15,14 @@ import pytest
 pytest.register_assert_rewrite("tests.support", "tests.golden")  # a failed assertion of a helper shows its values too
 
 from icm_engine.core.labeling import Example, Task  # noqa: E402
+from icm_engine.runs import worker  # noqa: E402
 from icm_engine.store.datasets import Dataset  # noqa: E402
 from icm_engine.store.store import Store  # noqa: E402
 from tests.support.app_server import Server, end_workers, serving  # noqa: E402
 from tests.support.faults import Fault, of  # noqa: E402
+from tests.support.machines import BatchMachine, RestartMachine  # noqa: E402
+from tests.support.processes import score_by, spawn_by  # noqa: E402
+from tests.support.stores import moody_belief, small_dataset  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,6 +37,37 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
     with Store(tmp_path / "icm.db") as made:
         yield made
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run and no job launches a process; a worker in the test's own does not wait while its run is paused."""
+    spawn_by(monkeypatch, lambda store, module, name: None)
+    monkeypatch.setattr(worker, "IDLE", 0.05)
+
+
+@pytest.fixture
+def moody_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model of every run is a table with moods: it rejects some proposals."""
+    score_by(monkeypatch, moody_belief)
+
+
+@pytest.fixture
+def batch_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> BatchMachine:
+    """A machine for batched runs, and a small data set."""
+    small_dataset(store)
+    made = BatchMachine(store)
+    made.take_over(monkeypatch)
+    return made
+
+
+@pytest.fixture
+def restart_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> RestartMachine:
+    """A machine for restarts, and a small data set."""
+    small_dataset(store)
+    made = RestartMachine(store)
+    made.take_over(monkeypatch)
+    return made
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

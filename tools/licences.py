@@ -65,9 +65,10 @@ def licence(package: str) -> str:
     except PackageNotFoundError:
         return "not installed here"
     listed = [c.split(" :: ")[-1] for c in said.get_all("Classifier") or [] if c.startswith("License :: ")]
-    lines = (said.get("License") or "").strip().splitlines()
+    lines = str(said["License"] or "").strip().splitlines() if "License" in said else []
     short = lines[0] if len(lines) == 1 else ""
-    return said.get("License-Expression") or short or ", ".join(listed) or (lines[0] if lines else "not said")
+    expression = str(said["License-Expression"]) if "License-Expression" in said else ""
+    return expression or short or ", ".join(listed) or (lines[0] if lines else "not said")
 
 
 def table(found: Mapping[str, set[str]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_orders
+from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from sample_data.make.claims import CLAIM_PROMPT, PAIR_PROMPT
@@ -59,7 +60,7 @@ def read_items(path: Path) -> list[Item]:
 
 def open_scorer(model: str, quantization: str) -> TransformersScorer:
     """The engine's scorer for the sample model or a folder."""
-    return TransformersScorer(load(model, quantization))
+    return TransformersScorer(load(ModelChoice(model, quantization)))
 
 
 def log_odds(scorer: TransformersScorer, prompts: Sequence[Prompt]) -> list[float]:

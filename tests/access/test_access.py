@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,8 +19,8 @@ from tests.support.raw_requests import ask, log_in, socket_status
 LOCAL = ("localhost", "127.0.0.1")
 WORDS = "four words and a dot."
 HASHED = hashed(WORDS)
-AT_HOME = {"address": "127.0.0.1", "allowed_hosts": LOCAL}
-EXPOSED = {"ICM_EXPOSE": "labels.example.org, 10.0.0.7", "ICM_PASSWORD_HASH": HASHED}
+AT_HOME: dict[str, Any] = {"address": "127.0.0.1", "allowed_hosts": LOCAL}
+EXPOSED: dict[str, Any] = {"ICM_EXPOSE": "labels.example.org, 10.0.0.7", "ICM_PASSWORD_HASH": HASHED}
 OIDC = {"ICM_EXPOSE": "labels.example.org", "ICM_USERS": "ann@example.org, *@lab.example.org"}
 
 
@@ -51,7 +52,7 @@ def test_on_this_machine_alone_nobody_has_to_log_in() -> None:
     ],
 )
 def test_what_opens_a_door_closes_the_app(wrong: dict[str, object], said: str) -> None:
-    found = access_policy(ServerOptions(**{**AT_HOME, **wrong}))  # type: ignore[arg-type]
+    found = access_policy(ServerOptions(**{**AT_HOME, **wrong}))
     assert len(found.problems) == 1
     assert said in found.problems[0]
 

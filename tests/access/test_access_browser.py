@@ -4,6 +4,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -29,7 +30,7 @@ def filled(database: Path) -> None:
 @pytest.fixture(scope="module")
 def exposed(database: Path, filled: None) -> Iterator[Server]:
     """The app with a password, reached on every address of this machine."""
-    started = {"ICM_EXPOSE": "labels.example.org", "ICM_PASSWORD_HASH": hashed(WORDS)}
+    started: dict[str, Any] = {"ICM_EXPOSE": "labels.example.org", "ICM_PASSWORD_HASH": hashed(WORDS)}
     with serving(database, arguments=["--server.address=0.0.0.0"], **started) as server:
         yield server
 
@@ -134,7 +135,9 @@ def test_another_site_can_neither_frame_the_app_nor_open_its_socket(
     page.evaluate(
         "url => { document.body.append(Object.assign(document.createElement('iframe'), {src: url})); }", server.url
     )
-    frame = page.wait_for_selector("iframe").content_frame()
+    iframe = page.wait_for_selector("iframe")
+    assert iframe is not None
+    frame = iframe.content_frame()
     assert frame is not None
     frame.wait_for_load_state()
     assert frame.locator("[data-testid=stApp]").count() == 0

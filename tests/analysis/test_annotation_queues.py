@@ -23,11 +23,7 @@ from icm_engine.runs import control, worker
 from icm_engine.store.store import Store
 from tests.support.stores import add_run, small_dataset
 
-
-@pytest.fixture(autouse=True)
-def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(worker, "IDLE", 0.2)
+pytestmark = pytest.mark.usefixtures("no_processes")
 
 
 def obey(store: Store, run: str) -> None:

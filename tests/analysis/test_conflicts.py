@@ -210,7 +210,9 @@ def test_a_group_is_drawn_whole_with_what_the_rule_ties_together(store: Store, r
         (0, 1, "constrained"), (0, 2, "inconsistent"), (1, 2, "inconsistent"),
     ]  # fmt: skip
     assert all(abs(node.x**2 + node.y**2 - 1) < 1e-12 for node in drawn.nodes)
-    partners = dict(conflict_figures.groups_frame([drawn])[["example", "in conflict with"]].itertuples(index=False))
+    partners: dict[str, str] = dict(
+        conflict_figures.groups_frame([drawn])[["example", "in conflict with"]].itertuples(index=False)
+    )
     assert partners == {"a": "c", "b": "c", "c": "a, b", "f": ""}
 
 

@@ -147,6 +147,10 @@ def _the_verdict(card: Decision, state: State, after: State) -> None:
         assert (card.delta, card.probability, card.draw, card.threshold) == (None, None, None, None)
         assert (card.verdict, after.labeling) == ("unchanged", state.labeling)
         return
+    assert card.delta is not None
+    assert card.draw is not None
+    assert card.probability is not None
+    assert card.temperature is not None
     assert card.delta == pytest.approx(card.after.utility - card.before.utility, rel=CLOSE, abs=CLOSE)
     assert card.probability == pytest.approx(1.0 if card.delta > 0 else math.exp(card.delta / card.temperature))
     rng = random_of(3, card.step)

@@ -1,6 +1,7 @@
 """Label changes: filters, queues and pictures against numbers worked by hand and against a replay of the log."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,9 +29,8 @@ from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid,
 from icm_engine.analysis.time_travel import changes_of
 from icm_engine.store.replay import STATE_KINDS, after_event, state_at
 from icm_engine.store.store import Store
-from tests.pages.test_pages import button, page, shown_markup, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.steered_runs import forked_run, steered_run
-from tests.support.steered_runs import store as store
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
 
@@ -51,7 +51,7 @@ def with_history(reading: Reading, *labels: str) -> Reading:
 def test_every_change_of_the_log_is_listed_with_its_cause(store: Store, reading: Reading) -> None:
     state, found = None, list[tuple[int, int, object, object]]()
     for event in store.read_after(reading.run.name, kinds=STATE_KINDS):
-        before = state.labeling if state else {}
+        before: Mapping[int, str] = state.labeling if state else {}
         state = after_event(reading.run.codec, event, state)
         assert state is not None
         moved = sorted(i for i in {*before, *state.labeling} if before.get(i) != state.labeling.get(i))

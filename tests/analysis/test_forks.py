@@ -1,8 +1,5 @@
 """Steering a run from its page, forking it, and asking what if: read models and pages."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from icm_engine import jobs
@@ -11,29 +8,20 @@ from icm_engine.analysis.views import load
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.settings import with_settings
-from icm_engine.jobs import job_worker
-from icm_engine.runs import control, fork, model_registry, worker
+from icm_engine.jobs import job_process, job_worker
+from icm_engine.runs import fork, model_registry, worker
 from icm_engine.store.store import Store
-from tests.pages.test_pages import page, texts
+from tests.support.drawn_pages import page, texts
 from tests.support.stores import add_run
 
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """An empty database; no process is ever launched, and `obey` is the worker."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
-    monkeypatch.setattr(worker, "IDLE", 0.2)
-    with Store() as store:
-        yield store
+pytestmark = pytest.mark.usefixtures("no_processes")
 
 
 def obey(store: Store, name: str, module: object = worker) -> None:
     if module is worker:
         assert worker.main(["--db", str(store.path), name]) == 0
     else:
-        assert job_worker.main(job_worker.perform, ["--db", str(store.path), name]) == 0
+        assert job_process.main(job_worker.perform, ["--db", str(store.path), name]) == 0
 
 
 def test_a_temperature_now_is_an_initial_temperature(store: Store) -> None:

@@ -24,8 +24,9 @@ from icm_engine.runs import control, worker
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
-from tests.analysis.test_views import CODEC, COST, GOLD, IDS, first, steps
+from tests.support.four_examples import CODEC, COST, GOLD, IDS, initial_info, steps
 from tests.support.held_jobs import HeldJob
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
 BELIEF = (math.log(0.8), math.log(0.2))  # of every prompt: four to one for True
@@ -40,7 +41,7 @@ def four(store: Store) -> Store:
     store.add_dataset(Dataset("four", task, examples, tuple(dict(e.fields) for e in examples)))
     store.add_run(RunSpec("four", "fake", search=SearchConfig(max_steps=16)))
     store.append("four-1", "model", {"model": "fake"})
-    store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
+    store.append("four-1", "initial", CODEC.encode_initial(initial_info(), COST), 1.0)
     for info, before in steps():
         store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
     return store
@@ -188,7 +189,7 @@ def test_a_real_process_scores_it(store: Store) -> None:
 @pytest.mark.model
 def test_the_found_labels_score_what_the_search_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their own slots the labels get the very prompts in which they were accepted."""
-    monkeypatch.setattr(jobs, "spawn", nobody)
+    spawn_by(monkeypatch, nobody)
     ensure_sample_dataset(store, "arithmetic")
     spec = RunSpec("arithmetic", "sample", "none", limit=12, search=SearchConfig(max_steps=6, initial_labels=4))
     run = control.create_run(store, spec)

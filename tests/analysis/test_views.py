@@ -14,56 +14,14 @@ from icm_engine.analysis import run_cache as shelf_module
 from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache, runs_overview
 from icm_engine.analysis.run_history import WINDOW, Reading
 from icm_engine.analysis.traces import BLOCK, Points, every_nth, extremes, packed
-from icm_engine.core.labeling import Example, Flip, Labeling, Task
-from icm_engine.core.objective import Evaluation
-from icm_engine.core.repair import Option, Repair
-from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import InitialInfo, StepInfo
+from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import Codec, Cost, RunSpec
+from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-
-IDS = ("a", "b", "c", "d")
-GOLD = {"a": "True", "b": "False", "c": "True", "d": "False"}
-CODEC = Codec(IDS, ("True", "False"))
-SURE = LabelLogProbs((math.log(0.72), math.log(0.08)))  # 0.9 and 0.1 of a mass of 0.8
-COST = Cost(Usage(prompts=2, tokens_encoded=100, tokens_full=300))
-
-
-def evaluation(
-    weighted: float, inconsistency: float, labelled: int, pairs: tuple[tuple[int, int], ...] = ()
-) -> Evaluation:
-    return Evaluation(weighted, weighted / 50, inconsistency, pairs, dict.fromkeys(range(labelled), SURE))
-
-
-START = evaluation(10.0, 1.0, 2, ((0, 1),))  # U = 10 - 1 = 9
-GROWN = evaluation(15.0, 1.0, 3, ((0, 1),))  # U = 14
-WORSE = evaluation(12.0, 0.0, 3)  # U = 12
-MENDED = evaluation(20.0, 0.0, 3)  # U = 20
-
-
-def first() -> InitialInfo:
-    drawn = ((0, "True"), (1, "True"))
-    return InitialInfo(drawn, (), tuple(Flip(i, None, y, "initial") for i, y in drawn), START, 1)
-
-
-def steps() -> list[tuple[StepInfo, Labeling]]:
-    """Accepted (c becomes True), rejected, unchanged, accepted with a repair (b becomes False)."""
-    two, three = Labeling({0: "True", 1: "True"}), Labeling({0: "True", 1: "True", 2: "True"})
-    repair = Repair((0, 1), ("True", "True"), 14.0, (Option(("True", "False"), 20.0),), ("True", "False"))
-    mended = (Flip(1, "True", "False", "repair"),)
-    return [
-        (StepInfo(1, 10.0, 2, None, "True", SURE, START, GROWN, (), (Flip(2, None, "True", "proposal"),), 5.0, 1.0, 0.3,
-                  "accepted", 2), two),
-        (StepInfo(2, 6.0, 1, "True", "False", SURE, GROWN, WORSE, (), (Flip(1, "True", "False", "proposal"),), -2.0,
-                  math.exp(-2 / 6), 0.9, "rejected", 1), three),
-        (StepInfo(3, 5.0, 0, "True", "True", SURE, GROWN, None), three),
-        (StepInfo(4, 4.0, 0, "True", "True", SURE, GROWN, MENDED, (repair,), mended, 6.0, 1.0, 0.2,
-                  "accepted", 3), three),
-    ]  # fmt: skip
+from tests.support.four_examples import CODEC, COST, GOLD, IDS, initial_info, steps
 
 
 @pytest.fixture
@@ -81,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 def write(store: Store, upto: int = 4) -> None:
     store.append("four-1", "control", {"verb": "start"})
     store.append("four-1", "model", {"model": "sample", "trained_context": 120})
-    store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
+    store.append("four-1", "initial", CODEC.encode_initial(initial_info(), COST), 1.0)
     for info, before in steps()[:upto]:
         store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
 
@@ -136,7 +94,7 @@ def test_reading_on_is_the_same_as_reading_at_once(store: Store) -> None:
     reading = views.open_reading(store, "four-1")
     store.append("four-1", "control", {"verb": "start"})
     store.append("four-1", "model", {"model": "sample", "trained_context": 120})
-    store.append("four-1", "initial", CODEC.encode_initial(first(), COST), 1.0)
+    store.append("four-1", "initial", CODEC.encode_initial(initial_info(), COST), 1.0)
     seen = []
     for info, before in steps():
         store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)

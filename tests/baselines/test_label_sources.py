@@ -313,7 +313,7 @@ def test_what_a_model_cannot_serve_is_said_and_labels_nothing(store: Store) -> N
 
 
 def test_pages_show_a_label_source_as_what_it_is(store: Store) -> None:
-    from tests.pages.test_pages import page, texts
+    from tests.support.drawn_pages import page, texts
 
     small_dataset(store)
     gold = dict(load_gold(store, "sums").labels)

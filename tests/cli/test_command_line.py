@@ -12,6 +12,8 @@ from icm_engine.cli.main import main
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
+from tests.support.command_line import icm
+from tests.support.processes import spawn_by
 
 SUMMARY = {
     "run", "status", "steps", "labelled", "label_balance", "utility", "mutual_predictability", "inconsistency",
@@ -25,12 +27,6 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "claims.json"
     path.write_text(json.dumps(rows))
     return path
-
-
-def icm(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    output = capsys.readouterr()
-    return code, output.out, output.err
 
 
 def test_from_a_file_to_labels(store: Store, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +157,7 @@ def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
             store.append(job, "result", {"found": look})
 
     monkeypatch.setattr(job_commands, "wait", nap)
-    monkeypatch.setattr(jobs, "spawn", lambda *which: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     jobs.start(store, job)
     assert job_commands.follow(store, job) == {"found": 20}

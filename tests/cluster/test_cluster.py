@@ -23,8 +23,8 @@ from icm_engine.runs import control, worker
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-from tests.cli.test_command_line import icm
-from tests.cluster.test_remote_workers import SPEC, local, log, use_job
+from tests.support.command_line import icm
+from tests.support.remote_work import SPEC, local, log, use_job
 from tests.support.stores import small_dataset
 
 pytestmark = pytest.mark.cluster

@@ -15,24 +15,23 @@ from icm_engine.cluster import ClusterSpec, store_server
 from icm_engine.cluster.remote_worker import work
 from icm_engine.cluster.store_server import RunBundle, StoreServer, code_sha256
 from icm_engine.core.errors import RunBusy, RunError, SettingError, StoreError
-from icm_engine.core.settings import ModelChoice, SearchConfig
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human
 from icm_engine.data.importing import import_file
 from icm_engine.experiments import runner
-from icm_engine.jobs import JobSpec, batches, downstream_eval, job_process, job_worker, scheduler
+from icm_engine.jobs import JobSpec, batches, job_process, job_worker, scheduler
 from icm_engine.jobs.scheduler import RayWorkers
 from icm_engine.runs import control, fork, model_registry, worker
 from icm_engine.runs.lease import Holder, claim, this_process
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.events import Json
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Command, Event, Store
-from tests.cli.test_command_line import icm
-from tests.core.test_gold_is_never_seen import ROWS, inverted, permuted, removed
+from tests.support.command_line import icm
+from tests.support.gold_changes import ROWS, inverted, permuted, removed
+from tests.support.processes import spawn_by
+from tests.support.remote_work import SPEC, STEPS, begun, local, log, use_job
 from tests.support.stores import small_dataset
-
-STEPS = 60
-SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=STEPS))
 
 
 class Lost(BaseException):
@@ -54,27 +53,6 @@ class Wire(StoreServer):
         missed = super().append(name, token, number, kind, body, seconds, answered)
         self.after(number)
         return missed
-
-
-def begun(store: Store, spec: RunSpec = SPEC) -> str:
-    if not store.has_dataset(spec.dataset):
-        small_dataset(store, spec.dataset)
-    run = control.create_run(store, spec)
-    control.queue(store, run)
-    return run
-
-
-def log(store: Store, run: str) -> list[tuple[int, str, str]]:
-    """The events of a run as they are stored, byte for byte, without their times."""
-    rows = store.db.execute("select number, kind, body from events where run = ? order by number", [run])
-    return [tuple(row) for row in rows]
-
-
-def local(store: Store, spec: RunSpec = SPEC) -> list[tuple[int, str, str]]:
-    """The log of a run that was never interrupted, by a worker of this machine."""
-    run = begun(store, spec)
-    assert worker.run_in_process(store, run, idle=0.0) == 0
-    return log(store, run)
 
 
 def lose_at(number: int) -> Callable[[int], None]:
@@ -264,12 +242,6 @@ def test_snapshots_come_home(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 # -- jobs
 
 
-def use_job(store: Store, run: str) -> str:
-    body = {"run": run, "test": [{"dataset": "more", "start": 2}, {"dataset": "sums", "start": 9}], "most": 8,
-            "shots": [0, 4, "fit"], "shuffles": 2, "seed": 1}  # fmt: skip
-    return jobs.create(store, JobSpec(downstream_eval.KIND, body, ModelChoice("fake")))
-
-
 def test_the_use_of_labels_elsewhere_finds_what_it_finds_here(store: Store) -> None:
     small_dataset(store, "more", groups=3)
     run = begun(store, replace(SPEC, limit=9))
@@ -345,7 +317,7 @@ def test_without_ray_there_is_one_line_with_the_remedy(
 def test_an_address_where_nobody_answers_is_said_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     small_dataset(store)
     run = control.create_run(store, SPEC)
     job = cluster.hand_over(store, [run], ClusterSpec(address))
@@ -360,7 +332,7 @@ def test_an_address_where_nobody_answers_is_said_at_once(
 def test_a_job_that_waits_for_the_cluster_ends_with_it(
     store: Store, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     waiting = jobs.request(store, JobSpec("restarts", {}))
     end = {"cancel": lambda: jobs.cancel(store, waiting),
            "failed": lambda: store.append("ray.1", "failed", {"message": "no cluster"})}  # fmt: skip
@@ -398,7 +370,7 @@ def test_a_run_is_asked_to_go_on_once_and_only_if_it_waits(store: Store) -> None
 
 def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """One job of all runs, whatever the number of processes; where it fails, so does the suite, with its reason."""
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     done, left = begun(store), [begun(store), begun(store)]
     worker.run_in_process(store, done, idle=0.0)
     chosen = runner.Chosen(ModelChoice("fake"), processes=3, where=ClusterSpec("head:6379", gpus=0.5))
@@ -413,7 +385,7 @@ def test_a_suite_hands_all_that_is_left_to_the_cluster(store: Store, monkeypatch
 
 def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch its own examples travel, and no others; a cluster is given every batch that is left."""
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     small_dataset(store, groups=6)  # of three examples each, so three batches of two groups
     name = batches.submit(store, SPEC, 6, where=ClusterSpec("head:6379"))
     whole = batches.batched(store, name)

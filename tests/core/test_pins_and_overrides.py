@@ -27,8 +27,7 @@ from icm_engine.core.search import (
 )
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.datasets import Dataset
-from tests.core.test_search import problem
-from tests.support.problems import probabilities
+from tests.support.problems import probabilities, problem
 
 START = Labeling({0: "True", 1: "False", 2: "True"})
 Acts = st.lists(

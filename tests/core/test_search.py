@@ -30,17 +30,7 @@ from icm_engine.core.search import (
 )
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, SearchConfig, with_settings
 from icm_engine.store.datasets import Dataset
-from tests.support.problems import probabilities
-
-
-def problem(pairs: Dataset, **settings: object) -> tuple[Objective, SearchConfig]:
-    rule = make_rule(pairs.task.rule, pairs.examples, pairs.task.labels, pairs.task.true_label)
-    config = SearchConfig(**{"seed": 5, **settings})  # type: ignore[arg-type]
-    scorer = TableScorer(agreeable_belief)
-    objective = Objective(
-        pairs.examples, pairs.task, rule, scorer, config.predictability, config.alpha, config.pair_weight
-    )
-    return objective, config
+from tests.support.problems import probabilities, problem
 
 
 def run(objective: Objective, config: SearchConfig, steps: int) -> list[State]:

@@ -24,8 +24,9 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.runs.test_tampering import is_found, walked
+from tests.support.processes import score_by
 from tests.support.stores import add_run, moody_belief
+from tests.support.tampered_logs import is_found, walked
 
 
 def at_times_even(prompt: Prompt) -> tuple[float, ...]:
@@ -35,7 +36,7 @@ def at_times_even(prompt: Prompt) -> tuple[float, ...]:
 
 
 def searched(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, **spec: Any) -> str:
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(at_times_even))
+    score_by(monkeypatch, at_times_even)
     store.add_dataset(pairs)
     config = SearchConfig(seed=5, max_steps=30, initial_labels=6)
     run = control.create_run(store, RunSpec("pairs", "fake", limit=16, **{"search": config, **spec}))

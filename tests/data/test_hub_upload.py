@@ -1,7 +1,7 @@
 """Pushing to the hub, up to the network and not beyond: what is sent, and what is refused."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_refusals_of_the_hub_are_said_plainly(
         if isinstance(raised, OSError):
             raise raised
         error = HfHubHTTPError.__new__(HfHubHTTPError)  # without a request there is no response to make one from
-        error.args, error.response = ("server error",), _Answer(raised)
+        error.args, error.response = ("server error",), cast("Any", _Answer(raised))
         raise error
 
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_test")

@@ -42,7 +42,7 @@ def test_a_mapping_that_does_not_fit_is_a_problem_and_no_error() -> None:
     fits = preview("d.csv", content=other, task="truthfulness", mapping={"question": "frage", "claim": "aussage"})
     assert (fits.problem, fits.prompts) == (None, ("Question: q\nClaim: c\nI think this claim is",))
     for wish in ({"rule": "magic"}, {"mapping": {"question": "frage", "claim": "frage"}}, {"labels": ("a", "b")}):
-        assert preview("d.csv", content=b"question,claim\nq,c\n", task="truthfulness", **wish).problem  # type: ignore[arg-type]
+        assert preview("d.csv", content=b"question,claim\nq,c\n", task="truthfulness", **wish).problem
 
 
 def test_labels_that_must_be_named() -> None:

@@ -76,7 +76,7 @@ def test_the_worker_sees_no_gold_and_no_human_label(store: Store) -> None:
     dataset = store.dataset("data")
     assert dataset.inputs == ({"question": "q", "claim": "c", "source": "web"},)
     assert dataset.columns == ("question", "claim", "source")
-    assert "True" not in repr(dataset.examples + dataset.inputs)
+    assert "True" not in repr((dataset.examples, dataset.inputs))
     assert list(load_gold(store, "data").labels.values()) == ["True"]
     assert list(load_human(store, "data")["crowd"].labels.values()) == ["False"]
 

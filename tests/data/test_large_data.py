@@ -113,14 +113,14 @@ def test_an_older_database_is_counted_once(tmp_path: Path, pairs: Dataset) -> No
     """As the first version left it: no counts, no index of groups."""
     old = Database(tmp_path / "old.db")
     migrations.apply(old, stop_before="m002_counts")
-    old["datasets"].insert({"name": "pairs", "task": json.dumps(asdict(pairs.task)), "source": "pairs.csv",
+    old.table("datasets").insert({"name": "pairs", "task": json.dumps(asdict(pairs.task)), "source": "pairs.csv",
                             "columns": '["text"]', "notes": "[]", "created": 1.0})  # fmt: skip
-    old["examples"].insert_all(
+    old.table("examples").insert_all(
         {"dataset": "pairs", "position": k, "id": e.id, "fields": json.dumps(e.fields), "consistency_group": e.group,
          "answer": None, "twin_of": None, "input": json.dumps(pairs.inputs[k])}
         for k, e in enumerate(pairs.examples)
     )  # fmt: skip
-    old["gold"].insert({"dataset": "pairs", "example": "e3", "label": "True"})
+    old.table("gold").insert({"dataset": "pairs", "example": "e3", "label": "True"})
     old.close()
     with Store(tmp_path / "old.db") as store:
         info = store.dataset_info("pairs")

@@ -120,7 +120,8 @@ def test_the_prompts_are_those_of_the_engine() -> None:
     forms = {"facts": claims.CLAIM_PROMPT, "comparisons": claims.PAIR_PROMPT}
     for name, form in forms.items():
         fields = ("question", "claim") if name == "facts" else ("query", "response_a", "response_b")
-        assert re.sub(r"\{(\w+)\}", lambda m, f=fields: f"{{{f.index(m[1])}}}", TASKS[name].template) == form
+        numbers = {field: str(place) for place, field in enumerate(fields)}
+        assert TASKS[name].template.format_map({f: f"{{{k}}}" for f, k in numbers.items()}) == form
 
 
 @given(st.text())

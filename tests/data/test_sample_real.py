@@ -16,6 +16,7 @@ from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
 from icm_engine.data.tasks import SAMPLE_DATASETS, TASKS
 from sample_data.make import real
+from sample_data.make.make_data import SEED
 
 FOLDER = Path(real.__file__).parents[1]
 PARTS = [f"{name}{ending}" for name in real.RECIPES for ending in real.ENDINGS.values()]
@@ -59,7 +60,7 @@ def test_labels_have_their_shares_from_the_beginning(part: str) -> None:
 
 def tags_of(name: str, part: str, texts: set[str]) -> set[str]:
     """The frames that the program made these texts of: the files do not name them, since a frame tells the label."""
-    made = real.groups_of(real.RECIPES[name], part, random.Random(f"{name} {part} {real.SEED}"))
+    made = real.groups_of(real.RECIPES[name], part, random.Random(f"{name} {part} {SEED}"))
     assert {text.text for group in made for text in group} == texts
     return {tag for group in made for text in group for tag in text.tags.split()}
 
@@ -108,7 +109,7 @@ def frames(file: object, part: str, inside: bool = False) -> list[str]:
 
 
 def test_no_frame_comes_again_before_all_others_came() -> None:
-    deck = real.Deck("a", ("x", "y", "z"), real.random.Random(0))
+    deck = real.Deck("a", ("x", "y", "z"), random.Random(0))
     tags = [deck.draw().tag for _ in range(9)]
     assert all(sorted(tags[i : i + 3]) == ["a-1", "a-2", "a-3"] for i in (0, 3, 6))
     assert sum(a == b for a, b in pairwise(tags)) <= 2
@@ -116,7 +117,7 @@ def test_no_frame_comes_again_before_all_others_came() -> None:
 
 def test_a_gap_is_filled_in_the_same_way_throughout() -> None:
     frames = [real.Frame("a", "{what} came with a {what}."), real.Frame("b", "the {what} is new.")]
-    assert real.filled(frames, {"what": ["iron"]}, real.random.Random(0)) == "Iron came with an iron. The iron is new."
+    assert real.filled(frames, {"what": ["iron"]}, random.Random(0)) == "Iron came with an iron. The iron is new."
 
 
 def test_what_is_right_raw_and_centred_by_hand() -> None:

@@ -35,7 +35,7 @@ def labelled(store: Store, dataset: Dataset, labels: Mapping[str, Label]) -> str
     codec = open_run(store, run).codec
     flips = tuple(Flip(codec.index(name), None, label, "initial") for name, label in labels.items())
     scores = {flip.example: LabelLogProbs((-0.5,) * len(dataset.task.labels)) for flip in flips}
-    info = InitialInfo(tuple((f.example, f.new) for f in flips), (), flips, Evaluation(0.0, 0.0, 0.0, (), scores))
+    info = InitialInfo(tuple((f.example, str(f.new)) for f in flips), (), flips, Evaluation(0.0, 0.0, 0.0, (), scores))
     store.append(run, "initial", codec.encode_initial(info, Cost(Usage())))
     return run
 

@@ -28,7 +28,7 @@ with Store(path) as store:
         store.send(run, "hand", "a pin", 0, pin)
         assert worker.main(["--db", path, run]) == 0
         assert not store.pending(run)
-    for words in ("journal_mode = delete", "page_size = 1024"):
-        store.db.execute(f"pragma {words}")
+    for pragma in ("journal_mode = delete", "page_size = 1024"):
+        store.db.execute(f"pragma {pragma}")
     store.db.execute("vacuum")
 table.unlink()

@@ -158,7 +158,7 @@ def commands(rng: Random, count: int) -> list[tuple[str, str, int, Json]]:
     pins = [
         {"verb": "pin", "examples": [f"e{k}"], "labels": [rng.choice(("True", "False"))], "text": ""} for k in (3, 50)
     ]
-    made = [
+    made: list[tuple[str, int, Json]] = [
         ("pause", 0, {}), ("resume", 0, {}), ("start", 0, {}), ("step", 3, {}), ("stop", 0, {}),
         *(("hand", 0, body) for body in pins),
         ("hand", 0, {"verb": "undo", "examples": [], "labels": [], "text": ""}),

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from icm_engine import jobs
 from icm_engine.analysis.run_cache import RunCache
 from icm_engine.cli import app_commands
 from icm_engine.cli.main import icm, main
@@ -24,6 +23,7 @@ from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 from tests.golden.in_process import choices
 from tests.support.faults import Fault
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
 pytestmark = pytest.mark.usefixtures("subnormal_floats")
@@ -130,12 +130,13 @@ def arguments(command: click.Command, draw: random.Random) -> list[str]:
     found = [draw.choice(sorted(command.commands))] if isinstance(command, click.Group) else list[str]()
     for parameter in command.params:
         option = isinstance(parameter, click.Option)
+        flag = isinstance(parameter, click.Option) and parameter.is_flag
         if set(parameter.opts) & LEFT_OUT:
             continue
         if option and not parameter.required and draw.random() < 0.7:
             continue
         good = choices(parameter) or TEXTS
-        values = [] if option and parameter.is_flag else [draw.choice(TEXTS if draw.random() < 0.3 else good)]
+        values = [] if flag else [draw.choice(TEXTS if draw.random() < 0.3 else good)]
         found += [*(parameter.opts[:1] if option else []), *values]
     return found
 
@@ -151,8 +152,7 @@ def test_any_arguments_are_obeyed_or_refused(
     monkeypatch.setattr("sys.stdin", io.StringIO("four words and a dot\n"))
     monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 0.0)
     monkeypatch.setattr(control, "POLL", 0.0)
-    for module in (control, jobs):
-        monkeypatch.setattr(module, "spawn", refusing_worker)
+    spawn_by(monkeypatch, refusing_worker)
     monkeypatch.setattr(app_commands, "become", lambda command, environment: None)
     small_dataset(store)
     add_run(store, "paused", steps=5)

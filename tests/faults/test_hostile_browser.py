@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
 from icm_engine.store.store import Store
 from tests.support.app_server import Server
@@ -69,7 +69,12 @@ def test_hostile_texts_are_texts_on_every_page(page: Page, server: Server, fault
     dialogs: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(blocked(message)))
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     themes = ("light", "dark")[: fault.times(quick=1, long=2)]
     wrong = []
     for theme in themes:

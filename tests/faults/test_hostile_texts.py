@@ -26,6 +26,7 @@ from icm_engine.store.store import Store
 from tests.support.faults import Fault
 from tests.support.hostile_texts import CONTROLS, NAME, hostile_runs
 from tests.support.paths import ROOT
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
 PAGES = (None, "search", "steps", "flips", "consistency", "compare", "annotate", "forks", "training", "experiments",
@@ -145,7 +146,7 @@ def test_a_number_in_an_address_is_digits_and_not_too_many(text: str, number: in
     "every page draws: the view, or a form, or one error in the project's own words",
 )
 def test_any_address_draws_a_page(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     small_dataset(store)
     add_run(store, "paused", steps=10)
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)

@@ -13,11 +13,11 @@ from icm_engine.runs import control, worker
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-from tests.pages.test_live_updates_browser import paused_at, wait_for_phase, wait_for_steps
 from tests.support.app_server import Server, end_workers, serving
 from tests.support.chromium import CHROMIUM, NEEDS_BROWSER, QUIET, new_page, press, visit
 from tests.support.faults import Fault
 from tests.support.kills import kill, searched, wait_for
+from tests.support.search_page import paused_at, wait_for_phase, wait_for_steps
 
 pytestmark = NEEDS_BROWSER
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=5_000_000))

@@ -57,7 +57,7 @@ def test_an_import_killed_at_every_point(
     whole = jobs.request(store, ask("whole"))
     assert jobs.wait_until_settled(store, whole).phase == "done"
     job = jobs.create(store, ask("claims"))
-    points = {
+    points: dict[str, tuple[int, ...]] = {
         "event committed": (1,), **IMPORT_POINTS, "event written, not committed": (1,), "before its lease": (1,),
         "with its lease, before a look at the run": (1,),
     }  # fmt: skip

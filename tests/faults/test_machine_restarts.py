@@ -127,7 +127,7 @@ def test_a_worker_that_came_and_went_during_a_look_is_not_interrupted(
     """The lease is looked at first; what is read next is then the doing of a worker that took it since."""
     run = control.create_run(filled, ENDLESS)
     filled.send(run, "start", run)
-    real, looks = Store.pending, []
+    real, looks = Store.pending, list[str]()
 
     def pending(store: Store, name: str) -> list[Command]:
         if not looks:

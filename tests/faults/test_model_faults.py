@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,8 +29,8 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.models.test_scorers import save_model
 from tests.support.faults import Fault
+from tests.support.small_models import save_model
 
 WEIGHTS = "model.safetensors"
 KEPT = worker.make_scorer  # which keeps the last model
@@ -276,7 +277,7 @@ def pickled(folder: Path, mark: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload(mark)))
 
 
-def remote(file: str, names: dict[str, str], model_type: str | None = None) -> Callable[[Path, Path], None]:
+def remote(file: str, names: dict[str, Any], model_type: str | None = None) -> Callable[[Path, Path], None]:
     def change(folder: Path, mark: Path) -> None:
         (folder / "theirs.py").write_text(CODE.format(mark=mark))
         told = json.loads((folder / file).read_text())

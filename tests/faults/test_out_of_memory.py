@@ -26,10 +26,10 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.models.test_scorers import save_model
 from tests.support.faults import Fault
 from tests.support.paths import ROOT
 from tests.support.scorer_contract import PROMPTS
+from tests.support.small_models import save_model
 
 WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB"
 Fails = Callable[[int, int], bool]  # of the number of a call and its tokens
@@ -57,6 +57,10 @@ class Memory:
             return forward(*given, **named)
 
         patch.setattr(loaded.model, "forward", call)
+
+
+def fails_at(one: int) -> Fails:
+    return lambda call, _: call == one
 
 
 def never(call: int, tokens: int) -> bool:
@@ -95,7 +99,7 @@ def test_whichever_call_it_is(fault: Fault, loaded: LoadedModel, monkeypatch: py
     fault.tried = tried
     for k in range(1, tried + 1):
         scorer = TransformersScorer(loaded, chunk_tokens=320)
-        memory.calls, memory.fails = 0, lambda call, _, k=k: call == k
+        memory.calls, memory.fails = 0, fails_at(k)
         assert scorer.score(PROMPTS) == wanted
         assert scorer.calls.tokens == 160
         memory.fails = never
@@ -215,7 +219,7 @@ def test_a_run_goes_on_with_the_calls_that_its_log_names(
         memory = Memory(loaded, monkeypatch, never)
         for run in (whole, cut):
             scorer = TransformersScorer(loaded)
-            memory.calls, memory.fails = 0, lambda call, _, at=3 + 2 * k: call == at
+            memory.calls, memory.fails = 0, fails_at(3 + 2 * k)
             if run == whole:
                 assert work(data, run, scorer, monkeypatch) == 0
                 continue

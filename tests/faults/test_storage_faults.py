@@ -364,21 +364,31 @@ def test_a_file_that_is_removed_under_a_worker(
 
 # -- what is in the file
 
+Damage = Callable[[bytearray], bytes | bytearray]
 
-def damages(size: int, page: int, rng: random.Random) -> Iterator[tuple[str, Callable[[bytearray], bytes]]]:
+
+def _cut(at: int) -> Damage:
+    return lambda good: good[:at]
+
+
+def _over(start: int, put: bytes) -> Damage:
+    return lambda good: good[:start] + put + good[start + len(put) :]
+
+
+def damages(size: int, page: int, rng: random.Random) -> Iterator[tuple[str, Damage]]:
     """Ways to damage a database of so many bytes, again and again: by name, each from its bytes to others."""
     yield "text", lambda _: b"To do: buy milk. " * 400
     yield "empty", lambda _: b""
     yield "header", lambda good: bytes(100) + good[100:]
-    yield "half", lambda good: good[: size // 2]
+    yield "half", _cut(size // 2)
     while True:
         number, cut, noise = rng.randrange(1, size // page), rng.randrange(1, size), rng.randbytes(page)
         start = number * page
-        yield f"page {number} zeroed", lambda good, s=start: good[:s] + bytes(page) + good[s + page :]
-        yield f"cut at {cut}", lambda good, c=cut: good[:c]
-        yield f"page {number} overwritten", lambda good, s=start, n=noise: good[:s] + n + good[s + page :]
+        yield f"page {number} zeroed", _over(start, bytes(page))
+        yield f"cut at {cut}", _cut(cut)
+        yield f"page {number} overwritten", _over(start, noise)
         sector = start + 512 * rng.randrange(page // 512)
-        yield f"sector at {sector} zeroed", lambda good, s=sector: good[:s] + bytes(512) + good[s + 512 :]
+        yield f"sector at {sector} zeroed", _over(sector, bytes(512))
 
 
 @pytest.mark.fault(

@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -42,7 +43,7 @@ def lines(database: Path, page: str, query: frozenset[tuple[str, str]]) -> list[
 
 def _lines(test: AppTest) -> Iterator[str]:
     for element in test.main:
-        value = getattr(element, "value", None)
+        value: Any = getattr(element, "value", None)
         if element.type in ("dataframe", "arrow_data_frame"):
             value = " ".join(map(str, value.to_numpy().ravel()))
         elif element.type == "page_link":

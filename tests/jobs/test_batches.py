@@ -7,7 +7,6 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer, TableScorer
+from icm_engine.core.search import step
 from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.data.export import export_run, labelled_rows
 from icm_engine.data.gold import add_human
@@ -33,52 +33,18 @@ from icm_engine.jobs.batches import BatchedRun
 from icm_engine.runs import control, life_cycle, worker
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import RETUNABLE, Json, RunSpec
+from icm_engine.store.events import RETUNABLE, RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
-from tests.cli.test_command_line import icm
-from tests.store.test_sql_views import documented
+from tests.support.command_line import icm
+from tests.support.documented_queries import documented
+from tests.support.machines import BATCHED, BatchMachine
+from tests.support.processes import score_by, spawn_by
 from tests.support.stores import moody_belief, small_dataset
-
-SPEC = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=24))  # 18 examples in groups of 3
 
 
 class Killed(BaseException):
     """What no handler of ours sees."""
-
-
-class Machine:
-    """Every process is this one: lanes wait in a row, and each look of the job's process lets one work to its end."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self.waiting, self.lanes = store, list[str](), list[str]()
-        self.between: Callable[[], None] = lambda: None
-
-    def spawn(self, store: Store, module: str, name: str) -> None:
-        if jobs.spec(store, name).kind == batches.LANE:
-            self.waiting.append(name)
-            self.lanes.append(name)
-
-    def look(self) -> None:
-        self.between()
-        if self.waiting:
-            job_process.main(job_worker.perform, ["--db", str(self.store.path), self.waiting.pop(0)])
-
-    def do(self, job: str) -> Json | None:
-        job_process.main(job_process.perform, ["--db", str(self.store.path), job])
-        return jobs.result(self.store, job)
-
-
-@pytest.fixture
-def machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    small_dataset(store)
-    made = Machine(store)
-    monkeypatch.setattr(jobs, "spawn", made.spawn)
-    monkeypatch.setattr(scheduler, "wait", made.look)
-    monkeypatch.setattr(scheduler, "PAUSING", 0.0)
-    monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
-    return made
 
 
 def runs(store: Store, job: str) -> list[str]:
@@ -97,9 +63,9 @@ def events(store: Store, run: str) -> list[str]:
 # -- the whole way
 
 
-def test_every_example_is_in_one_batch_and_no_group_is_cut(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)  # two groups of 3 go into 7: 3 batches of 6
-    assert machine.do(job) == {"batches": 3}
+def test_every_example_is_in_one_batch_and_no_group_is_cut(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)  # two groups of 3 go into 7: 3 batches of 6
+    assert batch_machine.do(job) == {"batches": 3}
     found = [[example for example, _ in read_labels(store, run).examples()] for run in runs(store, job)]
     assert [len(examples) for examples in found] == [6, 6, 6]
     assert sorted(e.id for examples in found for e in examples) == sorted(e.id for e in store.dataset("sums").examples)
@@ -107,12 +73,12 @@ def test_every_example_is_in_one_batch_and_no_group_is_cut(store: Store, machine
     assert [len(group) for group in groups] == [2, 2, 2]
     assert len(set.union(*groups)) == 6
     assert groups[0] != {"g0", "g1"} or groups[1] != {"g2", "g3"}  # drawn, not cut off in order
-    assert machine.lanes == ["lane.1"]  # one process took them all
+    assert batch_machine.lanes == ["lane.1"]  # one process took them all
 
 
-def test_a_batch_is_a_run_like_any_other(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+def test_a_batch_is_a_run_like_any_other(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     for number, run in enumerate(runs(store, job), 1):
         assert run == f"batches.1-{number}"
         spec = store.spec(run)
@@ -126,62 +92,64 @@ def test_a_batch_is_a_run_like_any_other(store: Store, machine: Machine) -> None
         assert events(store, again) == events(store, run)
 
 
-def test_max_steps_left_open_is_four_times_each_batch(store: Store, machine: Machine) -> None:
+def test_max_steps_left_open_is_four_times_each_batch(store: Store, batch_machine: BatchMachine) -> None:
     job = batches.submit(store, RunSpec("sums", "fake", limit=15), 6)  # 5 groups: batches of 6, 6 and 3
-    machine.do(job)
+    batch_machine.do(job)
     assert sorted(store.spec(run).search.max_steps for run in runs(store, job)) == [12, 24, 24]
     assert store.spec(runs(store, job)[0]).limit == 15
 
 
-def test_the_same_asked_again_is_the_same_and_another_is_another(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)
-    assert batches.submit(store, SPEC, 7) == job  # on its way
-    machine.do(job)
+def test_the_same_asked_again_is_the_same_and_another_is_another(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)
+    assert batches.submit(store, BATCHED, 7) == job  # on its way
+    batch_machine.do(job)
     before = [store.last_number(run) for run in runs(store, job)]
-    assert batches.submit(store, SPEC, 7) == job
+    assert batches.submit(store, BATCHED, 7) == job
     assert [store.last_number(run) for run in runs(store, job)] == before
     others = {
-        batches.submit(store, SPEC, 9),
-        batches.submit(store, replace(SPEC, search=replace(SPEC.search, seed=4)), 7),
-        batches.submit(store, replace(SPEC, search=replace(SPEC.search, alpha=40.0)), 7),
+        batches.submit(store, BATCHED, 9),
+        batches.submit(store, replace(BATCHED, search=replace(BATCHED.search, seed=4)), 7),
+        batches.submit(store, replace(BATCHED, search=replace(BATCHED.search, alpha=40.0)), 7),
     }
     assert others == {"batches.2", "batches.3", "batches.4"}
 
 
-def test_side_by_side_finds_the_same_labels(store: Store, machine: Machine) -> None:
-    one = batches.submit(store, SPEC, 3)
-    machine.do(one)
+def test_side_by_side_finds_the_same_labels(store: Store, batch_machine: BatchMachine) -> None:
+    one = batches.submit(store, BATCHED, 3)
+    batch_machine.do(one)
     alone = labels(store, one)
     with Store(store.path.parent / "two.db") as other:
         small_dataset(other)
-        machine.store = other
-        job = batches.submit(other, SPEC, 3, 2)
-        machine.do(job)
-        assert machine.lanes[-2:] == ["lane.1", "lane.2"]
+        batch_machine.store = other
+        job = batches.submit(other, BATCHED, 3, 2)
+        batch_machine.do(job)
+        assert batch_machine.lanes[-2:] == ["lane.1", "lane.2"]
         assert [jobs.spec(other, lane).body["lane"] for lane in ("lane.1", "lane.2")] == [0, 1]
         assert labels(other, job) == alone
         assert all(len(other.read_after(run, kinds=("finished",))) == 1 for run in runs(other, job))
 
 
-def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, machine: Machine) -> None:
+def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, batch_machine: BatchMachine) -> None:
     with pytest.raises(SettingError, match=r"a batch of 2 examples cannot hold .* has 3 .*--batch-size 3 or more"):
-        batches.submit(store, SPEC, 2)
+        batches.submit(store, BATCHED, 2)
     with pytest.raises(SettingError, match="leaves no whole group"):
-        batches.submit(store, replace(SPEC, limit=1), 7)
+        batches.submit(store, replace(BATCHED, limit=1), 7)
     with pytest.raises(SettingError, match="use 1 or more"):
-        batches.submit(store, SPEC, 7, 0)
+        batches.submit(store, BATCHED, 7, 0)
     with pytest.raises(SettingError, match="do not go together"):
-        told.begin_batches(store, SPEC, 7, 2)
+        told.begin_batches(store, BATCHED, 7, 2)
     assert (jobs.names(store), store.db.execute("select count(*) from parts").fetchone()[0]) == ([], 0)
 
 
 # -- what is cut short
 
 
-def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = batches.submit(store, replace(SPEC, dataset="sums"), 3)
-    machine.do(whole)
-    expected, taken, real = labels(store, whole), list[int](), worker.step
+def test_a_killed_process_loses_nothing(
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = batches.submit(store, replace(BATCHED, dataset="sums"), 3)
+    batch_machine.do(whole)
+    expected, taken, real = labels(store, whole), list[int](), step
 
     def killed(*given: Any) -> Any:
         taken.append(1)
@@ -191,16 +159,16 @@ def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypa
 
     with Store(store.path.parent / "killed.db") as other:
         small_dataset(other)
-        machine.store = other
-        job = batches.submit(other, SPEC, 3)
+        batch_machine.store = other
+        job = batches.submit(other, BATCHED, 3)
         with monkeypatch.context() as patch:
             patch.setattr(worker, "step", killed)
             with pytest.raises(Killed):
-                machine.do(job)
+                batch_machine.do(job)
         assert jobs.status(other, job).phase == "interrupted"
         assert len(batches.finished(other, batches.batched(other, job))) == 2
-        assert batches.submit(other, SPEC, 3) == job
-        assert machine.do(job) == {"batches": 6}
+        assert batches.submit(other, BATCHED, 3) == job
+        assert batch_machine.do(job) == {"batches": 6}
         assert labels(other, job) == expected
         first, third = runs(other, job)[0], runs(other, job)[2]
         verbs = [event.body["verb"] for event in other.read_after(third, kinds=("control",))]
@@ -209,9 +177,9 @@ def test_a_killed_process_loses_nothing(store: Store, machine: Machine, monkeypa
 
 
 def test_cancelled_batches_pause_and_asking_again_goes_on(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, taken = worker.step, list[int]()
+    real, taken = step, list[int]()
 
     def watched(*given: Any) -> Any:
         taken.append(1)
@@ -223,37 +191,37 @@ def test_cancelled_batches_pause_and_asking_again_goes_on(
         return real(*given)
 
     monkeypatch.setattr(worker, "step", watched)
-    job = batches.submit(store, SPEC, 3)
-    assert machine.do(job) is None
+    job = batches.submit(store, BATCHED, 3)
+    assert batch_machine.do(job) is None
     assert jobs.status(store, job).phase == "cancelled"
     assert [control.status(store, run).phase for run in runs(store, job)] == ["finished", "paused"]
     assert control.status(store, "batches.1-2").steps == 6
     assert told.batched_status(store, job, GoldCounts()).phase == "paused"
-    assert batches.submit(store, SPEC, 3) == job
-    assert machine.do(job) == {"batches": 6}
+    assert batches.submit(store, BATCHED, 3) == job
+    assert batch_machine.do(job) == {"batches": 6}
 
 
 def test_what_always_fails_is_said_and_ends_soon(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(spec: ModelChoice) -> Scorer:
         raise DeviceMissing("no device")
 
     with monkeypatch.context() as patch:
         patch.setattr(worker, "make_scorer", broken)
-        job = batches.submit(store, SPEC, 3)
-        assert machine.do(job) is None
+        job = batches.submit(store, BATCHED, 3)
+        assert batch_machine.do(job) is None
     assert len(runs(store, job)) == batches.IN_A_ROW == 3
     message = jobs.status(store, job).message
     assert message == (
         "6 of 6 batches have not finished (first batches.1-1, failed: no device): mend what failed and ask again"
     )
-    assert batches.submit(store, SPEC, 3) == job
-    assert machine.do(job) == {"batches": 6}
+    assert batches.submit(store, BATCHED, 3) == job
+    assert batch_machine.do(job) == {"batches": 6}
 
 
 def test_one_batch_that_fails_does_not_hold_up_the_rest(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(one: worker.Worker) -> Scorer:
         if one.opened.spec.part is not None and one.opened.spec.part.number == 2:
@@ -261,17 +229,17 @@ def test_one_batch_that_fails_does_not_hold_up_the_rest(
         return TableScorer(moody_belief)
 
     monkeypatch.setattr(worker.Worker, "_connected", broken)
-    job = batches.submit(store, SPEC, 3)
-    machine.do(job)
+    job = batches.submit(store, BATCHED, 3)
+    batch_machine.do(job)
     assert "1 of 6 batches have not finished (first batches.1-2, failed: no device)" in jobs.status(store, job).message
     assert len(batches.finished(store, batches.batched(store, job))) == 5
 
 
 def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane dies without a word in its second batch; the next one begins there, and dies again without any gain."""
-    job, real = batches.submit(store, SPEC, 3), worker.run_in_process
+    job, real = batches.submit(store, BATCHED, 3), worker.run_in_process
 
     def dies(store: Store, run: str, idle: float) -> int:
         if run.endswith("-2"):
@@ -281,42 +249,42 @@ def test_a_lane_that_was_killed_is_replaced_as_long_as_it_gets_anywhere(
     def look() -> None:
         try:
             monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 20.0)
-            machine.look()
+            batch_machine.look()
         except Killed:
             monkeypatch.setattr(life_cycle, "LAUNCH_GRACE", 0.0)  # it is known to be gone
-            store.drop_lease(machine.lanes[-1], str(store.lease_token(machine.lanes[-1])))
+            store.drop_lease(batch_machine.lanes[-1], str(store.lease_token(batch_machine.lanes[-1])))
 
     monkeypatch.setattr(scheduler, "wait", look)
     monkeypatch.setattr(worker, "run_in_process", dies)
-    assert machine.do(job) is None
-    assert machine.lanes == ["lane.1", "lane.2"]  # the second gained nothing, and there is no third
+    assert batch_machine.do(job) is None
+    assert batch_machine.lanes == ["lane.1", "lane.2"]  # the second gained nothing, and there is no third
     assert "5 of 6 batches have not finished" in jobs.status(store, job).message
 
 
-def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, machine: Machine) -> None:
+def test_a_new_process_of_the_job_finds_the_lanes_that_work(store: Store, batch_machine: BatchMachine) -> None:
     def killed() -> None:
         raise Killed
 
-    job = batches.submit(store, SPEC, 3)
-    machine.between = killed
+    job = batches.submit(store, BATCHED, 3)
+    batch_machine.between = killed
     with pytest.raises(Killed):
-        machine.do(job)
-    assert machine.lanes == machine.waiting == ["lane.1"]  # its lane goes on without it
-    machine.between = lambda: None
+        batch_machine.do(job)
+    assert batch_machine.lanes == batch_machine.waiting == ["lane.1"]  # its lane goes on without it
+    batch_machine.between = lambda: None
     jobs.start(store, job)
-    assert machine.do(job) == {"batches": 6}
-    assert machine.lanes == ["lane.1"]
+    assert batch_machine.do(job) == {"batches": 6}
+    assert batch_machine.lanes == ["lane.1"]
 
 
-def test_a_batch_that_a_person_stops_stays_so(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 3)
-    machine.do(job)
-    other = batches.submit(store, replace(SPEC, search=replace(SPEC.search, seed=8)), 3)
+def test_a_batch_that_a_person_stops_stays_so(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 3)
+    batch_machine.do(job)
+    other = batches.submit(store, replace(BATCHED, search=replace(BATCHED.search, seed=8)), 3)
     whole = batches.batched(store, other)
     spec = batches.spec_of(store, whole, 2)
     assert spec is not None
     store.append(store.add_run(spec, whole.run(2)), "control", {"verb": "stop"})
-    assert machine.do(other) == {"batches": 6}
+    assert batch_machine.do(other) == {"batches": 6}
     assert control.status(store, whole.run(2)).phase == "stopped"
     assert store.last_number(whole.run(2)) == 1
 
@@ -358,7 +326,9 @@ def _pids(store: Store, job: str) -> list[int]:
 # -- the model of each batch
 
 
-def test_each_batch_can_have_another_model(store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_batch_can_have_another_model(
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between batches somebody makes the next model out of the labels so far; a batch waits for its own."""
     asked = list[tuple[str, str]]()
 
@@ -371,17 +341,17 @@ def test_each_batch_can_have_another_model(store: Store, machine: Machine, monke
         batches.label_with(store, job, len(done) + 1, ModelChoice(f"tuned-on-{len(done)}", "none"))
 
     monkeypatch.setattr(worker, "make_scorer", made)
-    job = batches.submit(store, SPEC, 6, waits=True)
+    job = batches.submit(store, BATCHED, 6, waits=True)
     whole = batches.batched(store, job)
     assert batches.spec_of(store, whole, 2) is None
-    monkeypatch.setattr(scheduler, "wait", lambda: machine.look() if machine.waiting else tune())
-    assert machine.do(job) == {"batches": 3}
+    monkeypatch.setattr(scheduler, "wait", lambda: batch_machine.look() if batch_machine.waiting else tune())
+    assert batch_machine.do(job) == {"batches": 3}
     assert asked == [("fake", "nf4"), ("tuned-on-1", "none"), ("tuned-on-2", "none")]
     assert [store.spec(run).model for run in runs(store, job)] == ["fake", "tuned-on-1", "tuned-on-2"]
 
 
-def test_a_model_holds_from_its_batch_on(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 3)
+def test_a_model_holds_from_its_batch_on(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 3)
     whole = batches.batched(store, job)
     batches.label_with(store, job, 3, ModelChoice("other"))
     models = [spec.model for n in range(1, 7) if (spec := batches.spec_of(store, whole, n)) is not None]
@@ -392,11 +362,11 @@ def test_a_model_holds_from_its_batch_on(store: Store, machine: Machine) -> None
 
 
 @pytest.fixture
-def done(store: Store, machine: Machine) -> BatchedRun:
+def done(store: Store, batch_machine: BatchMachine) -> BatchedRun:
     """A finished batched run with a crowd beside it."""
     add_human(store, "sums", "crowd", {"sums-0-0": "True", "sums-4-1": "False"})
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     return batches.batched(store, job)
 
 
@@ -430,8 +400,8 @@ def test_training_files_have_the_rows_of_all_batches(
     assert Counter(made.left_out) == left_out
 
 
-def test_what_has_not_begun_is_a_row_without_a_label(store: Store, machine: Machine, tmp_path: Path) -> None:
-    job = batches.submit(store, SPEC, 7)
+def test_what_has_not_begun_is_a_row_without_a_label(store: Store, batch_machine: BatchMachine, tmp_path: Path) -> None:
+    job = batches.submit(store, BATCHED, 7)
     with pytest.raises(SettingError, match=r"gives no row of format 'sft' \(18 unlabelled"):
         export_run(store, job, tmp_path / "none.jsonl", "sft")
     assert not (tmp_path / "none.jsonl").exists()
@@ -461,7 +431,7 @@ def test_the_summary_is_the_sum_of_the_runs(store: Store, done: BatchedRun) -> N
 
 def test_a_hand_in_a_finished_batch_is_seen(store: Store, done: BatchedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of a batch is looked at only while its run has not moved."""
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
+    spawn_by(monkeypatch, lambda store, module, name: None)
     run = done.run(2)
     before = {end.run: end for end in batches.ends(store, done)}
     example, label = next((e.id, y) for e, y in read_labels(store, run).examples() if y is not None)
@@ -489,9 +459,9 @@ def test_what_is_kept_of_ends_can_be_deleted(store: Store, done: BatchedRun) -> 
     assert told.summary(store, done.name) == before
 
 
-def test_label_sources_label_in_batches_too(store: Store, machine: Machine) -> None:
+def test_label_sources_label_in_batches_too(store: Store, batch_machine: BatchMachine) -> None:
     job = batches.submit(store, RunSpec("sums", "fake", source="zero-shot"), 7)
-    assert machine.do(job) == {"batches": 3}
+    assert batch_machine.do(job) == {"batches": 3}
     assert None not in labels(store, job).values()
     assert told.summary(store, job)["steps"] == 0
 
@@ -511,7 +481,7 @@ def test_lists_have_one_entry(store: Store, done: BatchedRun, capsys: pytest.Cap
     code, out, _ = icm(capsys, "list", "--json")
     (row,) = json.loads(out)
     assert (code, row["run"], row["status"], row["batches"]) == (0, done.name, "finished", 3)
-    store.append(control.create_run(store, SPEC), "control", {"verb": "start"})
+    store.append(control.create_run(store, BATCHED), "control", {"verb": "start"})
     assert store.run_names() == ["sums-1"]
     code, out, _ = icm(capsys, "list")
     assert [line.split()[0] for line in out.splitlines()] == ["sums-1", done.name]
@@ -585,7 +555,7 @@ def test_the_kept_split_can_be_deleted(store: Store, done: BatchedRun) -> None:
         store.open_dataset("sums", None, part)
 
 
-def test_a_data_set_goes_with_its_splits(store: Store, machine: Machine) -> None:
+def test_a_data_set_goes_with_its_splits(store: Store, batch_machine: BatchMachine) -> None:
     small_dataset(store, "gone")
     store.open_dataset("gone", None, BatchPart(1, 3, 6, 0))
     assert store.db.execute("select count(*) from parts").fetchone()[0] == 3
@@ -594,11 +564,11 @@ def test_a_data_set_goes_with_its_splits(store: Store, machine: Machine) -> None
 
 
 def test_specs_of_before_there_were_batches_load(store: Store) -> None:
-    written = SPEC.to_json()
+    written = BATCHED.to_json()
     del written["part"]
-    assert RunSpec.from_json(written) == SPEC
+    assert RunSpec.from_json(written) == BATCHED
     assert RunSpec.from_json(
-        json.loads(json.dumps(replace(SPEC, part=BatchPart(1, 2, 3, 4)).to_json()))
+        json.loads(json.dumps(replace(BATCHED, part=BatchPart(1, 2, 3, 4)).to_json()))
     ).part == BatchPart(1, 2, 3, 4)
 
 
@@ -615,7 +585,7 @@ def test_views_of_batches(store: Store, done: BatchedRun) -> None:
 
 
 def test_prompts_show_examples_of_the_batch_alone(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = set[str]()
 
@@ -623,8 +593,8 @@ def test_prompts_show_examples_of_the_batch_alone(
         seen.update(segment[0] for segment in prompt.segments)
         return moody_belief(prompt)
 
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(belief))
-    job = batches.submit(store, replace(SPEC, limit=6), 3)
+    score_by(monkeypatch, belief)
+    job = batches.submit(store, replace(BATCHED, limit=6), 3)
     lane = jobs.request(store, jobs.JobSpec("lane", {"batches": job, "lane": 0, "lanes": 2}))
     monkeypatch.setattr(batches, "_order", lambda *given: iter([1]))
     job_process.main(job_worker.perform, ["--db", str(store.path), lane])

@@ -189,7 +189,7 @@ def test_tokens_of_a_real_model_add_up(store: Store) -> None:
     """The constant that all prompts share makes a whole prompt of its demonstrations."""
     scorer = make_scorer(ModelChoice("sample", "none"))
     dataset = claims(store, [3, 9, 4, 17, 2])
-    check = model_trials._Check(store, "claims", dataset.task, 5, scorer)
+    check = model_trials._Check(store, "claims", dataset.task, range(5), scorer)
     room = check.room(dataset.examples[0])
     assert room is not None
     labeling = Labeling(dict.fromkeys(range(5), check.label))

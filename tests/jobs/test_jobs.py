@@ -17,6 +17,7 @@ from icm_engine.jobs.job_process import Job
 from icm_engine.runs import control, lease
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
+from tests.support.processes import spawn_by
 
 SPEC = JobSpec("context-check", {"dataset": "pairs", "limit": None}, ModelChoice("fake"))
 
@@ -25,7 +26,7 @@ SPEC = JobSpec("context-check", {"dataset": "pairs", "limit": None}, ModelChoice
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The processes that would have been started: none is."""
     seen: list[tuple[str, str]] = []
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: seen.append((module, name)))
+    spawn_by(monkeypatch, lambda store, module, name: seen.append((module, name)))
     return seen
 
 

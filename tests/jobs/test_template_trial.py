@@ -17,6 +17,7 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.data.importing import import_file
 from icm_engine.data.tasks import task_spec
 from icm_engine.jobs.model_trials import body_of, suggested_labels, suggested_templates, try_templates
+from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from tests.support.held_jobs import HeldJob
 
@@ -43,14 +44,14 @@ def belief(prompt: Prompt) -> tuple[float, ...]:
     return (math.log(mass * share), math.log(mass * (1 - share)))
 
 
-def trial(store: Store, **asked: object) -> dict[str, object]:
+def trial(store: Store, **asked: object) -> Json:
     body = body_of("reviews", 32, **asked)  # type: ignore[arg-type]
     return try_templates(HeldJob(store, body), TableScorer(belief))
 
 
 def test_the_template_that_moves_the_scores_comes_first(store: Store) -> None:
     found = trial(store)
-    best, *others = found["rows"]  # type: ignore[misc]
+    best, *others = found["rows"]
     assert (best["template"], best["labels"], best["own"]) == (OWN, ["good", "bad"], True)
     assert best["mass_alone"] == best["mass_shown"] == pytest.approx(0.5)
     assert 0 < best["spread"] <= math.log(3) / 2 + 1e-9  # d is half of the log-odds, 0.55 either way
@@ -102,6 +103,6 @@ def test_from_the_command_line(store: Store, tmp_path: Path, capsys: pytest.Capt
 def test_the_table_has_a_row_for_each_and_tiny_shares_keep_their_exponent(store: Store) -> None:
     found = trial(store, labels=[["x", "y"]])
     frame = told.trial_frame(found)
-    assert len(frame) == len(found["rows"])  # type: ignore[arg-type]
+    assert len(frame) == len(found["rows"])
     assert set(frame["on the labels, with demonstrations"]) == {"0.001"}
     assert told.submit(store, "reviews", ModelChoice("fake"), None).startswith("template-trial.")

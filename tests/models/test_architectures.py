@@ -1,7 +1,7 @@
 """The prefix tree on families of models: it equals separate full prompts, or it is not used and the record says why."""
 
 import importlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,7 +12,8 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.models import attention
 from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_scorers import EXAMPLES, LABELING, TASK, byte_tokenizer
+from tests.support.scorer_contract import EXAMPLES, LABELING, TASK
+from tests.support.small_models import byte_tokenizer
 
 SMALL = {
     "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -25,7 +26,7 @@ MAMBA = {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 2, "state_si
 OPT = {"vocab_size": 320, "hidden_size": 64, "word_embed_proj_dim": 64, "ffn_dim": 128, "num_hidden_layers": 2,
        "num_attention_heads": 4, "max_position_embeddings": 2048, "init_std": 0.1, "pad_token_id": 1}  # fmt: skip
 TREE, FULL = "prefix-tree", "full-prompts"
-FAMILIES = {
+FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
     "Llama": (SMALL, TREE),
     "Qwen3": ({**SMALL, "head_dim": 16}, TREE),
     "Phi3": (SMALL, TREE),

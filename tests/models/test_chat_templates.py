@@ -1,10 +1,8 @@
 """A chat prompt is what the tokenizer's own chat template makes, and is scored as the model would be asked."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer
 
 from icm_engine.baselines.llm_judge import label_question
 from icm_engine.core.errors import NotApplicable, PromptTooLong
@@ -14,13 +12,10 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.models.generator import chat_label_prompt, chat_prompt, chat_text
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.models.transformers_scorer import TransformersScorer
+from tests.support.chat_models import LINES, save_chat_model
 
 TASK = Task("t", "Question: {q}\nClaim: {c}\nI think this claim is")
 EXAMPLE = Example("0", {"q": "What is 2 + 2?", "c": "It is 4."}, "0")
-LINES = (
-    "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
-)
 BRACKETS = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
     "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
@@ -32,21 +27,6 @@ TEMPLATES = {
     "brackets": (BRACKETS, " "),
     "an empty thought": (THOUGHT, ""),
 }
-
-
-def save_chat_model(folder: Path, template: str | None, **settings: object) -> str:
-    """A tiny random Llama that has the sample model's tokenizer, with a chat template."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        **{"vocab_size": 640, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-           "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048,
-           "initializer_range": 0.1, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, **settings}
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(SAMPLE_MODEL)
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

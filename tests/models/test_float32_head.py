@@ -10,7 +10,8 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.models import transformers_scorer
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_scorers import EXAMPLES, LABELING, TASK, save_model
+from tests.support.scorer_contract import EXAMPLES, LABELING, TASK
+from tests.support.small_models import save_model
 
 PROMPTS = list(leave_one_out_prompts(TASK, EXAMPLES, [LABELING])[0].values())
 

@@ -1,6 +1,6 @@
 """One contract for every generator; the transformers generator against a loop that takes the likeliest token."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from icm_engine.models import attention
 from icm_engine.models.generator import TransformersGenerator, _Draw, _row_seed, up_to_line
 from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_chat_templates import LINES, save_chat_model
+from tests.support.chat_models import LINES, save_chat_model
 
 REQUESTS = [
     GenerationRequest("Is 4 larger than 2?\nVerdict: True\nVerdict: False", "Verdict:"),
@@ -143,7 +143,7 @@ def test_a_base_model_is_given_the_text_and_the_beginning_of_an_answer(loaded: L
 
 
 @pytest.fixture
-def scripted(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def scripted(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whatever the model thinks, every row is this text: only the end is open."""
     text = "One and one\nVerdict: True\nVerdict: False\nOne and"
     tokens = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]

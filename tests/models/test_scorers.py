@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig
 
 from icm_engine.core.errors import (
     DeviceMissing,
@@ -25,41 +24,15 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.models.loading import LoadedModel, as_memory_error, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.scorer_contract import EXAMPLES, LABELING, TASK, Contract
+from tests.support.small_models import save_model, transformers_scorer
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.06}  # of a log-probability; rounding alone
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: k for k, token in enumerate(["<s>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
-
-
-def save_model(folder: Path, **settings: object) -> str:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        **{"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
-           "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
-           "initializer_range": 0.1, **settings}
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A randomly initialised Llama whose labels are several tokens: every byte is one."""
     return save_model(tmp_path_factory.mktemp("llama"))
-
-
-def transformers_scorer(model: str, encoding: str, **settings: str) -> TransformersScorer:
-    return TransformersScorer(
-        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
-    )
 
 
 MAKERS: dict[str, Callable[[str], Scorer]] = {

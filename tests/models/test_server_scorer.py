@@ -24,9 +24,9 @@ from icm_engine.core.server_address import KEY
 from icm_engine.models import server_client
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.transformers_scorer import TransformersScorer
-from tests.models.test_scorers import byte_tokenizer, save_model, transformers_scorer
 from tests.support.fake_server import VOCABULARY, Completions, serving, small_server, table, words
 from tests.support.scorer_contract import PROMPTS, Contract
+from tests.support.small_models import byte_tokenizer, save_model, transformers_scorer
 
 ASK = Prompt((("The sky is",),), ("True", "False"))
 WAYS = ("tokenizer on this machine", "the server's tokenizer", "full prompts")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -197,7 +198,7 @@ def test_a_control_token_is_cut_behind_its_first_character() -> None:
 # -- what cannot be had
 
 
-def made_of(normalizer: object, splits: object = None) -> PreTrainedTokenizerFast:
+def made_of(normalizer: Any, splits: object = None) -> PreTrainedTokenizerFast:
     """Bytes, behind this normaliser."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={word: k for k, word in enumerate(alphabet)}, merges=[]))

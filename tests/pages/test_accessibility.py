@@ -8,13 +8,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from icm_engine.store.store import Store
-from tests.pages.test_consistency_page import CARELESS
-from tests.pages.test_training_page import finished
 from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
 from tests.support.experiment_suites import done_suite
-from tests.support.finetunings import labelled_run
-from tests.support.stores import add_batches, add_run, small_dataset
+from tests.support.finetunings import finished, labelled_run
+from tests.support.stores import CARELESS, add_batches, add_run, small_dataset
 
 pytestmark = NEEDS_BROWSER
 RUN, TUNED = "sums-1", "sums-2"

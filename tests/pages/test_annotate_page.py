@@ -1,8 +1,5 @@
 """The Annotate page, drawn by Streamlit's own tester: keys, queues, what was sent, blind runs."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -10,18 +7,8 @@ from icm_engine.analysis.views import load
 from icm_engine.data.gold import load_human
 from icm_engine.runs import control, worker
 from icm_engine.store.store import Store
-from tests.pages.test_pages import PHASES, button, page, shown_markup, texts
+from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """An empty database; no process is ever launched, and `obey` is the worker."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(worker, "IDLE", 0.2)
-    with Store() as store:
-        yield store
 
 
 def obey(store: Store, run: str) -> None:

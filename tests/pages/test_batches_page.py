@@ -1,6 +1,5 @@
 """Batched runs on the pages: asked for on the form, one card at home, their page, and a line on each batch."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +10,10 @@ from icm_engine.data.label_export import read_labels
 from icm_engine.jobs import batches
 from icm_engine.runs import control, worker
 from icm_engine.store.store import Store
-from tests.jobs.test_batches import SPEC, Machine, machine
-from tests.pages.test_pages import page, texts
+from tests.support.drawn_pages import page, texts
+from tests.support.machines import BATCHED, BatchMachine
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run
-
-__all__ = ["machine"]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    with Store() as store:
-        yield store
 
 
 def table(test: Any) -> Any:
@@ -33,7 +24,7 @@ def tiles(test: Any) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
 
 
-def test_the_form_starts_a_batched_run_and_shows_it(store: Store, machine: Machine) -> None:
+def test_the_form_starts_a_batched_run_and_shows_it(store: Store, batch_machine: BatchMachine) -> None:
     test = page("search")
     test.selectbox(key="dataset").set_value("sums")
     test.selectbox(key="model").set_value("fake")
@@ -48,7 +39,7 @@ def test_the_form_starts_a_batched_run_and_shows_it(store: Store, machine: Machi
     assert list(table(test)["status"]) == ["waiting"] * 3
 
 
-def test_chains_and_batches_are_not_asked_for_together(store: Store, machine: Machine) -> None:
+def test_chains_and_batches_are_not_asked_for_together(store: Store, batch_machine: BatchMachine) -> None:
     test = page("search")
     test.selectbox(key="dataset").set_value("sums")
     test.number_input(key="batch_size").set_value(7)
@@ -58,9 +49,9 @@ def test_chains_and_batches_are_not_asked_for_together(store: Store, machine: Ma
     assert jobs.names(store) == []
 
 
-def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     whole = batches.batched(store, job)
     readings = [load(store, whole.run(number)) for number in (1, 2, 3)]
     test = page("search", run=job)
@@ -78,10 +69,10 @@ def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store,
     assert shown["Accuracy"] == f"{mean:.0%}"
 
 
-def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, machine: Machine) -> None:
+def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, batch_machine: BatchMachine) -> None:
     run = add_run(store, "finished")
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     test = page()
     names = [link.proto.label for link in test.get("page_link")]
     assert "3 of 3 batches" in "\n".join(bar.proto.text for bar in test.get("progress"))
@@ -91,9 +82,9 @@ def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, machine
     assert page("steps", run=run).selectbox(key=f"pick_{run}").options == ["Choose a run", run]
 
 
-def test_a_batch_has_its_page_and_the_way_to_the_others(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+def test_a_batch_has_its_page_and_the_way_to_the_others(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     test = page("search", run=f"{job}-2")
     assert "Batch 2 of 3, at most 7 examples each." in texts(test)
     links = [link.proto.label for link in test.get("page_link")]
@@ -104,10 +95,10 @@ def test_a_batch_has_its_page_and_the_way_to_the_others(store: Store, machine: M
     assert "Batch " not in texts(page("search", run=add_run(store, "finished")))
 
 
-def test_a_group_is_found_in_its_batch(store: Store, machine: Machine) -> None:
+def test_a_group_is_found_in_its_batch(store: Store, batch_machine: BatchMachine) -> None:
     """The Annotate page names the others of an example's group, wherever these stand in the data set."""
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     from icm_engine.analysis.annotation import card
 
     for number in (1, 2, 3):
@@ -119,8 +110,8 @@ def test_a_group_is_found_in_its_batch(store: Store, machine: Machine) -> None:
             assert len(others) == 2
 
 
-def test_cancelled_is_paused_and_can_go_on(store: Store, machine: Machine) -> None:
-    job = batches.submit(store, SPEC, 7)
+def test_cancelled_is_paused_and_can_go_on(store: Store, batch_machine: BatchMachine) -> None:
+    job = batches.submit(store, BATCHED, 7)
     jobs.cancel(store, job)
     test = page("search", run=job)
     test.button(key="go_on").click().run()
@@ -129,11 +120,11 @@ def test_cancelled_is_paused_and_can_go_on(store: Store, machine: Machine) -> No
 
 
 def test_gold_is_hidden_while_a_batch_is_annotated_blind(
-    store: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+    spawn_by(monkeypatch, lambda store, module, name: None)
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     assert "Accuracy" in tiles(page("search", run=job))
     control.submit_intervention(store, f"{job}-2", "blind")
     for _ in range(2):  # as soon as it is sent, and when it is in the log
@@ -146,11 +137,11 @@ def test_gold_is_hidden_while_a_batch_is_annotated_blind(
     assert "Accuracy" in tiles(page("search", run=job))
 
 
-def test_a_small_label_set_is_downloaded_without_gold(store: Store, machine: Machine) -> None:
+def test_a_small_label_set_is_downloaded_without_gold(store: Store, batch_machine: BatchMachine) -> None:
     from icm_engine.data.export import csv_bytes
 
-    job = batches.submit(store, SPEC, 7)
-    machine.do(job)
+    job = batches.submit(store, BATCHED, 7)
+    batch_machine.do(job)
     header = csv_bytes(store, job, gold=False).decode().splitlines()[0]
     assert "icm_label" in header
     assert "icm_gold" not in header

@@ -1,9 +1,5 @@
 """The Compare page in every state, drawn by Streamlit's own tester on runs made by the real search."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from icm_engine import jobs
@@ -11,24 +7,9 @@ from icm_engine.analysis import views
 from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
 from icm_engine.jobs.job_process import main
 from icm_engine.jobs.job_worker import perform
-from icm_engine.runs import control
 from icm_engine.store.store import Store
-from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return an empty database that the pages open too; no process is ever launched."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: None)
-    with Store() as store:
-        yield store
-
-
-def frame(test: AppTest, column: str):  # type: ignore[no-untyped-def]
-    return next(found.value for found in test.dataframe if column in found.value)
 
 
 def metrics(test: AppTest) -> dict[str, str]:

@@ -7,7 +7,6 @@ from playwright.sync_api import Browser, Page, expect
 from icm_engine.analysis import views
 from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_now
 from icm_engine.store.store import Store
-from tests.pages.test_consistency_page import CARELESS
 from tests.support.app_server import Server
 from tests.support.chromium import (
     CURVE,
@@ -20,7 +19,7 @@ from tests.support.chromium import (
     stand_still,
     visit,
 )
-from tests.support.stores import add_run, small_dataset
+from tests.support.stores import CARELESS, add_run, small_dataset
 
 pytestmark = NEEDS_BROWSER
 

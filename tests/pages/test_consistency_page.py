@@ -8,13 +8,8 @@ from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_ever, pair
 from icm_engine.analysis.repairs import repair_code, repairs_of
 from icm_engine.analysis.run_history import Reading
 from icm_engine.store.store import Store
-from tests.pages.test_pages import page, shown_markup, texts
-from tests.support.stores import HOSTILE, add_run, small_dataset
-
-# conflicts stay: they cost nothing, and few are repaired
-CARELESS = {
-    "pair_weight": 0.0, "alpha": 3.0, "repair_unchanged": False, "max_repairs": 1, "initial_labels": 24, "seed": 2,
-}  # fmt: skip
+from tests.support.drawn_pages import page, shown_markup, texts
+from tests.support.stores import CARELESS, HOSTILE, add_run, small_dataset
 
 
 def begun(store: Store, steps: int = 80) -> Reading:

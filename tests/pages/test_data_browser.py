@@ -23,7 +23,7 @@ MARKUP = f"{HOSTILE} <img src=x onerror=\"document.title='broken'\"> [link](http
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of the server."""
-    return tmp_path_factory.mktemp("data")  # type: ignore[no-any-return]
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="module")

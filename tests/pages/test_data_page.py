@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from icm_engine.data import importing
 from icm_engine.data.gold import add_human, load_gold
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import JobSpec, job_process, job_worker
-from icm_engine.runs import control
 from icm_engine.store.store import Store
-from tests.pages.test_pages import button, page, shown_markup, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.held_jobs import perform
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
@@ -29,16 +27,11 @@ ROWS = [f"What is {n} + 1?,It is {n + 1 + n % 2}. {HOSTILE},{n % 2 == 0},yes" fo
 CLAIMS = "\n".join(["question,claim,is_correct,crowd", *ROWS])
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return an empty database that the pages open too, and a data folder; no process is ever launched."""
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty data folder of the pages."""
     (tmp_path / "data").mkdir()
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
     monkeypatch.setenv("ICM_DATA", str(tmp_path / "data"))
-    for module in (control, jobs):
-        monkeypatch.setattr(module, "spawn", lambda *_: None)
-    with Store() as store:
-        yield store
 
 
 def do(store: Store, job: str) -> None:

@@ -6,9 +6,7 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.store.store import Store
-from tests.pages.test_compare_page import frame
-from tests.pages.test_compare_page import store as store
-from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.experiment_suites import done_suite
 from tests.support.stores import small_dataset
 

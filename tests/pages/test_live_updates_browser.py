@@ -28,6 +28,7 @@ from tests.support.chromium import (
     visit,
 )
 from tests.support.paths import ROOT
+from tests.support.search_page import paused_at, wait_for_phase, wait_for_steps
 
 pytestmark = NEEDS_BROWSER
 PAGES = {  # link -> title
@@ -64,33 +65,10 @@ def menu(page: Page) -> list[str]:
     return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
 
 
-def wait_for_phase(page: Page, word: str) -> None:
-    expect(page.locator(".st-key-phase")).to_contain_text(word)
-
-
 def steps(page: Page) -> int:
     """The number of steps that the progress bar tells."""
     found = re.match(r"([\d,]+) of", page.get_by_test_id("stProgress").inner_text())
     return int(found[1].replace(",", "")) if found else -1
-
-
-def wait_for_steps(page: Page, more_than: int) -> None:
-    page.wait_for_function(
-        """n => { const bar = document.querySelector('[data-testid="stProgress"]');
-                  return bar && parseInt(bar.innerText.replaceAll(',', '')) > n; }""",
-        arg=more_than,
-    )
-
-
-def paused_at(page: Page, database: Path) -> int:
-    """Wait until the run is paused and the page shows the last step that it took; return that step."""
-    wait_for_phase(page, "paused")
-    with Store(database) as store:
-        (run,) = store.run_names()
-        taken = control.wait_until_settled(store, run).steps
-    expect(page.get_by_test_id("stProgress")).to_contain_text(re.compile(rf"^{taken:,} of"))
-    stand_still(page)
-    return taken
 
 
 @pytest.mark.parametrize("link", PAGES)

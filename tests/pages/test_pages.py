@@ -1,54 +1,16 @@
 """Every page in every state, drawn by Streamlit's own tester on a database filled with events."""
 
 import importlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis.formatting import OFFERS, PHASE_STYLES
-from icm_engine.runs import control
+from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.store import Store
-from tests.support.paths import ROOT
+from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
-PHASES = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
 VERBS = {"start": "Start", "step": "Step", "pause": "Pause", "resume": "Resume", "stop": "Stop"}
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return an empty database that the pages open too; no worker is ever launched."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    with Store() as store:
-        yield store
-
-
-def page(name: str | None = None, **query: str) -> AppTest:
-    """Draw the home page, then the named one."""
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.run()
-    if name:
-        test.query_params.update(query)
-        test.switch_page(f"pages/{name}.py").run()
-    assert not test.exception
-    return test
-
-
-def texts(test: AppTest) -> str:
-    return "\n".join(element.value for element in test.text)
-
-
-def shown_markup(test: AppTest) -> str:
-    """Everything that Streamlit would read as Markdown or HTML."""
-    kinds = (test.markdown, test.caption, test.info, test.warning, test.error, test.success, test.title, test.header)
-    return "\n".join(element.value for elements in kinds for element in elements)
-
-
-def button(test: AppTest, key: str):  # type: ignore[no-untyped-def]
-    return test.button(key=key)
 
 
 def test_home_without_runs_says_so_and_offers_one_button(store: Store) -> None:
@@ -59,7 +21,7 @@ def test_home_without_runs_says_so_and_offers_one_button(store: Store) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_home_lists_a_run_with_its_status(store: Store, phase: str) -> None:
+def test_home_lists_a_run_with_its_status(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page()
     assert f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}" in shown_markup(test)
@@ -115,7 +77,7 @@ def test_a_setting_that_cannot_be_is_refused_in_words(store: Store) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_search_shows_each_phase_with_its_own_look(store: Store, phase: str) -> None:
+def test_search_shows_each_phase_with_its_own_look(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page("search", run=run)
     assert PHASE_STYLES[phase].sentence in texts(test)

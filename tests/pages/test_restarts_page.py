@@ -1,7 +1,5 @@
 """Restarts on the pages: asked for on the Search page, seen on the Compare page, in Streamlit's own tester."""
 
-from pathlib import Path
-
 import pytest
 
 from icm_engine import jobs
@@ -9,22 +7,12 @@ from icm_engine.analysis import restarts as told
 from icm_engine.jobs import restarts
 from icm_engine.runs import control
 from icm_engine.store.store import Store
-from tests.jobs.test_restarts import SPEC, Machine, machine
-from tests.pages.test_compare_page import frame
-from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.drawn_pages import frame, page, shown_markup, texts
+from tests.support.machines import RESTARTED, RestartMachine
 from tests.support.stores import HOSTILE, add_run
 
-__all__ = ["machine"]
 
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    with Store() as store:
-        yield store
-
-
-def test_more_than_one_chain_is_a_job_and_its_first_run_is_shown(store: Store, machine: Machine) -> None:
+def test_more_than_one_chain_is_a_job_and_its_first_run_is_shown(store: Store, restart_machine: RestartMachine) -> None:
     test = page("search")
     test.selectbox(key="dataset").set_value("sums")
     test.selectbox(key="model").set_value("fake")
@@ -40,7 +28,7 @@ def test_more_than_one_chain_is_a_job_and_its_first_run_is_shown(store: Store, m
     assert "Chain 1 of 3 that differ in their seed alone. 0 of them finished" in texts(test)
 
 
-def test_home_starts_chains_on_sample_data(store: Store, machine: Machine) -> None:
+def test_home_starts_chains_on_sample_data(store: Store, restart_machine: RestartMachine) -> None:
     test = page()
     test.button(key="first_chains").click().run()
     assert not test.exception
@@ -48,8 +36,8 @@ def test_home_starts_chains_on_sample_data(store: Store, machine: Machine) -> No
     assert restarts.chains_of(store, job) == ["arithmetic-1", "arithmetic-2", "arithmetic-3"]
 
 
-def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, machine: Machine) -> None:
-    job = restarts.submit(store, SPEC, 3)
+def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, restart_machine: RestartMachine) -> None:
+    job = restarts.submit(store, RESTARTED, 3)
     runs = restarts.chains_of(store, job)
     test = page("compare", run=runs[1], view="Seeds")
     shown = frame(test, "so far")
@@ -58,9 +46,9 @@ def test_chains_on_their_way_are_listed_before_there_are_labels(store: Store, ma
     assert "This run has no labels yet." in texts(test)
 
 
-def test_the_proposal_is_shown_with_its_reason_and_its_support(store: Store, machine: Machine) -> None:
-    job = restarts.submit(store, SPEC, 3)
-    machine.do(job)
+def test_the_proposal_is_shown_with_its_reason_and_its_support(store: Store, restart_machine: RestartMachine) -> None:
+    job = restarts.submit(store, RESTARTED, 3)
+    restart_machine.do(job)
     found = told.proposal_of(store, job)
     assert found is not None
     runs = restarts.chains_of(store, job)
@@ -81,17 +69,17 @@ def test_the_proposal_is_shown_with_its_reason_and_its_support(store: Store, mac
     assert told.why(found) in texts(page("search", run=runs[0]))
 
 
-def test_a_failed_chain_and_a_failed_job_are_said(store: Store, machine: Machine) -> None:
-    job = restarts.submit(store, SPEC, 2)
+def test_a_failed_chain_and_a_failed_job_are_said(store: Store, restart_machine: RestartMachine) -> None:
+    job = restarts.submit(store, RESTARTED, 2)
     for run in restarts.chains_of(store, job):
         store.append(run, "control", {"verb": "stop"})
-    machine.do(job)
+    restart_machine.do(job)
     test = page("compare", run="sums-1", view="Seeds")
     assert "none of 2 chains can be proposed" in "\n".join(code.value for code in test.code)
     assert test.button(key=f"again_{job}").label == "Try again"
 
 
-def test_runs_of_no_job_are_as_they_were(store: Store, machine: Machine) -> None:
+def test_runs_of_no_job_are_as_they_were(store: Store, restart_machine: RestartMachine) -> None:
     run = add_run(store, "finished")
     add_run(store, "finished", seed=4)
     test = page("compare", run=run, view="Seeds")

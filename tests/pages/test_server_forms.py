@@ -8,10 +8,8 @@ from streamlit.testing.v1 import AppTest
 from icm_engine.analysis.run_form import require_server
 from icm_engine.core.errors import ServerUnavailable
 from icm_engine.store.store import Store
-from tests.pages.test_pages import button, page, shown_markup, store, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.fake_server import serving, small_server
-
-__all__ = ["store"]  # the fixture: no worker is launched
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from icm_engine.analysis import views
 from icm_engine.analysis.run_history import Reading
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
-from tests.pages.test_pages import button, page, shown_markup, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.steered_runs import forked_run, steered_run
-from tests.support.steered_runs import store as store
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
 ZERO_WIDTH = chr(0x200B)

@@ -1,24 +1,10 @@
 """The tour: its stations are real steps of the run it looks at."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from icm_engine.analysis.tour import NOT_YET, stations
 from icm_engine.analysis.views import load
-from icm_engine.runs import control
 from icm_engine.store.store import Store
-from tests.pages.test_pages import page, shown_markup, texts
+from tests.support.drawn_pages import page, shown_markup, texts
 from tests.support.stores import add_run
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    with Store() as store:
-        yield store
 
 
 def test_each_station_is_the_first_step_of_its_kind(store: Store) -> None:

@@ -25,13 +25,14 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from starlette.routing import Match
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets import Origin, Subprotocol
 from websockets.sync.client import connect
 
 import icm_engine
@@ -364,7 +365,8 @@ def draw(port: int, page: str, query: str) -> Drawn:
     """Open a page in a session of its own, as a browser does."""
     own = f"127.0.0.1:{port}"
     headings, errors, new = list[str](), list[str](), None
-    with connect(f"ws://{own}/_stcore/stream", origin=f"http://{own}", subprotocols=["streamlit"], max_size=None) as ws:
+    origin, spoken = Origin(f"http://{own}"), [Subprotocol("streamlit")]
+    with connect(f"ws://{own}/_stcore/stream", origin=origin, subprotocols=spoken, max_size=None) as ws:
         asked = BackMsg()
         asked.rerun_script.query_string, asked.rerun_script.page_name = query, page
         ws.send(asked.SerializeToString())
@@ -480,7 +482,7 @@ def lines(file: str) -> list[str]:
 
 def pins(part: str) -> dict[str, Version]:
     """The exact versions of a part, by package."""
-    found = {}
+    found: dict[str, Version] = {}
     for wanted in (Requirement(line) for line in lines(FILES[part]) if not line.startswith("-r")):
         (pin,) = wanted.specifier
         assert pin.operator == "==", wanted

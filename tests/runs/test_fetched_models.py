@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -216,7 +217,7 @@ def test_ctrl_c_leaves_nothing(
 def test_a_disk_without_room_is_said_before_anything_is_downloaded(
     tiny: Fetchable, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetched_models.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
     monkeypatch.setattr(fetched_models, "_download", None)
     with pytest.raises(FetchFailed, match=r"tiny needs .* MB in .* and 0 MB are free: make room"):
         fetched_models.fetch(store, "tiny", lambda text: None)

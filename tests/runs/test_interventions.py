@@ -16,16 +16,14 @@ from icm_engine.runs.verify import verify
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import STATE_KINDS, current_state, open_run, replay, state_at
 from icm_engine.store.store import Event, Store
-from tests.runs.test_runs import work
 from tests.support.held_jobs import HeldJob
+from tests.support.in_process_runs import work
 from tests.support.stores import small_dataset
 
 
 @pytest.fixture(autouse=True)
-def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_process(no_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker of these tests is this process: see `work` and `obey`."""
-    monkeypatch.setattr(control, "launch", lambda store, run: None)
-    monkeypatch.setattr(worker, "IDLE", 0.3)
     monkeypatch.setattr(worker, "SNAPSHOT_EVERY", 7)
 
 

@@ -46,7 +46,8 @@ def test_what_is_to_go_on_depends_on_its_process_alone(holding: Holding, phase: 
 
 
 def test_what_rests_stays_unless_something_is_asked() -> None:
-    for phase, holding in product(("paused", "failed", "stopped", "finished", "done"), (NOBODY, DEAD, LOADING, READY)):
+    resting: tuple[Phase, ...] = ("paused", "failed", "stopped", "finished", "done")
+    for phase, holding in product(resting, (NOBODY, DEAD, LOADING, READY)):
         assert phase_of(phase, holding) == phase
     assert [phase_of("created", holding) for holding in (NOBODY, DEAD, LOADING)] == ["created", "created", "starting"]
 

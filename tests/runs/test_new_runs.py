@@ -17,6 +17,7 @@ from icm_engine.runs.progress import follow
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
+from tests.support.processes import score_by
 
 
 def dataset(name: str, labels: tuple[str, ...], rule: str = "none", twins: bool = False) -> Dataset:
@@ -54,7 +55,7 @@ def icm(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 def test_three_labels_get_a_form_that_works(
     three: Store, monkeypatch: pytest.MonkeyPatch, preset: str, form: str
 ) -> None:
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(agreeable_belief))
+    score_by(monkeypatch, agreeable_belief)
     run = control.create_run(three, RunSpec("three", "fake", preset=preset, search=PRESETS[preset]))
     assert three.spec(run).search.predictability == form
     three.send(run, "start", run)
@@ -137,7 +138,7 @@ def test_a_setting_is_checked_also_where_a_flag_replaces_it(
 
 @pytest.mark.parametrize("name", ["alpha", "pair_weight", "initial_temperature", "cooling_rate"])
 def test_the_largest_values_that_are_taken_give_a_run(three: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(agreeable_belief))
+    score_by(monkeypatch, agreeable_belief)
     value = 1e290 if name in ("alpha", "pair_weight") else 1e308
     search = with_settings(SearchConfig(), {name: value, "max_steps": 12})
     run = control.create_run(three, RunSpec("twins", "fake", search=search))

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from icm_engine.core.errors import NotFound, RunBusy, SettingError, StoreError
+from icm_engine.core.search import step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, lease, worker
 from icm_engine.runs.verify import verify
@@ -17,6 +18,7 @@ from icm_engine.store.datasets import Dataset, whole_groups
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Event, Store
+from tests.support.in_process_runs import search_facts, work
 
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=60))
 
@@ -27,19 +29,9 @@ def run(store: Store, pairs: Dataset) -> str:
     return control.create_run(store, SPEC)
 
 
-def work(store: Store, run: str, verb: str = "start", steps: int = 0) -> int:
-    """Send a command and be the worker, in this process."""
-    store.send(run, verb, f"{verb}-{time.time_ns()}", steps)
-    return worker.main(["--db", str(store.path), run])
-
-
 def facts(events: list[Event]) -> list[tuple[int, str, str]]:
     """What must be equal in two logs of the same run: everything but the times."""
     return [(event.number, event.kind, json.dumps(event.body)) for event in events]
-
-
-def search_facts(store: Store, run: str) -> list[str]:
-    return [json.dumps(event.body) for event in store.read_after(run, kinds=("initial", "step"))]
 
 
 def test_replay_equals_live(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +172,7 @@ def test_a_failure_is_an_event_and_can_be_resumed(store: Store, pairs: Dataset) 
 
 
 def test_an_error_in_a_step_leaves_no_half_step(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = worker.step, []
+    real, calls = step, []
 
     def fails_at_ten(*arguments: object) -> object:
         calls.append(arguments)
@@ -238,7 +230,7 @@ def test_a_limit_cuts_no_group() -> None:
 
 
 def test_a_database_of_a_newer_program_is_refused(store: Store) -> None:
-    store.db["_sqlite_migrations"].insert({"migration_set": "icm", "name": "m999_future", "applied_at": "later"})
+    store.db.table("_sqlite_migrations").insert({"migration_set": "icm", "name": "m999_future", "applied_at": "later"})
     with pytest.raises(StoreError, match=r"m999_future.*newer version"):
         Store(store.path)
 

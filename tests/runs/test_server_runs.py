@@ -24,9 +24,9 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Event, Store
-from tests.runs.test_runs import search_facts
 from tests.support.fake_server import Completions, serving, small_server
 from tests.support.held_jobs import HeldJob
+from tests.support.in_process_runs import search_facts
 from tests.support.paths import ROOT
 
 SERVER = "tests.support.fake_server"

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from icm_engine.core.batching import FIRST, NEWEST
-from icm_engine.core.errors import IcmError
-from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
 from icm_engine.runs.fork import fork
-from icm_engine.runs.verify import LogWalk, verify
+from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import OpenRun, open_run
 from icm_engine.store.store import Event, Store
+from tests.support.processes import score_by
 from tests.support.stores import moody_belief
+from tests.support.tampered_logs import is_found, walked
 
 KINDS = {
     False: {"accepted", "rejected", "repaired", "kept", "undecided"},
@@ -47,7 +47,7 @@ def searched(
     version: int = NEWEST,
 ) -> str:
     """A finished run with steps of every kind."""
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
+    score_by(monkeypatch, moody_belief)
     if not store.has_dataset("pairs"):
         store.add_dataset(pairs)
     search = SearchConfig(seed=seed, max_steps=40, initial_labels=6, paired=paired)
@@ -100,25 +100,6 @@ def with_value(body: Any, path: Path, value: Any) -> Any:
     return changed
 
 
-def walked(store: Store, run: str) -> Iterator[tuple[Event, LogWalk]]:
-    """Every event of a run, with a walk that has checked all before it."""
-    opened = open_run(store, run).whole()
-    walk = LogWalk(store, opened, opened.spec.search)
-    for event in store.read_after(run):
-        yield event, walk.again()
-        walk.take(event)
-    assert walk.wrong == []
-
-
-def is_found(walk: LogWalk, event: Event) -> bool:
-    """Whether a changed event is found, or cannot even be read."""
-    try:
-        walk.take(event)
-    except (IcmError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return True
-    return bool(walk.wrong)
-
-
 @pytest.mark.parametrize("paired", [False, True])
 def test_every_value_of_a_step(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, paired: bool) -> None:
     run = searched(store, pairs, monkeypatch, paired)
@@ -153,7 +134,7 @@ def test_every_value_of_the_initial_labels(store: Store, pairs: Dataset, monkeyp
 
 def rewritten(event: Event, **values: Any) -> Event:
     """A step that says it scored no proposal, or whatever else, in every place at once."""
-    nothing = {
+    nothing: dict[str, Any] = {
         "after": None, "delta": 0.0, "accept_probability": 0.0, "draw": 0.0, "accepted": False, "verdict": "unchanged",
         "repairs": [], "flips": [], "movers": [], "scores": None, "set_evaluations": 0, "paired": False,
     }  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from icm_engine import jobs
 from icm_engine.cli.main import main
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
@@ -22,6 +21,7 @@ from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 from tests.support.faults import Fault
 from tests.support.held_jobs import HeldJob
+from tests.support.processes import score_by, spawn_by
 from tests.support.stores import moody_belief
 
 Body = dict[str, Any]
@@ -31,7 +31,7 @@ Change = Callable[[Body], None]
 @pytest.fixture
 def run(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> str:
     """A finished run with accepted, rejected and repaired steps, snapshots among them."""
-    monkeypatch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
+    score_by(monkeypatch, moody_belief)
     monkeypatch.setattr(worker, "SNAPSHOT_EVERY", 20)
     store.add_dataset(pairs)
     made = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=100)))
@@ -219,7 +219,7 @@ def test_the_command_asks_a_job_and_says_the_drift(
     def in_this_process(store: Store, module: str, name: str) -> None:
         job_process.run_in_process(store, name, job_worker.perform)
 
-    monkeypatch.setattr(jobs, "spawn", in_this_process)
+    spawn_by(monkeypatch, in_this_process)
     store.add_dataset(pairs)
     run = control.create_run(store, RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=30)))
     assert main(["verify", run, "--rescore", "5"]) == 1  # nothing to score yet

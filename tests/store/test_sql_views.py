@@ -1,7 +1,6 @@
 """The views of the database: every one documented, every documented query run and compared with the pages' numbers."""
 
 import contextlib
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -18,11 +17,9 @@ from icm_engine.data.gold import add_human
 from icm_engine.runs import control
 from icm_engine.store.migrations import VIEWS, migrations
 from icm_engine.store.store import Store
-from tests.support.paths import ROOT
+from tests.support.documented_queries import SECTIONS, documented
 from tests.support.stores import add_run
 
-PAGE = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (v_\w+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 RUN = "arithmetic-1"
 Row = dict[str, Any]
 
@@ -41,17 +38,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def reading(finished: Store) -> Reading:
     return load(finished, RUN)
-
-
-def documented(store: Store, view: str) -> list[Row]:
-    """The rows of a view's documented query, read as the page says: read-only."""
-    (query,) = re.findall(r"```sql\n(.*?)```", SECTIONS[view], re.DOTALL)
-    assert view in query
-    with sqlite3.connect(f"file:{store.path}?mode=ro", uri=True) as db:
-        db.row_factory = sqlite3.Row
-        found = [dict(row) for row in db.execute(query)]
-    db.close()
-    return found
 
 
 def view(store: Store, name: str, run: str = RUN) -> list[Row]:

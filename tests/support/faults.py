@@ -40,4 +40,5 @@ def of(request: pytest.FixtureRequest) -> Fault:
     """Return the row of a test marked `@pytest.mark.fault(fault, promised)`."""
     mark = request.node.get_closest_marker("fault")
     assert mark is not None, "a test that takes `fault` says which one and what is promised: @pytest.mark.fault(...)"
-    return Fault(*mark.args, torture=request.config.getoption("--torture"))
+    fault, promised = mark.args
+    return Fault(fault, promised, request.config.getoption("--torture"))

@@ -3,12 +3,15 @@
 from typing import Any
 
 from icm_engine import jobs
+from icm_engine.analysis import tuned_models
 from icm_engine.core.labeling import Flip
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
 from icm_engine.jobs import finetuning, job_worker
+from icm_engine.jobs.finetuning import TuneSettings
 from icm_engine.jobs.job_process import run_in_process
+from icm_engine.runs import model_registry
 from icm_engine.store.events import Cost, Json, RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
@@ -43,3 +46,27 @@ def done(store: Store, job: str) -> Json:
 def tuned(store: Store, runs: list[str], name: str | None = None, **changed: Any) -> Json:
     """Tune on the labels of runs here, and return the facts."""
     return done(store, finetuning.create(store, runs, finetuning.settings_of({**SMALL, **changed}), name))
+
+
+def logged(store: Store, job: str, step: int, loss: float) -> None:
+    body = {"step": step, "steps": 4, "seconds": 1.5 * step, "loss": loss, "epoch": step / 2, "learning_rate": 1e-3}
+    store.append(job, tuned_models.LOGGED, {**body, "grad_norm": 0.1})
+
+
+def facts(name: str, run: str) -> dict[str, object]:
+    return {
+        "name": name, "base": "sample", "quantization": "none", "runs": [{"run": run}], "rows": 6, "supervised": True,
+        "steps": 4, "first_loss": 0.75, "last_loss": 0.25, "parameters": 20_480, "settings": {"epochs": 2},
+    }  # fmt: skip
+
+
+def finished(store: Store, run: str, name: str | None = None) -> str:
+    """A fine-tuning that is done, as its process would have left it."""
+    job = finetuning.create(store, [run], TuneSettings(), name)
+    store.append(job, "start", {})
+    for step, loss in enumerate((0.75, 0.5, 0.5, 0.25), start=1):
+        logged(store, job, step, loss)
+    told = facts(jobs.spec(store, job).body["name"], run)
+    model_registry.put(store, str(told["name"]), lambda folder: None, told)
+    store.append(job, "result", told)
+    return job

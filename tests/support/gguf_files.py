@@ -1,7 +1,7 @@
 """Tiny GGUF files, written by the tests: a model with random weights, as llama.cpp's converter would store it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,10 @@ def write(
     _settings(writer, model.config)
     (_pieces if own == "gemma3" else _bytes)(writer)
     for key, value in (facts or {}).items():
-        {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}[type(value)](key, value)
+        add: dict[type, Callable[[str, Any], None]] = {
+            str: writer.add_string, int: writer.add_uint32, float: writer.add_float32,
+        }  # fmt: skip
+        add[type(value)](key, value)
     for name, weights in _tensors(own, model):
         stored = kind if weights.ndim == 2 else GGMLQuantizationType.F32
         writer.add_tensor(name, gguf.quantize(weights, stored), raw_dtype=stored)

@@ -30,5 +30,6 @@ class HeldJob(Job):
 
 def perform(job: Job) -> Json:
     """Do a job of any kind, as its own process would."""
-    process = job_worker if jobs.KINDS[job.spec.kind].process == jobs.WORKER else job_process
-    return process.perform(job)
+    if jobs.KINDS[job.spec.kind].process == jobs.WORKER:
+        return job_worker.perform(job)
+    return job_process.perform(job)

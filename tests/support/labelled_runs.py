@@ -51,7 +51,7 @@ def labelled(store: Store, dataset: str, labels: Mapping[str, Label], limit: int
     """A run of the sample model with these labels, without a search."""
     run = store.add_run(RunSpec(dataset, "sample", "none", "float32", "cpu", limit=limit))
     codec = open_run(store, run).codec
-    flips = tuple(Flip(codec.ids.place(name), None, label, "initial") for name, label in labels.items())
+    flips = tuple(Flip(codec.index(name), None, label, "initial") for name, label in labels.items())
     scores = {flip.example: LabelLogProbs((-0.5, -0.5)) for flip in flips}
     drawn = tuple((flip.example, str(flip.new)) for flip in flips)
     info = InitialInfo(drawn, (), flips, Evaluation(0.0, 0.0, 0.0, (), scores))

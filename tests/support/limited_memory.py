@@ -18,7 +18,7 @@ from icm_engine.models.loading import load
 from icm_engine.models.transformers_scorer import TransformersScorer
 
 UNLIMITED = resource.getrlimit(resource.RLIMIT_AS)
-LONG = Prompt((*(f"claim {k} is True\n" for k in range(60)), ("a claim is ",)), ("True", "False"))
+LONG = Prompt((*((f"claim {k} is True\n",) for k in range(60)), ("a claim is ",)), ("True", "False"))
 SHORT = Prompt((("a claim is ",),), ("True", "False"))
 
 

@@ -104,7 +104,7 @@ def main() -> int:
     _store_points()
     holder = worker if module is worker else job_process
     _around(holder, "claim", "before its lease")
-    holder.heartbeat = _beating
+    setattr(holder, "heartbeat", _beating)  # noqa: B010
     if module is not worker:
         _around(importing.Staging, "_flush", None, "rows put aside")
         _around(importing, "insert_info", None, "rows being copied")

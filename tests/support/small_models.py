@@ -1,11 +1,15 @@
 """A small random Llama for any tokenizer, here and behind a server of this process."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from icm_engine.models.loading import LoadedModel
+from icm_engine.core.settings import ModelChoice
+from icm_engine.models.loading import LoadedModel, load
+from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.fake_server import Completions
 
 
@@ -37,3 +41,30 @@ def served(loaded: LoadedModel, root: str = "/elsewhere") -> Completions:
         log_probs, lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]),
         lambda token: decode([token]), root, detokenize=decode, before=() if bos is None else (bos,),
     )  # fmt: skip
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: k for k, token in enumerate(["<s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+def save_model(folder: Path, **settings: object) -> str:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        **{"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+           "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+           "initializer_range": 0.1, **settings}
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def transformers_scorer(model: str, encoding: str, **settings: str) -> TransformersScorer:
+    return TransformersScorer(
+        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
+    )

@@ -1,18 +1,16 @@
 """A run with everything in it: steps, pins, an override, undo, other settings, and a fork of it."""
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
 from icm_engine.runs.fork import fork
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
+from tests.support.processes import score_by, spawn_by
 from tests.support.stores import moody_belief, small_dataset
 
 
@@ -21,10 +19,10 @@ def steered_run(store: Store, patch: pytest.MonkeyPatch, search: SearchConfig | 
 
     The run is made once for each `search`; an empty database gets a copy of it.
     """
-    patch.setattr(control, "launch", lambda store, run: None)
+    spawn_by(patch, lambda store, module, name: None)
     patch.setattr(worker, "IDLE", 0.05)
     patch.setattr(worker, "SNAPSHOT_EVERY", 7)
-    patch.setattr(worker, "make_scorer", lambda spec: TableScorer(moody_belief))
+    score_by(patch, moody_belief)
     search = search or SearchConfig(seed=3, max_steps=90)
     if store.dataset_names():
         return _steer(store, search)
@@ -78,12 +76,3 @@ def take(store: Store, run: str, steps: int) -> None:
 
 def other(label: str) -> str:
     return "False" if label == "True" else "True"
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return an empty database that the pages open too; no process is ever launched."""
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setattr(control, "spawn", lambda *_: None)
-    with Store() as store:
-        yield store

@@ -19,6 +19,7 @@ from icm_engine.core.search import initialize, step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.jobs import batches, job_process
+from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Cost, Json, RunSpec
 from icm_engine.store.replay import OpenRun, open_run
@@ -78,7 +79,7 @@ def add_run(
 
 def add_batches(store: Store, patch: pytest.MonkeyPatch, size: int = 9, dataset: str = "sums", **settings: Any) -> str:
     """Store a batched run of the fake model, done in this process but for its lane."""
-    launch = jobs.spawn
+    launch = control.spawn
 
     def lanes_alone(store: Store, module: str, name: str) -> None:
         if jobs.spec(store, name).kind == batches.LANE:
@@ -132,3 +133,9 @@ def hold(store: Store, run: str, ready: bool = True) -> None:
     lease = {"run": run, "token": "test", "pid": os.getpid(), "pid_started": psutil.Process().create_time(),
              "host": socket.gethostname(), "heartbeat": time.time(), "ready": int(ready), "log": ""}  # fmt: skip
     store.put_lease(lease)
+
+
+# conflicts stay: they cost nothing, and few are repaired
+CARELESS: dict[str, Any] = {
+    "pair_weight": 0.0, "alpha": 3.0, "repair_unchanged": False, "max_repairs": 1, "initial_labels": 24, "seed": 2,
+}  # fmt: skip

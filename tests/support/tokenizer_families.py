@@ -4,11 +4,12 @@ import json
 import string
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import LlamaTokenizer
+from transformers import PreTrainedTokenizerFast as Made
 
-Made = PreTrainedTokenizerFast
 TEXTS = [
     "Question: What is 17 + 25?\nClaim: It is 42.\nI think this claim is True\n\n",
     "Review: The food was good and cheap.\nSentiment: positive\n\nReview: bad, cold negative False\n\n",
@@ -22,7 +23,7 @@ LLAMA3 = (
 LINES = pre_tokenizers.Split(Regex(r"\n+"), "isolated")
 
 
-def _sentencepiece(normalizer: object, pre_tokenizer: object, strips: bool) -> Made:
+def _sentencepiece(normalizer: Any, pre_tokenizer: Any, strips: bool) -> Made:
     """BPE over characters with ▁ for blanks and bytes for what it does not know, as SentencePiece makes it.
 
     No merge crosses a blank or a line's end, as in its models.
@@ -87,7 +88,7 @@ def _blanks(*before: object) -> object:
     return normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
 
 
-def _metaspace(scheme: str) -> object:
+def _metaspace(scheme: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
 
 

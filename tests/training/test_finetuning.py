@@ -28,6 +28,7 @@ from icm_engine.store.store import Store
 from tests.support.experiment_suites import done_suite, suite_results
 from tests.support.finetunings import SMALL, done, labelled_run, tuned
 from tests.support.paths import ROOT
+from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
 LOCAL = ("none", "float32", "cpu")
@@ -250,7 +251,7 @@ def test_a_suite_tunes_on_each_arms_labels_once_and_tells_them_beside_the_base(
 def test_the_command_line_tunes_lists_and_uses(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: run_in_process(store, name, job_worker.perform))
+    spawn_by(monkeypatch, lambda store, module, name: run_in_process(store, name, job_worker.perform))
     run = labelled_run(store)
     words = ["finetune", run, "--name", "mine", "--epochs", "1", "--rank", "2", "--json"]
     assert main(words) == 0

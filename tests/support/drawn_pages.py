@@ -1,0 +1,37 @@
+"""Pages drawn by Streamlit's own tester, and what is on them."""
+
+from streamlit.testing.v1 import AppTest
+
+from icm_engine.runs.life_cycle import Phase
+from tests.support.paths import ROOT
+
+PHASES: tuple[Phase, ...] = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
+
+
+def page(name: str | None = None, **query: str) -> AppTest:
+    """Draw the home page, then the named one."""
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.run()
+    if name:
+        test.query_params.update(query)
+        test.switch_page(f"pages/{name}.py").run()
+    assert not test.exception
+    return test
+
+
+def texts(test: AppTest) -> str:
+    return "\n".join(element.value for element in test.text)
+
+
+def shown_markup(test: AppTest) -> str:
+    """Everything that Streamlit would read as Markdown or HTML."""
+    kinds = (test.markdown, test.caption, test.info, test.warning, test.error, test.success, test.title, test.header)
+    return "\n".join(element.value for elements in kinds for element in elements)
+
+
+def button(test: AppTest, key: str):  # type: ignore[no-untyped-def]
+    return test.button(key=key)
+
+
+def frame(test: AppTest, column: str):  # type: ignore[no-untyped-def]
+    return next(found.value for found in test.dataframe if column in found.value)
