@@ -211,7 +211,7 @@ def _the_movers(card: Decision, state: State, after: State) -> None:
 
 def test_costs_are_those_of_the_event_and_add_up_to_the_run(store: Store, reading: Reading) -> None:
     cards = [decision(reading, moment) for moment in moments(store, reading)]
-    others = [m.body for kind in ("initial", "hand") for m in moments(store, reading, kind)]
+    others = [m.event.body for kind in ("initial", "hand") for m in moments(store, reading, kind)]
     for field in ("prompts", "tokens_encoded", "tokens_full"):
         apart = sum(body["usage"][field] for body in others)
         assert sum(getattr(card, field) for card in cards) + apart == getattr(reading.spent, field)

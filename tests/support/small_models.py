@@ -64,7 +64,7 @@ def save_model(folder: Path, **settings: object) -> str:
     return str(folder)
 
 
-def transformers_scorer(model: str, encoding: str, **settings: str) -> TransformersScorer:
-    return TransformersScorer(
-        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
-    )
+def transformers_scorer(
+    model: str, encoding: str, quantization: str = "none", dtype: str = "float32", device: str = "auto"
+) -> TransformersScorer:
+    return TransformersScorer(load(ModelChoice(model, quantization, dtype, device)), encoding)
