@@ -32,7 +32,7 @@ from icm_engine.store.store import Event, Store
 
 # The two processes that do jobs, as modules for `python -m`. A kind of the worker's never reads gold.
 WORKER = "icm_engine.jobs.job_worker"  # has a model, or takes runs, which have one
-PLAIN = "icm_engine.jobs"  # never has a model: it may read gold, or drive what other processes do
+PLAIN = "icm_engine.jobs.__main__"  # never has a model: it may read gold, or drive what other processes do
 
 ModelUse = Literal["none", "scores", "trains"]
 

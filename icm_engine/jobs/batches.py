@@ -268,6 +268,7 @@ def batches(job: Job) -> Json:
         _drive_elsewhere(job, whole, ClusterSpec(**where))
     else:
         lanes = Lanes(store, whole, _asked(job, "side_by_side") or 1)
+        lanes.advance()  # so that the first look sees them
         scheduler.work_off(lanes, _teller(job, whole, lambda: f"{lanes.moving()} at work, batches finished"))
     if left := unfinished(store, whole):
         raise RunError(_why(store, whole, left))
@@ -288,14 +289,14 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
 
 def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[], None]:
     """A look at the batches that reports only what is new."""
-    told = (-1, "")
+    told = -1
 
     def look() -> None:
         nonlocal told
         job.stop_if_cancelled()
-        if (news := (len(finished(job.store, whole)), words())) != told:
-            job.progress(news[0], whole.of, news[1])
-            told = news
+        if (done := len(finished(job.store, whole))) != told:
+            job.progress(done, whole.of, words())
+            told = done
 
     return look
 
