@@ -10,14 +10,13 @@ from typing import Any
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import Estimate
 from icm_engine.core.labeling import Label
-from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.core.settings import PRESETS, ModelChoice, with_settings
 from icm_engine.data.gold import gold_of, load_human
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.experiments import plan
 from icm_engine.jobs import JobSpec
 from icm_engine.jobs.scheduler import BATCH
 from icm_engine.runs import control
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import GIVEN, RunSpec
 from icm_engine.store.store import Store
 

@@ -16,7 +16,7 @@ from icm_engine.analysis.views import ExampleView, shown
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.scoring import LabelLogProbs, no_scorer
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.events import Json
+from icm_engine.store.bodies import EvaluationBody, RepairBody, StepBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,9 @@ class Decision:
 
 def decision(reading: Reading, moment: Moment) -> Decision:
     """Return the card of a `step` event; gold stands on it only where the reading has some."""
-    body, before, usage = moment.body, moment.before, moment.body["usage"]
-    decided = body["after"] is not None
+    body, before, usage = moment.event.step, moment.before, moment.event.step["usage"]
+    after = body["after"]
+    decided = after is not None
     return Decision(
         step=body["step"],
         event=moment.event.number,
@@ -147,7 +148,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
         scores=_scores(body),
         label_mass=body["label_mass"],
         before=terms(body["before"]),
-        after=terms(body["after"]) if decided else None,
+        after=terms(after) if after is not None else None,
         alpha=moment.config.alpha,
         pair_weight=moment.config.pair_weight,
         delta=body["delta"] if decided else None,
@@ -155,7 +156,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
         probability=body["accept_probability"] if decided else None,
         draw=body["draw"] if decided else None,
         verdict=body["verdict"],
-        repairs=repairs(reading, body),
+        repairs=repairs(reading, body["repairs"]),
         movers=_movers(reading, body),
         paired=body.get("paired", False),
         reused=body.get("reused", False),
@@ -170,7 +171,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
     )
 
 
-def terms(body: Json) -> Terms:
+def terms(body: EvaluationBody) -> Terms:
     """Return U and its parts from the evaluation in an event."""
     return Terms(
         body["mutual_predictability"],
@@ -181,23 +182,28 @@ def terms(body: Json) -> Terms:
     )
 
 
-def repairs(reading: Reading, body: Json) -> tuple[RepairLine, ...]:
+def repairs(reading: Reading, made: Sequence[RepairBody]) -> tuple[RepairLine, ...]:
     """Return the repairs of a `step` or an `initial` event."""
-    return tuple(_repaired(reading, number, repair) for number, repair in enumerate(body["repairs"], 1))
+    return tuple(_repaired(reading, number, repair) for number, repair in enumerate(made, 1))
 
 
-def _repaired(reading: Reading, number: int, body: Json) -> RepairLine:
-    taken = tuple(body["taken"]) if body["taken"] else None
+def _repaired(reading: Reading, number: int, body: RepairBody) -> RepairLine:
+    taken = _pair(body["taken"]) if body["taken"] else None
     options = tuple(
-        RepairOption(tuple(o["labels"]), o["utility"], o["utility"] - body["utility"], tuple(o["labels"]) == taken)
+        RepairOption(_pair(o["labels"]), o["utility"], o["utility"] - body["utility"], _pair(o["labels"]) == taken)
         for o in body["options"]
     )
     first, second = (shown(reading, example) for example in body["pair"])
-    withheld = tuple(tuple(labels) for labels in body.get("withheld", ()))
-    return RepairLine(number, (first, second), tuple(body["labels"]), body["utility"], options, taken, withheld)
+    withheld = tuple(map(_pair, body.get("withheld", ())))
+    return RepairLine(number, (first, second), _pair(body["labels"]), body["utility"], options, taken, withheld)
 
 
-def _scores(body: Json) -> tuple[LabelScore, ...]:
+def _pair(labels: Sequence[Label]) -> tuple[Label, Label]:
+    one, other = labels
+    return one, other
+
+
+def _scores(body: StepBody) -> tuple[LabelScore, ...]:
     raw = body["log_probs"]
     shares = LabelLogProbs(tuple(raw.values())).normalized
     return tuple(
@@ -212,7 +218,7 @@ def _role(label: Label, old: Label | None, proposed: Label) -> str:
     return "proposed" if label == proposed else "its label before" if label == old else ""
 
 
-def _movers(reading: Reading, body: Json) -> tuple[Mover, ...]:
+def _movers(reading: Reading, body: StepBody) -> tuple[Mover, ...]:
     found = [Mover(shown(reading, row["example"]), row["before"], row["after"]) for row in body["movers"]]
     return tuple(sorted(found, key=lambda mover: mover.change))
 
@@ -328,7 +334,7 @@ class PromptRead:
 
 def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
     """Return the prompt of a `step` event; where scores were reused, the one they were first asked for with."""
-    body, labeling = moment.body, moment.before.labeling if moment.before else Labeling()
+    body, labeling = moment.event.step, moment.before.labeling if moment.before else Labeling()
     objective = reading.run.objective(moment.config, no_scorer())
     prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))
     found = hashlib.sha256(prompt.text.encode()).hexdigest()

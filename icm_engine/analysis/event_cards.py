@@ -12,6 +12,7 @@ from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.interventions import AppliedIntervention, ExampleState
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import Evaluation
+from icm_engine.store.bodies import EvaluationBody, ForkedBody, HandBody, InitialBody, LabelledBody, RoundBody
 from icm_engine.store.events import Json, decode_done
 
 VERBS = {
@@ -52,6 +53,7 @@ def event_card(reading: Reading, moment: Moment) -> EventCard:
         moment.event.kind
     ]
     title, sentences, changed = make(reading, moment)
+    after: EvaluationBody | None = moment.event.body["after"]  # every kind that has a card has one
     before = None if moment.before is None else _terms_of(moment.before.evaluation)
     return EventCard(
         moment.event.kind,
@@ -60,18 +62,23 @@ def event_card(reading: Reading, moment: Moment) -> EventCard:
         title,
         tuple(sentences),
         tuple(changed),
-        repairs(reading, moment.body) if moment.event.kind == "initial" else (),
+        repairs(reading, moment.event.initial["repairs"]) if moment.event.kind == "initial" else (),
         before,
-        terms(moment.body["after"]) if moment.body["after"] else _terms_of(moment.state.evaluation),
-        {"run": moment.body["run"], "event": str(moment.body["event"])} if moment.event.kind == "forked" else {},
+        terms(after) if after else _terms_of(moment.state.evaluation),
+        _origin(moment.event.forked) if moment.event.kind == "forked" else {},
     )
+
+
+def _origin(body: ForkedBody) -> dict[str, str]:
+    """The address of the event that a fork began at."""
+    return {"run": body["run"], "event": str(body["event"])}
 
 
 Made = tuple[str, Sequence[str], Sequence[ChangedExample]]
 
 
 def _initial(reading: Reading, moment: Moment) -> Made:
-    body, labeling = moment.body, moment.state.labeling
+    body, labeling = moment.event.initial, moment.state.labeling
     drawn = {row["example"]: row["label"] for row in body["drawn"]}
     names = dict.fromkeys((*drawn, *(flip["example"] for flip in body["flips"])))
     found = []
@@ -89,13 +96,13 @@ def _started(example: ExampleView, drawn: Label | None, label: Label | None) -> 
 
 
 def _hand(reading: Reading, moment: Moment) -> Made:
-    done = [decode_done(reading.run.codec, body) for body in moment.body["acts"]]
+    done = [decode_done(reading.run.codec, body) for body in moment.event.hand["acts"]]
     ids, changes = reading.run.codec.ids, [change for entry in done for change in entry.changes]
     found = [
         ChangedExample(shown(reading, ids[c.example]), c.before.label, c.after.label, _touched(c.before, c.after))
         for c in changes
     ]
-    scored = _cost(moment.body) if moment.body["after"] else "No label changed: nothing was scored."
+    scored = _cost(moment.event.hand) if moment.event.hand["after"] else "No label changed: nothing was scored."
     return "A person's hand", [*map(act_words, done), scored], found
 
 
@@ -123,7 +130,7 @@ def _touched(before: ExampleState, after: ExampleState) -> str:
 def _retuned(reading: Reading, moment: Moment) -> Made:
     said = [
         f"{name.replace('_', ' ')}: {getattr(moment.config, name):g} → {value:g}"
-        for name, value in moment.body["settings"].items()
+        for name, value in moment.event.retuned["settings"].items()
     ]
     return "Other settings", [*said, "Labels and log-probabilities stayed; U was put together again."], ()
 
@@ -138,7 +145,7 @@ def _forked(reading: Reading, moment: Moment) -> Made:
 
 
 def _labelled(reading: Reading, moment: Moment) -> Made:
-    body = moment.body
+    body = moment.event.labelled
     about = EXPLANATIONS.get(body["source"], body["given_from"])
     said = f"{len(moment.state.labeling):,} labels at once, from the source {body['source']}: {about}."
     return "A label source", [said, *_rounds(body["rounds"]), *_silent(body["verdicts"]), _cost(body)], ()
@@ -150,12 +157,12 @@ def _silent(verdicts: Sequence[Json]) -> list[str]:
     return [f"No verdict on {len(without):,} of {len(verdicts):,} examples, first: {without[0]}."] if without else []
 
 
-def _rounds(rounds: Sequence[Json]) -> list[str]:
+def _rounds(rounds: Sequence[RoundBody]) -> list[str]:
     balances = [" / ".join(f"{n:,} {label}" for label, n in one["balance"].items()) for one in rounds]
     return [f"Round {k}: {balance}." for k, balance in enumerate(balances)]
 
 
-def _cost(body: Json) -> str:
+def _cost(body: InitialBody | HandBody | LabelledBody) -> str:
     usage = body["usage"]
     scored = f"{body['set_evaluations']:,} labelings scored"
     return f"{scored}, {usage['prompts']:,} prompts, {usage['tokens_encoded']:,} tokens."

@@ -37,7 +37,7 @@ def _branches(store: Store, run: str, depth: int) -> list[Branch]:
     parted = store.last_event(run, ("forked",))
     parent = spec.forked_from if depth else None
     changes = _changes(store.spec(parent), spec) if parent else {}
-    found = [Branch(run, depth, parted.body["step"] if parted and parent else None, changes)]
+    found = [Branch(run, depth, parted.step["step"] if parted and parent else None, changes)]
     for child in fork.children(store, run):
         found += _branches(store, child, depth + 1)
     return found
@@ -103,7 +103,7 @@ def _begun(reading: Reading) -> int:
 def _steps(store: Store, reading: Reading, first: int) -> Any:
     start = next((p.event for p in reading.trajectory.points if p.step >= first), reading.cursor + 1)
     events = store.read_between(reading.run.name, start - 1, reading.cursor, ("step",))
-    return (event.body for event in events if event.body["step"] >= first)
+    return (event.step for event in events if event.step["step"] >= first)
 
 
 def event_of(reading: Reading, step: int) -> int:

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 from icm_engine.core.consistency import Pair
 from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Label
-from icm_engine.store.events import Json
+from icm_engine.store.bodies import FlipBody
+from icm_engine.store.store import Event
 
 Counts = Mapping[Label, int]
 Key = TypeVar("Key")
@@ -178,8 +179,14 @@ def intervals_after(
     return found
 
 
-def causes_of(kind: str, body: Json) -> dict[str, str]:
+def causes_of(event: Event) -> dict[str, str]:
     """Return, by example id, what changed its label in an event; of several causes, the last."""
-    if whole := WHOLE.get(kind):
-        return {example: whole for example, _ in body["labels"]}
-    return {flip["example"]: flip["cause"] for flip in body.get("flips", ())}
+    if whole := WHOLE.get(event.kind):
+        return {example: whole for example, _ in (event.labelled if whole == "source" else event.forked)["labels"]}
+    return {flip["example"]: flip["cause"] for flip in flips_of(event)}
+
+
+def flips_of(event: Event) -> Sequence[FlipBody]:
+    """Return the label changes that an event lists; those of a fork and of a label source are in its labels."""
+    listed: Sequence[FlipBody] = event.body.get("flips", ())
+    return listed

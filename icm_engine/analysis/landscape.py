@@ -14,9 +14,10 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.core.labeling import Label, equal_share
 from icm_engine.jobs.rescoring import FOUND, ZERO_SHOT
 from icm_engine.runs import model_registry
+from icm_engine.store.bodies import ScoredBody
 from icm_engine.store.events import Json
 from icm_engine.store.replay import STATE_KINDS
-from icm_engine.store.store import Event, Store
+from icm_engine.store.store import Store
 
 KIND = "landscape"
 GOLD = "gold"
@@ -107,16 +108,21 @@ def price(store: Store, reading: Reading, labelings: int) -> LandscapeCost:
     scored, total = last_evaluation(store, reading), labelings + 2
     if scored is None:
         return LandscapeCost(total, len(reading.labeling), None, None)
-    sets = scored.body["set_evaluations"]
-    tokens = round(total * scored.body["usage"]["tokens_encoded"] / sets)
-    return LandscapeCost(total, len(reading.labeling), tokens, total * scored.seconds / sets)
+    cost, seconds = scored
+    sets = cost["set_evaluations"]
+    tokens = round(total * cost["usage"]["tokens_encoded"] / sets)
+    return LandscapeCost(total, len(reading.labeling), tokens, total * seconds / sets)
 
 
-def last_evaluation(store: Store, reading: Reading) -> Event | None:
-    """Return the last event that scored a whole set; the beginning of the run if none has for long."""
+def last_evaluation(store: Store, reading: Reading) -> tuple[ScoredBody, float] | None:
+    """Return what the last event that scored a whole set cost, and its seconds; None if nothing was scored yet.
+
+    It is the run's beginning if none has scored one for long.
+    """
     recent = store.read_after(reading.run.name, max(0, reading.cursor - LOOKED_BACK), STATE_KINDS)
     first = store.read_after(reading.run.name, 0, STATE_KINDS, limit=1)
-    return next((event for event in [*reversed(recent), *first] if event.body.get("set_evaluations")), None)
+    costs = ((event.scored, event.seconds) for event in [*reversed(recent), *first])
+    return next(((cost, seconds) for cost, seconds in costs if cost and cost["set_evaluations"]), None)
 
 
 # -- what it found

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from icm_engine.analysis.conflicts import PairLine, counted, demand, pair_line
 from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.label_history import RepairMark
-from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.run_history import Reading, repairs_in
 from icm_engine.core.consistency import Pair
 from icm_engine.core.labeling import Label
 from icm_engine.core.text import whole_number
-from icm_engine.store.events import Json
-from icm_engine.store.store import Store
+from icm_engine.store.bodies import RepairBody
+from icm_engine.store.store import Event, Store
 
 PAGE = 200  # repairs on one page of the list
 FILTERS = {"all": "All", "taken": "An option taken", "kept": "Kept", "withheld": "Withheld by pins"}
@@ -100,7 +100,7 @@ def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
 def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:
     """Return one repair with everything there is to know of it; reads its event."""
     event = store.event(reading.run.name, mark.event)
-    body = event.body["repairs"][mark.round]
+    body = repairs_in(event)[mark.round]
     line, labels = pair_line(reading, mark.pair), (body["labels"][0], body["labels"][1])
     options = _options(body)
     return RepairCard(
@@ -110,14 +110,14 @@ def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:
         body["utility"],
         options,
         demand(reading, line),
-        _choice(body, options),
-        _verdict(event.kind, event.body, mark),
-        _after(event.kind, event.body),
-        tuple(pair_line(reading, pair) for pair in _broken(reading, event.body)),
+        _choice(options),
+        _verdict(event, mark),
+        _after(event),
+        tuple(pair_line(reading, pair) for pair in _broken(reading, event)),
     )
 
 
-def _options(body: Json) -> tuple[OptionLine, ...]:
+def _options(body: RepairBody) -> tuple[OptionLine, ...]:
     tried = tuple(
         OptionLine(
             (option["labels"][0], option["labels"][1]),
@@ -131,7 +131,7 @@ def _options(body: Json) -> tuple[OptionLine, ...]:
     return (*tried, *withheld)
 
 
-def _choice(body: Json, options: Sequence[OptionLine]) -> str:
+def _choice(options: Sequence[OptionLine]) -> str:
     """Say which option was taken, or why none was."""
     taken = next((option for option in options if option.taken), None)
     withheld = sum(option.utility is None for option in options)
@@ -147,10 +147,11 @@ def _choice(body: Json, options: Sequence[OptionLine]) -> str:
     return f"Taken: {taken.labels[0]} and {taken.labels[1]}, which {effect}.{pinned}"
 
 
-def _verdict(kind: str, body: Json, mark: RepairMark) -> str:
+def _verdict(event: Event, mark: RepairMark) -> str:
     """Say what became of the step that the repair was a part of."""
-    if kind != "step":
+    if event.kind != "step":
         return "It belongs to the initial labels, which are always kept."
+    body = event.step
     chance = f"delta {decimal(body['delta'], 2)}, chance {_chance(body['accept_probability'])}, draw {body['draw']:.2f}"
     if body["verdict"] == "accepted":
         kept = "this repair with it" if mark.taken else "without a change by this repair"
@@ -164,17 +165,18 @@ def _chance(share: float) -> str:
     return "under 1%" if 0 < share < 0.01 else percent(share)
 
 
-def _after(kind: str, body: Json) -> str:
+def _after(event: Event) -> str:
     """Name the pairs that a repair's step made inconsistent."""
-    if kind != "step":
+    if event.kind != "step":
         return "Inconsistent once the initial labels were repaired"
-    if body["verdict"] == "rejected":
+    if event.step["verdict"] == "rejected":
         return "Would have become inconsistent by this step"
     return "Became inconsistent by this step"
 
 
-def _broken(reading: Reading, body: Json) -> list[Pair]:
-    before = {tuple(pair) for pair in body.get("before", {"pairs": []})["pairs"]}
-    after = body["after"]["pairs"] if body["after"] else []
+def _broken(reading: Reading, event: Event) -> list[Pair]:
+    evaluation = event.step["after"] if event.kind == "step" else event.initial["after"]
+    before = {tuple(pair) for pair in event.step["before"]["pairs"]} if event.kind == "step" else set()
+    after = evaluation["pairs"] if evaluation else []
     index = reading.run.codec.index
     return [(index(a), index(b)) for a, b in after if (a, b) not in before]

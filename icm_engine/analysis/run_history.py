@@ -5,7 +5,7 @@ Labels change here only through the search's own `apply`, so what people see is 
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from icm_engine.core.scoring import Retries
 from icm_engine.core.search import Breakpoints, State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.remarks import SHRUNK
+from icm_engine.store.bodies import RepairBody, ScoredBody, ShrunkBody, StepBody
 from icm_engine.store.events import Codec, Json, breakpoints_of, decode_done, tuned
 from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event
@@ -62,7 +63,7 @@ class StepRow:
         return f"⟲ repaired {self.repaired}" if self.repaired else ""
 
 
-def step_row(body: Json, seconds: float) -> StepRow:
+def step_row(body: StepBody, seconds: float) -> StepRow:
     """Return the row of a `step` event's body."""
     decided = body["after"] is not None
     return StepRow(
@@ -96,14 +97,14 @@ class Spent:
     seconds: float = 0.0
     prompt_tokens: int = 0  # the largest mean length of a step's prompts
 
-    def plus(self, event: Event) -> "Spent":
-        usage = event.body["usage"]
+    def plus(self, scored: ScoredBody, seconds: float) -> "Spent":
+        usage = scored["usage"]
         return Spent(
             self.prompts + usage["prompts"],
             self.tokens_encoded + usage["tokens_encoded"],
             self.tokens_full + usage["tokens_full"],
-            self.set_evaluations + event.body["set_evaluations"],
-            self.seconds + event.seconds,
+            self.set_evaluations + scored["set_evaluations"],
+            self.seconds + seconds,
             max(self.prompt_tokens, usage["tokens_full"] // max(1, usage["prompts"])),
         )
 
@@ -163,7 +164,9 @@ class Reading:
     refused: Refusal | None = None  # the last command that could not be obeyed
     sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
     retries: Retries = field(default_factory=Retries)  # of requests to a server
-    shrunk: Json | None = None  # the last event that said that memory ran out: tokens at once now, before, and why
+    shrunk: ShrunkBody | None = (
+        None  # the last event that said that memory ran out: tokens at once now, before, and why
+    )
     withheld: bool = False  # read without gold, see `analysis.run_cache`
 
     @property
@@ -246,30 +249,30 @@ class _Fold:
         elif event.kind == "model":
             self.model = event.body
         elif event.kind == "breakpoints":
-            self.breakpoints = breakpoints_of(event.body)
+            self.breakpoints = breakpoints_of(event.breakpoints)
         elif event.kind == "refused":
-            self.refused = Refusal(event.number, event.body["verb"], event.body["message"])
+            self.refused = Refusal(event.number, event.refused["verb"], event.refused["message"])
         elif event.kind == "retried":
-            self.retries = Retries(self.retries.count + event.body["retries"], event.body["why"])
+            self.retries = Retries(self.retries.count + event.retried["retries"], event.retried["why"])
         elif event.kind == SHRUNK:
-            self.shrunk = event.body
+            self.shrunk = event.shrunk
         elif event.kind == "failed":
-            self.failure = Failure(str(event.body.get("error", "")), str(event.body.get("message", "")))
+            self.failure = Failure(event.failed.get("error", ""), event.failed.get("message", ""))
 
     def _state(self, event: Event) -> None:
         state = after_event(self.codec, event, self.state)
         if state is None:
             return  # a log without its beginning: nothing can be replayed
         self._become(state, event)
-        if "usage" in event.body:
-            self.spent = self.spent.plus(event)
+        if (scored := event.scored) is not None:
+            self.spent = self.spent.plus(scored, event.seconds)
         if event.kind == "step":
             self._step(event)
         else:
             self._beside(event)
 
     def _step(self, event: Event) -> None:
-        body = event.body
+        body = event.step
         self.failure = None  # it went on after a resume
         self.drawn, self.ties = self.drawn + 1, self.ties + ("tied" in body)
         if body["verdict"] != "unchanged":
@@ -283,17 +286,17 @@ class _Fold:
     def _beside(self, event: Event) -> None:
         """What is not a step: the initial labels, a fork's, a person's hand, other settings."""
         if event.kind == "hand":
-            self.acts += [decode_done(self.codec, body) for body in event.body["acts"]]
-            self.moments += [ActTime(event.number, event.time)] * len(event.body["acts"])
+            self.acts += [decode_done(self.codec, body) for body in event.hand["acts"]]
+            self.moments += [ActTime(event.number, event.time)] * len(event.hand["acts"])
         elif event.kind == "retuned":
-            self.config = tuned(self.config, event.body["settings"])
+            self.config = tuned(self.config, event.retuned["settings"])
         self._point(event, self.last.temperature if self.last else None, event.kind, 0.0)
 
     def _become(self, state: State, event: Event) -> None:
         """Move to the next state and count what is different in it; a repair may undo a proposal."""
         before, after = self.state.labeling if self.state else Labeling(), state.labeling
         if before is not after:
-            for example, cause in causes_of(event.kind, event.body).items():
+            for example, cause in causes_of(event).items():
                 i = self.codec.index(example)
                 if before.get(i) != after.get(i):
                     self._changed(LabelChange(state.step, event.number, i, before.get(i), after.get(i), cause))
@@ -359,9 +362,16 @@ class _Fold:
         )
 
 
+def repairs_in(event: Event) -> Sequence[RepairBody]:
+    """Return the repairs of an event; only the initial labels and steps have some."""
+    if event.kind == "step":
+        return event.step["repairs"]
+    return event.initial["repairs"] if event.kind == "initial" else ()
+
+
 def _repair_marks(codec: Codec, event: Event, step: int) -> Iterator[RepairMark]:
-    kept = event.kind == "initial" or event.body.get("accepted", False)
-    for number, repair in enumerate(event.body.get("repairs", ())):
+    kept = event.kind == "initial" or (event.kind == "step" and event.step["accepted"])
+    for number, repair in enumerate(repairs_in(event)):
         pair = (codec.index(repair["pair"][0]), codec.index(repair["pair"][1]))
         taken = repair["taken"] is not None
         yield RepairMark(step, event.number, number, pair, taken, taken and kept, "withheld" in repair)

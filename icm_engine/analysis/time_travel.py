@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from icm_engine.analysis.label_history import LabelChange, LabelCounts, counted
+from icm_engine.analysis.label_history import LabelChange, LabelCounts, counted, flips_of
 from icm_engine.analysis.run_history import LastChange, Reading
 from icm_engine.analysis.traces import Point, Trajectory, extremes
 from icm_engine.analysis.views import ExampleView, known
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.events import Json, tuned
+from icm_engine.store.events import tuned
 from icm_engine.store.replay import after_event, state_at
 from icm_engine.store.store import Event, Store
 
@@ -42,10 +42,6 @@ class Moment:
     before: State | None
     config: SearchConfig
     then: Reading
-
-    @property
-    def body(self) -> Json:
-        return self.event.body
 
     @property
     def state(self) -> State:
@@ -88,7 +84,7 @@ def open_moment(store: Store, reading: Reading, place: int) -> Moment:
     state = after_event(run.codec, event, before)
     assert state is not None
     config = _config_before(store, reading, place)
-    now = tuned(config, event.body["settings"]) if event.kind == "retuned" else config
+    now = tuned(config, event.retuned["settings"]) if event.kind == "retuned" else config
     return Moment(place, event, before, config, _as_of(reading, place, state, now))
 
 
@@ -134,7 +130,7 @@ def _config_before(store: Store, reading: Reading, place: int) -> SearchConfig:
     config = reading.run.spec.search
     for point in reading.trajectory.points[:place]:
         if point.verdict == "retuned":
-            config = tuned(config, store.event(reading.run.name, point.event).body["settings"])
+            config = tuned(config, store.event(reading.run.name, point.event).retuned["settings"])
     return config
 
 
@@ -188,8 +184,8 @@ KINDS = {
 
 def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView | None:
     """Return the example that is asked for; else the one that the event drew or first touched, None if it has none."""
-    body = moment.body
-    touched = [body["example"]] if "example" in body else [flip["example"] for flip in body.get("flips", ())]
+    event = moment.event
+    touched = [event.step["example"]] if event.kind == "step" else [flip["example"] for flip in flips_of(event)]
     for name in (asked, *touched[:1]):
         if name is not None and (found := known(reading, name)) is not None:
             return found

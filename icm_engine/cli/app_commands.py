@@ -11,7 +11,7 @@ import click
 
 from icm_engine.access.password import HASH, hashed
 from icm_engine.cli import options
-from icm_engine.cli.terminal import Told, show
+from icm_engine.cli.terminal import Output, show
 from icm_engine.core.errors import SettingError
 from icm_engine.core.resources import resource, search_path
 from icm_engine.core.text import expanded, whole_number
@@ -27,7 +27,7 @@ def password_command(as_json: bool) -> None:
     The password is typed twice, or read from a pipe. The hash goes into the environment of the app.
     """
     made = hashed(_typed() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n"))
-    show(Told({HASH: made}, f"{HASH}={made}"), as_json)
+    show(Output({HASH: made}, f"{HASH}={made}"), as_json)
 
 
 def _typed() -> str:

@@ -15,7 +15,7 @@ from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.cli import options
 from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import ModelOptions, command
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import SettingError
 from icm_engine.core.text import expanded
@@ -29,9 +29,14 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 map_option = click.option(
-    "--map", "mapped", multiple=True, default=[], type=options.assignment, metavar="field=column",
+    "--map",
+    "mapped",
+    multiple=True,
+    default=[],
+    type=options.assignment,
+    metavar="field=column",
     help="Which column is which field; may be given again.",
-)  # fmt: skip
+)
 labels_option = click.option(
     "--labels", metavar="A,B,...", help="The labels of a classification; one with a comma in quotes: 'A,\"B, C\"'."
 )
@@ -42,14 +47,15 @@ split_option = click.option(
     "--split", metavar="NAME", help="Of a data set with several splits, or the list of a JSON file with several."
 )
 quoting_option = click.option(
-    "--quoting", type=click.Choice(QUOTINGS),
+    "--quoting",
+    type=click.Choice(QUOTINGS),
     help="What quotation marks mean in CSV and TSV: they quote (double) or are text (none).",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
-class ImportAsked:
-    """What `import` was asked for."""
+class ImportArguments:
+    """The arguments of `import`."""
 
     file: Path
     task: str
@@ -78,22 +84,22 @@ class ImportAsked:
 @quoting_option
 def import_command(store: Store, **given: Any) -> Json:
     """Import a file as a data set."""
-    asked = ImportAsked(**given)
+    arguments = ImportArguments(**given)
     with _bar() as progress:
         report = import_file(
             store,
-            asked.file,
-            asked.task,
-            asked.name,
-            mapping(asked.mapped),
-            rule_of(asked.rule),
-            split_labels(asked.labels) if asked.labels else (),
+            arguments.file,
+            arguments.task,
+            arguments.name,
+            mapping(arguments.mapped),
+            rule_of(arguments.rule),
+            split_labels(arguments.labels) if arguments.labels else (),
             progress=progress,
-            encoding=asked.encoding,
-            split=asked.split,
-            ties=asked.ties,
-            first=asked.first_wins,
-            quoting=asked.quoting,
+            encoding=arguments.encoding,
+            split=arguments.split,
+            ties=arguments.ties,
+            first=arguments.first_wins,
+            quoting=arguments.quoting,
         )
     for note in report.notes:
         print(note, file=sys.stderr)
@@ -104,13 +110,13 @@ def import_command(store: Store, **given: Any) -> Json:
 @command("check")
 @options.dataset_argument
 @options.rule("Consistency rule, or a Python file with one (default: that of the data set).")
-def check_command(store: Store, dataset: str, rule: str | None) -> Told:
+def check_command(store: Store, dataset: str, rule: str | None) -> Output:
     """Count the pairs of a rule, and how often gold breaks it."""
     if dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, dataset)
     found = check_rule(store, dataset, rule_of(rule))
     lines = [f"Data set {found.dataset} has {found.examples:,} examples.", *rule_sentences(found)]
-    return Told(_facts(found), "\n".join(lines))
+    return Output(_facts(found), "\n".join(lines))
 
 
 def _facts(found: RuleCheck) -> Json:
@@ -165,9 +171,13 @@ def _bar() -> Iterator[Progress]:
 @options.model_options(required=True, encoding=False)
 @options.limit("Estimate the time of a run with this limit.")
 @click.option(
-    "--template", "template", multiple=True, default=[], metavar="TEXT",
+    "--template",
+    "template",
+    multiple=True,
+    default=[],
+    metavar="TEXT",
     help=r'Such as "Review: {text}\nSentiment:"; may be given again.',
-)  # fmt: skip
+)
 @click.option("--labels", multiple=True, default=[], metavar="A,B,...", help="Other words for the labels.")
 @click.option("--write", type=Path, metavar="FILE", help="Write a task file of the best row, or of --row.")
 @click.option("--row", type=options.count, default=1, metavar="N", help="Which row to write; 1 is the best.")
@@ -180,7 +190,7 @@ def templates_command(
     labels: list[str],
     write: Path | None,
     row: int,
-) -> Told:
+) -> Output:
     """Try templates and label words on a few unlabelled examples.
 
     Shows how much probability the labels get, and how it varies.
@@ -192,7 +202,7 @@ def templates_command(
     if write is not None:
         _write(store, found, row, write)
     table = model_trials.trial_frame(found).to_string(index=False)
-    return Told(found, "\n".join([table, *model_trials.trial_sentences(found)]))
+    return Output(found, "\n".join([table, *model_trials.trial_sentences(found)]))
 
 
 def _write(store: Store, found: dict[str, Any], row: int, path: Path) -> None:

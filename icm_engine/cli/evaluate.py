@@ -13,7 +13,7 @@ from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.cli import options, several_runs
 from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import ClusterOptions, Many, ModelOptions, command
-from icm_engine.cli.terminal import Told, text_of
+from icm_engine.cli.terminal import Output, text_of
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.text import expanded
 from icm_engine.experiments import launch
@@ -32,7 +32,7 @@ from icm_engine.store.store import Store
 @command("verify")
 @options.run_argument
 @click.option("--rescore", type=options.count, metavar="N", help="Score N sampled steps again with the run's model.")
-def verify_command(store: Store, run: str, rescore: int | None) -> Json | Told:
+def verify_command(store: Store, run: str, rescore: int | None) -> Json | Output:
     """Recompute every decision of a run from its log.
 
     Of a batched run, the decisions of every batch are recomputed. With --rescore, the model is asked again.
@@ -48,7 +48,7 @@ def verify_command(store: Store, run: str, rescore: int | None) -> Json | Told:
     if rescore is None:
         return checked
     found = _drift(store, run, rescore)
-    return Told({**checked, "drift": found}, text_of({**checked, **_drift_in_short(found)}))
+    return Output({**checked, "drift": found}, text_of({**checked, **_drift_in_short(found)}))
 
 
 def _drift(store: Store, run: str, steps: int) -> Json:
@@ -72,7 +72,7 @@ def _drift_in_short(found: Json) -> Json:
 @click.option(
     "--labelled", type=float, default=0.0, metavar="SHARE", help="Only runs that labelled at least this share."
 )
-def predictors_command(store: Store, source: str | None, labelled: float) -> Told:
+def predictors_command(store: Store, source: str | None, labelled: float) -> Output:
     """Show which numbers that need no gold predict accuracy.
 
     Reads the latest results of every suite.
@@ -80,12 +80,12 @@ def predictors_command(store: Store, source: str | None, labelled: float) -> Tol
     found = launch.all_predictors(store, source, labelled)
     table = predictors_table(found["predictors"])
     rows = ["  ".join(cell.ljust(28) for cell in row).rstrip() for row in (table.head, *table.rows)]
-    return Told(found, "\n".join([f"{found['runs']} runs of {', '.join(found['suites'])}", *rows]))
+    return Output(found, "\n".join([f"{found['runs']} runs of {', '.join(found['suites'])}", *rows]))
 
 
 @dataclass(frozen=True, slots=True)
-class SuiteOptions:
-    """What `evaluate` was asked for."""
+class EvaluateArguments:
+    """The arguments of `evaluate`."""
 
     suite: str
     quick: bool
@@ -100,9 +100,9 @@ class SuiteOptions:
     detach: bool
 
     def instead(self) -> Json:
-        """Return what is asked for in place of the suite's own."""
-        asked = {"datasets": self.datasets, "examples": self.examples, "seeds": self.seeds}
-        return {name: value for name, value in asked.items() if value}
+        """Return what replaces the suite's own."""
+        given = {"datasets": self.datasets, "examples": self.examples, "seeds": self.seeds}
+        return {name: value for name, value in given.items() if value}
 
 
 @command("evaluate")
@@ -122,27 +122,27 @@ def evaluate_command(store: Store, **given: Any) -> Json:
 
     The same command again continues with what is left.
     """
-    asked = SuiteOptions(**given)
-    job = _submit(store, asked)
-    if asked.detach:
+    arguments = EvaluateArguments(**given)
+    job = _submit(store, arguments)
+    if arguments.detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)
-    files = write_report(found, expanded(asked.output or Path("reports") / launch.folder_name(found)))
+    files = write_report(found, expanded(arguments.output or Path("reports") / launch.folder_name(found)))
     counts = {"seconds": round(found["seconds"]), "cells": len(found["cells"])}
     return {"job": job, **counts, "report": list(map(str, files))}
 
 
-def _submit(store: Store, asked: SuiteOptions) -> str:
+def _submit(store: Store, arguments: EvaluateArguments) -> str:
     return launch.submit(
         store,
-        asked.suite,
-        asked.model.choice(),
-        quick=asked.quick,
-        test=asked.test,
-        processes=asked.processes,
-        where=asked.where.spec(asked.processes),
-        instead=asked.instead(),
-        command=f"python -m icm_engine evaluate {shlex.join(_arguments(asked.suite))}",
+        arguments.suite,
+        arguments.model.choice(),
+        quick=arguments.quick,
+        test=arguments.test,
+        processes=arguments.processes,
+        where=arguments.where.spec(arguments.processes),
+        instead=arguments.instead(),
+        command=f"python -m icm_engine evaluate {shlex.join(_arguments(arguments.suite))}",
     )
 
 

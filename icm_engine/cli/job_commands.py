@@ -11,7 +11,7 @@ from icm_engine import jobs
 from icm_engine.analysis.model_trials import check_sentences
 from icm_engine.cli import options
 from icm_engine.cli.options import ModelOptions, command
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import RunError
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -25,7 +25,7 @@ from icm_engine.store.store import Store
 @options.model_options(required=True)
 @options.limit("Check a run with this limit.")
 @options.detach
-def context_command(store: Store, dataset: str, model: ModelOptions, limit: int | None, detach: bool) -> Json | Told:
+def context_command(store: Store, dataset: str, model: ModelOptions, limit: int | None, detach: bool) -> Json | Output:
     """Count tokens, prompts that fit the context, and time.
 
     Counts what a run on this data set costs with this model.
@@ -38,19 +38,19 @@ def context_command(store: Store, dataset: str, model: ModelOptions, limit: int 
     if detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)
-    return Told(found, "\n".join(check_sentences(found)))
+    return Output(found, "\n".join(check_sentences(found)))
 
 
 @command("jobs")
 @click.argument("job", required=False, metavar="[JOB]")
 @click.option("--cancel", is_flag=True, help="End the job.")
 @click.option("--again", is_flag=True, help="Start a job again that failed or was interrupted.")
-def jobs_command(store: Store, job: str | None, cancel: bool, again: bool) -> Json | Told:
+def jobs_command(store: Store, job: str | None, cancel: bool, again: bool) -> Json | Output:
     """Show all jobs, the newest first, or one; cancel or restart one."""
     if job is None:
         rows = [jobs.summary(store, name) for name in jobs.names(store)]
         lines = [f"{row['job']:<24} {row['status']:<12} {row['asked'].get('dataset', '')}" for row in rows]
-        return Told(rows, "\n".join(lines) or "no jobs yet")
+        return Output(rows, "\n".join(lines) or "no jobs yet")
     if cancel:
         jobs.cancel(store, job)
     if again:

@@ -6,7 +6,7 @@ import sys
 import click
 
 from icm_engine.cli.options import command
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import FetchFailed
 from icm_engine.core.settings import PRESETS
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -47,12 +47,12 @@ def fetch_command(store: Store, name: str, accept_terms: bool) -> Json:
 
 
 @command("list")
-def list_command(store: Store) -> Told:
+def list_command(store: Store) -> Output:
     """Show the fetched models."""
     found = fetched_models.listed(store)
     for name in (name for name in FETCHABLE if not fetched_models.is_fetched(store, name)):
         _say(f"Available: python -m icm_engine model fetch {name} ({FETCHABLE[name].about})")
-    return Told(
+    return Output(
         found, "\n".join(f"{row['name']:<24} {row['licence']:<20} {row['path']}" for row in found) or "nothing yet"
     )
 

@@ -7,7 +7,7 @@ An option that several commands have is defined here once. Options that belong t
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import click
 
 from icm_engine import cluster
 from icm_engine.cli.terminal import show
+from icm_engine.core.settings import DTYPES, ModelChoice
 from icm_engine.core.text import home_expanded, whole_number
-from icm_engine.runs.model_registry import DTYPES, ModelChoice
 from icm_engine.store.store import Store
 
 Function = Callable[..., Any]
@@ -153,9 +153,14 @@ run_argument = click.argument("run", metavar="RUN")
 dataset_argument = click.argument("dataset", metavar="DATASET")
 detach = click.option("--detach", is_flag=True, help="Return at once with the name; the work goes on.")
 settings = click.option(
-    "--set", "settings", multiple=True, default=[], type=assignment, metavar="name=value",
+    "--set",
+    "settings",
+    multiple=True,
+    default=[],
+    type=assignment,
+    metavar="name=value",
     help="A setting of the search; may be given again.",
-)  # fmt: skip
+)
 
 
 def limit(help: str) -> Decorator:
@@ -183,7 +188,7 @@ MODEL_HELP = (
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What was said of a model, field by field; None is not said."""
+    """The options of a model; None where one was not given."""
 
     model: str | None = None
     quantization: str | None = None
@@ -191,19 +196,19 @@ class ModelOptions:
     device: str | None = None
     encoding: str | None = None
 
-    def said(self) -> dict[str, str]:
-        """Return the fields that were said."""
+    def given(self) -> dict[str, str]:
+        """Return the options that were given."""
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in named if value is not None}
 
     def choice(self) -> ModelChoice:
         """Return the model that was named, ~ as the home directory."""
-        said = self.said()
-        return ModelChoice(home_expanded(said.pop("model")), **said)  # type: ignore[arg-type]
+        given = self.given()
+        return ModelChoice(home_expanded(given.pop("model")), **given)  # type: ignore[arg-type]
 
     def instead_of(self, own: ModelChoice) -> ModelChoice:
-        """Return another model with what was said in its place."""
-        return replace(own, **self.said())  # type: ignore[arg-type]
+        """Return another model with the options that were given in place of its own."""
+        return replace(own, **self.given())  # type: ignore[arg-type]
 
 
 def model_options(
@@ -215,7 +220,7 @@ def model_options(
     help: str = MODEL_HELP,
 ) -> Decorator:
     """Add the options of a model, given as `model`; with `defaults=False` only `--model` may have a default."""
-    own = ModelOptions(**asdict(ModelChoice("fake"), dict_factory=_without_version)) if defaults else ModelOptions()
+    own = ModelChoice("fake") if defaults else ModelOptions()
     options: list[Decorator] = [
         click.option(
             "--model", metavar="MODEL", help=help, **({"required": True} if required else {"default": default})
@@ -226,10 +231,6 @@ def model_options(
         _choice("--encoding", ("prefix-tree", "full-prompts"), own.encoding, "How prompts are given to the model."),
     ]
     return _as_one("model", ModelOptions, options if encoding else options[:-1])
-
-
-def _without_version(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name != "version"}
 
 
 def _choice(name: str, choices: Sequence[str], default: str | None, help: str) -> Decorator:
@@ -270,16 +271,16 @@ def cluster_options(function: Function) -> Function:
 
 
 def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
-    """Add an option for each setting of training; those that were said are given as the dictionary `training`."""
+    """Add an option for each setting of training; those that were given are in the dictionary `training`."""
     options: list[Decorator] = [
         click.option(f"--{field.name.replace('_', '-')}", metavar="VALUE", help=_sentence(field, explanations))
         for field in fields(kind)
     ]
 
-    def said(**given: str | None) -> dict[str, str]:
+    def only_given(**given: str | None) -> dict[str, str]:
         return {name: value for name, value in given.items() if value is not None}
 
-    return _as_one("training", said, options)
+    return _as_one("training", only_given, options)
 
 
 def _sentence(field: Field[Any], explanations: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from icm_engine.baselines.llm_judge import EXPLANATIONS, source_options
 from icm_engine.cli import options, several_runs
 from icm_engine.cli.data_commands import rule_of
 from icm_engine.cli.options import ClusterOptions, ModelOptions, command, pairs, run_argument
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run, push_run
@@ -28,8 +28,8 @@ from icm_engine.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class RunAsked:
-    """What `run` was asked for."""
+class RunArguments:
+    """The arguments of `run`."""
 
     dataset: str
     model: ModelOptions
@@ -58,7 +58,7 @@ class RunAsked:
         """Return the run. Raises SettingError."""
         return RunSpec(
             dataset=self.dataset,
-            **self.model.said(),  # type: ignore[arg-type]
+            **self.model.given(),  # type: ignore[arg-type]
             limit=self.limit,
             rule=rule_of(self.rule),
             preset=self.preset,
@@ -69,13 +69,17 @@ class RunAsked:
 
 
 steps_option = click.option(
-    "--steps", type=options.count, metavar="N",
+    "--steps",
+    type=options.count,
+    metavar="N",
     help="Steps of the search (default: one an example with --preset paper, four with the others).",
-)  # fmt: skip
+)
 preset_option = click.option(
-    "--preset", type=click.Choice(sorted(PRESETS)), default="default",
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="default",
     help="Named settings; paper takes N steps for N examples, the others 4N.",
-)  # fmt: skip
+)
 source_option = click.option(
     "--source",
     type=click.Choice((SEARCH, *EXPLANATIONS)),
@@ -84,9 +88,13 @@ source_option = click.option(
     help=f"What labels: the search ({SEARCH}), or a baseline: {', '.join(EXPLANATIONS)}.",
 )
 source_options_option = click.option(
-    "--option", multiple=True, default=[], type=options.assignment, metavar="name=value",
+    "--option",
+    multiple=True,
+    default=[],
+    type=options.assignment,
+    metavar="name=value",
     help="An option of the label source; may be given again.",
-)  # fmt: skip
+)
 
 
 @command("run")
@@ -105,49 +113,49 @@ source_options_option = click.option(
 @several_runs.side_by_side_option
 @options.cluster_options
 @several_runs.batch_size_option
-def run_command(store: Store, **given: Any) -> Json | Told:
+def run_command(store: Store, **given: Any) -> Json | Output:
     """Label a data set, and wait for the end.
 
     With --restarts or --batch-size, several runs label it.
     """
-    asked = RunAsked(**given)
-    if asked.dataset in SAMPLE_DATASETS:
-        ensure_sample_dataset(store, asked.dataset)
-    spec = asked.spec()
-    remarks.fitted(store, spec, named="predictability" in asked.changed())
+    arguments = RunArguments(**given)
+    if arguments.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, arguments.dataset)
+    spec = arguments.spec()
+    remarks.fitted(store, spec, named="predictability" in arguments.changed())
     for words in remarks.remarks(store, spec):
         print(words, file=sys.stderr)
     if words := control.taken_words(store, spec):
         print(f"The limit takes {words}.", file=sys.stderr)
-    return _started(store, asked, spec)
+    return _started(store, arguments, spec)
 
 
-def _started(store: Store, asked: RunAsked, spec: RunSpec) -> Json | Told:
-    """Start what was asked for: one run, chains, or batches. Raises SettingError for chains of batches."""
-    several = asked.side_by_side, asked.where, asked.detach
-    if asked.batch_size is not None and asked.restarts is not None:
+def _started(store: Store, arguments: RunArguments, spec: RunSpec) -> Json | Output:
+    """Start one run, chains, or batches. Raises SettingError for chains of batches."""
+    several = arguments.side_by_side, arguments.where, arguments.detach
+    if arguments.batch_size is not None and arguments.restarts is not None:
         raise SettingError(
-            f"--restarts {asked.restarts} and --batch-size {asked.batch_size} do not go together: use one"
+            f"--restarts {arguments.restarts} and --batch-size {arguments.batch_size} do not go together: use one"
         )
-    if asked.batch_size is not None:
-        return several_runs.run_batches(store, spec, asked.batch_size, *several)
-    if asked.restarts is not None:
-        return several_runs.run_chains(store, spec, asked.restarts, *several)
-    return _one(store, spec, asked)
+    if arguments.batch_size is not None:
+        return several_runs.run_batches(store, spec, arguments.batch_size, *several)
+    if arguments.restarts is not None:
+        return several_runs.run_chains(store, spec, arguments.restarts, *several)
+    return _one(store, spec, arguments)
 
 
-def _one(store: Store, spec: RunSpec, asked: RunAsked) -> Json:
-    where = asked.where.spec(side_by_side=1)
+def _one(store: Store, spec: RunSpec, arguments: RunArguments) -> Json:
+    where = arguments.where.spec(side_by_side=1)
     run = control.create_run(store, spec)
     if where is not None:
-        return several_runs.run_there(store, run, where, asked.detach)
+        return several_runs.run_there(store, run, where, arguments.detach)
     control.start(store, run)
-    if asked.detach:
+    if arguments.detach:
         return _detached(run)
-    told = _follow(store, run)
+    result = _follow(store, run)
     for words in notes_of_run(store, run):
         print(words, file=sys.stderr)
-    return told
+    return result
 
 
 @command("resume")
@@ -192,7 +200,7 @@ def step_command(store: Store, run: str, steps: int) -> Json:
 
 
 @command("list")
-def list_command(store: Store) -> Told:
+def list_command(store: Store) -> Output:
     """Show all runs, the newest first.
 
     A batched run is shown as one.
@@ -201,7 +209,7 @@ def list_command(store: Store) -> Told:
     whole = several_runs.rows(store)
     rows = [row for _, row in (sorted([*single, *whole], key=lambda pair: -pair[0]) if whole else single)]
     lines = [f"{row['run']:<24} {row['status']:<12} step {row['steps']}" for row in rows]
-    return Told(rows, "\n".join(lines) or "no runs yet")
+    return Output(rows, "\n".join(lines) or "no runs yet")
 
 
 @command("show")

@@ -11,7 +11,7 @@ from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.views import run_summary
 from icm_engine.cli import job_commands
 from icm_engine.cli.options import ClusterOptions, count
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import RunError
 from icm_engine.jobs.restarts import SIDE_BY_SIDE
 from icm_engine.runs.control import wait
@@ -57,11 +57,11 @@ def run_batches(
     name = batches.submit(store, spec, size, many, where=where.spec(many))
     if detach:
         return {"run": name, "batches": batches.batched(store, name).of, "status": "starting"}
-    told, whole = followed(store, name), batches.batched(store, name)
+    result, whole = followed(store, name), batches.batched(store, name)
     for run in filter(store.has_run, map(whole.run, range(1, whole.of + 1))):
         for words in notes_of_run(store, run):
             print(f"{run}: {words}", file=sys.stderr)
-    return told
+    return result
 
 
 def followed(store: Store, name: str) -> Json:
@@ -109,7 +109,7 @@ ACCURACIES = ("accuracy", "accuracy_flipped")  # of a chain, where there is gold
 
 def run_chains(
     store: Store, spec: RunSpec, chains: int, side_by_side: int | None, where: ClusterOptions, detach: bool
-) -> Json | Told:
+) -> Json | Output:
     """Run the chains and return the summary of the proposed one, `restarts`, agreement and what to know.
 
     Ctrl-C pauses the chains; the same command goes on with them.
@@ -122,10 +122,10 @@ def run_chains(
     found = restarts.proposal_of(store, job)
     if found is None:
         raise RunError(f"job {job!r} has no result: `jobs {job} --again` starts it again")
-    told = _summary(store, job, found)
+    summary = _summary(store, job, found)
     for words in notes_of_run(store, found.run):  # all chains read the same texts
         print(words, file=sys.stderr)
-    return Told(told, _text(told))
+    return Output(summary, _text(summary))
 
 
 def _summary(store: Store, job: str, found: restarts.Proposal) -> Json:
@@ -158,11 +158,11 @@ def _row(store: Store, one: restarts.ChainOutcome) -> Json:
     }
 
 
-def _text(told: Json) -> str:
+def _text(summary: Json) -> str:
     """The summary, a line a chain, and the sentences."""
     apart = ("restarts", "why", "warnings")
-    summary = [f"{name:<22} {value}" for name, value in told.items() if name not in apart]
-    return "\n".join([*summary, *map(_line, told["restarts"]), told["why"], *told["warnings"]])
+    lines = [f"{name:<22} {value}" for name, value in summary.items() if name not in apart]
+    return "\n".join([*lines, *map(_line, summary["restarts"]), summary["why"], *summary["warnings"]])
 
 
 def _line(row: Json) -> str:

@@ -8,7 +8,7 @@ from icm_engine.analysis.forks import answer_words, begin_fork, submit_what_if
 from icm_engine.analysis.views import load, run_summary
 from icm_engine.cli import job_commands, options
 from icm_engine.cli.options import command, pairs, run_argument
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import NotFound, RunError
 from icm_engine.core.interventions import Verb
 from icm_engine.runs import control
@@ -108,14 +108,14 @@ def fork_command(
 @run_argument
 @click.argument("example", metavar="EXAMPLE")
 @click.argument("label", metavar="LABEL")
-def what_if_command(store: Store, run: str, example: str, label: str) -> Told:
+def what_if_command(store: Store, run: str, example: str, label: str) -> Output:
     """Score a run with one label changed; the run stays as it is.
 
     The labels are scored with the change alone, and with the change and repair.
     """
     reading = load(store, run)
     found = job_commands.follow(store, submit_what_if(store, reading, reading.cursor, example, label))
-    return Told(found, "\n".join(answer_words(found)))
+    return Output(found, "\n".join(answer_words(found)))
 
 
 def _labels(store: Store, run: str, labels: Sequence[str], verb: Verb) -> Json:

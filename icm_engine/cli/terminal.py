@@ -45,18 +45,20 @@ def hang_up() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a command found, and how a person reads it; what has no such text is shown name by name."""
+class Output:
+    """What a command prints: a value as JSON, and a text for a person."""
 
-    found: Any
+    value: Any
     text: str
 
 
-def show(told: Any, as_json: bool) -> None:
-    """Print what a command returned, as JSON or for a person; None is nothing more to print."""
-    found = told.found if isinstance(told, Told) else told
-    if found is not None:
-        print(json.dumps(found, ensure_ascii=False) if as_json else told.text if told is not found else text_of(found))
+def show(output: Output | Mapping[str, Any] | None, as_json: bool) -> None:
+    """Print what a command returned; a mapping has a line for each name, and None has nothing to print."""
+    if output is None:
+        return
+    if not isinstance(output, Output):
+        output = Output(output, text_of(output))
+    print(json.dumps(output.value, ensure_ascii=False) if as_json else output.text)
 
 
 def text_of(found: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
 from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
-from icm_engine.cli.terminal import Told
+from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import SettingError
+from icm_engine.core.settings import ModelChoice
 from icm_engine.core.text import whole_number
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -31,7 +32,6 @@ from icm_engine.jobs.policies import (
     settings_from,
 )
 from icm_engine.runs import model_registry
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -76,14 +76,14 @@ def finetune_command(store: Store, runs: list[str], name: str | None, training: 
 
 @command("trained")
 @click.argument("name", required=False, metavar="[NAME]")
-def trained_command(store: Store, name: str | None) -> Json | Told:
+def trained_command(store: Store, name: str | None) -> Json | Output:
     """Show everything that was trained here, or one of it in full."""
     if name is not None:
         return model_registry.model_facts(store, name)
     facts = [model_registry.model_facts(store, one) for one in model_registry.names(store)]
     found = [{key: one.get(key) for key in LISTED} for one in facts]
     lines = ["  ".join(f"{value!s:<20}" for value in row.values()).rstrip() for row in found]
-    return Told(found, "\n".join(lines) or "nothing yet")
+    return Output(found, "\n".join(lines) or "nothing yet")
 
 
 @command("use")
@@ -104,7 +104,7 @@ def trained_command(store: Store, name: str | None) -> Json | Told:
 @click.option("--seed", type=int, default=0, metavar="SEED", help="Seed of which labels are shown, and their order.")
 def use_command(
     store: Store, run: str, model: str | None, shots: list[int | str], test: str | None, most: int, seed: int
-) -> Told:
+) -> Output:
     """Test a model with labels of a run as demonstrations.
 
     The model predicts examples that the run did not label, with none or some of its labels shown, and its answers are
@@ -118,7 +118,7 @@ def use_command(
     jobs.start(store, job)
     follow(store, job)
     rows = [_row(line) for line in tuned_models.lines(store, [job])]
-    return Told({"job": job, "results": rows}, "\n".join(map(_line, rows)))
+    return Output({"job": job, "results": rows}, "\n".join(map(_line, rows)))
 
 
 def _row(line: tuned_models.TunedAccuracy) -> Json:
@@ -169,12 +169,12 @@ def reward_command(
     settings = settings_from(RewardSettings, training)
     base = model.instead_of(model_registry.base_choice(store, run))
     job = policies.create(store, run, settings, name=name, model=base, rest=own, test=_parts(store, test))
-    return _done(store, job, detach, lambda found: _told_rewards(store, found))
+    return _done(store, job, detach, lambda found: _reward_found(store, found))
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsesAsked:
-    """What `respond` was asked for."""
+class RespondArguments:
+    """The arguments of `respond`."""
 
     dataset: str
     model: ModelOptions
@@ -206,15 +206,17 @@ def respond_command(store: Store, **given: Any) -> Json:
 
     They can be stored as a data set to be labelled, or scored by reward models.
     """
-    asked = ResponsesAsked(**given)
-    if asked.keep and asked.detach:
+    arguments = RespondArguments(**given)
+    if arguments.keep and arguments.detach:
         raise SettingError("--keep needs the responses: leave --detach out")
-    if asked.keep and store.has_dataset(asked.keep):
-        raise SettingError(f"data set {asked.keep!r} exists already: keep the responses under another name")
-    how = policies.Sampling(asked.samples, asked.temperature, asked.max_tokens, asked.seed)
-    model = asked.model.instead_of(_as_trained(store, asked.model.model))
-    job = policies.ask_responses(store, model, _parts(store, [asked.dataset]), how, asked.judge, asked.limit)
-    return _done(store, job, asked.detach, lambda found: _told_responses(store, asked, job, found))
+    if arguments.keep and store.has_dataset(arguments.keep):
+        raise SettingError(f"data set {arguments.keep!r} exists already: keep the responses under another name")
+    how = policies.Sampling(arguments.samples, arguments.temperature, arguments.max_tokens, arguments.seed)
+    model = arguments.model.instead_of(_as_trained(store, arguments.model.model))
+    job = policies.ask_responses(
+        store, model, _parts(store, [arguments.dataset]), how, arguments.judge, arguments.limit
+    )
+    return _done(store, job, arguments.detach, lambda found: _responses_found(store, arguments, job, found))
 
 
 @command("prefer")
@@ -225,7 +227,7 @@ def prefer_command(store: Store, run: str, name: str | None, model: ModelOptions
     settings = settings_from(PreferenceSettings, training)
     base = model.instead_of(model_registry.base_choice(store, run))
     job = policies.ask_preference_tuning(store, run, settings, name=name, model=base)
-    return _done(store, job, detach, _told_policy)
+    return _done(store, job, detach, _policy_found)
 
 
 @command("reinforce")
@@ -248,31 +250,31 @@ def reinforce_command(
     base = model.instead_of(policies.model_of(model_registry.model_facts(store, judge)))
     parts = _parts(store, [dataset])
     job = policies.ask_reinforcement(store, judge, parts, settings, name=name, model=base, most=limit)
-    return _done(store, job, detach, _told_policy)
+    return _done(store, job, detach, _policy_found)
 
 
-def _done(store: Store, job: str, detach: bool, told: Callable[[Json], Json]) -> Json:
+def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json]) -> Json:
     """Start the job, follow it to its end and return what came of it."""
     jobs.start(store, job)
-    return {"job": job, "status": "starting"} if detach else told(follow(store, job))
+    return {"job": job, "status": "starting"} if detach else summary(follow(store, job))
 
 
-def _told_responses(store: Store, asked: ResponsesAsked, job: str, found: Json) -> Json:
+def _responses_found(store: Store, arguments: RespondArguments, job: str, found: Json) -> Json:
     """How many responses there are and how they were scored; they are stored where that was asked for."""
-    kept = policies.keep_responses(store, job, asked.keep, asked.rule) if asked.keep else None
+    kept = policies.keep_responses(store, job, arguments.keep, arguments.rule) if arguments.keep else None
     return {
         "job": job,
         "prompts": len(found["asked"]),
         "responses": sum(map(len, found["responses"])),
         "cut": found["cut"],
         **{f"reward by {judge}": _mean(rows) for judge, rows in found["rewards"].items()},
-        **({"dataset": asked.keep, "examples": len(kept.examples)} if kept else {}),
+        **({"dataset": arguments.keep, "examples": len(kept.examples)} if kept else {}),
     }
 
 
-def _told_rewards(store: Store, found: Json) -> Json:
+def _reward_found(store: Store, found: Json) -> Json:
     """What was learned from, and the accuracy on the test part where that has gold."""
-    told = {
+    summary = {
         "reward": found["name"],
         "supervised": found["supervised"],
         "pairs": found["stages"]["first"]["rows"],
@@ -283,13 +285,13 @@ def _told_rewards(store: Store, found: Json) -> Json:
     for stage in found["test"]:
         try:
             right = accuracy(store, [found], stage)
-            told |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
+            summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
         except SettingError as error:
             print(f"icm: {error}", file=sys.stderr)
-    return told
+    return summary
 
 
-def _told_policy(found: Json) -> Json:
+def _policy_found(found: Json) -> Json:
     names = ("name", "base", "supervised", "rows", "steps", "first_reward", "last_reward", "last_kl", "last_loss")
     return {name: found[name] for name in names if name in found}
 

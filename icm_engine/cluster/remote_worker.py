@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,16 +50,24 @@ class ReplicaStore(Store):
     def again(self) -> "ReplicaStore":
         return ReplicaStore(self.path, self._home, self._name, self._token)
 
-    def append(self, run: str, kind: str, body: Json, seconds: float = 0.0, lease: str | None = None) -> int:
+    def append(
+        self, run: str, kind: str, body: Mapping[str, Any], seconds: float = 0.0, lease: str | None = None
+    ) -> int:
         return self.answer(run, (), kind, body, lease, seconds)
 
     def answer(
-        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
+        self,
+        run: str,
+        commands: Sequence[Command],
+        kind: str,
+        body: Mapping[str, Any],
+        lease: str | None,
+        seconds: float = 0.0,
     ) -> int:
         while True:
             with self.transaction():
                 number = super().append(run, kind, body, seconds, lease)
-                missed = self._home.append(run, self._token, number, kind, body, seconds, commands)
+                missed = self._home.append(run, self._token, number, kind, dict(body), seconds, commands)
                 if not missed:
                     return number
                 self.db.execute("delete from events where run = ? and number = ?", [run, number])
@@ -68,9 +76,9 @@ class ReplicaStore(Store):
     def pending(self, run: str) -> list[Command]:
         return self._home.pending(run)
 
-    def keep_snapshot(self, run: str, number: int, state: Json) -> None:
+    def keep_snapshot(self, run: str, number: int, state: Mapping[str, Any]) -> None:
         super().keep_snapshot(run, number, state)
-        self._home.keep_snapshot(run, self._token, number, state)
+        self._home.keep_snapshot(run, self._token, number, dict(state))
 
     def update_lease(self, run: str, token: str, **values: object) -> None:
         super().update_lease(run, token, **values)

@@ -249,7 +249,8 @@ def predictors_table(found: Sequence[Json]) -> Table:
     """Return the table of what predicts accuracy without gold."""
     caption = (
         "Spearman's rank correlation with accuracy over the unsupervised runs of a data set, mean over data sets, with "
-        "a 95 % interval (runs resampled); U is ranked among runs with the same form of P and weights. A number whose interval holds 0 predicts nothing here."
+        "a 95 % interval (runs resampled); U is ranked among runs with the same form of P and weights. A number whose "
+        "interval holds 0 predicts nothing here."
     )
     head = ("number that needs no gold", "correlation", "data sets", "runs")
     return Table("What predicts accuracy without gold", caption, head, tuple(map(_predictor, found)))

@@ -1,7 +1,8 @@
 """The results of a suite as JSON: cells, rows with intervals, and what predicts accuracy without gold.
 
 Spearman's rank correlation within each data set, and its mean over data sets: between data sets, differences in how
-hard they are would be taken for success, and between forms of P differences in the scale of U. Only unsupervised runs count.
+hard they are would be taken for success, and between forms of P differences in the scale of U. Only unsupervised runs
+count.
 
 The report and the page show this and nothing else, so a stored result is the whole record.
 """

@@ -218,7 +218,7 @@ def _message(store: Store, job: str, phase: Phase, last: Event | None) -> str:
         return f"{why}; starting it again does what is left"
     if phase == "running" and last is not None and last.kind == "cancel":
         return "ending, as asked"
-    return str(last.body["message"]) if phase == "failed" and last is not None else _MESSAGES[phase]
+    return last.failed["message"] if phase == "failed" and last is not None else _MESSAGES[phase]
 
 
 def wait_until_settled(store: Store, job: str) -> JobStatus:

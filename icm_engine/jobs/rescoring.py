@@ -219,7 +219,7 @@ def rescore(job: Job, scorer: Scorer) -> Json:
         "run": run,
         "steps": len(chosen),
         "of": len(taken),
-        "sampled": [taken[k].body["step"] for k in chosen],
+        "sampled": [taken[k].step["step"] for k in chosen],
         "compared": len(drift.differences),
         "largest_difference": drift.largest,
         "mean_difference": fsum(drift.differences) / len(drift.differences),
@@ -239,7 +239,7 @@ def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _
     state = state_at(store, opened, event.number - 1)
     assert state is not None  # a step follows the initial labels
     config = config_at(store, opened, event.number - 1)
-    objective, then = opened.objective(config, scorer), opened.codec.decode_step(event.body, state)
+    objective, then = opened.objective(config, scorer), opened.codec.decode_step(event.step, state)
     _, now = step(state, objective, config)
     drift.compare(then.number, then.scores, _asked(objective, state, now))
     if (then.proposed, then.verdict, then.flips) != (now.proposed, now.verdict, now.flips):

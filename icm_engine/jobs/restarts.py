@@ -289,5 +289,5 @@ def _steers(event: Event) -> bool:
     """Whether a person changed the search there; a note or a blind eye changes nothing."""
     if event.kind == "retuned":
         return True
-    changes = [change for act in event.body["acts"] for change in act["changes"]]
+    changes = [change for act in event.hand["acts"] for change in act["changes"]]
     return any(change["before"][name] != change["after"][name] for change in changes for name in ("label", "pinned"))

@@ -23,7 +23,7 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 BATCH = "batch"  # the kind of job that takes several runs and jobs in one process
-LOOK = 0.5  # seconds between two looks
+LOOK = 1.0  # seconds between two looks; a job tells its progress no more often
 PAUSING = 120.0  # seconds that what is in progress is waited for at the most when a pool is ended
 _GOING = ("start", "resume", "step")  # commands that have a run go on
 

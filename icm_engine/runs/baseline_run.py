@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict
+from typing import cast
 
 from icm_engine.baselines.generation import GenerationUsage
 from icm_engine.baselines.label_sources import Labelled, label_by
@@ -13,11 +14,14 @@ from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Usage
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.events import GIVEN, Json, encode_state
+from icm_engine.store.bodies import LabelledBody, RoundBody
+from icm_engine.store.events import GIVEN, encode_state, encode_usage
 from icm_engine.store.replay import OpenRun
 
 
-def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig, chat: Chat) -> tuple[State, Json]:
+def label_at_once(
+    opened: OpenRun, objective: Objective, config: SearchConfig, chat: Chat
+) -> tuple[State, LabelledBody]:
     """Return the state that a run's label source leads to and the body of its `labelled` event. Raises IcmError.
 
     U of the labels is scored as a search scores its own, so that all sources can be compared without gold; that
@@ -42,11 +46,11 @@ def label_at_once(opened: OpenRun, objective: Objective, config: SearchConfig, c
         "rounds": [_round(labeling) for labeling in found.rounds],
         "set_evaluations": found.set_evaluations,
         "verdicts": [asdict(verdict) for verdict in judged.verdicts],
-        "usage": asdict(scored + _as_usage(judged.usage)),
-        "utility_usage": asdict(objective.scorer.usage - used - scored),
+        "usage": encode_usage(scored + _as_usage(judged.usage)),
+        "utility_usage": encode_usage(objective.scorer.usage - used - scored),
         **encode_state(opened.codec, state),
     }
-    return state, body
+    return state, cast(LabelledBody, body)
 
 
 def _as_usage(usage: GenerationUsage) -> Usage:
@@ -73,6 +77,6 @@ def given_labels(opened: OpenRun) -> Labeling:
     return Labeling({places[example]: given[example] for example in order})
 
 
-def _round(labeling: Labeling) -> Json:
+def _round(labeling: Labeling) -> RoundBody:
     """What is kept of a round: how many labels, and of which."""
     return {"labelled": len(labeling), "balance": dict(Counter(labeling.values()))}

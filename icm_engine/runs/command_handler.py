@@ -111,8 +111,8 @@ class CommandHandler:
         run, codec = self.opened.name, self.opened.codec
         self.config = config_at(self.store, self.opened, self.store.last_number(run))
         last = self.store.last_event(run, ("breakpoints",))
-        self.breakpoints = breakpoints_of(last.body) if last else Breakpoints()
-        acts = [body for event in self.store.read_after(run, kinds=("hand",)) for body in event.body["acts"]]
+        self.breakpoints = breakpoints_of(last.breakpoints) if last else Breakpoints()
+        acts = [body for event in self.store.read_after(run, kinds=("hand",)) for body in event.hand["acts"]]
         self.history = [decode_done(codec, body) for body in acts]
 
     def obey(self, state: State | None, scorer: Scorer | None) -> State | None:
@@ -184,7 +184,7 @@ class CommandHandler:
         self.config = config
         return after
 
-    def _receipt(self, group: Sequence[Command], kind: str, body: Json, seconds: float = 0.0) -> None:
+    def _receipt(self, group: Sequence[Command], kind: str, body: Mapping[str, Any], seconds: float = 0.0) -> None:
         self.store.answer(self.opened.name, group, kind, body, self.lease, seconds)
 
 

@@ -34,6 +34,7 @@ from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
 from icm_engine.runs.life_cycle import Phase, Status, held, phase_of
 from icm_engine.runs.model_registry import is_supervised
 from icm_engine.runs.remarks import fitted, with_steps
+from icm_engine.store.bodies import FailedBody
 from icm_engine.store.database import DAMAGED, WRITABLE
 from icm_engine.store.events import GIVEN, RETUNABLE, SEARCH, Json, RunSpec
 from icm_engine.store.store import Event, Store
@@ -260,7 +261,7 @@ def status(store: Store, run: str) -> RunStatus:
 def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     spec, pending, holding = store.spec(run), store.pending(run), held(row, lives)
     last, walked = store.last_event(run, DECIDING), store.last_event(run, ("step", "forked"))
-    rests, steps = _rests(store, run, last), walked.body["step"] if walked else 0
+    rests, steps = _rests(store, run, last), _step_of(walked)
     # a pause that was asked too late: the worker is about to say that the run is finished
     ending = rests in ("paused", "stopped") and steps >= spec.search.max_steps > 0
     phase = phase_of(rests, holding, pending[-1].created if pending else None, ending)
@@ -278,13 +279,20 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     )
 
 
+def _step_of(event: Event | None) -> int:
+    """The step after a `step` or `forked` event."""
+    if event is None:
+        return 0
+    return event.step["step"] if event.kind == "step" else event.forked["step"]
+
+
 def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
     """Where the last deciding event leaves a run; None where it goes on."""
     if last is None:
         return "created"
     if last.kind != "control":
         return "failed" if last.kind == "failed" else "finished"
-    if last.body["verb"] == "stop":
+    if last.control["verb"] == "stop":
         return "stopped"
     return "paused" if steps_left(store, run) == 0 else None
 
@@ -299,10 +307,10 @@ def _message(store: Store, run: str, phase: Phase, rests: Phase | None, last: Ev
     if phase == "stopped" or last is None:
         return "stopped by hand" if last else "not started yet"
     if phase == "failed":
-        return str(last.body["message"]) + (f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.body) else "")
+        return last.failed["message"] + (f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.failed) else "")
     if phase == "finished":
-        return "all steps are done" if last.body["steps"] else "all labels are there"
-    return str(last.body.get("reason") or WAITING)
+        return "all steps are done" if last.finished["steps"] else "all labels are there"
+    return last.control.get("reason") or WAITING
 
 
 def loading(since: float) -> str:
@@ -310,7 +318,7 @@ def loading(since: float) -> str:
     return f"{LOADING}, {max(0.0, time.time() - since):.0f} s so far"
 
 
-def is_final(store: Store, run: str, failure: Json) -> bool:
+def is_final(store: Store, run: str, failure: FailedBody) -> bool:
     """Say whether a run that failed so would fail so again, whenever it is resumed.
 
     A server can be started again with a longer context.
@@ -333,11 +341,11 @@ def _gone(store: Store, run: str) -> str:
 def steps_left(store: Store, run: str) -> int | None:
     """Return how many steps the run may take now: 0 while it waits, None for as many as there are."""
     last = store.last_event(run, DECIDING)
-    if last is None or last.kind != "control" or last.body["verb"] in ("pause", "stop"):
+    if last is None or last.kind != "control" or last.control["verb"] in ("pause", "stop"):
         return 0
-    if last.body["verb"] != "step":
+    if last.control["verb"] != "step":
         return None
-    return max(0, int(last.body["steps"]) - store.count_after(run, last.number, "step"))
+    return max(0, last.control["steps"] - store.count_after(run, last.number, "step"))
 
 
 def wait_until_settled(store: Store, run: str) -> RunStatus:

@@ -1,6 +1,6 @@
 """Forks: a new run that begins where another one stood, under other settings; and what one pin changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,8 @@ from icm_engine.core.scoring import no_scorer
 from icm_engine.core.search import State
 from icm_engine.core.settings import with_settings
 from icm_engine.runs import control
-from icm_engine.store.events import Json, encode_state
+from icm_engine.store.bodies import ActBody, HandBody
+from icm_engine.store.events import encode_state
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Store
 
@@ -46,7 +47,7 @@ def influence_of_pin(store: Store, run: str, example: str, steps: int) -> tuple[
     SettingError for an example that is not pinned, or whose pin came back by undo or redo.
     """
     number, body = _pinning(store, run, example)
-    last = int(body["step"]) + steps
+    last = body["step"] + steps
     settings = {"max_steps": max(last, store.spec(run).search.max_steps)}
     kept, without = fork(store, run, number, settings), fork(store, run, number - 1, settings)
     for act in body["acts"]:  # the other acts of the same moment stay
@@ -59,20 +60,20 @@ def influence_of_pin(store: Store, run: str, example: str, steps: int) -> tuple[
     return kept, without
 
 
-def _pinning(store: Store, run: str, example: str) -> tuple[int, Json]:
+def _pinning(store: Store, run: str, example: str) -> tuple[int, HandBody]:
     """The number and the body of the event that set the pin an example has now."""
     for event in reversed(store.read_after(run, kinds=("hand",))):
-        for act in event.body["acts"]:
+        for act in event.hand["acts"]:
             for change in act["changes"]:
                 if change["example"] == example and change["after"]["pinned"] and not change["before"]["pinned"]:
-                    if any(other["verb"] in TURNING for other in event.body["acts"]):
+                    if any(other["verb"] in TURNING for other in event.hand["acts"]):
                         raise SettingError(f"the pin of {example!r} came back by {act['verb']}: unpin and pin it again")
-                    return event.number, event.body
+                    return event.number, event.hand
     raise SettingError(f"example {example!r} was not pinned in this run: pin it first")
 
 
-def _labelled(act: Json) -> list[tuple[str, str | None]]:
-    labels = act["labels"] or [None] * len(act["examples"])
+def _labelled(act: ActBody) -> list[tuple[str, str | None]]:
+    labels: Sequence[str | None] = act["labels"] or [None] * len(act["examples"])
     return list(zip(act["examples"], labels, strict=True))
 
 

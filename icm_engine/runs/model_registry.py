@@ -18,14 +18,11 @@ from pathlib import Path
 
 from icm_engine.core.errors import ModelNotUsable, NotFound, NotInstalled, SettingError
 from icm_engine.core.resources import install_command
-from icm_engine.core.settings import DTYPES as DTYPES  # where the command line finds them
-from icm_engine.core.settings import ModelChoice as ModelChoice
+from icm_engine.core.settings import DTYPES, ModelChoice
 from icm_engine.core.text import expanded, home_expanded
 from icm_engine.runs import fetched_models
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
-
-MODELS = "sample, a directory, a GGUF file, a fetched model (`model fetch`), a hub id, trained:NAME, or fake"
 
 
 def model_of_run(store: Store, run: str) -> ModelChoice:

@@ -44,7 +44,7 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
 def _is_final(store: Store, run: str, now: RunStatus) -> bool:
     """Whether the run failed, and would fail so again."""
     last = store.last_event(run, ("failed",)) if now.phase == "failed" else None
-    return last is not None and control.is_final(store, run, last.body)
+    return last is not None and control.is_final(store, run, last.failed)
 
 
 def _abandoned(now: RunStatus) -> bool:

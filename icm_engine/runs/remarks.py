@@ -12,6 +12,7 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, form_for
 from icm_engine.core.scoring import Scorer, calls_of
 from icm_engine.core.settings import PRESETS, SearchConfig, steps_per_example
+from icm_engine.store.bodies import ShrunkBody
 from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.store import Store
 
@@ -103,14 +104,14 @@ def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | Non
     last = store.last_number(run) if until is None else until
     found = list(store.read_between(run, 0, last, (SHRUNK,)))
     if found:
-        return int(found[-1].body["tokens"])
+        return found[-1].shrunk["tokens"]
     spec = store.spec(run)
     if spec.forked_from is None or not store.has_run(spec.forked_from):
         return None
     return tokens_of_run(store, spec.forked_from, spec.forked_at)
 
 
-def shrunk(scorer: Scorer, before: int) -> Json | None:
+def shrunk(scorer: Scorer, before: int) -> ShrunkBody | None:
     """Return the body of the event that says that calls are smaller than before; None where they are not."""
     now = calls_of(scorer)
     return {"tokens": now.tokens, "was": before, "why": now.why} if now.tokens < before else None

@@ -7,6 +7,7 @@ docs/reliability.md lists what no log can decide.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from icm_engine.core.batching import FIRST
 from icm_engine.core.consistency import Pair
@@ -40,11 +41,13 @@ from icm_engine.runs.verify_records import (
     form_problems,
     hand_problems,
     initial_form_problems,
+    mass_after,
     movers_problems,
     pairs_problems,
     undecided_problems,
 )
-from icm_engine.store.events import SEARCH, Json, decode_done, encode_state, tuned
+from icm_engine.store.bodies import EvaluationBody, StepBody
+from icm_engine.store.events import SEARCH, decode_done, encode_state, tuned
 from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event, Store
 
@@ -96,10 +99,10 @@ class LogWalk:
             self.wrong.append(f"event {event.number}: {problem}")
 
     def _problems(self, event: Event) -> Iterator[str]:
-        if event.kind == "finished" and self.state is not None and event.body["steps"] != self.state.step:
-            yield f"finished after {event.body['steps']} steps, the log has {self.state.step}"
+        if event.kind == "finished" and self.state is not None and event.finished["steps"] != self.state.step:
+            yield f"finished after {event.finished['steps']} steps, the log has {self.state.step}"
         if self.state is not None and self.opened.spec.source == SEARCH:
-            yield from end_problems(event.kind, event.body, self.state, self.config)
+            yield from end_problems(event, self.state, self.config)
         if event.kind in STATE_KINDS:
             if (self.state is None) != (event.kind in BEGINNINGS):
                 yield f"is a {event.kind} {'before' if self.state is None else 'after'} the initial labels"
@@ -109,32 +112,32 @@ class LogWalk:
 
     def _of_state(self, event: Event) -> Iterator[str]:
         if event.kind == "retuned":
-            self.config = tuned(self.config, event.body["settings"])
+            self.config = tuned(self.config, event.retuned["settings"])
         objective = self.opened.objective(self.config, no_scorer())
         if self.state is None:
             yield from data_problems(self.opened, event.body)
         if event.kind == "initial":
             given = given_labels(self.opened) if self.opened.spec.given else None
-            info = self.opened.codec.decode_initial(event.body)
+            info = self.opened.codec.decode_initial(event.initial)
             yield from initial_form_problems(event.body, info, self.opened.codec)
             yield from _initial_problems(info, objective, self.config, given)
         elif event.kind == "step" and self.state is not None:
             yield from self._of_step(event, self.state, objective)
         elif event.kind == "hand" and self.state is not None:
-            yield from hand_problems(self.opened.codec, event.body, self.state, self.acts)
-            self.acts += tuple(decode_done(self.opened.codec, done) for done in event.body["acts"])
+            yield from hand_problems(self.opened.codec, event.hand, self.state, self.acts)
+            self.acts += tuple(decode_done(self.opened.codec, done) for done in event.hand["acts"])
         known, self.state = self.state, after_event(self.opened.codec, event, self.state)
         assert self.state is not None
         yield from _sum_problems(event.body)
         if known is None:
-            yield from beginning_problems(self.store, self.opened, event.kind, event.body, self.state)
+            yield from beginning_problems(self.store, self.opened, event, self.state)
         if known is None or known.evaluation is not self.state.evaluation:
             yield from _utility_problems(event, self.state, objective)
 
     def _of_step(self, event: Event, state: State, objective: Objective) -> Iterator[str]:
-        info, body = self.opened.codec.decode_step(event.body, state), event.body
+        info, body = self.opened.codec.decode_step(event.step, state), event.step
         yield from _step_problems(info, body, state, objective, self.config, self.opened.codec.ids)
-        yield from form_problems(body, info, self.opened.codec, state.labeling)
+        yield from form_problems(event.body, info, self.opened.codec, state.labeling)
         yield from before_problems(info, body, state)
         yield from self._decision_problems(event, info, state, objective)
         yield from _mass_problems(body["label_mass"], info.scores.mass)
@@ -151,11 +154,11 @@ class LogWalk:
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
         """Steps of the first version tried unrepairable pairs again: they come before all others, and are left out."""
-        first = "paired" not in event.body
+        first = "paired" not in event.step
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
         self.first_version = first
-        if "reused" in event.body and info.reused != (info.example in state.labeling and not self.config.paired):
+        if "reused" in event.step and info.reused != (info.example in state.labeling and not self.config.paired):
             yield f"{'took over' if info.reused else 'asked again for'} log-probabilities against its settings"
         unrepairable = frozenset[Pair]() if first else state.unrepairable
         open_pairs = self.config.repair_unchanged and not unrepairable.issuperset(state.evaluation.pairs)
@@ -166,8 +169,8 @@ class LogWalk:
             return
         if info.paired != self.config.paired and not first:
             yield f"says that it was {'' if info.paired else 'not '}scored paired, against its settings"
-        yield from evaluation_problems("before", info.before, event.body["before"]["label_mass"], objective)
-        yield from evaluation_problems("after", info.after, event.body["after"]["label_mass"], objective)
+        yield from evaluation_problems("before", info.before, event.step["before"]["label_mass"], objective)
+        yield from evaluation_problems("after", info.after, mass_after(event.step), objective)
         yield from pairs_problems(info, info.after, state, objective)
         if not first:
             yield from _decision_problems(info, info.after, state, objective, self.config)
@@ -237,7 +240,7 @@ def _initial_problems(
 
 
 def _step_problems(
-    info: StepInfo, body: Json, state: State, objective: Objective, config: SearchConfig, ids: Sequence[str]
+    info: StepInfo, body: StepBody, state: State, objective: Objective, config: SearchConfig, ids: Sequence[str]
 ) -> Iterator[str]:
     if info.number != state.step + 1:
         yield f"follows step {state.step}"
@@ -308,7 +311,7 @@ def _mass_problems(said: float, mass: float) -> Iterator[str]:
         yield f"says that {said} of the probability fell on the labels, its log-probabilities give {mass}"
 
 
-def _sum_problems(body: Json) -> Iterator[str]:
+def _sum_problems(body: Mapping[str, Any]) -> Iterator[str]:
     """U is alpha P minus I in whatever an event says of a labeling."""
     for name in ("before", "after"):
         said = body.get(name)
@@ -325,6 +328,6 @@ def _utility_problems(event: Event, state: State, objective: Objective) -> Itera
             yield f"{name.replace('_', ' ')} is {said}, its log-probabilities give {found}"
     if set(now.pairs) != set(again.pairs):
         yield f"has {len(now.pairs)} inconsistent pairs, its labels have {len(again.pairs)}"
-    said_of_it: Json | None = event.body.get("after")
+    said_of_it: EvaluationBody | None = event.body.get("after")
     if said_of_it is not None and event.body.get("scores") is not None:
         yield from _mass_problems(said_of_it["label_mass"], now.label_mass)

@@ -4,10 +4,11 @@ Each check yields what is wrong, in words, and asks no model.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import isclose
+from typing import Any
 
 from icm_engine.core.errors import IcmError
 from icm_engine.core.interventions import AppliedIntervention
@@ -18,9 +19,10 @@ from icm_engine.core.scoring import Usage
 from icm_engine.core.search import InitialInfo, State, StepInfo, flipped, resolved
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.baseline_run import given_labels
-from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, Json, decode_hand
+from icm_engine.store.bodies import ForkedBody, HandBody, StepBody
+from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, decode_hand
 from icm_engine.store.replay import OpenRun, open_run, state_at
-from icm_engine.store.store import Store
+from icm_engine.store.store import Event, Store
 
 TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
@@ -51,7 +53,7 @@ class Prompts:
         return self._shown[j, label]
 
 
-def before_problems(info: StepInfo, body: Json, state: State) -> Iterator[str]:
+def before_problems(info: StepInfo, body: StepBody, state: State) -> Iterator[str]:
     """The evaluation before a step is that of the accepted labeling, or, if paired, has its pairs."""
     if set(info.before.pairs) != set(state.evaluation.pairs) or len(info.before.pairs) != len(state.evaluation.pairs):
         yield f"has {len(info.before.pairs)} inconsistent pairs before, the accepted labeling other ones"
@@ -61,9 +63,18 @@ def before_problems(info: StepInfo, body: Json, state: State) -> Iterator[str]:
             said, has = getattr(info.before, name), getattr(state.evaluation, name)
             yield f"{name.replace('_', ' ')} before is {said}, the accepted labeling has {has}"
     known = state.evaluation.label_mass
-    for name in ("before", "after") if info.after is not None and info.verdict == "unchanged" else ("before",):
-        if not info.paired and not close(body[name]["label_mass"], known):
-            yield f"label mass {name} is {body[name]['label_mass']}, the accepted labeling has {known}"
+    masses = {"before": body["before"]["label_mass"]}
+    if info.after is not None and info.verdict == "unchanged":
+        masses["after"] = mass_after(body)
+    for name, mass in masses.items():
+        if not info.paired and not close(mass, known):
+            yield f"label mass {name} is {mass}, the accepted labeling has {known}"
+
+
+def mass_after(body: StepBody) -> float:
+    """Return the label mass of the proposal of a step that scored one."""
+    assert body["after"] is not None
+    return body["after"]["label_mass"]
 
 
 def evaluation_problems(name: str, said: Evaluation, mass: float, objective: Objective) -> Iterator[str]:
@@ -92,10 +103,10 @@ def pairs_problems(info: StepInfo, after: Evaluation, state: State, objective: O
         yield f"has {len(after.pairs)} inconsistent pairs after, its labels have {len(found)}, or other ones"
 
 
-def form_problems(body: Json, info: StepInfo, codec: Codec, before: Labeling) -> Iterator[str]:
+def form_problems(body: Mapping[str, Any], info: StepInfo, codec: Codec, before: Labeling) -> Iterator[str]:
     """A step says what its record does, and no more: written down again, it is the same."""
     bare = replace(info, after=info.after and replace(info.after, scores={}))
-    again = codec.encode_step(bare, Cost(Usage()), before)
+    again: Mapping[str, Any] = codec.encode_step(bare, Cost(Usage()), before)
     apart = {"label_mass", "movers", "usage", "prompt_sha256", "scores"}  # checked by themselves, or known to nobody
     for name in body:
         said, found = body[name], again.get(name)
@@ -107,15 +118,15 @@ def form_problems(body: Json, info: StepInfo, codec: Codec, before: Labeling) ->
         yield "has log-probabilities, or none, against its verdict"
 
 
-def initial_form_problems(body: Json, info: InitialInfo, codec: Codec) -> Iterator[str]:
+def initial_form_problems(body: Mapping[str, Any], info: InitialInfo, codec: Codec) -> Iterator[str]:
     """The same for the initial labels."""
-    again = codec.encode_initial(replace(info, after=replace(info.after, scores={})), Cost(Usage()))
+    again: Mapping[str, Any] = codec.encode_initial(replace(info, after=replace(info.after, scores={})), Cost(Usage()))
     for name in set(again) - {"usage", "scores", "after"}:
         if body[name] != again[name]:
             yield f"has {name.replace('_', ' ')} in a form that no initial labels have"
 
 
-def undecided_problems(info: StepInfo, body: Json) -> Iterator[str]:
+def undecided_problems(info: StepInfo, body: Mapping[str, Any]) -> Iterator[str]:
     """A step that scored no proposal says nothing of one."""
     nothing = {"delta": 0, "accept_probability": 0, "draw": 0, "set_evaluations": 0, "repairs": [], "flips": []}
     for name in (name for name, empty in nothing.items() if body[name] != empty):
@@ -124,7 +135,7 @@ def undecided_problems(info: StepInfo, body: Json) -> Iterator[str]:
         yield "scored no proposal, and has what only a proposal has"
 
 
-def movers_problems(body: Json, info: StepInfo, state: State, codec: Codec) -> Iterator[str]:
+def movers_problems(body: StepBody, info: StepInfo, state: State, codec: Codec) -> Iterator[str]:
     """Which examples moved most: all of it where the log has the log-probabilities, else what was before."""
     said, then = body["movers"], state.evaluation.scores
     if not said and info.after is None:
@@ -146,7 +157,7 @@ def movers_problems(body: Json, info: StepInfo, state: State, codec: Codec) -> I
         yield "the examples that moved most had other log-probabilities before"
 
 
-def hand_problems(codec: Codec, body: Json, state: State, history: Sequence[AppliedIntervention]) -> Iterator[str]:
+def hand_problems(codec: Codec, body: HandBody, state: State, history: Sequence[AppliedIntervention]) -> Iterator[str]:
     """A person's acts change what they say."""
     info = decode_hand(codec, body, state)
     again = resolved(state, [done.act for done in info.done], history)
@@ -156,21 +167,21 @@ def hand_problems(codec: Codec, body: Json, state: State, history: Sequence[Appl
         yield "scores its labels, or does not, against its label changes"
 
 
-def data_problems(opened: OpenRun, body: Json) -> Iterator[str]:
+def data_problems(opened: OpenRun, body: Mapping[str, Any]) -> Iterator[str]:
     """What a run labels is what it began with; a log of before this was recorded says nothing of it."""
     if body.get("data_sha256", opened.data_sha256) != opened.data_sha256:
         yield "began with other texts, or another task, than the data set has now"
 
 
-def beginning_problems(store: Store, opened: OpenRun, kind: str, body: Json, state: State) -> Iterator[str]:
+def beginning_problems(store: Store, opened: OpenRun, event: Event, state: State) -> Iterator[str]:
     """A fork begins where its parent stood, and given labels are as they were given."""
-    if kind == "labelled" and opened.spec.source == GIVEN and state.labeling != given_labels(opened):
+    if event.kind == "labelled" and opened.spec.source == GIVEN and state.labeling != given_labels(opened):
         yield "its labels are not those that were given"
-    if kind == "forked" and store.has_run(body["run"]):
-        yield from _fork_problems(store, opened, body, state)
+    if event.kind == "forked" and store.has_run(event.forked["run"]):
+        yield from _fork_problems(store, opened, event.forked, state)
 
 
-def _fork_problems(store: Store, opened: OpenRun, body: Json, state: State) -> Iterator[str]:
+def _fork_problems(store: Store, opened: OpenRun, body: ForkedBody, state: State) -> Iterator[str]:
     if (body["run"], body["event"]) != (opened.spec.forked_from, opened.spec.forked_at):
         yield "began elsewhere than its run was forked"
     try:
@@ -185,9 +196,9 @@ def _fork_problems(store: Store, opened: OpenRun, body: Json, state: State) -> I
         yield f"begins with other log-probabilities than run {body['run']!r} had after event {body['event']}"
 
 
-def end_problems(kind: str, body: Json, state: State, config: SearchConfig) -> Iterator[str]:
+def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[str]:
     """A search ends with its last step, and takes none after it."""
-    if kind == "step" and state.step >= config.max_steps > 0:
+    if event.kind == "step" and state.step >= config.max_steps > 0:
         yield f"is a step after all {config.max_steps}"
-    if kind == "finished" and body["steps"] < config.max_steps:
-        yield f"finished after {body['steps']} of {config.max_steps} steps"
+    if event.kind == "finished" and event.finished["steps"] < config.max_steps:
+        yield f"finished after {event.finished['steps']} of {config.max_steps} steps"

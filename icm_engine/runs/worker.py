@@ -11,9 +11,9 @@ import functools
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from icm_engine.baselines.llm_judge import Chat, NoChat, TableChat
 from icm_engine.core.errors import IcmError, PromptTooLong, ServerUnavailable
@@ -75,7 +75,7 @@ class ServerWait:
 
     def _pause(self, reason: str, waits_for: str | None) -> None:
         last = self._last()
-        left = last.body["left"] if _waits(last) else steps_left(self.store, self.run)
+        left = last.control["left"] if _waits(last) else steps_left(self.store, self.run)
         waiting = {"waits_for": waits_for, "left": left} if waits_for else {}
         self.append("control", {"verb": "pause", "reason": reason, **waiting})
 
@@ -85,7 +85,7 @@ class ServerWait:
         try:
             found = dict(self.connect().describe())
         except IcmError as error:  # not yet; what hinders now may be something else than before
-            if _waits(last) and last.body["reason"] != str(error):
+            if _waits(last) and last.control["reason"] != str(error):
                 self._pause(str(error), SERVER)
             return False
         if not _waits(last):
@@ -93,7 +93,7 @@ class ServerWait:
         if different := self._different(found):
             self._pause(f"the server is back, but not as it was ({different}): resume goes on with it as it is", None)
             return True
-        steps = {"verb": "step", "steps": last.body["left"]} if last.body["left"] else {"verb": "resume"}
+        steps = {"verb": "step", "steps": last.control["left"]} if last.control["left"] else {"verb": "resume"}
         self.append("control", {**steps, "reason": BACK})
         return True
 
@@ -107,7 +107,7 @@ class ServerWait:
 
 
 def _waits(last: Event | None) -> TypeGuard[Event]:
-    return last is not None and last.body.get("waits_for") == SERVER
+    return last is not None and last.kind == "control" and last.control.get("waits_for") == SERVER
 
 
 POLL = 0.1  # seconds between looks at the commands while paused
@@ -228,7 +228,7 @@ class Worker:
         if last is not None and last.kind == "finished":
             return True
         if self.state is None or not self._at_end(self.state):
-            return last is not None and last.body["verb"] == "stop"
+            return last is not None and last.control["verb"] == "stop"
         self._append("finished", {"steps": self.state.step})  # whatever was asked too late
         return True
 
@@ -251,8 +251,8 @@ class Worker:
             state, first = initialize(objective, hand.config, given, spec.version)
             if not self._record_shrunk(objective.scorer):
                 self.state, cost = state, Cost(objective.scorer.usage - used)
-                body = {**codec.encode_initial(first, cost), "data_sha256": self.opened.data_sha256}
-                self._append("initial", body, time.perf_counter() - began)
+                begun = {**codec.encode_initial(first, cost), "data_sha256": self.opened.data_sha256}
+                self._append("initial", begun, time.perf_counter() - began)
             return
         after, info = step(before, objective, hand.config)
         if self._record_shrunk(objective.scorer):
@@ -264,7 +264,7 @@ class Worker:
         if (reason := reached(hand.breakpoints, before, info, after, codec.ids)) is not None:
             self._append("control", {"verb": "pause", "reason": reason})
 
-    def _append(self, kind: str, body: dict[str, object], seconds: float = 0.0, state: State | None = None) -> None:
+    def _append(self, kind: str, body: Mapping[str, Any], seconds: float = 0.0, state: State | None = None) -> None:
         """Append an event, and every so often keep the whole state it led to."""
         number = self.store.append(self.opened.name, kind, body, seconds, self.lease)
         if state is not None and number % SNAPSHOT_EVERY == 0:

@@ -2,6 +2,7 @@
 
 database            a connection to SQLite whose every error says what to do
 migrations          the schema, as named migrations, and read-only SQL views (docs/database.md)
+bodies              what each kind of event says, as it is stored: types
 events              RunSpec, search records, interventions and whole states, to and from JSON
 store               what is read and written: data sets, events after a cursor, commands, leases
 datasets            data sets in parts, the batches they are split into; never their gold

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 from icm_engine.core.batching import FIRST, NEWEST, BatchPart, Cut
 from icm_engine.core.errors import StoreError
@@ -24,6 +24,21 @@ from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import Breakpoints, HandInfo, InitialInfo, State, StepInfo, TuneInfo, apply, flipped
 from icm_engine.core.server_address import settle_server
 from icm_engine.core.settings import ModelChoice, SearchConfig
+from icm_engine.store.bodies import (
+    ActBody,
+    BreakpointsBody,
+    EvaluationBody,
+    ExampleStateBody,
+    FlipBody,
+    HandBody,
+    InitialBody,
+    MoverBody,
+    RepairBody,
+    RetunedBody,
+    StateBody,
+    StepBody,
+    UsageBody,
+)
 from icm_engine.store.database import DAMAGED
 
 Json = dict[str, Any]
@@ -108,6 +123,23 @@ class Cost:
     prompt_sha256: str = ""
 
 
+class _Tied(TypedDict, total=False):
+    tied: list[Label]
+
+
+class _Withheld(TypedDict, total=False):
+    withheld: list[list[Label]]
+
+
+def encode_usage(usage: Usage) -> UsageBody:
+    """Return what scoring cost, as an event has it."""
+    return {
+        "prompts": usage.prompts,
+        "tokens_encoded": usage.tokens_encoded,
+        "tokens_full": usage.tokens_full,
+    }
+
+
 class Codec:
     """Turns records of the search into event bodies and back, for one run's examples, labels and version."""
 
@@ -127,7 +159,7 @@ class Codec:
 
     # -- records to bodies
 
-    def encode_initial(self, info: InitialInfo, cost: Cost) -> Json:
+    def encode_initial(self, info: InitialInfo, cost: Cost) -> InitialBody:
         """Return the body of the `initial` event."""
         return {
             "drawn": [{"example": self.ids[i], "label": y} for i, y in info.drawn],
@@ -136,12 +168,13 @@ class Codec:
             "after": self.encode_evaluation(info.after),
             "scores": self.pack(info.after.scores),
             "set_evaluations": info.set_evaluations,
-            "usage": asdict(cost.usage),
+            "usage": encode_usage(cost.usage),
         }
 
-    def encode_step(self, info: StepInfo, cost: Cost, before: Labeling) -> Json:
+    def encode_step(self, info: StepInfo, cost: Cost, before: Labeling) -> StepBody:
         """Return the body of a `step` event; `before` is the labeling the step started from."""
         kept = info.verdict == "accepted" and info.after is not None
+        tied: _Tied = {"tied": list(info.tied)} if info.tied and self.version > FIRST else {}
         return {
             "step": info.number,
             "temperature": info.temperature,
@@ -164,12 +197,12 @@ class Codec:
             "set_evaluations": info.set_evaluations,
             "paired": info.paired,
             "reused": info.reused,
-            **({"tied": list(info.tied)} if info.tied and self.version > FIRST else {}),
-            "usage": asdict(cost.usage),
+            **tied,
+            "usage": encode_usage(cost.usage),
             "prompt_sha256": cost.prompt_sha256,
         }
 
-    def encode_evaluation(self, evaluation: Evaluation) -> Json:
+    def encode_evaluation(self, evaluation: Evaluation) -> EvaluationBody:
         """Return U with its parts and its inconsistent pairs; the log-probabilities are packed apart."""
         return {
             "utility": evaluation.utility,
@@ -180,27 +213,28 @@ class Codec:
             "label_mass": evaluation.label_mass,
         }
 
-    def _encode_repair(self, repair: Repair) -> Json:
+    def _encode_repair(self, repair: Repair) -> RepairBody:
+        withheld: _Withheld = {"withheld": [list(labels) for labels in repair.withheld]} if repair.withheld else {}
         return {
             "pair": [self.ids[i] for i in repair.pair],
             "labels": list(repair.labels),
             "utility": repair.utility,
             "options": [{"labels": list(option.labels), "utility": option.utility} for option in repair.options],
             "taken": list(repair.taken) if repair.taken else None,
-            **({"withheld": [list(labels) for labels in repair.withheld]} if repair.withheld else {}),
+            **withheld,
         }
 
-    def encode_flip(self, flip: Flip) -> Json:
+    def encode_flip(self, flip: Flip) -> FlipBody:
         """Return one label change."""
         return {"example": self.ids[flip.example], "old": flip.old, "new": flip.new, "cause": flip.cause}
 
-    def _movers(self, info: StepInfo, before: Labeling) -> list[Json]:
+    def _movers(self, info: StepInfo, before: Labeling) -> list[MoverBody]:
         """The examples whose log p of their own label moved most from before the step to its proposal."""
         if info.after is None:
             return []
         return self.movers(info.after.scores, info.before.scores, flipped(before, info.flips), before)
 
-    def movers(self, now: Scores, then: Scores, proposal: Labeling, before: Labeling) -> list[Json]:
+    def movers(self, now: Scores, then: Scores, proposal: Labeling, before: Labeling) -> list[MoverBody]:
         """Return the examples whose log p of their own label moved most, as an event has them."""
         moved = [(i, self.own(then[i], before[i]), self.own(now[i], proposal[i])) for i in now if i in then]
         moved.sort(key=lambda row: -abs(row[2] - row[1]))
@@ -217,9 +251,9 @@ class Codec:
 
     # -- bodies to records
 
-    def decode_initial(self, body: Json) -> InitialInfo:
+    def decode_initial(self, body: InitialBody) -> InitialInfo:
         """Return the record of an `initial` event."""
-        flips = self.decode_flips(body)
+        flips = self.decode_flips(body["flips"])
         labeling = flipped(Labeling(), flips)
         return InitialInfo(
             tuple((self.index(row["example"]), row["label"]) for row in body["drawn"]),
@@ -229,9 +263,9 @@ class Codec:
             body["set_evaluations"],
         )
 
-    def decode_step(self, body: Json, state: State) -> StepInfo:
+    def decode_step(self, body: StepBody, state: State) -> StepInfo:
         """Return the record of a `step` event; `state` is the one it started from."""
-        flips = self.decode_flips(body)
+        flips = self.decode_flips(body["flips"])
         scores = self.unpack(body["scores"], flipped(state.labeling, flips)) if body["scores"] else {}
         return StepInfo(
             number=body["step"],
@@ -254,13 +288,13 @@ class Codec:
             tied=tuple(body.get("tied", ())),
         )
 
-    def decode_evaluation(self, body: Json, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
+    def decode_evaluation(self, body: EvaluationBody, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
         """Return an evaluation with these log-probabilities."""
         pairs = tuple((self.index(a), self.index(b)) for a, b in body["pairs"])
         terms = (body["weighted_predictability"], body["mutual_predictability"], body["inconsistency"])
         return Evaluation(*terms, pairs, scores)
 
-    def _decode_repair(self, body: Json) -> Repair:
+    def _decode_repair(self, body: RepairBody) -> Repair:
         return Repair(
             (self.index(body["pair"][0]), self.index(body["pair"][1])),
             (body["labels"][0], body["labels"][1]),
@@ -270,9 +304,9 @@ class Codec:
             tuple((a, b) for a, b in body.get("withheld", [])),
         )
 
-    def decode_flips(self, body: Json) -> tuple[Flip, ...]:
-        """Return the label changes of an event's body."""
-        return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in body["flips"])
+    def decode_flips(self, flips: Sequence[FlipBody]) -> tuple[Flip, ...]:
+        """Return the label changes of an event."""
+        return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in flips)
 
     def unpack(self, packed: str, labeling: Labeling) -> Mapping[int, LabelLogProbs]:
         """Return packed label log-probabilities as those of this labeling's examples, unpacked when one is looked at.
@@ -311,7 +345,7 @@ class _Packed(Mapping[int, LabelLogProbs]):
 RETUNABLE = ("alpha", "initial_temperature", "final_temperature", "cooling_rate", "neighbour_weight")
 
 
-def encode_hand(codec: Codec, info: HandInfo, state: State, cost: Cost) -> Json:
+def encode_hand(codec: Codec, info: HandInfo, state: State, cost: Cost) -> HandBody:
     """Return the body of a `hand` event; `state` is the one before it."""
     return {
         "step": state.step,
@@ -320,34 +354,40 @@ def encode_hand(codec: Codec, info: HandInfo, state: State, cost: Cost) -> Json:
         "after": codec.encode_evaluation(info.after) if info.after else None,
         "scores": codec.pack(info.after.scores) if info.after else None,
         "set_evaluations": info.set_evaluations,
-        "usage": asdict(cost.usage),
+        "usage": encode_usage(cost.usage),
     }
 
 
-def decode_hand(codec: Codec, body: Json, state: State) -> HandInfo:
+def decode_hand(codec: Codec, body: HandBody, state: State) -> HandInfo:
     """Return the record of a `hand` event; `state` is the one before it."""
-    info = HandInfo(tuple(decode_done(codec, done) for done in body["acts"]), codec.decode_flips(body))
+    info = HandInfo(tuple(decode_done(codec, done) for done in body["acts"]), codec.decode_flips(body["flips"]))
     if body["after"] is None:
         return info
     order = apply(state, replace(info, after=state.evaluation)).labeling  # the order that the scores were packed in
-    after = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], order))
+    after = codec.decode_evaluation(
+        body["after"], codec.unpack(body["scores"] or "", order)
+    )  # none is damage, and raises
     return replace(info, after=after, set_evaluations=body["set_evaluations"])
 
 
-def _encode_done(codec: Codec, done: AppliedIntervention) -> Json:
+def _encode_done(codec: Codec, done: AppliedIntervention) -> ActBody:
     return {
         "verb": done.act.verb,
         "examples": [codec.ids[i] for i in done.act.examples],
         "labels": list(done.act.labels),
         "text": done.act.text,
         "changes": [
-            {"example": codec.ids[c.example], "before": asdict(c.before), "after": asdict(c.after)}
+            {"example": codec.ids[c.example], "before": _encode_example(c.before), "after": _encode_example(c.after)}
             for c in done.changes
         ],
     }
 
 
-def decode_done(codec: Codec, body: Json) -> AppliedIntervention:
+def _encode_example(state: ExampleState) -> ExampleStateBody:
+    return {"label": state.label, "pinned": state.pinned, "note": state.note}
+
+
+def decode_done(codec: Codec, body: ActBody) -> AppliedIntervention:
     """Return one act with what it changed."""
     changes = tuple(
         ExampleChange(codec.index(c["example"]), ExampleState(**c["before"]), ExampleState(**c["after"]))
@@ -356,23 +396,23 @@ def decode_done(codec: Codec, body: Json) -> AppliedIntervention:
     return AppliedIntervention(decode_act(codec, body), changes)
 
 
-def decode_act(codec: Codec, body: Json) -> Act:
+def decode_act(codec: Codec, body: Mapping[str, Any]) -> Act:
     """Return what a person did, from an event's or a command's body. Raises KeyError for an unknown example."""
     examples = tuple(codec.index(example) for example in body.get("examples", []))
     return Act(body["verb"], examples, tuple(body.get("labels", [])), body.get("text", ""))
 
 
-def encode_tune(codec: Codec, info: TuneInfo, state: State) -> Json:
+def encode_tune(codec: Codec, info: TuneInfo, state: State) -> RetunedBody:
     """Return the body of a `retuned` event."""
     return {"step": state.step, "settings": dict(info.settings), "after": codec.encode_evaluation(info.after)}
 
 
-def decode_tune(codec: Codec, body: Json, state: State) -> TuneInfo:
+def decode_tune(codec: Codec, body: RetunedBody, state: State) -> TuneInfo:
     """Return the record of a `retuned` event; the log-probabilities are those of the state before it."""
     return TuneInfo(body["settings"], codec.decode_evaluation(body["after"], state.evaluation.scores))
 
 
-def encode_state(codec: Codec, state: State) -> Json:
+def encode_state(codec: Codec, state: State) -> StateBody:
     """Return a whole state: the body of a `forked` event, and of a snapshot."""
     return {
         "step": state.step,
@@ -387,7 +427,7 @@ def encode_state(codec: Codec, state: State) -> Json:
     }
 
 
-def decode_state(codec: Codec, body: Json) -> State:
+def decode_state(codec: Codec, body: StateBody) -> State:
     """Return the state that `encode_state` wrote down."""
     labeling = Labeling({codec.index(example): label for example, label in body["labels"]})
     evaluation = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], labeling))
@@ -403,7 +443,7 @@ def decode_state(codec: Codec, body: Json) -> State:
     )
 
 
-def breakpoints_of(body: Json) -> Breakpoints:
+def breakpoints_of(body: BreakpointsBody) -> Breakpoints:
     """Return the breakpoints of a command or an event."""
     return Breakpoints(tuple(body["flips"]), body["utility_falls"], body["inconsistent_for"])
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.custom_rules import make_rule, rule_title
@@ -12,6 +13,7 @@ from icm_engine.core.objective import Objective
 from icm_engine.core.scoring import Scorer
 from icm_engine.core.search import State, apply, start
 from icm_engine.core.settings import SearchConfig
+from icm_engine.store.bodies import StateBody
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Codec, RunSpec, decode_hand, decode_state, decode_tune, tuned
 from icm_engine.store.lazy_examples import StoredIds
@@ -91,16 +93,16 @@ def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None)
 def after_event(codec: Codec, event: Event, state: State | None) -> State | None:
     """Return the state after one event, which is the one before it for kinds that change nothing."""
     if event.kind == "initial":
-        return start(codec.decode_initial(event.body), codec.version)
+        return start(codec.decode_initial(event.initial), codec.version)
     if event.kind in ("forked", "labelled"):
-        return decode_state(codec, event.body)
+        return decode_state(codec, event.labelled if event.kind == "labelled" else event.forked)
     if state is None:
         return None
     if event.kind == "step":
-        return apply(state, codec.decode_step(event.body, state))
+        return apply(state, codec.decode_step(event.step, state))
     if event.kind == "hand":
-        return apply(state, decode_hand(codec, event.body, state))
-    return apply(state, decode_tune(codec, event.body, state)) if event.kind == "retuned" else state
+        return apply(state, decode_hand(codec, event.hand, state))
+    return apply(state, decode_tune(codec, event.retuned, state)) if event.kind == "retuned" else state
 
 
 def current_state(store: Store, opened: OpenRun) -> State | None:
@@ -113,7 +115,7 @@ def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
     known, state = 0, None
     if (snapshot := store.snapshot(opened.name, number)) is not None:
         known, body = snapshot
-        state = decode_state(opened.codec, body)
+        state = decode_state(opened.codec, cast(StateBody, body))
     return replay(opened, store.read_between(opened.name, known, number), state)
 
 
@@ -121,5 +123,5 @@ def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
     """Return the settings in force after this event: those of the run's spec, and what was retuned since."""
     config = opened.spec.search
     for event in store.read_between(opened.name, 0, number, ("retuned",)):
-        config = tuned(config, event.body["settings"])
+        config = tuned(config, event.retuned["settings"])
     return config

@@ -8,11 +8,11 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from platformdirs import user_data_path
 from sqlite_utils import Database
@@ -22,6 +22,22 @@ from icm_engine.core.errors import NotFound, RunBusy, StoreError
 from icm_engine.core.labeling import Example
 from icm_engine.core.text import expanded
 from icm_engine.store import datasets
+from icm_engine.store.bodies import (
+    BreakpointsBody,
+    ControlBody,
+    FailedBody,
+    FinishedBody,
+    ForkedBody,
+    HandBody,
+    InitialBody,
+    LabelledBody,
+    RefusedBody,
+    RetriedBody,
+    RetunedBody,
+    ScoredBody,
+    ShrunkBody,
+    StepBody,
+)
 from icm_engine.store.database import DAMAGED, identity, not_found, opening, require_identity, stored_json
 from icm_engine.store.datasets import Dataset, DatasetInfo, Wanted, read_part
 from icm_engine.store.events import Json, RunSpec
@@ -42,13 +58,73 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One appended fact of a run; `number` counts from 1 within the run."""
+    """One appended fact of a run; `number` counts from 1 within the run.
+
+    `body` is what it says, as it is stored; read it by the property of the event's kind, which knows its type.
+    """
 
     number: int
     kind: str
     time: float
     seconds: float
     body: Json
+
+    @property
+    def scored(self) -> ScoredBody | None:
+        """What scoring cost, None of kinds that score nothing."""
+        return cast(ScoredBody, self.body) if "usage" in self.body else None
+
+    @property
+    def initial(self) -> InitialBody:
+        return cast(InitialBody, self.body)
+
+    @property
+    def labelled(self) -> LabelledBody:
+        return cast(LabelledBody, self.body)
+
+    @property
+    def forked(self) -> ForkedBody:
+        return cast(ForkedBody, self.body)
+
+    @property
+    def step(self) -> StepBody:
+        return cast(StepBody, self.body)
+
+    @property
+    def hand(self) -> HandBody:
+        return cast(HandBody, self.body)
+
+    @property
+    def retuned(self) -> RetunedBody:
+        return cast(RetunedBody, self.body)
+
+    @property
+    def control(self) -> ControlBody:
+        return cast(ControlBody, self.body)
+
+    @property
+    def finished(self) -> FinishedBody:
+        return cast(FinishedBody, self.body)
+
+    @property
+    def failed(self) -> FailedBody:
+        return cast(FailedBody, self.body)
+
+    @property
+    def refused(self) -> RefusedBody:
+        return cast(RefusedBody, self.body)
+
+    @property
+    def breakpoints(self) -> BreakpointsBody:
+        return cast(BreakpointsBody, self.body)
+
+    @property
+    def retried(self) -> RetriedBody:
+        return cast(RetriedBody, self.body)
+
+    @property
+    def shrunk(self) -> ShrunkBody:
+        return cast(ShrunkBody, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +295,9 @@ class Store:
     def _run_row(self, run: str) -> Any:
         return self.db.execute("select spec from runs where name = ?", [run]).fetchone()
 
-    def append(self, run: str, kind: str, body: Json, seconds: float = 0.0, lease: str | None = None) -> int:
+    def append(
+        self, run: str, kind: str, body: Mapping[str, Any], seconds: float = 0.0, lease: str | None = None
+    ) -> int:
         """Append one event and return its number. With `lease`, only if that worker still holds the run."""
         with self.transaction():
             if lease is not None and self.lease_token(run) != lease:
@@ -279,7 +357,7 @@ class Store:
         row = self.db.execute(query, [run, number]).fetchone()
         return (row[0], stored_json(row[1], f"the state of run {run!r} after event {row[0]}")) if row else None
 
-    def keep_snapshot(self, run: str, number: int, state: Json) -> None:
+    def keep_snapshot(self, run: str, number: int, state: Mapping[str, Any]) -> None:
         """Keep the whole state after an event, so that opening one near it need not replay what came before."""
         row = {"run": run, "number": number, "body": json.dumps(state, ensure_ascii=False, separators=(",", ":"))}
         with self.transaction():
@@ -312,7 +390,13 @@ class Store:
         return [_command(row) for row in self.db.query(query, [run])]
 
     def answer(
-        self, run: str, commands: Sequence[Command], kind: str, body: Json, lease: str | None, seconds: float = 0.0
+        self,
+        run: str,
+        commands: Sequence[Command],
+        kind: str,
+        body: Mapping[str, Any],
+        lease: str | None,
+        seconds: float = 0.0,
     ) -> int:
         """Append the event that answers these commands, and their receipts, together."""
         with self.transaction():

@@ -1,5 +1,7 @@
 """The help of the command line, wrong arguments, and the syntax of options."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,6 +11,7 @@ from icm_engine.cli.main import GROUPS, icm, main
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
 from tests.golden.in_process import choices, command_parsers, parsed
+from tests.support.paths import ROOT
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -134,6 +137,16 @@ def test_interrupting_a_command_is_left_to_python(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("icm_engine.cli.options.Store", interrupted)
     with pytest.raises(KeyboardInterrupt):
         main(["list"])
+
+
+def test_a_closed_pipe_ends_a_command_with_1_and_no_complaint(store: Store) -> None:
+    for words in (["jobs", "--json"], ["--help"]):
+        command = [sys.executable, "-m", "icm_engine", *words]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()  # before it can have written: it takes longer to begin
+            assert (process.wait(), process.stderr.read()) == (1, "")
 
 
 # -- the syntax of options
