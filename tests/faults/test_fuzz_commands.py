@@ -75,7 +75,7 @@ def test_any_command_is_answered(store: Store, fault: Fault) -> None:
     answered: dict[str, int] = {}
 
     @seed(8)
-    @settings(EACH, max_examples=fault.times(quick=40, long=400))
+    @settings(EACH, max_examples=fault.times(quick=40, long=400, push=10))
     @given(rows=ROWS)
     def each(rows: list[tuple[Any, ...]]) -> None:
         run = add_run(store, "paused", steps=3)

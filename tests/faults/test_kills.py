@@ -27,7 +27,7 @@ SAME = "`resume` goes on; the finished log equals that of an uninterrupted run b
 def test_a_worker_killed_at_random_moments(store: Store, pairs: Dataset, fault: Fault) -> None:
     store.add_dataset(pairs)
     kills = RandomKills(store, SPEC, Random(SEED))
-    kills.kill(fault.times(quick=5, long=200))
+    kills.kill(fault.times(quick=5, long=200, push=1))
     fault.happened = f"{kills.told()}; seed {SEED}"
 
 

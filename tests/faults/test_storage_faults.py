@@ -165,7 +165,7 @@ def test_a_full_disk(
 ) -> None:  # fmt: skip
     """SQLite takes no more pages from an early enough step on: it says what it says when the disk is full."""
     kept, advance = [], worker.Worker._advance
-    for k in range(fault.times(quick=2, long=50)):
+    for k in range(fault.times(quick=2, long=50, push=1)):
         path = made(tmp_path / str(k) / "icm.db", pairs)
 
         def fills(self: worker.Worker, *given: object, at: int = 2 + 2 * (k % 22)) -> None:

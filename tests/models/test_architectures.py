@@ -52,6 +52,10 @@ class Family(NamedTuple):
     encoding: str
 
 
+# In `make test` quantized models of these alone: the usual one, one with soft-capped scores, one that cannot be packed.
+QUANTIZED_FIRST = {"Llama", "Gemma2", "Mamba"}
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
     settings, encoding = FAMILIES[request.param]
@@ -75,6 +79,11 @@ def test_label_log_probs_equal_those_of_separate_prompts(family: Family, dtype: 
     require_equal(tree, tolerance)
 
 
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=() if name in QUANTIZED_FIRST else pytest.mark.slow) for name in FAMILIES],
+    indirect=True, scope="module",
+)  # fmt: skip
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_quantized_models_agree_too(family: Family, quantization: str) -> None:
     loaded = load(ModelChoice(family.folder, quantization))

@@ -12,7 +12,6 @@ from icm_engine.runs import control, worker
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import page, texts
 from tests.support.machines import BATCHED, BatchMachine
-from tests.support.processes import spawn_by
 from tests.support.stores import add_run
 
 
@@ -120,12 +119,9 @@ def test_cancelled_is_paused_and_can_go_on(store: Store, batch_machine: BatchMac
     assert jobs.status(store, job).phase == "starting"
 
 
-def test_gold_is_hidden_while_a_batch_is_annotated_blind(
-    store: Store, batch_machine: BatchMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gold_is_hidden_while_a_batch_is_annotated_blind(store: Store, batch_machine: BatchMachine) -> None:
     job = batches.submit(store, BATCHED, 7)
     batch_machine.do(job)
-    spawn_by(monkeypatch, lambda store, module, name: None)
     assert "Accuracy" in tiles(page("search", run=job))
     control.submit_intervention(store, f"{job}-2", "blind")
     for _ in range(2):  # as soon as it is sent, and when it is in the log

@@ -55,13 +55,18 @@ MODULES = modules()
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path: Path) -> tuple[tuple[str, int], ...]:
     """Every module a file imports, with the indentation of the statement (0: at import time)."""
     return tuple(_imported(path))
 
 
 def _imported(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.col_offset) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -130,7 +135,7 @@ SMALL = {
 
 def is_docstring(path: Path) -> bool:
     """Say whether a file is the docstring of its package, and at most its version."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = tree(path).body
     return path.name == "__init__.py" and not any(isinstance(node, ast.Import | ast.FunctionDef) for node in body)
 
 
@@ -148,7 +153,7 @@ def test_every_room_names_its_files() -> None:
     for room in (*(ENGINE / name for name in ALLOWED), ROOT / "pages" / "parts"):
         if room.name in ("jobs", "cluster", "training"):  # their docstrings are about what they hold themselves
             continue
-        about = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+        about = ast.get_docstring(tree(room / "__init__.py")) or ""
         missing = [path.name for path in room.glob("*.py") if path.stem not in about and path.name != "__init__.py"]
         assert not missing, f"{room.name}: {missing}"
 
@@ -160,7 +165,7 @@ def test_the_search_in_the_docstring_of_core_runs() -> None:
 def test_no_class_has_the_name_of_another() -> None:
     places = defaultdict[str, list[str]](list)
     for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path.relative_to(ROOT)))
     assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -9,12 +9,10 @@ PHASES: tuple[Phase, ...] = ("created", "starting", "running", "paused", "interr
 
 
 def page(name: str | None = None, **query: str) -> AppTest:
-    """Draw the home page, then the named one."""
+    """Draw the home page, or the named one as a link opens it: in a new session, with nothing drawn before it."""
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.run()
-    if name:
-        test.query_params.update(query)
-        test.switch_page(f"pages/{name}.py").run()
+    test.query_params.update(query)
+    (test.switch_page(f"pages/{name}.py") if name else test).run()
     assert not test.exception
     return test
 

@@ -1,6 +1,7 @@
 """A fault, how often it was tried, what was promised and what happened: the rows of the table in docs/reliability.md.
 
-`make test-all` tries each fault a few times, `make torture` (pytest --torture) often; the test is the same.
+`make test` tries a few once, `make test-all` each a few times, `make torture` (pytest --torture) often; the test is the
+same.
 """
 
 import json
@@ -20,18 +21,19 @@ class Fault:
     fault: str
     promised: str
     torture: bool
+    push: bool = False  # without the slow tests, as before every push
     tried: int = 0
     happened: str = ""
 
-    def times(self, quick: int, long: int) -> int:
-        """Return how often to try: `quick` in `make test-all`, `long` in `make torture`."""
-        self.tried = long if self.torture else quick
+    def times(self, quick: int, long: int, push: int | None = None) -> int:
+        """Return how often to try: `long` in `make torture`, else `quick`; in `make test` `push`, if given."""
+        self.tried = long if self.torture else push if self.push and push is not None else quick
         return self.tried
 
     def write(self, test: str) -> None:
         """Keep the row of a test that passed."""
         ROWS.mkdir(parents=True, exist_ok=True)
-        row = asdict(self) | {"test": test}
+        row = {name: value for name, value in asdict(self).items() if name != "push"} | {"test": test}
         path = ROWS / f"{test.replace('/', '.').replace('::', '.')}.json"
         path.write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -41,4 +43,5 @@ def of(request: pytest.FixtureRequest) -> Fault:
     mark = request.node.get_closest_marker("fault")
     assert mark is not None, "a test that takes `fault` says which one and what is promised: @pytest.mark.fault(...)"
     fault, promised = mark.args
-    return Fault(fault, promised, request.config.getoption("--torture"))
+    push = request.config.getoption("markexpr") == "not slow"
+    return Fault(fault, promised, request.config.getoption("--torture"), push)

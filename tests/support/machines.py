@@ -40,7 +40,8 @@ class BatchMachine:
 
     def take_over(self, patch: pytest.MonkeyPatch) -> None:
         """Be what launches, waits and scores."""
-        spawn_by(patch, self.spawn)
+        spawn_by(patch, lambda store, module, name: None)
+        patch.setattr(jobs, "spawn", self.spawn)
         patch.setattr(scheduler, "wait", self.look)
         patch.setattr(scheduler, "PAUSING", 0.0)
         patch.setattr(job_process, "PROGRESS_EVERY", 0.0)
