@@ -66,7 +66,7 @@ class GoldCounts:
         return self.labels.get(key, {})
 
     def count(self, store: Store, dataset: str, end: BatchResult) -> LabelCounts:
-        """Return the counts of a batch beside gold, from what is kept if its run has not moved since."""
+        """Return a batch's counts against gold, from the cache if its run has not changed."""
         if not self.fresh(store, end):
             self.known[f"{store.path}\n{end.run}"] = end.number, _counted(store, dataset, end)
         return self.known[f"{store.path}\n{end.run}"][1]

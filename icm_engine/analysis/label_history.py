@@ -1,4 +1,4 @@
-"""What became of labels and pairs in the course of a run; the counts of labels, and accuracy, which is defined here."""
+"""How labels and pairs changed during a run; label counts; and accuracy, which is defined here."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Agreement with gold, each between 0 and 1; an unlabelled example counts as wrong.
+    """Agreement with gold, each value between 0 and 1; unlabelled examples count as wrong.
 
-    `raw` is the share of right labels, `balanced` the mean of that share over the labels that gold has. `flipped` is
-    `raw` if both labels were swapped (None unless there are exactly two): an inverted search shows there, and is never
-    silently turned around.
+    `raw` is the share of correct labels, `balanced` the mean of that share over the labels in gold. `flipped` is `raw`
+    with both labels swapped (None unless there are exactly two): a mirrored labeling shows up there and is never
+    swapped silently.
     """
 
     raw: float
@@ -30,19 +30,19 @@ class Accuracy:
 
     @property
     def of_labelled(self) -> float | None:
-        """The share of right labels among labelled examples; None if there are none, or more than two labels."""
+        """The share of correct labels among labelled examples; None if there are none, or more than two labels."""
         if self.flipped is None or not self.raw + self.flipped:
             return None
         return self.raw / (self.raw + self.flipped)
 
 
 def is_right(label: Label | None, gold: Label) -> bool:
-    """Say whether a label (None: unlabelled) is the gold one."""
+    """Say whether a label (None: unlabelled) equals gold."""
     return label == gold
 
 
 def is_right_flipped(label: Label | None, gold: Label) -> bool:
-    """Say whether a label of a task with two would be the gold one if both labels were swapped."""
+    """Say whether a label would equal gold with both labels of the task swapped."""
     return label is not None and not is_right(label, gold)
 
 
@@ -93,9 +93,9 @@ class LabelCounts:
 def counted(
     labels: Sequence[Label], given: Mapping[Key, Label], gold: Mapping[Key, Label], of: Counts | None = None
 ) -> LabelCounts:
-    """Return the counts of given labels beside gold; `of` says how many examples have each gold label.
+    """Return the counts of labels against gold; `of` says how many examples have each gold label.
 
-    Without `of`, those of `gold` are counted: it may then hold examples that are not labelled.
+    Without `of`, those of `gold` are counted, which may include unlabelled examples.
     """
     truth = [(label, gold[key]) for key, label in given.items() if key in gold]
     right = Counter(label for label, true in truth if is_right(label, true))

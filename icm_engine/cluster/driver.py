@@ -1,9 +1,8 @@
-"""Runs and jobs on the machines of a Ray cluster.
+"""The job that runs other runs and jobs on a Ray cluster.
 
-This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
-a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
-once, and that it starts again elsewhere when its machine is lost, is Ray's; that it goes on from its last step is the
-log's.
+This process has no model and no gold. Each run or job is a Ray task with a model of its own; an actor beside this
+process is the only writer of the database. Ray decides where a task runs, how many run at once, and restarts a task
+whose machine is lost; the log makes it continue from its last step.
 """
 
 import os

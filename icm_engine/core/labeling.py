@@ -90,7 +90,7 @@ class Labeling(Mapping[int, Label]):
 
 
 def equal_share(pairs: Iterable[tuple[Label, Label]]) -> float | None:
-    """Return the share of pairs whose two labels are equal, None of no pairs.
+    """Return the share of pairs whose labels are equal; None for no pairs.
 
     >>> equal_share([("True", "True"), ("True", "False")])
     0.5

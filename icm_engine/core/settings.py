@@ -1,4 +1,4 @@
-"""The settings of a search, the named presets, and which model is asked; every value is visible and can be changed."""
+"""Settings of a search, the named presets, and the choice of a model."""
 
 import math
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""Ask for a suite, as the command line and the Experiments page do, and the job that drives it.
+"""Start a suite, from the command line or the Experiments page; and the job that drives it.
 
 The job's process sees gold, and so never has a model: the runs are done by `batch` jobs, whose processes see none.
 """

@@ -222,9 +222,9 @@ WIDTH = 1000
 
 
 def draw(figures: Mapping[str, str]) -> bool:
-    """Write each figure, given as JSON by the path it goes to; say whether all of them are there.
+    """Write each figure (JSON, by target path); return whether all succeeded.
 
-    In a process of its own with a time limit: a Chrome that does not answer would hold up the report for ever.
+    A process of its own with a time limit: an unresponsive Chrome would block the report forever.
     """
     if not figures:
         return True

@@ -1,7 +1,7 @@
-"""Drive a suite to its end: make the runs there are not yet, have processes work through them, then use their labels.
+"""Drive a suite to its end: create missing runs, have them done, then use their labels.
 
-Nothing here has a model. Runs and jobs are handed to the scheduler; a suite
-that was cut off goes on with what is left, since finished runs and jobs are found again.
+Nothing here has a model. Runs and jobs go to the scheduler; an interrupted suite continues with what is left, since
+finished runs and jobs are found again.
 """
 
 import json

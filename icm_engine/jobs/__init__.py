@@ -1,14 +1,14 @@
-"""Jobs: what takes long and is not a search. A page asks for one; a process of its own does it, and keeps a record.
+"""Jobs: long work other than a search. A page requests one; a process of its own does it and keeps a record.
 
-A job is a row of `jobs`, and events under its name in the table of the runs' events, with a lease like a run's:
+A job is a row of `jobs`, with events under its name in the table of the runs' events and a lease like a run's:
 
-    start      a person asked for it, or asked again
-    ready      its process has what it needs: the model's own description
+    start      a person requested it, or requested it again
+    ready      its process is ready: the model's own description
     progress   how far it is
-    part       a finished piece, for kinds that go on after a crash where they stopped
-    result     the end, with what was found
+    part       a finished piece, for kinds that continue after a crash
+    result     the end, with the result
     failed     the end, with the error and its message
-    cancel     a person no longer wants it
+    cancel     a person cancelled it
 
 The status is derived from these and from the lease. A new kind is a line in `KINDS` and the function it names.
 """
@@ -39,11 +39,11 @@ ModelUse = Literal["none", "scores", "trains"]
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """A kind of job: its name, the process that does it, the function in it, and what it needs of a model.
+    """A kind of job: its name, its process, its function, and whether it scores with a model or trains one.
 
-    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads what it loads. It takes
-    the `Job` and, where a model `scores`, the scorer; it returns the result as JSON. Where a model `trains`, the
-    function loads the model itself.
+    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads its dependencies. It
+    takes the `Job` and, if it `scores`, the scorer; it returns the result as JSON. If it `trains`, it loads the model
+    itself.
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""A data set in batches, each a run of its own.
+"""Batched runs: a data set in batches, each a run of its own.
 
-A row is kept with the number of the event it was made after. Where the run has gone on since, it is made anew, so a
-row can be deleted, and never says what is no longer so.
+A finished batch has a summary row with the number of the event it was made after. If the run has continued since, the
+row is computed again, so rows can be deleted and never go stale.
 
-The job of a batched run only starts lanes, each a process that takes one batch after the other, and waits: it has no
-model and sees no gold. Its name names the whole; a batch is the run JOB-NUMBER. Where batches stand is read from
-their runs, so another process of the job, or the same request again, goes on with what is left.
+The job of a batched run only starts lanes (processes that take one batch after the other) and waits; it has no model
+and sees no gold. Its name stands for the whole; each batch is the run JOB-NUMBER. Progress is read from these runs, so
+another process of the job, or the same request again, continues with what is left.
 """
 
 import json
@@ -288,7 +288,7 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
 
 
 def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[], None]:
-    """A look at the batches that reports only what is new."""
+    """A function that looks at the batches and reports only changes."""
     told = -1
 
     def look() -> None:
@@ -316,7 +316,7 @@ def living(store: Store, whole: BatchedRun) -> list[str]:
 
 @dataclass
 class Lanes:
-    """Processes that take one batch after the other; one that was killed is replaced, if it got anywhere."""
+    """Processes that take one batch after the other; a killed one is replaced if it made progress."""
 
     store: Store
     whole: BatchedRun
@@ -325,7 +325,7 @@ class Lanes:
     gained: int = -1  # batches that were finished when a lane was last replaced
 
     def moving(self) -> int:
-        """Return how many lanes work."""
+        """Return the number of lanes at work."""
         return sum(not jobs.status(self.store, lane).settled for lane in self.lanes or ())
 
     def advance(self) -> bool:
@@ -342,7 +342,7 @@ class Lanes:
         return True
 
     def _filled(self, lanes: list[str]) -> list[str]:
-        """These lanes, and new ones in the free places."""
+        """These lanes, and new ones in free places."""
         wanted, whole = self.wanted, self.whole
         threads = max(1, (os.cpu_count() or 1) // wanted) if wanted > 1 else None
         taken = [jobs.spec(self.store, lane).body["lane"] for lane in lanes]

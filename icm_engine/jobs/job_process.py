@@ -1,7 +1,7 @@
-"""The process that does one job: it claims the job, calls the function of its kind, and writes down how it ended.
+"""The process that does one job: it claims the job, calls the function of its kind, and records how it ended.
 
-The function of a kind reports progress, which is also where it learns that it was cancelled, and may keep parts that
-a later process of the same job finds again.
+The function reports progress, learns there of a cancellation, and may store parts that a later process of the same job
+finds again.
 """
 
 import importlib
@@ -80,7 +80,7 @@ Perform = Callable[[Job], Json]
 
 
 def kind_of(job: Job, process: str) -> jobs.JobKind:
-    """Return the kind of a job that is one of this process's. Raises SettingError for a kind of another process."""
+    """Return the kind of a job of this process. Raises SettingError for another process's kind."""
     kind = jobs.KINDS[job.spec.kind]
     if kind.process != process:
         raise SettingError(f"job {job.name!r} is not done by {process}: start it with `jobs {job.name} --again`")

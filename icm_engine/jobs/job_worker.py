@@ -1,7 +1,6 @@
 """The process of a job that needs a model: python -m icm_engine.jobs.job_worker --db FILE JOB.
 
-Like the search's worker it is a process of its own, gets its scorer from the worker's one factory, and reaches
-nothing that reads gold.
+Like the search's worker it gets its scorer from one factory and reaches nothing that reads gold.
 """
 
 import os

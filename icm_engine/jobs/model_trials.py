@@ -83,7 +83,7 @@ class _Check:
 
 
 def check_context(job: Job, scorer: Scorer) -> Json:
-    """Return what a data set, or what `limit` takes of it, costs with a model: tokens, what fits, seconds.
+    """Return the cost of a data set, or of the part `limit` takes, with a model: tokens, what fits, seconds.
 
     Raises IcmError.
     """

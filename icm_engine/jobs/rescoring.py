@@ -31,8 +31,8 @@ from icm_engine.store.store import Event, Store
 def try_label(job: Job, scorer: Scorer) -> Json:
     """Return what U would be after an event if an example had another label, before and after repair, as JSON.
 
-    Scored as the run scores its own proposals; repairs leave the example and all pins as they are. The chance is that
-    of the next step's temperature. Raises SettingError, NotFound.
+    Scored as the run scores its own proposals; repairs leave the example and all pins unchanged. The probability of
+    acceptance is at the next step's temperature. Raises SettingError, NotFound.
     """
     store, body = job.store, job.spec.body
     run, event, example, label = (body[key] for key in ("run", "event", "example", "label"))
@@ -100,11 +100,10 @@ References = Mapping[str, Mapping[str, Label]]
 
 
 def score_landscape(job: Job, scorer: Scorer) -> Json:
-    """Return U and its terms of a run's labels and of reference labelings. Raises IcmError, NotFound.
+    """Return U and its terms for a run's labels and reference labelings. Raises IcmError, NotFound.
 
-    The body names the run, the number of the event after which its labels are meant, the reference labelings (each
-    with a label for every example the run had labelled then), and whether zero-shot labels are wanted. Rows already
-    kept are not scored again; each new one is kept.
+    The body names the run, the event whose labels are meant, the reference labelings (each labels exactly the examples
+    labelled then), and whether zero-shot labels are wanted. Rows already stored are not scored again.
     """
     store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()

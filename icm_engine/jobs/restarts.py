@@ -1,16 +1,16 @@
-"""Chains that differ in the seed alone, one of them proposed.
+"""Restarts: chains that differ in their seed alone, of which one is proposed.
 
-A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
-are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
-every example, so the highest U belongs to the chain that labelled least: with that form of P, U is divided by the
-number of labelled examples (each form declares how it compares: `core.objective`). And a few examples of one label
-predict each other best, in every form but the centred one: so a chain is compared only if it labelled at least `WIDE`
-as many examples as the chain that labelled most. That leaves room on purpose: a mirror that labelled everything must
-not win for that alone. Whoever shows the result says so where the numbers differ.
+Chains that finished without a person's interventions are compared by U. This has two traps if chains labelled different
+numbers of examples. A sum of log p falls with every example, so the highest U belongs to the chain that labelled least:
+with that form of P, U is divided by the number of labelled examples (each form declares how it compares, in
+`core.objective`). And a few examples of one label predict each other best, in every form but the centred one: so a
+chain is compared only if it labelled at least `WIDE` of what the widest chain labelled. The margin is deliberate: a
+mirror that labelled everything must not win for that alone. Where the numbers differ, the result is shown with a
+warning.
 
 A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
-compares how they ended: it has no model, sees no gold, and is a job, so that chains go on when the page is closed.
-Where chains stand is read from the chains, so another process of the job goes on with what is left.
+compares how they ended: it has no model, sees no gold, and is a job, so chains continue when the page is closed.
+Progress is read from the chains, so another process of the job continues with what is left.
 """
 
 from collections.abc import Callable, Mapping, Sequence

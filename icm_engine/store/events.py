@@ -49,16 +49,15 @@ MOVERS = 20  # examples with the largest change of predictability, stored for ev
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
+    """Everything that decides what a run does; runs with equal specs give equal events (a server may round).
 
-    `model` and the four fields behind it are those of a `ModelChoice`. `limit` is the most examples that are taken of
-    the data set, in whole groups (None: all). A fork begins where run `forked_from` stood after its event `forked_at`.
-    `source` is `icm` for the search, `given` for labels that come with the spec, or one of `baselines.label_sources`.
-    `given` are labels by example id: all that such a run has, or what the initial labels of a search are instead of
-    coin flips; `given_from` says in words where they are from, and a run whose labels were made with gold is
-    `supervised`. `experiment` names the suite that asked for the run. `part` is the one batch of the data set, or of
-    what the limit takes of it, that the run labels (None: all).
-    `version` is that of the method's details (`core.batching`), which a run keeps for its whole life.
+    `model` and the four fields after it are those of a `ModelChoice`. `limit` is the maximum of examples taken, in
+    whole groups (None: all). A fork begins where run `forked_from` stood after its event `forked_at`. `source` is `icm`
+    for the search, `given` for labels in the spec, or one of `baselines.label_sources`. `given` are labels by example
+    id: all labels of such a run, or the initial labels of a search in place of coin flips; `given_from` describes their
+    origin, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked for the
+    run. `part` is the one batch that the run labels (None: everything). `version` is that of the method's details
+    (`core.batching`), fixed for the run's whole life.
     """
 
     dataset: str
@@ -92,16 +91,16 @@ class RunSpec:
 
     @property
     def model_choice(self) -> ModelChoice:
-        """Which model the run asks for."""
+        """The model that the run asks for."""
         return ModelChoice(self.model, self.quantization, self.dtype, self.device, self.encoding, self.version)
 
     def with_model(self, choice: ModelChoice) -> "RunSpec":
-        """Return the spec with this model, and its version, in place of its own."""
+        """Return the spec with this model and its version."""
         return replace(self, **asdict(choice))
 
     @staticmethod
     def of(dataset: str, choice: ModelChoice, **rest: Any) -> "RunSpec":
-        """Return the spec of a run that labels a data set with this model; `rest` are the other fields."""
+        """Return the spec of a run on a data set with this model; `rest` are the other fields."""
         return RunSpec(dataset, **asdict(choice), **rest)
 
     def to_json(self) -> Json:
@@ -131,7 +130,7 @@ class _Withheld(TypedDict, total=False):
 
 
 def encode_usage(usage: Usage) -> UsageBody:
-    """Return what scoring cost, as an event has it."""
+    """Return the cost of scoring as stored in an event."""
     return {
         "prompts": usage.prompts,
         "tokens_encoded": usage.tokens_encoded,

@@ -58,9 +58,9 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One appended fact of a run; `number` counts from 1 within the run.
+    """One appended event of a run; `number` counts from 1 within the run.
 
-    `body` is what it says, as it is stored; read it by the property of the event's kind, which knows its type.
+    `body` is as stored; read it through the property of the event's kind, which has its type.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Event:
 
     @property
     def scored(self) -> ScoredBody | None:
-        """What scoring cost, None of kinds that score nothing."""
+        """The cost of scoring; None for kinds that score nothing."""
         return cast(ScoredBody, self.body) if "usage" in self.body else None
 
     @property
