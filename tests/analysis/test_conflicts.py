@@ -23,6 +23,7 @@ from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, StepInfo, flipped
+from icm_engine.store.bodies import RepairBody
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Codec, Cost, RunSpec
 from icm_engine.store.store import Store
@@ -189,8 +190,11 @@ def test_a_repair_that_took_nothing_says_why(store: Store, reading: Reading) -> 
 
 
 def test_a_worse_option_that_was_taken_is_not_said_to_raise_u() -> None:
-    body = {"utility": 5.0, "taken": [T, F], "options": [{"labels": [T, F], "utility": 4.5}]}
-    words = repairs._choice(body, repairs._options(body))
+    body: RepairBody = {
+        "pair": ["a", "c"], "labels": [T, T], "utility": 5.0, "taken": [T, F],
+        "options": [{"labels": [T, F], "utility": 4.5}],
+    }  # fmt: skip
+    words = repairs._choice(repairs._options(body))
     assert words == "Taken: True and False, which changed U by −0.50, the best there was."
 
 

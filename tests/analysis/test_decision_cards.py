@@ -211,7 +211,7 @@ def _the_movers(card: Decision, state: State, after: State) -> None:
 
 def test_costs_are_those_of_the_event_and_add_up_to_the_run(store: Store, reading: Reading) -> None:
     cards = [decision(reading, moment) for moment in moments(store, reading)]
-    others = [m.body for kind in ("initial", "hand") for m in moments(store, reading, kind)]
+    others = [m.event.body for kind in ("initial", "hand") for m in moments(store, reading, kind)]
     for field in ("prompts", "tokens_encoded", "tokens_full"):
         apart = sum(body["usage"][field] for body in others)
         assert sum(getattr(card, field) for card in cards) + apart == getattr(reading.spent, field)
@@ -225,24 +225,24 @@ def test_the_prompt_is_the_one_that_was_read(store: Store, reading: Reading) -> 
     for moment in moments(store, reading):
         found = prompt_read(reading, moment)
         assert found.matches is True
-        assert found.sha256 == moment.body["prompt_sha256"] == hashlib.sha256(found.text.encode()).hexdigest()
+        assert found.sha256 == moment.event.body["prompt_sha256"] == hashlib.sha256(found.text.encode()).hexdigest()
         assert moment.before is not None
-        labeling, i = moment.before.labeling, reading.run.codec.index(moment.body["example"])
+        labeling, i = moment.before.labeling, reading.run.codec.index(moment.event.body["example"])
         assert found.demonstrations == len(labeling) - (i in labeling)
-        if moment.body["reused"]:
+        if moment.event.body["reused"]:
             expected = leave_one_out_prompts(dataset.task, dataset.examples, [labeling])[0][i]
         else:
             expected = query_prompt(dataset.task, dataset.examples, labeling, i)
         assert found.text == expected.text
-        seen.add(moment.body["reused"])
+        seen.add(moment.event.body["reused"])
     assert seen == {True, False}
 
 
 def test_a_prompt_that_is_not_the_recorded_one_says_so(store: Store, reading: Reading) -> None:
     moment = next(moments(store, reading))
-    moment.body["prompt_sha256"] = "0" * 64
+    moment.event.body["prompt_sha256"] = "0" * 64
     assert "not what the model read" in prompt_read(reading, moment).sentence
-    moment.body["prompt_sha256"] = ""
+    moment.event.body["prompt_sha256"] = ""
     assert "no hash to hold it against" in prompt_read(reading, moment).sentence
 
 

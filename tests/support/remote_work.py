@@ -1,10 +1,9 @@
 """Runs and jobs that a worker of another machine does, and the same ones done here."""
 
 from icm_engine import jobs
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.jobs import JobSpec, downstream_eval
 from icm_engine.runs import control, worker
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.stores import small_dataset

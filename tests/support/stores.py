@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psutil
@@ -21,7 +21,7 @@ from icm_engine.data.gold import add_gold
 from icm_engine.jobs import batches, job_process
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import Cost, Json, RunSpec
+from icm_engine.store.events import Cost, RunSpec
 from icm_engine.store.replay import OpenRun, open_run
 from icm_engine.store.store import Store
 
@@ -104,10 +104,10 @@ def _search(store: Store, run: str, steps: int) -> None:
             store.append(run, kind, body, seconds)
 
 
-_SEARCHED: dict[str, list[tuple[str, Json, float]]] = {}
+_SEARCHED: dict[str, list[tuple[str, Mapping[str, object], float]]] = {}
 
 
-def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Json, float]]:
+def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Mapping[str, object], float]]:
     config, scorer = opened.spec.search, TableScorer(moody_belief)
     objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha,
                           pair_weight=config.pair_weight)  # fmt: skip
