@@ -218,16 +218,27 @@ def loaded_by(statement: str) -> set[str]:
 KNOW_GOLD = ("icm_engine.data", "icm_engine.analysis", "icm_engine.experiments")
 
 
-def test_nothing_that_the_worker_reaches_knows_gold() -> None:
-    loaded = loaded_by(
+def modules_of(process: str) -> set[str]:
+    """The modules with the functions of the kinds of jobs that this process does."""
+    return {kind.function.partition(":")[0] for kind in KINDS.values() if kind.process == process}
+
+
+@cache
+def loaded_by_workers() -> set[str]:
+    """What workers of runs and jobs can load: all trainers, and the functions of kinds, which are named by text."""
+    return loaded_by(
         "import pkgutil, importlib, icm_engine.training, icm_engine.runs.worker, icm_engine.jobs.job_worker, "
         "icm_engine.cluster.remote_worker, icm_engine.cluster.store_server, icm_engine.models.server_scorer, "
         "icm_engine.models.loading, icm_engine.models.transformers_scorer\n"
         "for found in pkgutil.iter_modules(icm_engine.training.__path__, 'icm_engine.training.'):\n"
-        "    importlib.import_module(found.name)"
+        "    importlib.import_module(found.name)\n"
+        f"import {', '.join(sorted(modules_of(WORKER)))}"
     )
-    assert "icm_engine.runs.worker" in loaded
-    assert "torch" in loaded
+
+
+def test_nothing_that_the_worker_reaches_knows_gold() -> None:
+    loaded = loaded_by_workers()
+    assert {"icm_engine.runs.worker", "torch", *modules_of(WORKER)} <= loaded
     assert not [module for module in loaded if module.startswith(KNOW_GOLD)]
 
 
@@ -238,13 +249,10 @@ def test_every_kind_of_job_names_a_function_of_a_job_and_at_most_a_scorer() -> N
         assert kind.process == WORKER or kind.model == "none", kind.name
 
 
-def test_kinds_of_the_worker_load_no_gold_and_the_others_no_model() -> None:
-    """Functions of kinds are named by text, which the tables of imports above do not see."""
-    for process, forbidden in ((WORKER, KNOW_GOLD), (PLAIN, tuple(RUNTIMES))):
-        modules = {kind.function.partition(":")[0] for kind in KINDS.values() if kind.process == process}
-        loaded = loaded_by(f"import {process}, {', '.join(sorted(modules))}")
-        assert modules <= loaded
-        assert not [module for module in loaded if module.startswith(forbidden)]
+def test_kinds_of_the_other_process_load_no_model() -> None:
+    loaded = loaded_by(f"import {PLAIN}, {', '.join(sorted(modules_of(PLAIN)))}")
+    assert modules_of(PLAIN) <= loaded
+    assert not [module for module in loaded if module.startswith(tuple(RUNTIMES))]
 
 
 @pytest.mark.slow
