@@ -1,6 +1,6 @@
-"""ICM Workbench: the home page, and the menu of all pages. Start it with `icm app` or `streamlit run app.py`.
+"""ICM Workbench: the home page and the menu. Start it with `icm app` or `streamlit run app.py`.
 
-Streamlit serves `app`, which is this file behind a gate; and runs this file for every page.
+Streamlit serves `app`, which is this file behind the access middleware, and runs this file for every page.
 """
 
 import streamlit as st

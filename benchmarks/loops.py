@@ -18,11 +18,11 @@ from typing import Any
 from benchmarks import workshop
 from benchmarks.rewards import reward_job
 from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
+from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling, keep_responses
-from icm_engine.runs.model_registry import ModelChoice
 from icm_engine.store.store import Store
 
 JUDGES = {"ICM": "ICM", "the model itself": "self-ranked", "gold": "golden"}

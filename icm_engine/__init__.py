@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from icm_engine.notebook import list_runs as list_runs
     from icm_engine.notebook import open_run as open_run
 
-# the worker imports this package too, and nothing that it reaches may know gold: hence not at import
+# the worker imports this package too and must reach nothing that reads gold, so nothing is imported here
 _LATER = {
     "__version__": "icm_engine.core",
     "IcmError": "icm_engine.core.errors",

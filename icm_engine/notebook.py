@@ -6,7 +6,7 @@
     run = icm.open_run(labelled["icm_run"].iloc[0])
     run.steps, run.flips, run.labels
 
-The store and the worker are the app's: a run shows there while it goes on, outlives the notebook's kernel, and the
+It shares store and worker with the app: a run appears there while in progress, outlives the notebook's kernel, and the
 same call finds it again.
 """
 
@@ -51,7 +51,7 @@ DIGEST = 12  # hexadecimal digits of the content hash in a name
 
 @dataclass(frozen=True, slots=True)
 class FrameImport:
-    """The data set a frame became, and the id of the example that each of its rows became."""
+    """The data set made from a frame, and the example id of each of its rows."""
 
     dataset: str
     ids: tuple[str, ...]
@@ -66,9 +66,9 @@ def import_frame(
     rule: str | None = None,
     labels: Sequence[str] = (),
 ) -> FrameImport:
-    """Import a frame, or find the data set it has already become. Raises ImportRefused, SettingError, StoreError.
+    """Import a frame, or find the data set made from it before. Raises ImportRefused, SettingError, StoreError.
 
-    Columns that begin with `icm_` are labels of an earlier run and stay out. The importer's notes go to stderr.
+    Columns that begin with `icm_` are labels of an earlier run and are left out. The importer's notes go to stderr.
     """
     cells = _cells(frame)
     content = "\n".join(json.dumps(row) for row in cells).encode()
@@ -79,7 +79,7 @@ def import_frame(
         return _ids(store.dataset(name).examples, cells, mapping or {}, name)
 
     if not store.has_dataset(name):
-        made = list[str]()  # while the import can still be taken back
+        made = list[str]()  # while the import can still be rolled back
         report = import_file(
             store, source, task, name, mapping, rule, labels, content, stored=lambda report: made.extend(ids())
         )
@@ -92,7 +92,7 @@ def import_frame(
 
 
 def _cells(frame: pandas.DataFrame) -> list[Cells]:
-    """Every row as texts by column, None for what is missing, nested values as JSON."""
+    """Every row as texts by column; None for missing cells, nested values as JSON."""
     import pandas
 
     kept = frame.loc[:, [not str(c).startswith(PREFIX) for c in frame.columns]]
@@ -111,13 +111,13 @@ def _cells(frame: pandas.DataFrame) -> list[Cells]:
 
 
 def _digest(content: bytes, task: str, mapping: Mapped, rule: str | None, labels: Sequence[str]) -> str:
-    """A name for all that decides what the import makes."""
+    """A hash of everything that decides what the import makes."""
     asked = json.dumps([task, sorted(mapping.items()), rule, list(labels)], default=list)
     return hashlib.sha256(asked.encode() + b"\n" + content).hexdigest()[:DIGEST]
 
 
 def _ids(examples: Sequence[Example], cells: Sequence[Cells], mapping: Mapped, name: str) -> tuple[str, ...]:
-    """The ids of the rows' own examples, in the frame's order: all but the twins that the importer made."""
+    """Example ids of the frame's rows, in its order, without the twins that the importer made."""
     column = _id_column(list(cells[0]), mapping)
     given = {str(row[column]).strip() for row in cells} if column is not None else None
     own = tuple(_own(examples, given))
@@ -130,7 +130,7 @@ def _ids(examples: Sequence[Example], cells: Sequence[Cells], mapping: Mapped, n
 
 
 def _own(examples: Sequence[Example], given: set[str] | None) -> Iterator[str]:
-    """Ids out of a column tell their rows; else an id is a content hash, and a made twin's has the suffix."""
+    """Whether an example is a row of the frame: ids from a column say so; otherwise a made twin's hash has a suffix."""
     for example in examples:
         made = example.id not in given if given is not None else TWIN_SUFFIX in example.id
         if not made:
@@ -138,7 +138,7 @@ def _own(examples: Sequence[Example], given: set[str] | None) -> Iterator[str]:
 
 
 def _id_column(columns: Sequence[str], mapping: Mapped) -> str | None:
-    """The column that the importer takes ids from: the mapped one, else a free one called id."""
+    """The column that ids come from: the mapped one, else a free one called id."""
     if "id" in mapping:
         wanted = mapping["id"] if isinstance(mapping["id"], str) else next(iter(mapping["id"]), "")
         return next((c for c in columns if c == wanted), next((c for c in columns if plain(c) == plain(wanted)), None))
@@ -168,15 +168,15 @@ def label(
     progress: bool = True,
     **model_options: str,
 ) -> pandas.DataFrame:
-    """Label a frame and return a copy of it, with its own index, and with columns that begin with `icm_`.
+    """Label a frame and return a copy of it, with the same index and with columns that begin with `icm_`.
 
-    `task` may be a file (my_task.toml), `rule` too (my_rule.py). `columns` says which column is which field; one that
-    looks like gold is set apart and never used. `settings`, `seed` and `steps` change the preset; `model_options` are
-    quantization, dtype, device and encoding. The same call again gives the labels of the run there is, or goes on with
-    it; `fresh` starts another one. An interrupt pauses the run after the step in progress. Raises IcmError, and
-    RunError if the run ended without its labels.
+    `task` may be a file (my_task.toml), and so may `rule` (my_rule.py). `columns` assigns columns to fields; one that
+    looks like gold is set apart and never used. `settings`, `seed` and `steps` override the preset; `model_options` are
+    quantization, dtype, device and encoding. The same call again returns the labels of the existing run, or continues
+    it; `fresh` starts another. An interrupt pauses the run after the step in progress. Raises IcmError, and RunError if
+    the run ended without labels.
     """
-    if preset in PRESETS:  # one that `seed` or `steps` replaces is checked all the same
+    if preset in PRESETS:  # checked even if `seed` or `steps` replaces it
         with_settings(PRESETS[preset], dict(settings or {}))
     chosen = dict(settings or {}) | {k: v for k, v in (("seed", seed), ("max_steps", steps)) if v is not None}
     asked = _spec(name or "frame", model, preset, chosen, limit, model_options)  # refused before anything is stored
@@ -200,7 +200,7 @@ def open_run(name: str, db: Database = None) -> Run:
 
 
 def list_runs(db: Database = None) -> pandas.DataFrame:
-    """Return all runs but those of batches, the newest first, with what they were asked to be."""
+    """Return all runs except batches, newest first, with their specs."""
     with Store(db) as store:
         listed = "select * from v_runs where batch is null or forked_from is not null order by created desc, run desc"
         return _query(store, listed).drop(columns="spec")
@@ -208,50 +208,50 @@ def list_runs(db: Database = None) -> pandas.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stored run; every table is read anew when it is asked for."""
+    """A stored run; every table is read anew on access."""
 
     name: str
     database: Path
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Where the run stands, as `show --json` prints it."""
+        """The summary of the run, as `show --json` prints it."""
         with Store(self.database) as store:
             return run_summary(store, self.name)
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the run was asked to be, with every setting of its search."""
+        """The spec of the run, with every setting of its search."""
         with Store(self.database) as store:
             return store.spec(self.name).to_json()
 
     @property
     def steps(self) -> pandas.DataFrame:
-        """One row a step: what was proposed, the arithmetic of the decision, and what became of it."""
+        """One row per step: proposal, arithmetic of the decision, verdict."""
         found = self._of_run("v_steps", "step")
         return found.astype({"accepted": bool})
 
     @property
     def flips(self) -> pandas.DataFrame:
-        """One row for each change of a label; step 0 has the initial labels."""
+        """One row per label change; step 0 has the initial labels."""
         return self._of_run("v_flips", "event, example")
 
     @property
     def labels(self) -> pandas.DataFrame:
-        """One row an example, twins too: its input columns, then its label, probability, last change and flips."""
+        """One row per example, twins included: input columns, label, probability, last change, flips."""
         with Store(self.database) as store:
             return rows_to_frame(list(read_labels(store, self.name).rows()))
 
     @property
     def gold(self) -> pandas.DataFrame:
-        """The gold labels of the run's examples, to compare with: the search never sees them."""
+        """The gold labels of the run's examples, for comparison; the search never sees them."""
         with Store(self.database) as store:
             run = read_labels(store, self.name)
             known = [(example.id, run.gold.get(example.id)) for example, _ in run.examples()]
             return rows_to_frame([{"icm_id": i, "icm_gold": y} for i, y in known if y is not None])
 
     def resume(self, progress: bool = True) -> None:
-        """Go on with the run and wait for its end; an interrupt pauses it. Raises RunError."""
+        """Continue the run and wait for its end; an interrupt pauses it. Raises RunError."""
         with Store(self.database) as store:
             control.resume(store, self.name)
             _wait(store, self.name, progress)
@@ -263,7 +263,7 @@ class Run:
             control.wait_until_settled(store, self.name)
 
     def export(self, path: Path | str, format: str = "csv", gold: bool = False, human: bool = False) -> Exported:
-        """Write the labels as `python -m icm_engine export` does. Raises SettingError."""
+        """Write the labels as `icm export` does. Raises SettingError."""
         with Store(self.database) as store:
             return export_run(store, self.name, path, format, gold, human)
 
@@ -284,14 +284,14 @@ def _spec(
 
 
 def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
-    """The newest run of this very spec, which would take the same steps again; else a new one."""
+    """The newest run with exactly this spec, which would take the same steps again; else a new one."""
     spec = control.resolved(store, spec)  # as `create_run` does
     same = [] if fresh else [run for run in store.run_names() if store.spec(run) == spec]
     return same[0] if same else control.create_run(store, spec)
 
 
 def _go_on(store: Store, run: str, progress: bool) -> None:
-    """Let a run come to its end: start it, resume it, or just wait; a person's stop is an end too."""
+    """Bring a run to its end: start, resume, or wait; a stop by a person counts as an end."""
     now = control.status(store, run)
     if now.over:
         return
@@ -312,7 +312,7 @@ def _wait(store: Store, run: str, progress: bool) -> None:
 
 
 def _labelled(frame: pandas.DataFrame, store: Store, run: str, made: FrameImport) -> pandas.DataFrame:
-    """The frame with what the run says of its rows; rows beyond the run's limit have an id and nothing else."""
+    """The frame with the run's labels; rows beyond the run's limit only get an id."""
     said = {row["icm_id"]: row for row in read_labels(store, run).rows()}
     ours = ("icm_label", "icm_probability", "icm_last_change_step", "icm_flips")
     rows = [

@@ -1,4 +1,4 @@
-"""Annotate: put labels in by hand, one example at a time, with the keyboard alone if you like."""
+"""Annotate: label examples by hand, one at a time, by mouse or keyboard."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from icm_engine.analysis.annotation import card
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import annotate_card, annotate_extras, annotate_queue, home, session
+from pages.parts import annotate_card, annotate_extras, annotate_queue, session, workspace
 
 
 def show(store: Store, run: str) -> None:
@@ -37,7 +37,7 @@ def _without_labels(run: str, status: RunStatus) -> None:
         icon=":material/info:",
     )
     if status.moving or status.pending:
-        st.text("They are on their way.")
+        st.text("They will appear shortly.")
         session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:
         st.button(
@@ -62,4 +62,4 @@ def _step(run: str) -> None:
         control.step(store, run)
 
 
-home.show_run_page("Annotate", show)
+workspace.show("Annotate", show)

@@ -1,4 +1,4 @@
-"""Compare: a run beside gold, beside other seeds and other runs, and its labels beside reference labelings."""
+"""Compare: a run against gold, other seeds, other runs, and reference labelings."""
 
 import streamlit as st
 
@@ -7,10 +7,10 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import notices
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import comparison, home, session
+from pages.parts import comparison, session, workspace
 
 VIEWS = ("Gold", "Seeds", "Runs", "Landscape")
-MEANT = {  # what an address asks for that names no view
+MEANT = {  # the view meant by URL parameters when none is named
     "cell": "Gold",
     "with": "Runs",
     "by": "Runs",
@@ -19,7 +19,7 @@ MEANT = {  # what an address asks for that names no view
 
 
 def show(store: Store, run: str) -> None:
-    """Draw the view of a run that the address names."""
+    """Draw the view that the URL names."""
     reading, status = session.look(run)
     _about(reading, status)
     for notice in notices(reading):
@@ -65,8 +65,8 @@ def _about(reading: Reading, status: RunStatus) -> None:
                 key="read_on",
                 icon=":material/refresh:",
                 type="tertiary",
-                help="The run goes on; what is shown here stands still until you ask.",
+                help="The run continues; this view is updated when you press Refresh.",
             )
 
 
-home.show_run_page("Compare", show)
+workspace.show("Evaluate", show)

@@ -1,4 +1,4 @@
-"""Consistency: the pairs and groups inconsistent now and ever, and every repair with its options."""
+"""Consistency: inconsistent pairs and groups, now and ever, and every repair with its options."""
 
 import streamlit as st
 
@@ -9,14 +9,14 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import charts, conflicts, home, session
+from pages.parts import charts, conflicts, session, workspace
 
 VIEWS = ("Pairs", "Groups", "Repairs")
 RHYTHM = 2.0  # seconds between two looks at the curve of a run that goes on
 
 
 def show(store: Store, run: str) -> None:
-    """Draw the view of a run that the address names."""
+    """Draw the view that the URL names."""
     reading, status = session.look(run)
     _about(reading, status)
     if not has_rule(reading):
@@ -47,7 +47,7 @@ def _about(reading: Reading, status: RunStatus) -> None:
                 key="read_on",
                 icon=":material/refresh:",
                 type="tertiary",
-                help="The run goes on; the tables stand still until you ask.",
+                help="The run continues; the tables are updated when you press Refresh.",
             )
 
 
@@ -84,4 +84,4 @@ def _view(run: str) -> str:
     )
 
 
-home.show_run_page("Consistency", show)
+workspace.show("Conflicts and repairs", show)

@@ -1,4 +1,4 @@
-"""Data: import a file, see what the model will see, check it, save it; and look at the data sets there are."""
+"""Data: import a file, preview its prompts, validate it, save it; browse the data sets."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ WAYS = ("Upload a file", "A file on this machine")
 
 
 def show() -> None:
-    """Draw the choice of a file; with one, its form."""
+    """Draw the choice of a file; once chosen, its form."""
     with st.container(border=True, key="arrival"):
         st.subheader("Add a data set")
         way = st.segmented_control(
@@ -28,7 +28,7 @@ def show() -> None:
 
 
 def _uploaded() -> tuple[IncomingFile, str] | None:
-    """The uploaded file with a key that no other one has."""
+    """The uploaded file and a unique key for it."""
     file: Any = st.file_uploader("One example a row", ENDINGS, key="upload")
     if file is None:
         return None
@@ -36,7 +36,7 @@ def _uploaded() -> tuple[IncomingFile, str] | None:
 
 
 def _on_this_machine() -> tuple[IncomingFile, str] | None:
-    """The file at the path that was typed, or put there by a choice from the list beside it."""
+    """The file at the typed path, or chosen from the list beside it."""
     typed, listed = st.columns([3, 2], gap="medium")
     root = data_folder()
     text = typed.text_input(

@@ -25,8 +25,8 @@ from icm_engine.store.store import Store
 from pages.parts import charts, home, job_line, menu, session
 
 WHAT = (
-    "A suite labels the same examples from several sources, with several seeds, and reports them side by side with "
-    "intervals. A suite that was cut off goes on with what is left when it is asked for again."
+    "A suite labels the same examples from several sources with several seeds, and reports them side by side with "
+    "intervals. An interrupted suite continues with what is left when started again."
 )
 
 
@@ -58,7 +58,7 @@ def show_form(store: Store) -> None:
             icon=":material/science:",
             key="suite_run",
             on_click=_ask,
-            help="Works in processes of its own; the page can be left meanwhile.",
+            help="Runs in separate processes; you can leave the page meanwhile.",
         )
         st.toggle("Quick", key="suite_quick", help="The suite's own smaller form, in a few minutes.")
     if error := st.session_state.pop("suite_problem", None):
@@ -66,7 +66,7 @@ def show_form(store: Store) -> None:
 
 
 def _form_data(declared: Suite, names: Sequence[str]) -> None:
-    """Draw what may stand in place of the suite's own data."""
+    """Draw the overrides of the suite's own data."""
     data, test, examples = st.columns([3, 2, 1], gap="medium")
     data.multiselect(
         "Data sets",
@@ -114,7 +114,7 @@ def _ask() -> None:
 
 
 def show_results(store: Store) -> None:
-    """Draw the suite in the address, else the last one."""
+    """Draw the suite named by the URL, else the last one."""
     made = jobs.names(store, launch.KIND)
     if not made:
         st.info("No suite has been run yet.", icon=":material/info:")
@@ -181,7 +181,7 @@ def _found(found: Json, job: str) -> None:
 
 
 def _runs(found: Json, job: str) -> None:
-    """The way from a row to the runs behind it."""
+    """Links from a row to its runs."""
     runs = launch.runs_of(found)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         run = st.selectbox(

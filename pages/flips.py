@@ -8,7 +8,7 @@ from icm_engine.analysis.flips import Queue, Queued, cycles_sentence, cycling, q
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid
 from icm_engine.store.store import Store
-from pages.parts import charts, flips, home, session
+from pages.parts import charts, flips, session, workspace
 
 EVERYTHING = "All examples"
 SHOWN = 300  # rows of a queue
@@ -33,7 +33,7 @@ def show(store: Store, run: str) -> None:
 
 
 def _choice(reading: Reading) -> Queue | None:
-    """Draw the choice of a queue, at first the one in the address."""
+    """Draw the choice of a queue, initially the one in the URL."""
     known = {queue.title: queue for queue in queues(reading)}
     asked = next((queue.title for queue in known.values() if queue.name == st.query_params.get("queue")), EVERYTHING)
     key = f"queue_{reading.run.name}"
@@ -77,7 +77,7 @@ def _queue(reading: Reading, queue: Queue, found: Sequence[Queued]) -> None:
 
 
 def _select(key: str, ids: list[str]) -> None:
-    """Put the selected example into the address: its place means nothing once the run went on."""
+    """Put the selected example into the URL by id, since its row may move as the run continues."""
     if rows := st.session_state[key]["selection"]["rows"]:
         st.query_params["example"] = ids[rows[0]]
 
@@ -95,4 +95,4 @@ def _picture(reading: Reading, found: Sequence[Queued] | None) -> None:
     st.caption(f"{chart.caption} Grey: no label. Click a cell to see its example below.")
 
 
-home.show_run_page("Flips", show)
+workspace.show("Label changes", show)

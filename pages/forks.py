@@ -1,4 +1,4 @@
-"""Forks: the tree of forks of a run, a new fork from any step, and where two runs part."""
+"""Forks: the tree of forks of a run, a new fork from any step, and where two runs diverge."""
 
 import streamlit as st
 
@@ -8,13 +8,13 @@ from icm_engine.analysis.run_form import rules
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import home, menu, session
+from pages.parts import menu, session, workspace
 
 SAME = "as it is"
 
 
 def show(store: Store, run: str) -> None:
-    """Draw everything about the forks of one run."""
+    """Draw the forks of one run."""
     if child := st.session_state.pop("forked", None):
         st.switch_page(menu.SEARCH, query_params={"run": child})
     reading, _ = session.look(run)
@@ -34,7 +34,7 @@ def _tree(store: Store, run: str) -> None:
         frame,
         hide_index=True,
         placeholder="–",
-        alt="The runs that grew out of each other, each parent before its forks",
+        alt="The tree of forks, each parent before its forks",
     )
 
 
@@ -48,7 +48,7 @@ def _form(reading: Reading) -> None:
     first = reading.trajectory.points[0].step
     begin = session.number("step", last.step, first, last.step)
     columns = st.columns(3, gap="medium")
-    columns[0].number_input("After step", first, last.step, begin, key="fork_step", help="Where the paths part.")
+    columns[0].number_input("After step", first, last.step, begin, key="fork_step", help="Where the runs diverge.")
     columns[1].number_input("Steps to take", 1, value=100, key="fork_more", help="From there on.")
     columns[2].number_input("Seed", value=search.seed, key="fork_seed", help="The same seed draws the same examples.")
     columns[0].number_input("alpha", 0.0, value=float(search.alpha), key="fork_alpha", help="Weight of P(D) in U(D).")
@@ -57,7 +57,7 @@ def _form(reading: Reading) -> None:
         0.0,
         value=float(search.initial_temperature),
         key="fork_heat",
-        help="T0 of the schedule, which goes on counting steps where the fork begins.",
+        help="T0 of the schedule, which keeps counting steps where the fork begins.",
     )
     columns[2].selectbox("Rule", [SAME, *rules()], key="fork_rule", help="Which pairs constrain each other.")
     st.button(
@@ -110,4 +110,4 @@ def _difference(store: Store, reading: Reading, others: list[str]) -> None:
         st.dataframe(frame, hide_index=True, placeholder="–", alt="The examples on which the two runs differ")
 
 
-home.show_run_page("Forks", show)
+workspace.show("Fork", show)

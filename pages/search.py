@@ -1,4 +1,4 @@
-"""Search: choose settings, start a run, steer it, and watch it label."""
+"""Overview of a run, with its curves first; without a run, the form of a new one."""
 
 from typing import Any
 
@@ -23,19 +23,17 @@ from icm_engine.analysis.run_form import (
     steps_words,
 )
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.status_tiles import offers
 from icm_engine.analysis.views import rule_name, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
-from pages.parts import batch_view, charts, home, menu, run_controls, session
+from pages.parts import batch_view, charts, home, menu, run_controls, session, workspace
 
 
 def show_form(store: Store) -> None:
     """Draw the form of a new run; Start creates it and opens it."""
-    st.subheader("New run")
     _what(store)
     preset = _how()
     for words in remarks(store, st.session_state["dataset"], preset):
@@ -93,7 +91,7 @@ def _how() -> str:
 
 
 def _all_settings(preset: str) -> None:
-    """Draw every other setting, keyed by preset: another preset shows its own values."""
+    """Draw every other setting, keyed by preset, so that another preset shows its own values."""
     shown = sorted((s for s in settings(preset) if s.name not in APART), key=lambda s: isinstance(s.value, bool))
     with st.expander("All settings of the search", icon=":material/tune:"):
         columns = st.columns(3, gap="medium")
@@ -117,7 +115,7 @@ def _key(preset: str, name: str) -> str:
 
 
 def _begin() -> None:
-    """Start what the form says now: what was drawn before may be older than the last keystroke."""
+    """Start what the form holds now; what was drawn may be older than the last keystroke."""
     now = st.session_state
     keys = {setting.name: _key(now["preset"], setting.name) for setting in settings(now["preset"])}
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}
@@ -135,25 +133,29 @@ def _begin() -> None:
 
 
 NEW = "New run"
-RHYTHMS = {"status": 1.0, "curves": 2.0, "tables": 5.0}  # seconds; a slow one must not hold up the buttons
+RHYTHMS = {"curves": 2.0, "tables": 5.0}  # seconds; a slow part must not delay the buttons
 
 
-def show_run(run: str) -> None:
-    """Draw a run. Only while something moves do its fragments tick."""
+def show_run(run: str, names: list[str]) -> None:
+    """Draw a run; its fragments refresh only while something moves."""
+    workspace.show_header("Overview", names, run, NEW)
+    run_controls.show_failure(run)
     reading, now = session.look(run)
+    _, stretch = session.drawn_for(now)
+    every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}
+    if searches(reading):
+        session.fragment(charts.show_curves, every["curves"])(run)
+    session.fragment(run_controls.show_news, every["curves"])(run)
+    if now.over:
+        run_controls.show_end(reading)
+    session.fragment(charts.show_tables, every["tables"])(run)
+    session.fragment(run_controls.show_tiles, every["tables"])(run)
+    run_controls.show_extras(run)
+    if searches(reading):
+        run_controls.show_settings(reading)
     _about(reading)
     batch_view.chain_line(run)
     batch_view.line(run)
-    run_controls.show_buttons(run, offers(now))
-    if searches(reading):
-        run_controls.show_settings(reading)
-    phase, stretch = session.drawn_for(now)
-    every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}
-    session.fragment(run_controls.show_status, every["status"])(run, (phase, stretch))
-    if searches(reading):
-        st.toggle("Curves as a table", key="as_table")
-        session.fragment(charts.show_curves, every["curves"])(run)
-    session.fragment(charts.show_tables, every["tables"])(run)
     with st.expander("Settings of this run", icon=":material/tune:"):
         st.dataframe(settings_frame(reading.run.spec.to_json()), hide_index=True, alt="The settings of this run")
         if reading.model:
@@ -183,12 +185,13 @@ try:
     with Store() as store:
         names = session.run_names(store, wholes=True)
         run = session.chosen_run(names)
-        home.show_heading("Search", names, run, NEW)
+        if run is None or is_batched(store, run):
+            home.show_heading(NEW if run is None else "Batches", names, run, NEW)
         if run is None:
             show_form(store)
         elif is_batched(store, run):
             batch_view.show(store, run)
         else:
-            show_run(run)
+            show_run(run, names)
 except IcmError as error:
     session.complain(error)

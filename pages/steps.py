@@ -1,4 +1,4 @@
-"""Steps: one decision at a time with all of its arithmetic, and the run as it stood then."""
+"""Steps: one decision with all of its arithmetic, and the run as it stood then."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from icm_engine.analysis.views import conflicts_now, labels_table, notices
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store
 from pages.parts import charts as chart_parts
-from pages.parts import home, menu, session, step_card
+from pages.parts import menu, session, step_card, workspace
 
 # name in Ways, label, icon, key on the keyboard, explanation
 JUMPS = (
@@ -27,12 +27,12 @@ JUMPS = (
 
 
 def show_travel(reading: Reading, moment: Moment) -> None:
-    """Draw the ways from this moment; each puts another event into the address."""
+    """Draw the navigation from this moment; each button puts another event into the URL."""
     run, points = reading.run.name, reading.trajectory.points
     example = followed(reading, moment, st.query_params.get("example"))
     found = ways(reading, moment.place, None if example is None else example.place)
     slider = f"travel_{run}"
-    st.session_state[slider] = moment.place  # the address has been moved by other ways too
+    st.session_state[slider] = moment.place  # the URL also changes elsewhere
     if len(points) > 1:
         st.slider(
             "Time",
@@ -95,12 +95,13 @@ PROMPT_HEIGHT = 520  # pixels; a long one scrolls
 
 
 def show(store: Store, run: str) -> None:
-    """Draw the moment in the address; the newest one without any."""
+    """Draw the moment in the URL, else the newest one."""
     reading = session.shelf().reading(store, run)
     if reading.trajectory.last is None:
         st.text("This run has no labels yet: the first event to look at are its initial labels.")
         return
     moment = open_moment(store, reading, place_at(reading, _asked("event"), _asked("step")))
+    workspace.follow(run, reading.cursor, frozen=bool({"event", "step"} & set(st.query_params)))
     show_travel(reading, moment)
     if moment.event.kind == "step":
         step_card.show(reading, moment)
@@ -116,7 +117,7 @@ def _asked(name: str) -> int | None:
 
 
 def _views(reading: Reading, moment: Moment) -> None:
-    """Draw what was known then; only the view that is open is computed."""
+    """Draw the state at that moment; only the open view is computed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="then"):
         st.subheader("State after this step", width="content")
         st.page_link(
@@ -207,4 +208,4 @@ def _what_if(reading: Reading, moment: Moment) -> None:
     step_card.show_what_if(moment.then, moment.event.number, example.id)
 
 
-home.show_run_page("Steps", show)
+workspace.show("Steps", show)

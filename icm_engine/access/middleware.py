@@ -1,8 +1,8 @@
-"""ASGI middleware in front of the app: hosts, origins, the login, and its two HTML pages.
+"""ASGI middleware in front of the app: host check, origin check, login, and its two HTML pages.
 
-In this order: the host that was asked for, why the app is closed, a proxy that nobody announced, the origin of the page
-that asks, the login. What passes gets headers by which the browser loads nothing from elsewhere and shows the app in no
-other page's frame. A web page of another site can so neither read the app nor act in it, by whatever name it calls it.
+Checks run in this order: requested host, configuration problems that close the app, unannounced proxy, origin of the
+calling page, login. Responses carry headers that stop the browser from loading anything from elsewhere and from showing
+the app in another page's frame. So no other web site can read the app or act in it, whatever name it uses.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ button { padding: .6rem; border: 0; border-radius: .6rem; background: #0067a0; c
 
 
 def login_page(action: str, onward: str, said: str = "") -> str:
-    """Return the form that asks for the password; `onward` is where to go then, `said` what went wrong."""
+    """Return the login form; `onward` is the path to open afterwards, `said` the error to show."""
     wrong = f'<p class="said" role="alert">{escape(said)}</p>' if said else ""
     return _html_page(
         "Log in",
@@ -42,7 +42,7 @@ def login_page(action: str, onward: str, said: str = "") -> str:
 
 
 def closed_page(problems: Sequence[str]) -> str:
-    """Return the page that says why the app shows nothing."""
+    """Return the page that says why the app is closed."""
     items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
     return _html_page("The app is closed", f"<p>It was started in a way that is not safe:</p><ul>{items}</ul>", "wide")
 
@@ -63,9 +63,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 COOKIE = "icm_session"
-MARK = b"x-icm-gate"  # on what passed: the pages draw for nothing else
+MARK = b"x-icm-gate"  # marks requests that passed; pages draw for nothing else
 PASSED = secrets.token_urlsafe(16)
-HEALTH = "/_stcore/health"  # says "ok" and nothing else, to whoever starts the server too
+HEALTH = "/_stcore/health"  # answers "ok", also for whoever started the server
 UPLOAD = "/_stcore/upload_file/"
 LARGEST_FORM = 4096  # bytes
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
@@ -74,10 +74,10 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 EVERYWHERE = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"same-origin"),  # without one a form would be sent with the origin "null"
+    (b"referrer-policy", b"same-origin"),  # without it, browsers send a form with the origin "null"
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# Streamlit compiles components from text, and draws with styles in elements.
+# Streamlit compiles components from text and uses inline styles
 OF_THE_APP = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: data:; media-src 'self' data: blob:; "
@@ -91,13 +91,13 @@ log = logging.getLogger(__name__)
 
 
 class AccessMiddleware:
-    """Lets through to `app` what the doors let in; `base` is the path below which the app is served."""
+    """Passes to `app` the requests that the access policy admits; `base` is the path under which the app is served."""
 
     def __init__(self, app: App, doors: AccessPolicy, base: str = "") -> None:
         self.app, self.doors = app, doors
         self.base = f"/{base.strip('/')}" if base.strip("/") else ""
         self.attempts, self.sessions, self._trying = Attempts(), Sessions(), asyncio.Lock()
-        self.admitted: set[str] = set()  # sessions of pages whose user the provider knows, and we do too
+        self.admitted: set[str] = set()  # sessions of pages whose user is known to the provider and admitted
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -174,7 +174,7 @@ class AccessMiddleware:
     # -- the password
 
     async def _ask(self, send: Send, onward: str, said: str = "", status: int = 401) -> None:
-        """Answer with the form in place of what was asked for."""
+        """Answer with the login form instead of the requested page."""
         await _answer(send, status, login_page(f"{self.base}/_icm/login", onward, said), "text/html")
 
     async def _log_in(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -207,21 +207,21 @@ class AccessMiddleware:
 
 
 def _all(scope: Message, name: bytes) -> list[str]:
-    """Every value of a header."""
+    """All values of a header."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
 def _marked(scope: Message) -> Message:
-    """The scope with our mark on it, and nobody else's."""
+    """The scope with our own mark on it; marks sent by a client are removed."""
     headers: Headers = [(name, value) for name, value in scope["headers"] if name.lower() != MARK]
     return {**scope, "headers": [*headers, (MARK, PASSED.encode())]}
 
 
 def _name(host: str) -> str | None:
-    """The name or address in a Host header, None if it is no such thing."""
+    """The name or address in a Host header; None if the header is malformed."""
     try:
         url = urlsplit(f"//{host}")
-        _ = url.port  # refuses what is no port
+        _ = url.port  # raises for an invalid port
     except ValueError:
         return None
     plain = url.username is None and url.password is None and not (url.path or url.query or url.fragment)
@@ -229,7 +229,7 @@ def _name(host: str) -> str | None:
 
 
 def _is_same_origin(scope: Message) -> bool:
-    """Say whether the page that asks is the app's own. Programs have no page: they send no origin."""
+    """Say whether the calling page belongs to the app. Programs send no origin and are let through."""
     origins = _all(scope, b"origin")
     if not origins:
         return True
@@ -240,7 +240,7 @@ def _is_same_origin(scope: Message) -> bool:
 
 
 def _token(scope: Message) -> str | None:
-    """The token in the browser's cookie."""
+    """The session token in the browser's cookie."""
     for line in _all(scope, b"cookie"):
         for part in line.split(";"):
             name, _, value = part.strip().partition("=")
@@ -250,21 +250,21 @@ def _token(scope: Message) -> str | None:
 
 
 def _asked_for(scope: Message) -> str:
-    """The path and query of a request as they came, to go there after the login."""
+    """The path and query of a request, unchanged, to open after the login."""
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
     query = scope.get("query_string", b"")
     return (path + (b"?" + query if query else b"")).decode("latin-1") if scope["method"] == "GET" else ""
 
 
 def _local(path: str, otherwise: str) -> str:
-    """A path of this server to go on to: nothing that a browser would read as another server's, or as a header."""
+    """A path on this server to open next, never one that a browser reads as another server's or as a header."""
     plain = path.isascii() and path.isprintable() and "\\" not in path
     inside = path.startswith("/") and not path.startswith("//") and "/_icm/" not in path
     return path if plain and inside else otherwise
 
 
 async def _form(receive: Receive) -> dict[str, str]:
-    """The fields of a posted form; none of one that is too long."""
+    """The fields of a posted form; empty if the form is too long."""
     body = b""
     while True:
         message = await receive()

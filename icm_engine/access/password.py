@@ -1,7 +1,7 @@
-"""The password of an exposed app: scrypt hash, limited attempts, and the sessions of logged-in browsers.
+"""The password of an exposed app: its scrypt hash, limited attempts, and sessions of logged-in browsers.
 
-`scrypt:15:8:1:SALT:HASH` has the cost (2^15, 8, 1: 32 MiB and about 0.1 s a try) and both parts in base64; no sign of
-it means anything to a shell.
+`scrypt:15:8:1:SALT:HASH` holds the cost (2^15, 8, 1: 32 MiB and about 0.1 s an attempt), then salt and hash in base64.
+No character in it needs quoting in a shell.
 """
 
 import base64
@@ -20,20 +20,20 @@ from icm_engine.core.errors import SettingError
 HASH = "ICM_PASSWORD_HASH"  # the environment variable
 SHORTEST, LONGEST = 12, 256  # characters
 COST, BLOCK, PARALLEL = 15, 8, 1
-COSTS = range(14, 21)  # what a hash made elsewhere may ask for: 16 MiB to 1 GiB
-BURST, REFILL = 10, 6.0  # tries at once, and seconds until there is another: 14,400 a day, whoever tries
+COSTS = range(14, 21)  # accepted cost of a hash made elsewhere: 16 MiB to 1 GiB
+BURST, REFILL = 10, 6.0  # attempts in a row, then one every so many seconds: 14,400 a day in all
 
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """A password as it is kept."""
+    """A stored password: its cost, salt and hash."""
 
     cost: int
     salt: bytes
     digest: bytes
 
     def matches(self, given: str) -> bool:
-        """Say whether this is the password, in a time that does not tell how much of it was right."""
+        """Say whether this is the password, in constant time."""
         if len(given) > LONGEST:
             return False
         return hmac.compare_digest(self.digest, _digest(given, self.salt, self.cost))
@@ -43,7 +43,7 @@ class Password:
 
 
 def hashed(password: str) -> str:
-    """Return what `ICM_PASSWORD_HASH` takes for a password. Raises SettingError for one that is too short."""
+    """Return the value of `ICM_PASSWORD_HASH` for a password. Raises SettingError if it is too short."""
     if not SHORTEST <= len(password) <= LONGEST:
         raise SettingError(
             f"the password has {len(password)} characters: use {SHORTEST} or more (up to {LONGEST}), such as four words"
@@ -54,7 +54,7 @@ def hashed(password: str) -> str:
 
 
 def read_hash(text: str) -> Password:
-    """Return the password that a hash stands for. Raises SettingError, which does not repeat it."""
+    """Return the password that a hash describes. Raises SettingError, whose message does not repeat the hash."""
     try:
         name, cost, block, parallel, *encoded = text.strip().split(":")
         salt, digest = (base64.b64decode(part, altchars=b"-_", validate=True) for part in encoded)
@@ -73,14 +73,14 @@ def _digest(password: str, salt: bytes, cost: int) -> bytes:
 
 
 class Attempts:
-    """How often a password may be tried, by everybody together: addresses are cheap, and a proxy hides them."""
+    """Limits password attempts for all clients together: addresses are cheap, and a proxy hides them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._left, self._seen = float(BURST), clock()
 
     def take(self) -> float:
-        """Take a try and return 0, or return the seconds until there is one."""
+        """Use one attempt and return 0, or return the seconds until the next is allowed."""
         with self._lock:
             now = self._clock()
             self._left = min(BURST, self._left + (now - self._seen) / REFILL)
@@ -91,23 +91,23 @@ class Attempts:
             return (1 - self._left) * REFILL
 
     def give_back(self) -> None:
-        """A right password costs no try."""
+        """Give back the attempt that a correct password used."""
         with self._lock:
             self._left = min(BURST, self._left + 1)
 
 
 LASTS = 12 * 3600.0  # seconds
-MOST = 1000  # browsers; the one that came first has to log in again
+MOST = 1000  # browsers; the oldest session ends first
 
 
 class Sessions:
-    """Tokens of browsers that are logged in; gone with the process. Used from one event loop alone."""
+    """Session tokens of logged-in browsers; they end with the process. Used from one event loop alone."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._until = clock, dict[bytes, float]()
 
     def open(self) -> str:
-        """Return the token of a browser that has just logged in."""
+        """Return a token for a browser that has just logged in."""
         token = secrets.token_urlsafe(32)
         while len(self._until) >= MOST:
             del self._until[next(iter(self._until))]
@@ -115,12 +115,12 @@ class Sessions:
         return token
 
     def knows(self, token: str | None) -> bool:
-        """Say whether a token is one of ours that still counts."""
+        """Say whether a token is valid."""
         until = self._until.get(_kept(token)) if token else None
         return until is not None and self._clock() < until
 
     def close(self, token: str | None) -> None:
-        """Forget a token; what is open with it ends with its next message."""
+        """Revoke a token; open connections that use it end with their next message."""
         if token:
             self._until.pop(_kept(token), None)
 

@@ -1,8 +1,8 @@
-"""What the app was started with, and what follows: under which names it answers, who logs in how, or why it is closed.
+"""The access policy that follows from how the app was started: host names, kind of login, or why the app is closed.
 
-Without ICM_EXPOSE the app is for one person on one machine, and answers on loopback alone. ICM_EXPOSE names the hosts
-under which others reach it, and then a login must be set up: ICM_PASSWORD_HASH, or OIDC (`[auth]` in secrets.toml) with
-ICM_USERS. Whatever does not fit closes the app: it says why, and shows nothing else.
+Without ICM_EXPOSE the app serves one person on one machine and answers on loopback alone. ICM_EXPOSE names the hosts
+under which others reach it, and requires a login: ICM_PASSWORD_HASH, or OIDC (`[auth]` in secrets.toml) with ICM_USERS.
+Any inconsistent setting closes the app, which then shows only the reason.
 """
 
 import ipaddress
@@ -15,16 +15,16 @@ from icm_engine.core.errors import SettingError
 
 EXPOSE, USERS = "ICM_EXPOSE", "ICM_USERS"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SHORTEST_SECRET = 32  # characters: whoever guesses it writes a login of their own
-LARGEST_UPLOAD = 200  # megabytes; an upload is held in memory, a larger file is imported from the data folder
+SHORTEST_SECRET = 32  # characters; whoever guesses it can forge a login
+LARGEST_UPLOAD = 200  # megabytes; uploads are held in memory, larger files are imported from the data folder
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server that are doors, and what the environment says.
+    """Server options and environment variables that decide access.
 
-    `oidc` is the length of the cookie secret in [auth] of secrets.toml, None where there is no such part.
+    `oidc` is the length of the cookie secret in [auth] of secrets.toml; None without that section.
     """
 
     address: str | None
@@ -42,7 +42,7 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """What is open: `login` is "" where nobody has to, "password" or "oidc"; with problems nothing is open."""
+    """Who may use the app: `login` is "" (no login), "password" or "oidc". With `problems` the app is closed."""
 
     hosts: frozenset[str]
     exposed: bool
@@ -52,7 +52,7 @@ class AccessPolicy:
     users: tuple[str, ...] = ()
 
     def admits(self, email: object, verified: object) -> bool:
-        """Say whether the provider's user of this address may be here; one whose address is unverified may not."""
+        """Say whether the provider's user with this address is admitted; unverified addresses never are."""
         if not isinstance(email, str) or verified is False:
             return False
         user = email.strip().lower()
@@ -60,7 +60,7 @@ class AccessPolicy:
 
 
 def access_policy(started: ServerOptions) -> AccessPolicy:
-    """Return what is open, or why all is closed."""
+    """Return the access policy, or the problems that close the app."""
     names = started.environment.get(EXPOSE, "").strip()
     if not names:
         problems = (*_unsafe(started), *_local(started))
@@ -72,7 +72,7 @@ def access_policy(started: ServerOptions) -> AccessPolicy:
 
 
 def is_loopback(address: str | None) -> bool:
-    """Say whether a server at this address can be reached from this machine alone; None is every address."""
+    """Say whether a server bound to this address is reachable from this machine alone; None means every address."""
     if not address:
         return False
     if address == "localhost" or address.startswith("unix:"):
@@ -132,7 +132,7 @@ def _is_address(host: str) -> bool:
 
 
 def _login(started: ServerOptions) -> tuple[str, Password | None, tuple[str, ...], tuple[str, ...]]:
-    """The way to log in, the password or the users, and what is wrong with them."""
+    """The kind of login, its password or users, and what is wrong with the configuration."""
     given, users = started.environment.get(HASH, "").strip(), _users(started.environment.get(USERS, ""))
     if given and started.oidc is not None:
         return "", None, (), (f"Both {HASH} and [auth] in secrets.toml are set: keep one of them.",)

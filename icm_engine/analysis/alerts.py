@@ -1,6 +1,6 @@
-"""What a person should be told of a run without asking: signs that the search, or its objective, goes wrong.
+"""Alerts: signs that a search or its objective goes wrong.
 
-Each sign is a sentence with its numbers; the thresholds are the constants here. Those that compare with gold say so.
+Each alert is a sentence with its numbers; the thresholds are the constants here. Alerts that use gold say so.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,30 +12,30 @@ from icm_engine.analysis.traces import Point
 from icm_engine.core.labeling import Label
 from icm_engine.runs.remarks import reading_notes
 
-FEW = 16  # labelled examples below which shares say little
+FEW = 16  # labelled examples; with fewer, shares say little
 COLLAPSED = 0.95  # share of one label
-ALL_BUT_ONE = 10  # labelled examples from which all but one with one label is a sign: by coins, 2 in 100
-RETURNS = 4  # changes of one label after its first, the last of them recent
+ALL_BUT_ONE = 10  # labelled examples; from here on, all but one with one label is a sign (2 in 100 by coin flips)
+RETURNS = 4  # changes of one label after its first, the last one recent
 RECENT = 100  # steps
-PROPOSALS = 30  # proposals in the window below which their acceptance says little
-HOT = 0.1  # of the initial temperature
+PROPOSALS = 30  # proposals in the window; with fewer, their acceptance rate says little
+HOT = 0.1  # share of the initial temperature
 TINY_MASS = 0.1
-LEAST_PERCENT = 0.001  # smaller shares are shown with their exponent, not as 0.0 %
-PACE = 50  # points looked back on for rising and falling
+LEAST_PERCENT = 0.001  # smaller shares are shown with an exponent rather than as 0.0 %
+PACE = 50  # points that the trends of U and accuracy look back on
 FALL = 0.05  # of accuracy, while U rises
 INVERTED = 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One sign: what it is called, and what was seen."""
+    """One alert: its name and what was observed."""
 
     kind: str
     text: str
 
 
 def alerts(reading: Reading) -> tuple[Alert, ...]:
-    """Return what should be said of a run now; nothing for one without labels."""
+    """Return the alerts of a run now; none for a run without labels."""
     if reading.trajectory.last is None:
         return ()
     found = (sign(reading) for sign in SIGNS)
@@ -48,7 +48,7 @@ def _collapse(reading: Reading) -> Alert | None:
 
 
 def collapsed(counts: Mapping[Label, int]) -> str | None:
-    """Say that nearly all labels are one; None where they are not, or are too few to say."""
+    """Say that nearly all labels are the same; None if they are not, or if there are too few to tell."""
     labelled = sum(counts.values())
     if labelled < ALL_BUT_ONE:
         return None
@@ -66,7 +66,9 @@ def _oscillation(reading: Reading) -> Alert | None:
         return None
     names = ", ".join(ids[i] for i in restless[:3]) + (", …" if len(restless) > 3 else "")
     many = f"{len(restless):,} example{'s keep' if len(restless) > 1 else ' keeps'}"
-    return Alert("oscillation", f"{many} changing labels ({names}): changed {RETURNS} times or more, and lately.")
+    return Alert(
+        "oscillation", f"{many} changing labels ({names}): changed {RETURNS} times or more, most recently just now."
+    )
 
 
 def _stuck(reading: Reading) -> Alert | None:
@@ -94,7 +96,7 @@ def _mass(reading: Reading) -> Alert | None:
 def _share(mean: float) -> str:
     if mean >= LEAST_PERCENT:
         return f"{mean:.1%}"
-    return f"{mean:.1e}" if mean else "less than 1e-300"  # below every float's range
+    return f"{mean:.1e}" if mean else "less than 1e-300"  # below any float
 
 
 def _parting(reading: Reading) -> Alert | None:
@@ -106,8 +108,8 @@ def _parting(reading: Reading) -> Alert | None:
     if now.utility <= then.utility or right_then - right_now < FALL:
         return None
     text = (
-        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the labels that "
-        f"are right fell from {percent(right_then)} to {percent(right_now)} (gold)."
+        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the correct "
+        f"labels fell from {percent(right_then)} to {percent(right_now)} (gold)."
     )
     return Alert("U rises, accuracy falls", text)
 
@@ -118,7 +120,7 @@ def _inverted(reading: Reading) -> Alert | None:
     right = _right(last)
     if last.labelled < FEW or right is None or right > INVERTED:
         return None
-    text = f"Only {percent(right)} of the labels are as gold says: the labels may be coherent but inverted."
+    text = f"Only {percent(right)} of the labels agree with gold: they may be coherent but mirrored."
     return Alert("coherent but inverted", text)
 
 
@@ -132,8 +134,8 @@ def _retried(reading: Reading) -> Alert | None:
     if not again.count:
         return None
     text = (
-        f"The server had to be asked again {again.count:,} time{'s' if again.count > 1 else ''} so far, the last time "
-        f"because of this: {again.why}. No score depends on it."
+        f"Requests to the server were retried {again.count:,} time{'s' if again.count > 1 else ''} so far, most "
+        f"recently because of: {again.why}. No score depends on it."
     )
     return Alert("requests repeated", text)
 
@@ -143,8 +145,8 @@ def _shrunk(reading: Reading) -> Alert | None:
         return None
     now = reading.shrunk
     text = (
-        f"The model reads at most {now['tokens']:,} tokens at once now instead of {now['was']:,}: {now['why']}. "
-        "The run goes on, more slowly; scores move by rounding alone."
+        f"The model reads at most {now['tokens']:,} tokens per call now instead of {now['was']:,}: {now['why']}. "
+        "The run continues more slowly; scores change only by rounding."
     )
     return Alert("smaller calls", text)
 

@@ -1,10 +1,14 @@
-"""Annotation by hand: one example with its context, acts sent and applied, and labels saved as human labels."""
+"""Annotation by hand: queues of examples, one example with its context, acts sent and applied, human labels.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+A queue is built once and then fixed, so that an example does not move the moment it is labelled.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from icm_engine.analysis.annotation_queues import margin
 from icm_engine.analysis.formatting import decimal, moment, one_line, percent
+from icm_engine.analysis.gold_agreement import gold_by_place, gold_shown
 from icm_engine.analysis.label_history import ActTime, LabelChange
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.errors import SettingError
@@ -16,16 +20,16 @@ from icm_engine.store.events import decode_act
 from icm_engine.store.lazy_examples import places_of
 from icm_engine.store.store import Command, Store
 
-CHANGES = 5  # of an example's label, the last ones
+CHANGES = 5  # of an example's label changes
 MEMBERS = 40  # of a group, at most
 COUNTED = 1000  # members of a group that are counted
 ACTS = 200  # rows of the list of acts
-MOST = 10_000  # examples of one act: every label put in has to be scored
+MOST = 10_000  # examples per act: every override has to be scored
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Another example of the same group; `text` is what it has otherwise."""
+    """Another example of the same group; `text` holds the fields in which it differs."""
 
     example: str  # id
     text: str
@@ -35,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One example as an annotator sees it; `text` has every field, `rest` says how many members are not shown."""
+    """One example as an annotator sees it; `text` has every field, `rest` counts the group members not shown."""
 
     place: int
     example: str  # id
@@ -52,7 +56,7 @@ class Card:
 
     @property
     def words(self) -> str:
-        """The label as it is now, in a sentence."""
+        """The current label, in a sentence."""
         if self.label is None:
             return "No label yet."
         fixed = "pinned: the search keeps it" if self.pinned else "not pinned: the search may change it"
@@ -93,7 +97,7 @@ def _member(reading: Reading, i: int, beside: Example) -> Member:
 
 
 def change_words(change: LabelChange) -> str:
-    """Say one change of a label in a line."""
+    """Describe one label change in a line."""
     old, new = change.old or "no label", change.new or "no label"
     return f"step {change.step:,}: {old} → {new} ({change.cause})"
 
@@ -102,7 +106,7 @@ def change_words(change: LabelChange) -> str:
 
 
 def sent(store: Store, reading: Reading) -> tuple[Act, ...]:
-    """Return the acts that a person has sent and no event has answered, oldest first."""
+    """Return the acts that were sent and not yet applied, oldest first."""
     commands = (command for command in store.pending(reading.run.name) if command.verb == "hand")
     return tuple(act for command in commands if (act := _act(reading, command)) is not None)
 
@@ -111,12 +115,12 @@ def _act(reading: Reading, command: Command) -> Act | None:
     try:
         require_act(command.body, reading.run.dataset.task.labels)
         return decode_act(reading.run.codec, command.body)
-    except (KeyError, ValueError, SettingError):  # the worker will refuse it
+    except (KeyError, ValueError, SettingError):  # the worker will refuse this one
         return None
 
 
 def sent_words(reading: Reading, acts: Iterable[Act], place: int) -> list[str]:
-    """Say what was sent about one example, and everything else in one line."""
+    """Describe what was sent about one example, and summarise the rest in one line."""
     acts = list(acts)
     mine = [act for act in acts if place in act.examples]
     lines = [f"Sent, not applied yet: {act_words(reading, act, place)}." for act in mine]
@@ -127,7 +131,7 @@ def sent_words(reading: Reading, acts: Iterable[Act], place: int) -> list[str]:
 
 
 def act_words(reading: Reading, act: Act, place: int | None = None) -> str:
-    """Say an act in a few words; with `place`, what it does to that example alone."""
+    """Describe an act in a few words; with `place`, only its effect on that example."""
     if not act.examples:
         return act.verb
     ids = reading.run.codec.ids
@@ -146,7 +150,7 @@ def expected(reading: Reading, waiting: Iterable[Act]) -> list[AppliedInterventi
 
 @dataclass(frozen=True, slots=True)
 class UndoState:
-    """What undo and redo would do next, in words, None where there is nothing; and the example each is about."""
+    """What undo and redo would do next, in words, with the example concerned; None if there is nothing to do."""
 
     undo: str | None
     redo: str | None
@@ -155,7 +159,7 @@ class UndoState:
 
 
 def turns(reading: Reading, waiting: Iterable[Act]) -> UndoState:
-    """Return what can be taken back and done again, counting what was sent."""
+    """Return what undo and redo would do, counting acts already sent."""
     history = expected(reading, waiting)
     back, forth = undoable(history), redoable(history)
     words = [act_words(reading, stack[-1].act) if stack else None for stack in (back, forth)]
@@ -196,7 +200,7 @@ def _act_row(reading: Reading, done: AppliedIntervention, then: ActTime) -> ActR
 
 
 def margin_words(found: Card) -> str:
-    """Say how sure the model is of the label, in the words of the queue that goes by it."""
+    """Say how sure the model is of the label, in the words of the queue sorted by it."""
     if found.margin is None:
         return ""
     wish = ": the model prefers another label" if found.margin < 0 else ""
@@ -208,7 +212,7 @@ def margin_words(found: Card) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """One act on many examples, said before it is sent; `label` None: as they are."""
+    """One act on many examples, described before it is sent; `label` None keeps their labels."""
 
     verb: Verb
     places: Sequence[int]
@@ -222,9 +226,9 @@ class Bulk:
 
 
 def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | None = None) -> Bulk:
-    """Return one act on all these examples: pin (as they are, or to `label`), or unpin.
+    """Return one act on all these examples: pin (at their current label, or at `label`), or unpin.
 
-    Examples without a label cannot be pinned as they are, and those not pinned need no unpinning: they are left out.
+    Left out are examples without a label that cannot be pinned, and examples that are not pinned and need no unpinning.
     """
     chosen, why, how = places, "", f" as {label}"
     if verb == "unpin":
@@ -235,19 +239,19 @@ def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | Non
     named = "1 example" if len(chosen) == 1 else f"{len(chosen):,} examples"
     left_out = f"{left:,} {why} {'is' if left == 1 else 'are'} left out." if left else ""
     if len(chosen) > MOST:
-        left_out = f"These are too many for one act: filter the queue down to {MOST:,}."
+        left_out = f"Too many examples for one act: filter the queue down to {MOST:,}."
     return Bulk(verb, chosen, label, f"{verb.capitalize()} {named}{how}", left_out)
 
 
 def _among(places: Sequence[int], wanted: Collection[int]) -> list[int]:
-    """Those of the places that are wanted, in order; a range of a million is not gone through."""
+    """The wanted places, in order, without iterating over the whole range."""
     if isinstance(places, range):
         return sorted(i for i in wanted if i in places)
     return [i for i in places if i in wanted]
 
 
 def bulk_body(reading: Reading, act: Bulk) -> tuple[list[str], list[Label]]:
-    """Return the ids and the labels of an act on many, the labels as they are now."""
+    """Return the ids and labels of a bulk act, with labels as they are now."""
     ids = reading.run.codec.ids
     if act.verb == "unpin":
         return [ids[i] for i in act.places], []
@@ -259,7 +263,7 @@ LONGEST = 60  # characters of a source's name
 
 
 def own_labels(reading: Reading) -> dict[str, Label]:
-    """Return by example id the labels that are a person's now: those pinned, and those put in and not changed since."""
+    """Return, by example id, the labels that a person decided: pinned ones, and overrides not changed since."""
     ids, labeling = reading.run.codec.ids, reading.labeling
     last = {change.example: change.cause for change in reading.history}
     mine = {i for i, cause in last.items() if cause == "person"} | reading.pins
@@ -272,13 +276,13 @@ def sources(store: Store, reading: Reading) -> tuple[str, ...]:
 
 
 def save_labels(store: Store, reading: Reading, source: str, replace: bool = False) -> int:
-    """Store a person's labels under the name of a source; return how many. Nothing of the run changes.
+    """Store a person's labels under a source name and return their number. The run does not change.
 
     Raises SettingError where there are none, for a name that cannot be, and for one that is taken unless `replace`.
     """
     labels, name = own_labels(reading), source.strip()
     if not labels:
-        raise SettingError("no label of this run is yours yet: pin some, or put some in")
+        raise SettingError("you have not labelled anything in this run yet: pin or override a label first")
     if not name or len(name) > LONGEST or not name.isprintable():
         raise SettingError(f"source {name!r} cannot be a name: use 1 to {LONGEST} printable characters")
     with store.transaction():
@@ -286,3 +290,119 @@ def save_labels(store: Store, reading: Reading, source: str, replace: bool = Fal
             raise SettingError(f"source {name!r} has labels already: use another name, or replace them")
         add_human(store, reading.run.dataset.name, name, labels)
     return len(labels)
+
+
+# -- queues of examples
+
+FROM_GOLD = "gold"
+QUEUES: Mapping[str, str] = {
+    "order": "Data set order",
+    "margin": "Least certain first",
+    "flipped": "Most flipped first",
+    "conflict": "In conflict now",
+    "unlabelled": "Without a label",
+    "pinned": "Pinned",
+    "notes": "With a note",
+    FROM_GOLD: "Disagrees with gold",
+}
+SUPERVISION = (
+    "This queue uses gold: labels you give here are supervision, and accuracy then no longer measures what the "
+    "search finds by itself. Acts on the whole queue are not available."
+)
+
+
+def offered_queues(reading: Reading) -> list[str]:
+    """Return the available queues; the one sorted by gold only where gold is shown."""
+    return [name for name in QUEUES if name != FROM_GOLD or gold_shown(reading)]
+
+
+def queue(store: Store, reading: Reading, name: str, text: str = "") -> Sequence[int]:
+    """Return the places of a queue's examples; with `text`, only those with it in a field, their id or note."""
+    places = _from_gold(store, reading) if name == FROM_GOLD else _MADE[name](reading)
+    if not (wanted := text.strip().casefold()):
+        return places
+    examples = enumerate(reading.run.dataset.examples)  # read once, in order: there may be a million
+    found = {i for i, example in examples if wanted in _searched(reading, i, example)}
+    return tuple(i for i in places if i in found)
+
+
+def margin(reading: Reading, i: int) -> float | None:
+    """Return the margin of an example's label, given all other labels; None without one."""
+    label = reading.labeling.get(i)
+    if reading.state is None or label is None or i not in reading.state.evaluation.scores:
+        return None
+    return reading.state.evaluation.scores[i].margin(reading.tally.labels.index(label))
+
+
+def _searched(reading: Reading, i: int, example: Example) -> str:
+    note = reading.state.hand.notes.get(i, "") if reading.state else ""
+    return "\n".join((example.id, *example.fields.values(), note)).casefold()
+
+
+def _order(reading: Reading) -> Sequence[int]:
+    return range(len(reading.run.dataset.examples))
+
+
+def _margin(reading: Reading) -> Sequence[int]:
+    margins = {i: margin(reading, i) for i in reading.labeling}
+    return tuple(i for i, _ in sorted(((i, m) for i, m in margins.items() if m is not None), key=lambda row: row[1]))
+
+
+def _flipped(reading: Reading) -> Sequence[int]:
+    flips = {i: change.flips for i, change in reading.changes.items() if change.flips}
+    return tuple(sorted(flips, key=lambda i: (-flips[i], i)))
+
+
+def _conflict(reading: Reading) -> Sequence[int]:
+    pairs = reading.state.evaluation.pairs if reading.state else ()
+    return tuple(dict.fromkeys(chain.from_iterable(pairs)))
+
+
+def _unlabelled(reading: Reading) -> Sequence[int]:
+    return tuple(i for i in _order(reading) if i not in reading.labeling)
+
+
+def _pinned(reading: Reading) -> Sequence[int]:
+    return tuple(sorted(reading.pins))
+
+
+def _notes(reading: Reading) -> Sequence[int]:
+    return tuple(sorted(reading.state.hand.notes)) if reading.state else ()
+
+
+def _from_gold(store: Store, reading: Reading) -> Sequence[int]:
+    gold = gold_by_place(store, reading, tuple(reading.labeling))
+    return tuple(sorted(i for i, true in gold.items() if reading.labeling[i] != true))
+
+
+_MADE: Mapping[str, Callable[[Reading], Sequence[int]]] = {
+    "order": _order, "margin": _margin, "flipped": _flipped, "conflict": _conflict, "unlabelled": _unlabelled,
+    "pinned": _pinned, "notes": _notes,
+}  # fmt: skip
+
+
+# -- where one stands
+
+
+def standing(places: Sequence[int], example: int | None, at: int) -> tuple[int, bool]:
+    """Return the position in a queue, from 0, and whether the example is in it; `at` is the previous position.
+
+    >>> standing((7, 3, 5), 5, 0), standing((7, 3, 5), 4, 1), standing((7, 3, 5), 4, 9)
+    ((2, True), (1, False), (2, False))
+    """
+    if example is not None and example in places:
+        return places.index(example), True
+    return max(0, min(at, len(places) - 1)), False
+
+
+def moved(places: Sequence[int], example: int | None, at: int, by: int) -> int | None:
+    """Return the position of the next (`by` 1) or previous (-1) example; None past either end.
+
+    An example that left the queue leaves a gap: the next one takes its position.
+
+    >>> moved((7, 3, 5), 3, 1, 1), moved((7, 5), 3, 1, 1), moved((7, 5), 3, 1, -1), moved((7, 3, 5), 5, 2, 1)
+    (2, 1, 0, None)
+    """
+    here, inside = standing(places, example, at)
+    there = here + by if inside or by < 0 else at
+    return there if 0 <= there < len(places) else None

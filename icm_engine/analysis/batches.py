@@ -1,6 +1,6 @@
-"""A batched run as people see it: its phase, its numbers and tables, and gold beside them.
+"""Batched runs as people see them: phase, numbers and tables, with gold beside them.
 
-What finished batches say is read from a row each; gold is counted once a batch, and stands beside.
+A finished batch is read from one summary row. Gold is counted once per batch.
 """
 
 from collections import Counter
@@ -37,14 +37,14 @@ from icm_engine.store.store import Store
 
 @dataclass
 class GoldCounts:
-    """What was read of batches and counted against gold, kept between looks: a tick reads what has moved since."""
+    """Cached counts against gold, batch by batch; each refresh reads only what changed."""
 
     read: dict[tuple[str, str, float], tuple[int, dict[str, BatchResult]]] = field(default_factory=dict)
     known: dict[str, tuple[int, LabelCounts]] = field(default_factory=dict)
     labels: dict[tuple[str, str, int, int], Mapping[Label, int]] = field(default_factory=dict)
 
     def ends(self, store: Store, whole: BatchedRun) -> list[BatchResult]:
-        """Return how the finished batches ended; only runs with events since the last look are read again."""
+        """Return how the finished batches ended; only runs with new events are read again."""
         key = (str(store.path), whole.name, jobs.created(store, whole.name))
         newest = int(store.db.execute("select max(rowid) from events").fetchone()[0] or 0)  # rows are only ever added
         if key not in self.read:
@@ -53,12 +53,12 @@ class GoldCounts:
         if newest != seen:
             moved = "select distinct run from events where rowid > ? and rowid <= ? and run >= ? and run < ?"
             for (run,) in store.db.execute(moved, [seen, newest, *whole.between]).fetchall():
-                found |= {end.run: end for end in read_ends(store, run, f"{run}!")}  # "!" comes before every digit
+                found |= {end.run: end for end in read_ends(store, run, f"{run}!")}  # "!" sorts before every digit
             self.read[key] = newest, found
         return list(found.values())
 
     def gold(self, store: Store, dataset: str, places: Sequence[int]) -> Mapping[Label, int]:
-        """Return how often each gold label is at these places of a data set; empty where there is none."""
+        """Return how often each gold label occurs at these places of a data set; empty without gold."""
         labels = store.dataset_info(dataset).gold
         key = (str(store.path), dataset, len(places) if isinstance(places, range) else -len(places), labels)
         if labels and key not in self.labels:
@@ -66,13 +66,13 @@ class GoldCounts:
         return self.labels.get(key, {})
 
     def count(self, store: Store, dataset: str, end: BatchResult) -> LabelCounts:
-        """Return the counts of a batch beside gold, from what is kept if its run has not moved since."""
+        """Return a batch's counts against gold, from the cache if its run has not changed."""
         if not self.fresh(store, end):
             self.known[f"{store.path}\n{end.run}"] = end.number, _counted(store, dataset, end)
         return self.known[f"{store.path}\n{end.run}"][1]
 
     def fresh(self, store: Store, end: BatchResult) -> bool:
-        """Whether the count of a batch is kept."""
+        """Say whether the cached count of a batch is current."""
         kept = self.known.get(f"{store.path}\n{end.run}")
         return kept is not None and kept[0] == end.number
 
@@ -92,21 +92,21 @@ def _counted(store: Store, dataset: str, end: BatchResult) -> LabelCounts:
     return counted(names, labels, gold_of(store, dataset, list(labels)), of)
 
 
-AT_ONCE = 40  # batches whose labels are counted against gold at one look of their page: some 2 ms each
-AT_HOME = 5  # and at one look of the list of runs
+AT_ONCE = 40  # batches counted against gold per refresh of their page, some 2 ms each
+AT_HOME = 5  # and per refresh of the list of runs
 
 PHASES: Mapping[Phase, Phase] = {
     "done": "finished",
     "cancelled": "paused",
-}  # of a job, in the words of runs; the others have the same
+}  # a job's phases in the words of runs; the others are equal
 
 
 @dataclass(frozen=True)
 class BatchedRunStatus:
-    """Where a batched run is: its phase, the ends of its finished batches, and gold beside them.
+    """Status of a batched run: its phase, how its finished batches ended, and gold beside them.
 
-    `accuracy` is over all examples that have gold, those of unfinished batches counted as unlabelled; None without
-    gold, and while some finished batches are still to be counted.
+    `accuracy` covers all examples that have gold, those of unfinished batches counted as unlabelled. It is None without
+    gold and while finished batches are still being counted.
     """
 
     whole: BatchedRun
@@ -117,12 +117,12 @@ class BatchedRunStatus:
     ends: Sequence[BatchResult]
     accuracy: Accuracy | None
     rule: str
-    counted: int | None  # finished batches counted against gold; None where there is no gold
-    blind: bool = False  # a person annotates one of the batches without seeing gold
+    counted: int | None  # finished batches counted against gold; None without gold
+    blind: bool = False  # a person annotates one of the batches blind
 
     @property
     def utilities(self) -> tuple[float, float, float] | None:
-        """The least, the median and the greatest U of the finished batches, each of its own examples."""
+        """Minimum, median and maximum U of the finished batches, each computed on its own examples."""
         values = [end.utility for end in self.ends]
         return (min(values), median(values), max(values)) if values else None
 
@@ -150,9 +150,9 @@ class BatchedRunStatus:
 def batched_status(
     store: Store, name: str, counts: GoldCounts, at_once: int | None = None, shelf: RunCache | None = None
 ) -> BatchedRunStatus:
-    """Return where a batched run is; with `at_once`, at most so many more batches are counted against gold.
+    """Return the status of a batched run; `at_once` limits how many more batches are counted against gold now.
 
-    With a `shelf`, as pages have it, nothing of gold is in it while a batch is annotated blind. Raises NotFound.
+    With a `shelf` (as pages have), gold is left out while a batch is annotated blind. Raises NotFound.
     """
     whole, now = batched(store, name), jobs.status(store, name)
     ends = counts.ends(store, whole)
@@ -169,7 +169,7 @@ def batched_status(
 
 
 def _touched(store: Store, whole: BatchedRun) -> list[str]:
-    """The batches that a person had a hand in, or wants to: every act was sent."""
+    """The batches that a person has changed or asked to change."""
     query = "select distinct run from commands where run >= ? and run < ? and verb = 'hand'"
     return [row[0] for row in store.db.execute(query, whole.between)]
 
@@ -177,7 +177,7 @@ def _touched(store: Store, whole: BatchedRun) -> list[str]:
 def _count(
     store: Store, whole: BatchedRun, ends: Sequence[BatchResult], counts: GoldCounts, at_once: int | None
 ) -> int:
-    """Count the next batches against gold; return how many have been counted."""
+    """Count the next batches against gold; return how many were counted."""
     waiting = [end for end in ends if not counts.fresh(store, end)]
     for end in waiting[:at_once]:
         counts.count(store, whole.spec.dataset, end)
@@ -229,17 +229,30 @@ def summary(store: Store, name: str) -> Json:
 
 
 def overview(store: Store, name: str, counts: GoldCounts, shelf: RunCache) -> Overview:
-    """Return a batched run's line of the list of runs; its U is the median of its batches."""
+    """Return a batched run's line in the list of runs; its U is the median over batches."""
     now = batched_status(store, name, counts, AT_HOME, shelf)
     utility = now.utilities[1] if now.utilities else None
     spec = now.whole.spec
     return Overview(
-        name, now.phase, now.progress, spec.dataset, spec.model, now.labelled, now.examples, utility, now.accuracy
+        name,
+        now.phase,
+        now.progress,
+        spec.dataset,
+        spec.model,
+        now.labelled,
+        now.examples,
+        utility,
+        now.accuracy,
+        source="batches",
+        preset=spec.preset,
+        alpha=spec.search.alpha,
+        seed=spec.search.seed,
+        created=jobs.created(store, name),
     )
 
 
 def listed(store: Store, shelf: RunCache, counts: GoldCounts, limit: int) -> list[Overview]:
-    """Return the newest runs that people asked for one by one, a batched run as one of them."""
+    """Return the newest runs that people asked for; a batched run is one entry."""
     made = [(store.created(run), run) for run in store.run_names(of_experiments=False)[:limit]]
     whole = [(jobs.created(store, name), name) for name in names(store)]
     newest = sorted([*made, *whole], key=lambda pair: -pair[0])[:limit]
@@ -251,7 +264,7 @@ def listed(store: Store, shelf: RunCache, counts: GoldCounts, limit: int) -> lis
 
 
 def run_choices(store: Store, looked_at: str | None, wholes: bool = False) -> list[str]:
-    """Return the runs to choose from, the newest first: of batches only the one looked at, and with `wholes` those."""
+    """Return the runs to choose from, newest first; of batches only the one viewed; batched runs with `wholes`."""
     listed_runs = store.run_names()
     batch = [looked_at] if looked_at and looked_at not in listed_runs and store.has_run(looked_at) else []
     return [*batch, *(names(store) if wholes else []), *listed_runs]
@@ -264,7 +277,7 @@ def submit(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where:
 
 
 def begin_batches(store: Store, spec: RunSpec, size: int, chains: int) -> str:
-    """Start a batched run and return its name. Raises SettingError for several chains, which batches do not have."""
+    """Start a batched run and return its name. Raises SettingError if several chains are asked for."""
     if chains > 1:
         raise SettingError(f"{chains} chains and a batch size of {size} do not go together: use one")
     return submit(store, spec, size)
@@ -274,7 +287,7 @@ PAGE = 50  # batches in a table
 
 
 def about(now: BatchedRunStatus) -> str:
-    """Return what a batched run is, in a line."""
+    """Describe a batched run in a line."""
     spec = now.whole.spec
     facts = (
         spec.dataset,
@@ -289,7 +302,7 @@ def about(now: BatchedRunStatus) -> str:
 
 
 def tiles(now: BatchedRunStatus) -> tuple[Tile, ...]:
-    """Return the numbers over all finished batches, the accuracy only where there is gold."""
+    """Return the tiles of a batched run; accuracy only where there is gold."""
     values, balance = now.utilities, now.balance
     spread = f"{decimal(values[0])} to {decimal(values[2])}" if values else "no batch yet"
     counts = " · ".join(f"{count:,} {escaped(label)}" for label, count in sorted(balance.items()))
@@ -301,7 +314,7 @@ def tiles(now: BatchedRunStatus) -> tuple[Tile, ...]:
             "U(D), median",
             decimal(values[1] if values else None),
             spread,
-            "U of each finished batch is about its own examples: the middle one, and the least to the greatest.",
+            "Each finished batch has its own U: median, minimum and maximum.",
         ),
         Tile(
             "Labelled",
@@ -324,7 +337,9 @@ def tiles(now: BatchedRunStatus) -> tuple[Tile, ...]:
 def _accuracy_tile(now: BatchedRunStatus) -> tuple[Tile, ...]:
     if now.counted is None:
         return ()
-    meant = "Share of all examples labelled as gold says; unlabelled counts as wrong, also in batches not finished."
+    meant = (
+        "Share of all examples whose label equals gold; unlabelled examples count as wrong, also in unfinished batches."
+    )
     if now.accuracy is None:
         return (Tile("Accuracy", DASH, f"{now.counted:,} of {len(now.ends):,} counted", meant),)
     flipped = "" if now.accuracy.flipped is None else f" · flipped {percent(now.accuracy.flipped)}"
@@ -334,7 +349,7 @@ def _accuracy_tile(now: BatchedRunStatus) -> tuple[Tile, ...]:
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """One batch of the table; what is None is not known yet, or not to be seen."""
+    """One batch in the table; None marks values that are not known yet or must not be seen."""
 
     number: int
     run: str

@@ -24,12 +24,12 @@ AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
 }
 
 
-STEPS = 4000  # of the accuracy's curve: five a pixel
-FULLEST = 0.45  # opacity of a full cell: text on it keeps a contrast of 4.6, in light and dark
+STEPS = 4000  # points of the accuracy curve: five a pixel
+FULLEST = 0.45  # opacity of a full cell, which keeps a text contrast of 4.6 in both themes
 
 
 def shade(colour: str, opacity: float) -> str:
-    """Return a colour as seen through.
+    """Return a colour with transparency.
 
     >>> shade("#0072B2", 0.5)
     'rgba(0,114,178,0.5)'
@@ -38,14 +38,14 @@ def shade(colour: str, opacity: float) -> str:
 
 
 def literal(text: str) -> str:
-    """Return text from outside so that Plotly, which reads a little HTML, shows it as it is."""
+    """Return untrusted text escaped so that Plotly, which reads some HTML, shows it literally."""
     return escape(text, quote=False)
 
 
 def confusion_chart(against: Against, dark: bool = False, chosen: str | None = None) -> Chart:
-    """Gold (rows) against labels (columns); each cell says its count, its share of the row, and right or wrong.
+    """Confusion matrix: gold in rows, labels in columns; cells show count, share of the row, right or wrong.
 
-    The address of a cell is its customdata, which is what a click tells.
+    A cell's customdata is its address, which a click reports.
     """
     colours, figure = palette(dark), blank_figure(dark, "gold")
     columns, rows = _columns(against), list(against.labels)
@@ -116,7 +116,7 @@ def _confusion_alt(against: Against) -> str:
 
 
 def accuracy_chart(reading: Reading, dark: bool = False) -> Chart | None:
-    """Accuracy after each step, of all examples; None without gold. Of a long run, evenly some thousand steps."""
+    """Accuracy of all examples after each step; None without gold. Long runs are thinned to about a thousand steps."""
     points = reading.trajectory.points
     some = tuple(points[k] for k in every_nth(len(points), STEPS))
     chart = accuracy(replace(reading.trajectory, points=some), dark)
@@ -124,7 +124,7 @@ def accuracy_chart(reading: Reading, dark: bool = False) -> Chart | None:
 
 
 def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
-    """The share of right labels in each bin of their probability; a well calibrated model is on the dashed line."""
+    """Share of correct labels in each probability bin; a well calibrated model lies on the dashed line."""
     colours, figure = palette(dark), blank_figure(dark, "share right")
     line = {"color": colours.text, "dash": "dash", "width": 1}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=line, hoverinfo="skip")
@@ -156,7 +156,7 @@ def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
 
 
 def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart:
-    """U of several runs over steps, or over the tokens they had encoded by then."""
+    """U of several runs over steps, or over tokens encoded."""
     figure, (unit, place) = blank_figure(dark, "U"), AXES[by]
     ends = []
     for k, reading in enumerate(readings):
@@ -179,7 +179,7 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
 
 
 def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
-    """U of every labeling as a bar, its two terms as marks; the search's own bar and gold's have words and patterns."""
+    """U of every labeling as a bar, its two terms as marks; the found labeling and gold have patterns and words."""
     colours, figure = palette(dark), blank_figure(dark, "")
     names = [f"{literal(place.name)}  {decimal(place.utility)}" for place in found.places]
     shades = {FOUND: colours.strong, GOLD: colours.second}
@@ -207,7 +207,7 @@ def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
     figure.update_xaxes(title_text="U", rangemode="normal", zeroline=True, zerolinecolor=colours.text)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     said = "; ".join(f"{place.name} {place.utility:.2f}" for place in found.places)
-    caption = "Bars: U(D) = alpha · P(D) − I(D), the highest first. Filled: found. Hatched: gold. Marks: the two terms."
+    caption = "Bars: U(D) = alpha · P(D) − I(D), highest first. Filled: found. Hatched: gold. Marks: the two terms."
     return Chart("Landscape", caption, figure, f"U of each labeling, the highest first: {said}.")
 
 
@@ -215,7 +215,7 @@ CURVE_ROWS = 300
 
 
 def share_words(share: Share | None) -> str:
-    """Return a share with its interval.
+    """Return a share with its interval, in words.
 
     >>> share_words(Share(3, 4))
     '75% (30 to 95%)'
@@ -227,7 +227,7 @@ def share_words(share: Share | None) -> str:
 
 
 def accuracy_frame(against: Against) -> pd.DataFrame:
-    """Return accuracy raw and flipped, of the labelled examples and of all, each with its interval."""
+    """Return accuracy, raw and flipped, among labelled examples and among all, with intervals."""
     rows: list[dict[str, Any]] = []
     for words, only in (("labelled only", True), ("all examples", False)):
         for kind, share in (("raw", against.accuracy(only)), ("flipped", against.flipped(only))):
@@ -238,7 +238,7 @@ def accuracy_frame(against: Against) -> pd.DataFrame:
 
 
 def classes_frame(against: Against) -> pd.DataFrame:
-    """Return precision and recall of every label."""
+    """Return precision and recall for each label."""
     return pd.DataFrame(
         [
             {
@@ -254,7 +254,7 @@ def classes_frame(against: Against) -> pd.DataFrame:
 
 
 def accuracy_steps_frame(reading: Reading) -> pd.DataFrame:
-    """Return the accuracy after each step, thinned evenly, the newest first."""
+    """Return accuracy after each step, evenly thinned, newest first."""
     points = reading.trajectory.points
     kept = [points[k] for k in reversed(every_nth(len(points), CURVE_ROWS)) if points[k].accuracy]
     return pd.DataFrame(
@@ -275,7 +275,7 @@ def confusion_frame(against: Against) -> pd.DataFrame:
 
 
 def cell_frame(rows: Sequence[CellRow]) -> pd.DataFrame:
-    """Return the examples of a cell."""
+    """Return the examples in one cell of the confusion matrix."""
     return pd.DataFrame(
         [
             {
@@ -352,7 +352,7 @@ def disagreements_frame(rows: Sequence[Disagreement], runs: Sequence[str]) -> pd
 
 
 def utilities_frame(readings: Sequence[Reading], by: str) -> pd.DataFrame:
-    """Return the curves of several runs as a table, each thinned evenly, the newest points first."""
+    """Return the curves of several runs as a table, evenly thinned, newest points first."""
     unit, place = AXES[by]
     rows = []
     for reading in readings:
@@ -363,7 +363,7 @@ def utilities_frame(readings: Sequence[Reading], by: str) -> pd.DataFrame:
 
 
 def landscape_frame(found: Landscape) -> pd.DataFrame:
-    """Return the landscape, the highest U first."""
+    """Return the landscape as a table, highest U first."""
     return pd.DataFrame(
         [
             {

@@ -1,4 +1,4 @@
-"""Figures and tables of consistency."""
+"""Figures and tables of the Consistency page."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -17,15 +17,15 @@ from icm_engine.analysis.traces import corners, every_nth, extremes
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
-COLUMNS = 3  # groups beside each other
+COLUMNS = 3  # groups side by side
 ROW = 210  # pixels
-RADIUS = 0.27  # of a circle of nodes; groups stand at a distance of 1
+RADIUS = 0.27  # radius of a circle of nodes; groups are at distance 1
 SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")  # of labels, in the task's order
 UNLABELLED = "no label"
 
 
 def plain(text: str) -> str:
-    """Return text from outside so that plotly, which knows some HTML, shows it as it is."""
+    """Return untrusted text escaped so that Plotly shows it literally."""
     return escape(text, quote=False)
 
 
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
-    """The number of inconsistent pairs after each step; every repair marked as kept (filled) or not (hollow)."""
+    """Number of inconsistent pairs after each step, with every repair marked as kept (filled) or not (hollow)."""
     colours, figure = palette(dark), blank_figure(dark, "pairs")
     points = reading.trajectory.points
     values = [point.pairs for point in points]
@@ -50,7 +50,7 @@ def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
     _repairs(figure, reading, "repair kept", lambda mark: mark.kept, colours.second, "circle")
     figure.update_yaxes(rangemode="tozero")
     caption = (
-        "Pairs of labels that break the rule after each step. Filled: a repair that was kept. Hollow: one not kept."
+        "Pairs of labels that violate the rule after each step. Filled: a repair that was kept. Hollow: one not kept."
     )
     return Chart("Inconsistent pairs", caption, figure, _over_time(reading, values))
 
@@ -88,7 +88,7 @@ def _over_time(reading: Reading, values: Sequence[int]) -> str:
 
 
 def groups_chart(graphs: Sequence[GroupGraph], labels: Sequence[Label], dark: bool = False) -> Chart:
-    """Each group as a circle of its examples; what is inconsistent is a thick dashed line with a cross on it."""
+    """Each group as a circle of its examples; inconsistent pairs are thick dashed lines with a cross."""
     colours, figure = palette(dark), blank_figure(dark, "")
     placed = [(graph, k % min(COLUMNS, len(graphs)), -(k // COLUMNS)) for k, graph in enumerate(graphs)]
     _edges(figure, placed, "constrained", {"color": colours.text, "width": 1}, 0.45)
@@ -135,7 +135,7 @@ def _edges(figure: go.Figure, placed: Placed, kind: EdgeKind, line: dict[str, ob
 
 
 def _crosses(figure: go.Figure, placed: Placed, colours: Palette) -> None:
-    """A cross in the middle of every inconsistent pair, whose customdata is the pair's address: what a click tells."""
+    """A cross in the middle of every inconsistent pair; its customdata is the pair's address, which a click reports."""
     ends = list(_ends(placed, "inconsistent"))
     if not ends:
         return
@@ -176,7 +176,7 @@ def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colou
 
 
 def node_text(node: GraphNode) -> str:
-    """Return what stands beside an example: its label, and the answer read from it if there is one."""
+    """Return the text beside an example: its label, and the answer read from it if any."""
     label = one_line(node.label, 8) if node.label else "–"
     return label if node.answer is None else f"{label} · {one_line(node.answer, 8)}"
 
@@ -191,8 +191,8 @@ def _names(figure: go.Figure, placed: Placed, colours: Palette) -> None:
 
 def _groups_caption(graphs: Sequence[GroupGraph]) -> str:
     caption = (
-        "Examples of a group, each with its label and the answer read from it. Thick, dashed, with a cross: "
-        "inconsistent now; dotted: was so; thin: tied together by the rule. Click a cross to see the pair."
+        "Examples of a group, each with its label and final answer. Thick, dashed, with a cross: inconsistent now; "
+        "dotted: earlier; thin: constrained by the rule. Click a cross to see the pair."
     )
     part = sum(not graph.whole for graph in graphs)
     return f"{caption} Of large groups (marked: part) only examples in conflict are drawn." if part else caption
@@ -210,7 +210,7 @@ def _groups_alt(graphs: Sequence[GroupGraph]) -> str:
 
 
 def options_chart(card: RepairCard, dark: bool = False) -> Chart:
-    """By how much every option changes U; the one taken is filled, the others are hollow."""
+    """Change of U for every repair option; the chosen one is filled, the others are hollow."""
     colours, figure = palette(dark), blank_figure(dark, "")
     names = [plain(", ".join(one_line(label, 12) for label in option.labels)) for option in card.options]
     changes = [option.change or 0.0 for option in card.options]
@@ -243,9 +243,7 @@ def options_chart(card: RepairCard, dark: bool = False) -> Chart:
     figure.update_layout(height=70 + 62 * max(1, len(names)), bargap=0.62, dragmode=False, hovermode=False)
     figure.update_xaxes(title_text="change of U", rangemode="normal", fixedrange=True)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, fixedrange=True)
-    caption = (
-        f"U with each consistent pair of labels, against U = {decimal(card.utility, 2)} with the labels there were."
-    )
+    caption = f"U with each consistent pair of labels, against U = {decimal(card.utility, 2)} with the labels before."
     alt = "; ".join(f"{', '.join(o.labels)}: {note}" for o, note in zip(card.options, notes, strict=True))
     return Chart("Options", caption, figure, f"Change of U by option: {alt or 'no option'}.")
 
@@ -255,7 +253,7 @@ CURVE_ROWS = 500
 
 
 def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
-    """Return pairs, one a row: both texts, their labels now, and how long they were inconsistent."""
+    """Return pairs, one a row: both texts, current labels, and how long they were inconsistent."""
     return pd.DataFrame(
         [
             {
@@ -288,7 +286,7 @@ def repairs_frame(reading: Reading, marks: Sequence[RepairMark]) -> pd.DataFrame
 
 
 def options_frame(card: RepairCard) -> pd.DataFrame:
-    """Return a repair's options, one a row, below the labels there were."""
+    """Return a repair's options, one a row, below the original labels."""
     rows = [
         {"first": o.labels[0], "second": o.labels[1], "U": o.utility, "change": o.change, "outcome": o.outcome}
         for o in card.options
@@ -298,7 +296,7 @@ def options_frame(card: RepairCard) -> pd.DataFrame:
 
 
 def groups_frame(graphs: Sequence[GroupGraph]) -> pd.DataFrame:
-    """Return the examples of the groups, one a row, with those they are in conflict with."""
+    """Return the examples of the groups, one a row, with the examples they conflict with."""
     return pd.DataFrame(
         [
             {
@@ -321,7 +319,7 @@ def _partners(graph: GroupGraph, place: int) -> list[str]:
 
 
 def pairs_curve_frame(reading: Reading) -> pd.DataFrame:
-    """Return the number of inconsistent pairs over the steps, thinned to some hundred rows, the newest first."""
+    """Return the number of inconsistent pairs over steps, thinned to a few hundred rows, newest first."""
     points = reading.trajectory.points
     kept = [points[k] for k in every_nth(len(points), CURVE_ROWS)]
     return pd.DataFrame(

@@ -1,9 +1,7 @@
-"""Read models of consistency: inconsistent pairs now, ever and recurring, and the groups they lie in.
+"""Read models of consistency: inconsistent pairs (now, ever, recurring) and their groups.
 
-A pair is looked up when it is shown; nothing here goes through the data set.
-
-Groups come from the inconsistent pairs, their members from an index; no data set is gone through. The file of a rule
-of a user's own is not run here: of such a rule only the pairs that the log names are known.
+Pairs come from the log and their members from an index, so no data set is scanned. The file of a custom rule is never
+run here: for custom rules only the pairs in the log are known.
 """
 
 import math
@@ -22,14 +20,14 @@ from icm_engine.core.labeling import Label
 from icm_engine.store.lazy_examples import places_of
 from icm_engine.store.store import Store
 
-NONE = "none"  # the rule that ties nothing together
+NONE = "none"  # the rule without constraints
 
 
 @dataclass(frozen=True, slots=True)
 class PairLine:
-    """One pair that is or was inconsistent, as people read it; labels and `since` are those of now.
+    """One pair that is or was inconsistent; labels and `since` are current.
 
-    `times` says how often it became inconsistent, `steps` how many steps it was so in all.
+    `times` counts how often it became inconsistent, `steps` how many steps it stayed so in all.
     """
 
     pair: Pair
@@ -41,11 +39,11 @@ class PairLine:
     since: int | None
     times: int
     steps: int
-    lasting: int  # steps since then; 0 if it is consistent now
+    lasting: int  # steps since it became inconsistent; 0 if it is consistent now
 
     @property
     def words(self) -> str:
-        """What the pair is now."""
+        """The pair's current state, in words."""
         if self.since is None:
             return "○ consistent now"
         return f"✕ since step {self.since:,}, for {counted(self.lasting, 'step')}"
@@ -61,7 +59,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def has_rule(reading: Reading) -> bool:
-    """Say whether anything can be inconsistent in this run."""
+    """Say whether this run has a rule that pairs can violate."""
     return rule_name(reading) != NONE
 
 
@@ -69,7 +67,7 @@ def has_rule(reading: Reading) -> bool:
 
 
 def pairs_now(reading: Reading) -> list[Pair]:
-    """Return the pairs inconsistent now, those that have been so for longest first."""
+    """Return the pairs inconsistent now, longest first."""
     if reading.state is None:
         return []
     since = reading.state.since
@@ -77,20 +75,20 @@ def pairs_now(reading: Reading) -> list[Pair]:
 
 
 def pairs_ever(reading: Reading) -> list[Pair]:
-    """Return the pairs that ever were inconsistent: those of now first, then by the steps that they were so."""
+    """Return the pairs that were ever inconsistent: current ones first, then by number of steps."""
     now = pairs_now(reading)
     others = reading.spells.keys() - set(now)
     return [*now, *sorted(others, key=lambda pair: (-reading.spells[pair].steps, pair))]
 
 
 def pairs_back(reading: Reading) -> list[Pair]:
-    """Return the pairs that became inconsistent more than once, the most often first, then the longest."""
+    """Return the pairs that became inconsistent more than once: most often first, then longest."""
     back = [pair for pair, spell in reading.spells.items() if spell.times > 1]
     return sorted(back, key=lambda pair: (-reading.spells[pair].times, -steps_inconsistent(reading, pair), pair))
 
 
 def steps_inconsistent(reading: Reading, pair: Pair) -> int:
-    """Return the number of steps after which this pair was inconsistent, the spell of now included."""
+    """Return the number of steps for which this pair was inconsistent, the current spell included."""
     return _spell(reading, pair).steps + _lasting(reading, pair)
 
 
@@ -104,7 +102,7 @@ def _lasting(reading: Reading, pair: Pair) -> int:
 
 
 def pair_line(reading: Reading, pair: Pair) -> PairLine:
-    """Return one pair as people read it."""
+    """Return one pair with texts, labels and history."""
     i, j = pair
     first, second = reading.run.dataset.examples[i], reading.run.dataset.examples[j]
     spell = _spell(reading, pair)
@@ -122,11 +120,11 @@ def pair_line(reading: Reading, pair: Pair) -> PairLine:
     )
 
 
-# -- a pair in an address
+# -- pairs in a URL
 
 
 def pair_code(ids: tuple[str, str]) -> str:
-    """Return a pair as an address has it: two ids with a comma between them; a comma of an id is %2C.
+    """Encode a pair for a URL: two ids with a comma between them; a comma within an id becomes %2C.
 
     >>> pair_code(("a", "b,c"))
     'a,b%2Cc'
@@ -135,7 +133,7 @@ def pair_code(ids: tuple[str, str]) -> str:
 
 
 def pair_of(reading: Reading, code: str | None) -> Pair | None:
-    """Return the pair that an address names, None if there is none such."""
+    """Return the pair that a URL names; None if it names none."""
     ids = [unquote(name) for name in (code or "").split(",")]
     if len(ids) != 2 or ids[0] == ids[1]:
         return None
@@ -150,7 +148,7 @@ def pair_of(reading: Reading, code: str | None) -> Pair | None:
 
 
 def demand(reading: Reading, line: PairLine) -> str:
-    """Return what the run's rule demands of a pair; text from outside may be in it."""
+    """Return what the run's rule demands of a pair; the text may contain untrusted parts."""
     rule, true = rule_name(reading), reading.run.dataset.task.true_label
     if rule == "same-answer" and line.answers[0] == line.answers[1]:
         return f"Both answer {line.answers[0]}: the labels must be equal."
@@ -166,14 +164,14 @@ def demand(reading: Reading, line: PairLine) -> str:
 
 
 PAGE = 12  # groups drawn at once
-LARGE = 12  # members up to which a group is drawn whole
+LARGE = 12  # members up to which a group is drawn completely
 
 EdgeKind = Literal["inconsistent", "was inconsistent", "constrained"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictGroup:
-    """A group with inconsistent pairs, by its name; `now` are those of now, `ever` all there ever were."""
+    """A group with inconsistent pairs: `now` are the current ones, `ever` all there ever were."""
 
     name: str
     now: tuple[Pair, ...]
@@ -182,7 +180,7 @@ class ConflictGroup:
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """One example of a group and its place on a circle around (0, 0) of radius 1."""
+    """One example of a group and its position on the unit circle around (0, 0)."""
 
     example: int
     id: str
@@ -195,7 +193,7 @@ class GraphNode:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Two nodes, by their places among those of the group, and what is between them."""
+    """Two nodes, by their positions in the group, and the relation between them."""
 
     first: int
     second: int
@@ -204,7 +202,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:
-    """A group as it is drawn; `whole` is False where it is large and only its members in conflict are."""
+    """A group as drawn; `whole` is False for a large group of which only members in conflict are shown."""
 
     name: str
     nodes: tuple[GraphNode, ...]
@@ -213,7 +211,7 @@ class GroupGraph:
 
 
 def groups_in_conflict(reading: Reading, ever: bool = False) -> list[ConflictGroup]:
-    """Return the groups in conflict now, or ever: most pairs of now first, then most pairs ever."""
+    """Return the groups in conflict now, or ever: most current pairs first, then most pairs ever."""
     now = set(pairs_now(reading))
     names = _named(reading, pairs_ever(reading) if ever else pairs_now(reading))
     members: dict[str, list[Pair]] = {}
@@ -224,7 +222,7 @@ def groups_in_conflict(reading: Reading, ever: bool = False) -> list[ConflictGro
 
 
 def group_pages(groups: Sequence[ConflictGroup]) -> int:
-    """Return how many pages the groups have, one at least."""
+    """Return the number of pages of groups, at least one."""
     return max(1, -(-len(groups) // PAGE))
 
 
@@ -234,7 +232,7 @@ def group_page(groups: Sequence[ConflictGroup], page: int) -> Sequence[ConflictG
 
 
 def graph(store: Store, reading: Reading, group: ConflictGroup) -> GroupGraph:
-    """Return a group as it is drawn: whole if it is small, else its members in conflict alone."""
+    """Return the graph of a group: all members if it is small, else only those in conflict."""
     members, whole = _members(store, reading, group)
     spots = circle(len(members))
     nodes = tuple(_node(reading, i, spot) for i, spot in zip(members, spots, strict=True))
@@ -247,7 +245,7 @@ def graph(store: Store, reading: Reading, group: ConflictGroup) -> GroupGraph:
 
 
 def circle(count: int) -> list[tuple[float, float]]:
-    """Return so many places on the unit circle, from the top clockwise; two lie beside each other.
+    """Return that many positions on the unit circle, clockwise from the top; two lie side by side.
 
     >>> [(round(x), round(y)) for x, y in circle(4)]
     [(0, 1), (1, 0), (0, -1), (-1, 0)]
@@ -265,7 +263,7 @@ def _node(reading: Reading, i: int, spot: tuple[float, float]) -> GraphNode:
 
 
 def _members(store: Store, reading: Reading, group: ConflictGroup) -> tuple[list[int], bool]:
-    """The members to draw, in data set order, and whether these are all."""
+    """The members to draw, in data set order, and whether they are all."""
     named = sorted({i for pair in group.ever for i in pair})
     if not _shipped(reading):
         return named[:LARGE], len(named) <= LARGE
@@ -277,12 +275,12 @@ def _members(store: Store, reading: Reading, group: ConflictGroup) -> tuple[list
 
 
 def _shipped(reading: Reading) -> bool:
-    """Whether the rule is one of ours, which ties together examples of one group and no others."""
+    """Say whether the rule is a built-in one, which constrains only examples of one group."""
     return reading.run.rule_name in RULES
 
 
 def _constrained(reading: Reading, members: Sequence[int]) -> Iterable[Pair]:
-    """The pairs of members that the rule ties together, found with the rule over these members alone."""
+    """The constrained pairs among these members, found by applying the rule to them alone."""
     if not _shipped(reading):
         return
     task = reading.run.dataset.task
@@ -294,7 +292,7 @@ def _constrained(reading: Reading, members: Sequence[int]) -> Iterable[Pair]:
 
 
 def _named(reading: Reading, pairs: Sequence[Pair]) -> dict[Pair, str]:
-    """The group of every pair: the one of its examples, or, of a rule of the user's own, what pairs tie together."""
+    """The group of every pair: its examples' group, or under a custom rule its connected component of pairs."""
     if _shipped(reading):
         return {pair: reading.run.dataset.examples[pair[0]].group for pair in pairs}
     parents: dict[int, int] = {}
@@ -305,7 +303,7 @@ def _named(reading: Reading, pairs: Sequence[Pair]) -> dict[Pair, str]:
 
 
 def _root(parents: dict[int, int], i: int) -> int:
-    """The lowest example that pairs tie to this one."""
+    """The lowest example connected to this one."""
     while parents.setdefault(i, i) != i:
         i = parents[i]
     return i

@@ -1,6 +1,6 @@
-"""Read models of data sets: the list, one page of examples, what a rule yields, in counts and sentences.
+"""Read models of data sets: the list, one page of examples, and what a rule yields.
 
-Nothing here reads a whole data set but `rule_findings`, which says so.
+Only `rule_findings` reads a whole data set.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from icm_engine.core.prompting import render
 from icm_engine.data.gold import agreement, gold_of, load_human, majority
 from icm_engine.data.rule_check import RuleCheck, check_rule
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.store.datasets import DatasetInfo  # pages take it from here
+from icm_engine.store.datasets import DatasetInfo  # re-exported for pages
 from icm_engine.store.store import Store
 
 PAGE = 10  # examples on one page
-QUICK = 6_000  # examples up to which a rule is checked without being asked to
+QUICK = 6_000  # examples up to which a rule is checked without being asked
 CONSTANTS = "Without a rule, only the model prevents label collapse: watch the label balance."
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetLine:
-    """One line of the list of data sets."""
+    """One line in the list of data sets."""
 
     name: str
     about: str
@@ -36,18 +36,18 @@ class DatasetLine:
 
     @property
     def label(self) -> str:
-        """The name for a link, whose text Streamlit reads as Markdown."""
+        """The name as a link text, escaped for Streamlit's Markdown."""
         return escaped(self.name)
 
 
 def lines(store: Store) -> list[DatasetLine]:
-    """Return all data sets, the last imported first."""
+    """Return all data sets, most recently imported first."""
     used = dict(store.db.execute("select json_extract(spec, '$.dataset'), count(*) from runs group by 1").fetchall())
     return [_line(store, name, used.get(name, 0)) for name in store.dataset_names()[::-1]]
 
 
 def samples(store: Store) -> dict[str, str]:
-    """Return the sample data sets that are not imported yet, with a sentence about each."""
+    """Return the sample data sets not imported yet, each with a description."""
     stored = set(store.dataset_names())
     return {name: about for name, about in SAMPLE_DATASETS.items() if name not in stored}
 
@@ -60,7 +60,7 @@ def _line(store: Store, name: str, runs: int) -> DatasetLine:
 
 @dataclass(frozen=True, slots=True)
 class ExampleLine:
-    """One example as a page of them shows it."""
+    """One example on a page of examples."""
 
     position: int
     example: Example
@@ -68,7 +68,7 @@ class ExampleLine:
 
 
 def example_pages(examples: int) -> int:
-    """Return how many pages so many examples have, one at least.
+    """Return the number of pages for that many examples, at least one.
 
     >>> example_pages(0), example_pages(10), example_pages(11)
     (1, 1, 2)
@@ -77,7 +77,7 @@ def example_pages(examples: int) -> int:
 
 
 def example_page(store: Store, dataset: str, page: int) -> list[ExampleLine]:
-    """Return the examples of one page, counted from 1; nothing else is read. Raises NotFound."""
+    """Return the examples of one page, counted from 1, reading nothing else. Raises NotFound."""
     examples = store.dataset_info(dataset).examples
     first = (page - 1) * PAGE
     found = store.examples_at(dataset, range(first, min(first + PAGE, examples)))
@@ -86,29 +86,29 @@ def example_page(store: Store, dataset: str, page: int) -> list[ExampleLine]:
 
 
 def zero_shot(store: Store, dataset: str, example: Example) -> str:
-    """Return the example as a query without demonstrations, up to its label."""
+    """Return the example as a zero-shot prompt, up to its label."""
     return render(store.dataset_info(dataset).task, example)
 
 
 def rule_findings(store: Store, dataset: str) -> RuleCheck:
-    """Return what the data set's own rule yields; this reads every example once."""
+    """Return what the data set's own rule yields; reads every example once."""
     return check_rule(store, dataset)
 
 
 def runs_code(info: DatasetInfo) -> bool:
-    """Say whether the rule is a file of somebody's own, which no page runs."""
+    """Say whether the rule is a custom file, which pages never run."""
     return is_reference(info.task.rule)
 
 
 def facts(info: DatasetInfo) -> str:
-    """Return what a data set is on one line."""
+    """Describe a data set in one line."""
     task = info.task
     parts = (task.name, f"rule {rule_title(task.rule)}", f"labels {', '.join(task.labels)}", f"from {info.source}")
     return " · ".join(parts)
 
 
 def human_sentences(store: Store, dataset: str) -> list[str]:
-    """Return what people said and how far they agree; this reads every human label once."""
+    """Describe the human labels and their agreement; reads every human label once."""
     human = load_human(store, dataset)
     said = ", ".join(f"{len(labels.labels):,} by {source}" for source, labels in human.items())
     if len(human) < 2:
@@ -125,12 +125,12 @@ def human_sentences(store: Store, dataset: str) -> list[str]:
 
 
 def rule_sentences(check: RuleCheck) -> list[str]:
-    """Return what a rule yields, one sentence a fact."""
+    """Describe what a rule yields, one sentence per fact."""
     if check.rule == "none":
-        return ["No rule ties the labels of examples together: nothing can be inconsistent.", CONSTANTS]
+        return ["No rule constrains the labels: nothing can be inconsistent.", CONSTANTS]
     lines = [f"The rule {check.rule} ties {check.pairs:,} pairs together, in {check.groups:,} groups."]
     if not check.pairs:
-        lines = [f"The rule {check.rule} finds no pair to tie together: it will do nothing.", CONSTANTS]
+        lines = [f"The rule {check.rule} constrains no pair, so it has no effect.", CONSTANTS]
     if not check.twins:
         lines.append(Asymmetry.WITHOUT_TWINS)
     if check.without_answer_count:
@@ -147,12 +147,12 @@ def _gold_sentences(check: RuleCheck) -> list[str]:
         lines.append(
             f"Gold itself violates the rule in {check.gold_violated:,} of {check.gold_pairs:,} pairs "
             f"({check.gold_violated / check.gold_pairs:.1%}), in {check.gold_groups_violated:,} of "
-            f"{check.gold_groups:,} groups: there the rule works against the truth."
+            f"{check.gold_groups:,} groups, where the rule works against the truth."
         )
     elif check.gold_pairs:
         lines.append(f"Gold never violates the rule, in {check.gold_pairs:,} pairs that have gold.")
     if check.gold_groups_unchecked:
-        lines.append(f"{check.gold_groups_unchecked:,} groups are too large to hold gold against each of their pairs.")
+        lines.append(f"{check.gold_groups_unchecked:,} groups are too large to check gold against every pair.")
     return lines
 
 

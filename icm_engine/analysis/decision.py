@@ -1,6 +1,6 @@
-"""The decision card: one step of the search with all of its arithmetic, in numbers and in sentences.
+"""The decision card: one step of the search with all of its arithmetic, in numbers and sentences.
 
-Everything comes from the step's own event, the state before it and the settings then; nothing is scored again.
+It is computed from the step's event, the state before it and the settings at the time; nothing is scored again.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from icm_engine.store.bodies import EvaluationBody, RepairBody, StepBody
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """What the model gave one label: its log-probability, and its share among the labels."""
+    """The model's score for one label: its log-probability, and its share among the labels."""
 
     label: Label
     log_prob: float
@@ -31,7 +31,7 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """U of one labeling with its parts."""
+    """U of one labeling and its parts."""
 
     predictability: float
     weighted: float  # alpha * P(D)
@@ -42,7 +42,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class RepairOption:
-    """One consistent pair of labels that a repair tried: its U, and the change against U of what was repaired."""
+    """One consistent option of a repair: its U, and the change from the U before the repair."""
 
     labels: tuple[Label, Label]
     utility: float
@@ -52,7 +52,7 @@ class RepairOption:
 
 @dataclass(frozen=True, slots=True)
 class RepairLine:
-    """One repair inside a step: the pair, every option with its U, the one taken, and those not tried."""
+    """One repair inside a step: the pair, every option with its U, the chosen one, and options not tried."""
 
     number: int
     pair: tuple[ExampleView, ExampleView]
@@ -64,7 +64,7 @@ class RepairLine:
 
     @property
     def sentence(self) -> str:
-        """What came of it, in words."""
+        """The outcome, in words."""
         if self.taken is not None:
             best = next(option for option in self.options if option.taken)
             moved = "rises" if best.gain > 0 else "falls"
@@ -82,7 +82,7 @@ class RepairLine:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """An example whose log p of its own label changed with the proposal."""
+    """An example whose log-probability of its own label changed with the proposal."""
 
     example: ExampleView
     before: float
@@ -95,7 +95,7 @@ class Mover:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One step: what was proposed, every number of the decision, the verdict, and what it cost."""
+    """One step: the proposal, every number of the decision, the verdict and the cost."""
 
     step: int
     event: int
@@ -124,18 +124,18 @@ class Decision:
     set_evaluations: int
     seconds: float
     prompt_sha256: str
-    tied: tuple[Label, ...] = ()  # that the model prefers exactly alike; the first one was proposed
+    tied: tuple[Label, ...] = ()  # labels scored exactly alike; the first was proposed
 
     @property
     def threshold(self) -> float | None:
-        """The temperature from which on a loss is accepted with this draw: delta / ln(draw); None if it is no loss."""
+        """The lowest temperature at which this draw accepts the loss: delta / ln(draw); None for a gain."""
         if self.delta is None or self.draw is None or self.delta >= 0 or not 0 < self.draw < 1:
             return None
         return self.delta / math.log(self.draw)
 
 
 def decision(reading: Reading, moment: Moment) -> Decision:
-    """Return the card of a `step` event; gold stands on it only where the reading has some."""
+    """Return the card of a `step` event; it shows gold only where the reading has it."""
     body, before, usage = moment.event.step, moment.before, moment.event.step["usage"]
     after = body["after"]
     decided = after is not None
@@ -172,7 +172,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
 
 
 def terms(body: EvaluationBody) -> Terms:
-    """Return U and its parts from the evaluation in an event."""
+    """Return U and its parts from an evaluation in an event."""
     return Terms(
         body["mutual_predictability"],
         body["weighted_predictability"],
@@ -224,7 +224,7 @@ def _movers(reading: Reading, body: StepBody) -> tuple[Mover, ...]:
 
 
 def two(labels: Sequence[Label]) -> str:
-    """Return the labels of a pair in one word."""
+    """Return the labels of a pair as one word."""
     return " / ".join(labels)
 
 
@@ -248,13 +248,13 @@ def _unchanged(card: Decision) -> str:
 
 
 def threshold_sentence(card: Decision) -> str:
-    """Say at which temperature the verdict would have been another one; empty where none would change it."""
+    """Say at which temperature the verdict would differ; empty if at none."""
     if card.threshold is None or card.verdict == "unchanged":
         return ""
     said = f"= delta / ln(draw) = {decimal(card.delta, 2)} / ln {figures(card.draw)}"
     if card.verdict == "accepted":
-        return f"It would have been rejected at T below {figures(card.threshold)} ({said[2:]})."
-    return f"It would have been accepted at T of at least {figures(card.threshold)} ({said[2:]})."
+        return f"It would be rejected at T below {figures(card.threshold)} ({said[2:]})."
+    return f"It would be accepted at T of at least {figures(card.threshold)} ({said[2:]})."
 
 
 def proposal_sentence(card: Decision) -> str:
@@ -266,7 +266,7 @@ def proposal_sentence(card: Decision) -> str:
 
 
 def scored_sentence(card: Decision) -> str:
-    """Say what the labelings before and after were scored with, and where the example's own scores come from."""
+    """Say how the labelings before and after were scored, and where the example's own scores come from."""
     asked = (
         "The model was not asked again about the drawn example: these are its scores from the labels before."
         if card.reused
@@ -290,12 +290,12 @@ def cost_sentence(card: Decision) -> str:
 
 
 def settings_words(config: SearchConfig) -> str:
-    """Return the form of U that the numbers of a card belong to."""
+    """Name the form of U that the numbers of a card belong to."""
     return f"U = {config.alpha:g} · P − {config.pair_weight:g} a pair; P is {config.predictability}"
 
 
 def decision_tiles(card: Decision) -> tuple[Tile, ...]:
-    """Return the numbers that decide, each with its explanation."""
+    """Return the numbers behind the decision, each with its explanation."""
     after = card.after.utility if card.after else None
     return (
         Tile(
@@ -306,15 +306,15 @@ def decision_tiles(card: Decision) -> tuple[Tile, ...]:
         ),
         Tile("delta U", decimal(card.delta, 2), "", "U after minus U before. A gain is always accepted."),
         Tile("T", figures(card.temperature), "", "The temperature of this step, on the scale of U."),
-        Tile("exp(delta / T)", chance(card.probability), "", "The chance of accepting a loss; 100 % for a gain."),
-        Tile("Draw", figures(card.draw), "", "A loss is accepted if the draw is below its chance."),
+        Tile("exp(delta / T)", chance(card.probability), "", "The probability of accepting a loss; 100 % for a gain."),
+        Tile("Draw", figures(card.draw), "", "A loss is accepted if the draw is below its probability."),
         Tile("Label mass", chance(card.label_mass), "", "Probability on the labels before renormalising."),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRead:
-    """A prompt with its demonstrations; `matches` says whether its hash is the recorded one, None if none was."""
+    """A prompt with its demonstrations; `matches`: whether its hash is the recorded one (None: not recorded)."""
 
     text: str
     demonstrations: int
@@ -323,17 +323,17 @@ class PromptRead:
 
     @property
     def sentence(self) -> str:
-        """What is known of it, in words."""
+        """What is known about it, in words."""
         shown = f"{self.demonstrations:,} demonstrations, then the drawn example; {len(self.text):,} characters."
         if self.matches is None:
-            return f"{shown} The log has no hash to hold it against."
+            return f"{shown} The log has no hash to compare with."
         if self.matches:
-            return f"{shown} Its hash is the one in the log: this is what the model read."
-        return f"{shown} Its hash is not the one in the log: this is not what the model read."
+            return f"{shown} Its hash equals the logged one: this is what the model read."
+        return f"{shown} Its hash differs from the logged one: this is not what the model read."
 
 
 def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
-    """Return the prompt of a `step` event; where scores were reused, the one they were first asked for with."""
+    """Return the prompt of a `step` event; where scores were reused, the prompt that first produced them."""
     body, labeling = moment.event.step, moment.before.labeling if moment.before else Labeling()
     objective = reading.run.objective(moment.config, no_scorer())
     prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))

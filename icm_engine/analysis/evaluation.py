@@ -1,9 +1,8 @@
-"""Labels in use beside gold, rewards beside gold, and the bootstrap intervals of both.
+"""Labels in use and rewards against gold, with bootstrap intervals.
 
-A cell's examples depend on each other within a group, and its seeds are few; so a resample draws seeds with
-replacement, then groups, the same ones for every seed (all seeds label the same examples). With one seed the interval
-is about examples alone, and says nothing of other seeds; with one group nothing is known of other groups, and the
-interval is the widest there is.
+Examples of one group depend on each other, and seeds are few. So each resample draws seeds with replacement, then
+groups, the same groups for every seed (all seeds label the same examples). With one seed the interval covers examples
+alone and says nothing about other seeds; with one group it is the widest possible.
 """
 
 from collections import defaultdict
@@ -32,12 +31,12 @@ from icm_engine.store.store import Store
 RESAMPLES = 2000
 LEVEL = 0.95
 
-Right = Mapping[str, tuple[float, int]]  # by consistency group: how many are right (or their sum), of how many
+Right = Mapping[str, tuple[float, int]]  # by consistency group: number correct (or a sum), out of how many
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval; `values` has one mean for each seed."""
+    """A mean with its 95 % interval; `values` has one mean per seed."""
 
     mean: float
     low: float
@@ -49,7 +48,7 @@ class Estimate:
 
 
 def estimate(cells: Sequence[Right]) -> Estimate:
-    """Return the mean over seeds of the share that is right, one mapping for each seed. Raises ValueError for none."""
+    """Return the mean over seeds of the correct share, given one mapping per seed. Raises ValueError for none."""
     sums, counts = _table(cells)
     return _resampled(sums, counts, (0.0, 1.0))
 
@@ -57,8 +56,7 @@ def estimate(cells: Sequence[Right]) -> Estimate:
 def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
     """Return the mean of one minus the mean of the other, resampled together: seeds in pairs, the same groups.
 
-    Where one has a single run and the other several, that run stands beside each of them. Raises ValueError where they
-    have different examples.
+    A side with a single run is paired with every run of the other. Raises ValueError if their examples differ.
     """
     many = max(len(one), len(other))
     first, second = _repeated(one, many), _repeated(other, many)
@@ -74,7 +72,7 @@ def _repeated(cells: Sequence[Right], many: int) -> Sequence[Right]:
 
 
 def _table(cells: Sequence[Right]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Sums and counts, (seeds, groups); every seed has the same groups."""
+    """Sums and counts, shape (seeds, groups); every seed has the same groups."""
     if not cells or not cells[0]:
         raise ValueError("there is nothing to take the mean of")
     groups = sorted(cells[0])
@@ -102,7 +100,7 @@ def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], w
 
 @dataclass(frozen=True)
 class Used:
-    """Labels in use: how many were shown, and what is right on the test part, over all shuffles."""
+    """Labels in use: the number of demonstrations, and what is correct on the test part, over all shuffles."""
 
     shots: int
     right: Right
@@ -120,7 +118,7 @@ def asked(
     seed: int,
     shuffles: int = 1,
 ) -> str:
-    """Return the job that uses a run's labels with a model: the one there is, or a new one that nobody started yet."""
+    """Return the job that uses a run's labels with a model: an existing one, or a new one not yet started."""
     body = {"run": run, "test": list(test), "most": most, "shots": list(shots), "shuffles": shuffles, "seed": seed}
     wanted = JobSpec(downstream_eval.KIND, body, model)
     for job in jobs.names(store, downstream_eval.KIND, run=run):
@@ -130,9 +128,9 @@ def asked(
 
 
 def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None = None) -> list[Json]:
-    """The examples that no run of this spec labels: a test data set if there is one, then the rest of its own.
+    """The examples that no run of this spec labels: the test data set if there is one, then the rest of its own.
 
-    `dataset` is the one the run was meant for: of a selection from it, which gold made, there is no rest.
+    `dataset` is the one the run was meant for. A selection from it that was made with gold has no rest.
     """
     parts: list[Json] = []
     if test is None and dataset in SAMPLE_DATASETS:
@@ -145,7 +143,7 @@ def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None
 
 
 def used(store: Store, job: str) -> tuple[Used, ...]:
-    """Return what is right with every number of shots of a finished use, its shuffles together."""
+    """Return what a finished use got right for each number of demonstrations, over all shuffles."""
     found = jobs.result(store, job)
     if found is None:
         return ()
@@ -158,7 +156,7 @@ def used(store: Store, job: str) -> tuple[Used, ...]:
 
 
 def by_group(rows: Sequence[tuple[str, bool]]) -> Right:
-    """Return how many are right, of how many, by consistency group."""
+    """Return the number correct and the total, by consistency group."""
     found: dict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for group, right in rows:
         count, total = found[group]
@@ -193,13 +191,13 @@ def _test_gold(store: Store, examples: Sequence[Sequence[str]]) -> tuple[dict[An
     return gold, groups
 
 
-Judged = tuple[Example, Label, Sequence[float]]  # an example, its gold label, the reward of each of its responses
+Judged = tuple[Example, Label, Sequence[float]]  # an example, its gold label, the rewards of its responses
 
 
 def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
     """Return how many test pairs a stage's reward model orders as gold does, by data set and group.
 
-    Raises SettingError where the model was not tried on anything, or nothing of that has gold.
+    Raises SettingError where the model was not evaluated, or nothing it was evaluated on has gold.
     """
     rows = facts["test"].get(stage)
     if not rows:
@@ -221,7 +219,7 @@ def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
 def right_pairs(task: Task, judged: Sequence[Judged]) -> Right:
     """Return, by group, how many pairs have the higher reward where gold is True; equal rewards count half.
 
-    A pair of responses is one pair; of a question's claims, each True one stands against each False one.
+    A pair of responses is one pair. Among the claims about a question, each True one is compared with each False one.
     """
     if form_of(task).answered == CLAIM:
         return _right_claims(task, judged)
@@ -243,7 +241,7 @@ def _right_claims(task: Task, judged: Sequence[Judged]) -> Right:
 
 
 def above(one: float, other: float) -> float:
-    """Return 1 if one is above the other, 0 if it is below, and a half if they are equal."""
+    """Return 1 if the first is higher, 0 if lower, a half if they are equal."""
     return 1.0 if one > other else 0.5 if one == other else 0.0
 
 
@@ -256,9 +254,9 @@ Scores = Mapping[str, Sequence[float]]  # by prompt: a score for each response, 
 
 
 def wins(one: Scores, other: Scores) -> Right:
-    """Return, by prompt, how often a response of one is above a response of the other, over all pairs of them.
+    """Return, by prompt, how often a response of one beats a response of the other, over all pairs.
 
-    Equal scores count half, so that a policy against itself is at one half. Raises ValueError for other prompts.
+    Ties count half, so a policy against itself scores one half. Raises ValueError if the prompts differ.
     """
     if set(one) != set(other):
         raise ValueError("the two have different prompts")
@@ -275,15 +273,15 @@ def share(scores: Scores) -> Right:
 
 
 def rewards_of(found: Json, judge: str) -> Scores:
-    """Return what a reward model gave sampled responses, by prompt."""
+    """Return a reward model's scores of sampled responses, by prompt."""
     return dict(zip(found["asked"], found["rewards"][judge], strict=True))
 
 
 def truth_of(store: Store, dataset: str, found: Json) -> Scores:
-    """Return 1 for each sampled response that is a claim which gold has as True, else 0. Raises SettingError.
+    """Return 1 for each sampled response that is a claim with gold True, else 0. Raises SettingError.
 
-    A response that no example of the data set spells out counts as wrong. Raises SettingError for pairs of responses,
-    and for a prompt without a claim that gold has as True.
+    A response that matches no example of the data set counts as wrong. Raises SettingError for pairs of responses, and
+    for a prompt without a claim whose gold is True.
     """
     task = store.dataset_info(dataset).task
     form = form_of(task)

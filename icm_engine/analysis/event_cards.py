@@ -1,4 +1,4 @@
-"""Cards of the events that are no steps: the initial labels, a person's acts, other settings, a fork."""
+"""Cards of events other than steps: initial labels, a person's acts, changed settings, forks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from icm_engine.store.events import Json, decode_done
 
 VERBS = {
     "pin": "Pinned", "override": "Relabelled", "unpin": "Unpinned", "note": "Noted", "undo": "Took back",
-    "redo": "Did again", "blind": "Hid gold from sight", "unblind": "Showed gold again",
+    "redo": "Did again", "blind": "Hid gold", "unblind": "Showed gold again",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedExample:
-    """One example that an event touched: its label before and after, and what was done in words."""
+    """One example that an event touched: its label before and after, and what was done, in words."""
 
     example: ExampleView
     old: Label | None
@@ -33,7 +33,7 @@ class ChangedExample:
 
 @dataclass(frozen=True, slots=True)
 class EventCard:
-    """An event between two steps: what happened in sentences, the examples it touched, U before and after."""
+    """An event between two steps: what happened, the examples it touched, U before and after."""
 
     kind: str
     step: int
@@ -44,11 +44,11 @@ class EventCard:
     repairs: tuple[RepairLine, ...]
     before: Terms | None
     after: Terms
-    parent: dict[str, str]  # the address where a fork came from, empty for other events
+    parent: dict[str, str]  # the run and step a fork came from; empty for other events
 
 
 def event_card(reading: Reading, moment: Moment) -> EventCard:
-    """Return the card of an event that is no step."""
+    """Return the card of an event that is not a step."""
     make = {"initial": _initial, "hand": _hand, "retuned": _retuned, "forked": _forked, "labelled": _labelled}[
         moment.event.kind
     ]
@@ -116,7 +116,7 @@ def act_words(done: AppliedIntervention) -> str:
 
 
 def _touched(before: ExampleState, after: ExampleState) -> str:
-    """What became of an example, in words."""
+    """What happened to an example, in words."""
     said = []
     if before.label != after.label:
         said.append(f"label {before.label or 'none'} → {after.label or 'none'}")
@@ -132,7 +132,7 @@ def _retuned(reading: Reading, moment: Moment) -> Made:
         f"{name.replace('_', ' ')}: {getattr(moment.config, name):g} → {value:g}"
         for name, value in moment.event.retuned["settings"].items()
     ]
-    return "Other settings", [*said, "Labels and log-probabilities stayed; U was put together again."], ()
+    return "Other settings", [*said, "Labels and log-probabilities stayed; U was recomputed."], ()
 
 
 def _forked(reading: Reading, moment: Moment) -> Made:
@@ -152,7 +152,7 @@ def _labelled(reading: Reading, moment: Moment) -> Made:
 
 
 def _silent(verdicts: Sequence[Json]) -> list[str]:
-    """What a judge did not say."""
+    """What a judge left without a verdict, in words."""
     without = [verdict["why"] for verdict in verdicts if verdict["label"] is None]
     return [f"No verdict on {len(without):,} of {len(verdicts):,} examples, first: {without[0]}."] if without else []
 
@@ -179,7 +179,7 @@ def _terms_of(evaluation: Evaluation) -> Terms:
 
 
 def change_words(card: EventCard) -> str:
-    """Say what the event did to U."""
+    """Say how the event changed U."""
     if card.before is None:
         return f"U begins at {decimal(card.after.utility, 2)}."
     return f"U went from {decimal(card.before.utility, 2)} to {decimal(card.after.utility, 2)}."

@@ -1,4 +1,4 @@
-"""From read models to plotly figures and pandas tables, in which text from outside is never markup."""
+"""Read models as Plotly figures and pandas tables; untrusted text is never markup."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ import plotly.graph_objects as go
 from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
-from icm_engine.analysis.formatting import one_line
+from icm_engine.analysis.formatting import PHASE_STYLES, moment, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
-from icm_engine.analysis.views import Conflict, LabelRow, example_text
+from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
 
 Value = Callable[[Point], float | None]
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their words
 LINES = 40  # of these, the last ones
-MARKS = 200  # accepted and rejected marks each: more would hide the curve
+MARKS = 200  # accepted and rejected marks each; more would hide the curve
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Okabe-Ito, with the ones that stand out on this background."""
+    """Okabe-Ito colours that stand out on this background."""
 
     strong: str
     accepted: str
@@ -44,7 +44,7 @@ def palette(dark: bool) -> Palette:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure with what it says in words, for those who do not see it."""
+    """A figure with its text alternative."""
 
     title: str
     caption: str
@@ -52,21 +52,61 @@ class Chart:
     alt: str
 
 
-def utility(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """U(D) with its two terms; every proposal marked as accepted (filled) or rejected (hollow)."""
+@dataclass(frozen=True, slots=True)
+class CurveMarks:
+    """What is marked on the curve of U beside verdicts: events of kept repairs, and the best state."""
+
+    repaired: frozenset[int] = frozenset()
+    best: Point | None = None
+
+
+def curve_marks(reading: Reading) -> CurveMarks:
+    """Return the marks for the curve of a run."""
+    end = run_end(reading)
+    return CurveMarks(frozenset(mark.event for mark in reading.repairs if mark.kept), end.best if end else None)
+
+
+def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> Chart:
+    """U(D), its axis fitted to it: accepted (filled), rejected (hollow), repaired (diamond), best (star).
+
+    Its two terms can be switched on in the legend.
+    """
+    marks = marks or CurveMarks()
     colours, figure = palette(dark), blank_figure(dark, "U")
     points = trajectory.points
+    _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
+    plain = [point for point in points if point.event not in marks.repaired]
+    _marks(figure, plain, "rejected", colours.rejected, "circle-open", 0.5)
+    _marks(figure, plain, "accepted", colours.accepted, "circle", 1.0)
+    repaired = [point for point in points if point.event in marks.repaired]
+    if repaired:
+        _marks(
+            figure, [point._replace(verdict="repaired") for point in repaired], "repaired", colours.third, "diamond", 1
+        )
+    if marks.best is not None:
+        _marks(figure, [marks.best._replace(verdict="best U")], "best U", colours.text, "star", 1.0, size=12)
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
-    _marks(figure, points, "rejected", colours.rejected, "circle-open", 0.5)
-    _line(figure, points, "U(D)", lambda p: p.utility, colours.strong, width=2.5)
-    _marks(figure, points, "accepted", colours.accepted, "circle", 1.0)
-    caption = "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected."
+    figure.data[-1].visible = figure.data[-2].visible = "legendonly"
+    figure.update_yaxes(range=_fitted([point.utility for point in points]))
+    caption = (
+        "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected. Diamond: repaired. "
+        "Star: best. The legend shows and hides the two terms."
+    )
     return Chart("Utility", caption, figure, _alt("Utility U(D)", trajectory, lambda p: p.utility))
 
 
+def _fitted(values: Sequence[float]) -> list[float] | None:
+    """A range with some room around these values; None without any."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or 1.0
+    return [low - room, high + room]
+
+
 def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """Temperature, and the share of the last 50 proposals that were accepted, on an axis of its own."""
+    """Temperature, and the share of the last 50 proposals that were accepted on its own axis."""
     colours, figure = palette(dark), blank_figure(dark, "T")
     points = trajectory.points
     _line(figure, points, "temperature", lambda p: p.temperature, colours.rejected, "dash", shape="linear")
@@ -78,7 +118,7 @@ def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 
 def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """How many examples are labelled, and how many have each label."""
+    """The number of labelled examples, and of each label."""
     colours, figure = palette(dark), blank_figure(dark, "examples")
     _line(figure, trajectory.points, "labelled", lambda p: p.labelled, colours.text, width=1.5)
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
@@ -92,7 +132,7 @@ def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 
 def accuracy(trajectory: Trajectory, dark: bool = False) -> Chart | None:
-    """Agreement with gold, unlabelled counted as wrong; None where there is no gold."""
+    """Agreement with gold, unlabelled examples counted as wrong; None without gold."""
     if not any(point.accuracy for point in trajectory.points):
         return None
     colours, figure = palette(dark), blank_figure(dark, "share")
@@ -110,9 +150,9 @@ def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
     return lambda point: getattr(point.accuracy, kind) if point.accuracy else None
 
 
-def all_charts(trajectory: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
-    """Return the charts of the search page, U first, accuracy only where there is gold."""
-    charts = (utility(trajectory, dark), annealing(trajectory, dark), labels(trajectory, dark))
+def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> tuple[Chart, ...]:
+    """Return the charts of the Search page, U first, accuracy only where there is gold."""
+    charts = (utility(trajectory, dark, marks), annealing(trajectory, dark), labels(trajectory, dark))
     known = accuracy(trajectory, dark)
     found = (*charts, known) if known else charts
     for chart in found:
@@ -121,7 +161,7 @@ def all_charts(trajectory: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
 
 
 def mark_interventions(figure: go.Figure, trajectory: Trajectory, dark: bool = False) -> None:
-    """Draw a line with a word where a person changed labels or settings, and where a fork began; the last of many."""
+    """Mark changes by a person and the start of a fork with a line and a word; at most the last few."""
     marked = dict[int, dict[str, None]]()  # step -> words, each once
     for point in trajectory.points:
         if point.verdict in INTERVENTIONS:
@@ -160,7 +200,15 @@ def _line(
     )
 
 
-def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str, symbol: str, opacity: float) -> None:
+def _marks(
+    figure: go.Figure,
+    points: Sequence[Point],
+    verdict: str,
+    colour: str,
+    symbol: str,
+    opacity: float,
+    size: int = 6,
+) -> None:
     chosen = [point for point in points if point.verdict == verdict]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
@@ -170,18 +218,18 @@ def _marks(figure: go.Figure, points: Sequence[Point], verdict: str, colour: str
         mode="markers",
         customdata=[_short(point.delta) for point in shown],
         hovertemplate="delta %{customdata:.2f}",
-        marker={"color": colour, "symbol": symbol, "size": 6, "line": {"width": 1.5, "color": colour}},
+        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 1.5, "color": colour}},
         opacity=opacity,
     )
 
 
 def _short(value: float | None) -> float | None:
-    """Five digits: more cannot be seen, and every one is sent at every tick."""
+    """Round to five digits: more cannot be seen, and every digit is sent at every refresh."""
     return None if value is None else float(f"{value:.5g}")
 
 
 def blank_figure(dark: bool, unit: str) -> go.Figure:
-    """Return a figure without data in the style of all of them; `unit` is that of its values."""
+    """Return an empty figure in the common style; `unit` is the unit of its values."""
     colours = palette(dark)
     axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}
     layout = {
@@ -198,7 +246,7 @@ def blank_figure(dark: bool, unit: str) -> go.Figure:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
     }
-    return go.Figure(layout=layout)  # at once: update_layout takes twelve times as long
+    return go.Figure(layout=layout)  # in one call: update_layout takes twelve times as long
 
 
 def _second_axis(colours: Palette) -> dict[str, object]:
@@ -227,7 +275,7 @@ CURVE_ROWS = 500
 
 
 def steps_frame(reading: Reading, dark: bool = False, limit: int = 50) -> Any:
-    """Return the last steps, the newest first, styled; the verdict has a shape and a word beside its colour."""
+    """Return the last steps, newest first, styled; a verdict has a shape and a word beside its colour."""
     rows = [
         {
             "step": row.step,
@@ -255,8 +303,36 @@ def _coloured(frame: pd.DataFrame, dark: bool) -> Any:
     return frame.style.map(lambda words: looks.get(str(words)[:1], "opacity: 0.65"), subset=["verdict"])
 
 
+def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
+    """Return the table, newest first; columns without any value are left out."""
+    frame = pd.DataFrame(
+        [
+            {
+                "run": row.run,
+                "status": f"{PHASE_STYLES[row.phase].icon} {PHASE_STYLES[row.phase].word}",
+                "progress": row.progress.share,
+                "U": row.utility,
+                "best U": row.best,
+                "accuracy": row.accuracy.raw if row.accuracy else None,
+                "labelled": f"{row.labelled:,} of {row.examples:,}",
+                "conflicts": row.conflicts,
+                "data set": row.dataset,
+                "model": row.model,
+                "source": row.source,
+                "preset": row.preset,
+                "alpha": row.alpha,
+                "seed": row.seed,
+                "edited": "by hand" if row.edited else None,
+                "created": moment(row.created),
+            }
+            for row in rows
+        ]
+    )
+    return frame.dropna(axis=1, how="all") if len(frame) else frame
+
+
 def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:
-    """Return the inconsistent pairs, one a row, both examples side by side."""
+    """Return the inconsistent pairs, one a row, with both examples side by side."""
     return pd.DataFrame(
         [
             {
@@ -274,7 +350,7 @@ def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:
 
 
 def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
-    """Return the labels, one example a row; the gold column only where there is gold."""
+    """Return the labels, one example a row; a gold column only where there is gold."""
     frame = pd.DataFrame(
         [
             {
@@ -293,7 +369,7 @@ def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
 
 
 def curves_frame(trajectory: Trajectory) -> pd.DataFrame:
-    """Return the curves as a table, thinned evenly to some hundred rows, the newest first."""
+    """Return the curves as a table, evenly thinned to a few hundred rows, newest first."""
     points = [trajectory.points[k] for k in every_nth(len(trajectory.points), CURVE_ROWS)]
     return pd.DataFrame(
         [
@@ -322,7 +398,7 @@ def settings_frame(spec: dict[str, Any]) -> pd.DataFrame:
 
 
 def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.DataFrame:
-    """Return examples, one a row, their texts cut to one line; a column is left out where none has anything in it."""
+    """Return examples, one a row, their texts cut to one line; empty columns are left out."""
     frame = pd.DataFrame(
         [
             {
@@ -340,12 +416,12 @@ def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.Da
 
 
 def cells_frame(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """Return the cells of a file as they are, each cut to one line."""
+    """Return the cells of a file unchanged, each cut to one line."""
     return pd.DataFrame([{name: one_line(row[name]) for name in columns} for row in rows], columns=list(columns))
 
 
 def branches_frame(branches: Sequence[Branch], run: str) -> pd.DataFrame:
-    """Return a tree of runs, one a row; the run that is looked at is marked."""
+    """Return a tree of runs, one a row; the run being viewed is marked."""
     return pd.DataFrame(
         [
             {

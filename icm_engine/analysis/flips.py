@@ -9,7 +9,7 @@ import pandas as pd
 
 from icm_engine.analysis.formatting import one_line
 from icm_engine.analysis.label_history import (
-    CAUSES,  # pages take it from here
+    CAUSES,  # re-exported for pages
     LabelChange,
     is_right,
 )
@@ -17,12 +17,12 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
-CYCLES = 2  # returns to a label that an example had before, from which on it is called cycling
+CYCLES = 2  # returns to an earlier label from which on an example is called oscillating
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which label changes are shown; an empty field lets all through. `kept`: only labels that are there still."""
+    """Which label changes are shown; an empty field admits all. `kept`: only labels still in force."""
 
     cause: str | None = None
     example: int | None = None
@@ -32,7 +32,7 @@ class Filter:
 
 
 def filtered(reading: Reading, wanted: Filter) -> list[LabelChange]:
-    """Return the label changes that pass, oldest first."""
+    """Return the label changes that pass the filter, oldest first."""
     final = {change.example: change.event for change in reading.history} if wanted.kept else {}
     return [change for change in reading.history if _passes(change, wanted, final)]
 
@@ -60,7 +60,7 @@ def counts(changes: Iterable[LabelChange]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One example of a queue, and the number that brought it there, in words."""
+    """One example of a queue, with the number that put it there, in words."""
 
     example: int
     why: str
@@ -68,7 +68,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue: its name in the address, its title, and what it is."""
+    """A queue: its name in the URL, its title and its description."""
 
     name: str
     title: str
@@ -82,18 +82,18 @@ def queues(reading: Reading) -> tuple[Queue, ...]:
 
 
 def most_flipped(reading: Reading) -> list[Queued]:
-    """Return the examples whose label changed after they had one, most often first."""
+    """Return the examples whose label changed after they were first labelled, most often first."""
     found = sorted((-change.flips, i) for i, change in reading.changes.items() if change.flips)
     return [Queued(i, times(-flips, "flip")) for flips, i in found]
 
 
 def lowest_margin(reading: Reading) -> list[Queued]:
-    """Return the labelled examples, those first whose label the model likes least against its best other one."""
+    """Return the labelled examples with the lowest margin first: those whose label the model prefers least."""
     return [Queued(i, f"log-odds {margin:+.2f}".replace("-", "−")) for margin, i in sorted(margins(reading))]
 
 
 def margins(reading: Reading) -> Iterator[tuple[float, int]]:
-    """Yield (margin, example) of every labelled example, given all other labels."""
+    """Yield (margin, example) for every labelled example, given all other labels."""
     labels, scores = reading.tally.labels, reading.state.evaluation.scores if reading.state else {}
     for i, label in reading.labeling.items():
         yield scores[i].margin(labels.index(label)), i
@@ -111,7 +111,7 @@ def in_conflict(reading: Reading) -> list[Queued]:
 
 
 def against_gold(reading: Reading) -> list[Queued]:
-    """Return the labelled examples whose label is not gold's, in data set order; empty where gold is not shown."""
+    """Return the labelled examples whose label differs from gold, in data set order; empty where gold is not shown."""
     if not reading.gold:
         return []
     ids = reading.run.codec.ids
@@ -126,14 +126,14 @@ def pinned(reading: Reading) -> list[Queued]:
 
 
 def cycling(reading: Reading) -> list[Queued]:
-    """Return the examples that went back to a label they had had, two times or more; the most often first."""
+    """Return the examples that returned to an earlier label at least twice, most often first."""
     found = [(returns(labels), i) for i, labels in _labels_in_order(reading.history).items()]
     chosen = sorted(((sum(back.values()), i, back) for back, i in found), key=lambda row: (-row[0], row[1]))
     return [Queued(i, cycle_words(back)) for count, i, back in chosen if count >= CYCLES]
 
 
 def returns(labels: Sequence[Label | None]) -> dict[Label, int]:
-    """Return how often a sequence of labels came back to each label that it had had.
+    """Return how often a sequence of labels returned to each earlier label.
 
     >>> returns(["True", "False", "True", "False"])
     {'True': 1, 'False': 1}
@@ -148,12 +148,12 @@ def returns(labels: Sequence[Label | None]) -> dict[Label, int]:
 
 
 def cycle_words(back: Mapping[Label, int]) -> str:
-    """Say how often an example came back to its labels."""
+    """Say how often an example returned to an earlier label."""
     return "went back to " + ", to ".join(f"{label} {times(count, 'time')}" for label, count in back.items())
 
 
 def cycles_sentence(found: Sequence[Queued]) -> str:
-    """Say how many examples cycle; empty if none does."""
+    """Say how many examples oscillate; empty if none does."""
     if not found:
         return ""
     one = len(found) == 1
@@ -181,17 +181,18 @@ def times(count: int, noun: str) -> str:
 
 QUEUES = (
     Queue("most-flipped", "Most flipped", "Examples whose label changed after they had one.", most_flipped),
-    Queue("lowest-margin", "Lowest margin", "Labels the model likes least: log p of the label less that of the best "
-          "other one, given all other labels. Below 0 it prefers another.", lowest_margin),
+    Queue("lowest-margin", "Lowest margin", "Labels with the lowest margin: log p of the label minus that of the "
+                                            "best other one, given all other labels. Below 0 the model prefers "
+                                            "another.", lowest_margin),
     Queue("in-conflict", "In conflict", "Examples of pairs that are inconsistent now.", in_conflict),
-    Queue("gold", "Against gold", "Labelled otherwise than gold.", against_gold),
+    Queue("gold", "Against gold", "Labels that differ from gold.", against_gold),
     Queue("pinned", "Pinned", "Labels that a person has fixed.", pinned),
     Queue("cycling", "Cycling", "Examples that returned to an earlier label at least twice.", cycling),
 )  # fmt: skip
 
 
 def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> pd.DataFrame:
-    """Return label changes, the newest first, each with the address of its decision card."""
+    """Return label changes, newest first, each with the address of its decision card."""
     ids = reading.run.codec.ids
     return pd.DataFrame(
         [

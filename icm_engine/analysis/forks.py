@@ -1,4 +1,4 @@
-"""Runs that grew out of each other and where two of them part; and what if one label were another."""
+"""Forks: the tree of runs, where two runs diverge, and what-if questions about one label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +16,11 @@ from icm_engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One run of a tree: how deep it stands, where it parted from its parent, and what is different there."""
+    """One run of a tree: its depth, where it diverged from its parent, and which settings differ."""
 
     run: str
     depth: int
-    step: int | None  # of the parent, at which it parted; None for the root
+    step: int | None  # event of the parent at which it diverged; None for the root
     changes: Mapping[str, tuple[Any, Any]]  # setting -> (parent's, its own)
 
 
@@ -44,7 +44,7 @@ def _branches(store: Store, run: str, depth: int) -> list[Branch]:
 
 
 def _changes(parent: RunSpec, child: RunSpec) -> dict[str, tuple[Any, Any]]:
-    """The settings that a fork has otherwise, and its rule."""
+    """The settings and the rule that a fork changes."""
     before = {**asdict(parent.search), "rule": parent.rule}
     after = {**asdict(child.search), "rule": child.rule}
     return {name: (before[name], after[name]) for name in after if before[name] != after[name]}
@@ -62,22 +62,22 @@ class Differing:
 
 @dataclass(frozen=True, slots=True)
 class ForkDifference:
-    """Where the paths of two runs part, and on which examples they differ now."""
+    """Where two runs diverge, and on which examples they differ now."""
 
     steps: tuple[int, int]
-    parted: int | None  # the first step that they took differently; None if they have not
+    parted: int | None  # the first step that they took differently; None if there is none
     labelled_by_both: int
     differing: tuple[Differing, ...]
 
     @property
     def words(self) -> str:
         """The difference in one or two sentences."""
-        where = "They have not parted yet." if self.parted is None else f"They part at step {self.parted:,}."
+        where = "They have not diverged yet." if self.parted is None else f"They diverge at step {self.parted:,}."
         return f"{where} {len(self.differing):,} examples differ; {self.labelled_by_both:,} are labelled by both."
 
 
 def difference(store: Store, ours: Reading, theirs: Reading) -> ForkDifference:
-    """Return how two runs on the same examples differ now, the first step where they part by their own logs."""
+    """Return how two runs on the same examples differ now, and the first step at which their logs diverge."""
     a, b, ids = ours.labeling, theirs.labeling, ours.run.codec.ids
     pins = ours.pins | theirs.pins
     differing = [Differing(ids[i], a.get(i), b.get(i), i in pins) for i in sorted({*a, *b}) if a.get(i) != b.get(i)]
@@ -87,7 +87,7 @@ def difference(store: Store, ours: Reading, theirs: Reading) -> ForkDifference:
 
 
 def _parted(store: Store, ours: Reading, theirs: Reading) -> int | None:
-    """The first step that both took and took differently: another example, proposal, verdict or label change."""
+    """The first step that both took differently: another example, proposal, verdict or label change."""
     first = max(_begun(ours), _begun(theirs)) + 1
     for left, right in zip(_steps(store, ours, first), _steps(store, theirs, first), strict=False):
         if any(left[name] != right[name] for name in ("example", "proposed", "verdict", "flips")):
@@ -96,7 +96,7 @@ def _parted(store: Store, ours: Reading, theirs: Reading) -> int | None:
 
 
 def _begun(reading: Reading) -> int:
-    """The step before the first that is in the run's own log."""
+    """The step before the first in the run's own log."""
     return reading.trajectory.points[0].step if reading.trajectory.points else 0
 
 
@@ -107,7 +107,7 @@ def _steps(store: Store, reading: Reading, first: int) -> Any:
 
 
 def event_of(reading: Reading, step: int) -> int:
-    """Return the last event that led to a state after this step, or after the last one before it."""
+    """Return the last event that led to the state after this step, or after the last step before it."""
     events = [point.event for point in reading.trajectory.points if point.step <= step]
     return events[-1] if events else 0
 
@@ -115,7 +115,7 @@ def event_of(reading: Reading, step: int) -> int:
 def begin_fork(
     store: Store, reading: Reading, step: int, more: int, settings: Mapping[str, Any], rule: str | None = None
 ) -> str:
-    """Store a fork that parts after a step and takes `more` steps, start it, and return its name.
+    """Create a fork that diverges after a step and takes `more` steps, start it, and return its name.
 
     Only settings that differ are changed. Raises SettingError, NotFound.
     """
@@ -126,12 +126,12 @@ def begin_fork(
 
 
 def begin_influence(store: Store, run: str, example: str, steps: int) -> tuple[str, str]:
-    """Start two forks that differ in one pin alone; return the one with it, then the other. Raises SettingError."""
+    """Start two forks that differ in one pin; return the pinned one, then the other. Raises SettingError."""
     return fork.influence_of_pin(store, run, example, steps)
 
 
 def begin_with_label(store: Store, run: str, event: int, example: str, label: Label) -> str:
-    """Store a fork in which one example is pinned to a label, and start it. Raises SettingError, NotFound."""
+    """Create a fork in which one example is pinned to a label, and start it. Raises SettingError, NotFound."""
     child = fork.fork(store, run, event)
     control.submit_intervention(store, child, "pin", [example], [label])
     control.start(store, child)
@@ -139,7 +139,7 @@ def begin_with_label(store: Store, run: str, event: int, example: str, label: La
 
 
 def comparable(store: Store, reading: Reading, names: Sequence[str]) -> list[str]:
-    """Return those of the runs that are on the same examples: the relatives of this one first."""
+    """Return the runs on the same examples, relatives of this run first."""
     mine = reading.run.spec
     specs = {name: store.spec(name) for name in names}
     examples = (mine.dataset, mine.limit, mine.part)
@@ -153,7 +153,7 @@ WHAT_IF = "what-if"
 
 @dataclass(frozen=True, slots=True)
 class WhatIfCost:
-    """What one question will cost about, by what the run's own evaluations cost on average; repairs come on top."""
+    """Estimated cost of one what-if question, from the run's own mean cost per evaluation; repairs come on top."""
 
     prompts: int
     tokens: float
@@ -168,33 +168,33 @@ class WhatIfCost:
 
 
 def price(reading: Reading) -> WhatIfCost:
-    """Return what asking about one label costs: one evaluation of as many examples as are labelled."""
+    """Return the cost of asking about one label: one evaluation of as many examples as are labelled."""
     spent, labelled = reading.spent, reading.tally.labelled
     share = labelled / max(1, spent.prompts)
     return WhatIfCost(labelled, spent.tokens_encoded * share, spent.seconds * share)
 
 
 def other_labels(reading: Reading, example: str) -> tuple[Label, ...]:
-    """Return the labels that an example does not have; none for one without a label. Raises KeyError."""
+    """Return the labels that an example does not have; none if it is unlabelled. Raises KeyError."""
     now = reading.labeling.get(reading.run.codec.index(example))
     return tuple(label for label in reading.tally.labels if label != now) if now else ()
 
 
 def submit_what_if(store: Store, reading: Reading, event: int, example: str, label: Label) -> str:
-    """Start the question as a job and return its name."""
+    """Start a what-if question as a job and return the job's name."""
     run = reading.run
     body = {"run": run.name, "event": event, "example": example, "label": label, "dataset": run.spec.dataset}
     return jobs.request(store, JobSpec(WHAT_IF, body, model_registry.model_of_run(store, run.name)))
 
 
 def asked_before(store: Store, run: str, example: str) -> list[str]:
-    """Return the questions about one example of a run, the newest first."""
+    """Return the what-if questions about one example of a run, newest first."""
     mine = (job for job in jobs.names(store, WHAT_IF))
     return [job for job in mine if (b := jobs.spec(store, job).body)["run"] == run and b["example"] == example]
 
 
 def answer_words(answer: Json) -> list[str]:
-    """Return what a question found, one sentence a fact."""
+    """Return the answer to a what-if question, one sentence per fact."""
     before, after, repaired = (answer[name]["utility"] for name in ("before", "after", "repaired"))
     lines = [
         f"After step {answer['step']:,}, with {answer['label']} in place of {answer['old']}: U from "

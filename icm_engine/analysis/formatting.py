@@ -1,4 +1,4 @@
-"""Numbers, states and whitespace in a form that people can read."""
+"""Numbers, states and whitespace in readable form."""
 
 import re
 import unicodedata
@@ -8,11 +8,11 @@ from datetime import datetime
 from icm_engine.runs.life_cycle import Phase
 
 SIGNS = {" ": "·", "\n": "↵\n", "\t": "→", "\r": "␍"}
-_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs", "Cs", "Co"})  # controls, directions, separators, odd spaces
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs", "Cs", "Co"})  # controls, direction marks, separators, odd spaces
 
 
 def show_whitespace(text: str) -> str:
-    r"""Return the text with spaces as ·, line ends as ↵ before a break, tabs as →, and all else unseen by its code.
+    r"""Return the text with whitespace shown: space ·, tab →, line end ↵, other invisible characters as codes.
 
     >>> visible("Is it?\n\tno " + chr(0x202E))
     'Is·it?↵\n→no·⟨U+202E⟩'
@@ -33,7 +33,7 @@ DASH = "–"
 
 @dataclass(frozen=True, slots=True)
 class PhaseStyle:
-    """How one phase of a run looks: a colour, a shape beside it, a word, and one honest sentence."""
+    """How one phase is shown: colour, shape, word, and a sentence."""
 
     colour: str
     icon: str
@@ -47,18 +47,18 @@ PHASE_STYLES: dict[Phase, PhaseStyle] = {
         "violet", "◔", "starting", "The worker is loading the model. The first numbers follow shortly."
     ),
     "running": PhaseStyle("blue", "▶", "running", "The worker is searching. Closing this page does not stop it."),
-    "paused": PhaseStyle("orange", "❚❚", "paused", "The worker waits. Resume goes on, Step takes one step."),
+    "paused": PhaseStyle("orange", "❚❚", "paused", "The worker is waiting. Resume continues, Step takes one step."),
     "interrupted": PhaseStyle(
-        "orange", "⚠", "interrupted", "The worker is gone, its steps are safe. Resume goes on where it stopped."
+        "orange", "⚠", "interrupted", "The worker is gone; its steps are safe. Resume continues from the last one."
     ),
     "failed": PhaseStyle("red", "✕", "failed", "The worker ended with an error. No step was lost; Resume tries again."),
     "stopped": PhaseStyle(
-        "gray", "■", "stopped", "Stopped by hand. The labels so far are below; Resume goes on from here."
+        "gray", "■", "stopped", "Stopped by a person. The labels so far are below; Resume continues from here."
     ),
     "finished": PhaseStyle("green", "✓", "finished", "The labels are below, ready to download."),
 }
 
-# Which buttons a phase offers. A verb that would do nothing is not offered.
+# The buttons that a phase offers; those without effect are not offered
 OFFERS: dict[Phase, frozenset[str]] = {
     "created": frozenset({"start", "step"}),
     "starting": frozenset({"pause", "stop"}),
@@ -72,7 +72,7 @@ OFFERS: dict[Phase, frozenset[str]] = {
 
 
 def duration(seconds: float) -> str:
-    """Return a time in two units at most.
+    """Return a duration in at most two units.
 
     >>> duration(0.4), duration(42), duration(130), duration(7300)
     ('under 1 s', '42 s', '2 min 10 s', '2 h 1 min')
@@ -99,17 +99,17 @@ def count(number: int) -> str:
 
 
 def decimal(number: float | None, digits: int = 1) -> str:
-    """Return a number with a true minus sign, a dash for None."""
+    """Return a number with a true minus sign; a dash for None."""
     return DASH if number is None else f"{number:,.{digits}f}".replace("-", "−")
 
 
 def percent(share: float | None) -> str:
-    """Return a share of 1 in whole percent, a dash for None."""
+    """Return a share as whole percent; a dash for None."""
     return DASH if share is None else f"{share:.0%}"
 
 
 def figures(number: float | None) -> str:
-    """Return a number with two decimals, or with three figures where it is small.
+    """Return a number with two decimals, or three significant figures if it is small.
 
     >>> figures(9.1), figures(0.0123), figures(0.0), figures(1.5e-7)
     ('9.10', '0.0123', '0.00', '1.5e−07')
@@ -120,7 +120,7 @@ def figures(number: float | None) -> str:
 
 
 def chance(share: float | None) -> str:
-    r"""Return a chance in percent, with the figures that tell it from 0.
+    r"""Return a probability in percent, with enough figures to tell it from 0.
 
     >>> [chance(share).replace("\xa0", " ") for share in (0.13, 0.0042, 1.0, 0.0, 1e-9)]
     ['13 %', '0.42 %', '100 %', '0 %', 'under 0.01 %']
@@ -133,7 +133,7 @@ def chance(share: float | None) -> str:
 
 
 def moment(time: float) -> str:
-    """Return a point in time as the clock of this machine shows it.
+    """Return a time as this machine's clock shows it.
 
     >>> len(moment(0.0))
     16
@@ -141,11 +141,11 @@ def moment(time: float) -> str:
     return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}"
 
 
-WORD_JOINER = chr(0x2060)  # unseen: addresses become links whatever is escaped in them
+WORD_JOINER = chr(0x2060)  # zero-width: otherwise Streamlit turns addresses into links despite escaping
 
 
 def escaped(text: str) -> str:
-    r"""Return text from outside so that Markdown shows it as it is, for the few places that know nothing else.
+    r"""Return untrusted text escaped for Markdown, for the few widgets that accept nothing else.
 
     >>> print(escaped("a_b *c* $d$"))
     a\_b \*c\* \$d\$
@@ -155,6 +155,6 @@ def escaped(text: str) -> str:
 
 
 def one_line(text: str, width: int = 200) -> str:
-    """Return the text on one line, cut with an ellipsis: for table cells, whose whole text is elsewhere."""
+    """Return the text on one line, cut with an ellipsis: for table cells, whose full text is shown elsewhere."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,6 +1,6 @@
-"""Labels beside gold: what is right and wrong, with intervals, and whether probabilities are calibrated.
+"""Labels against gold: correct and wrong ones with intervals, and calibration of probabilities.
 
-Every function counts the examples it is given, so that labels a person fixed can be left out.
+Every function counts only the examples it is given, so labels fixed by a person can be left out.
 """
 
 import math
@@ -22,7 +22,7 @@ BINS = 10  # of equal width
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The labels whose probability is from `low` up to `high`: how many, their mean probability, the share right."""
+    """Labels with a probability from `low` up to `high`: their number, mean probability and correct share."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The bins that have labels, and the expected calibration error: the mean gap, each bin by its labels."""
+    """The non-empty bins, and the expected calibration error: the mean gap, bins weighted by their labels."""
 
     bins: tuple[Bin, ...]
     error: float | None
@@ -54,7 +54,7 @@ def calibration(
     gold: Mapping[int, Label],
     counted: Sequence[int],
 ) -> Calibration:
-    """Return how well p of the given label, renormalised over the labels, tells whether gold agrees."""
+    """Return how well p of the given label, renormalised over the labels, predicts agreement with gold."""
     judged = [
         (math.exp(scores[i].normalized[labels.index(given[i])]), is_right(given[i], gold[i]))
         for i in _known(scores, gold, counted)
@@ -64,7 +64,7 @@ def calibration(
 
 
 def reliability(judged: Sequence[tuple[float, bool]]) -> Calibration:
-    """Return the calibration of probabilities, each with whether it was right.
+    """Return the calibration of probabilities, each given with whether it was correct.
 
     >>> found = reliability([(0.9, True), (0.95, False), (0.5, True)])
     >>> [(one.low, one.count, one.right) for one in found.bins]  # gaps 0.5 of one label, 0.425 of two
@@ -83,7 +83,7 @@ def reliability(judged: Sequence[tuple[float, bool]]) -> Calibration:
 
 
 def log_odds(scores: LabelLogProbs, k: int) -> float:
-    """Return log p of label k minus log p of all the others together, for any number of labels."""
+    """Return log p of label k minus log p of all other labels together, for any number of labels."""
     others = [value for j, value in enumerate(scores.raw) if j != k]
     top = max(others)
     return scores.raw[k] - top - math.log(math.fsum(math.exp(value - top) for value in others))
@@ -96,9 +96,9 @@ def area_under_curve(
     gold: Mapping[int, Label],
     counted: Sequence[int],
 ) -> float | None:
-    """Return the AUROC of the log-odds of the true label against gold; None where gold has one side only.
+    """Return the AUROC of the log-odds of the true label against gold; None if gold has one class only.
 
-    The labels that were given play no part: it asks whether the model's own order of the examples is gold's.
+    The given labels play no part: this asks whether the model's own order of the examples is gold's.
     """
     places = _known(scores, gold, counted)
     truth = [gold[i] == true_label for i in places]
@@ -119,31 +119,31 @@ LEVEL = 0.95  # of every interval
 
 
 def counted_examples(reading: Reading) -> Sequence[int]:
-    """Return the examples that count: all but those whose labels a person has fixed."""
+    """Return the examples that count: all but those whose labels a person fixed."""
     everything, pins = range(len(reading.run.dataset.examples)), reading.pins
     return [i for i in everything if i not in pins] if pins else everything
 
 
 def gold_shown(reading: Reading) -> bool:
-    """Say whether there is gold that may be seen: not while a person annotates this run blind."""
+    """Say whether there is gold that may be shown: not while a person annotates this run blind."""
     return bool(reading.gold) and not reading.blind
 
 
 def no_gold_words(reading: Reading) -> str:
-    """Say why there is nothing to see beside gold."""
+    """Say why nothing can be compared with gold."""
     why = "This run is annotated blind: its gold is hidden." if reading.blind else "This data set has no gold labels."
     return f"{why} Seeds, Runs and Landscape need none."
 
 
 def pins_words(reading: Reading) -> str:
-    """Say which examples do not count, and where they still do."""
+    """Say which examples are excluded, and where they still count."""
     pins = len(reading.pins)
     named = "1 example that a person pinned does" if pins == 1 else f"{pins:,} examples that a person pinned do"
     return f"{named} not count here; the curve over steps has all examples."
 
 
 def gold_by_place(store: Store, reading: Reading, counted: Sequence[int]) -> dict[int, Label]:
-    """Return the gold of the examples that count; empty where there is none, or where it is not to be seen."""
+    """Return the gold of the examples that count; empty if there is none or it must not be shown."""
     if not gold_shown(reading):
         return {}
     ids = reading.run.codec.ids
@@ -153,7 +153,7 @@ def gold_by_place(store: Store, reading: Reading, counted: Sequence[int]) -> dic
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many, and the 95 % interval of the share by Wilson's score, as if each were drawn by itself."""
+    """A count out of a total, with the 95 % Wilson interval of the share (independent draws assumed)."""
 
     count: int
     total: int
@@ -164,7 +164,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The interval of the share, None of nothing.
+        """The interval of the share; None if the total is 0.
 
         >>> low, high = Share(3, 4).interval
         >>> round(low, 3), round(high, 3)
@@ -180,7 +180,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class ClassAgreement:
-    """One label against gold; `recall` is of the examples with this gold label, unlabelled ones counted as wrong."""
+    """One label against gold; `recall` covers all examples with this gold label, unlabelled ones counted as wrong."""
 
     label: Label
     precision: Share
@@ -189,11 +189,11 @@ class ClassAgreement:
 
 @dataclass(frozen=True)
 class Against:
-    """The labels of the examples that count beside their gold; examples without gold are not in it."""
+    """The labels of the examples that count, beside their gold; examples without gold are left out."""
 
     labels: tuple[Label, ...]
     gold: Mapping[int, Label]
-    given: Mapping[int, Label]  # may have examples without gold, which are not looked at
+    given: Mapping[int, Label]  # may contain examples without gold, which are ignored
 
     @cached_property
     def labelled(self) -> tuple[int, ...]:
@@ -201,7 +201,7 @@ class Against:
 
     @cached_property
     def confusion(self) -> tuple[tuple[int, ...], ...]:
-        """Examples by gold label (rows) and label (columns, the last one: unlabelled)."""
+        """Examples by gold label (rows) and label (columns; the last one is unlabelled)."""
         from sklearn.metrics import confusion_matrix
 
         if not self.gold:
@@ -215,18 +215,18 @@ class Against:
         return counted(self.labels, self.given, self.gold)
 
     def accuracy(self, labelled_only: bool) -> Share:
-        """Share of right labels: of the labelled examples, or of all, unlabelled counted as wrong."""
+        """Share of correct labels: among the labelled examples, or among all with unlabelled ones counted as wrong."""
         return Share(sum(self.counts.right.values()), len(self.labelled if labelled_only else self.gold))
 
     def flipped(self, labelled_only: bool) -> Share | None:
-        """The same if both labels were swapped; None unless there are two labels."""
+        """The same share with both labels swapped; None unless there are two labels."""
         if len(self.labels) != 2:
             return None
         return Share(self.counts.wrong, len(self.labelled if labelled_only else self.gold))
 
     @property
     def per_class(self) -> tuple[ClassAgreement, ...]:
-        """Precision and recall of every label."""
+        """Precision and recall for each label."""
         columns = list(zip(*self.confusion, strict=True))
         return tuple(
             ClassAgreement(
@@ -239,17 +239,17 @@ class Against:
 
     @property
     def balanced(self) -> float | None:
-        """Mean recall of the labels that gold has, unlabelled counted as wrong."""
+        """Mean recall over the labels in gold; unlabelled examples count as wrong."""
         found = self.counts.accuracy
         return found.balanced if found else None
 
     def cell(self, gold: Label, given: Label) -> tuple[int, ...]:
-        """Return the examples of one cell of the confusion matrix, `given` may be UNLABELLED."""
+        """Return the examples in one cell of the confusion matrix; `given` may be UNLABELLED."""
         return tuple(i for i, true in self.gold.items() if true == gold and self.given.get(i, UNLABELLED) == given)
 
 
 def against_gold(reading: Reading, gold: Mapping[int, Label], counted: Sequence[int]) -> Against:
-    """Return the labels of a run beside gold, over the examples that count."""
+    """Return the labels of a run against gold, over the examples that count."""
     labeling = reading.labeling
     return Against(
         reading.tally.labels,
@@ -263,7 +263,7 @@ def _among(labeling: Labeling, counted: Sequence[int]) -> list[int]:
     return [i for i in labeling if i in chosen]
 
 
-# -- one cell, as an address and as a table
+# -- one cell, in a URL and as a table
 
 
 def cells(labels: Sequence[Label]) -> dict[str, tuple[Label, Label]]:
@@ -288,7 +288,7 @@ class CellRow:
 
 
 def cell_rows(reading: Reading, against: Against, places: Sequence[int]) -> tuple[CellRow, ...]:
-    """Return examples with what a person wants to see of a mistake, the surest first."""
+    """Return examples with what helps to understand a mistake, most confident first."""
     rows = [
         CellRow(
             reading.run.codec.ids[i],
@@ -304,6 +304,6 @@ def cell_rows(reading: Reading, against: Against, places: Sequence[int]) -> tupl
 
 
 def cell_caption(count: int, limit: int) -> str:
-    """Say how many examples a cell has, and whether all of them are shown."""
-    named = "1 example" if count == 1 else f"{count:,} examples, the surest first"
+    """Say how many examples a cell has, and whether all are shown."""
+    named = "1 example" if count == 1 else f"{count:,} examples, most confident first"
     return f"{named}; the first {limit:,} are shown." if count > limit else f"{named}."

@@ -1,4 +1,4 @@
-"""A file on its way to a data set: where it may come from, a trial of its import, and the import itself."""
+"""The import form: where a file may come from, a trial import, and the import itself."""
 
 import os
 import tempfile
@@ -17,27 +17,27 @@ from icm_engine.data.importing import ImportReport, import_file, import_spec, up
 from icm_engine.data.readers.encoding import PACKED
 from icm_engine.data.readers.formats import ENDINGS as WITH_DOTS
 from icm_engine.data.readers.formats import data_name, kind_of
-from icm_engine.data.row_parser import TIES  # the page offers them
+from icm_engine.data.row_parser import TIES  # re-exported for pages
 from icm_engine.data.rule_check import RuleCheck, check_rule
 from icm_engine.data.tasks import TASKS
 from icm_engine.data.tasks.spec import RESERVED, TaskSpec
 from icm_engine.store.store import Store
 
-SMALL = 4_000_000  # bytes up to which a file is tried and imported while the page waits; more is a job
-LISTED = 200  # files offered of the data folder
-PACKING = 5  # times its size that a packed file is likely to hold
-DEPTH = 3  # folders below one another in which they are looked for
-MOST_FILES = 2000  # in a folder that is a data set
+SMALL = 4_000_000  # bytes; up to this size a file is imported while the page waits, above it by a job
+LISTED = 200  # files listed from the data folder
+PACKING = 5  # assumed ratio of unpacked to packed size
+DEPTH = 3  # depth of folders searched
+MOST_FILES = 2000  # inside a folder that is itself a data set
 TRIAL = "trial"
 ENDINGS = tuple(ending.removeprefix(".") for ending in WITH_DOTS)
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingFile:
-    """A file to import: its name, either its content or its place on this machine, and how its text is encoded.
+    """A file to import: its name, its content or its path on this machine, and its text encoding.
 
-    `encoding` is None where the file says it itself, or is UTF-8; `quoting` is None for a table that shows it;
-    `split` is one of several that a folder or a JSON file has.
+    `encoding` is None if the file declares it or is UTF-8; `quoting` is None for a table whose quoting is evident;
+    `split` names one of several splits in a folder or a JSON file.
     """
 
     name: str
@@ -50,32 +50,32 @@ class IncomingFile:
 
     @property
     def small(self) -> bool:
-        """Whether the page can wait for it."""
+        """Whether the file is small enough to import while the page waits."""
         return self.size * (PACKING if self.name.lower().endswith(PACKED) else 1) <= SMALL
 
     @property
     def table(self) -> bool:
-        """Whether quotation marks may quote cells."""
+        """Whether the file is a table whose cells may be quoted."""
         return kind_of(self.name) == "csv"
 
     @property
     def dataset(self) -> str:
-        """What the data set is called unless a person says otherwise."""
+        """The default name of the data set."""
         return data_name(self.name)
 
     def reading(self) -> dict[str, Any]:
-        """Return how `import_file` and `preview` are to read it."""
+        """Return how `import_file` and `preview` read the file."""
         return {"encoding": self.encoding, "quoting": self.quoting, "split": self.split or None}
 
     @property
     def source(self) -> Path:
-        """Where the importer looks: the place, or the name that says what the content is."""
+        """The path that the importer reads, or the name that shows the format of the content."""
         return self.path or Path(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a person chose for an import; `mapping` has "" for a field that is not used.
+    """Choices made for an import; `mapping` has "" for an unused field.
 
     `ties` and `first` are those of `import_file`.
     """
@@ -89,7 +89,7 @@ class Choices:
     first: str | None = None
 
     def options(self, file: IncomingFile) -> dict[str, Any]:
-        """Return the further arguments of `import_file` and `preview`."""
+        """Return the remaining arguments of `import_file` and `preview`."""
         mapping, labels = dict(self.mapping), list(self.labels)
         said = {"ties": self.ties, "first": self.first}
         return {"mapping": mapping, "rule": self.rule, "labels": labels, **file.reading(), **said}
@@ -97,26 +97,26 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class ImportTrial:
-    """What an import would make, found by making it in a database that is thrown away."""
+    """What an import would produce, found by importing into a temporary database."""
 
     report: ImportReport
     check: RuleCheck
 
 
 def data_folder() -> Path:
-    """Return the folder whose files a page may read: the environment variable ICM_DATA, else where the app runs."""
+    """Return the folder whose files a page may read: the environment variable ICM_DATA, else the current folder."""
     return expanded(os.environ.get("ICM_DATA") or Path.cwd()).resolve()
 
 
 def files_there() -> list[str]:
-    """Return files of the data folder and of its folders that could be data, as paths within it."""
+    """Return data files in the data folder and its subfolders, as relative paths."""
     root = data_folder()
     found = (str(path.relative_to(root)) for path in _files(root, DEPTH))
     return [name for name, _ in zip(found, range(LISTED), strict=False)]
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:
-    """Files that could be data, a folder's own before those of its folders; what is hidden stays so."""
+    """Data files, a folder's own before those of its subfolders; hidden ones are left out."""
     try:
         entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=str)
     except OSError:
@@ -129,7 +129,7 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def at_path(text: str) -> IncomingFile:
-    """Return the file at a path within the data folder. Raises ImportRefused for any other."""
+    """Return the file at a path within the data folder. Raises ImportRefused for any other path."""
     root, shown = data_folder(), text if len(text) <= 200 else f"{text[:200]}…"
     try:
         path = (root / expanded(text.strip())).resolve()
@@ -141,13 +141,13 @@ def at_path(text: str) -> IncomingFile:
         if not path.exists():
             raise ImportRefused(f"{shown}: there is no such file in {root}: check its name")
         return IncomingFile(path.name, sum(file.stat().st_size for file in _regular(path, root)), path=path)
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL character, links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL character, a link loop
         cause = error.strerror if isinstance(error, OSError) else error
         raise ImportRefused(f"{shown}: this path cannot be looked up ({cause}): check its name") from None
 
 
 def _regular(path: Path, root: Path) -> list[Path]:
-    """The file, or the files of a folder. Raises ImportRefused for pipes, devices and links that lead out."""
+    """The file, or the files of a folder. Raises ImportRefused for pipes, devices and links that lead outside."""
     found = [path] if not path.is_dir() else list(islice(path.rglob("*"), MOST_FILES + 1))
     if len(found) > MOST_FILES:
         raise ImportRefused(f"{path.name}: the folder has more than {MOST_FILES:,} files: name one that is a data set")
@@ -159,14 +159,14 @@ def _regular(path: Path, root: Path) -> list[Path]:
 
 
 def look(file: IncomingFile, choices: Choices | None = None) -> Preview:
-    """Return the preview of a file as guessed, or with these choices. Raises ImportRefused, SettingError."""
+    """Return the preview of a file with guessed or chosen settings. Raises ImportRefused, SettingError."""
     if choices is None:
         return preview(file.source, content=file.content, **file.reading())
     return preview(file.source, content=file.content, task=choices.task, **choices.options(file))
 
 
 def fields_of(task: str) -> tuple[str, ...]:
-    """Return the fields that a column can be mapped to, `human` apart, which takes several."""
+    """Return the fields that a column can be mapped to, without `human`, which takes several columns."""
     spec = TASKS[task]
     unused = {"human", *(["group"] if spec.makes_twins else []), *([] if "claim" in spec.fields else ["answer"])}
     return (*spec.fields, *(name for name in RESERVED if name not in unused))
@@ -178,14 +178,14 @@ def tasks() -> Mapping[str, TaskSpec]:
 
 
 def try_out(file: IncomingFile, choices: Choices) -> ImportTrial:
-    """Return what an import would make, without keeping it. Raises what the import would."""
+    """Return what an import would produce, without keeping it. Raises the errors of the import."""
     with tempfile.TemporaryDirectory(prefix="icm-trial-") as folder, Store(Path(folder) / "icm.db") as store:
         report = import_file(store, file.source, choices.task, TRIAL, content=file.content, **choices.options(file))
         return ImportTrial(report, check_rule(store, TRIAL))
 
 
 def save(store: Store, file: IncomingFile, choices: Choices) -> str | None:
-    """Import a small file now; return the job that imports a large one. Raises what the import does."""
+    """Import a small file now, or return the job that imports a large one. Raises the errors of the import."""
     if file.small:
         import_file(store, file.source, choices.task, choices.name, content=file.content, **choices.options(file))
         return None
@@ -194,7 +194,7 @@ def save(store: Store, file: IncomingFile, choices: Choices) -> str | None:
 
 
 def _kept(store: Store, file: IncomingFile) -> Path:
-    """Put an uploaded file where the job finds it."""
+    """Store an uploaded file where the job finds it."""
     path = upload_path(store, uuid.uuid4().hex, file.name)
     path.parent.mkdir(parents=True)
     path.write_bytes(file.content or b"")

@@ -1,4 +1,4 @@
-"""What became of labels and pairs in the course of a run; the counts of labels, and accuracy, which is defined here."""
+"""How labels and pairs changed during a run; label counts; and accuracy, which is defined here."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Agreement with gold, each between 0 and 1; an unlabelled example counts as wrong.
+    """Agreement with gold, each value between 0 and 1; unlabelled examples count as wrong.
 
-    `raw` is the share of right labels, `balanced` the mean of that share over the labels that gold has. `flipped` is
-    `raw` if both labels were swapped (None unless there are exactly two): an inverted search shows there, and is never
-    silently turned around.
+    `raw` is the share of correct labels, `balanced` the mean of that share over the labels in gold. `flipped` is `raw`
+    with both labels swapped (None unless there are exactly two): a mirrored labeling shows up there and is never
+    swapped silently.
     """
 
     raw: float
@@ -30,31 +30,31 @@ class Accuracy:
 
     @property
     def of_labelled(self) -> float | None:
-        """The share of right labels among labelled examples; None if there are none, or more than two labels."""
+        """The share of correct labels among labelled examples; None if there are none, or more than two labels."""
         if self.flipped is None or not self.raw + self.flipped:
             return None
         return self.raw / (self.raw + self.flipped)
 
 
 def is_right(label: Label | None, gold: Label) -> bool:
-    """Say whether a label (None: unlabelled) is the gold one."""
+    """Say whether a label (None: unlabelled) equals gold."""
     return label == gold
 
 
 def is_right_flipped(label: Label | None, gold: Label) -> bool:
-    """Say whether a label of a task with two would be the gold one if both labels were swapped."""
+    """Say whether a label would equal gold with both labels of the task swapped."""
     return label is not None and not is_right(label, gold)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many examples have each label, and of those with gold, how many are right, wrong or still unlabelled."""
+    """Examples per label, and of those with gold, how many are correct, wrong or unlabelled."""
 
     labels: tuple[Label, ...]
     gold: Counts = field(default_factory=dict)  # gold label -> examples that have it
     counts: Counts = field(default_factory=dict)  # label -> examples that have it now
     right: Counts = field(default_factory=dict)  # gold label -> examples labelled so
-    wrong: int = 0  # labelled, and not as gold says
+    wrong: int = 0  # labelled, and differently from gold
 
     @property
     def labelled(self) -> int:
@@ -66,7 +66,7 @@ class LabelCounts:
         return tuple(self.counts.get(label, 0) for label in self.labels)
 
     def changed(self, old: Label | None, new: Label | None, gold: Label | None) -> "LabelCounts":
-        """Return the counts after one example's label went from `old` to `new` (None: unlabelled)."""
+        """Return the counts after one example's label changed from `old` to `new` (None: unlabelled)."""
         return self._shifted(old, gold, -1)._shifted(new, gold, +1)
 
     def _shifted(self, label: Label | None, gold: Label | None, by: int) -> "LabelCounts":
@@ -81,7 +81,7 @@ class LabelCounts:
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """Return the agreement with gold, None where there is no gold."""
+        """Return the agreement with gold; None without gold."""
         total = sum(self.gold.values())
         if not total:
             return None
@@ -93,9 +93,9 @@ class LabelCounts:
 def counted(
     labels: Sequence[Label], given: Mapping[Key, Label], gold: Mapping[Key, Label], of: Counts | None = None
 ) -> LabelCounts:
-    """Return the counts of given labels beside gold; `of` says how many examples have each gold label.
+    """Return the counts of labels against gold; `of` says how many examples have each gold label.
 
-    Without `of`, those of `gold` are counted: it may then hold examples that are not labelled.
+    Without `of`, those of `gold` are counted, which may include unlabelled examples.
     """
     truth = [(label, gold[key]) for key, label in given.items() if key in gold]
     right = Counter(label for label, true in truth if is_right(label, true))
@@ -111,11 +111,11 @@ CAUSES = ("initial", "proposal", "repair", "person", "fork", "source")  # of a l
 WHOLE = {
     "forked": "fork",
     "labelled": "source",
-}  # events that have every label at once, and what they say was the cause
+}  # events that set every label at once, and the cause they stand for
 
 
 class LabelChange(NamedTuple):
-    """One change of one label; `event` is the event that made it, `step` the last step taken then."""
+    """One label change; `event` is the event that made it, `step` the last step taken by then."""
 
     step: int
     event: int
@@ -126,9 +126,9 @@ class LabelChange(NamedTuple):
 
 
 class RepairMark(NamedTuple):
-    """Where a repair stands in the log: an event, and its round there; `kept` if its labels became the run's.
+    """A repair's place in the log: an event, and its round there; `kept` if its labels were accepted.
 
-    `withheld` if there were options that were not tried, since they touch a pin.
+    `withheld` if options were not tried because they touch a pin.
     """
 
     step: int
@@ -141,29 +141,29 @@ class RepairMark(NamedTuple):
 
 
 class ConflictInterval(NamedTuple):
-    """How an inconsistent pair came and went: `since` is None while it is consistent, `times` how often it came."""
+    """When a pair was inconsistent: `since` (None: it is not now), and how many `times` it became so."""
 
     since: int | None
     times: int
-    steps: int  # in the spells that have ended
+    steps: int  # steps in intervals that ended
 
 
 class ActTime(NamedTuple):
-    """When a person's act was taken in: the event, and its time in seconds since 1970."""
+    """When a person's act was applied: the event, and its Unix time in seconds."""
 
     event: int
     time: float
 
 
 def last_turn(acts: Sequence[AppliedIntervention]) -> str | None:
-    """Return the last of the acts "blind" and "unblind", None if there was none."""
+    """Return the last of the acts "blind" and "unblind"; None if there was none."""
     return next((done.act.verb for done in reversed(acts) if done.act.verb in ("blind", "unblind")), None)
 
 
 def intervals_after(
     spells: Mapping[Pair, ConflictInterval], then: Mapping[Pair, int], now: Mapping[Pair, int], step: int
 ) -> dict[Pair, ConflictInterval]:
-    """Return the spells at a step at which the inconsistent pairs, each with its `since`, went from `then` to `now`.
+    """Return the intervals after a step in which the inconsistent pairs (pair: `since`) changed from `then` to `now`.
 
     >>> first = spells_after({}, {}, {(0, 1): 3}, 3)
     >>> spells_after(first, {(0, 1): 3}, {}, 8)
@@ -180,7 +180,7 @@ def intervals_after(
 
 
 def causes_of(event: Event) -> dict[str, str]:
-    """Return, by example id, what changed its label in an event; of several causes, the last."""
+    """Return, by example id, what changed its label in an event; of several causes the last."""
     if whole := WHOLE.get(event.kind):
         return {example: whole for example, _ in (event.labelled if whole == "source" else event.forked)["labels"]}
     return {flip["example"]: flip["cause"] for flip in flips_of(event)}

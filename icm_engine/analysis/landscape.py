@@ -1,7 +1,7 @@
-"""The landscape of a run: which reference labelings stand beside what was found, what that costs, what it means.
+"""The landscape of a run: reference labelings beside the found one, their cost and their meaning.
 
-Gold may be among the references, because here labels and gold may meet; the worker is given labelings by name and
-knows nothing of where they are from.
+Gold may be among the references, since this room may read it. The worker receives labelings by name and does not know
+where they come from.
 """
 
 import random
@@ -24,11 +24,11 @@ GOLD = "gold"
 MIRROR = "mirror"
 CONSTANT = "all "  # before the label
 SEEDS = (1, 2, 3)  # of the random labelings
-LOOKED_BACK = 200  # events in which a scored set is looked for
-SAME = 1e-6  # a difference of U that is none
-CLOSE = 0.01  # of the spread of the landscape: orders alone were seen to move U by 0.3 to 1.2 at alpha 50
-_NO_GOLD = "No reference scores higher than what was found: none of them shows that the search failed."
-_WELL = "Gold scores as high as what was found, and no reference higher: search and objective did their work."
+LOOKED_BACK = 200  # events searched for a scored set
+SAME = 1e-6  # differences of U that count as none
+CLOSE = 0.01  # share of the landscape's spread: order alone moved U by 0.3 to 1.2 at alpha 50
+_NO_GOLD = "No reference scores higher than the found labels: nothing here shows that the search failed."
+_WELL = "Gold scores as high as the found labels, and no reference higher: search and objective did their work."
 
 MEANING = {
     FOUND: "what the search has now",
@@ -39,19 +39,19 @@ MEANING = {
 
 
 def meaning(name: str) -> str:
-    """Return what a labeling of the landscape is."""
+    """Describe a labeling of the landscape."""
     return MEANING.get(name, "each label by a coin" if name.startswith("random") else "one label for everything")
 
 
 def reference_names(references: Mapping[str, object]) -> str:
-    """Return the names of all references: those given, and zero-shot, whose labels the job itself asks for."""
+    """Return the names of all references: the given ones and zero-shot, whose labels the job asks for."""
     return ", ".join((*references, ZERO_SHOT))
 
 
 def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[str, Label]]:
-    """Return the reference labelings by name, each of exactly the examples labelled now, by id.
+    """Return the reference labelings by name, each covering exactly the currently labelled examples, by id.
 
-    Gold is among them only if all of these examples have it.
+    Gold is among them only if every one of these examples has it.
     """
     ids, labels, labeling = reading.run.codec.ids, reading.tally.labels, reading.labeling
     found: dict[str, dict[str, Label]] = {f"{CONSTANT}{label}": {ids[i]: label for i in labeling} for label in labels}
@@ -67,7 +67,7 @@ def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[st
 
 
 def submit(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
-    """Start the landscape of a run as it was last read, references scored beside what it has; return the job."""
+    """Start the landscape job of a run as last read, references scored beside its labels; return the job."""
     run, labelings = reading.run.name, references(reading, gold)
     body: Json = {"run": run, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
     return jobs.request(store, jobs.JobSpec(KIND, body, model_registry.model_of_run(store, run)))
@@ -78,7 +78,7 @@ def submit(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LandscapeCost:
-    """What a landscape costs; `tokens` and `seconds` by the last step that scored a set, None before there was one."""
+    """Cost of a landscape; `tokens` and `seconds` follow the last step that scored a set, None before one did."""
 
     labelings: int
     examples: int
@@ -87,12 +87,12 @@ class LandscapeCost:
 
     @property
     def prompts(self) -> int:
-        """One for each example in each labeling, and one for each example to ask for its zero-shot label."""
+        """One prompt for each example of each labeling, and one for each zero-shot label."""
         return (self.labelings + 1) * self.examples
 
     @property
     def words(self) -> str:
-        """The price as a person reads it."""
+        """The cost, in words."""
         what = f"Scores {self.labelings} labelings of the {self.examples:,} labelled examples"
         first = f"{what}: {self.prompts:,} prompts"
         if self.tokens is None or self.seconds is None:
@@ -104,7 +104,7 @@ class LandscapeCost:
 
 
 def price(store: Store, reading: Reading, labelings: int) -> LandscapeCost:
-    """Return what it costs to score so many reference labelings, the zero-shot one, and what was found."""
+    """Return the cost of scoring that many references, zero-shot and the found labeling."""
     scored, total = last_evaluation(store, reading), labelings + 2
     if scored is None:
         return LandscapeCost(total, len(reading.labeling), None, None)
@@ -130,7 +130,7 @@ def last_evaluation(store: Store, reading: Reading) -> tuple[ScoredBody, float] 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One labeling in the landscape; `same` is the share of its labels that the search's labels have too."""
+    """One labeling of the landscape; `same` is the share of its labels that equal the search's."""
 
     name: str
     utility: float
@@ -144,7 +144,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
-    """The labelings that were scored, the highest U first."""
+    """The scored labelings, highest U first."""
 
     run: str
     step: int
@@ -152,12 +152,12 @@ class Landscape:
     places: tuple[Place, ...]
 
     def named(self, name: str) -> Place | None:
-        """Return the labeling of this name, None if there is none."""
+        """Return the labeling of this name; None if there is none."""
         return next((place for place in self.places if place.name == name), None)
 
 
 def landscape(found: Json, with_gold: bool = True) -> Landscape:
-    """Return the result of a job as what it is; without gold where gold is not to be seen now."""
+    """Return a job's result as a Landscape; without gold where gold must not be shown now."""
     own = next(row["labels"] for row in found["rows"] if row["name"] == FOUND)
     places = [_place(row, own) for row in found["rows"] if with_gold or row["name"] != GOLD]
     places.sort(key=lambda place: -place.utility)
@@ -172,7 +172,7 @@ def _place(row: Json, own: list[Label]) -> Place:
 
 
 def verdict(found: Landscape) -> str:
-    """Say what the landscape means: a search that failed, an objective that prefers other labels, both, or neither."""
+    """Say what the landscape means: a failed search, an objective that prefers other labels, both, or neither."""
     own, gold, best = found.named(FOUND), found.named(GOLD), found.places[0]
     assert own is not None
     said, gaps = [], []
@@ -183,12 +183,12 @@ def verdict(found: Landscape) -> str:
         said.append(_other(gold, own))
         gaps.append(own.utility - gold.utility)
     if gaps and max(gaps) < CLOSE * (best.utility - found.places[-1].utility):
-        said.append("But the gap is small: the order of demonstrations alone can move U as much.")
+        said.append("But the gap is small: the order of demonstrations alone can change U as much.")
     return " ".join(said) or (_NO_GOLD if gold is None else _WELL)
 
 
 def higher(found: Landscape) -> str:
-    """Say which of gold, the constants and the mirror have a higher U than what was found."""
+    """Say which of gold, the constants and the mirror have a higher U than the found labeling."""
     own = found.named(FOUND)
     assert own is not None
     asked = [place for place in found.places if place.name in (GOLD, MIRROR) or place.name.startswith(CONSTANT)]
@@ -197,22 +197,24 @@ def higher(found: Landscape) -> str:
         return ""
     names = ", ".join(f"{place.name} ({decimal(place.utility, 2)})" for place in above)
     rest = ", ".join(place.name for place in asked if place not in above)
-    said = f"Higher U than what was found ({decimal(own.utility, 2)}): {names or 'none of the references asked about'}."
+    said = (
+        f"Higher U than the found labels ({decimal(own.utility, 2)}): {names or 'none of the references asked about'}."
+    )
     return f"{said} Not higher: {rest}." if rest else said
 
 
 def _failed(best: Place, own: Place) -> str:
     numbers = f"{best.name}: U = {decimal(best.utility, 2)}, found: {decimal(own.utility, 2)}"
-    return f"A reference scores higher than what was found: the search failed ({numbers})."
+    return f"A reference scores higher than the found labels: the search failed ({numbers})."
 
 
 def _other(gold: Place, own: Place) -> str:
     numbers = f"{decimal(gold.utility, 2)} against {decimal(own.utility, 2)}"
-    return f"Gold scores lower than what was found ({numbers}): the objective prefers other labels."
+    return f"Gold scores lower than the found labels ({numbers}): the objective prefers other labels."
 
 
 def when(found: Landscape, reading: Reading) -> str:
-    """Say which labels these were, and whether the run has gone on since."""
+    """Say which labels were scored, and whether the run has continued since."""
     about = f"The {found.examples:,} examples labelled at step {found.step:,}, all in the same orders."
     last = reading.trajectory.last
     gone = last is not None and last.step > found.step

@@ -14,12 +14,12 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs import JobSpec
 from icm_engine.jobs.model_trials import EVALUATIONS, KIND, body_of
-from icm_engine.store.events import Json  # pages take it from here
+from icm_engine.store.events import Json  # re-exported for pages
 from icm_engine.store.store import Store
 
 
 def check_sentences(found: Json) -> list[str]:
-    """Return what a context check found, one sentence a fact."""
+    """Return what a context check found, one sentence per fact."""
     lines = [_tokens(found), _fit(found), *_batch(found)]
     if found["evaluation"]:
         lines += [_cost(found["evaluation"]), _time(found["evaluation"])]
@@ -27,7 +27,7 @@ def check_sentences(found: Json) -> list[str]:
 
 
 def warnings(found: Json) -> list[str]:
-    """Return what a person should know before a run, in sentences; often nothing."""
+    """Return warnings before a run, in sentences; often none."""
     lines = []
     if found["tokenised"] < found["examples"]:
         lines.append(
@@ -49,7 +49,7 @@ def warnings(found: Json) -> list[str]:
 
 
 def check_tiles(found: Json) -> tuple[Tile, ...]:
-    """Return the numbers a person looks at first, each with its whole sentence as explanation."""
+    """Return the main numbers, each with its full sentence as explanation."""
     tokens, fits, evaluation = found["tokens"], found["fits"], found["evaluation"]
     context = f"in {found['context']:,} tokens" if found["context"] else "no known limit"
     return (
@@ -125,7 +125,7 @@ def _batch(found: Json) -> list[str]:
 
 
 def _batches(found: Json) -> list[str]:
-    """How all examples can be labelled: in batches of a size that fits whichever examples are drawn into one."""
+    """How all examples can be labelled: in batches of a size that fits any choice of examples."""
     size = found["fits"]["whichever"] if found["fits"] else 0
     if size < 2:
         return []
@@ -164,8 +164,8 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if 0.05 <= seconds < 60 else duration(seconds) if seconds >= 60 else "under 0.1 s"
 
 
-LEAST_MASS = 0.5  # of the probability, with demonstrations, below which a template hardly fits
-LEAST_SPREAD = 0.1  # nats: below it what is asked about hardly moves the scores
+LEAST_MASS = 0.5  # probability on the labels, with demonstrations, below which a template hardly fits
+LEAST_SPREAD = 0.1  # nats; below, the queried text hardly moves the scores
 
 
 def submit(
@@ -187,7 +187,7 @@ def trials(store: Store, dataset: str) -> list[str]:
 
 
 def written(text: str) -> str:
-    """Return a template on one line, its line ends as people write them."""
+    """Return a template on one line, with its line ends written as \\n."""
     return text.replace("\n", "\\n")
 
 
@@ -212,25 +212,25 @@ def trial_frame(found: Json) -> pd.DataFrame:
 
 
 def share(value: float | None) -> str:
-    """Return a probability as text: in percent, or with its exponent where it is tiny."""
+    """Return a probability as text: in percent, or with an exponent if it is tiny."""
     if value is None:
         return ""
     return f"{value:.0%}" if value >= 0.01 else figures(value)
 
 
 def trial_sentences(found: Json) -> list[str]:
-    """Return what a trial found, in sentences."""
+    """Return what a template trial found, in sentences."""
     usable = [row for row in found["rows"] if not row["problem"]]
     if not usable:
-        return [f"No template can be asked: {found['rows'][0]['problem']}"]
+        return [f"No template can be tried: {found['rows'][0]['problem']}"]
     best, own = usable[0], next((row for row in usable if row["own"]), None)
     said = [f"Best of {len(found['rows'])}: {_words(best)}."]
     if own is not None and own is not best:
         said.append(f"The data set's own: {_words(own)}.")
     if best["mass_shown"] < LEAST_MASS:
-        said.append("Little of the probability falls on the labels, even with demonstrations: try other words.")
+        said.append("Little probability falls on the labels, even with demonstrations: try other words.")
     if best["spread"] < LEAST_SPREAD:
-        said.append("The scores hardly move from one example to the next: this model may not know the task.")
+        said.append("The scores hardly vary between examples: this model may not know the task.")
     said.append(
         f"Asked about {found['asked']} examples, alone and with {found['shown']} others at random labels. The time of "
         f"a run is reckoned with {EVALUATIONS} evaluations for each of {found['examples']:,} examples."
@@ -247,7 +247,7 @@ def _words(row: Json) -> str:
 
 
 def task_file(store: Store, found: Json, number: int) -> str:
-    """Return a task file (TOML) with the template and labels of a row, counted from 1 in the order of the table."""
+    """Return a task file (TOML) with the template and labels of a row, numbered from 1 in table order."""
     task, row = store.dataset_info(found["dataset"]).task, found["rows"][number - 1]
     true = row["labels"][task.labels.index(task.true_label)]
     lines = [f"template = {json.dumps(row['template'])}", f"labels = {json.dumps(row['labels'])}"]

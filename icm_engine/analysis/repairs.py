@@ -1,4 +1,4 @@
-"""Read models of repairs (Algorithm 2): the list of them, and one with all its options and what came of it."""
+"""Read models of repairs (Algorithm 2): the list, and one repair with all its options and its outcome."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ class OptionLine:
 
     @property
     def outcome(self) -> str:
-        """What became of it, with a shape beside the word."""
+        """The outcome, in words with a shape beside them."""
         return "– withheld: pinned" if self.utility is None else "● taken" if self.taken else "○ not taken"
 
 
 @dataclass(frozen=True, slots=True)
 class RepairCard:
-    """One repair: the pair and its labels before it, every option, and what came of it in sentences.
+    """One repair: the pair and its labels before, every option, and the outcome in sentences.
 
-    `broken` are the pairs that are inconsistent after the step of this repair and were not before it.
+    `broken` are the pairs that this repair's step made inconsistent.
     """
 
     mark: RepairMark
@@ -56,13 +56,13 @@ class RepairCard:
 
 
 def repairs_of(reading: Reading, kind: str = "all", pair: Pair | None = None) -> list[RepairMark]:
-    """Return the repairs of this kind (one of FILTERS), of one pair if it is given, the newest first."""
+    """Return the repairs of this kind (one of FILTERS), optionally of one pair, newest first."""
     marks = reversed(reading.repairs)
     return [mark for mark in marks if (pair is None or mark.pair == pair) and (kind == "all" or getattr(mark, kind))]
 
 
 def repair_pages(marks: Sequence[RepairMark]) -> int:
-    """Return how many pages the list has, one at least."""
+    """Return the number of pages of the list, at least one."""
     return max(1, -(-len(marks) // PAGE))
 
 
@@ -72,19 +72,19 @@ def repair_page(marks: Sequence[RepairMark], page: int) -> Sequence[RepairMark]:
 
 
 def result_words(mark: RepairMark) -> str:
-    """What became of a repair, with a shape beside the word."""
+    """The outcome of a repair, in words with a shape beside them."""
     if not mark.taken:
         return "– withheld by pins" if mark.withheld else "– no option taken"
     return "● kept" if mark.kept else "○ not kept"
 
 
 def repair_code(mark: RepairMark) -> str:
-    """Return a repair as an address has it: event and round."""
+    """Encode a repair for a URL: event and round."""
     return f"{mark.event}.{mark.round}"
 
 
 def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
-    """Return the repair that an address names, None if there is none such."""
+    """Return the repair that a URL names; None if it names none."""
     event, number = map(whole_number, (code or "").partition(".")[::2])
     if event is None or number is None:
         return None
@@ -98,7 +98,7 @@ def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
 
 
 def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:
-    """Return one repair with everything there is to know of it; reads its event."""
+    """Return one repair in full; reads its event."""
     event = store.event(reading.run.name, mark.event)
     body = repairs_in(event)[mark.round]
     line, labels = pair_line(reading, mark.pair), (body["labels"][0], body["labels"][1])
@@ -132,7 +132,7 @@ def _options(body: RepairBody) -> tuple[OptionLine, ...]:
 
 
 def _choice(options: Sequence[OptionLine]) -> str:
-    """Say which option was taken, or why none was."""
+    """Say which option was chosen, or why none was."""
     taken = next((option for option in options if option.taken), None)
     withheld = sum(option.utility is None for option in options)
     tried = len(options) - withheld
@@ -148,7 +148,7 @@ def _choice(options: Sequence[OptionLine]) -> str:
 
 
 def _verdict(event: Event, mark: RepairMark) -> str:
-    """Say what became of the step that the repair was a part of."""
+    """Say what happened to the step that the repair belongs to."""
     if event.kind != "step":
         return "It belongs to the initial labels, which are always kept."
     body = event.step
@@ -157,8 +157,8 @@ def _verdict(event: Event, mark: RepairMark) -> str:
         kept = "this repair with it" if mark.taken else "without a change by this repair"
         return f"The step was accepted ({chance}), {kept}."
     if body["verdict"] == "rejected":
-        return f"The step was rejected ({chance}): the labels stayed as they were, and nothing of the repair was kept."
-    return "The step changed no label: what its repairs led to is what there was before."
+        return f"The step was rejected ({chance}): the labels stayed, and the repair was discarded."
+    return "The step changed no label: after its repairs the labels were as before."
 
 
 def _chance(share: float) -> str:

@@ -1,6 +1,6 @@
-"""Restarts as a person reads them: which chain is proposed, why, what to know before believing it.
+"""Restarts as people see them: which chain is proposed, why, and what to know before trusting it.
 
-The choice is in the job's result and knows no gold; here it is only put into words.
+The choice is made in the job, without gold; here it is only described.
 """
 
 from collections import Counter
@@ -24,17 +24,17 @@ from icm_engine.runs import control
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 
-# a share of U: a smaller lead may be the order of demonstrations alone, which differs by seed. On the sample model,
-# chains with the very same labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
+# a share of U: a smaller lead may come from the order of demonstrations, which differs by seed. On the sample model,
+# chains with identical labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
 CLOSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class ChainOutcome:
-    """One chain of a restarts job: as it ended, or as it stands while the job is on its way.
+    """One chain of a restarts job, finished or in progress.
 
-    `compared` is the number it was compared by, None where it was not; `same` the share of its labels that are the
-    proposal's; `mirror` says that it agrees with the mirror of the proposal.
+    `compared` is the number it was compared by, None if it was not; `same` is the share of its labels that equal the
+    proposal's; `mirror` says that it agrees with the mirrored proposal.
     """
 
     run: str
@@ -52,11 +52,11 @@ class ChainOutcome:
 
     @property
     def role(self) -> str:
-        """What the choice made of it, in a few words."""
+        """Its role in the choice, in a few words."""
         if self.proposed:
             return "proposed"
         if self.steered:
-            return "not counted: changed by hand"
+            return "not counted: changed by a person"
         if not self.counts:
             return f"not counted: {self.phase}"
         if self.compared is None:
@@ -66,7 +66,7 @@ class ChainOutcome:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a restarts job found."""
+    """The result of a restarts job."""
 
     run: str
     per_example: bool  # U was divided by the number of labelled examples
@@ -79,7 +79,7 @@ class Proposal:
 
     @property
     def second(self) -> ChainOutcome | None:
-        """The best of the others that were compared, None if there are none."""
+        """The best of the other compared chains; None if there are none."""
         others = [(one.compared, one) for one in self.outcomes if one.compared is not None and not one.proposed]
         return max(others, key=lambda pair: pair[0])[1] if others else None
 
@@ -89,7 +89,7 @@ class Proposal:
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """The runs that agreement is about."""
+        """The runs that agreement is computed over."""
         return tuple(one.run for one in self.outcomes if one.counts)
 
     @property
@@ -98,7 +98,7 @@ class Proposal:
 
 
 def proposal(found: Json) -> Proposal:
-    """Return the result of a restarts job as what it is."""
+    """Return a restarts job's stored result as a Proposal."""
     supports = [Support(**row) for row in found["examples"]]
     return Proposal(
         found["proposed"],
@@ -109,13 +109,13 @@ def proposal(found: Json) -> Proposal:
 
 
 def proposal_of(store: Store, job: str) -> Proposal | None:
-    """Return what a restarts job found, None while it has not."""
+    """Return what a restarts job found; None while it is unfinished."""
     found = jobs.result(store, job)
     return proposal(found) if found is not None else None
 
 
 def standing(store: Store, job: str) -> tuple[ChainOutcome, ...]:
-    """Return how the chains stand while there is no result."""
+    """Return the state of the chains while there is no result."""
     statuses = {run: control.status(store, run) for run in chains_of(store, job)}
     outcomes = []
     for run, now in statuses.items():
@@ -137,7 +137,7 @@ def submit(
 
 
 def begin_chains(store: Store, spec: RunSpec, chains: int) -> str:
-    """Start one run, or a job of several chains, and return the first of them."""
+    """Start one run, or a job of several chains; return the first run."""
     return begin(store, spec) if chains == 1 else chains_of(store, submit(store, spec, chains))[0]
 
 
@@ -158,14 +158,14 @@ def why(found: Proposal) -> str:
 
 
 def warnings(found: Proposal) -> tuple[str, ...]:
-    """Say what a person must know before believing the choice."""
+    """Return warnings to read before trusting the choice."""
     return (*_constant(found), *_left_out(found), *_sizes(found), *_close(found), *_mirrors(found))
 
 
 def _constant(found: Proposal) -> list[str]:
-    """About a proposal that gives everything one label, which a model may find the most coherent of all."""
+    """Warn of a proposal that gives every example one label, which a model may find most coherent."""
     told = collapsed(Counter(support.label for support in found.supports.values()))
-    return [f"Of the proposal, {told} U does not tell: compare with the other chains."] if told else []
+    return [f"Of the proposal, {told} U cannot tell: compare with the other chains."] if told else []
 
 
 def _left_out(found: Proposal) -> list[str]:
@@ -178,7 +178,7 @@ def _left_out(found: Proposal) -> list[str]:
 
 
 def _sizes(found: Proposal) -> list[str]:
-    """About chains that labelled different numbers of examples."""
+    """Warn of chains that labelled different numbers of examples."""
     counted, told = [one for one in found.outcomes if one.counts], []
     most = max(one.labelled for one in counted)
     for one in counted:
@@ -200,7 +200,7 @@ _SIZES = {
 
 
 def _close(found: Proposal) -> list[str]:
-    """About another chain that is as good and says something else."""
+    """Warn of another chain that is as good and disagrees."""
     best, second = found.best.compared, found.second
     if best is None or second is None or second.compared is None or second.same == 1.0:
         return []
@@ -216,20 +216,20 @@ def _close(found: Proposal) -> list[str]:
 def _mirrors(found: Proposal) -> list[str]:
     return [
         f"{one.run} agrees with the mirror of the proposal ({percent(one.same)} equal labels). Only U chose between "
-        "them, and it can be as high for inverted labels: look at a few examples before you believe either."
+        "them, and it can be as high for mirrored labels: look at a few examples before you trust either."
         for one in found.outcomes
         if one.mirror
     ]
 
 
 def agreement_of(store: Store, found: Proposal) -> SeedAgreement | None:
-    """Return how far the chains that count agree with each other, None for a single one."""
+    """Return the agreement of the chains that count; None for a single one."""
     labelings = [labels_of(load(store, run)) for run in found.counted]
     return agreement(labelings) if len(labelings) > 1 else None
 
 
 def membership(store: Store, run: str) -> str | None:
-    """Say in a sentence which chain of which job a run is, None if of none."""
+    """Say in a sentence which job a chain belongs to; None if to none."""
     job = job_of(store, run)
     if job is None:
         return None
@@ -245,7 +245,7 @@ def membership(store: Store, run: str) -> str | None:
 
 
 def outcomes_frame(found: Proposal) -> pd.DataFrame:
-    """Return the chains as they ended; what they were compared by only where that is not U itself."""
+    """Return the finished chains; a column for the compared number only where it is not U itself."""
     frame = pd.DataFrame(
         [
             {
@@ -265,7 +265,7 @@ def outcomes_frame(found: Proposal) -> pd.DataFrame:
 
 
 def standing_frame(outcomes: Sequence[ChainOutcome]) -> pd.DataFrame:
-    """Return the chains while they are on their way."""
+    """Return the chains in progress."""
     rows: list[dict[str, Any]] = []
     for one in outcomes:
         rows.append({"run": one.run, "seed": one.seed, "status": one.phase, "so far": one.message})
@@ -273,7 +273,7 @@ def standing_frame(outcomes: Sequence[ChainOutcome]) -> pd.DataFrame:
 
 
 def supports_frame(rows: pd.DataFrame, found: Proposal) -> pd.DataFrame:
-    """Return a table of examples with the proposed label in front, and which share of the chains gives it."""
+    """Return examples with the proposed label and the share of chains that give it."""
     supports = [found.supports[example] for example in rows["example"]]
     front = pd.DataFrame({"proposed": [one.label for one in supports], "give it": [one.share for one in supports]})
     if found.has_mirror:

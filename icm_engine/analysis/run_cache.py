@@ -1,6 +1,6 @@
-"""Runs kept between two reads of a page, and how often a live page refreshes.
+"""Readings of runs cached between page refreshes, and how often a live page refreshes.
 
-A tab that ticks costs some 0.3 of a processor, nearly all of it in the browser, and on a laptop the search needs it.
+A refreshing tab costs some 0.3 of a processor, nearly all of it in the browser; on a laptop the search needs it.
 """
 
 import time
@@ -16,17 +16,17 @@ from icm_engine.runs import control
 from icm_engine.store.store import Store
 
 AT_FULL_PACE = 3  # tabs
-FORGOTTEN = 30.0  # seconds without a tick: closed, or hidden and slowed by its browser
+FORGOTTEN = 30.0  # seconds without a refresh: closed, or hidden and throttled by its browser
 
 
 class RefreshThrottle:
-    """The tabs that tick now."""
+    """Tracks the tabs that refresh now and slows them down together."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock, self._ticked = clock, Lock(), dict[str, float]()
 
     def stretch(self, tab: str) -> int:
-        """Count a tick of this tab; return how many times as long, at least 1, it is to wait for its next one."""
+        """Count a refresh of this tab; return the factor, at least 1, by which its next refresh is delayed."""
         with self._lock:
             now = self._ticked[tab] = self._clock()
             self._ticked = {name: last for name, last in self._ticked.items() if now - last < FORGOTTEN}
@@ -38,17 +38,16 @@ Key = tuple[str, str, float, bool]  # database, run, when it was created, whethe
 
 @dataclass(slots=True)
 class _Place:
-    """One reading. Who brings it up to date holds the lock: the others would read the same events once more."""
+    """One cached reading. Its lock keeps threads from reading the same events twice."""
 
     lock: Lock = field(default_factory=Lock)
     reading: Reading | None = None
 
 
 class RunCache:
-    """Readings kept between looks, so that no event is read twice; the oldest goes when there are too many.
+    """Caches readings so that no event is read twice; evicts the oldest when full. Thread-safe.
 
     A blind run, or a fork of one, is read without gold from its first event, so nothing computed from gold is in it.
-    Any number of threads may look at once.
     """
 
     def __init__(self, size: int = 64) -> None:
@@ -60,7 +59,7 @@ class RunCache:
         return self._read(store, run, withheld=True) if self._blind(store, seen) else seen
 
     def _blind(self, store: Store, seen: Reading) -> bool:
-        """A wish to be blind counts at once, one to see only when it is in the log; forks begin as their parent is."""
+        """Whether the run is blind. Blinding counts when requested, unblinding when logged; forks inherit."""
         asked = (command.body for command in store.pending(seen.run.name) if command.verb == "hand")
         if any(body.get("verb") == "blind" for body in asked):
             return True
@@ -84,11 +83,11 @@ class RunCache:
 
 
 def runs_overview(store: Store, shelf: RunCache, limit: int | None = None) -> tuple[Overview, ...]:
-    """Return the list of runs that people asked for one by one, the newest first."""
+    """Return the list of runs that people asked for, newest first."""
     names = store.run_names(of_experiments=False)[:limit]
     return tuple(run_overview(store, shelf, run) for run in names)
 
 
 def run_overview(store: Store, shelf: RunCache, run: str) -> Overview:
     """Return a run's line of the list."""
-    return overview(shelf.reading(store, run), control.status(store, run))
+    return overview(shelf.reading(store, run), control.status(store, run), store.created(run))

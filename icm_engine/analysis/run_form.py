@@ -1,4 +1,4 @@
-"""What a person can choose for a run, before it starts and while it is under way."""
+"""The run form: what a person can choose before and during a run."""
 
 import math
 import socket
@@ -29,9 +29,9 @@ SECONDS = 3.0
 
 
 def require_server(model: str) -> None:
-    """Raise ServerUnavailable if a model is behind a server that nobody answers for, SettingError for a bad address.
+    """Raise ServerUnavailable if a model's server does not answer, SettingError for a bad address.
 
-    Where connections go through a proxy nothing can be said beforehand; the worker will.
+    Behind a proxy nothing can be said beforehand; the worker will report it.
     """
     if not is_server(model):
         return
@@ -51,16 +51,16 @@ def require_server(model: str) -> None:
 QUANTIZATIONS = {
     "nf4": "4 bits a weight, by bitsandbytes: the smallest",
     "int8": "8 bits a weight, by bitsandbytes",
-    "none": "the weights as they are, in bfloat16, or float32 where the processor has no bfloat16",
+    "none": "unquantized weights, in bfloat16, or float32 where the processor has no bfloat16",
 }
-FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # what the one button on the home page starts
-APART = ("seed", "max_steps")  # settings with a place of their own on the page
+FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # the run behind the home page's button
+APART = ("seed", "max_steps")  # settings with their own place on the page
 
 ABOUT = {
-    "dataset": "What is labelled. Sample data sets come with gold labels, which are only ever compared with.",
-    "model": "sample is the small model in this repository; or a model that `model fetch` brought, a GGUF file, a "
-    "directory, a model's name on the hub, trained:NAME of the Training page, or the address of a server "
-    "(http://HOST:PORT/v1). A server's key goes into the environment variable ICM_SERVER_KEY.",
+    "dataset": "The data set to label. Sample data sets come with gold labels, used for comparison only.",
+    "model": "sample is the small model in this repository. Also: a fetched model, a GGUF file, a directory, a hub "
+    "id, trained:NAME of the Training page, or the address of a server (http://HOST:PORT/v1), whose key "
+    "goes into the environment variable ICM_SERVER_KEY.",
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
     + ". A server has its own.",
@@ -70,8 +70,8 @@ ABOUT = {
     "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
     "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four "
     "with the others.",
-    "chains": "How many searches, each a run of its own from the next seed, two at a time. Of several, the best by U "
-    "is proposed as the result, with the agreement of all beside it. Gold has no part in the choice.",
+    "chains": "Number of searches, each a run with the next seed, two at a time. Of several, the best by U is "
+    "proposed, shown with the agreement of all. Gold plays no part in the choice.",
     "preset": "A named set of values for every setting below; paper takes N steps of N examples, the others 4N.",
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
@@ -79,7 +79,7 @@ ABOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the search: its value in a preset, the values it can have (none: a number), what it means."""
+    """One setting of the search: its value in a preset, the possible values (none: any number), its explanation."""
 
     name: str
     value: Any
@@ -88,7 +88,7 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """The name as a person reads it."""
+        """The setting's name, in words."""
         return self.name.replace("_", " ")
 
 
@@ -113,13 +113,13 @@ def settings_of(config: SearchConfig) -> tuple[Setting, ...]:
 
 
 def steps_words(preset: str) -> str:
-    """Return how many steps a preset takes where none are asked for."""
+    """Say how many steps a preset takes by default."""
     times = steps_per_example(preset)
     return "as many as examples" if times == 1 else f"{times} × examples"
 
 
 def remarks(store: Store, dataset: str, preset: str) -> list[str]:
-    """Return what to know of a new run of a data set that is in the database; nothing of one that is not."""
+    """Return remarks about a new run on a stored data set; none for a data set not stored yet."""
     if not store.has_dataset(dataset):
         return []
     return run_remarks.remarks(store, RunSpec(dataset, "fake", preset=preset, search=PRESETS[preset]))
@@ -130,7 +130,7 @@ def presets() -> tuple[str, ...]:
 
 
 def model_names(store: Store) -> list[str]:
-    """Return the models that a page offers: what comes with this program, and what was fetched."""
+    """Return the models that a page offers: those shipped and those fetched."""
     return ["sample", "fake", *(str(row["name"]) for row in fetched_models.listed(store))]
 
 
@@ -139,18 +139,18 @@ def rules() -> tuple[str, ...]:
 
 
 def dataset_names(store: Store) -> tuple[str, ...]:
-    """Return the data sets a run can use: the sample ones first, then those imported."""
+    """Return the data sets a run can use: samples first, then imported ones."""
     return (*SAMPLE_DATASETS, *(name for name in store.dataset_names() if name not in SAMPLE_DATASETS))
 
 
 def make_spec(dataset: str, model: ModelChoice, limit: int | None, preset: str, values: Mapping[str, Any]) -> RunSpec:
-    """Return the RunSpec of these choices; limit None means all. Raises SettingError for a value that cannot be."""
+    """Return the RunSpec of these choices; limit None means all examples. Raises SettingError for invalid values."""
     search = with_settings(PRESETS[preset], dict(values))
     return RunSpec.of(dataset, model, limit=limit, preset=preset, search=search)
 
 
 def begin(store: Store, spec: RunSpec) -> str:
-    """Create a run, first putting its sample data set into the database, and start it; return the run's name."""
+    """Create a run, importing its sample data set if needed, and start it; return the run's name."""
     put_sample(store, spec.dataset)
     run = control.create_run(store, spec)
     control.start(store, run)
@@ -158,13 +158,13 @@ def begin(store: Store, spec: RunSpec) -> str:
 
 
 def put_sample(store: Store, name: str) -> None:
-    """Put a data set into the database, if it is a sample one and not there yet."""
+    """Import a data set if it is a sample and not stored yet."""
     if name in SAMPLE_DATASETS:
         ensure_sample_dataset(store, name)
 
 
 def load_sample(store: Store, name: str) -> None:
-    """Put a sample data set into the database, if it is not there yet. Raises SettingError for another name."""
+    """Import a sample data set if it is not stored yet. Raises SettingError for other names."""
     ensure_sample_dataset(store, name)
 
 
@@ -188,14 +188,14 @@ def ask_rule_check(store: Store, dataset: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tunable:
-    """A setting that can change now: its value, and what it means."""
+    """A setting that can change during a run: its value and its explanation."""
 
     value: float
     explanation: str
 
 
 def tunable(reading: Reading) -> dict[str, Tunable]:
-    """Return what can be retuned, with the values in force; the temperature is that of the next step."""
+    """Return the settings that can be retuned, with the values in force; the temperature is that of the next step."""
     return {
         "alpha": Tunable(float(reading.config.alpha), EXPLANATIONS["alpha"]),
         "temperature": Tunable(
@@ -207,7 +207,7 @@ def tunable(reading: Reading) -> dict[str, Tunable]:
 
 
 def changed_settings(reading: Reading, wanted: Mapping[str, float]) -> dict[str, float]:
-    """Return the settings that make what is wanted true from the next step on; nothing for what is so already.
+    """Return the settings that produce the wanted values from the next step on; empty if nothing changes.
 
     Raises SettingError for a temperature that is not above 0.
     """
@@ -221,7 +221,7 @@ def changed_settings(reading: Reading, wanted: Mapping[str, float]) -> dict[str,
 
 
 def _settings_for(reading: Reading, heat: float) -> dict[str, float]:
-    """The initial temperature from which the schedule has cooled down to this one; T = T0 / (1 + beta ln n)."""
+    """The initial temperature from which the schedule reaches this one now; T = T0 / (1 + beta ln n)."""
     if heat <= 0:
         raise SettingError(f"temperature is {heat:g}: use a value above 0, such as 0.01")
     assert reading.state is not None
@@ -237,7 +237,7 @@ def _next_temperature(reading: Reading) -> float:
 
 
 def breakpoints(reading: Reading, flips: str, falls: float | None, lasts: int | None) -> Breakpoints:
-    """Return the breakpoints that were typed in; `flips` are ids with commas between. Raises NotFound, SettingError."""
+    """Return breakpoints from typed values; `flips` are comma-separated ids. Raises NotFound, SettingError."""
     names = [name.strip() for name in flips.split(",") if name.strip()]
     for name in names:
         try:
@@ -248,7 +248,7 @@ def breakpoints(reading: Reading, flips: str, falls: float | None, lasts: int | 
 
 
 def breakpoint_words(points: Breakpoints) -> str:
-    """Return the breakpoints in force as a sentence."""
+    """Describe the breakpoints in force in a sentence."""
     parts = []
     if points.flips:
         parts.append(f"{', '.join(points.flips)} changes its label")

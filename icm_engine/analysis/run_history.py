@@ -1,6 +1,6 @@
-"""A run as read so far: frozen, and extended by the events after its cursor, never read twice.
+"""A run as read so far: immutable, extended by the events after its cursor, each read once.
 
-Labels change here only through the search's own `apply`, so what people see is what a replay gives.
+Labels change here only through the search's own `apply`, so what people see equals a replay.
 """
 
 import math
@@ -38,7 +38,7 @@ VERDICT_WORDS = {"accepted": "● accepted", "rejected": "○ rejected", "unchan
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A decision: `repaired` counts the repairs that changed labels, inside the proposal."""
+    """One decision; `repaired` counts the repairs inside the proposal that changed labels."""
 
     step: int
     example: str  # id
@@ -55,7 +55,7 @@ class StepRow:
 
     @property
     def words(self) -> str:
-        """The verdict as a person reads it."""
+        """The verdict, in words."""
         return VERDICT_WORDS[self.verdict]
 
     @property
@@ -64,7 +64,7 @@ class StepRow:
 
 
 def step_row(body: StepBody, seconds: float) -> StepRow:
-    """Return the row of a `step` event's body."""
+    """Return the row of a `step` event."""
     decided = body["after"] is not None
     return StepRow(
         step=body["step"],
@@ -82,20 +82,20 @@ def step_row(body: StepBody, seconds: float) -> StepRow:
     )
 
 
-WINDOW = 50  # proposals that the rolling acceptance rate looks back on, and steps that the pace does
+WINDOW = 50  # proposals in the rolling acceptance rate, and steps in the pace
 STEPS_KEPT = 200  # rows of the last-steps table
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a run has cost so far; `tokens_full` is what separate full prompts would have been."""
+    """The cost of a run so far; `tokens_full` is what separate full prompts would have cost."""
 
     prompts: int = 0
     tokens_encoded: int = 0
     tokens_full: int = 0
     set_evaluations: int = 0
     seconds: float = 0.0
-    prompt_tokens: int = 0  # the largest mean length of a step's prompts
+    prompt_tokens: int = 0  # the largest mean prompt length of any step
 
     def plus(self, scored: ScoredBody, seconds: float) -> "Spent":
         usage = scored["usage"]
@@ -110,7 +110,7 @@ class Spent:
 
 
 class LastChange(NamedTuple):
-    """What became of one example's label: the step of its last change, and how often it went to another label."""
+    """One example's last label change, and how often its label changed."""
 
     last: int
     flips: int
@@ -118,7 +118,7 @@ class LastChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run failed: the error's class and its message, which is text from outside and never markup."""
+    """Why a run failed: error class and message; the message is untrusted text."""
 
     error: str
     message: str
@@ -126,7 +126,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a person asked and the worker could not do, and why; `event` tells one refusal from another."""
+    """A request that the worker refused, and why; `event` tells refusals apart."""
 
     event: int
     verb: str
@@ -138,7 +138,7 @@ class Reading:
     """Everything read of a run up to event `cursor`."""
 
     run: OpenRun
-    gold: Mapping[str, Label]  # by example id; empty where there is none, and where it is withheld
+    gold: Mapping[str, Label]  # by example id; empty without gold, or where it is withheld
     trajectory: Trajectory
     tally: LabelCounts
     cursor: int = 0
@@ -146,8 +146,8 @@ class Reading:
     changes: Mapping[int, LastChange] = field(default_factory=dict)
     proposals: int = 0
     accepted: int = 0
-    drawn: int = 0  # steps of the run's own
-    ties: int = 0  # of these, where labels tied exactly
+    drawn: int = 0  # the run's own steps
+    ties: int = 0  # of these, steps whose labels tied exactly
     window: tuple[bool, ...] = ()  # accepted or not, of the last 50 proposals
     pace: tuple[float, ...] = ()  # seconds of the last 50 steps
     spent: Spent = Spent()
@@ -157,21 +157,19 @@ class Reading:
     history: tuple[LabelChange, ...] = ()
     repairs: tuple[RepairMark, ...] = ()
     spells: Mapping[Pair, ConflictInterval] = field(default_factory=dict)
-    acts: tuple[AppliedIntervention, ...] = ()  # a person's, oldest first
-    moments: tuple[ActTime, ...] = ()  # of these acts
+    acts: tuple[AppliedIntervention, ...] = ()  # a person's acts, oldest first
+    moments: tuple[ActTime, ...] = ()  # number of these acts
     config: SearchConfig = field(default_factory=SearchConfig)  # the settings in force
     breakpoints: Breakpoints = field(default_factory=Breakpoints)
-    refused: Refusal | None = None  # the last command that could not be obeyed
-    sketch: tuple[Point, ...] = ()  # what curves keep of every whole block of points
-    retries: Retries = field(default_factory=Retries)  # of requests to a server
-    shrunk: ShrunkBody | None = (
-        None  # the last event that said that memory ran out: tokens at once now, before, and why
-    )
-    withheld: bool = False  # read without gold, see `analysis.run_cache`
+    refused: Refusal | None = None  # the last refused command
+    sketch: tuple[Point, ...] = ()  # the curve points kept of every complete block
+    retries: Retries = field(default_factory=Retries)  # retries of requests to a server
+    shrunk: ShrunkBody | None = None  # the last event after memory ran out: tokens per call now, before, and why
+    withheld: bool = False  # read without gold; see `analysis.run_cache`
 
     @property
     def pins(self) -> frozenset[int]:
-        """The examples whose labels a person has fixed."""
+        """The examples pinned by a person."""
         return self.state.hand.pins if self.state else frozenset()
 
     @property
@@ -185,9 +183,9 @@ class Reading:
 
     @property
     def outline(self) -> Trajectory:
-        """The run's curves for drawing: all points of a short run; of a long one, each block's extremes and its end.
+        """The curves for drawing: all points of a short run; for a long run each block's extremes and its last point.
 
-        A block is sketched once, when it is whole, so that a tick of a long run looks at its newest points alone.
+        A block is downsampled once, when complete, so a refresh of a long run processes only its newest points.
         """
         points = self.trajectory.points
         if len(points) <= WHOLE:
@@ -195,14 +193,14 @@ class Reading:
         return replace(self.trajectory, points=(*self.sketch, *points[len(points) // BLOCK * BLOCK :]))
 
     def probability(self, i: int) -> float | None:
-        """Return p of the label that an example has, given all the others, over the labels; None without one."""
+        """Return p of an example's label given all the others, renormalised over the labels; None if unlabelled."""
         label = self.labeling.get(i)
         if self.state is None or label is None or i not in self.state.evaluation.scores:
             return None
         return math.exp(self.state.evaluation.scores[i].normalized[self.tally.labels.index(label)])
 
     def extended(self, events: Iterable[Event]) -> "Reading":
-        """Return the reading after these events, the ones that follow the cursor, in order."""
+        """Return the reading extended by the events after its cursor, given in order."""
         fold = _Fold(self)
         for event in events:
             fold.take(event)
@@ -210,9 +208,9 @@ class Reading:
 
 
 def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label, int] | None = None) -> Reading:
-    """Return the reading of a run before its first event; `gold` has labels of the run's own examples only.
+    """Return the reading of a run before its first event; `gold` covers the run's own examples only.
 
-    `counts` says how often each label is in it, where that is known.
+    `counts` says how often each label occurs in it, where known.
     """
     labels = run.dataset.task.labels
     tally = LabelCounts(labels, Counter(gold.values()) if counts is None else counts)
@@ -220,13 +218,13 @@ def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label
 
 
 class _Fold:
-    """The one mutable thing here: takes a batch of events, so that a long run is not copied once a step."""
+    """Accumulates a batch of events; mutable, so that a long run is not copied at every step."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading, self.codec = reading, reading.run.codec
         self.state, self.tally, self.cursor = reading.state, reading.tally, reading.cursor
         points = reading.trajectory.points
-        assert isinstance(points, Points)  # a reading as of an earlier moment is not read on
+        assert isinstance(points, Points)  # a reading of an earlier moment is not extended
         self.blocks, self.rest, self.last = list(points.blocks), list(points.rest), reading.trajectory.last
         self.changes = dict(reading.changes)
         self.proposals, self.accepted = reading.proposals, reading.accepted
@@ -242,7 +240,7 @@ class _Fold:
         self.retries, self.shrunk = reading.retries, reading.shrunk
 
     def take(self, event: Event) -> None:
-        """Count one event in; kinds that change nothing people see here only move the cursor."""
+        """Apply one event; kinds that change nothing visible only move the cursor."""
         self.cursor = event.number
         if event.kind in STATE_KINDS:
             self._state(event)
@@ -262,7 +260,7 @@ class _Fold:
     def _state(self, event: Event) -> None:
         state = after_event(self.codec, event, self.state)
         if state is None:
-            return  # a log without its beginning: nothing can be replayed
+            return  # a log without its beginning cannot be replayed
         self._become(state, event)
         if (scored := event.scored) is not None:
             self.spent = self.spent.plus(scored, event.seconds)
@@ -273,7 +271,7 @@ class _Fold:
 
     def _step(self, event: Event) -> None:
         body = event.step
-        self.failure = None  # it went on after a resume
+        self.failure = None  # it continued after a resume
         self.drawn, self.ties = self.drawn + 1, self.ties + ("tied" in body)
         if body["verdict"] != "unchanged":
             self.proposals += 1
@@ -284,7 +282,7 @@ class _Fold:
         self._point(event, body["temperature"], body["verdict"], body["delta"])
 
     def _beside(self, event: Event) -> None:
-        """What is not a step: the initial labels, a fork's, a person's hand, other settings."""
+        """Apply an event that is not a step: initial labels, a fork's start, a person's act, changed settings."""
         if event.kind == "hand":
             self.acts += [decode_done(self.codec, body) for body in event.hand["acts"]]
             self.moments += [ActTime(event.number, event.time)] * len(event.hand["acts"])
@@ -293,7 +291,7 @@ class _Fold:
         self._point(event, self.last.temperature if self.last else None, event.kind, 0.0)
 
     def _become(self, state: State, event: Event) -> None:
-        """Move to the next state and count what is different in it; a repair may undo a proposal."""
+        """Move to the next state and count what changed; a repair may undo a proposal."""
         before, after = self.state.labeling if self.state else Labeling(), state.labeling
         if before is not after:
             for example, cause in causes_of(event).items():
@@ -326,7 +324,7 @@ class _Fold:
         self.rest.append(self.last)
         if len(self.rest) % BLOCK == 0:
             self.sketch += sketched(self.rest[-BLOCK:])
-        if len(self.rest) == 2 * BLOCK:  # the newest block is looked at all the time, so it is not packed yet
+        if len(self.rest) == 2 * BLOCK:  # the newest block is read all the time, so it stays unpacked
             self.blocks.append(packed(self.rest[:BLOCK]))
             del self.rest[:BLOCK]
 

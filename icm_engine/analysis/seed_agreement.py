@@ -1,4 +1,4 @@
-"""Runs beside each other: how far independent seeds agree, and on which examples runs differ. No gold is needed."""
+"""Agreement between runs: how far seeds agree, and on which examples runs differ. No gold is needed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from icm_engine.jobs.restarts import OPPOSITE, Labels
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 
-ENOUGH = 10  # examples below which nothing is said of an agreement
+ENOUGH = 10  # examples below which no agreement is stated
 
 
 def siblings(store: Store, run: str) -> list[str]:
-    """Return the other runs that differ from this one in their seed alone, the oldest first. Raises NotFound.
+    """Return the runs that differ from this one in their seed alone, oldest first. Raises NotFound.
 
-    Forks are none: they share the beginning of another run, so their labels agree by descent.
+    Forks are excluded: they share the beginning of another run, so their labels agree by descent.
     """
     wanted = _but_seed(store.spec(run))
     if wanted.forked_from:
@@ -28,22 +28,22 @@ def siblings(store: Store, run: str) -> list[str]:
 
 
 def _but_seed(spec: RunSpec) -> RunSpec:
-    """The spec without its seed, and without the preset's name: two names may stand for the same values."""
+    """The spec without its seed and preset name: two names may stand for the same values."""
     return replace(spec, preset="", search=replace(spec.search, seed=0))
 
 
 def labels_of(reading: Reading) -> dict[str, Label]:
-    """Return the labels of a run by example id, so that runs with other limits can stand beside it."""
+    """Return the labels of a run by example id, so that runs with different limits can be compared."""
     ids = reading.run.codec.ids
     return {ids[i]: label for i, label in reading.labeling.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class SeedAgreement:
-    """How far labelings agree on the examples that all of them label.
+    """Agreement of labelings on the examples that all of them label.
 
-    `raw` is the mean over pairs of labelings of the share with equal labels; `kappa` is Cohen's for two, Fleiss' for
-    more: 1 is full agreement, 0 what chance gives with these label balances. None where nothing can be said.
+    `raw` is the mean over pairs of labelings of the share of equal labels; `kappa` is Cohen's for two, Fleiss' for
+    more: 1 is full agreement, 0 chance level for these label balances. None where undefined.
     """
 
     examples: int
@@ -60,7 +60,7 @@ def agreement(labelings: Sequence[Labels]) -> SeedAgreement:
         return SeedAgreement(0, None, None, kind)
     rows = [[labeling[name] for labeling in labelings] for name in common]
     raw = sum(_equal_pairs(row) for row in rows) / len(rows)
-    if len({label for row in rows for label in row}) == 1:  # all the same label: chance would do as well
+    if len({label for row in rows for label in row}) == 1:  # all labels equal: chance would agree as well
         return SeedAgreement(len(rows), raw, None, kind)
     return SeedAgreement(len(rows), raw, _cohen(rows) if len(labelings) == 2 else _fleiss(rows), kind)
 
@@ -89,7 +89,7 @@ def _fleiss(rows: Sequence[Sequence[Label]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """Two runs, and how far they agree."""
+    """Two runs and their agreement."""
 
     runs: tuple[str, str]
     agreement: SeedAgreement
@@ -111,12 +111,12 @@ def verdict(found: SeedAgreement, pairs: Sequence[PairAgreement]) -> str:
         a, b = opposite[0].runs
         return f"{a} and {b} are nearly opposite: one of them may be the mirror of the other."
     if found.kappa is None:
-        return "All of them give one and the same label to everything: the labels have collapsed."
+        return "All of them give every example the same label: the labels have collapsed."
     if found.kappa > 0.8:
         return "The seeds find the same labels, so these are unlikely to be due to chance."
     if found.kappa > 0.4:
         return "The seeds agree in part: look at the examples on which they differ."
-    return "The seeds hardly agree: the search, not the data, decides these labels."
+    return "The seeds hardly agree: these labels depend on the search rather than the data."
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,13 @@ class Disagreement:
 def per_example(
     readings: Sequence[Reading], gold: Labels, limit: int, names: Sequence[str] | None = None
 ) -> tuple[Disagreement, ...]:
-    """Return the examples of these ids, else those labelled in all runs, the least agreement first, at most `limit`."""
+    """Return these examples, or those labelled in all runs, least agreement first, at most `limit`."""
     labelings = [labels_of(reading) for reading in readings]
     return _rows(readings[0], labelings, _common(labelings) if names is None else names, gold, limit)
 
 
 def differing(readings: Sequence[Reading], gold: Labels, limit: int) -> tuple[Disagreement, ...]:
-    """Return the examples labelled in all runs but not with the same label, at most `limit`."""
+    """Return the examples labelled differently in runs that all label them, at most `limit`."""
     labelings = [labels_of(reading) for reading in readings]
     return _rows(readings[0], labelings, _apart(labelings), gold, limit)
 
@@ -162,7 +162,7 @@ def _rows(
 
 @dataclass(frozen=True, slots=True)
 class RunDifference:
-    """How two or more runs compare, in numbers: labelled in all, of these not the same label, labelled in some only."""
+    """How two or more runs compare: examples labelled in all, labelled differently, labelled in some only."""
 
     common: int
     apart: int
@@ -170,7 +170,7 @@ class RunDifference:
 
     @property
     def words(self) -> str:
-        """The difference as a person reads it."""
+        """The difference, in words."""
         if not self.common:
             return "No example is labelled in all of these runs."
         partly = f" {self.partly:,} more are labelled in some of the runs only." if self.partly else ""
@@ -185,7 +185,7 @@ def difference(readings: Sequence[Reading]) -> RunDifference:
 
 
 def other_settings(one: RunSpec, other: RunSpec) -> tuple[str, ...]:
-    """Return the names of the settings in which two runs differ; U on other data or another alpha has another scale."""
+    """Return the settings in which two runs differ; U with other data or another alpha has another scale."""
     first, second = ({**spec.to_json(), **spec.to_json()["search"]} for spec in (one, other))
     named = [name for name in first if name not in ("search", "preset") and first[name] != second[name]]
     return tuple(name.replace("_", " ") for name in named)

@@ -1,4 +1,4 @@
-"""The status strip: the numbers a person looks at first, and what can be done now."""
+"""The status tiles: the main numbers of a run, and which actions are possible now."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,19 @@ from icm_engine.analysis.formatting import (
     decimal,
     duration,
     escaped,
+    one_line,
     percent,
 )
 from icm_engine.analysis.run_history import WINDOW, Reading
-from icm_engine.analysis.views import acceptance_rate, searches
+from icm_engine.analysis.views import acceptance_rate, example_text, searches
 from icm_engine.runs.control import RunStatus
 
-SILENT = 15.0  # seconds without a heartbeat (they come every two) after which a worker is called silent
+SILENT = 15.0  # seconds without a heartbeat (one every two seconds) after which a worker is reported as silent
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number with its name, a note below it, and an explanation on hover: Markdown, labels escaped in it."""
+    """One number with its name, a note below, and an explanation on hover (Markdown, labels escaped)."""
 
     name: str
     value: str
@@ -31,22 +32,57 @@ class Tile:
 
 
 def tiles(reading: Reading) -> tuple[Tile, ...]:
-    """Return the tiles of a run, the accuracy only where there is gold."""
+    """Return the tiles of a run; accuracy only where there is gold."""
     found = (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading))
     if not searches(reading):
         return (*found, _pairs(reading), _tokens(reading))
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
 
 
+def headline(reading: Reading) -> str:
+    """Return the numbers of a run in one line: U, T, acceptance, conflicts, labelled, accuracy where there is gold."""
+    last, total = reading.trajectory.last, len(reading.run.dataset.examples)
+    if last is None:
+        return f"0 of {total:,} labelled"
+    found = [f"U {decimal(last.utility, 2)}"]
+    if searches(reading):
+        found += [f"T {decimal(last.temperature, 2)}", f"accepted {percent(last.acceptance_rate)}"]
+    if reading.run.rule_name != "none":
+        found.append(f"conflicts {last.pairs:,}")
+    found.append(f"{reading.tally.labelled:,} of {total:,} labelled")
+    known = reading.tally.accuracy
+    return " · ".join([*found, *([f"accuracy {percent(known.raw)}"] if known else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class LastDecision:
+    """The last step of a run in a sentence, and its number."""
+
+    step: int
+    sentence: str
+
+
+def last_decision(reading: Reading) -> LastDecision | None:
+    """Return the last decision of a search; None before its first step."""
+    if not reading.steps:
+        return None
+    row = reading.steps[-1]
+    text = one_line(example_text(reading, reading.run.codec.index(row.example)), 60)
+    change = row.proposed if row.old == row.proposed else f"{row.old or 'unlabelled'} → {row.proposed}"
+    numbers = "" if row.delta is None else f", ΔU {decimal(row.delta, 2)} at T {decimal(row.temperature, 2)}"
+    repaired = f", {row.repair_words}" if row.repaired else ""
+    return LastDecision(row.step, f"Step {row.step:,} {row.words}: {change}{numbers}{repaired} · {text}")
+
+
 def tiles_then(reading: Reading) -> tuple[Tile, ...]:
-    """Return the tiles of a reading as of an earlier event: what labels and their score say, and no costs."""
+    """Return the tiles of a run as of an earlier event: labels and scores, no costs."""
     return (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading), _pairs(reading))
 
 
 def _utility(reading: Reading) -> Tile:
     last = reading.trajectory.last
     terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"
-    explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, less what is inconsistent."
+    explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, minus the cost of conflicts."
     return Tile("Utility U(D)", decimal(last.utility if last else None), terms, explanation)
 
 
@@ -59,7 +95,7 @@ def _balance(reading: Reading) -> Tile:
     tally = reading.tally
     share = percent(tally.balance[0] / tally.labelled) if tally.labelled else DASH
     counts = " · ".join(f"{n:,} {escaped(label)}" for n, label in zip(tally.balance, tally.labels, strict=True))
-    explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may like."
+    explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may prefer."
     return Tile(f"Labelled {escaped(tally.labels[0])}", share, counts, explanation)
 
 
@@ -71,8 +107,8 @@ def _accuracy(reading: Reading) -> tuple[Tile, ...]:
         return (Tile("Accuracy", DASH, "no labels yet", "Compared with gold, once there are labels."),)
     flipped = "" if known.flipped is None else f" · flipped {percent(known.flipped)}"
     explanation = (
-        "Share of examples labelled as gold says; unlabelled counts as wrong. The search never sees gold. "
-        "Flipped: if both labels were swapped. Far above the accuracy, it shows an inverted labeling."
+        "Share of examples whose label equals gold; unlabelled examples count as wrong. The search never sees gold. "
+        "Flipped: with both labels swapped; far above the accuracy, it shows a mirrored labeling."
     )
     return (Tile("Accuracy", percent(known.raw), f"balanced {percent(known.balanced)}{flipped}", explanation),)
 
@@ -96,7 +132,7 @@ def _pairs(reading: Reading) -> Tile:
     rule, shown = reading.run.rule_name, DASH
     if reading.state:
         shown = f"{len(reading.state.evaluation.pairs):,}"
-    return Tile("Inconsistent pairs", shown, f"rule {rule}", "Pairs of labels that break the rule now.")
+    return Tile("Inconsistent pairs", shown, f"rule {rule}", "Pairs of labels that violate the rule now.")
 
 
 def _tokens(reading: Reading) -> Tile:
@@ -104,7 +140,7 @@ def _tokens(reading: Reading) -> Tile:
     saved = spent.tokens_full / spent.tokens_encoded if spent.tokens_encoded else 1.0
     note = f"{saved:.1f}× fewer than {count(spent.tokens_full)}" if saved >= 1.05 else f"{count(spent.prompts)} prompts"
     explanation = (
-        "Tokens the model has read, against what separate full prompts would have cost. "
+        "Tokens the model has read, compared with separate full prompts. "
         f"{spent.prompts:,} prompts, {spent.set_evaluations:,} labelings scored, {duration(spent.seconds)} computing."
     )
     return Tile("Tokens encoded", count(spent.tokens_encoded), note, explanation)
@@ -116,19 +152,19 @@ def look(status: RunStatus) -> PhaseStyle:
 
 
 def silence(status: RunStatus) -> str | None:
-    """Say that a worker which should be searching has not been heard of; None if all is well."""
+    """Say that a worker which should be searching gives no sign of life; None if all is well."""
     if not status.moving or status.silent_for is None or status.silent_for < SILENT:
         return None
     return f"The worker is silent: no heartbeat for {duration(status.silent_for)}. Resume takes over if it is gone."
 
 
 def offers(status: RunStatus) -> frozenset[str]:
-    """Return the verbs a person can give now; resume also while the worker is silent."""
+    """Return the actions possible now; resume also while the worker gives no sign of life."""
     return OFFERS[status.phase] | ({"resume"} if silence(status) else frozenset())
 
 
 def waiting(status: RunStatus) -> str:
-    """Say which commands were sent and not yet answered by the worker; empty if none."""
+    """Say which commands the worker has not answered yet; empty if none."""
     if not status.pending:
         return ""
     return f"Sent: {', '.join(status.pending)}. The worker answers after the step in progress."

@@ -1,4 +1,4 @@
-"""Figures and tables of one moment of a run, and of labels over time."""
+"""Figures and tables of one step, and of labels over time."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ NAME = 18  # characters of an example's id beside its bar
 
 
 def movers_chart(movers: Sequence[Mover], dark: bool = False) -> Chart:
-    """Return the examples whose own predictability moved most as horizontal bars, the largest gain on top."""
+    """Horizontal bars of the examples whose predictability changed most, largest gain on top."""
     colours, figure = palette(dark), blank_figure(dark, "")
     for word, wanted, colour, shape in (
         ("easier to predict", True, colours.strong, ""),
@@ -59,7 +59,7 @@ def _hover(mover: Mover) -> str:
 
 
 def name_of(example: str) -> str:
-    """Return an example's id, cut, for an axis, whose words plotly would read as markup."""
+    """Return an example's id, shortened and escaped, for an axis of Plotly."""
     return html.escape(one_line(example, NAME))
 
 
@@ -75,7 +75,7 @@ def _movers_alt(movers: Sequence[Mover]) -> str:
 
 
 def movers_frame(movers: Sequence[Mover]) -> pd.DataFrame:
-    """Return the same as a table, the largest gain first."""
+    """Return the same as a table, largest gain first."""
     return pd.DataFrame(
         [
             {
@@ -109,14 +109,14 @@ def terms_frame(before: Terms | None, after: Terms | None) -> pd.DataFrame:
 
 
 def scores_frame(scores: Sequence[LabelScore]) -> pd.DataFrame:
-    """Return what the model gave each label."""
+    """Return the model's score for each label."""
     return pd.DataFrame(
         [{"label": s.label, "log-prob": s.log_prob, "share": s.probability, "": s.role} for s in scores]
     )
 
 
 def options_frame(repair: RepairLine) -> pd.DataFrame:
-    """Return the options of a repair, the best first; what was not tried stands below."""
+    """Return the options of a repair, best first, untried ones last."""
     rows = [
         {
             "labels": two(option.labels),
@@ -147,10 +147,10 @@ def changed_frame(changed: Sequence[ChangedExample]) -> pd.DataFrame:
 
 
 def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
-    """Return the curves of a reading as of then, on the time axis of the whole run, with a line where they end."""
+    """Return the curves up to that event, on the time axis of the whole run, with a line at their end."""
     last = whole.points[-1].step
     drawn = thinned(reading.trajectory)
-    if not reading.gold:  # it may be hidden from a person who labels
+    if not reading.gold:  # gold may be hidden from a person who labels
         drawn = replace(drawn, points=tuple(point._replace(accuracy=None) for point in drawn.points))
     charts = all_charts(drawn, dark)
     here = reading.trajectory.points[-1].step
@@ -162,28 +162,28 @@ def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tupl
 
 COLUMNS = 400
 ROWS = 300
-FEW = 80  # rows that are parted by a line
-NAMED = 24  # rows that have their text beside them
+FEW = 80  # rows separated by a line
+NAMED = 24  # rows with their text beside them
 TIMES = 20  # columns of the table
 SYMBOLS = ("square", "diamond", "circle", "cross")  # beside the colours of labels, in the legend
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Labels over time, thinned to what can be seen: a row an example, a column a stretch of steps.
+    """Labels over time, thinned to what is visible: one row per example, one column per interval of steps.
 
-    `codes[row][column]` is 1 + the label's place at the end of the stretch, 0 where the example was unlabelled.
+    `codes[row][column]` is 1 + the label's index at the end of the interval, 0 if the example was unlabelled.
     """
 
     examples: tuple[int, ...]
     steps: tuple[int, ...]  # the last step of each stretch
     codes: npt.NDArray[np.int8]  # (rows, columns)
-    candidates: int  # examples there were to choose from
+    candidates: int  # number of examples to choose from
     queued: bool
 
     @property
     def sentence(self) -> str:
-        """The rule by which it was thinned, in words."""
+        """How the grid was thinned, in words."""
         stretch = self.steps[0] + 1 if len(self.steps) > 1 else 1
         columns = "One column a step" if stretch == 1 else f"One column for {stretch:,} steps: the label at their end"
         shown, all_of = len(self.examples), self.candidates
@@ -198,7 +198,7 @@ class Grid:
 
 
 def label_grid(reading: Reading, queued: Sequence[Queued] | None = None) -> Grid:
-    """Return the labels of all examples that ever had one, or of a queue's, at about 400 times and in 300 rows."""
+    """Return the labels of all examples ever labelled, or of a queue's, at about 400 times in 300 rows."""
     if queued is None:
         everyone = tuple(dict.fromkeys(change.example for change in reading.history))
     else:
@@ -226,7 +226,7 @@ def _steps(reading: Reading) -> tuple[int, int]:
 
 
 def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
-    """Return the picture of a grid: rows are named by the ids of examples, which a click tells beside the step."""
+    """Return the picture of a grid; rows are example ids, which a click reports with the step."""
     colours, figure = palette(dark), blank_figure(dark, "")
     shades = label_colours(reading.tally.labels, colours)
     ids = [html.escape(reading.run.codec.ids[i]) for i in grid.examples]
@@ -252,7 +252,7 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
 
 
 def _bands(colours: Sequence[str]) -> list[list[object]]:
-    """A scale of as many flat bands as there are colours."""
+    """A colour scale with one flat band per colour."""
     return [[edge / len(colours), colour] for k, colour in enumerate(colours) for edge in (k, k + 1)]
 
 
@@ -263,7 +263,7 @@ def _legend(figure: go.Figure, shades: Mapping[Label, str]) -> None:
 
 
 def grid_frame(reading: Reading, grid: Grid) -> pd.DataFrame:
-    """Return the picture as a table: each example with its label at about twenty times."""
+    """Return the grid as a table: each example with its label at about twenty times."""
     columns = every_nth(len(grid.steps), TIMES)
     words = (None, *reading.tally.labels)
     rows = [
@@ -282,7 +282,7 @@ def _grid_alt(reading: Reading, grid: Grid) -> str:
 
 
 def label_colours(labels: Sequence[Label], colours: Palette) -> Mapping[Label, str]:
-    """Return a colour for each label; words and shapes stand beside it wherever it is used."""
+    """Return a colour for each label; words and shapes accompany it wherever it is used."""
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
     return {label: shades[k % len(shades)] for k, label in enumerate(labels)}
 
@@ -292,7 +292,7 @@ def label_colours(labels: Sequence[Label], colours: Palette) -> Mapping[Label, s
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A time in which an example kept one label: from the event that gave it, up to a step."""
+    """An interval in which an example kept one label: from the event that gave it, up to a step."""
 
     label: Label | None
     first: int  # step
@@ -302,19 +302,19 @@ class Stretch:
 
     @property
     def words(self) -> str:
-        """The change that began it."""
+        """The change that began it, in words."""
         return f"step {self.first:,}: {self.label or 'no label'} ({self.cause})"
 
 
 def stretches(reading: Reading, example: int) -> list[Stretch]:
-    """Return the labels of one example over time, the first one first."""
+    """Return the labels of one example over time, in order."""
     changes = [change for change in reading.history if change.example == example]
     ends = [*(change.step for change in changes[1:]), _steps(reading)[1]]
     return [Stretch(c.new, c.step, end, c.event, c.cause) for c, end in zip(changes, ends, strict=False)]
 
 
 def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) -> Chart:
-    """Return the labels of one example over time as one bar; a click on a part tells the event that began it."""
+    """One example's labels over time as one bar; a click on a part reports the event that began it."""
     colours, figure = palette(dark), blank_figure(dark, "")
     shades = label_colours(reading.tally.labels, colours)
     for label, colour in shades.items():

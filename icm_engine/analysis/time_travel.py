@@ -1,7 +1,7 @@
-"""Time travel: a run as it stood after one of its events.
+"""Time travel: a run as it stood after any of its events.
 
-States are found from an event's number by bisection and rebuilt from the nearest snapshot: what a look costs does
-not grow with the length of the run.
+States are found by bisection on event numbers and rebuilt from the nearest snapshot, so the cost of a look does not
+grow with the length of the run.
 """
 
 from bisect import bisect_left, bisect_right
@@ -31,10 +31,10 @@ _event, _step = attrgetter("event"), attrgetter("step")
 
 @dataclass(frozen=True)
 class Moment:
-    """A run at one of its states: the event that led there, what was before it, and the settings it was made under.
+    """A run at one of its states: the event that led there, the state before it, and the settings in force.
 
-    `then` is the reading as of this event: labels, pairs, curves and counts of labels. Its cost is the whole run's;
-    what else is counted over steps (the pace, the last rows, the spells of pairs) is left empty.
+    `then` is the reading as of this event: labels, pairs, curves and label counts. Its cost is that of the whole run;
+    other statistics over steps (pace, last rows, intervals of pairs) are empty.
     """
 
     place: int  # among the points of the trajectory
@@ -52,11 +52,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Navigation:
-    """Where one can go from a state: the numbers of events, None where there is nothing in that direction."""
+    """Where one can go from a state, as event numbers; None where there is nothing in that direction."""
 
     previous: int | None
     next: int | None
-    flip: int | None  # of the example that is followed
+    flip: int | None  # of the followed example
     accepted: int | None
     repair: int | None
     first: int
@@ -64,9 +64,9 @@ class Navigation:
 
 
 def place_at(reading: Reading, event: int | None = None, step: int | None = None) -> int:
-    """Return the place of the last state at or before an event; else that of a step; else the newest.
+    """Return the place of the last state at or before an event, else that of a step, else the newest.
 
-    Several states may share a step: a step's own is the first of them, what a person did after it follows.
+    Several states may share a step: the step's own is the first, followed by what a person did after it.
     """
     points = reading.trajectory.points
     if event is not None:
@@ -110,14 +110,14 @@ def since(history: tuple[LabelChange, ...], event: int) -> tuple[LabelChange, ..
 
 
 def until(history: tuple[LabelChange, ...], event: int) -> tuple[LabelChange, ...]:
-    """Return the label changes up to an event, it included."""
+    """Return the label changes up to and including an event."""
     return history[: bisect_right(history, event, key=_event)]
 
 
 def thinned(trajectory: Trajectory) -> Trajectory:
-    """Return a trajectory of as many points as can be seen: where U is lowest and highest in each stretch.
+    """Return a trajectory thinned to visible points: the minimum and maximum of U in each interval.
 
-    Acts of a person, other settings and forks stay, so that each has its mark.
+    Acts of a person, changed settings and forks are kept, so that each has its mark.
     """
     points = trajectory.points
     kept = {*extremes([point.utility for point in points], DRAWN)}
@@ -126,7 +126,7 @@ def thinned(trajectory: Trajectory) -> Trajectory:
 
 
 def _config_before(store: Store, reading: Reading, place: int) -> SearchConfig:
-    """The settings that the event at this place was made under: of the run's spec, and what was retuned before."""
+    """The settings in force for the event at this place: the run's spec, and what was retuned before."""
     config = reading.run.spec.search
     for point in reading.trajectory.points[:place]:
         if point.verdict == "retuned":
@@ -160,14 +160,14 @@ def _as_of(reading: Reading, place: int, state: State, config: SearchConfig) -> 
 
 
 def changes_of(history: Sequence[LabelChange]) -> Mapping[int, LastChange]:
-    """Return what became of each example's label in these changes."""
+    """Return the last change of each example's label among these changes."""
     times = Counter(change.example for change in history)
     last = {change.example: change.step for change in history}
     return {example: LastChange(step, times[example] - 1) for example, step in last.items()}
 
 
 def tally_of(reading: Reading, labeling: Labeling) -> LabelCounts:
-    """Return the counts of these labels, those against gold only where there is some to be seen."""
+    """Return the counts of these labels; counts against gold only where gold may be shown."""
     ids = reading.run.codec.ids
     given = {ids[i]: label for i, label in labeling.items()}
     return counted(reading.tally.labels, given, reading.gold, reading.tally.gold if reading.gold else {})
@@ -183,7 +183,7 @@ KINDS = {
 
 
 def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView | None:
-    """Return the example that is asked for; else the one that the event drew or first touched, None if it has none."""
+    """Return the requested example, else the one that the event drew or first touched; None if there is none."""
     event = moment.event
     touched = [event.step["example"]] if event.kind == "step" else [flip["example"] for flip in flips_of(event)]
     for name in (asked, *touched[:1]):

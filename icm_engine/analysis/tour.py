@@ -1,4 +1,4 @@
-"""A guided look at a run: what U and T are, one accepted loss, one rejection and one repair, on its own real steps."""
+"""The guided tour of a run: U and T, one accepted loss, one rejection and one repair, on its own steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ NOT_YET = "This has not happened in this run yet. Come back when it has taken mo
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """One stop: a title, what it means, what was seen in this run, and the page that shows it (empty: none)."""
+    """One stop: a title, its meaning, what happened in this run, and the page that shows it (empty: none)."""
 
     title: str
     meaning: str
@@ -29,7 +29,7 @@ class Station:
 
 
 def stations(store: Store, reading: Reading) -> tuple[Station, ...]:
-    """Return the stops of the tour for a run that has labels; those that it has nothing for yet say so."""
+    """Return the stops of the tour for a run that has labels; a stop without an instance yet says so."""
     return (
         _utility(reading),
         _temperature(reading),
@@ -41,7 +41,7 @@ def stations(store: Store, reading: Reading) -> tuple[Station, ...]:
 
 
 LOSS = (
-    "A search that only ever climbs ends on the first hill. So a step that lowers U is accepted with the chance "
+    "A search that only climbs ends on the first hill. So a step that lowers U is accepted with probability "
     "exp(delta / T): likely while T is high, hardly ever once it has cooled."
 )
 REJECTED = "Every rejected proposal is kept with its arithmetic: what was drawn, what the model said, and the draw."
@@ -55,7 +55,7 @@ def _utility(reading: Reading) -> Station:
     first, last = reading.trajectory.points[0], reading.trajectory.points[-1]
     seen = (
         f"Here U = {decimal(last.weighted_predictability)} − {decimal(last.inconsistency)} = {decimal(last.utility)} "
-        f"after step {last.step:,}; the random labels it began with had {decimal(first.utility)}."
+        f"after step {last.step:,}; its random initial labels had {decimal(first.utility)}."
     )
     meaning = (
         "Nobody tells the model what is right. It is asked how well each label follows from all the others: that is "
@@ -100,8 +100,8 @@ def _repair(store: Store, reading: Reading) -> Station:
 
 def _next(reading: Reading) -> Station:
     meaning = (
-        "Put in a label of your own and see what the search makes of it; ask what one label is worth; or compare the "
-        "labels with gold, which the search has never seen."
+        "Give an example a label of your own and see how the search responds; ask what one label is worth; or "
+        "compare the labels with gold, which the search has never seen."
     )
     seen = "Annotate is the place for labels of your own."
     return Station("Your turn", meaning, seen, "annotate", {"run": reading.run.name})

@@ -1,4 +1,4 @@
-"""The curves of a run: packed points, and fewer of them for the same picture."""
+"""The curves of a run: packed points, and downsampling that preserves the picture."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ import numpy as np
 from icm_engine.analysis.label_history import Accuracy
 from icm_engine.core.labeling import Label
 
-POINTS = 500  # more than one a pixel for a curve 400 pixels wide; all are sent at every tick
+POINTS = 500  # more than one a pixel for a curve 400 pixels wide; all are sent at every refresh
 
 
 def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
-    """Return the places to keep, in order: each bucket's lowest and highest value, the first and the last place.
+    """Return the indices to keep, in order: each bucket's minimum and maximum, the first and the last index.
 
     >>> extremes([0, 9, 1, 1, -5, 2, 3, 3], points=4)
     [0, 1, 4, 7]
@@ -37,7 +37,7 @@ def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
 
 
 def extremes_of(columns: Sequence[Sequence[float | None]]) -> list[int]:
-    """Return the places of each column's lowest and highest value, the first place and the last, in order.
+    """Return the indices of each column's minimum and maximum, the first and the last index, in order.
 
     >>> extremes_of([[3, 9, 1, 4], [None, 2, 2, 5]])
     [0, 1, 2, 3]
@@ -51,7 +51,7 @@ def extremes_of(columns: Sequence[Sequence[float | None]]) -> list[int]:
 
 
 def corners(values: Sequence[float | None]) -> list[int]:
-    """Return the places where a curve of steps turns: level stretches need only their ends.
+    """Return the indices where a step curve changes value; level stretches need only their ends.
 
     >>> corners([1, 1, 1, 2, 2, 3])
     [0, 2, 3, 4, 5]
@@ -61,16 +61,16 @@ def corners(values: Sequence[float | None]) -> list[int]:
 
 
 def every_nth(size: int, points: int) -> list[int]:
-    """Return at most about `points` places, evenly, the last one always: for marks, of which any will do."""
+    """Return about `points` evenly spaced indices, always including the last: for marks, any of which will do."""
     stride = max(1, -(-size // points))
     return list(range((size - 1) % stride, size, stride)) if size else []
 
 
-BLOCK = 250  # points that are packed together; in longer runs only their extremes are drawn
+BLOCK = 250  # points packed together; longer runs are drawn from their extremes
 
 
 class Point(NamedTuple):
-    """One place on every curve: the accepted labeling after an event (step 0: the initial labels).
+    """One point of every curve: the accepted labeling after an event (step 0: the initial labels).
 
     `verdict` is a step's, or what else led here: initial, forked, hand, retuned.
     """
@@ -103,15 +103,15 @@ NUMBERS = tuple(name for name in Point._fields if name not in OTHERS)
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A block of points, deflated: the columns of their numbers, one after the other, nan where there is none."""
+    """A block of points, compressed column by column; nan marks missing values."""
 
     deflated: bytes
-    labels: int  # that a balance counts
-    verdicts: tuple[str, ...]  # by the numbers that stand for them
+    labels: int  # examples counted in a balance
+    verdicts: tuple[str, ...]  # as codes
 
 
 def packed(points: Sequence[Point]) -> Packed:
-    """Pack a block of points: from one step to the next most numbers stay as they are, so little is left."""
+    """Compress a block of points. Most numbers equal those of the step before, so blocks become small."""
     verdicts = tuple(sorted({point.verdict for point in points}))
     rows = [
         (*attrgetter(*NUMBERS)(point), verdicts.index(point.verdict), *_shares(point.accuracy), *point.balance)
@@ -121,7 +121,7 @@ def packed(points: Sequence[Point]) -> Packed:
     return Packed(zlib.compress(columns.tobytes()), len(points[0].balance), verdicts)
 
 
-@lru_cache(maxsize=400)  # blocks: 100,000 points, some 50 MB, whatever is looked at
+@lru_cache(maxsize=400)  # blocks kept unpacked: 100,000 points, some 50 MB
 def unpacked(block: Packed) -> tuple[Point, ...]:
     """Return the points of a block, equal to those that were packed."""
     numbers = np.frombuffer(zlib.decompress(block.deflated), dtype=np.float64)
@@ -150,7 +150,7 @@ def _maybe(number: float) -> float | None:
 
 
 class Points(Sequence[Point]):
-    """All points of a run: whole blocks packed, and the rest, among them the newest."""
+    """All points of a run: complete blocks packed, and the newest points unpacked."""
 
     def __init__(self, blocks: Sequence[Packed] = (), rest: Sequence[Point] = ()) -> None:
         self.blocks, self.rest = tuple(blocks), tuple(rest)
@@ -176,7 +176,7 @@ class Points(Sequence[Point]):
         return unpacked(self.blocks[place // BLOCK])[place % BLOCK]
 
     def _between(self, first: int, end: int, stride: int) -> tuple[Point, ...]:
-        """Unpack no block but those asked for; forwards only."""
+        """Unpack only the requested blocks; forwards only."""
         skipped, end = min(first // BLOCK, len(self.blocks)), max(first, end)
         found = chain(*map(unpacked, self.blocks[skipped : end // BLOCK + 1]), self.rest)
         return tuple(islice(found, first - BLOCK * skipped, end - BLOCK * skipped, stride))
@@ -190,7 +190,7 @@ class Points(Sequence[Point]):
         return f"Points{tuple(self)}"
 
 
-WHOLE = 2000  # points that are drawn as they are
+WHOLE = 2000  # points drawn individually
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Trajectory:
 
 
 def sketched(block: Sequence[Point]) -> list[Point]:
-    """Return what curves keep of some points: the extremes of what jumps, and every act of a person."""
+    """Return the points that curves keep: extremes of U and every act of a person."""
     jumping: list[list[float | None]] = [
         [point.utility for point in block],
         [point.acceptance_rate for point in block],

@@ -1,4 +1,4 @@
-"""Fine-tuning as people look at it: what can be set, how far it is, its loss, and the tuned model on a test part."""
+"""Fine-tuning as people see it: settings, progress, loss, and the tuned model on a test part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 LOGGED = "logged"
 TESTED = 512  # examples of a test part, at most
 TESTED_WORDS = (
-    f"At most {TESTED} examples that the run did not label. Right: beside gold, with a 95 % interval over examples "
-    "(whole groups). Shots: labels of the run that were shown."
+    f"At most {TESTED} examples that the run did not label. Right: share equal to gold, with a 95 % interval over "
+    "examples (whole groups). Shots: demonstrations from the run."
 )
 SHOTS: tuple[int | str, ...] = (0, "fit")
 
 
 @dataclass(frozen=True, slots=True)
 class LossPoint:
-    """One log of the trainer; `seconds` counts from when its process began to train."""
+    """One log entry of the trainer; `seconds` counts from the start of training in its process."""
 
     step: int
     steps: int
@@ -43,7 +43,7 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True)
 class TunedAccuracy:
-    """A model on the test part with so many labels shown; `right` is None where there is no gold."""
+    """A model on the test part with that many demonstrations; `right` is None without gold."""
 
     model: str
     used: Used
@@ -59,22 +59,22 @@ def settings() -> tuple[Setting, ...]:
 
 
 def submit(store: Store, runs: Sequence[str], values: Mapping[str, Any], name: str | None = None) -> str:
-    """Start tuning on the labels of runs and return the job. Raises NotFound, NotInstalled, SettingError."""
+    """Start fine-tuning on the labels of runs and return the job. Raises NotFound, NotInstalled, SettingError."""
     return finetuning.request(store, runs, finetuning.settings_of(values), name or None)
 
 
 def jobs_about(store: Store, run: str) -> list[str]:
-    """Return the fine-tunings on a run's labels, the newest first."""
+    """Return the fine-tunings on a run's labels, newest first."""
     return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
 
 
 def facts_of(store: Store, job: str) -> Json | None:
-    """Return what a finished fine-tuning says of its model, None while it is not finished."""
+    """Return the facts about a tuned model; None while the fine-tuning is unfinished."""
     return jobs.result(store, job)
 
 
 def points(store: Store, job: str) -> list[LossPoint]:
-    """Return the trainer's logs in order of steps; of a step that a resumed training took again, the last."""
+    """Return the trainer's log entries by step; where a resumed training repeated a step, its last entry."""
     found: dict[int, LossPoint] = {}
     for event in store.read_after(job, kinds=(LOGGED,)):
         values = {field.name: event.body[field.name] for field in fields(LossPoint)}
@@ -83,7 +83,7 @@ def points(store: Store, job: str) -> list[LossPoint]:
 
 
 def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> Chart:
-    """The loss of the labels over the steps of a training."""
+    """Loss of the labels over training steps."""
     figure = blank_figure(dark, "loss")
     figure.add_scatter(
         x=[point.step for point in some],
@@ -96,7 +96,7 @@ def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> Chart:
     figure.update_layout(showlegend=False)
     last = some[-1]
     alt = f"Loss over steps: {decimal(some[0].loss, 3)} at step {some[0].step}, {decimal(last.loss, 3)} at {last.step}"
-    caption = "Mean −log p of the labels in each step: 0.69 is what two labels have that are equally likely."
+    caption = "Mean −log p of the labels in each step; two equally likely labels have 0.69."
     return Chart("Training loss", caption, figure, alt)
 
 
@@ -110,12 +110,12 @@ def points_frame(some: Sequence[LossPoint]) -> "pandas.DataFrame":
 
 
 def how_to_use(facts: Json) -> str:
-    """Return what to give as a model, wherever one is asked for."""
+    """Say what to pass as the model wherever one is asked for."""
     return f"{model_registry.PREFIX}{facts['name']}"
 
 
 def card_frame(facts: Json) -> "pandas.DataFrame":
-    """Return what a tuned model is as a table of names and values."""
+    """Return the facts about a tuned model as names and values."""
     import pandas
 
     shown = {
@@ -135,9 +135,9 @@ def card_frame(facts: Json) -> "pandas.DataFrame":
 
 
 def try_out(store: Store, job: str) -> list[str]:
-    """Ask the base model, and the tuned one, about what the run did not label, and return the jobs that do.
+    """Start jobs that use the base and the tuned model on examples the run did not label; return the jobs.
 
-    Raises SettingError where nothing is left to test on.
+    Raises SettingError if no test examples are left.
     """
     run = jobs.spec(store, job).body["run"]
     spec = store.spec(run)
@@ -151,7 +151,7 @@ def try_out(store: Store, job: str) -> list[str]:
 
 
 def tried(store: Store, job: str) -> list[str]:
-    """Return the uses of a tuned model, and of its base, on what its run did not label."""
+    """Return the uses of a tuned model and of its base on examples their run did not label."""
     run, wanted = jobs.spec(store, job).body["run"], _models(store, job)
     specs = {one: jobs.spec(store, one) for one in jobs.names(store, downstream_eval.KIND, run=run)}
     models = [(model, list(shots)) for model, shots in wanted]
@@ -159,7 +159,7 @@ def tried(store: Store, job: str) -> list[str]:
 
 
 def _models(store: Store, job: str) -> list[tuple[ModelChoice, Sequence[int | str]]]:
-    """The base model with none and with all of the labels, and the tuned one with none."""
+    """The base model with no and with all demonstrations, and the tuned one with none."""
     facts, model = facts_of(store, job), jobs.spec(store, job).model
     assert facts is not None
     assert model is not None
@@ -167,7 +167,7 @@ def _models(store: Store, job: str) -> list[tuple[ModelChoice, Sequence[int | st
 
 
 def lines(store: Store, some: Sequence[str], gold: bool = True) -> list[TunedAccuracy]:
-    """Return a line for each model and number of shots of finished uses; without gold only what was said."""
+    """Return a line for each model and number of demonstrations of finished uses; without gold only the predictions."""
     found = []
     for job in some:
         model = jobs.spec(store, job).model
@@ -178,7 +178,7 @@ def lines(store: Store, some: Sequence[str], gold: bool = True) -> list[TunedAcc
 
 
 def lines_frame(some: Sequence[TunedAccuracy]) -> "pandas.DataFrame":
-    """Return the test as a table; shares of right and of True answers, with a 95 % interval over examples."""
+    """Return the test as a table: shares of correct and of True answers, with 95 % intervals over examples."""
     import pandas
 
     rows = [[line.model, line.used.shots, *_right(line), line.used.predicted_true] for line in some]

@@ -1,9 +1,9 @@
-"""Read models of runs: what a page or a command shows, computed from events after a cursor.
+"""Read models of runs: what a page or a command shows, computed from the events after a cursor.
 
-Gold is read here and in nothing that the search reaches; it only ever stands beside the labels.
+Gold is read here and in nothing that the search can reach; it only stands beside the labels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -17,7 +17,7 @@ from icm_engine.data.gold import gold_of, open_gold
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
-from icm_engine.runs.life_cycle import MOVING, Phase
+from icm_engine.runs.life_cycle import LEFT, MOVING, OVER, Phase
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.replay import open_run
@@ -28,7 +28,7 @@ ANEW = ("retuned", "forked")  # from here on U has another scale
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The last state of a run and its best one, the same where no earlier state has a higher U."""
+    """The last state of a run and its best one; they are the same if no earlier state has a higher U."""
 
     run: str
     last: Point
@@ -40,7 +40,7 @@ class RunEnd:
 
     @property
     def words(self) -> str:
-        """What to know of it, in sentences; empty where the run is at its best."""
+        """What to know about it, in sentences; empty if the run ended at its best."""
         if not self.differs:
             return ""
         more = "as many" if self.best.labelled == self.last.labelled else f"{self.best.labelled:,}"
@@ -51,10 +51,10 @@ class RunEnd:
 
 
 def run_end(reading: Reading) -> RunEnd | None:
-    """Return where a run is and the best it has been under its settings of now; None before it has labels.
+    """Return a run's current state and its best one under the current settings; None before it has labels.
 
-    Only states count that label at least as many examples as now, and they are compared as the form of P compares. Of
-    equals the last one is the best, so that a run that rests is at its best.
+    Only states count that label at least as many examples as the current one; they are compared as the form of P
+    declares. Of equal states the latest is the best, so a run that rests is at its best.
     """
     last = reading.trajectory.last
     if last is None:
@@ -73,11 +73,11 @@ def _worth(point: Point, per_example: bool) -> float:
     return point.utility / point.labelled if per_example and point.labelled else point.utility
 
 
-BATCH = 2000  # events read at once, so that a long run is not held in memory twice
+BATCH = 2000  # events read at once, so that a long run is not in memory twice
 
 
 def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
-    """Return a reading of a run at its beginning, `withheld` without gold. Raises NotFound for what does not exist."""
+    """Return a reading of a run at its beginning, without gold if `withheld`. Raises NotFound."""
     opened = open_run(store, run)
     if withheld:
         return replace(empty_reading(opened, {}), withheld=True)
@@ -88,14 +88,14 @@ def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
 
 
 def refreshed(store: Store, reading: Reading) -> Reading:
-    """Return the reading with every event that has come since."""
+    """Return the reading extended by all events since."""
     while events := store.read_after(reading.run.name, reading.cursor, limit=BATCH):
         reading = reading.extended(events)
     return reading
 
 
 def load(store: Store, run: str) -> Reading:
-    """Return everything there is to read of a run."""
+    """Return the full reading of a run."""
     return refreshed(store, open_reading(store, run))
 
 
@@ -104,9 +104,9 @@ def load(store: Store, run: str) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: `share` is between 0 and 1, `seconds_left` None where there is nothing to judge it by.
+    """Progress of a run: `share` is between 0 and 1, `seconds_left` None if it cannot be estimated.
 
-    What is counted as `steps` is steps, or, of a batched run, batches.
+    `steps` counts steps, or batches for a batched run.
     """
 
     steps: int
@@ -117,7 +117,7 @@ class Progress:
 
     @property
     def words(self) -> str:
-        """The progress as a person reads it."""
+        """The progress, in words."""
         if not self.max_steps:
             return "labels at once"
         left = "" if self.seconds_left is None else f" · about {duration(self.seconds_left)} left"
@@ -125,7 +125,7 @@ class Progress:
 
 
 def progress(reading: Reading, status: RunStatus) -> Progress:
-    """Return how far the run is; the time left goes by the mean of the last 50 steps, while it runs."""
+    """Return the progress; time left is estimated from the mean of the last 50 steps, while the run goes on."""
     steps, most = status.steps, status.max_steps
     share = min(1.0, steps / most) if most else float(status.complete)
     running = status.phase == "running" and reading.pace and most > steps
@@ -135,7 +135,7 @@ def progress(reading: Reading, status: RunStatus) -> Progress:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One line of the list of runs."""
+    """One line in the list of runs."""
 
     run: str
     phase: Phase
@@ -146,6 +146,14 @@ class Overview:
     examples: int
     utility: float | None
     accuracy: Accuracy | None
+    source: str = SEARCH
+    preset: str = ""
+    alpha: float | None = None
+    seed: int | None = None
+    best: float | None = None  # the highest U of a state with as many labels
+    conflicts: int | None = None  # inconsistent pairs now
+    edited: bool = False  # a person changed labels, pins or settings
+    created: float = 0.0  # seconds since 1970
 
     @property
     def moving(self) -> bool:
@@ -154,13 +162,13 @@ class Overview:
 
     @property
     def label(self) -> str:
-        """The name of the run for a link, whose text Streamlit reads as Markdown."""
+        """The run's name as a link text, escaped for Streamlit's Markdown."""
         return escaped(self.run)
 
 
-def overview(reading: Reading, status: RunStatus) -> Overview:
+def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overview:
     """Return a run's line of the list."""
-    source, last = reading.run, reading.trajectory.last
+    source, last, end = reading.run, reading.trajectory.last, run_end(reading)
     return Overview(
         source.name,
         status.phase,
@@ -171,16 +179,42 @@ def overview(reading: Reading, status: RunStatus) -> Overview:
         len(source.dataset.examples),
         last.utility if last else None,
         reading.tally.accuracy if last else None,
+        source.spec.source,
+        source.spec.preset,
+        reading.config.alpha,
+        source.spec.search.seed,
+        end.best.utility if end else None,
+        last.pairs if last else None,
+        bool(reading.moments) or any(point.verdict == "retuned" for point in reading.outline.points),
+        created,
     )
 
 
+STATUSES = ("Any status", "Moving", "Waiting", "Ended")
+
+
+def matching(rows: Sequence[Overview], words: str, status: str) -> list[Overview]:
+    """Return the runs whose name, data set or model contains `words`, of one of STATUSES."""
+    sought = words.strip().casefold()
+    return [row for row in rows if _has_status(row, status) and (not sought or sought in _text(row))]
+
+
+def _has_status(row: Overview, status: str) -> bool:
+    ends = {"Moving": row.moving, "Waiting": row.phase in LEFT, "Ended": row.phase in OVER}
+    return ends.get(status, True)
+
+
+def _text(row: Overview) -> str:
+    return " ".join((row.run, row.dataset, row.model, row.source, row.preset)).casefold()
+
+
 def run_summary(store: Store, run: str) -> Json:
-    """Return what `run`, `resume` and `show` print as JSON; the accuracies only where there is gold."""
+    """Return what `run`, `resume` and `show` print as JSON; accuracies only where there is gold."""
     return summary(load(store, run), control.status(store, run))
 
 
 def summary(reading: Reading, status: RunStatus) -> Json:
-    """Return the summary of a run already read; `acceptance_rate` is over all its proposals."""
+    """Return the summary of a reading; `acceptance_rate` covers all proposals."""
     last, spent, tally = reading.trajectory.last, reading.spent, reading.tally
     result: Json = {
         "run": reading.run.name,
@@ -213,7 +247,7 @@ def summary(reading: Reading, status: RunStatus) -> Json:
 
 
 def acceptance_rate(reading: Reading) -> float | None:
-    """Return the share of all proposals that were accepted; unchanged steps proposed nothing."""
+    """Return the share of proposals that were accepted; unchanged steps proposed nothing."""
     return reading.accepted / reading.proposals if reading.proposals else None
 
 
@@ -222,7 +256,7 @@ def acceptance_rate(reading: Reading) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One pair that is inconsistent now, with what the rule read of it."""
+    """One inconsistent pair, with what the rule read from it."""
 
     rule: str
     examples: tuple[str, str]  # ids
@@ -250,18 +284,18 @@ def conflicts_now(reading: Reading) -> tuple[Conflict, ...]:
 
 
 def rule_name(reading: Reading) -> str:
-    """Return the consistency rule that this run goes by."""
+    """Return the run's consistency rule."""
     return reading.run.rule_name
 
 
 def example_text(reading: Reading, i: int) -> str:
-    """Return an example's texts, one field a line: text from outside, never markup."""
+    """Return an example's texts, one field a line, unescaped."""
     return "\n".join(reading.run.dataset.examples[i].fields.values())
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One example with its label now; `probability` is of that label given all the others, over the labels."""
+    """One example and its label; `probability` is the label's given all others, renormalised over the labels."""
 
     example: str  # id
     text: str
@@ -273,7 +307,7 @@ class LabelRow:
 
 
 def labels_table(reading: Reading, limit: int | None = None) -> tuple[LabelRow, ...]:
-    """Return the examples in data set order; with `limit`, the labelled ones first and only so many."""
+    """Return the examples in data set order; with `limit`, at most so many, labelled ones first."""
     order: Iterable[int] = range(len(reading.run.dataset.examples))
     if limit is not None:
         unlabelled = (i for i in order if i not in reading.labeling)
@@ -300,14 +334,14 @@ def _label_row(reading: Reading, i: int) -> LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to know before believing what is shown: a title of ours, and a detail."""
+    """Something to know before trusting what is shown: a title and a detail."""
 
     kind: str
     text: str
 
 
 def notices(reading: Reading) -> tuple[Notice, ...]:
-    """Return what must be said about this run's labels: a stand-in model, a supervised start, a long context."""
+    """Return the notices about a run's labels: a stand-in model, a supervised start, a long context."""
     found = []
     spec, dataset = reading.run.spec, reading.run.dataset
     if spec.model == "sample" and not is_sample(dataset):
@@ -317,19 +351,19 @@ def notices(reading: Reading) -> tuple[Notice, ...]:
         found.append(Notice("fake-model", "A stand-in for a model is in use: its labels mean nothing."))
     if spec.supervised:
         where = f" ({spec.given_from})" if spec.given_from else ""
-        found.append(Notice("supervised", f"Supervised: this run has labels that a person or gold gave{where}."))
+        found.append(Notice("supervised", f"Supervised: this run has labels from a person or from gold{where}."))
     if too_long := _beyond_training(reading):
         found.append(Notice("context", too_long))
     return tuple(found)
 
 
 def searches(reading: Reading) -> bool:
-    """Say whether a run is a search, and not another label source, which takes no steps."""
+    """Say whether a run is a search; other label sources take no steps."""
     return reading.run.spec.source == SEARCH
 
 
 def is_sample(dataset: Dataset) -> bool:
-    """Say whether the sample model was trained for this: a sample data set, not just one of that name."""
+    """Say whether the data set is one that the sample model was trained for, and not merely of that name."""
     return dataset.name in SAMPLE_DATASETS and dataset.task.name == dataset.name
 
 
@@ -345,25 +379,25 @@ def _beyond_training(reading: Reading) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ExampleView:
-    """An example as a card shows it: texts from outside, never markup."""
+    """An example as a card shows it; its texts are untrusted."""
 
     place: int
     id: str
     text: str
     group: str
     answer: str | None
-    gold: Label | None  # None also where gold is not to be seen
+    gold: Label | None  # None also where gold must not be shown
 
 
 def shown(reading: Reading, example: str) -> ExampleView:
-    """Return an example of this id as a card shows it. Raises KeyError."""
+    """Return the example of this id as a card shows it. Raises KeyError."""
     i = reading.run.codec.index(example)
     found = reading.run.dataset.examples[i]
     return ExampleView(i, example, example_text(reading, i), found.group, found.answer, reading.gold.get(example))
 
 
 def known(reading: Reading, example: str) -> ExampleView | None:
-    """Return the example of this id, None if the run has none: an address may name anything."""
+    """Return the example of this id; None if the run has none (a URL may name anything)."""
     try:
         return shown(reading, example)
     except KeyError:

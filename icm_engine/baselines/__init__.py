@@ -1,4 +1,4 @@
-"""Label sources other than the search: the baselines that it must beat. Standard library and `core` alone.
+"""Label sources other than the search: the baselines. Standard library and `core` alone.
 
 label_sources       random, zero-shot, few-shot, calibrated, self-ranked, pseudo-labels; none sees gold
 llm_judge           a judge that answers in words: styles, verdicts, votes; chat label sources

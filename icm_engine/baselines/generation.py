@@ -1,4 +1,4 @@
-"""Text from a model, as a judge sees it: one verb, `generate`, and a deterministic fake that ships with it."""
+"""Text generation as a judge needs it: one verb, `generate`, with a deterministic fake."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A text to be answered. `last_line` is how the last line of an answer begins, where that can be said.
+    """A text to be answered. `last_line` is how the last line of an answer begins, where known.
 
-    A model that merely continues texts does not know when it has answered: its generator ends the answer there.
+    A base model does not stop once it has answered; with `last_line` its generator ends the answer there.
     """
 
     text: str
@@ -19,7 +19,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """An answer, the tokens generated for it, and whether it ended by itself or was cut off at `max_tokens`."""
+    """An answer, its number of generated tokens, and whether it ended by itself or was cut off at `max_tokens`."""
 
     text: str
     tokens: int
@@ -28,7 +28,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class GenerationUsage:
-    """What generating has cost so far: requests, tokens of the requests as the model read them, tokens generated."""
+    """Cost of generation so far: requests, tokens read by the model, tokens generated."""
 
     requests: int = 0
     tokens_read: int = 0
@@ -54,26 +54,26 @@ class Generator(Protocol):
 
     @property
     def usage(self) -> GenerationUsage:
-        """What all calls of `generate` so far have cost."""
+        """The cost of all calls of `generate` so far."""
 
     def generate(
         self, requests: Sequence[GenerationRequest], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> list[Generated]:
         """Return an answer to each request, in order.
 
-        At temperature 0 always the likeliest token. Else a sample, drawn as a function of the seed and the request
-        alone: the same request gets the same answer wherever it stands.
+        Temperature 0 always takes the most likely token. Otherwise the sample is a function of the seed and the request
+        alone, so a request gets the same answer wherever it stands.
         """
 
     def describe(self) -> Mapping[str, object]:
-        """Return facts for the record: model, dtype, device, how requests are put to it."""
+        """Return facts for the record: model, dtype, device, prompt format."""
 
 
 Reply = Callable[[GenerationRequest, int | None], str]
 
 
 class TableGenerator:
-    """The deterministic fake: answers from a function of request and seed (None at temperature 0), words as tokens."""
+    """The deterministic fake: answers depend on request and seed (None at temperature 0); words are tokens."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -100,7 +100,7 @@ def _cut(text: str, max_tokens: int) -> Generated:
 
 
 def stand_in_reply(request: GenerationRequest, seed: int | None) -> str:
-    """Answer with one of the last lines that the request itself offers, by a hash; with a list if it offers none."""
+    """Answer with one of the last lines that the request offers, chosen by a hash; with a list if it offers none."""
     offered = [line for line in request.text.splitlines() if request.last_line and line.startswith(request.last_line)]
     if not offered:
         return "- It says what is so.\n- It answers what was asked."

@@ -1,8 +1,8 @@
-"""Label sources other than the search: the baselines that it must beat. Each labels every example; none sees gold.
+"""Label sources other than the search: the baselines. Each labels every example; none sees gold.
 
 A source is a pure function of the objective, the seed and its options. A *set evaluation* is one prompt for each
-example of the set, as in the cost of the search. What the literature calls them: zero-shot prompting, random-label
-shots and bootstrapping with and without consistency (Shrivastava et al. 2025), pseudo-labels (Lee 2013).
+example of the set, as in the cost of the search. Their names in the literature: zero-shot prompting, random-label
+shots, bootstrapping with and without consistency (Shrivastava et al. 2025), pseudo-labels (Lee 2013).
 """
 
 import math
@@ -29,7 +29,7 @@ _Part = tuple[Labeling, int]  # labels, and the set evaluations they cost
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a source came to: a label for every example, the labels after each of its rounds, and its cost."""
+    """The result of a source: a label for every example, the labels after each round, and the cost."""
 
     labeling: Labeling
     rounds: tuple[Labeling, ...] = ()
@@ -38,7 +38,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """One baseline: how it labels, in a sentence what that is, and the options it takes with their defaults."""
+    """One baseline: its function, its description in a sentence, and its options with defaults."""
 
     label: Callable[[Objective, random.Random, Options], Labelled]
     explanation: str
@@ -46,7 +46,7 @@ class LabelSource:
 
 
 def label_by(name: str, objective: Objective, seed: int, options: Options | None = None) -> Labelled:
-    """Return the labels of the source of this name. Raises SettingError for an unknown name or option."""
+    """Return the labels of the named source. Raises SettingError for an unknown name or option."""
     if name not in SOURCES:
         raise SettingError(f"label source {name!r} does not exist: use one of {', '.join(SOURCES)}")
     source = SOURCES[name]
@@ -56,7 +56,7 @@ def label_by(name: str, objective: Objective, seed: int, options: Options | None
 
 
 def parsed_options(name: str, options: Options, known: Options) -> dict[str, Any]:
-    """Return options, given as themselves or as text, as what the known ones are. Raises SettingError."""
+    """Return options, given as values or as text, with their types. Raises SettingError."""
     if unknown := sorted(set(options) - set(known)):
         raise SettingError(
             f"label source {name!r} has no option {unknown[0]!r}: its options are {', '.join(known) or 'none'}"
@@ -74,18 +74,18 @@ def coin_flips(objective: Objective, rng: random.Random) -> Labeling:
 
 
 def likeliest(objective: Objective, scores: Scores) -> Labeling:
-    """Return the likeliest label of each example."""
+    """Return the most likely label of each example."""
     return Labeling({i: objective.task.labels[score.argmax] for i, score in scores.items()})
 
 
 def calibrated(objective: Objective, scores: Scores) -> Labeling:
-    """Return for each example the label that stands out most against how the model leans on all of them."""
+    """Return for each example the label that stands out most against the model's mean over all examples."""
     lean = leaning(scores.values())
     return Labeling({i: objective.task.labels[preferred(score, lean, 1.0)] for i, score in scores.items()})
 
 
 def asked_alone(objective: Objective, preamble: str = "") -> Scores:
-    """Return p(y | x_i) for every example, with no demonstrations, after a preamble if there is one."""
+    """Return p(y | x_i) for every example without demonstrations, after an optional preamble."""
     first = ((preamble, SEPARATOR),) if preamble else ()
     prompts = [query_prompt(objective.task, objective.examples, Labeling(), i) for i in range(len(objective.examples))]
     asked = [Prompt((*first, *prompt.segments), prompt.labels) for prompt in prompts]
@@ -93,7 +93,7 @@ def asked_alone(objective: Objective, preamble: str = "") -> Scores:
 
 
 def asked_beside(objective: Objective, shown: Labeling) -> Scores:
-    """Return p(y | x_i, shown without i) for every example, also for those that are not shown."""
+    """Return p(y | x_i, demonstrations without i) for every example, demonstration or not."""
     (prompts,) = leave_one_out_prompts(objective.task, objective.examples, [shown])
     others = [i for i in range(len(objective.examples)) if i not in shown]
     prompts |= {i: query_prompt(objective.task, objective.examples, shown, i) for i in others}
@@ -101,10 +101,10 @@ def asked_beside(objective: Objective, shown: Labeling) -> Scores:
 
 
 def reconciled(rule: Rule, labeling: Labeling, rng: random.Random, scores: Scores | None = None) -> Labeling:
-    """Return the labeling with inconsistent pairs changed, as long as that leaves fewer of them.
+    """Return the labeling with inconsistent pairs relabelled as long as their number falls.
 
-    A pair drawn at random takes the consistent labels that leave the fewest inconsistent pairs in its group, among
-    these the likeliest by `scores`, among these random ones. Raises nothing where no change helps: those pairs stay.
+    A random pair takes the consistent labels that leave the fewest inconsistent pairs in its group; ties go to the
+    likeliest by `scores`, then to chance. Pairs that no change helps stay.
     """
     unrepairable = set[Pair]()
     while pairs := [pair for pair in rule.conflicts(labeling) if pair not in unrepairable]:
@@ -148,7 +148,7 @@ def _zero_shot_calibrated(objective: Objective, rng: random.Random, options: Opt
 
 
 def _self_ranked(objective: Objective, rng: random.Random, options: Options) -> Labelled:
-    """The model as its own judge: a model that says True to everything still says it more readily to some."""
+    """The model as its own judge: even a model that says True to everything says it more readily to some."""
     task, best = objective.task, dict[str, int]()
     if len(task.labels) != 2:
         raise SettingError(f"self-ranked needs two labels, task {task.name!r} has {len(task.labels)}: use zero-shot")
@@ -202,14 +202,14 @@ def _pseudo_labels(objective: Objective, rng: random.Random, options: Options) -
     for _ in range(_at_least_one("rounds", options["rounds"])):
         confident = _confident(objective, scores, options["threshold"], options["at_least"])
         if rounds and confident == rounds[-1]:
-            break  # the next round would ask the same
+            break  # the next round would ask the same questions
         rounds.append(confident)
         scores = asked_beside(objective, confident)
     return Labelled(likeliest(objective, _in_order(scores)), tuple(rounds), 1 + len(rounds))
 
 
 def _confident(objective: Objective, scores: Scores, threshold: float, at_least: int) -> Labeling:
-    """The likeliest labels that reach the threshold, but always some: the surest ones."""
+    """The most likely labels above the threshold; if none reach it, the most confident ones."""
     if not 0 < threshold <= 1:
         raise SettingError(f"threshold is {threshold}: use a probability above 0, such as 0.9")
     sure = {i: math.exp(max(score.normalized)) for i, score in scores.items()}
@@ -235,7 +235,7 @@ SOURCES: dict[str, LabelSource] = {
     ),
     "zero-shot-calibrated": LabelSource(
         _zero_shot_calibrated,
-        "the label with no demonstrations that stands out against how the model leans on all examples",
+        "the zero-shot label that stands out most against the model's mean over all examples",
         {"preamble": ""},
     ),
     "self-ranked": LabelSource(
@@ -244,7 +244,7 @@ SOURCES: dict[str, LabelSource] = {
     "random-shots": LabelSource(_random_shots, "the likeliest label with all other examples randomly labelled"),
     "random-shots-calibrated": LabelSource(
         _random_shots_calibrated,
-        "the label with all others randomly labelled that stands out against how the model leans on all examples",
+        "the label, with all others randomly labelled, that stands out most against the model's mean over all examples",
     ),
     "bootstrap": LabelSource(
         _bootstrap,

@@ -1,11 +1,11 @@
 """Labels from a judge: the model is asked in words, and a verdict is read from its last line.
 
-Three styles: `direct` (a verdict at once), `steps` (reasons first), `criteria` (branch, solve, merge: name criteria
-once for the task, judge every example by each, put the verdicts together). Each can be asked several times, sampled:
-the label given most often counts. An answer without a verdict is an abstention, as is a tie; neither becomes a guess.
+Three styles: `direct` (a verdict at once), `steps` (reasons first), `criteria` (branch, solve, merge: list criteria
+once for the task, judge every example by each, combine the verdicts). Each can be sampled several times; the most
+frequent label counts. An answer without a verdict is an abstention, as is a tie; neither becomes a guess.
 
-They need more of a model than label log-probabilities, so they are apart from `label_sources`; what a model cannot
-serve raises NotApplicable with the reason, and never becomes a label.
+Judges need more of a model than label log-probabilities, so they are apart from `label_sources`. A model that cannot
+serve them raises NotApplicable with the reason, and never yields a label.
 """
 
 import re
@@ -31,15 +31,15 @@ from icm_engine.core.prompting import FIELD, Prompt, render
 from icm_engine.core.rng import randbelow, random_of
 
 VERDICT = "Verdict:"
-CRITERIA = 3  # odd: with two labels and no abstention there is no tie
+CRITERIA = 3  # odd, so that two labels without abstentions cannot tie
 CRITERIA_TOKENS = 256
-TEMPERATURE = 0.7  # of samples, where more than one is asked for; a single one is greedy
+TEMPERATURE = 0.7  # temperature of samples; a single answer is greedy
 _ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s+(\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A way to ask: what it does, in a sentence for people, and the tokens that an answer may take."""
+    """A way to ask: a description for people, and the maximum tokens of an answer."""
 
     name: str
     summary: str
@@ -58,7 +58,7 @@ STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was asked, what was answered, the label read from it (None: an abstention), and its cost."""
+    """One question, its answer, the label read from it (None: an abstention), and its cost."""
 
     asked: str
     answered: str
@@ -69,10 +69,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's label of one example, or None and why there is none, with everything that led to it.
+    """A judge's label of one example, or None and the reason, with everything that led to it.
 
-    `samples` has a tuple of answers for each time the example was judged: one, or one for each criterion. `votes` has
-    the label each of these times came to.
+    `samples` has one tuple of answers for each time the example was judged: one answer, or one per criterion. `votes`
+    has the label of each time.
     """
 
     example: str
@@ -83,12 +83,12 @@ class Verdict:
 
     @property
     def tokens(self) -> int:
-        """Tokens generated for this example; those of the criteria belong to the task."""
+        """Tokens generated for this example; those that listed the criteria belong to the task."""
         return sum(answer.tokens for sample in self.samples for answer in sample)
 
     @property
     def abstentions(self) -> int:
-        """How many of the answers had no verdict."""
+        """The number of answers without a verdict."""
         return sum(answer.label is None for sample in self.samples for answer in sample)
 
 
@@ -101,7 +101,7 @@ def judge(
 
 @dataclass
 class Judge:
-    """A judge of one task. Examples are judged each by itself, so they may come a few at a time."""
+    """A judge for one task. Examples are judged independently, so they may come in any batches."""
 
     task: Task
     generator: Generator
@@ -120,7 +120,7 @@ class Judge:
 
     @cached_property
     def branch(self) -> Generated | None:
-        """The answer to the question for criteria, asked once, greedily; None for styles without."""
+        """The answer to the question for criteria, asked once, greedily; None for styles without criteria."""
         if self.style != "criteria":
             return None
         (answer,) = self.generator.generate([GenerationRequest(criteria_question(self.task))], CRITERIA_TOKENS)
@@ -128,7 +128,7 @@ class Judge:
 
     @cached_property
     def criteria(self) -> tuple[str, ...]:
-        """The criteria read from that answer; empty if none could be."""
+        """The criteria read from that answer; empty if none could be read."""
         return read_criteria(self.branch) if self.branch else ()
 
     def verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
@@ -140,7 +140,7 @@ class Judge:
         return [self._verdict(e, tuple(one[k] for one in rounds)) for k, e in enumerate(examples)]
 
     def _round(self, examples: Sequence[Example], n: int) -> list[tuple[Answer, ...]]:
-        """Judge every example once: its answers, one or one for each criterion."""
+        """Judge every example once: one answer, or one per criterion."""
         requests = [[GenerationRequest(text, VERDICT) for text in self._questions(example)] for example in examples]
         answers = iter(
             self.generator.generate(
@@ -169,7 +169,7 @@ class Judge:
 
 
 def vote(labels: Sequence[Label | None]) -> tuple[Label | None, str]:
-    """Return the label given most often; or None, and why: nobody gave one, or two were given as often.
+    """Return the most frequent label, or None and why: no label was given, or two were given equally often.
 
     >>> vote(["True", None, "False", "True"])
     ('True', '')
@@ -186,16 +186,16 @@ def vote(labels: Sequence[Label | None]) -> tuple[Label | None, str]:
 
 
 def _merge(answers: Sequence[Answer]) -> tuple[Label | None, str]:
-    """Put the answers of one time together; the reason for an abstention says how many were cut off."""
+    """Combine the answers of one round; the reason for an abstention counts the answers that were cut off."""
     label, why = vote([answer.label for answer in answers])
     cut = sum(not answer.ended for answer in answers)
     return label, f"{why}, {cut} cut off at the limit of tokens" if label is None and cut else why
 
 
 def read_verdict(text: str, labels: Sequence[Label]) -> Label | None:
-    """Return the label that the last line names, as `Verdict: True` or `True` alone; None if it does not.
+    """Return the label named by the last line, as `Verdict: True` or `True` alone; None if it names none.
 
-    Signs of emphasis, quotes and a full stop around the label are overlooked, and so are capitals.
+    Emphasis, quotes, a full stop and capitalisation around the label are ignored.
 
     >>> read_verdict("Two and two are four.\\n**Verdict: True**", ("True", "False"))
     'True'
@@ -214,7 +214,7 @@ def _bare(text: str) -> str:
 
 
 def read_criteria(answer: Generated) -> tuple[str, ...]:
-    """Return the first items of a list, each once. The last line of an answer that was cut off is not one."""
+    """Return the first distinct items of a list. The last line of an answer that was cut off is not one."""
     lines = answer.text.splitlines()
     found = [match[1].strip() for line in lines[: None if answer.ended else -1] if (match := _ITEM.match(line))]
     return tuple(dict.fromkeys(found))[:CRITERIA]
@@ -224,12 +224,12 @@ def read_criteria(answer: Generated) -> tuple[str, ...]:
 
 
 def label_question(task: Task, example: Example) -> str:
-    """Return the question whose whole answer is a label: what a chat model is asked without reasoning."""
+    """Return the question whose whole answer is a label, as a chat model is asked without reasoning."""
     return f"{_shown(task, render(task, example))} Which one is right? Answer with the label alone."
 
 
 def direct_question(task: Task, example: Example) -> str:
-    """Return the question for a verdict at once."""
+    """Return the question for an immediate verdict."""
     return f"{_shown(task, render(task, example))}\n\nWhich one is right? Answer with one line, {_choice(task)}"
 
 
@@ -242,7 +242,7 @@ def steps_question(task: Task, example: Example) -> str:
 
 
 def criteria_question(task: Task) -> str:
-    """Return the question for criteria: branch. It shows the form of the texts, and no example."""
+    """Return the question for criteria (branch). It shows the form of the texts, and no example."""
     form = FIELD.sub(r"[\1]", task.template)
     return (
         f"{_shown(task, form)}\n\nMany texts of this form will be judged, with other "
@@ -252,7 +252,7 @@ def criteria_question(task: Task) -> str:
 
 
 def criterion_question(task: Task, example: Example, criterion: str) -> str:
-    """Return the question for a verdict by one criterion alone: solve."""
+    """Return the question for a verdict by one criterion (solve)."""
     return (
         f"{_shown(task, render(task, example))}\n\nJudge by this criterion and no other: {criterion}\n\nWhich one is "
         f"right by it? Think it through step by step, in writing. Then finish with one line, {_choice(task)}"
@@ -270,21 +270,21 @@ def _choice(task: Task) -> str:
 
 
 CHAT, JUDGE = "zero-shot-chat", "judge"
-PROBED = 4  # examples that a judge is tried on; a model that says nothing about them will say nothing about the rest
+PROBED = 4  # examples tried first; a model that answers none of them will not answer the rest
 
 
 class Chat(Protocol):
-    """What a loaded model offers beside scores."""
+    """What a loaded model offers beside label scores."""
 
     def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
         """Return the question about each example in the model's chat format. Raises NotApplicable."""
 
     def generator(self) -> Generator:
-        """Return what answers in words."""
+        """Return the generator that answers in words."""
 
 
 class TableChat:
-    """The stand-in's: it answers in words, and has no chat format."""
+    """The stand-in's chat: it answers in words, and has no chat format."""
 
     def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
         raise NotApplicable("the stand-in for a model has no chat template: use a chat model")
@@ -295,7 +295,7 @@ class TableChat:
 
 @dataclass(frozen=True)
 class NoChat:
-    """What a model offers that is asked for label log-probabilities alone; `why` says so, with the remedy."""
+    """The chat of a model that gives label log-probabilities alone; `why` says so, with the remedy."""
 
     why: str
 
@@ -308,7 +308,7 @@ class NoChat:
 
 @dataclass(frozen=True)
 class JudgedLabels:
-    """What a judge came to: labels where it gave a verdict, every verdict with its texts, and what they cost."""
+    """The result of a judge: labels where it gave a verdict, all verdicts with their texts, and the cost."""
 
     labelled: Labelled
     verdicts: tuple[Verdict, ...] = ()
@@ -343,6 +343,6 @@ EXPLANATIONS = {name: source.explanation for name, source in SOURCES.items()} | 
 
 
 def source_options(name: str, options: Options) -> dict[str, Any]:
-    """Return the options of any label source, given as themselves or as text, as what they are. Raises SettingError."""
+    """Return the options of any label source, given as values or as text, with their types. Raises SettingError."""
     known = CHAT_SOURCES[name] if name in CHAT_SOURCES else SOURCES[name].options if name in SOURCES else {}
     return parsed_options(name, options, known)

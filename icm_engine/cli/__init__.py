@@ -8,8 +8,7 @@ run_commands        run, resume, pause, stop, step, list, show, log, export, pus
 several_runs        batches, chains and clusters, for `run` and what continues and shows them
 steer               labels by hand, settings and forks of a run; what-if
 job_commands        context, jobs
-model_commands      model fetch, model list
 train               finetune, trained, use, reward, respond, prefer, reinforce
 evaluate            verify, evaluate, predictors
-app_commands        app, password: they open no database
+app_commands        app, password; model fetch, model list
 """

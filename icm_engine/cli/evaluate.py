@@ -52,7 +52,7 @@ def verify_command(store: Store, run: str, rescore: int | None) -> Json | Output
 
 
 def _drift(store: Store, run: str, steps: int) -> Json:
-    """What a job finds that scores so many of the run's steps again."""
+    """The result of a job that scores a number of the run's steps again."""
     spec = jobs.JobSpec(KIND, {"run": run, "steps": steps}, model_registry.model_of_run(store, run))
     return follow(store, jobs.request(store, spec))
 

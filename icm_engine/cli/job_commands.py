@@ -32,7 +32,7 @@ def context_command(store: Store, dataset: str, model: ModelOptions, limit: int 
     """
     if dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, dataset)
-    store.dataset_info(dataset)  # one that does not exist is refused before anything is kept
+    store.dataset_info(dataset)  # an unknown one is refused before anything is stored
     spec = jobs.JobSpec("context-check", {"dataset": dataset, "limit": limit}, model.choice())
     job = jobs.request(store, spec)
     if detach:
@@ -46,7 +46,7 @@ def context_command(store: Store, dataset: str, model: ModelOptions, limit: int 
 @click.option("--cancel", is_flag=True, help="End the job.")
 @click.option("--again", is_flag=True, help="Start a job again that failed or was interrupted.")
 def jobs_command(store: Store, job: str | None, cancel: bool, again: bool) -> Json | Output:
-    """Show all jobs, the newest first, or one; cancel or restart one."""
+    """Show all jobs, newest first, or one; cancel or restart one."""
     if job is None:
         rows = [jobs.summary(store, name) for name in jobs.names(store)]
         lines = [f"{row['job']:<24} {row['status']:<12} {row['asked'].get('dataset', '')}" for row in rows]
@@ -70,7 +70,7 @@ def follow(store: Store, job: str, words: Callable[[], str] = str) -> dict[str, 
                 now = jobs.status(store, job)
                 news = now.done, now.total, words() or now.words or now.phase
                 bar.n, bar.total, said = news
-                bar.set_postfix_str(said, refresh=live or news != told)  # a file gets news, a terminal the time too
+                bar.set_postfix_str(said, refresh=live or news != told)  # a file gets changes only
                 told = news
                 if now.settled:
                     break

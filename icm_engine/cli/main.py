@@ -14,7 +14,6 @@ from icm_engine.cli import (
     data_commands,
     evaluate,
     job_commands,
-    model_commands,
     run_commands,
     steer,
     train,
@@ -56,7 +55,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         steer.what_if_command,
     ),
     "Jobs": (job_commands.jobs_command,),
-    "Models": (model_commands.model_command,),
+    "Models": (app_commands.model_command,),
     "Training": (
         train.finetune_command,
         train.trained_command,

@@ -34,7 +34,7 @@ class Many(click.Option):
 
 
 class IcmCommand(click.Command):
-    """A command whose options may be shortened and take several values, which click does not have itself.
+    """A command whose options may be abbreviated and take several values, which click does not offer itself.
 
     A negative number and a text with a space are values, also as positional arguments.
     """

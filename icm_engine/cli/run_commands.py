@@ -49,7 +49,7 @@ class RunArguments:
 
     def changed(self) -> Json:
         """Return the settings of the search that were given, a flag before --set. Raises SettingError for any."""
-        for text in self.settings:  # one that is given again, or by a flag, is checked all the same
+        for text in self.settings:  # checked even if another value replaces it
             with_settings(PRESETS[self.preset], pairs([text]))
         flags = {"seed": self.seed, "max_steps": self.steps}
         return pairs(self.settings) | {name: value for name, value in flags.items() if value is not None}

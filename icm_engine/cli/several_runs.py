@@ -104,7 +104,7 @@ def rows(store: Store) -> list[tuple[float, dict[str, Any]]]:
     return [(jobs.created(store, name), batches.summary(store, name)) for name in batches.names(store)]
 
 
-ACCURACIES = ("accuracy", "accuracy_flipped")  # of a chain, where there is gold: read when the choice is made
+ACCURACIES = ("accuracy", "accuracy_flipped")  # of a chain with gold, read when the choice is made
 
 
 def run_chains(

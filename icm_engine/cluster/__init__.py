@@ -1,4 +1,4 @@
-"""Ray from the outside: which cluster, and jobs that are handed to it. The rest of the project imports this alone."""
+"""Ray from the outside: the choice of a cluster, and jobs handed to it. The rest of the project imports only this."""
 
 import importlib.util
 import os
@@ -11,15 +11,15 @@ from icm_engine.core.resources import install_command
 from icm_engine.store.store import Store
 
 KIND = "ray"
-LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the job takes
+LOCAL = "local"  # in place of an address: a cluster on this machine for the duration of the job
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A Ray cluster (HOST:PORT or auto, or `local`), and what each run asks of its machine there.
+    """A Ray cluster (HOST:PORT, `auto` or `local`), and the resources that each run asks for.
 
-    `gpus` None is one where the cluster has any and the run may use it. `side_by_side` counts on `local` alone: a real
-    cluster takes as many runs at once as its machines have room for.
+    `gpus` None means one GPU if the cluster has any and the run may use it. `side_by_side` applies to `local` alone; a
+    real cluster takes as many runs at once as its machines have room for.
     """
 
     address: str
@@ -29,13 +29,13 @@ class ClusterSpec:
 
     @property
     def cpus_each(self) -> int:
-        """Processors of one run, which are also its threads: on `local` a fair share, else 1 unless asked."""
+        """Processors, and threads, per run: on `local` a fair share, else 1 unless asked otherwise."""
         share = max(1, (os.cpu_count() or 1) // self.side_by_side) if self.address == LOCAL else 1
         return self.cpus or share
 
 
 def require_ray(where: ClusterSpec) -> None:
-    """Raise SettingError where Ray is not installed, or for an address that cannot be one of ours."""
+    """Raise SettingError if Ray is not installed or the address is invalid."""
     if importlib.util.find_spec("ray") is None:
         raise SettingError(f"Ray is not installed: python -m {install_command('ray')}, or leave out --ray")
     if where.address.startswith("ray://"):

@@ -1,9 +1,8 @@
-"""Runs and jobs on the machines of a Ray cluster.
+"""The job that runs other runs and jobs on a Ray cluster.
 
-This process is a job that drives others: it has no model and no gold. Each run or job of its names is a Ray task with
-a model of its own; an actor beside this process is the one writer of the database. Where a task runs, how many at
-once, and that it starts again elsewhere when its machine is lost, is Ray's; that it goes on from its last step is the
-log's.
+This process has no model and no gold. Each run or job is a Ray task with a model of its own; an actor beside this
+process is the only writer of the database. Ray decides where a task runs, how many run at once, and restarts a task
+whose machine is lost; the log makes it continue from its last step.
 """
 
 import os
@@ -22,12 +21,12 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 AUTO = "auto"  # the cluster that this machine belongs to
-ANSWER = 10.0  # seconds for the head of a cluster to answer
-LOST = 10  # times that a run may lose its machine, each time going on elsewhere, before it is said to have failed
-LOOK = 1.0  # seconds between two looks at what a person wants
-LOCAL_OBJECTS = 100 * 2**20  # bytes: Ray's shared memory, which only parcels pass through
-# read by Ray when it is imported: nothing is reported to anybody; a worker that needs too much memory is not begun anew
-# for ever; and the local cluster is one that Ray keeps on the loopback address
+ANSWER = 10.0  # seconds to wait for the head of a cluster
+LOST = 10  # times a run may lose its machine and continue elsewhere before it counts as failed
+LOOK = 1.0  # seconds between two looks at commands
+LOCAL_OBJECTS = 100 * 2**20  # bytes of Ray's shared memory, which only bundles pass through
+# read by Ray on import: no telemetry; no restarts of workers that run out of memory,
+# which would never end; a local cluster stays on the loopback address
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(LOST)}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
@@ -36,7 +35,7 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def on_ray(job: Job) -> Json:
-    """Take every run and job of the names as far as it goes, on the cluster; return what failed, and why."""
+    """Take each named run and job as far as it goes on the cluster; return what failed, and why."""
     where, names = ClusterSpec(**job.spec.body["where"]), job.spec.body["names"]
     try:
         with _connected(where) as ray:
@@ -50,7 +49,7 @@ def on_ray(job: Job) -> Json:
 
 
 def _let_go(store: Store, names: Sequence[str]) -> None:
-    """Give up what is still in this process's name: its workers are gone, and could append no more."""
+    """Release leases still in this process's name; their workers are gone and cannot append."""
     here = this_process()
     for name in names:
         if (row := store.lease_row(name)) is not None and holds(here, row):
@@ -58,7 +57,7 @@ def _let_go(store: Store, names: Sequence[str]) -> None:
 
 
 def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dict[Any, str]:
-    """Every name as a task of its own, all at once: Ray lets them begin as there is room."""
+    """Submit every name as a task; Ray starts them as there is room."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from icm_engine.cluster.remote_worker import RemoteStoreClient, work
@@ -73,7 +72,7 @@ def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dic
     home, gpus = RemoteStoreClient(keeper), {name: _gpus(ray, job.store, name, where) for name in names}
     _require_room(ray, where.cpus_each, gpus)
     kinds = {
-        # a process that had a GPU ends with its task, or its model would still be there when the next one is loaded
+        # a process with a GPU ends with its task, or its model would still be loaded for the next one
         share: ray.remote(
             num_cpus=where.cpus_each,
             num_gpus=share,
@@ -89,7 +88,7 @@ def _submit(ray: Any, job: Job, where: ClusterSpec, names: Sequence[str]) -> dic
 
 
 def _gpus(ray: Any, store: Store, name: str, where: ClusterSpec) -> float:
-    """How many GPUs a run or a job asks of its machine."""
+    """The number of GPUs that a run or job asks for."""
     if where.gpus is not None:
         return where.gpus
     spec = store.spec(name) if store.has_run(name) else jobs.spec(store, name).model
@@ -98,7 +97,7 @@ def _gpus(ray: Any, store: Store, name: str, where: ClusterSpec) -> float:
 
 
 def _require_room(ray: Any, cpus: int, asked: dict[str, float]) -> None:
-    """Refuse what no machine of the cluster has, which Ray would wait for without end. Raises SettingError."""
+    """Raise SettingError for resources that no machine of the cluster has; Ray would wait for them forever."""
     machines = [machine["Resources"] for machine in _machines(ray)]
     for name, gpus in asked.items():
         if not any(has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus for has in machines):
@@ -113,10 +112,10 @@ def _machines(ray: Any) -> list[Json]:
 
 
 def _collect(ray: Any, job: Job, tasks: dict[Any, str]) -> dict[str, str]:
-    """Wait for all; what failed with its reason. A machine's loss is Ray's to mend, and an error stays that run's."""
+    """Wait for all tasks; return failures with reasons. Ray handles lost machines."""
     failed, waiting, told = dict[str, str](), list(tasks), ""
     while waiting:
-        job.stop_if_cancelled()  # Ray ends the tasks with this process; every run stands at its last step
+        job.stop_if_cancelled()  # Ray ends the tasks with this process; every run is at its last step
         finished, waiting = ray.wait(waiting, timeout=LOOK)
         for task in finished:
             if message := _outcome(ray, job.store, task, tasks[task]):
@@ -134,13 +133,13 @@ def _words(store: Store, names: Sequence[str]) -> str:
 
 
 def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
-    """Why a run or job did not finish, or nothing; what its worker could not write down is written here."""
+    """Why a run or job did not finish, empty if it did; logs the failure if its worker could not."""
     from ray.exceptions import RayError, RayTaskError
 
     try:
         ray.get(task)
     except RayTaskError as error:
-        if isinstance(error.cause, RunBusy):  # a worker of this machine's, or of another job's, has it
+        if isinstance(error.cause, RunBusy):  # held by a local worker, or one of another job
             return scheduler.missing(store, name) and str(error.cause)
         _write_down(store, name, error.cause)
     except RayError as error:
@@ -150,7 +149,7 @@ def _outcome(ray: Any, store: Store, task: Any, name: str) -> str:
 
 
 def _write_down(store: Store, name: str, error: Exception) -> None:
-    """Append `failed` to a run or job whose worker elsewhere could not, unless another process has it."""
+    """Append `failed` to a run or job whose remote worker could not, unless another process holds it."""
     body = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
     try:
         token = claim(store, name, proxy=this_process())
@@ -166,7 +165,7 @@ def _write_down(store: Store, name: str, error: Exception) -> None:
 
 @contextmanager
 def _connected(where: ClusterSpec) -> Iterator[Any]:
-    """Ray, connected; afterwards every task of this process is ended, and so is a local cluster."""
+    """A connection to Ray; at its end all tasks of this process are cancelled and a local cluster is shut down."""
     require_ray(where)
     for name, value in {**QUIET, **(LOOPBACK if where.address == LOCAL else {})}.items():
         os.environ.setdefault(name, value)
@@ -190,7 +189,7 @@ def _connected(where: ClusterSpec) -> Iterator[Any]:
 
 
 def _require_answer(address: str) -> None:
-    """Look whether anybody listens at HOST:PORT: Ray itself would try for minutes. Raises SettingError."""
+    """Check that somebody listens at HOST:PORT; Ray itself would try for minutes. Raises SettingError."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()

@@ -1,7 +1,7 @@
-"""A worker on another machine: the same search and the same jobs, on a copy of what they need.
+"""A worker on another machine: the same search and jobs on a local replica of what they need.
 
-The copy is a small database of its own; whatever is appended to it goes home first and is kept here only if home has
-it. So the worker of a run knows nothing of where it is, and a machine that is lost takes with it the step in progress.
+Every event is sent to the home database first, and is kept in the replica only if home accepted it. So a run's worker
+need not know where it is, and a lost machine costs only the step in progress.
 """
 
 import os
@@ -23,7 +23,7 @@ from icm_engine.store.store import Command, Event, Store
 
 
 class StoreClient(Protocol):
-    """The side of the database, as `StoreServer` documents it."""
+    """The worker's interface to the home database, as `StoreServer` documents it."""
 
     def begin(self, name: str, code: str, place: str) -> tuple[str, RunBundle]: ...
 
@@ -41,7 +41,7 @@ class StoreClient(Protocol):
 
 
 class ReplicaStore(Store):
-    """A store of one run or job alone; what is written goes home, and commands are read there."""
+    """A store that holds one run or job; writes go to the home database first, and commands are read there."""
 
     def __init__(self, path: Path, home: StoreClient, name: str, token: str) -> None:
         super().__init__(path)
@@ -86,7 +86,7 @@ class ReplicaStore(Store):
 
 
 def work(home: StoreClient, name: str) -> None:
-    """Take a run or a job as far as it goes, from where home has it. Raises what `StoreClient` raises."""
+    """Take a run or job as far as it goes, from where home has it. Raises what `StoreClient` raises."""
     worker.obeying(lambda: home.pending(name), lambda: _hold(home, name))
 
 
@@ -107,9 +107,9 @@ def _hold(home: StoreClient, name: str) -> int:
 
 @contextmanager
 def _own_folder() -> Iterator[Path]:
-    """A folder for one copy; copies that killed workers left on this machine are taken away."""
+    """A folder for one replica; replicas that killed workers left on this machine are removed."""
     folder = unfinished(Path(tempfile.gettempdir()) / "icm-copy")
-    folder.mkdir(mode=0o700)  # for this user alone: examples are in it
+    folder.mkdir(mode=0o700)  # readable by this user alone: it contains examples
     try:
         yield folder
     finally:
@@ -117,7 +117,7 @@ def _own_folder() -> Iterator[Path]:
 
 
 class RemoteStoreClient:
-    """Home through a Ray actor: what it raises is raised here as what it was."""
+    """The home database through a Ray actor; its errors are re-raised here with their own types."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -149,7 +149,7 @@ class RemoteStoreClient:
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            # not `ray.get`, which gives the task's processor away while it waits: more runs than fit would begin
+            # not `ray.get`, which releases the task's processor while it waits, so more runs than fit would start
             return getattr(self._actor, verb).remote(*values).future().result()
         except RayTaskError as error:
             raise error.cause from None

@@ -1,10 +1,10 @@
-"""The database's side of a cluster: the one writer, and the bundle a remote worker gets of a run or job.
+"""The home side of a cluster: the only writer, and the bundle that a remote worker gets.
 
-Gold and human labels have no way in here: a parcel is made of what `Store` reads, which never looks at their tables;
-the other columns of the input file and the counts of labels stay behind too.
+Gold and human labels cannot get in: a bundle contains what `Store` reads, which never touches their tables. Other
+columns of the input file and label counts stay behind too.
 
-A worker begins with a parcel, and every event it appends comes back before its next step. The lease is in the name of
-the process that drives the whole, so a run's status stays derived: where that process dies, its runs are interrupted.
+A worker begins with a bundle and sends every event back before its next step. Leases are in the name of the driving
+process, so run status stays derived: if the driver dies, its runs are interrupted.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from icm_engine.store.store import Command, Event, Store
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The first examples of a data set, as many as are looked at, or those of one batch."""
+    """The examples of a data set that a worker needs: the first ones up to a limit, or those of one batch."""
 
     dataset: str
     task: Task
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as it stands: its spec, all of its events, and the latest whole state that was kept."""
+    """A run as it stands: its spec, all its events, and the latest snapshot."""
 
     name: str
     spec: RunSpec
@@ -48,7 +48,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunBundle:
-    """Everything for one run, or for one job and the run that it is about."""
+    """Everything a worker needs for one run, or for one job and the run it is about."""
 
     pieces: tuple[Piece, ...]
     run: RunRecord
@@ -57,7 +57,7 @@ class RunBundle:
 
 
 def pack(store: Store, name: str) -> RunBundle:
-    """Return what a worker needs to go on with this run or job. Raises NotFound, SettingError."""
+    """Return what a worker needs to continue this run or job. Raises NotFound, SettingError."""
     if store.has_run(name):
         if (model := store.spec(name).model).startswith(model_registry.PREFIX):
             raise SettingError(f"model {model!r} lies beside this machine's database: start {name!r} without Ray")
@@ -67,7 +67,7 @@ def pack(store: Store, name: str) -> RunBundle:
     if spec.kind != downstream_eval.KIND or store.spec(spec.body["run"]).part is not None:
         raise SettingError(f"job {name!r} is a {spec.kind}, which only this machine can do: start it without Ray")
     run = spec.body["run"]
-    own = store.spec(run).dataset  # sent whole: what its groups are decides what the limit takes
+    own = store.spec(run).dataset  # complete, since its groups decide what the limit takes
     test = [
         (part["dataset"], store.dataset_size(own) if part["dataset"] == own else part["start"] + spec.body["most"])
         for part in spec.body["test"]
@@ -77,7 +77,7 @@ def pack(store: Store, name: str) -> RunBundle:
 
 
 def unpack(store: Store, parcel: RunBundle) -> None:
-    """Put a parcel into an empty database."""
+    """Write a bundle into an empty database."""
     with store.transaction():
         for piece in parcel.pieces:
             inputs: tuple[Json, ...] = tuple({} for _ in piece.examples)
@@ -97,14 +97,14 @@ def unpack(store: Store, parcel: RunBundle) -> None:
 
 
 def put_events(store: Store, name: str, events: Sequence[Event]) -> None:
-    """Put events that another database has into this one, as they are."""
+    """Copy events from another database unchanged."""
     rows = ({"run": name, **asdict(event), "body": json.dumps(event.body, ensure_ascii=False)} for event in events)
     store.db.table("events").insert_all(rows)
 
 
 @cache
 def code_sha256() -> str:
-    """Return the hash of the code that events depend on: machines with other code would write other events."""
+    """Return the hash of the code that events depend on; a machine with other code would write other events."""
     found = hashlib.sha256()
     for room in ("core", "models", "runs"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
@@ -116,7 +116,7 @@ def code_sha256() -> str:
 
 
 def _part(store: Store, run: str) -> Piece | None:
-    """The examples of the batch that a run labels, None for a run without one."""
+    """The examples of the batch that a run labels; None for a run without one."""
     spec = store.spec(run)
     if spec.part is None:
         return None
@@ -125,21 +125,21 @@ def _part(store: Store, run: str) -> Piece | None:
 
 
 def _reads(store: Store, run: str) -> tuple[str, int]:
-    """The data set of a run, and how far its search looks into it."""
+    """A run's data set, and how much of it its search uses."""
     spec = store.spec(run)
     places = store.places(spec.dataset, spec.cut)
     return spec.dataset, len(places) if isinstance(places, range) else store.dataset_size(spec.dataset)
 
 
 def _record(store: Store, run: str) -> RunRecord:
-    """A run without its parent: what a fork takes over is in its first event, but for the dtype, which is said here."""
+    """A run without its parent: what a fork inherits is in its first event, except the dtype, which is set here."""
     dtype = model_registry.model_of_run(store, run).dtype
     spec = replace(store.spec(run), dtype=dtype, forked_from=None, forked_at=None)
     return RunRecord(run, spec, tuple(store.read_after(run)), store.snapshot(run, store.last_number(run)))
 
 
 def _pieces(store: Store, *wanted: tuple[str, int]) -> tuple[Piece, ...]:
-    """The beginnings of data sets, each as long as the longest that is wanted of it."""
+    """The first part of each data set, as long as the longest request for it."""
     lengths = dict[str, int]()
     for dataset, stop in wanted:
         lengths[dataset] = max(stop, lengths.get(dataset, 0))
@@ -155,15 +155,15 @@ FROM_OUTSIDE = ("start", "cancel")  # events of a job that others than its worke
 
 
 class StoreServer:
-    """What a worker elsewhere may ask of the database. All that it knows is in the database: it may be begun anew."""
+    """What a remote worker may ask of the database. It keeps no state outside the database, so it can be restarted."""
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self._store, self._holder, self._code = Store(path), holder, code_sha256()
 
     def begin(self, name: str, code: str, place: str) -> tuple[str, RunBundle]:
-        """Hand a run or job to a worker: its lease and what it needs; one that had it before can append no more.
+        """Hand a run or job to a worker: its lease and what it needs; the previous holder can append no more.
 
-        Raises RunBusy while a worker of this machine's own holds it, RunError for a place with other code.
+        Raises RunBusy while a local worker holds it, RunError for a machine with other code.
         """
         if code != self._code:
             raise RunError(
@@ -176,11 +176,11 @@ class StoreServer:
     def append(
         self, name: str, token: str, number: int, kind: str, body: Json, seconds: float, answered: Sequence[Command]
     ) -> list[Event]:
-        """Append an event as this number, with receipts for the commands it answers; return nothing.
+        """Append an event under this number, with receipts for the commands it answers; return nothing.
 
-        The same event sent twice is one, since an answer may be lost on its way. Where others have appended meanwhile
-        (a job is cancelled from outside), nothing is appended and those events are returned. Raises RunBusy for a
-        worker that was replaced, StoreError for another event under a number that is taken.
+        Sending the same event twice has no effect, since an answer may be lost on the way. If others have appended
+        meanwhile (a job was cancelled from outside), nothing is appended and their events are returned. Raises RunBusy
+        for a replaced worker, StoreError if another event has this number.
         """
         with self._store.transaction():
             self._require(name, token)
@@ -209,16 +209,16 @@ class StoreServer:
         return self._store.pending(name)
 
     def renew(self, name: str, token: str, ready: bool) -> None:
-        """Say that the worker lives, and whether it has its model; the time is this machine's own."""
+        """Record that the worker is alive, and whether it has its model; uses this machine's clock."""
         values = {"heartbeat": time.time(), **({"ready": 1} if ready else {})}
         self._store.update_lease(name, token, **values)
 
     def keep_snapshot(self, name: str, token: str, number: int, state: Json) -> None:
-        """Keep a run's whole state after an event."""
+        """Store a run's whole state after an event."""
         with self._store.transaction():
             self._require(name, token)
             self._store.keep_snapshot(name, number, state)
 
     def end(self, name: str, token: str) -> None:
-        """Take a run or job back from its worker."""
+        """Release a run or job from its worker."""
         self._store.drop_lease(name, token)

@@ -1,8 +1,5 @@
 """Which examples go together: run versions, whole groups under a limit, batches, and what fits a context.
 
-A run keeps the version that it was made with when it is resumed, forked, replayed and verified. New runs get the
-newest.
-
 Version 1:
 - a limit takes the largest prefix of whole groups;
 - texts are tokenised one by one, as if each began a text;
@@ -16,8 +13,23 @@ Version 2:
 - pairs that no repair helped since the labels last changed are remembered after an accepted step too;
 - a step names the labels of an exact tie.
 
-Each batch is labelled by a search of its own (the paper's are of 256 examples). Groups are never cut, so that every
-constraint, and a pair with its twin, is inside one batch.
+A run keeps the version it was made with through resume, fork, replay and verify. New runs get the newest.
+
+Version 1:
+- a limit takes the longest prefix of whole groups;
+- texts are tokenised one by one, each as if at the beginning of a text;
+- log-probabilities come from logits in the model's own precision;
+- the memory of unrepairable pairs is cleared when a step is accepted.
+
+Version 2:
+- a limit takes whole groups wherever they stand in the file (`Cut`);
+- texts are tokenised so that the token ids of a prompt decode to its text;
+- the last projection and the softmax are computed in float32;
+- pairs that no repair helped since the labels last changed are remembered after an accepted step too;
+- a step records the labels of an exact tie.
+
+Each batch is labelled by a search of its own (the paper's have 256 examples). Groups are never cut, so every
+constraint, and a pair with its twin, lies within one batch.
 """
 
 from __future__ import annotations
@@ -39,7 +51,8 @@ FIRST, NEWEST = 1, 2
 class Cut:
     """Which examples of a data set a run takes: at most `limit` of them (None: all), in whole groups.
 
-    `rule` is the run's own consistency rule (None: the data set's); with one that ties nothing, a row is a group.
+    `rule` is the run's own consistency rule (None: the data set's). Under a rule without constraints each row is a
+    group.
     """
 
     limit: int | None = None
@@ -48,7 +61,7 @@ class Cut:
 
 
 def fitting_groups(sizes: Iterable[tuple[str, int]], limit: int) -> set[str]:
-    """Return the groups that a limit takes: each one, in the order given, that still fits.
+    """Return the groups that fit a limit, tried in the given order.
 
     >>> sorted(fitting_groups([("a", 2), ("b", 3), ("c", 2), ("d", 1)], 5))
     ['a', 'b']
@@ -65,12 +78,12 @@ def fitting_groups(sizes: Iterable[tuple[str, int]], limit: int) -> set[str]:
     return taken
 
 
-SPLIT = -1  # in the place of a step's number: a search draws from 0 on, so a split shares no draw with it
+SPLIT = -1  # in place of a step number; steps count from 0, so no draw is shared with a search
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
-    """One batch: the `number`-th, from 1, of the `of` into which `split` cuts a data set by this size and seed."""
+    """One batch: number `number` of `of`, counted from 1, of `split` with this size and seed."""
 
     number: int
     of: int
@@ -79,11 +92,11 @@ class BatchPart:
 
 
 def split(counts: Sequence[int], size: int, seed: int) -> list[array[int]]:
-    """Return the groups of each batch, by their place in `counts`; every group is in exactly one.
+    """Return the groups of each batch as indices into `counts`; every group is in exactly one batch.
 
-    `counts` are the examples of each group. The groups are shuffled by the seed and dealt out in that order: into as
-    few batches of at most `size` examples as the order allows, and these as even as whole groups allow, since a last
-    batch of a few leftover examples could not be labelled by a search. Raises SettingError for a larger group.
+    `counts` are the examples per group. The groups are shuffled by the seed and dealt out in that order: into as few
+    batches of at most `size` examples as that order allows, and as even as whole groups allow, since a search could not
+    label a last batch of a few leftover examples. Raises SettingError for a group larger than `size`.
 
     >>> [len(batch) for batch in split([1] * 10, size=4, seed=0)]
     [3, 3, 4]
@@ -101,7 +114,7 @@ def split(counts: Sequence[int], size: int, seed: int) -> list[array[int]]:
 
 
 def _latest_fill(order: Sequence[int], counts: Sequence[int], size: int) -> list[int]:
-    """Where batches begin that are filled from the end: no order needs fewer, and none can begin earlier than here."""
+    """First groups of batches filled from the end: the fewest batches, each starting as late as possible."""
     starts, used = [len(order)], size
     for place in reversed(range(len(order))):
         if used + counts[order[place]] > size:
@@ -112,11 +125,11 @@ def _latest_fill(order: Sequence[int], counts: Sequence[int], size: int) -> list
 
 
 def _even(order: Sequence[int], counts: Sequence[int], size: int, starts: Sequence[int]) -> list[array[int]]:
-    """The batches, each ended where an even share would end it, if the groups left over still fit the batches left."""
+    """Batches of about equal size, as far as the remaining groups still fit the remaining batches."""
     total, of, place, dealt = sum(counts), len(starts), 0, 0
     batches = []
     for number in range(1, of + 1):
-        least = starts[number] if number < of else len(order)  # a batch that ends before here leaves too much
+        least = starts[number] if number < of else len(order)  # a batch that ends earlier leaves too much
         most, share, begun = len(order) - (of - number), number * total, dealt
         batch = array("L")
         while place < most:
@@ -134,7 +147,7 @@ BARS = 30  # of a histogram
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Sizes in one glance; `p95` is the smallest size that at least 95 % do not exceed."""
+    """Summary of sizes; `p95` is the smallest size that at least 95 % do not exceed."""
 
     min: int
     median: float
@@ -145,7 +158,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """How many sizes are between `low` and `high`, both included."""
+    """The number of sizes from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -164,7 +177,7 @@ def token_distribution(sizes: Sequence[int]) -> Distribution:
 
 
 def token_histogram(sizes: Sequence[int], bars: int = BARS) -> tuple[Bar, ...]:
-    """Return bars of equal width, which together hold every size once; empty of nothing.
+    """Return bars of equal width that together contain every size once; empty for no sizes.
 
     >>> histogram([1, 1, 2, 4], bars=2)
     (Bar(low=1, high=2, count=3), Bar(low=3, high=4, count=1))
@@ -180,7 +193,7 @@ def token_histogram(sizes: Sequence[int], bars: int = BARS) -> tuple[Bar, ...]:
 
 
 def fitting(sizes: Iterable[int], room: int) -> int:
-    """Return how many of the sizes, taken in this order, go into the room.
+    """Return how many of the sizes, taken in this order, fit into the room.
 
     >>> fitting([40, 30, 20], room=75)
     2
@@ -196,9 +209,9 @@ def fitting(sizes: Iterable[int], room: int) -> int:
 
 @lru_cache(maxsize=4096)
 def leave_one_out_segments(n: int) -> int:
-    """Return the demonstrations and queries that the walk over all leave-one-out prompts of n examples encodes.
+    """Return the number of segments (demonstrations and queries) encoded for all leave-one-out prompts of n examples.
 
-    Each block of n is n demonstrations for its two halves, and then the halves: n * log2(n) + n for a power of two.
+    A block of n costs n demonstrations for its two halves, plus the halves: n * log2(n) + n for a power of two.
 
     >>> leave_one_out_segments(128), 128 * 7 + 128
     (1024, 1024)

@@ -1,7 +1,7 @@
 """Logical consistency: which pairs of examples a rule constrains, and which labels they may have together.
 
-A rule reads examples and labels, never gold. A rule of a user's own subclasses `Rule` in a file of its own and
-defines `key` and `consistent`: see `custom_rules`.
+A rule reads examples and labels, never gold. A custom rule subclasses `Rule` in a file of its own and defines `key` and
+`consistent`; see `custom_rules`.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 
 
 class Rule(ABC):
-    """Ties together the labels of examples that share a key; two examples with one key are a constrained pair."""
+    """Constrains the labels of examples that share a key; two examples with one key are a constrained pair."""
 
     name: str
 
@@ -30,9 +30,9 @@ class Rule(ABC):
 
     @abstractmethod
     def key(self, example: Example) -> str | None:
-        """Return what constrained examples share; None if the rule has nothing to say about this one.
+        """Return the key that constrained examples share; None if the rule does not apply to this example.
 
-        It depends on the example alone, so that a large data set can be counted without holding it.
+        It depends on the example alone, so a large data set can be counted without loading it.
         """
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Rule(ABC):
         ]
 
     def consistent_options(self, i: int, j: int, labeling: Labeling) -> list[tuple[Label, Label]]:
-        """Return every label pair for (i, j) under which the pair is consistent, the rest of D as it is."""
+        """Return every label pair for (i, j) under which the pair is consistent, the rest of D unchanged."""
         return [
             (a, b)
             for a, b in product(self.labels, repeat=2)
@@ -78,7 +78,7 @@ class Rule(ABC):
 
 
 class Unconstrained(Rule):
-    """Constrains nothing."""
+    """No constraints."""
 
     name = "none"
 
@@ -90,7 +90,7 @@ class Unconstrained(Rule):
 
 
 class SameAnswer(Rule):
-    """Claims about one question: equal final answers, equal labels; different ones are not both True."""
+    """Claims about one question: equal final answers have equal labels; different ones are not both True."""
 
     name = "same-answer"
 
@@ -116,7 +116,7 @@ class Exclusive(Rule):
 
 
 class ExactlyOne(Rule):
-    """Exactly one example of a group is True; none is, only once every example of the group is labelled."""
+    """Exactly one example of a group is True; none is a conflict only once the whole group is labelled."""
 
     name = "exactly-one"
 

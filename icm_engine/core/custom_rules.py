@@ -1,4 +1,4 @@
-"""A user's own consistency rule: a Python file with one subclass of `Rule`, named on the command line.
+"""Custom consistency rules: a Python file with one subclass of `Rule`, named on the command line.
 
     from icm_engine.core.consistency import Rule
 
@@ -9,8 +9,8 @@
         def consistent(self, i, j, labeling):
             return labeling[i] == labeling[j]
 
-A run records the file's path with its sha256 and goes on only while the file is the same. No page takes such a file:
-`rule_reference` is called by the command line and by `icm_engine.label` alone, and what is uploaded never becomes code.
+A run records the file's path and sha256, and continues only while the file is unchanged. No page takes such a file:
+only the command line and `icm_engine.label` call `rule_reference`, and nothing uploaded is ever run as code.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _REFERENCE = re.compile(r"(?P<path>.+\.py)#sha256=(?P<sha256>[0-9a-f]{64})", re.
 
 
 def rule_reference(path: Path | str) -> str:
-    """Return what a run records of a rule file: its absolute path and sha256. Raises SettingError."""
+    """Return what a run records about a rule file: its absolute path and sha256. Raises SettingError."""
     path = expanded(path).resolve()
     made = f"{path}#sha256={hashlib.sha256(_read(path)).hexdigest()}"
     load_rule(made)
@@ -43,7 +43,7 @@ def is_reference(rule: str) -> bool:
 
 
 def rule_title(rule: str) -> str:
-    """Return a rule's name as people read it: of a file, its name without the path; no code is run."""
+    """Return a rule's name for display: for a file, its name without the path; no code is run."""
     match = _REFERENCE.fullmatch(rule)
     return Path(match["path"]).name if match else rule
 
@@ -74,12 +74,12 @@ def _read(path: Path) -> bytes:
 
 @cache
 def _rule_of(path: Path, content: bytes) -> type[Rule]:
-    """Run the file as a module and return the one rule it defines."""
+    """Execute the file as a module and return the one rule it defines."""
     module = ModuleType(f"icm_own_rule_{hashlib.sha256(content).hexdigest()[:16]}")
-    sys.modules[module.__name__] = module  # dataclasses and pickles look for their module there
+    sys.modules[module.__name__] = module  # dataclasses and pickle look for their module there
     try:
         exec(compile(content, str(path), "exec"), module.__dict__)
-    except Exception as error:  # whatever the file does wrong
+    except Exception as error:  # any error in the file
         raise SettingError(f"rule file {path} failed ({type(error).__name__}: {error}): correct it") from error
     own: list[type[Rule]] = [value for value in vars(module).values() if _is_rule(value, module.__name__)]
     if len(own) != 1:
@@ -96,12 +96,12 @@ def _is_rule(value: object, module: str) -> bool:
 
 
 def make_rule(name: str, examples: Sequence[Example], labels: Sequence[Label], true_label: Label) -> Rule:
-    """Return the rule of this name, or of this reference to a file, over these examples. Raises SettingError."""
+    """Return the named or referenced rule over these examples. Raises SettingError."""
     return rule_class(name)(examples, labels, true_label)
 
 
 def rule_class(name: str) -> type[Rule]:
-    """Return the rule of this name, or of this reference to a file of the user's own. Raises SettingError."""
+    """Return the class of the named or referenced rule. Raises SettingError."""
     if name in RULES:
         return RULES[name]
     if is_reference(name):

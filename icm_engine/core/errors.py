@@ -25,7 +25,7 @@ An error is never turned into a score, a label or a default.
 
 
 class IcmError(Exception):
-    """What went wrong, the value that did, and the remedy, in one sentence."""
+    """An error message with what failed, the value, and the remedy, in one sentence."""
 
 
 class SettingError(IcmError):
@@ -33,11 +33,11 @@ class SettingError(IcmError):
 
 
 class ImportRefused(IcmError):
-    """A file that cannot become a data set; names the row and the column."""
+    """A file that cannot become a data set; the message names row and column."""
 
 
 class HubError(IcmError):
-    """The hub cannot be reached, or does not let us read or write there."""
+    """The hub cannot be reached, or refuses access."""
 
 
 class FetchFailed(IcmError):
@@ -45,7 +45,7 @@ class FetchFailed(IcmError):
 
 
 class NotInstalled(IcmError):
-    """What was asked for needs a package that is not installed; names the file of requirements that has it."""
+    """A required optional package is not installed; the message says how to install it."""
 
 
 class ModelError(IcmError):
@@ -53,15 +53,15 @@ class ModelError(IcmError):
 
 
 class ModelNotUsable(ModelError):
-    """The model directory or hub id is not a causal language model we can load."""
+    """A model directory or hub id that is not a causal language model we can load."""
 
 
 class DeviceMissing(ModelError):
-    """A device was asked for that this machine does not have."""
+    """A requested device that this machine does not have."""
 
 
 class LabelNotTokenizable(ModelError):
-    """A label that becomes no token, or two labels that become the same tokens."""
+    """A label without tokens, or two labels with the same tokens."""
 
 
 class PromptTooLong(ModelError):
@@ -77,11 +77,11 @@ class ScoreNotFinite(ModelError):
 
 
 class NotApplicable(ModelError):
-    """A form of asking that this model does not have, such as a chat without a chat template."""
+    """A form of prompting that this model does not support, such as a chat without a chat template."""
 
 
 class ServerUnavailable(ModelError):
-    """A server that does not answer now, or is no longer the one that was asked; nothing was scored."""
+    """A server that does not answer, or is no longer the one that was probed; nothing was scored."""
 
 
 class RunError(IcmError):
@@ -97,4 +97,4 @@ class RunBusy(RunError):
 
 
 class StoreError(RunError):
-    """A database that cannot be read, or that a newer program wrote."""
+    """A database that cannot be read, or was written by a newer version."""

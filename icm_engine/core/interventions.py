@@ -1,7 +1,7 @@
-"""A person's hand in the search: labels put in, pinned and let go again, notes, and the way back from each.
+"""A person's interventions in the search: overrides, pins, unpins, notes, and undo and redo of each.
 
-An act is resolved into marks (what each example had before, and has after), and only marks are recorded: a replay
-needs no history, and an act can be taken back however long ago it was. Pure functions on frozen data.
+An act is resolved into changes (each example's state before and after), and only these are recorded: replay needs no
+history, and any act can be undone later. Pure functions on immutable data.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ TOUCHING = ("pin", "override", "unpin", "note")  # the verbs that can be undone
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """What a person has put in so far: examples whose labels the search may not touch, and notes."""
+    """A person's interventions so far: pinned examples, which the search may not change, and notes."""
 
     pins: frozenset[int] = frozenset()
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class ExampleState:
-    """What one example has: a label (None: unlabelled), a pin, a note."""
+    """The state of one example: label (None: unlabelled), pin, note."""
 
     label: Label | None
     pinned: bool
@@ -34,7 +34,7 @@ class ExampleState:
 
 @dataclass(frozen=True, slots=True)
 class ExampleChange:
-    """What an act made of one example."""
+    """The change an act made to one example."""
 
     example: int
     before: ExampleState
@@ -43,7 +43,7 @@ class ExampleChange:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a person did: `labels` belong to `examples` one by one (pin and override), `text` is a note's."""
+    """A person's act: `labels` belong to `examples` one by one (pin and override), `text` is a note's."""
 
     verb: Verb
     examples: tuple[int, ...] = ()
@@ -53,22 +53,22 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class AppliedIntervention:
-    """An act with all that it changed, which is what is recorded."""
+    """An act with all its changes, as recorded."""
 
     act: Act
     changes: tuple[ExampleChange, ...] = ()
 
 
 def state_of(labeling: Labeling, hand: Hand, i: int) -> ExampleState:
-    """Return what an example has now."""
+    """Return an example's current state."""
     return ExampleState(labeling.get(i), i in hand.pins, hand.notes.get(i, ""))
 
 
 def resolve(labeling: Labeling, hand: Hand, act: Act, history: Sequence[AppliedIntervention]) -> AppliedIntervention:
-    """Return the act with what it changes; `history` are the acts before it, oldest first.
+    """Return the act with its changes; `history` holds the acts before it, oldest first.
 
-    Undo gives back what the last act changed, except labels that the search has changed since. Raises SettingError
-    where there is nothing to take back, to do again, or to pin.
+    Undo restores what the last act changed, except labels that the search has changed since. Raises SettingError if
+    there is nothing to undo, to redo, or to pin.
     """
     if act.verb == "undo":
         return AppliedIntervention(act, _turned(labeling, hand, _last(undoable(history), "undo"), back=True))
@@ -93,7 +93,7 @@ def _touched(now: ExampleState, act: Act, label: Label | None) -> ExampleState:
 
 
 def _turned(labeling: Labeling, hand: Hand, done: AppliedIntervention, back: bool) -> tuple[ExampleChange, ...]:
-    """The changes that lead back to before an act, or to after it again; a label changed since stays as it is."""
+    """The changes that undo or redo an act; a label changed since stays."""
     found = []
     for change in done.changes:
         now = state_of(labeling, hand, change.example)
@@ -112,12 +112,12 @@ def _last(stack: Sequence[AppliedIntervention], verb: str) -> AppliedInterventio
 
 
 def undoable(history: Iterable[AppliedIntervention]) -> list[AppliedIntervention]:
-    """Return the acts that undo would take back, the last one first in line at the end."""
+    """Return the acts that can be undone, the next one last."""
     return _stacks(history)[0]
 
 
 def redoable(history: Iterable[AppliedIntervention]) -> list[AppliedIntervention]:
-    """Return the acts that redo would do again, the next one at the end; a new act clears them."""
+    """Return the acts that can be redone, the next one last; a new act clears them."""
     return _stacks(history)[1]
 
 
@@ -135,7 +135,7 @@ def _stacks(history: Iterable[AppliedIntervention]) -> tuple[list[AppliedInterve
 
 
 def apply_changes(labeling: Labeling, hand: Hand, changes: Iterable[ExampleChange]) -> tuple[Labeling, Hand]:
-    """Return the labels, and what a person has put in, after these changes."""
+    """Return the labels and interventions after these changes."""
     pins, notes = set(hand.pins), dict(hand.notes)
     for change in changes:
         i, after = change.example, change.after
@@ -151,6 +151,6 @@ def apply_changes(labeling: Labeling, hand: Hand, changes: Iterable[ExampleChang
 
 
 def flips_of(before: Labeling, after: Labeling, examples: Iterable[int]) -> tuple[Flip, ...]:
-    """Return the label changes of a person's act, each example once."""
+    """Return the label changes of an act, each example once."""
     touched = dict.fromkeys(examples)
     return tuple(Flip(i, before.get(i), after.get(i), "person") for i in touched if before.get(i) != after.get(i))

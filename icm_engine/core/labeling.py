@@ -1,4 +1,4 @@
-"""What is labelled: examples x_i, the task, and a labeling D of some of them."""
+"""Examples x_i, the task, and a labeling D of some examples."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ Cause = Literal["initial", "proposal", "repair", "person"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One input x_i: its texts by field name, and what the consistency rules read. Never a gold label.
+    """One input x_i: its texts by field name, and what consistency rules read. Never a gold label.
 
-    `group` names the consistency group; `answer` is the final answer read from the claim (None: none was
-    found); `twin_of` is the id of the example whose two responses this one swaps.
+    `group` names the consistency group; `answer` is the final answer read from the claim (None: none found); `twin_of`
+    is the id of the example whose two responses this one swaps.
     """
 
     id: str
@@ -26,10 +26,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of every example: the template, the labels, and the rule that ties labels together.
+    """What is asked about every example: the template, the labels, and the consistency rule.
 
-    `template` is the text up to the label, with field names in braces. `true_label` is the label that the
-    rules mean by "True". `claim_field` names the field from which a final answer is extracted, if any.
+    `template` is the text up to the label, with field names in braces. `true_label` is the label that rules mean by
+    "True". `claim_field` names the field from which a final answer is extracted, if any.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One change of one label: `old` is None where the example had none, `new` where a person took it back."""
+    """One label change: `old` is None if the example was unlabelled, `new` is None if a person removed the label."""
 
     example: int
     old: Label | None
@@ -51,10 +51,10 @@ class Flip:
 
 
 class Labeling(Mapping[int, Label]):
-    """A frozen labeling D: example index -> label, in the order in which examples were first labelled.
+    """An immutable labeling D: example index -> label, in the order in which examples were first labelled.
 
-    The order is the *slot* of an example: it decides its place in the prompts and never changes, so that a
-    new or flipped label changes U because of the label, not because demonstrations were reshuffled.
+    That order is an example's *slot*: its fixed place in the prompts. So a new or flipped label changes U because of
+    the label, not because demonstrations were reshuffled.
     """
 
     __slots__ = ("_labels",)
@@ -67,7 +67,7 @@ class Labeling(Mapping[int, Label]):
         return Labeling({**self._labels, example: label})
 
     def without(self, example: int) -> "Labeling":
-        """Return D without this example; the slots of the others close up."""
+        """Return D without this example; later slots move up."""
         return Labeling({i: y for i, y in self._labels.items() if i != example})
 
     def __getitem__(self, example: int) -> Label:
@@ -90,7 +90,7 @@ class Labeling(Mapping[int, Label]):
 
 
 def equal_share(pairs: Iterable[tuple[Label, Label]]) -> float | None:
-    """Return the share of pairs whose two labels are equal, None of no pairs.
+    """Return the share of pairs whose labels are equal; None for no pairs.
 
     >>> equal_share([("True", "True"), ("True", "False")])
     0.5

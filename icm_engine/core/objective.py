@@ -1,13 +1,13 @@
 """The utility of a labeling, U(D) = alpha * P(D) - I(D), with the named forms of mutual predictability P.
 
-For example i, let z_ik = log p(y = k | x_i, D without i), renormalised over the K labels, and d_ik = z_ik less the mean
-of z_i over the labels. With n_k of n examples labelled k, the centred form is
+For example i, let z_ik = log p(y = k | x_i, D without i), renormalised over the K labels, and d_ik = z_ik minus the
+mean of z_i over the labels. With n_k of n examples labelled k, the centred form is
 
     P(D) = K/(K-1) * ( sum of d_i,y_i over i  -  centring * sum over k of (n_k / n) * sum of d_jk over j )
 
-For two labels and centring 1 this is n times the covariance of the label (+1 or -1) and the log-odds: all one label is
-worth exactly nothing, and so is a lean of the model to one label. For centring 0 it is the plain sum of log-odds. A
-relative of batch calibration (Zhou et al. 2023, arXiv 2309.17249), inside the objective.
+For two labels and centring 1 this is n times the covariance of the label (+1 or -1) and the log-odds: constant labels
+are worth exactly 0, and a bias of the model towards one label changes nothing. For centring 0 it is the plain sum of
+log-odds. It is related to batch calibration (Zhou et al. 2023, arXiv 2309.17249), moved inside the objective.
 
 >>> sure, unsure = LabelLogProbs((math.log(0.8), math.log(0.2))), LabelLogProbs((math.log(0.5), math.log(0.5)))
 >>> centred_log_odds([0, 1], [sure, unsure], 1.0) == math.log(4)  # log-odds 1.39 and 0, mean 0.69: 0.69 + 0.69
@@ -28,7 +28,7 @@ from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
 
-LEAST_CENTRED = 2  # other labelled examples: with fewer there is no mean to take off
+LEAST_CENTRED = 2  # other labelled examples needed for a mean
 
 
 def log_prob(scores: LabelLogProbs, k: int) -> float:
@@ -42,12 +42,12 @@ def log_odds(scores: LabelLogProbs, k: int) -> float:
 
 
 def mean(terms: Sequence[float]) -> float:
-    """The mean; 0 of nothing, since an empty labeling predicts nothing."""
+    """The mean; 0 for no values, since an empty labeling predicts nothing."""
     return math.fsum(terms) / len(terms) if terms else 0.0
 
 
 def centred_log_odds(labels: Sequence[int], scores: Sequence[LabelLogProbs], centring: float) -> float:
-    """Return P(D) in its centred form; labels by their place among the task's, one row of scores for each."""
+    """Return the centred P(D); labels are indices into the task's labels, with one row of scores each."""
     if not labels:
         return 0.0
     width = len(scores[0].raw)
@@ -59,7 +59,7 @@ def centred_log_odds(labels: Sequence[int], scores: Sequence[LabelLogProbs], cen
 
 
 def against_mean(score: LabelLogProbs) -> tuple[float, ...]:
-    """Return the log-probability of each label less their mean: what adds up to nothing over the labels."""
+    """Return each label's log-probability minus their mean; the values sum to 0 over the labels."""
     middle = math.fsum(score.raw) / len(score.raw)
     return tuple(value - middle for value in score.raw)
 
@@ -68,8 +68,8 @@ def against_mean(score: LabelLogProbs) -> tuple[float, ...]:
 class Predictability:
     """One form of P(D).
 
-    `value` takes labels, scores and the strength of centring; `whose` says where it is from. `per_example`: chains and
-    states that label different numbers of examples are compared by U per labelled example, else by U itself.
+    `value` takes labels, scores and the strength of centring; `whose` names its origin. With `per_example`, chains and
+    states with different numbers of labels are compared by U per labelled example, else by U itself.
     """
 
     value: Callable[[Sequence[int], Sequence[LabelLogProbs], float], float]
@@ -82,7 +82,7 @@ class Predictability:
 def _of_terms(
     term: Callable[[LabelLogProbs, int], float], combine: Callable[[Sequence[float]], float]
 ) -> Callable[[Sequence[int], Sequence[LabelLogProbs], float], float]:
-    """A form that puts one term for each labelled example together."""
+    """A form that combines one term per labelled example."""
     return lambda labels, scores, _: combine([term(score, k) for score, k in zip(scores, labels, strict=True)])
 
 
@@ -93,7 +93,7 @@ PREDICTABILITY = {
     ),
     "mean_log_prob": Predictability(_of_terms(log_prob, mean), "ours: the paper's term, free of the set-size effect"),
     "centred_log_odds": Predictability(
-        centred_log_odds, "ours: a sum in which all one label is worth nothing", centred=True
+        centred_log_odds, "ours: a sum in which constant labels are worth 0", centred=True
     ),
 }
 OF_TWO_LABELS = frozenset(name for name, form in PREDICTABILITY.items() if form.of_two_labels)
@@ -107,23 +107,23 @@ def form_of(name: str) -> Predictability:
 
 
 def form_for(form: str, labels: int) -> str:
-    """Return this form of P, or for another number of labels than two one that is as free of the set's size."""
+    """Return this form of P, or, if it only supports two labels and there are more, `mean_log_prob`."""
     return "mean_log_prob" if form in OF_TWO_LABELS and labels != 2 else form
 
 
 def leaning(others: Iterable[LabelLogProbs]) -> tuple[float, ...]:
-    """Return the mean of `against_mean` over examples, label by label; empty of fewer than `LEAST_CENTRED`."""
+    """Return the mean of `against_mean` over examples; empty for fewer than `LEAST_CENTRED` of them."""
     rows = [against_mean(score) for score in others]
     return tuple(mean(column) for column in zip(*rows, strict=True)) if len(rows) >= LEAST_CENTRED else ()
 
 
 def preferred(score: LabelLogProbs, lean: Sequence[float], centring: float) -> int:
-    """Return the place of the label that stands out most against how the model leans; the first one of a tie."""
+    """Return the index of the label that stands out most against the model's mean; the first of a tie."""
     return foremost(score, lean, centring)[0]
 
 
 def foremost(score: LabelLogProbs, lean: Sequence[float], centring: float) -> tuple[int, ...]:
-    """Return the places of all labels that stand out most: one, or those of an exact tie."""
+    """Return the indices of all labels that stand out most: one, or those of an exact tie."""
     standing: Sequence[float] = score.raw
     if lean:
         standing = [own - centring * usual for own, usual in zip(against_mean(score), lean, strict=True)]
@@ -133,7 +133,7 @@ def foremost(score: LabelLogProbs, lean: Sequence[float], centring: float) -> tu
 
 @dataclass(frozen=True)
 class Evaluation:
-    """U of one labeling with its parts: `weighted_predictability` is alpha * P(D), `pairs` the inconsistent ones.
+    """U of one labeling and its parts: `weighted_predictability` is alpha * P(D), `pairs` are the inconsistent ones.
 
     `scores` has the label log-probabilities of every labelled example, each given all the others.
     """
@@ -151,13 +151,13 @@ class Evaluation:
 
     @property
     def label_mass(self) -> float:
-        """Mean probability on the labels before renormalising; 1 of nothing."""
+        """Mean probability on the labels before renormalising; 1 for no labels."""
         return mean([score.mass for score in self.scores.values()]) if self.scores else 1.0
 
 
 @dataclass(frozen=True)
 class Objective:
-    """All that U depends on: the examples, the task, the rule, the scorer and the settings. Never gold."""
+    """Everything U depends on: examples, task, rule, scorer and settings. Never gold."""
 
     examples: Sequence[Example]
     task: Task
@@ -186,10 +186,10 @@ class Objective:
         return self.scorer.score([self.asked(labeling, i)])[0]
 
     def asked(self, labeling: Labeling, i: int, reused: bool = False) -> Prompt:
-        """Return the prompt about a drawn example; where its scores were `reused`, the one of the evaluation.
+        """Return the prompt about a drawn example; if its scores were `reused`, the prompt from the evaluation.
 
-        A centred form asks in the order of an evaluation too: in another one, position would shift the drawn example
-        against the mean of the others.
+        A centred form also uses the order of an evaluation: another order would shift the drawn example against the
+        mean of the others by position alone.
         """
         if reused or self.form.centred:
             placed = labeling if i in labeling else labeling.assign(i, self.task.labels[0])
@@ -197,14 +197,14 @@ class Objective:
         return query_prompt(self.task, self.examples, labeling, i)
 
     def proposed(self, known: Mapping[int, LabelLogProbs], i: int, scores: LabelLogProbs) -> Label:
-        """Return the label to propose for a drawn example (line 7); `known` are the scores of the labelled ones.
+        """Return the label to propose for a drawn example (line 7); `known` are the scores of the labelled examples.
 
-        The likeliest one; with a centred form the one that stands out most against how the model leans on the others.
+        It is the most likely label, or with a centred form the one that stands out most against the others' mean.
         """
         return self.foremost(known, i, scores)[0]
 
     def foremost(self, known: Mapping[int, LabelLogProbs], i: int, scores: LabelLogProbs) -> tuple[Label, ...]:
-        """Return the label to propose for a drawn example; of an exact tie all labels, the one to propose first."""
+        """Return the label to propose; for an exact tie all tied labels, the one to propose first."""
         lean = leaning(score for j, score in known.items() if j != i) if self.form.centred else ()
         return tuple(self.task.labels[place] for place in foremost(scores, lean, self.centring))
 
@@ -220,12 +220,12 @@ class Objective:
         return [self.evaluation(d, {i: by[i] for i in d}) for d, by in zip(labelings, found, strict=True)]
 
     def evaluation(self, labeling: Labeling, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
-        """Put U together from scores already at hand; `scores` are in slot order."""
+        """Compute U from existing scores, given in slot order."""
         labels, rows = [self.label_index(y) for y in labeling.values()], [scores[i] for i in labeling]
         predictability = self.form.value(labels, rows, self.centring)
         pairs = tuple(self.rule.conflicts(labeling))
         return Evaluation(self.alpha * predictability, predictability, self.pair_weight * len(pairs), pairs, scores)
 
     def label_index(self, label: Label) -> int:
-        """Return the place of a label among the task's labels."""
+        """Return the index of a label among the task's labels."""
         return self.task.labels.index(label)

@@ -19,11 +19,10 @@ FIELD = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Demonstrations and, last, the query; `labels` are the strings whose log-probability is asked for.
+    """Demonstrations and, last, the query; `labels` are the strings whose log-probability is wanted.
 
-    `lead` stands between the query and a label. A text that is `whole` brings its own beginning and its own control
-    tokens, as a chat template's does, and gets no beginning-of-sequence token put before it; `user` is the part of it
-    in which no control token is meant.
+    `lead` stands between the query and a label. A `whole` text brings its own beginning and control tokens, as a chat
+    template does, so no beginning-of-sequence token is added; in its part `user` nothing is read as a control token.
     """
 
     segments: tuple[Segment, ...]
@@ -44,9 +43,9 @@ def label_text(label: Label) -> str:
 
 
 def render(task: Task, example: Example) -> str:
-    """Fill the task's template with the example's fields, up to and without the label. Raises SettingError.
+    """Fill the task's template with the example's fields, up to but excluding the label. Raises SettingError.
 
-    A field that is empty takes its line of the template along: only optional ones ever are.
+    An empty field removes its line of the template; only optional fields can be empty.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -62,7 +61,7 @@ def render(task: Task, example: Example) -> str:
 
 
 def without_lines(template: str, fields: Iterable[str]) -> str:
-    """Return a template without the lines that have one of these fields, written in braces.
+    """Return a template without the lines that contain one of these fields, written in braces.
 
     >>> without_lines("Query: {query}\\nAnswer: {answer}\\nThis is", {"{query}"})
     'Answer: {answer}\\nThis is'
@@ -78,9 +77,9 @@ def demonstration(text: str, label: Label) -> Segment:
 
 
 def query_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i: int) -> Prompt:
-    """Return the prompt that asks for example i, every other labelled example before it in slot order.
+    """Return the prompt for example i, with every other labelled example before it in slot order.
 
-    The example's own current label is not in its context (Algorithm 1, line 6).
+    The example's own label is not in its context (Algorithm 1, line 6).
     """
     demonstrations = tuple(demonstration(render(task, examples[j]), y) for j, y in labeling.items() if j != i)
     return Prompt((*demonstrations, (render(task, examples[i]),)), task.labels)
@@ -89,10 +88,10 @@ def query_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i:
 def leave_one_out_prompts(
     task: Task, examples: Sequence[Example], labelings: Sequence[Labeling]
 ) -> list[dict[int, Prompt]]:
-    """Return, for each labeling, a prompt for each labelled example with every other one shown exactly once.
+    """Return, for each labeling, one prompt per labelled example with every other one shown exactly once.
 
-    Orders share prefixes, so that about n*log2(n) distinct demonstrations are encoded. Examples that have one label
-    in all labelings stand in one common order, and those that differ last: several labelings share a walk.
+    Orders share prefixes, so about n*log2(n) distinct demonstrations are encoded. Examples with one label in all
+    labelings share a common order and those that differ come last, so several labelings share a walk.
     """
     slots = tuple(dict.fromkeys(i for labeling in labelings for i in labeling))
     common = tuple(i for i in slots if len({labeling.get(i) for labeling in labelings}) == 1)
@@ -117,14 +116,14 @@ def _prompts(
 
 
 def leave_one_out_prompt(task: Task, examples: Sequence[Example], labeling: Labeling, i: int) -> Prompt:
-    """Return the one of a labeling's leave-one-out prompts that asks for example i."""
+    """Return a labeling's leave-one-out prompt for example i."""
     order = leave_one_out_order(tuple(labeling), i)
     shown = tuple(demonstration(render(task, examples[j]), labeling[j]) for j in order)
     return Prompt((*shown, (render(task, examples[i]),)), task.labels)
 
 
 def leave_one_out_order(block: Order, i: int) -> Order:
-    """Return the order that `leave_one_out_orders` gives i, in a time that grows with the block alone.
+    """Return the order that `leave_one_out_orders` gives i, in time linear in the block.
 
     >>> leave_one_out_order((0, 1, 2), 2)
     (1, 0)
@@ -140,9 +139,9 @@ def leave_one_out_order(block: Order, i: int) -> Order:
 def leave_one_out_orders(block: Order, context: Order = ()) -> Iterator[tuple[int, Order]]:
     """Yield (i, order of all the others) for each i of the block, by divide and conquer.
 
-    To score a block given a context, split it into halves L and R: score L given context + R, and R given
-    context + L. Halves are the even and the odd places, so a new last example moves no other one, and the
-    tree stays balanced (the k-th example stands at the bit-reversal of k).
+    To score a block given a context, split it into halves L and R: score L given context + R, and R given context + L.
+    Halves are the even and odd places, so a new last example moves no other one and the tree stays balanced (the k-th
+    example stands at the bit-reversal of k).
 
     >>> dict(leave_one_out_orders((0, 1, 2)))
     {0: (1, 2), 2: (1, 0), 1: (0, 2)}

@@ -1,7 +1,6 @@
 """Algorithm 2: repair of inconsistencies, in a proposal and never in the accepted labels.
 
-Line numbers of Algorithm 1 are in `search`; this is the `ConsistencyFix` that its lines 2 and 8 call
-(Wen et al. 2025, arXiv 2506.10139).
+This is `ConsistencyFix`, called by lines 2 and 8 of Algorithm 1 in `search` (Wen et al. 2025, arXiv 2506.10139).
 """
 
 import random
@@ -20,7 +19,7 @@ Score = Callable[[Sequence[Labeling]], tuple[Evaluation, list[Evaluation]]]  # a
 
 @dataclass(frozen=True)
 class Option:
-    """One consistent pair of labels that a repair tried, and the utility it gave."""
+    """One consistent pair of labels that a repair tried, and its utility."""
 
     labels: LabelPair
     utility: float
@@ -28,9 +27,9 @@ class Option:
 
 @dataclass(frozen=True)
 class Repair:
-    """One round of Algorithm 2: the pair drawn, the labels it had, every option, and the one taken, if any.
+    """One round of Algorithm 2: the pair drawn, its labels, every option, and the one taken, if any.
 
-    `withheld` are consistent options that were not tried, since they change a label that a person pinned.
+    `withheld` are consistent options that were not tried, since they change a pinned label.
     """
 
     pair: tuple[int, int]
@@ -43,7 +42,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class RepairedLabeling:
-    """What Algorithm 2 made of a labeling, and the evaluations, before the step and after, that decide on it."""
+    """The labeling after Algorithm 2, and the evaluations before the step and after it, which decide the step."""
 
     labeling: Labeling
     before: Evaluation
@@ -54,7 +53,7 @@ class RepairedLabeling:
 class CachedEvaluator:
     """Scores candidate labelings together with the pre-step labeling.
 
-    Separately: each labeling once, in its own orders; the pre-step labeling keeps the score with which it was accepted.
+    Separate: each labeling once, in its own orders; the pre-step labeling keeps the score with which it was accepted.
     Paired: all labelings in the same orders, in one walk, so that a delta is free of order noise.
     """
 
@@ -64,7 +63,7 @@ class CachedEvaluator:
         self._seen = {before: known}
 
     def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
-        """Return the evaluation of the labeling before, and those of the labelings."""
+        """Return the evaluation of the pre-step labeling, and those of the candidates."""
         if self.paired:
             self._seen = {}
         new = [labeling for labeling in dict.fromkeys((self.before, *labelings)) if labeling not in self._seen]
@@ -77,11 +76,10 @@ class CachedEvaluator:
 
 @dataclass(frozen=True)
 class ConsistencyFix:
-    """How a labeling is repaired: the scores, the rule and the settings, and what must not be touched.
+    """Repairs a labeling: holds the scores, the rule, the settings, and what must not be changed.
 
-    `pins` are examples whose labels a person has fixed; `unrepairable` pairs are those that no option helps, and are
-    not drawn again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors'
-    code).
+    `pins` are examples fixed by a person; `unrepairable` pairs are those that no option helps, which are not drawn
+    again until a label changes. With `keep_worse` the best option is kept even if U falls (the authors' code).
     """
 
     score: Score
@@ -92,7 +90,7 @@ class ConsistencyFix:
     keep_worse: bool = False
 
     def __call__(self, labeling: Labeling, rng: random.Random) -> RepairedLabeling:
-        """Draw an inconsistent pair, try every consistent option, keep the best if U rises; again, some rounds."""
+        """Draw an inconsistent pair, try every consistent option, keep the best if U rises; repeat for some rounds."""
         now: RepairedLabeling | None = None
         unrepairable = self.unrepairable
         for _ in range(self.config.max_repairs):
@@ -110,7 +108,7 @@ class ConsistencyFix:
         return now
 
     def _repair_pair(self, labeling: Labeling, pair: Pair) -> RepairedLabeling:
-        """One round: score every option for the pair, and take the best one if U rises, or in any case."""
+        """One round: score every option for the pair; take the best if U rises, or in any case with `keep_worse`."""
         i, j = pair
         options, withheld = self._options(labeling, pair)
         candidates = [labeling.assign(i, a).assign(j, b) for a, b in options]
@@ -125,9 +123,9 @@ class ConsistencyFix:
         )
 
     def _options(self, labeling: Labeling, pair: Pair) -> tuple[list[LabelPair], tuple[LabelPair, ...]]:
-        """Every consistent pair of labels that leaves pinned ones as they are, and those that do not.
+        """Every consistent pair of labels that respects pins, and those that do not.
 
-        Without FF where the pair excludes TT, if the config leaves FF out.
+        FF is left out where the pair excludes TT and the config asks for that.
         """
         i, j = pair
         options = self.rule.consistent_options(i, j, labeling)

@@ -1,7 +1,7 @@
-"""The place of files that are not modules of the package: the app, its pages, and the sample data and model.
+"""Locations of files outside the package's modules: the app, its pages, the sample data and model.
 
-In a checkout they are at its top, beside `icm_engine`. An installed package has them in `icm_engine/_app`, so that
-nothing else of ours is at the top of site-packages. The folder may be read-only: nothing is ever written there.
+In a checkout they are at its top, beside `icm_engine`. An installed package has them in `icm_engine/_app`, so that it
+adds nothing else to site-packages. The folder may be read-only: nothing is written there.
 """
 
 import os
@@ -13,7 +13,7 @@ INSTALLED = PACKAGE / "_app"
 
 
 def app_folder() -> Path:
-    """Return the folder that has app.py, .streamlit/, pages/, static/ and sample_data/."""
+    """Return the folder that contains app.py, .streamlit/, pages/, static/ and sample_data/."""
     return INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 
 
@@ -23,9 +23,9 @@ def resource(*parts: str) -> Path:
 
 
 def search_path() -> str:
-    """Return a PYTHONPATH with which a new interpreter finds this package, whatever its current folder is.
+    """Return a PYTHONPATH that lets a new interpreter find this package from any folder.
 
-    Where the interpreter looks anyway is left out: before the standard library, site-packages could hide parts of it.
+    Default locations are left out: placed before the standard library, site-packages could shadow parts of it.
     """
     given = os.environ.get("PYTHONPATH", "")
     top = str(PACKAGE.parent)
@@ -34,7 +34,7 @@ def search_path() -> str:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an optional part: of the package, or in a checkout of its pinned file."""
+    """Return the command that installs an optional part: an extra of the package, or a pinned file in a checkout."""
     if INSTALLED.is_dir():
         return f"pip install 'icm-workbench[{extra}]'"
     return f"pip install -r requirements-{'training' if extra == 'train' else extra}.txt"

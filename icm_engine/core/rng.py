@@ -7,17 +7,17 @@ from array import array
 
 
 def random_of(seed: int, n: int) -> random.Random:
-    """Return the generator of step n; step 0 draws the initial labels."""
+    """Return the random generator of step n; step 0 draws the initial labels."""
     return random.Random(f"{seed}:{n}")
 
 
 def randbelow(rng: random.Random, bound: int) -> int:
-    """A whole number below the bound, from `random()` alone, whose sequence Python promises to keep."""
+    """Return a whole number below the bound, using `random()` alone, whose sequence Python guarantees."""
     return min(int(rng.random() * bound), bound - 1)
 
 
 def sample(rng: random.Random, size: int, count: int) -> list[int]:
-    """Distinct numbers below size, in the order drawn, without building the whole range."""
+    """Return distinct numbers below size, in the order drawn, without building the whole range."""
     chosen: dict[int, None] = {}
     while len(chosen) < count:
         chosen[randbelow(rng, size)] = None
@@ -25,7 +25,7 @@ def sample(rng: random.Random, size: int, count: int) -> list[int]:
 
 
 def shuffled(rng: random.Random, size: int) -> array[int]:
-    """The numbers below size in a random order, eight bytes each."""
+    """Return the numbers below size in random order, eight bytes each."""
     order = array("L", range(size))
     for place in range(size - 1, 0, -1):
         other = randbelow(rng, place + 1)

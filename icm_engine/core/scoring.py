@@ -1,4 +1,4 @@
-"""The model edge as the search sees it: one verb, `score`, and a deterministic fake that ships with it."""
+"""The model edge: one verb, `score`, with a deterministic fake."""
 
 import hashlib
 import math
@@ -14,9 +14,9 @@ from icm_engine.core.prompting import Prompt
 
 @dataclass(frozen=True)
 class LabelLogProbs:
-    """Natural-log probabilities of the label strings after one prompt, as the model gave them.
+    """Natural log-probabilities of the label strings after one prompt, unnormalised.
 
-    `raw[k]` belongs to the k-th label of the task; a label of several tokens has the sum of theirs.
+    `raw[k]` belongs to the k-th label of the task; a label of several tokens has the sum over its tokens.
     """
 
     raw: tuple[float, ...]
@@ -30,13 +30,13 @@ class LabelLogProbs:
 
     @cached_property
     def log_mass(self) -> float:
-        """Log of the probability that fell on the labels before renormalising; small: the template does not fit."""
+        """Log of the probability on the labels before renormalising; if small, the template does not fit."""
         top = max(self.raw)
         return top + math.log(sum(math.exp(value - top) for value in self.raw))
 
     @property
     def mass(self) -> float:
-        """Probability that fell on the labels before renormalising, in (0, 1]."""
+        """Probability on the labels before renormalising, in (0, 1]."""
         return math.exp(self.log_mass)
 
     @cached_property
@@ -46,17 +46,17 @@ class LabelLogProbs:
 
     @property
     def argmax(self) -> int:
-        """Index of the likeliest label; the first one of a tie."""
+        """Index of the most likely label; the first of a tie."""
         return self.raw.index(max(self.raw))
 
     def margin(self, k: int) -> float:
-        """Return the log-probability of label k minus that of the best other label; below 0 another one is likelier."""
+        """Return the log-probability of label k minus that of the best other label; negative if another is likelier."""
         return self.raw[k] - max(value for other, value in enumerate(self.raw) if other != k)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What scoring has cost so far: prompts asked for, tokens the model saw, tokens full prompts would have been."""
+    """Cost of scoring so far: prompts, tokens encoded, and the tokens of separate full prompts."""
 
     prompts: int = 0
     tokens_encoded: int = 0
@@ -79,7 +79,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often something was asked again, and why the last time: circumstances, which no score depends on."""
+    """How often requests were retried, and the latest reason; no score depends on it."""
 
     count: int = 0
     why: str = ""
@@ -87,23 +87,23 @@ class Retries:
 
 @runtime_checkable
 class HasRetries(Protocol):
-    """A scorer that asks again what can be asked again."""
+    """A scorer that retries requests."""
 
     @property
     def retries(self) -> Retries:
-        """What was asked again so far."""
+        """The retries so far."""
 
 
 def retries_of(scorer: object) -> Retries:
-    """Return what a scorer has asked again so far; nothing for one that never does."""
+    """Return a scorer's retries; none for a scorer that never retries."""
     return scorer.retries if isinstance(scorer, HasRetries) else Retries()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBudget:
-    """How many tokens a model reads at once at most, and why these are fewer than it began with (empty: they are not).
+    """The most tokens a model reads per call, and why it is less than at first (empty: it is not).
 
-    The digits of a score depend on it, if little: a sum taken in other parts is rounded otherwise.
+    Scores depend on it slightly: a sum taken in other parts is rounded differently.
     """
 
     tokens: int
@@ -112,37 +112,37 @@ class TokenBudget:
 
 @runtime_checkable
 class HasTokenBudget(Protocol):
-    """A scorer that reads fewer tokens at once when memory runs out, and can be told with how many to begin."""
+    """A scorer that reduces tokens per call when memory runs out, and can be told where to begin."""
 
     @property
     def calls(self) -> TokenBudget:
-        """The calls it makes now."""
+        """The current token budget per call."""
 
     def begin_calls(self, tokens: int | None) -> None:
-        """Read so many tokens at once from now on; None for as many as it is made for."""
+        """Read that many tokens per call from now on; None for the scorer's own number."""
 
 
 def calls_of(scorer: object) -> TokenBudget:
-    """Return the calls a scorer makes now; for one whose calls have one size, of no tokens."""
+    """Return a scorer's current token budget; zero tokens for a scorer without one."""
     return scorer.calls if isinstance(scorer, HasTokenBudget) else TokenBudget(0)
 
 
 def begin_calls(scorer: object, tokens: int | None) -> None:
-    """Tell a scorer with how many tokens at once to begin, where that is a question."""
+    """Tell a scorer how many tokens per call to begin with, if it has such a budget."""
     if isinstance(scorer, HasTokenBudget):
         scorer.begin_calls(tokens)
 
 
 @runtime_checkable
 class HasReading(Protocol):
-    """A scorer that can say how a model reads texts."""
+    """A scorer that can report how its model reads texts."""
 
     def reading(self, texts: Iterable[str]) -> Mapping[str, object]:
-        """Return how many of the texts have control tokens, and how many are read as another text; {} for none."""
+        """Return how many of the texts contain control tokens, and how many are read as another text; {} if none."""
 
 
 def reading_of(scorer: object, texts: Iterable[str]) -> Mapping[str, object]:
-    """Return what to know of how a scorer's model reads texts; nothing where there is nothing to know."""
+    """Return how a scorer's model reads these texts; nothing if there is nothing to report."""
     return scorer.reading(texts) if isinstance(scorer, HasReading) else {}
 
 
@@ -151,7 +151,7 @@ class Scorer(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """What all calls of `score` so far have cost."""
+        """The cost of all calls of `score` so far."""
 
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
         """Return, for each prompt in order, the log-probability of each of its labels."""
@@ -160,7 +160,7 @@ class Scorer(Protocol):
         """Raise PromptTooLong if one of the prompts does not fit the model's context."""
 
     def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
-        """Return the tokens of each prompt with its longest label: what the context must hold."""
+        """Return the tokens of each prompt with its longest label, which the context must hold."""
 
     def cost(self, prompts: Sequence[Prompt]) -> Usage:
         """Return what `score` would cost, without running the model."""
@@ -173,7 +173,7 @@ Belief = Callable[[Prompt], tuple[float, ...]]
 
 
 class TableScorer:
-    """The deterministic fake: label log-probabilities from a function of the prompt, words counted as tokens."""
+    """The deterministic fake: label log-probabilities are a function of the prompt; words count as tokens."""
 
     def __init__(self, belief: Belief) -> None:
         self._belief = belief
@@ -184,7 +184,7 @@ class TableScorer:
         return [LabelLogProbs(self._belief(prompt)) for prompt in prompts]
 
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
-        """A table has no context to exceed."""
+        """Do nothing: a table has no context limit."""
 
     def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
         return [len(prompt.text.split()) + max(len(label.split()) for label in prompt.labels) for prompt in prompts]
@@ -198,16 +198,16 @@ class TableScorer:
 
 
 def no_scorer() -> "TableScorer":
-    """Return a scorer for work that asks for no score, such as a replay; if it is asked, it raises."""
+    """Return a scorer for work without scoring, such as a replay; it raises if called."""
 
     def refuse(prompt: Prompt) -> tuple[float, ...]:
-        raise AssertionError(f"nothing was to be scored here, and a score was asked for: {prompt.text[-60:]!r}")
+        raise AssertionError(f"scoring is not possible here, but a score was requested: {prompt.text[-60:]!r}")
 
     return TableScorer(refuse)
 
 
 def agreeable_belief(prompt: Prompt) -> tuple[float, ...]:
-    """Believe labels that agree with a hash of the text, the more demonstrations do: a stand-in for a model.
+    """A stand-in belief: labels that agree with a hash of the text, more strongly with more demonstrations.
 
     It knows one hidden labeling of all texts (the hash) and becomes surer of it as demonstrations agree with it.
     """
@@ -220,6 +220,6 @@ def agreeable_belief(prompt: Prompt) -> tuple[float, ...]:
     return tuple(logit - total for logit in logits)
 
 
-@lru_cache(maxsize=4096)  # a text stands in every prompt but its own
+@lru_cache(maxsize=4096)  # a text occurs in every prompt but its own
 def _hidden(text: str, labels: tuple[Label, ...]) -> Label:
     return labels[hashlib.sha256(text.encode()).digest()[0] % len(labels)]

@@ -1,8 +1,8 @@
-"""Algorithm 1: simulated annealing over labelings; Algorithm 2, which it calls, is in `repair`.
+"""Algorithm 1: simulated annealing over labelings. Algorithm 2, which it calls, is in `repair`.
 
-`initialize` and `step` are pure: they return a record of what happened, also of what was rejected, and the state
-that follows. So does `intervene`, for what a person puts in between two steps. `apply` is the only way a state
-changes, live or replayed. Line numbers are the paper's (Wen et al. 2025, arXiv 2506.10139).
+`initialize` and `step` are pure: they return a record of what happened, rejections included, and the next state. So
+does `intervene`, for a person's changes between steps. `apply` is the only way a state changes, live or replayed. Line
+numbers are the paper's (Wen et al. 2025, arXiv 2506.10139).
 """
 
 import math
@@ -28,11 +28,11 @@ Verdict = Literal["accepted", "rejected", "unchanged"]
 
 @dataclass(frozen=True)
 class State:
-    """Where a search stands: the labeling with its score, the steps taken and the proposals accepted.
+    """The state of a search: the labeling with its score, steps taken and proposals accepted.
 
-    `unrepairable` are inconsistent pairs that no repair of this very labeling helps: they are not tried again. `hand`
-    is what a person has put in; `since` says for each inconsistent pair after which step it became so; `version` is the
-    run's.
+    `unrepairable` are inconsistent pairs that no repair of this labeling helps; they are not tried again. `hand` holds
+    a person's interventions; `since` gives for each inconsistent pair the step after which it became so; `version` is
+    the run's.
     """
 
     labeling: Labeling
@@ -45,7 +45,7 @@ class State:
     version: int = NEWEST
 
     def relabelled(self, labeling: Labeling, evaluation: Evaluation, step: int, **others: Any) -> "State":
-        """Return the state with another labeling and its score, after this step."""
+        """Return the state with another labeling and its score after this step."""
         since = {pair: self.since.get(pair, step) for pair in evaluation.pairs}
         known = {"unrepairable": frozenset[Pair](), **others}
         return replace(self, labeling=labeling, evaluation=evaluation, step=step, since=since, **known)
@@ -64,13 +64,13 @@ class InitialInfo:
 
 @dataclass(frozen=True)
 class StepInfo:
-    """One step of Algorithm 1, kept also if rejected; every number of its decision can be recomputed from it.
+    """One step of Algorithm 1, recorded also if rejected; every number of its decision can be recomputed from it.
 
-    `after` is the proposal's evaluation (None for `unchanged`, which scores nothing but the drawn example);
-    `flips` are the label changes proposed, made only if the verdict is `accepted`. `before` was scored when it was
-    accepted, in its own orders, or, if `paired`, together with `after` in the same ones. If `reused`, the model was not
-    asked about the drawn example: `scores` are what `before` has of it, given the same labels of all others.
-    `tied` are the labels that the model prefers exactly alike, where there are several; the first one is proposed.
+    `after` is the proposal's evaluation (None for `unchanged`, where only the drawn example is scored); `flips` are the
+    proposed label changes, made only if the verdict is `accepted`. `before` was scored when it was accepted, in its own
+    orders, or, if `paired`, together with `after` in the same orders. If `reused`, the model was not asked about the
+    drawn example: `scores` are those in `before`, given the same labels of all others. `tied` are the labels that the
+    model scores exactly alike, if there are several; the first is proposed.
     """
 
     number: int
@@ -95,7 +95,7 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class HandInfo:
-    """What a person put in between two steps; `after` is the evaluation it led to, None where no label changed."""
+    """A person's changes between two steps; `after` is the resulting evaluation, None if no label changed."""
 
     done: tuple[AppliedIntervention, ...]
     flips: tuple[Flip, ...] = ()
@@ -105,7 +105,7 @@ class HandInfo:
 
 @dataclass(frozen=True)
 class TuneInfo:
-    """Settings that a person changed between two steps, and the evaluation of the same labels under them."""
+    """Settings changed between two steps, and the evaluation of the same labels under them."""
 
     settings: Mapping[str, float]
     after: Evaluation
@@ -127,19 +127,19 @@ def initialize(
 def initial_labels(
     objective: Objective, config: SearchConfig, rng: random.Random, given: Mapping[int, Label] | None = None
 ) -> Labeling:
-    """Draw the examples that get the initial labels, and these labels unless they are given (line 1)."""
+    """Draw the examples that get initial labels, and their labels unless given (line 1)."""
     chosen = initial_examples(config, len(objective.examples), rng)
     labels = _coins(rng, objective.task.labels, config, len(chosen)) if given is None else [given[i] for i in chosen]
     return Labeling(dict(zip(chosen, labels, strict=True)))
 
 
 def initial_examples(config: SearchConfig, examples: int, rng: random.Random | None = None) -> list[int]:
-    """Return which of so many examples get the initial labels (line 1)."""
+    """Return which examples get initial labels (line 1)."""
     return sample(rng or random_of(config.seed, 0), examples, min(config.initial_labels, examples))
 
 
 def start(info: InitialInfo, version: int = NEWEST) -> State:
-    """Return the state that the initial labels lead to."""
+    """Return the state after the initial labels."""
     known = _unhelped_at_end(info.repairs) if version > FIRST else frozenset()
     state = State(Labeling(), info.after, version=version)
     return state.relabelled(flipped(Labeling(), info.flips), info.after, step=0, unrepairable=known)
@@ -201,7 +201,7 @@ def apply(state: State, info: StepInfo | HandInfo | TuneInfo) -> State:
         return state.relabelled(state.labeling, info.after, state.step)
     if info.verdict != "accepted" or info.after is None:
         return replace(state, step=info.number, unrepairable=state.unrepairable | _unhelped_before(info, state.version))
-    # paired, the next step scores these labels in other orders
+    # when paired, the next step scores these labels in other orders
     known = _unhelped_at_end(info.repairs) if state.version > FIRST and not info.paired else frozenset()
     labeling, accepted = flipped(state.labeling, info.flips), state.accepted + 1
     return state.relabelled(labeling, info.after, info.number, accepted=accepted, unrepairable=known)
@@ -216,7 +216,7 @@ def _unhelped_before(info: StepInfo, version: int) -> frozenset[Pair]:
 
 
 def _unhelped_at_end(repairs: Sequence[Repair]) -> frozenset[Pair]:
-    """The pairs that no option helped since a repair last changed a label, tried on the labels as they are."""
+    """The pairs that no option helped since a repair last changed a label."""
     return frozenset(repair.pair for repair in takewhile(lambda repair: repair.taken is None, reversed(repairs)))
 
 
@@ -228,9 +228,9 @@ def flipped(labeling: Labeling, flips: tuple[Flip, ...]) -> Labeling:
 
 
 def resolved(state: State, acts: Iterable[Act], history: Sequence[AppliedIntervention]) -> HandInfo:
-    """Return what acts of a person change, one after the other; not yet scored. Raises SettingError.
+    """Return what a person's acts change, one after the other, not yet scored. Raises SettingError.
 
-    `history` are the acts of this run before these, which undo and redo look at.
+    `history` holds the acts of this run before them, which undo and redo look at.
     """
     labeling, hand, done = state.labeling, state.hand, list[AppliedIntervention]()
     for act in acts:
@@ -241,7 +241,7 @@ def resolved(state: State, acts: Iterable[Act], history: Sequence[AppliedInterve
 
 
 def intervene(state: State, info: HandInfo, objective: Objective) -> tuple[State, HandInfo]:
-    """Take in what a person put in: score the labeling it leads to, if a label changed. No step: nothing is drawn."""
+    """Apply a person's changes: score the new labeling if a label changed. This is not a step: nothing is drawn."""
     if info.flips:
         changes = [change for done in info.done for change in done.changes]
         labeling, _ = apply_changes(state.labeling, state.hand, changes)
@@ -250,19 +250,19 @@ def intervene(state: State, info: HandInfo, objective: Objective) -> tuple[State
 
 
 def retune(state: State, settings: Mapping[str, float], objective: Objective) -> tuple[State, TuneInfo]:
-    """Go on under other settings, already in the objective: the labels and their log-probabilities stay as they are."""
+    """Continue under other settings, already in the objective; labels and log-probabilities stay."""
     info = TuneInfo(settings, objective.evaluation(state.labeling, state.evaluation.scores))
     return apply(state, info), info
 
 
 def temperature(n: int, accepted: int, config: SearchConfig) -> float:
-    """T = max(Tmin, T0 / (1 + beta * ln n)); n counts steps from 1, or 1 + the proposals accepted so far."""
+    """T = max(Tmin, T0 / (1 + beta * ln n)); n counts steps from 1, or is 1 + the number of accepted proposals."""
     count = n if config.cooling == "per-step" else 1 + accepted
     return max(config.final_temperature, config.initial_temperature / (1 + config.cooling_rate * math.log(count)))
 
 
 def accept_probability(delta: float, temperature: float) -> float:
-    """Return 1 for a gain, else exp(delta / T); a gain is decided first, since exp of it can overflow."""
+    """Return 1 for a gain, else exp(delta / T). A gain is decided first, since its exp can overflow."""
     return 1.0 if delta > 0 else math.exp(delta / temperature)
 
 
@@ -273,10 +273,10 @@ def draw_example(
     rng: random.Random,
     pins: frozenset[int] = frozenset(),
 ) -> int:
-    """Draw an example: weight 1, but `neighbour_weight` for an unlabelled one tied to a labelled one; never a pin.
+    """Draw an unpinned example: weight 1, or `neighbour_weight` if unlabelled and constrained with a labelled one.
 
-    The urn is every unpinned example once, then the extra weight of the few that have it, so that a draw looks at the
-    labelled examples and their groups and never scans the data set. Raises SettingError where all are pinned.
+    The urn holds every unpinned example once plus the extra weight of those few, so a draw looks at labelled examples
+    and their groups and never scans the data set. Raises SettingError if all are pinned.
     """
     waiting = sorted({j for i in labeling for j in objective.rule.neighbours(i) if j not in labeling})
     extra = config.neighbour_weight - 1
@@ -288,7 +288,7 @@ def draw_example(
 
 
 def _unpinned(place: int, pins: frozenset[int]) -> int:
-    """The example at this place among those without a pin."""
+    """The example at this position among the unpinned ones."""
     for pin in sorted(pins):
         if pin > place:
             break
@@ -310,8 +310,9 @@ def flips_between(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip
 
 @dataclass(frozen=True, slots=True)
 class Breakpoints:
-    """What to stop at: a label change of one of these examples (ids), a step that lowers U by so much, a pair that
-    has been inconsistent for so many steps."""
+    """Breakpoints: a label change of one of these examples (ids), a step that lowers U by this much, or a pair
+    inconsistent for this many steps.
+    """
 
     flips: tuple[str, ...] = ()
     utility_falls: float | None = None
@@ -325,7 +326,7 @@ class Breakpoints:
 
 
 def reached(points: Breakpoints, before: State, info: StepInfo, after: State, ids: Sequence[str]) -> str | None:
-    """Return why to stop after this step, in one sentence; None to go on."""
+    """Return why to stop after this step, in one sentence; None to continue."""
     if before.labeling != after.labeling:
         for flip in info.flips:
             old, new = before.labeling.get(flip.example), after.labeling.get(flip.example)
@@ -333,7 +334,7 @@ def reached(points: Breakpoints, before: State, info: StepInfo, after: State, id
                 return f"{ids[flip.example]} went from {old or 'no label'} to {new} at step {info.number}"
         fall = before.evaluation.utility - after.evaluation.utility
         if points.utility_falls is not None and fall >= points.utility_falls:
-            return f"U fell by {fall:.2f} at step {info.number}, a fall of {points.utility_falls:g} was waited for"
+            return f"U fell by {fall:.2f} at step {info.number}, a drop of {points.utility_falls:g} was waited for"
     for (i, j), since in after.since.items():
         if after.step - since == points.inconsistent_for:
             return f"{ids[i]} and {ids[j]} have been inconsistent for {after.step - since} steps, since step {since}"

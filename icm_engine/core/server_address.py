@@ -1,6 +1,6 @@
-"""The address of a model behind a server, as it stands where a model's name stands: no secret may be in it.
+"""The address of a model server, written in place of a model's name; it never contains a secret.
 
-http://HOST:PORT/v1                        the one model that the server has
+http://HOST:PORT/v1                        the server's only model
 http://HOST:PORT/v1#NAME                   one of several
 http://HOST:PORT/v1#model=NAME&tokenizer=DIR&context=4096&concurrency=16&timeout=300
 """
@@ -14,15 +14,15 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.text import whole_number
 
 KEY = "ICM_SERVER_KEY"  # the environment variable of the API key
-OWN = "server"  # what stands for quantization, dtype and device: they are the server's own
+OWN = "server"  # stands for quantization, dtype and device, which are the server's own
 OPTIONS = ("model", "tokenizer", "context", "concurrency", "timeout")
 CONCURRENCY = 16  # requests in flight
-TIMEOUT = 300  # seconds that one answer may take: other people's requests may be before it
+TIMEOUT = 300  # seconds for one answer, which may queue behind other requests
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server is and what is asked of it; `context` is in tokens, `timeout` in seconds, None: as it says."""
+    """A server's location and options; `context` in tokens, `timeout` in seconds, None: the server's own."""
 
     base: str
     model: str | None = None
@@ -33,17 +33,17 @@ class ServerAddress:
 
     @property
     def root(self) -> str:
-        """The address without the API's /v1: where vLLM has its version, tokenizer and metrics."""
+        """The address without the API's /v1, where vLLM serves its version, tokenizer and metrics."""
         return self.base.removesuffix("/v1")
 
 
 def is_server(model: str) -> bool:
-    """Say whether a model's name is the address of a server."""
+    """Say whether a model's name is a server address."""
     return re.match(r"\s*https?:", model, re.IGNORECASE) is not None
 
 
 def server_address(model: str) -> ServerAddress:
-    """Return the parts of an address. Raises SettingError; what may be a secret is never repeated."""
+    """Return the parts of an address. Raises SettingError without repeating what may be a secret."""
     try:
         url = urlsplit(model.strip())
         host, port = url.hostname, url.port
@@ -84,9 +84,9 @@ def _count(name: str, value: str) -> int:
 
 
 def settle_server(choice: object, model: str) -> None:
-    """Check the address in a frozen choice of a model, and say there that weights and device are the server's own.
+    """Check the address in a frozen model choice, and record there that the server decides weights and device.
 
-    Whatever holds such a choice, a run's spec or a job's, can then be stored. Raises SettingError.
+    Makes the choice safe to store, in a run's spec or a job's. Raises SettingError.
     """
     if is_server(model):
         server_address(model)

@@ -1,4 +1,4 @@
-"""The settings of a search, the named presets, and which model is asked; every value is visible and can be changed."""
+"""Settings of a search, the named presets, and the choice of a model."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -52,7 +52,7 @@ class SearchConfig:
     offer_neither: bool = True  # FF beside TF and FT, where two claims merely exclude each other
     keep_worse_repair: bool = False  # a proposal's repair keeps the best option even if U falls
     repair_unchanged: bool = True  # an unchanged label still repairs what is inconsistent
-    paired: bool = False  # score a proposal, its repairs and the labeling before it in one walk
+    paired: bool = False  # score a proposal, its repairs and the pre-step labeling in one walk
     neighbour_weight: int = 100
     max_steps: int = 0  # 0: the preset's steps an example, one for `paper` and four for the others
     seed: int = 0
@@ -83,7 +83,7 @@ _AT_LEAST = {
 }  # fmt: skip
 
 _WEIGHTS = ("alpha", "pair_weight")
-_LARGEST = 1e290  # times a sum over ten thousand million labels, a float is still finite
+_LARGEST = 1e290  # a float stays finite even times a sum over ten thousand million labels
 
 PRESETS: dict[str, SearchConfig] = {
     "default": SearchConfig(),
@@ -97,7 +97,7 @@ PRESETS: dict[str, SearchConfig] = {
         keep_worse_repair=True,
         repair_unchanged=False,
     ),
-    # a sum: one nat of log-odds is worth 1.5 and a conflict costs two nats, however many examples there are
+    # a sum: one nat of log-odds is worth 1.5 and a conflict costs two nats, at any number of examples
     "centred": SearchConfig(predictability="centred_log_odds", alpha=1.5, pair_weight=3.0),
 }
 
@@ -106,15 +106,16 @@ OTHER_STEPS = 4
 
 
 def steps_per_example(preset: str) -> int:
-    """Return how many steps an example a preset takes where none are asked for."""
+    """Return the default number of steps per example of a preset."""
     return STEPS.get(preset, OTHER_STEPS)
 
 
 EXPLANATIONS: dict[str, str] = {
     "predictability": "The form of P(D): sum_log_prob is the paper's formula, mean_log_odds the authors' code (two "
-    "labels only: with more, a preset takes mean_log_prob), mean_log_prob and centred_log_odds ours; the last is a sum "
-    "in which all one label is worth nothing. They are different algorithms, each with an alpha of its own.",
-    "centring": "How much of the model's lean to a label centred_log_odds takes off: 0 none, 1 all of it.",
+    "labels only: with more, a preset takes mean_log_prob), mean_log_prob and centred_log_odds "
+    "ours; the last is a sum in which constant labels are worth 0. They are different algorithms, "
+    "each with its own alpha.",
+    "centring": "How much of the model's bias towards a label centred_log_odds removes: 0 none, 1 all.",
     "alpha": "Weight of mutual predictability against inconsistency in U(D) = alpha * P(D) - I(D).",
     "pair_weight": "What one inconsistent pair costs: 2 in the paper's double sum, 1 in the authors' code.",
     "initial_temperature": "Temperature at the first step, on the scale of U: higher accepts more losses.",
@@ -126,9 +127,10 @@ EXPLANATIONS: dict[str, str] = {
     "max_repairs": "Rounds of Algorithm 2 for one proposal.",
     "offer_neither": "Offer a repair that makes neither claim True, where both may be False.",
     "keep_worse_repair": "Keep the best repair of a proposal even if U falls (the authors' code).",
-    "repair_unchanged": "When the drawn example keeps its label, repair what is inconsistent all the same.",
-    "paired": "Score a proposal, its repairs and the labeling before it in the same orders of demonstrations, in one "
-    "walk: cheaper, and a delta is free of order noise, but the changed examples stand nearest to every query.",
+    "repair_unchanged": "Repair inconsistent pairs even when the drawn example keeps its label.",
+    "paired": "Score a proposal, its repairs and the pre-step labeling in the same orders of demonstrations, in one "
+    "walk: cheaper, and deltas are free of order noise, but the changed examples come last before every "
+    "query.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
     "max_steps": "Steps of Algorithm 1; 0 means one an example with the preset paper, as in the paper, and four with "
     "the others.",
@@ -137,7 +139,7 @@ EXPLANATIONS: dict[str, str] = {
 
 
 def with_settings(config: SearchConfig, values: dict[str, Any]) -> SearchConfig:
-    """Return the config with these values, given as themselves or as text. Raises SettingError, naming the value."""
+    """Return the config with these values, given as values or as text. Raises SettingError naming the value."""
     kinds = get_type_hints(SearchConfig)
     unknown = sorted(set(values) - {f.name for f in fields(SearchConfig)})
     if unknown:
@@ -146,7 +148,7 @@ def with_settings(config: SearchConfig, values: dict[str, Any]) -> SearchConfig:
 
 
 def parsed(name: str, value: Any, kind: Any) -> Any:
-    """Return a value given as itself or as text as a value of this kind. Raises SettingError, naming both."""
+    """Return a value, given as such or as text, converted to this type. Raises SettingError naming both."""
     try:
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]

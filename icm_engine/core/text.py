@@ -1,16 +1,16 @@
-"""Text from outside: control characters escaped, paths as people write them, whole numbers.
+"""Untrusted text: escaped control characters, paths as people write them, whole numbers.
 
-The codes are JSON's, so JSON stays JSON with the same meaning.
+Escapes are JSON's, so JSON stays JSON with the same meaning.
 """
 
 import unicodedata
 from pathlib import Path
 
-OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, directions and what has no width, halves, separators
+OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, direction marks, zero-width, surrogates, separators
 
 
 def escape_controls(text: str) -> str:
-    r"""Return the text with every character that is obeyed or unseen as its code; line ends and tabs stay.
+    r"""Return the text with control and invisible characters escaped; line ends and tabs stay.
 
     >>> plain("red: " + chr(27) + "[31m, back: " + chr(0x202E) + "abc")
     'red: \\u001b[31m, back: \\u202eabc'
@@ -21,7 +21,7 @@ def escape_controls(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""Return the same on one line.
+    r"""Return the escaped text on one line.
 
     >>> one_line("two\nlines")
     'two\\nlines'
@@ -39,11 +39,11 @@ def _code(sign: str) -> str:
 
 
 _LFS = b"version https://git-lfs.github.com/spec/v1"
-LOOKED_AT = 128  # bytes of a file's beginning: a pointer is known by less
+LOOKED_AT = 128  # bytes read from a file's beginning; a pointer is recognised by less
 
 
 def expanded(path: Path | str) -> Path:
-    """Return the path with the home directory in place of ~; as it is where there is no such user."""
+    """Return the path with ~ expanded; unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -51,17 +51,17 @@ def expanded(path: Path | str) -> Path:
 
 
 def home_expanded(name: str) -> str:
-    """Return a name that may be a path: with ~ it is one, and any other text stays as it is."""
+    """Return a model or data set name with ~ expanded; other text is unchanged."""
     return str(expanded(name)) if name.startswith("~") else name
 
 
 def is_pointer(beginning: bytes) -> bool:
-    """Say whether a file that begins like this is a git-LFS pointer in place of the file itself."""
+    """Say whether a file that begins like this is a git-LFS pointer."""
     return beginning.startswith(_LFS)
 
 
 def is_pointer_file(path: Path) -> bool:
-    """Say whether this file is a git-LFS pointer; one that cannot be read is none."""
+    """Say whether this file is a git-LFS pointer; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             return is_pointer(file.read(LOOKED_AT))
@@ -69,9 +69,9 @@ def is_pointer_file(path: Path) -> bool:
         return False
 
 
-DIGITS = 18  # of the longest that a database and a page can hold
+DIGITS = 18  # digits of the longest number that databases and pages can hold
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that ASCII digits say, None for other text and for more digits than any number of ours has."""
+    """Return the number written in ASCII digits; None for other text and for numbers too long to be ours."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else None

@@ -1,19 +1,19 @@
-"""Labels and rewards as training rows, and a single response in the words of a template. Never gold.
+"""Labels and rewards as training rows, and a single response in a template's format. Never gold.
 
     sft          {"prompt": the rendered template, "completion": " True"}
     preference   {"prompt": the query or question, "chosen": ..., "rejected": ...}
 
-A pair and its swapped twin are one judgement and give one row: the original's, or the twin's where only that is
-labelled. Where the two contradict each other, neither is used. Everything left out is counted.
+A pair and its swapped twin are one judgement and give one row: the original's, or the twin's if only that is labelled.
+If the two contradict each other, neither is used. Everything left out is counted.
 
-Of the template, what stands before the first response (or the claim) is the prompt, and what follows it, up to the
-next field, ends it:
+The part of the template before the first response (or the claim) is the prompt; the part after it, up to the next
+field, ends the response:
 
-    Query: {query}\nResponse A: {response_a}\nResponse B: {response_b} ...
-    prompt "Query: {query}\nResponse A:"    response " {response_a}"    after "\nResponse B: "
+    Query: {query}\\nResponse A: {response_a}\\nResponse B: {response_b} ...
+    prompt "Query: {query}\\nResponse A:"    response " {response_a}"    after "\\nResponse B: "
 
-So a response is the same tokens here as in the prompts of a search, and a model that continues texts knows where it
-ends: at the line break with which the template goes on.
+So a response has the same tokens here as in the prompts of a search, and a base model knows where it ends: at the line
+break that follows it in the template.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ Labelled = Iterable[tuple[Example, Label | None]]  # every example in data set o
 Preferences = Callable[[Task, Labelled, Counter[str]], Iterator[Row]]
 
 # why a judgement gives no row
-UNLABELLED = "unlabelled"  # an example, or a pair of twins, that the run has not labelled
+UNLABELLED = "unlabelled"  # an example, or a pair with its twin, without a label
 CONTRADICTING = "contradicting_twins"  # "A over B" and "B over A" have the same label
 IDENTICAL = "identical_texts"  # chosen and rejected would be the same
 ONE_SIDED = "one_sided_claims"  # every labelled claim of the question has the same label
@@ -38,14 +38,14 @@ ONE_SIDED = "one_sided_claims"  # every labelled claim of the question has the s
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Rows to train on, and how many judgements gave none, by reason."""
+    """Training rows, and how many judgements gave none, by reason."""
 
     rows: tuple[Row, ...]
     left_out: Mapping[str, int]
 
 
 def sft_rows(task: Task, labelled: Labelled) -> TrainingSet:
-    """Return prompts, each the rendered template, with completions, each the label after one space."""
+    """Return one row per label: the rendered template as prompt, the label after one space as completion."""
     left_out = Counter({UNLABELLED: 0, CONTRADICTING: 0})
     rows: list[Row] = [
         {"prompt": render(task, example), "completion": label_text(label)}
@@ -55,10 +55,10 @@ def sft_rows(task: Task, labelled: Labelled) -> TrainingSet:
 
 
 def preference_rows(task: Task, labelled: Labelled, pairs: Preferences) -> TrainingSet:
-    """Return chosen and rejected texts of what `preferences_of` gave: pairs of responses, or claims of a question.
+    """Return chosen and rejected texts of the result of `preferences_of`: pairs, or claims about a question.
 
-    Of claims, one labelled True is chosen over one labelled False; each claim of a question that has both is in a
-    row, and there are as many rows as its larger side has claims. Without a query there is no "prompt".
+    Among claims, one labelled True is chosen over one labelled False; each claim of a question that has both is used,
+    in as many rows as its larger side has claims. Without a query there is no "prompt".
     """
     left_out = Counter({UNLABELLED: 0, CONTRADICTING: 0} if pairs is _of_pairs else {UNLABELLED: 0, ONE_SIDED: 0})
     found = list(pairs(task, labelled, left_out))
@@ -68,7 +68,7 @@ def preference_rows(task: Task, labelled: Labelled, pairs: Preferences) -> Train
 
 
 def preferences_of(task: Task, fields: Iterable[str]) -> Preferences | None:
-    """Return how examples with these fields become preferences; None if they do not."""
+    """Return how examples with these fields become preferences; None if they cannot."""
     known = set(fields)
     if len(task.labels) != 2:
         return None
@@ -78,10 +78,10 @@ def preferences_of(task: Task, fields: Iterable[str]) -> Preferences | None:
 
 
 def judgements(labelled: Labelled, left_out: Counter[str]) -> Iterator[tuple[Example, Label]]:
-    """Every labelled example, a pair and its twin as one; counts those that say nothing or contradict each other."""
+    """Every labelled example, a pair and its twin as one; counts those that are unlabelled or contradict each other."""
     judged: dict[str, list[tuple[Example, Label]]] = {}
     for example, label in labelled:
-        left_out[UNLABELLED] += example.twin_of is None  # every judgement, less those below
+        left_out[UNLABELLED] += example.twin_of is None  # every judgement, minus those below
         if label is not None:
             judged.setdefault(example.twin_of or example.id, []).append((example, label))
     left_out[UNLABELLED] -= len(judged)
@@ -109,7 +109,7 @@ def _of_claims(task: Task, labelled: Labelled, left_out: Counter[str]) -> Iterat
         if not true or not false:
             left_out[ONE_SIDED] += len(true) + len(false)
             continue
-        for k in range(max(len(true), len(false))):  # the shorter side goes round
+        for k in range(max(len(true), len(false))):  # the shorter side repeats
             yield {"prompt": question, "chosen": true[k % len(true)], "rejected": false[k % len(false)]}
 
 
@@ -120,7 +120,7 @@ _ASKING = {PAIR[0]: "query", CLAIM[0]: "question"}
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a task's responses are put: the template before them, what separates, what follows, and the fields."""
+    """How a task formats responses: the template before them, the separator, what follows, and the fields."""
 
     before: str
     lead: str
@@ -129,7 +129,7 @@ class Form:
     asking: str  # the field that a prompt is filled with; empty if the template names none
 
     def prompt(self, asked: str) -> str:
-        """Return the prompt for a query or a question; an empty one takes its lines along.
+        """Return the prompt for a query or question; an empty one removes its lines.
 
         >>> Form("Query: {query}\\nResponse A:", " ", "", ("response_a", "response_b"), "query").prompt("")
         'Response A:'
@@ -140,7 +140,7 @@ class Form:
         return FIELD.sub(lambda _: asked, before)
 
     def asked(self, example: Example) -> str:
-        """Return the query or question of an example, empty if the template has none."""
+        """Return the query or question of an example; empty if the template has none."""
         return example.fields[self.asking] if self.asking else ""
 
     def responses(self, example: Example) -> tuple[str, ...]:
@@ -149,12 +149,12 @@ class Form:
 
     @property
     def ends_with_a_line(self) -> bool:
-        """Whether a response ends with its line, so that a policy can end one."""
+        """Whether a response ends at a line break, so that a policy can end one."""
         return self.after.startswith("\n")
 
 
 def form_of(task: Task) -> Form:
-    """Return how the responses of a task stand by themselves. Raises SettingError.
+    """Return how a task formats a single response. Raises SettingError.
 
     >>> form = form_of(Task("facts", "Question: {question}\\nClaim: {claim}\\nI think this claim is"))
     >>> form.prompt("What is 1 + 1?"), form.lead, form.after
@@ -185,15 +185,15 @@ RewardedExamples = Iterable[tuple[Example, Sequence[float]]]  # examples with a 
 
 
 def judged_examples(examples: Iterable[Example]) -> list[Example]:
-    """Return the examples that are judgements of their own: a pair's twin says nothing that the pair does not."""
+    """Return the examples that are judgements of their own; a twin adds nothing to its pair."""
     return [example for example in examples if example.twin_of is None]
 
 
 def ranked_rows(form: Form, scored: RewardedExamples) -> TrainingSet:
     """Return preference rows in which the response with the higher reward is chosen.
 
-    A pair of responses is one row. Of a question's claims the one with the highest reward is chosen over the one with
-    the lowest: between the others a reward model that was trained on one pair a question has little to say.
+    A pair of responses gives one row. Among a question's claims the highest reward is chosen over the lowest; a reward
+    model trained on one pair per question has little to say about the others.
     """
     left_out, rows = Counter({TIED: 0, IDENTICAL: 0}), list[Row]()
     for asked, (best, high), (worst, low) in _extremes(form, scored):
@@ -207,7 +207,7 @@ def ranked_rows(form: Form, scored: RewardedExamples) -> TrainingSet:
 
 
 def _extremes(form: Form, scored: RewardedExamples) -> Iterator[tuple[str, tuple[str, float], tuple[str, float]]]:
-    """The best and the worst response of each pair, or of each question; of equals the first and the last."""
+    """The best and the worst response of each pair or question; of equals the first and the last."""
     groups: dict[str, list[tuple[str, float]]] = {}
     asked: dict[str, str] = {}
     for example, rewards in scored:

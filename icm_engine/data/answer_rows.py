@@ -1,10 +1,10 @@
-"""Files with several answers in a row, right and wrong ones: each answer becomes a claim with gold.
+"""Files with several answers in a row, right and wrong ones; each answer becomes a claim with gold.
 
 Question, Best Answer, Correct Answers, Incorrect Answers     lists, or texts with semicolons between the answers
 question, correct_answer, incorrect_answer_1, ...             one answer a column
 question, mc1_targets, mc2_targets                            {"choices": [...], "labels": [1, 0, ...]}
 
-question, choices, answer         a list, and the place, the letter or the text of the right choice
+question, choices, answer         a list, and the index, letter or text of the right choice
 question, choices, answerKey      {"text": [...], "label": ["A", ...]} and a label
 question, A, B, C, D, answer      a choice a column
 """
@@ -21,21 +21,21 @@ from icm_engine.data.readers.source import NoText, Record, refuse
 from icm_engine.data.spellings import folded, known_names, plain
 from icm_engine.data.tasks.spec import TaskSpec
 
-LONGEST = 1_000_000  # characters of a cell that Python's own way of writing is tried on
+LONGEST = 1_000_000  # characters up to which a cell is parsed as a Python literal
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|System): ?")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; `role` is user, assistant, human, or another of the file's."""
+    """One turn of a conversation; `role` is user, assistant, human, or another word of the file."""
 
     role: str
     text: str
 
 
 def nested(cell: str) -> Any:
-    """Return the list or object that a cell holds, None if it holds neither."""
+    """Return the list or object in a cell; None if it holds neither."""
     text = cell.strip()
     if text[:1] not in ("[", "{") or text[-1:] not in ("]", "}"):
         return None
@@ -46,7 +46,7 @@ def nested(cell: str) -> Any:
 
 
 def _as_python_writes(text: str) -> Any:
-    """A list or an object as `print` writes it; numpy leaves out the commas between texts."""
+    """A list or object as Python prints it; numpy leaves out the commas between texts."""
     inner = text[1:-1]
     if text[0] == "[" and (found := _STRING.findall(inner)) and not re.sub(r"[\s,]", "", _STRING.sub("", inner)):
         text = f"[{', '.join(found)}]"
@@ -57,7 +57,7 @@ def _as_python_writes(text: str) -> Any:
 
 
 def texts_in(cell: str) -> list[str] | None:
-    """Return the texts of a list in a cell, None if it holds no list of texts, numbers, or truth values."""
+    """Return the texts of a list in a cell; None if it is not a list of texts, numbers or truth values."""
     found = nested(cell)
     if not isinstance(found, list) or any(isinstance(item, list | dict) for item in found):
         return None
@@ -65,7 +65,7 @@ def texts_in(cell: str) -> list[str] | None:
 
 
 def messages_in(cell: str) -> list[Message] | None:
-    """Return the conversation in a cell, None if it holds none."""
+    """Return the conversation in a cell; None if it holds none."""
     found = nested(cell)
     if isinstance(found, dict):
         found = [found]
@@ -76,11 +76,11 @@ def messages_in(cell: str) -> list[Message] | None:
 
 
 def _message(item: Any) -> Message | None:
-    """One object with a role and a text, by either of the usual names."""
+    """An object with a role and a text, under either of the usual names."""
     if not isinstance(item, dict):
         return None
     role, text = item.get("role", item.get("from")), item.get("content", item.get("value"))
-    if isinstance(text, list):  # the parts of a message that may have pictures
+    if isinstance(text, list):  # the parts of a message with several kinds of content
         parts = [part.get("text") for part in text if isinstance(part, dict)]
         text = "".join(map(str, parts)) if len(parts) == len(text) and None not in parts else None
     if not isinstance(role, str) or not isinstance(text, str):
@@ -89,7 +89,7 @@ def _message(item: Any) -> Message | None:
 
 
 def _transcript(cell: str) -> list[Message] | None:
-    """The turns of a text like "Human: ...", blank line, "Assistant: ..."; the text before the first is none."""
+    """The turns of a text like "Human: ...", blank line, "Assistant: ..."; text before the first turn is none."""
     if not re.match(r"\s*(?:Human|System): ?", cell) or "\n\nAssistant:" not in cell:
         return None
     pieces = _TURN.split(cell)[1:]
@@ -98,14 +98,14 @@ def _transcript(cell: str) -> list[Message] | None:
 
 
 def shown(messages: Sequence[Message]) -> str:
-    """Return a conversation as one text: a single message as it is, several with their roles."""
+    """Return a conversation as one text: a single message alone, several with their roles."""
     if len(messages) == 1:
         return messages[0].text
     return "\n\n".join(f"{message.role.capitalize()}: {message.text}" for message in messages)
 
 
 def reply(messages: Sequence[Message]) -> str:
-    """Return a conversation that goes on after a query as one text: its first turn without the role."""
+    """Return a conversation that continues after a query as one text; its first turn loses the role."""
     rest = "".join(f"\n\n{message.role.capitalize()}: {message.text}" for message in messages[1:])
     return messages[0].text + rest if messages[0].role == "assistant" or not rest else shown(messages)
 
@@ -119,7 +119,7 @@ _WRONG = re.compile(
 )
 _TARGETS = re.compile(r"mc[0-9]*_targets")
 _ENTITY = re.compile(r"&(?:[a-z]{2,6}|#[0-9]{1,5});")
-_KEPT = "\0"  # after a semicolon that is no separator
+_KEPT = "\0"  # after a semicolon that separates nothing
 _IDENTITY = "id"
 CLAIM, GOLD = "claim", "gold"
 Answer = tuple[str, bool]
@@ -127,19 +127,19 @@ Answer = tuple[str, bool]
 
 @dataclass
 class Answers(ABC):
-    """Turns one row into a row for each of its answers; see `Shape`.
+    """Turns one row into one row per answer; see `Shape`.
 
-    `used` are the columns that hold answers, which the new rows do not have; `identity` is the column of ids.
+    `used` are the columns with answers, which the new rows drop; `identity` is the id column.
     """
 
     used: tuple[str, ...]
     identity: str | None
     without: int = 0  # rows that have no answer
-    both: int = 0  # answers that a question has as right and as wrong
+    both: int = 0  # answers listed as both right and wrong
 
     @abstractmethod
     def answers(self, record: Record, name: str) -> Iterator[Answer]:
-        """Yield all answers of a row, and whether each is right. Raises ImportRefused."""
+        """Yield all answers of a row and whether each is right. Raises ImportRefused."""
 
     @abstractmethod
     def read_from(self) -> str:
@@ -173,7 +173,7 @@ class Answers(ABC):
 
 @dataclass
 class WideAnswers(Answers):
-    """Lists of right and of wrong answers, or choices with labels."""
+    """Lists of right and wrong answers, or choices with labels."""
 
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ class WideAnswers(Answers):
         return f"Choices were read from {named(self.targets)}, with 1 for a right one"
 
     def answers(self, record: Record, name: str) -> Iterator[Answer]:
-        """All answers in the order of the columns, blank ones left out."""
+        """All answers in column order, without blank ones."""
         for columns, right in ((self.right, True), (self.wrong, False)):
             for column in columns:
                 texts = self._texts(record, column, name)
@@ -210,7 +210,7 @@ class WideAnswers(Answers):
 def wide_answers(
     spec: TaskSpec, columns: Sequence[str], first: Sequence[Record], mapped: Mapping[str, Sequence[str]]
 ) -> WideAnswers | None:
-    """Return the shape of a file with the answers of a question in one row; None if it has no such columns."""
+    """Return the shape of a file with all answers of a question in one row; None without such columns."""
     if not {"question", CLAIM} <= set(spec.fields) or len(spec.labels) != 2:
         return None
     right = tuple(c for c in columns if _RIGHT_ANSWER.fullmatch(plain(c)))
@@ -228,13 +228,13 @@ def wide_answers(
 
 
 def identity_of(columns: Sequence[str], mapped: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the column that ids come from, which each answer of a row has to have of its own."""
+    """Return the column that ids come from; each answer of a row needs an id of its own."""
     found = (*mapped.get(_IDENTITY, ()), *(c for c in columns if plain(c) == _IDENTITY))
     return next((c for c in found if c in columns), None)
 
 
 def split_answers(cell: str) -> list[str]:
-    """Return the answers of a cell with semicolons between them, or line ends.
+    """Return the answers in a cell, separated by semicolons or line ends.
 
     >>> split_answers("No; Not at all, it is AT&T;")
     ['No', 'Not at all, it is AT&T']
@@ -254,7 +254,7 @@ def _has_choices(column: str, first: Sequence[Record]) -> bool:
 
 
 def _choices(found: Any) -> list[Answer] | None:
-    """The choices of an object with as many labels, which are 1 or 0."""
+    """The choices of an object with as many labels, each 1 or 0."""
     if not isinstance(found, dict):
         return None
     choices, labels = found.get("choices"), found.get("labels")
@@ -266,7 +266,7 @@ def _choices(found: Any) -> list[Answer] | None:
 
 
 def _same(text: str) -> str:
-    """What two answers that are one have in common."""
+    """The form in which two spellings of one answer are equal."""
     return " ".join(text.split()).casefold().rstrip(".")
 
 
@@ -285,7 +285,7 @@ Choices = list[tuple[str, str]]  # mark and text
 
 @dataclass
 class ChoiceQuestions(Answers):
-    """Choices with one that is right; `base` is the number of the first choice."""
+    """Choices of which one is right; `base` is the number of the first choice."""
 
     texts: tuple[str, ...] = ()
     right: str = ""
@@ -308,7 +308,7 @@ class ChoiceQuestions(Answers):
 def choice_questions(
     spec: TaskSpec, columns: Sequence[str], first: Sequence[Record], mapped: Mapping[str, Sequence[str]]
 ) -> ChoiceQuestions | None:
-    """Return the shape of a file of multiple-choice questions; None if it is none, or its answers cannot be told."""
+    """Return the shape of a multiple-choice file; None if it is none or its answers cannot be read."""
     used = {column for found in mapped.values() for column in found}
     if not {"question", CLAIM} <= set(spec.fields) or len(spec.labels) != 2 or mapped.get(CLAIM) == [""]:
         return None
@@ -325,7 +325,7 @@ def choice_questions(
 
 
 def choices_of(row: Record, texts: Sequence[str]) -> Choices:
-    """Return the choices of a row; none if its cells hold none."""
+    """Return the choices of a row; empty if its cells hold none."""
     if len(texts) > 1:
         return [(_mark(column), row.cells.get(column, "")) for column in texts]
     found = nested(row.cells.get(texts[0], ""))
@@ -339,7 +339,7 @@ def choices_of(row: Record, texts: Sequence[str]) -> Choices:
 
 
 def place_of(cell: str, choices: Choices, base: int) -> int | None:
-    """Return the place of the right choice, which a cell gives as a mark, a number or a text; None if it is none."""
+    """Return the index of the right choice, given as a mark, a number or a text; None if it is none of these."""
     said = folded(cell).strip("().:[] ")
     marks, texts = [mark for mark, _ in choices], [folded(text) for _, text in choices]
     if said in marks:
@@ -351,7 +351,7 @@ def place_of(cell: str, choices: Choices, base: int) -> int | None:
 
 
 def _texts(columns: Sequence[str], first: Sequence[Record]) -> tuple[str, ...]:
-    """The column of lists of choices, or the columns that each have one."""
+    """The column with lists of choices, or the columns with one choice each."""
     for column in columns:
         if plain(column) in _LISTS and all(len(choices_of(row, [column])) > 1 for row in first):
             return (column,)
@@ -362,13 +362,13 @@ def _texts(columns: Sequence[str], first: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _mark(column: str) -> str:
-    """The letter or the number of a column of choices."""
+    """The letter or number of a column of choices."""
     match = _ONE.fullmatch(plain(column))
     return "" if match is None else match["mark"] or match["number"]
 
 
 def _base(rows: Sequence[tuple[Choices, str]]) -> int | None:
-    """What the first choice is numbered; None if the numbers do not say, 0 if there are none."""
+    """The number of the first choice; None if the numbers leave it open, 0 if there are none."""
     bare = [(choices, folded(cell)) for choices, cell in rows if folded(cell) not in dict(choices)]
     numbers = [(cell, len(choices)) for choices, cell in bare if cell.isdecimal()]
     if not numbers or any(cell == "0" for cell, _ in numbers):

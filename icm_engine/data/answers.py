@@ -1,15 +1,13 @@
-r"""The final answer of a worked claim, read from its text and normalised: what `same-answer` compares.
+r"""The final answer of a worked claim, extracted and normalised: what `same-answer` compares.
 
-No library fits. math-verify 0.9 (over latex2sympy2_extended and an ANTLR parser) bounds its time by SIGALRM, which
-works in the main thread alone, and takes the five seconds it allows for a thousand nested braces; it reads `1.5e3` as
-1.5 and `2019-2020` as a difference; and it compares two answers, where a rule needs a key for each of a million.
-Here a text is rewritten by a fixed list of patterns, each of them linear, and nothing in it is evaluated but one
-fraction and one power of bounded size. What is no number after that, or longer than an answer, is compared as text.
+No library fits. math-verify 0.9 (over latex2sympy2_extended and an ANTLR parser) limits its time by SIGALRM, which
+works in the main thread alone, and uses all five seconds on a thousand nested braces; it reads `1.5e3` as 1.5 and
+`2019-2020` as a difference; and it compares two answers, where a rule needs a key for each of a million. Here a fixed
+list of patterns, each linear, rewrites the text, and only one fraction and one power of bounded size are evaluated.
+Whatever is not a number after that, or is longer than an answer, is compared as text.
 
 >>> [normalize_answer(text) for text in (r"$\dfrac12$", r"5\text{ cm}", "1.5e3", "Paris.")]
 ['0.5', '5', '1500', 'paris']
-
-A task names one of `EXTRACTORS` or gives a pattern of its own.
 
 >>> extract_answer("16 - 3 = 13, times 2 makes $26. The answer is $26.00.")
 '26'
@@ -21,8 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-LONGEST_NUMBER = 100  # characters, and digits of a power; what is longer is compared as text
-LONGEST_MENTION = 1000  # characters of an answer; what is longer is compared as text, its LaTeX as it stands
+LONGEST_NUMBER = 100  # characters, and digits of a power; anything longer is compared as text
+LONGEST_MENTION = 1000  # characters of an answer; anything longer is compared as text, LaTeX unchanged
 
 # -- LaTeX and Unicode to plain text
 
@@ -52,15 +50,15 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[()\[\]]", " "),
     )
 )
-_INNERMOST: tuple[tuple[re.Pattern[str], str], ...] = (  # again for what lies around
+_INNERMOST: tuple[tuple[re.Pattern[str], str], ...] = (  # again for the enclosing command
     (re.compile(rf"\\(?:{_WRAPPERS}) ?\{{([^{{}}]*)\}}"), r" \1 "),
     (re.compile(r" ?\^ ?\{ ?([-+]?\w+(?:\^[-+]?\w+)*) ?\}"), r"^\1"),
 )
-_DEPTH = 3  # commands within commands that are rewritten
+_DEPTH = 3  # rewritten levels of nested commands
 
 
 def plain_text(text: str) -> str:
-    """Return a text with its LaTeX, and what Unicode has for numbers, in plain characters where that can be done."""
+    """Return a text with LaTeX and Unicode numerals replaced by plain characters where possible."""
     if not text.isascii():
         text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_PLAIN_SUPERSCRIPT), text)
         text = "".join(map(_plain_character, text))
@@ -79,7 +77,7 @@ def plain_text(text: str) -> str:
 
 
 def _plain_character(character: str) -> str:
-    """One character; digits of any script as ASCII, ½ as a fraction."""
+    """One character in ASCII: digits of any script, ½ as a fraction."""
     if character.isascii():
         return character
     if (digit := unicodedata.decimal(character, None)) is not None:
@@ -90,7 +88,7 @@ def _plain_character(character: str) -> str:
 
 
 def _plain_fraction(match: re.Match[str]) -> str:
-    r"""1/2 of two whole numbers, with a space after a digit, as in 2 1/2; else \frac{a}{b}."""
+    r"""1/2 for two whole numbers, with a space after a digit as in 2 1/2; else \frac{a}{b} unchanged."""
     above, below = (match[1] or match[2] or "").strip(), (match[3] or match[4] or "").strip()
     if re.fullmatch(r"-?[0-9]+", above) and re.fullmatch(r"-?[0-9]+", below):
         return f"{' ' if match.string[: match.start()][-1:].isalnum() else ''}{above}/{below}"
@@ -106,7 +104,7 @@ _GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2}){1,40},[0-
 _POWER = (
     r"(?:[eE](?P<e>[-+]?[0-9]+)(?!\w)| ?[×x*] ?10 ?\^ ?\(?(?P<ten>[-+]?[0-9]+)\)?|\^ ?\(?(?P<power>[-+]?[0-9]+)\)?)"
 )
-# as it stands within a text: a hyphen after a digit, a word or a bracket is no sign, and 2 in x^2 is no number
+# within a text: a hyphen after a digit, word or bracket is no sign, and 2 in x^2 is no number
 _SCANNED = re.compile(
     rf"(?:(?<![\w)\]}}%°^–-])[-–](?=[{_CURRENCY}]?\.?[0-9])"
     rf"|(?:(?<=[=(\[])|(?<=[=(\[] ))[-–] (?=[{_CURRENCY}]?\.?[0-9]))?"
@@ -123,32 +121,32 @@ _NUMBER = re.compile(
     rf"{_POWER}?(?: ?/ ?(?P<divisor>-?[0-9]+))?)(?P<rest>.*)"
 )
 _UNIT = re.compile(r"[%°]? ?(?:[^\W\d_]+\.?(?:\^-?[0-9])?(?:[ /×-]+[^\W\d_]+\.?(?:\^-?[0-9])?)*)?")
-# units that stand right after a number; a single letter there may be an unknown, as in 5x
+# units directly after a number; a single letter may be an unknown, as in 5x
 _ATTACHED = set(
     "mm cm dm km ml cl mg kg lb lbs oz ft in yd mi sq hr hrs min mins sec secs ms mph kph kmh kb mb gb tb hz khz mhz "
     "ghz kwh kw st nd rd th".split()
 )
-# words after a number that change its value: "3 million" is not 3, and 3 am is not 3 pm
+# words that change the value of the number before them: "3 million" is not 3, and 3 am is not 3 pm
 _CHANGES_VALUE = {
     *(word + plural for word in _MAGNITUDES.split("|") for plural in ("", "s")), "lakh", "crore", "pi", "half",
     "halves", "third", "thirds", "quarter", "quarters", "times", "or", "and", "plus", "minus", "squared", "cubed",
     "factorial", "am", "pm", "bc", "bce",
 }  # fmt: skip
-_UNKNOWNS = set("abcdeijknopqrtuvxyz")  # "5 m" is a length, "5 n" is no 5
+_UNKNOWNS = set("abcdeijknopqrtuvxyz")  # "5 m" is a length, "5 n" is not the number 5
 _EQUATION_OF_MORE = re.compile(r"[,;]|\b(?:and|or)\b|[<>!≤≥≠]\s*$")
 
 
 def numbers_in(text: str) -> list[str]:
-    """Return the numbers of a text as they stand in it, with sign, currency, power and "million"."""
+    """Return the numbers in a text as written, with sign, currency, power and words such as "million"."""
     return [match[0] for match in _SCANNED.finditer(plain_text(text))]
 
 
 def normalize_answer(text: str) -> str | None:
-    r"""Return an answer such that equal answers are equal strings; None of blank text.
+    r"""Return an answer normalised so that equal answers are equal strings; None for blank text.
 
-    Numbers lose thousands separators, currency, per cent, degrees, trailing zeros and units; 3/4, \frac{3}{4} and ¾ are
-    0.75; 2 1/2 is 2.5; 1.5e3 and 1.5\times10^3 are 1500; of x = 3 the 3 counts. Anything else is compared as text in
-    lower case, without LaTeX's spacing.
+    Numbers lose thousands separators, currency, per cent, degrees, trailing zeros and units; 3/4, \frac{3}{4} and ¾
+    are 0.75; 2 1/2 is 2.5; 1.5e3 and 1.5\times10^3 are 1500; x = 3 is 3. Anything else is compared as lower-case text
+    without LaTeX's spacing.
     """
     if len(text) > LONGEST_MENTION:
         return _trimmed(text).casefold() or None
@@ -160,31 +158,31 @@ def normalize_answer(text: str) -> str | None:
 
 
 def _trimmed(text: str) -> str:
-    """Without the marks around it, spaces as one."""
+    """The text without surrounding marks, with single spaces."""
     plain = " ".join(text.split()).strip("*`\"' ")
     return " ".join(plain.rstrip("$. ").lstrip("$ ").split()) if plain.strip("$. ") else ""
 
 
 def _unwrapped(plain: str) -> str:
-    """Without one pair of brackets around the whole: (5), {5}, (A)."""
+    """The text without one pair of brackets around the whole: (5), {5}, (A)."""
     inner = re.fullmatch(r"\(([^(),]*)\)|\{([^{}]*)\}", plain)
     return (_trimmed(inner[1] or inner[2] or "") or plain) if inner else plain
 
 
 def _right_side(plain: str) -> str:
-    """What follows the last = of one equation, as in 12 - 7 = 5; the whole of several."""
+    """The part after the last = of one equation, as in 12 - 7 = 5; the whole text if there are several."""
     left, equals, right = plain.rpartition("=")
     return right.strip() if equals and not _EQUATION_OF_MORE.search(left) else plain
 
 
 def _as_text(plain: str) -> str:
-    """In a formula, which has no words, spaces do not count."""
+    """The text without spaces if it is a formula, which has no words."""
     formula = re.search(r"(?<!\\)(?<![a-zA-Z\\])[^\W\d_]{2,}", plain) is None
     return re.sub(r"(?<=\W) | (?=\W)", "", plain).strip() if formula else plain.strip()
 
 
 def _number(plain: str) -> str | None:
-    """The number that a text is, with its unit; None of any other text."""
+    """The number that a text is, with its unit; None for any other text."""
     match = _NUMBER.fullmatch(_unwrapped(plain))
     if match is None:
         return None
@@ -198,7 +196,7 @@ def _number(plain: str) -> str | None:
 
 
 def _is_unit(rest: str) -> bool:
-    """Whether what follows a number leaves its value as it is."""
+    """Whether the text after a number leaves its value unchanged."""
     unit = rest.strip()
     if not unit:
         return True
@@ -211,7 +209,7 @@ def _is_unit(rest: str) -> bool:
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
-    """The value of a number; None where it divides by zero or a power would be longer than any answer."""
+    """The value of a number; None for a division by zero or a power longer than any answer."""
     if match["whole"] is not None:
         parts = [int(match[part]) for part in ("whole", "above", "below")]
         value = parts[0] + Fraction(parts[1], parts[2]) if parts[2] else None
@@ -226,7 +224,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def _raised(value: Fraction, tens: str | None, power: str | None) -> Fraction | None:
-    """The value times a power of ten, or to a power; None where that is out of bounds."""
+    """The value times a power of ten, or raised to a power; None if out of bounds."""
     if len(tens or power or "") > len(str(-LONGEST_NUMBER)) or abs(int(tens or power or 0)) > LONGEST_NUMBER:
         return None
     if tens:
@@ -240,7 +238,7 @@ def _raised(value: Fraction, tens: str | None, power: str | None) -> Fraction | 
 
 
 def _canonical(value: Fraction) -> str:
-    """The number as a decimal where it ends, else as a reduced fraction."""
+    """The number as a decimal if that terminates, else as a reduced fraction."""
     rest, places = value.denominator, 0
     while rest % 10 == 0 or rest % 5 == 0 or rest % 2 == 0:
         rest, places = rest // (10 if rest % 10 == 0 else 5 if rest % 5 == 0 else 2), places + 1
@@ -259,14 +257,14 @@ _OPENINGS = (
 )
 _BRACE = re.compile(r"[{}]")
 _BOXED = re.compile(r"\\f?boxed ?\{")
-# a sentence ends here, but not after an initial or "St."; or a reason begins
+# ends a sentence, except after an initial or "St."; or begins a reason
 _END = re.compile(
     r"(?<!\b[A-Z])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.(?=\s|$)|(?<!\\);|,?\s(?:because|since|which)\s"
 )
 
 
 def extract_answer(claim: str) -> str | None:
-    """Return the normalised final answer of the last mention in the claim; None if it has no mention.
+    """Return the normalised final answer that the claim mentions last; None if it mentions none.
 
     Mentions are "The answer is 42.", a line "A: 42" or "Answer: 42", "#### 42" and \\boxed{42}.
     """
@@ -277,19 +275,19 @@ def extract_answer(claim: str) -> str | None:
 
 
 def last_number(claim: str) -> str | None:
-    """Return the last number that is in the claim, normalised; None if it has none."""
+    """Return the last number in the claim, normalised; None if there is none."""
     numbers = numbers_in(claim)
     return normalize_answer(numbers[-1]) if numbers else None
 
 
 def last_line(claim: str) -> str | None:
-    """Return the last line of the claim that is not blank, normalised; None if it is longer than an answer."""
+    """Return the last non-blank line of the claim, normalised; None if it is longer than an answer."""
     line = claim.rstrip().rpartition("\n")[2]
     return normalize_answer(line) if len(line) <= LONGEST_MENTION else None
 
 
 def pattern_reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that finds the pattern's one group in its last match. Raises re.error."""
+    """Return a function that returns the group of the pattern's last match. Raises re.error."""
     compiled = re.compile(pattern, re.MULTILINE)
     if compiled.groups != 1:
         raise re.error(f"it has {compiled.groups} groups")
@@ -308,7 +306,7 @@ def _rest_of_line(text: str, start: int) -> str:
 
 
 def _braced(text: str, start: int) -> str:
-    """The text up to the brace that closes the one before `start`; nothing if it is not near."""
+    """The text up to the brace that closes the one before `start`; empty if that is not near."""
     depth = 1
     for match in _BRACE.finditer(text, start, start + LONGEST_MENTION):
         depth += 1 if match[0] == "{" else -1
@@ -326,7 +324,7 @@ EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
-    """From which field a final answer is read, and how."""
+    """Which field a final answer is read from, and how."""
 
     field: str
     read: Callable[[str], str | None]

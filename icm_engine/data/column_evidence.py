@@ -25,15 +25,15 @@ from icm_engine.data.tasks.spec import TRUTH, TaskSpec
 
 SEVERAL = 5  # cells named in a message
 SHOWN = 60  # characters of a response in a note
-EXAMPLES = (True, False)  # a note shows one pair in which the first response is preferred, and one of the second
+EXAMPLES = (True, False)  # a note shows one pair for each preferred response
 
 
 @dataclass
 class ColumnSample:
     """The first rows of a file, and what a person said about labels.
 
-    `given` are the labels of a task that has none of its own; `first` is the cell of a gold column that says "the
-    first response is better", where a person said so.
+    `given` are the labels of a task that has none of its own; `first` is the gold cell that means "the first response
+    is better", if a person said so.
     """
 
     spec: TaskSpec
@@ -45,7 +45,7 @@ class ColumnSample:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The labels of the task, none if they are still to be named."""
+        """The labels of the task; empty if they have yet to be named."""
         return self.spec.labels or tuple(label.strip() for label in self.given)
 
     @property
@@ -54,16 +54,16 @@ class ColumnSample:
         return bool(self.labels)
 
     def know_sides(self, columns: Sequence[str], responses: Sequence[str]) -> None:
-        """Take in which columns are the responses of a pair."""
+        """Record which columns are the responses of a pair."""
         self.responses = tuple(responses)
         self.sides = side_pairs(columns) if self.spec.makes_twins else ()
 
     def cells(self, column: str) -> list[str]:
-        """Return the cells of a column that are not blank."""
+        """Return the non-blank cells of a column."""
         return [cell for row in self.rows if (cell := row.cells.get(column, "")).strip()]
 
     def reader(self, column: str, gold: bool = True) -> LabelReader:
-        """Return what reads the labels of a column; `gold`: what a person said about the cells of gold counts."""
+        """Return the reader of a column's labels; with `gold`, what a person said about gold cells applies."""
         means_true = self.spec.true_label or ("True" if set(self.labels) == set(TRUTH) else None)
         if not self.spec.makes_twins:
             return LabelReader(self.labels, means_true)
@@ -73,7 +73,7 @@ class ColumnSample:
         return LabelReader(self.labels, means_true, pair_spellings(cells, self._counts(column), self._base()))
 
     def reads(self, column: str) -> bool:
-        """Say whether at least half of the cells are labels; true where the labels are not known yet."""
+        """Say whether at least half of the cells are labels; True if the labels are not known yet."""
         if not self.known:
             return bool(self.cells(column))
         rows = [row for row in self.rows if row.cells.get(column, "").strip()]
@@ -86,12 +86,12 @@ class ColumnSample:
         return only_spellings(self.cells(column), self.labels)
 
     def agree(self, columns: Sequence[str]) -> bool:
-        """Say whether these columns have the same labels in every row."""
+        """Say whether these columns have equal labels in every row."""
         said = [[self.label(self.reader(c), row, c) for row in self.rows] for c in columns] if self.known else []
         return bool(said) and all(labels == said[0] for labels in said[1:])
 
     def label(self, reader: LabelReader, row: Record, column: str) -> Label | None:
-        """Return the label of a cell: as it is spelled, else by the text of one side that it repeats."""
+        """Return the label of a cell: as spelled, else the side whose text it repeats."""
         cell = row.cells.get(column, "").strip()
         label = reader.read(cell)
         if label is not None or not self.spec.makes_twins or reader.alone:
@@ -99,7 +99,7 @@ class ColumnSample:
         return next((reader.of(a) for a in EXAMPLES if self._repeats(row, cell, a)), None)
 
     def check(self, column: str, name: str) -> None:
-        """Raise ImportRefused if the cells of a gold column leave open which response is meant."""
+        """Raise ImportRefused if the cells of a gold column leave open which response they mean."""
         if not self.spec.makes_twins:
             return
         cells = self.cells(column)
@@ -116,7 +116,7 @@ class ColumnSample:
             )
 
     def notes(self, gold: str | None) -> list[str]:
-        """Return what a person should compare: two examples of a column in which numbers say which is preferred."""
+        """Return two examples to check for a column whose numbers say which response is preferred."""
         if gold is None or not self.known or len(self.responses) != 2 or plain(gold) in ("a_is_better", "icm_gold"):
             return []
         numbers = {folded(cell) for cell in self.cells(gold) if not is_tie(cell)}
@@ -133,7 +133,7 @@ class ColumnSample:
         )
 
     def _shown(self, reader: LabelReader, gold: str, first: bool) -> str | None:
-        """One row in which this response is taken as preferred."""
+        """One row in which this response is read as preferred."""
         better, worse = self.responses if first else self.responses[::-1]
         for row in self.rows:
             if self.label(reader, row, gold) == reader.of(first):
@@ -142,7 +142,7 @@ class ColumnSample:
         return None
 
     def _repeats(self, row: Record, cell: str, first: bool) -> bool:
-        """Whether a cell is the text of one side and not of the other: a response, or the name of its model."""
+        """Whether a cell repeats the text or the model name of one side and not the other."""
         pairs = self.sides if len(self.responses) < 2 else (*self.sides, (self.responses[0], self.responses[1]))
         texts = [(row.cells.get(a, "").strip(), row.cells.get(b, "").strip()) for a, b in pairs]
         chosen = [(a, b) if first else (b, a) for a, b in texts]
@@ -152,7 +152,7 @@ class ColumnSample:
         return plain(column) in COUNTS_RESPONSES
 
     def _base(self) -> int | None:
-        """What the first response is numbered in the header."""
+        """The number of the first response in the header."""
         ends = [plain(column)[-1:] for column in self.responses]
         return int(ends[0]) if ends in (["0", "1"], ["1", "2"]) else None
 
@@ -162,13 +162,13 @@ def _brief(text: str) -> str:
     return repr(line if len(line) <= SHOWN else line[: SHOWN - 1] + "…")
 
 
-# words in the names of texts that stand beside another one
+# words in names of texts that accompany others
 BESIDE = frozenset(
     ("title", "headline", "subject", "summary", "author", "name", "user", "username", "source", "url", "link", "date",
      "time", "timestamp", "created", "topic", "category", "categories", "type", "tag", "tags", "genre", "domain",
      "comments", "notes", "explanation", "rationale", "reason", "annotator")
 )  # fmt: skip
-# words in the names of texts, where all of them are single words
+# words in names of texts that may be single words
 TEXTS = frozenset(
     ("text", "sentence", "content", "review", "comment", "message", "tweet", "body", "post", "document", "utterance",
      "passage", "statement", "headline", "title", "word", "phrase", "input")
@@ -176,19 +176,19 @@ TEXTS = frozenset(
 NOT_GOLD = frozenset(
     ("model", "output", "baseline", "guess", "pred", "preds", "prediction", "predictions", "predicted")
 )
-LONG = 8  # letters of a text in a script that writes no blanks
+LONG = 8  # letters of a text in a script without blanks
 
 
 def sole_text(spec: TaskSpec) -> str | None:
-    """Return the field that a task cannot do without, None where there are several."""
+    """Return the only required text field of a task; None if there are several."""
     required = [field for field in spec.fields if field not in spec.optional]
     return required[0] if len(required) == 1 else None
 
 
 def evident_text(columns: Sequence[str], look: ColumnSample) -> str | None:
-    """Return the one of these columns that is text by its cells; None for none or several.
+    """Return the one column whose cells are text; None if none or several are.
 
-    A title, a name or a note is the text only where no other column is.
+    A title, name or note is taken as the text only if no other column qualifies.
     """
     free = [c for c in columns if plain(c) in ANSWER_NAMES or not looks_like_labels(c)]
     texts = [c for c in free if _is_text(look.cells(c))]
@@ -199,9 +199,9 @@ def evident_text(columns: Sequence[str], look: ColumnSample) -> str | None:
 
 
 def evident_labels(columns: Sequence[str], look: ColumnSample) -> list[str]:
-    """Return those of these columns that have nothing but the task's labels, and no name of a guess.
+    """Return those of these columns that hold only the task's labels and are not named like predictions.
 
-    Where nobody named them, words for true and false are no evidence: many columns that are not gold have them.
+    Unless labels were named, words for true and false are no evidence: many columns that are not gold have them.
     """
     names = {folded(label) for label in look.labels}
     if not names or (look.spec.labels and all(map(is_truth_word, names))):
@@ -210,7 +210,7 @@ def evident_labels(columns: Sequence[str], look: ColumnSample) -> list[str]:
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    """Whether most cells have several words, and most are not repeated, as those of categories are."""
+    """Whether most cells have several words and most are distinct, unlike categories."""
     texts = [cell for cell in cells if not isinstance(cell, NoText) and _has_words(cell)]
     return bool(cells) and 2 * len(texts) >= len(cells) and 2 * len(set(cells)) > len(cells)
 

@@ -1,7 +1,7 @@
-"""Which column of a file is which field: by the names people use, or as the person importing says.
+"""Which column of a file is which field: by common names, or as the person importing says.
 
-A column that looks like gold never becomes an input: it is the gold column, or it is left out. What a name promises
-is held against the cells of the first rows: labels are no claims, and texts are no gold.
+A column that looks like gold is never an input: it is the gold column, or it is left out. Names are checked against the
+cells of the first rows: labels are not claims, and texts are not gold.
 """
 
 import dataclasses
@@ -39,10 +39,10 @@ RESPONSES = ("response_a", "response_b")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which column gives which field; `inputs` are the columns that stay with the examples, in file order.
+    """Which column gives which field; `inputs` are the columns kept with the examples, in file order.
 
-    `readers` read the cells of the gold and human columns; in a twin the `swapped` columns change places, and the
-    `one_sided` ones are empty.
+    `readers` read the cells of gold and human columns. In a twin, `swapped` columns change places and `one_sided` ones
+    are empty.
     """
 
     fields: Mapping[str, str]
@@ -58,7 +58,7 @@ class Plan:
     one_sided: tuple[str, ...] = ()
 
     def source(self, column: str) -> str:
-        """Return the name under which a column of human labels is kept."""
+        """Return the source name of a column of human labels."""
         return column.removeprefix(HUMAN_PREFIX)
 
 
@@ -72,14 +72,14 @@ def plan_columns(
 ) -> Plan:
     """Find the column of every field. Raises ImportRefused for a missing or ambiguous column.
 
-    `reads_answers`: whether final answers matter (None: as the task says); `look` has the cells of the first rows.
+    `reads_answers`: whether final answers matter (None: as the task says); `look` holds the first rows.
     """
     wanted = spec.answer is not None if reads_answers is None else reads_answers
     return _Planner(spec, columns, mapping, name, look or ColumnSample(spec)).plan(wanted)
 
 
 class _Planner:
-    """Recognises columns one field after the other; a column serves one field only."""
+    """Assigns columns to fields, one after the other; a column serves one field only."""
 
     def __init__(self, spec: TaskSpec, columns: Sequence[str], mapping: Mapped, name: str, look: ColumnSample) -> None:
         self.spec, self.columns, self.name, self.look = spec, columns, name, look
@@ -88,7 +88,7 @@ class _Planner:
         self.mapping = {field: self._mapped(field, value) for field, value in mapping.items()}
         self.taken = {column: field for field, found in self.mapping.items() for column in found}
         self.notes: list[str] = []
-        self.labels_not_texts: list[str] = []  # columns with a name of a text, whose cells are labels
+        self.labels_not_texts: list[str] = []  # columns named like a text whose cells are labels
         self._check_mapping()
 
     def plan(self, reads_answers: bool) -> Plan:
@@ -110,10 +110,10 @@ class _Planner:
         notes = tuple(self.notes)
         return Plan(fields, group, answer, identity, gold, human, inputs, notes, readers, swapped, lonely)
 
-    # -- what a person mapped
+    # -- mapped columns
 
     def _mapped(self, field: str, value: str | Sequence[str]) -> tuple[str, ...]:
-        """The columns a person named for a field; none if the field is switched off."""
+        """The columns that a person mapped to a field; none if the field is switched off."""
         if field not in self.known:
             raise SettingError(f"field {field!r} does not exist: use one of {', '.join(self.known)}")
         names = [value] if isinstance(value, str) else list(value)
@@ -148,7 +148,7 @@ class _Planner:
                 f"{', '.join(sorted(MARKERS))} if this is one of them"
             )
 
-    # -- what has a known name
+    # -- columns with known names
 
     def _find(self, field: str) -> str | None:
         """The column of a field: the mapped one, else the first free one with a known name."""
@@ -162,7 +162,7 @@ class _Planner:
         return candidates[0] if candidates else None
 
     def _alike(self, field: str) -> list[str]:
-        """Free columns with a known name for the field, the best name first."""
+        """Free columns with a known name for the field, best name first."""
         names = ((PREFIX + field,) if self.ours and field in ("id", "gold") else ()) + self.known[field]
         found = [c for name in names for c in self.columns if _means(c, name, field) and c not in self.taken]
         return list(dict.fromkeys(found))
@@ -181,7 +181,7 @@ class _Planner:
         return {field: fields[field] for field in self.spec.fields if field in fields}
 
     def _text(self, field: str) -> str | None:
-        """The column of a text: the mapped one, else the best name whose cells are no labels."""
+        """The column of a text: the mapped one, else the best name whose cells are not labels."""
         if field in self.mapping:
             return self._find(field)
         candidates = self._alike(field)
@@ -195,7 +195,7 @@ class _Planner:
         return self._take(field, found)
 
     def _is_labels(self, field: str, column: str, others: bool) -> bool:
-        """Whether a column that may be this text holds labels: spellings of them, or single letters."""
+        """Whether a candidate for this text holds labels: their spellings, or single letters."""
         own = plain(column) == field
         if self.ours or field in (*RESPONSES, "query") or (own and field != "claim"):
             return False
@@ -212,11 +212,11 @@ class _Planner:
         return labels
 
     def _has_gold(self) -> bool:
-        """Whether a column is gold beyond doubt."""
+        """Whether a column is certainly gold."""
         return bool(self.mapping.get("gold")) or any(map(self._surely_gold, self._alike("gold")))
 
     def _numbered_responses(self) -> dict[str, str]:
-        """Two columns that are evidently the responses: `response_0` and `response_1`, `completion_a` and ..."""
+        """Two columns that are evidently the responses, such as `response_0` and `response_1`."""
         free = [c for c in self.columns if c not in self.taken]
         found = response_columns(free)
         if found is None:
@@ -226,7 +226,7 @@ class _Planner:
         return dict(zip(RESPONSES, found, strict=True))
 
     def _evident_text(self, missing: Sequence[str]) -> dict[str, str]:
-        """The column that is evidently the text, where the task has one text and no column has its name."""
+        """The column that is evidently the text, if the task has one text and no column has its name."""
         field = sole_text(self.spec)
         free = self._unnamed("id", "group", "gold", "human") if field in missing and field not in self.mapping else []
         if field is None or (column := evident_text(free, self.look)) is None:
@@ -236,7 +236,7 @@ class _Planner:
         return {field: column}
 
     def _unnamed(self, *fields: str) -> list[str]:
-        """Free columns that have no known name of these fields."""
+        """Free columns without a known name for these fields."""
         named = {c for field in fields for c in self._alike(field)}
         return [c for c in self.columns if c not in self.taken and c not in named]
 
@@ -257,7 +257,7 @@ class _Planner:
     # -- what the rule reads
 
     def _group(self) -> str | None:
-        """The group column; a pair and its twin are a group of their own, whatever the file says."""
+        """The group column; a pair and its twin always form a group of their own."""
         if not self.spec.makes_twins:
             return self._no_labels("group", self._find("group"))
         if self.mapping.get("group"):
@@ -265,7 +265,7 @@ class _Planner:
         return None
 
     def _no_labels(self, field: str, column: str | None) -> str | None:
-        """The column, with a warning if its cells are words for true and false; then it is used only if mapped."""
+        """The column, unless its cells are words for true and false; then a warning, and it is used only if mapped."""
         cells = self.look.cells(column) if column is not None else []
         if column is None or not cells or not all(map(is_truth_word, cells)):
             return column
@@ -281,7 +281,7 @@ class _Planner:
         return None
 
     def _answer(self) -> str | None:
-        """The column of final answers: a mapped one, or one that the task file names; never by its name alone."""
+        """The column of final answers: mapped, or named by the task file; never by its name alone."""
         column = self._find("answer")
         if column is not None:
             self.notes.append(f"Final answers were taken from column {column!r}, not read from the claims.")
@@ -298,7 +298,7 @@ class _Planner:
     # -- gold and human labels
 
     def _gold(self) -> str | None:
-        """The gold column, with a note; of two that look like it, a person says which."""
+        """The gold column, with a note; if two look like it, a person must choose."""
         if "gold" in self.mapping:
             column = self._find("gold")
         else:
@@ -324,11 +324,11 @@ class _Planner:
         return name in GOLD or name.startswith(PREFIX) or name in map(plain, self.spec.columns.get("gold", ()))
 
     def _likely_gold(self) -> list[str]:
-        """Columns that are gold by a name that may also mean something else, and by their cells."""
+        """Columns that are gold by an ambiguous name and by their cells."""
         return [c for c in self._alike("gold") if not self._surely_gold(c) and self.look.reads(c)]
 
     def _offered_gold(self) -> list[str]:
-        """Columns with a name of a claim, whose cells are labels; else the one column of nothing but labels."""
+        """Columns named like a claim whose cells are labels; else the one column that holds only labels."""
         found = [c for c in self.labels_not_texts if self.look.reads(c)][:1]
         for column in found:
             self.notes.append(f"The cells of column {column!r} are labels, not claims.")
@@ -351,7 +351,7 @@ class _Planner:
         return found
 
     def _left_out(self) -> list[str]:
-        """Columns that look like gold or human labels but are not to be used: they stay out of the data set."""
+        """Columns that look like gold or human labels but are not used as such: they stay out of the data set."""
         named = [c for c in self._alike("gold") if self._surely_gold(c) or self.look.reads(c)] + self._alike("human")
         offered = [c for c in self.labels_not_texts if c not in self.taken and self.look.spelled(c)]
         evident = evident_labels(self._unnamed("id", "group", "human"), self.look)
@@ -362,7 +362,7 @@ class _Planner:
         return columns
 
     def _label_like(self, inputs: Sequence[str], fixed: set[str | None]) -> list[str]:
-        """A note about further columns whose names promise labels."""
+        """A note about further columns named like labels."""
         found = [c for c in inputs if c not in fixed and looks_like_labels(c)]
         if not found:
             return []
@@ -376,7 +376,7 @@ class _Planner:
     def _sides(
         self, inputs: Sequence[str], fixed: set[str | None]
     ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-        """The columns that change places in a twin, and those that are empty there; a note says which."""
+        """The columns that change places in a twin, and those empty there; a note names them."""
         if not self.spec.makes_twins:
             return (), ()
         free = [c for c in inputs if c not in fixed]

@@ -4,8 +4,12 @@
     sft, preference       JSONL to train on, as `data.label_export` makes it; never gold
     datasets              a folder that `datasets.load_dataset` reads: labels, sft, preference and a data card
 
-In CSV, text cells that a spreadsheet would run as a formula get a leading apostrophe, which importing our own export
-removes again; with `excel`, so do ids and texts that it would turn into numbers, dates or truths.
+    csv, jsonl, parquet   one row an example: every input column, then ours, which begin with `icm_`, gold included
+    sft, preference       JSONL to train on, from `data.label_export`; never gold
+    datasets              a folder for `datasets.load_dataset`: labels, sft, preference and a data card
+
+In CSV, text cells that a spreadsheet would run as a formula get a leading apostrophe, which our importer removes; with
+`excel`, so do ids and texts that it would turn into numbers, dates or truth values.
 """
 
 import io
@@ -49,9 +53,9 @@ FORMATS = (*TABLES, *TRAINING, "datasets")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """How many rows were written, and how many judgements a training file left out, by reason.
+    """The number of rows written, and of judgements left out of a training file, by reason.
 
-    `withheld` are the input columns of a folder that look like labels and were left out, since gold was.
+    `withheld` are input columns of a folder left out because they look like labels and gold was not asked for.
     """
 
     rows: int
@@ -60,7 +64,7 @@ class Exported:
 
 
 def labelled_rows(store: Store, run: str) -> list[LabelledRow]:
-    """Return one row for each example of the run with gold and human labels, as the tables have it. Raises NotFound."""
+    """Return one row per example of the run with gold and human labels, as the tables have it. Raises NotFound."""
     return list(read_labels(store, run).rows(gold=True, human=True))
 
 
@@ -86,9 +90,9 @@ def export_run(
 ) -> Exported:
     """Write the labels of a run, or of a batched run, to a file or folder, whole or not at all.
 
-    `gold` and `human` put these columns into a folder's labels; the tables have them in any case, training files
-    never. `excel` makes a CSV that Excel reads as it is. `until` is the event after which the labels are meant. A file
-    is replaced, a folder that holds anything is refused. Raises SettingError, NotFound.
+    `gold` and `human` add these columns to a folder's labels; tables always have them, training files never. `excel`
+    makes a CSV that Excel reads unchanged. `until` is the event whose labels are exported. An existing file is
+    replaced; a non-empty folder is refused. Raises SettingError, NotFound.
     """
     if format not in FORMATS:
         raise SettingError(f"format {format!r} does not exist: use one of {', '.join(FORMATS)}")
@@ -108,7 +112,7 @@ def export_run(
 
 
 def export_folder(store: Store, run: LabelledRun, path: Path, gold: bool = False, human: bool = False) -> Exported:
-    """Write a folder that `load_dataset` reads: `labels` by default, `sft` and `preference` where there are any."""
+    """Write a folder for `load_dataset`: `labels` by default, `sft` and `preference` where there are any."""
     model = store.last_event(run.name, ("model",))
     facts = card_facts(run, model.body if model else {}, control.status(store, run.name).phase)
     with whole_folder(path) as folder:
@@ -125,7 +129,7 @@ def _writer(format: str, excel: bool) -> Writer:
 
 
 def _export_batches(store: Store, name: str, path: Path, format: str, excel: bool) -> Exported:
-    """The whole label set of a batched run, row by row."""
+    """Export the labels of a batched run, row by row."""
     if format == "datasets":
         raise SettingError(f"format datasets describes one run, and {name!r} has many: use csv, jsonl, parquet or sft")
     if format in TABLES:
@@ -154,7 +158,7 @@ def _export_training(run: LabelledRun, path: Path, format: str) -> Exported:
 
 
 def _write_part(folder: Path, name: str, rows: Iterable[LabelledRow], left_out: Mapping[str, int]) -> CardTable:
-    """Parquet, whose columns stay text: readers of JSON take a column of nothing but dates for dates."""
+    """Write Parquet, whose columns stay text: readers of JSON take a column of dates for dates."""
     file = f"{name}/train.parquet"
     (folder / name).mkdir()
     with (folder / file).open("wb") as out:
@@ -165,10 +169,10 @@ Upload = Callable[[Path, str, bool, bool], str]
 
 
 def upload_folder(folder: Path, repo: str, public: bool, update: bool) -> str:
-    """Upload a folder as a data set repository and return its address: the one place that talks to the hub.
+    """Upload a folder as a data set repository and return its address; the only code that writes to the hub.
 
-    Raises HubError without a token, for a name that cannot be, a repository that exists (unless `update`), or where
-    the hub cannot be reached or refuses.
+    Raises HubError without a token, for an invalid name, for an existing repository (unless `update`), or if the hub is
+    unreachable or refuses.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -198,7 +202,7 @@ def push_run(
     human: bool = False,
     upload: Upload = upload_folder,
 ) -> tuple[str, int]:
-    """Upload the folder that `export --format datasets` writes; return the repository's address and the rows.
+    """Upload the folder that `export --format datasets` writes; return the repository's address and its rows.
 
     Raises NotFound, HubError.
     """

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 Writer = Callable[[Iterable[LabelledRow], IO[bytes]], int]
 
 FORMULA_STARTS = tuple("=+-@'\t\r")
-BATCH = 10_000  # rows of one Parquet row group, and all that a large export holds in memory at once
+BATCH = 10_000  # rows per Parquet row group, which bounds the memory of a large export
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-LONGEST_VALUE = 400  # characters: digits of any number are cut to 15
-# what numbers, amounts, dates and times consist of in any language's spreadsheet, the names of months apart
+LONGEST_VALUE = 400  # characters; longer numbers lose digits after the 15th
+# what numbers, amounts, dates and times consist of in any spreadsheet's language, except names of months
 _VALUE = re.compile(r"(?=.*\d)[\d\s.,:;/+\-()%'’$€£¥₹etz]*(?:am|pm|a|p)?")
 _MONTH = re.compile(
     r"(?<![^\W\d_])(?:jan|fe[bv]|fév|m[aä]r|mrt|a[pbv]r|ma[iyg]|mei|jui?[nl]|jui|giu|lug|aug|ago|aoû|se[pt]|o[ckt]t|out|"
@@ -46,8 +46,8 @@ _TRUTHS = {"true", "false", "wahr", "falsch", "vrai", "faux", "verdadero", "fals
 
 
 def rows_to_frame(rows: Sequence[LabelledRow]) -> pandas.DataFrame:
-    """Return the rows as a pandas frame: text, whole numbers that may be missing, and probabilities."""
-    import pandas  # half a second that importing this module should not cost
+    """Return the rows as a pandas frame: text, nullable whole numbers, and probabilities."""
+    import pandas  # imported late: it takes half a second
 
     frame = pandas.DataFrame(list(rows))
     kinds = {"icm_probability": "Float64", "icm_last_change_step": "Int64", "icm_flips": "Int64"}
@@ -55,16 +55,16 @@ def rows_to_frame(rows: Sequence[LabelledRow]) -> pandas.DataFrame:
 
 
 def defused(cell: Value) -> str:
-    """Return a CSV cell's text: a leading apostrophe where a spreadsheet would run it; numbers are left alone."""
+    """Return a CSV cell with a leading apostrophe if a spreadsheet would run it; numbers are unchanged."""
     text = "" if cell is None else str(cell)
     runs = isinstance(cell, str) and text.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(text)
     return "'" + text if runs else text
 
 
 def as_text(cell: Value, column: str = "") -> str:
-    """Return a CSV cell's text with an apostrophe also where a spreadsheet would read a number, a date or a truth.
+    """Return a CSV cell with a leading apostrophe also where a spreadsheet would read a number, date or truth value.
 
-    Labels that it reads as the same truth or whole number stay as they are.
+    Labels that it reads as the same truth value or whole number are unchanged.
     """
     text = defused(cell)
     read = isinstance(cell, str) and not text.startswith("'") and _looks_like_a_value(text)
@@ -80,7 +80,7 @@ def _looks_like_a_value(text: str) -> bool:
 def write_csv(rows: Iterable[LabelledRow], file: IO[bytes], excel: bool = False) -> int:
     """Write rows as CSV and return their number: UTF-8, CRLF, formulas defused, empty cells for None.
 
-    For Excel, a byte order mark says that it is UTF-8, and texts that would be read as something else stay texts.
+    For Excel, a byte order mark declares UTF-8, and texts that it would convert stay texts.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig" if excel else "utf-8", newline="", write_through=True)
     writer, count = csv.writer(text, lineterminator="\r\n"), 0
@@ -126,14 +126,14 @@ def _batches(rows: Iterable[LabelledRow]) -> Iterator[list[LabelledRow]]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside the file, then rename: a reader never sees half of it. Raises SettingError."""
+    """Write a temporary file, then rename it, so that no reader sees half a file. Raises SettingError."""
     path = expanded(path)
     part = unfinished(path)
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave the name with nothing in it
+            os.fsync(file.fileno())  # otherwise a power cut may leave an empty file of that name
         part.replace(path)
     except OSError as error:
         raise _cannot(path, error) from None
@@ -144,7 +144,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder beside the one asked for, then rename; one that holds anything is refused. Raises SettingError."""
+    """Fill a temporary folder, then rename it; a non-empty target is refused. Raises SettingError."""
     path = expanded(path)
     part = unfinished(path)
     try:
@@ -168,7 +168,7 @@ CITATION = "Wen et al. 2025, [arXiv 2506.10139](https://arxiv.org/abs/2506.10139
 
 @dataclass(frozen=True, slots=True)
 class CardTable:
-    """One table of the folder: the configuration under which `load_dataset` finds it, its file, rows, left out."""
+    """One table of a folder: its `load_dataset` configuration, file, rows, and what was left out."""
 
     name: str
     file: str
@@ -177,7 +177,7 @@ class CardTable:
 
 
 def card_facts(run: LabelledRun, model: Json, phase: str) -> Json:
-    """Return what the card says, as a reader of files wants it; `model` is the scorer's own description."""
+    """Return the facts for a data card, as its readers need them; `model` is the scorer's own description."""
     spec, state, dataset = run.opened.spec, run.state, run.opened.dataset
     counts = Counter(run.labeling.values())
     evaluation = state.evaluation if state else None
@@ -237,8 +237,8 @@ def data_card(
 
 
 def _header(run: LabelledRun, parts: Iterable[CardTable]) -> str:
-    """The YAML header, made by the hub's own library so that any name is valid in it."""
-    from huggingface_hub import DatasetCardData  # half a second that only an export should cost
+    """The YAML header, written by the hub's own library so that any name is valid in it."""
+    from huggingface_hub import DatasetCardData  # imported late: it takes half a second
 
     configs = [
         {"config_name": part.name, "data_files": [{"split": "train", "path": part.file}]}
@@ -255,7 +255,7 @@ def _opening(facts: Json) -> str:
     how = (
         "The run was supervised: it started from labels that a person or gold gave."
         if spec["supervised"]
-        else "No gold and no human label was used: these labels are what the model finds coherent, right or wrong."
+        else "No gold and no human label was used: these are the labels the model finds coherent, right or wrong."
     )
     stand_in = " The model is a stand-in for a real one: its labels mean nothing." if spec["model"] == "fake" else ""
     return (
@@ -278,12 +278,12 @@ def _files(parts: Iterable[CardTable], gold: bool, human: bool) -> str:
 
 
 def _public(value: Any) -> Any:
-    """The name of a file or directory of this machine without the way to it, which is nobody else's business."""
+    """The name of a local file or folder without its private path."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _table(title: str, cells: Mapping[str, object]) -> str:
-    """A Markdown table of names and values, in which any text is text."""
+    """A Markdown table of names and values, escaped."""
     if not cells:
         return ""
     rows = [f"| {_code(name)} | {_code('' if value is None else value)} |" for name, value in cells.items()]
@@ -291,7 +291,7 @@ def _table(title: str, cells: Mapping[str, object]) -> str:
 
 
 def _code(value: object) -> str:
-    """The value as a code span that no text can leave; a table needs its bars escaped."""
+    """The value as a code span that no text can close; bars are escaped for the table."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     if not text:
         return ""

@@ -1,4 +1,4 @@
-"""Gold and human labels: their own types, their own tables, and the agreement of several people.
+"""Gold and human labels: their types, their tables, and agreement between people.
 
 a  b  c
 T  T  F    majority T; one of three pairs agrees
@@ -27,7 +27,7 @@ _AMONG = "join (select dataset, id as example, position from examples) using (da
 
 @dataclass(frozen=True, slots=True)
 class GoldLabels:
-    """The gold labels of a data set by example id; examples without gold are not in it, false if there are none."""
+    """The gold labels of a data set by example id; examples without gold are absent. False if empty."""
 
     dataset: str
     labels: Mapping[str, Label] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class GoldLabels:
 
 @dataclass(frozen=True, slots=True)
 class HumanLabels:
-    """What people, or a crowd, said: labels by example id, from one `source`. A baseline, never a search label."""
+    """Labels from people or a crowd, by example id, from one `source`. A baseline, never a search label."""
 
     dataset: str
     source: str
@@ -46,7 +46,7 @@ class HumanLabels:
 
 
 def add_gold(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:
-    """Store the gold of a data set in place of what it had. Raises NotFound for an unknown data set or example."""
+    """Store the gold of a data set, replacing what it had. Raises NotFound for an unknown data set or example."""
     with store.transaction():
         _check(store, dataset, labels)
         store.db.execute("delete from gold where dataset = ?", [dataset])
@@ -62,16 +62,16 @@ def load_gold(store: Store, dataset: str) -> GoldLabels:
 
 
 def gold_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, Label]:
-    """Return the gold of these examples alone; those without gold are not in it."""
+    """Return the gold of these examples; those without gold are absent."""
     query = "select example, label from gold where dataset = ? and example in (select value from json_each(?))"
     return dict(store.db.execute(query, [dataset, json.dumps(list(examples))]).fetchall())
 
 
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
-    """The gold of the examples at some places of a data set, each label read when it is looked at.
+    """The gold of some examples of a data set, read lazily.
 
-    `counts` says how many examples have each label. Every look opens the database for itself: threads may share this.
+    `counts` gives the number of examples per label. Every read opens the database, so threads may share this.
     """
 
     path: Path
@@ -103,7 +103,7 @@ class OpenGold(Mapping[str, Label]):
 
 
 def open_gold(store: Store, dataset: str, places: Sequence[int]) -> OpenGold:
-    """Return the gold of the examples at these places of a data set, counted but not read. Raises NotFound."""
+    """Return the gold of the examples at these positions, counted but not read. Raises NotFound."""
     if len(places) == store.dataset_info(dataset).examples:  # an index has these counts
         rows = store.db.execute("select label, count(*) from gold where dataset = ? group by label", [dataset])
     else:
@@ -113,7 +113,7 @@ def open_gold(store: Store, dataset: str, places: Sequence[int]) -> OpenGold:
 
 
 def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Label]) -> None:
-    """Store one set of human labels in place of what its source had said. Raises NotFound as `add_gold` does."""
+    """Store a set of human labels, replacing those of the same source. Raises NotFound as `add_gold` does."""
     with store.transaction():
         _check(store, dataset, labels)
         store.db.execute("delete from human where dataset = ? and source = ?", [dataset, source])
@@ -124,13 +124,13 @@ def add_human(store: Store, dataset: str, source: str, labels: Mapping[str, Labe
 
 
 def count_labels(store: Store, dataset: str) -> None:
-    """Note how many gold and human labels a data set has, so that lists need not count them."""
+    """Store how many gold and human labels a data set has, so that lists need not count them."""
     counts = ", ".join(f"{t} = (select count(*) from {t} where dataset = datasets.name)" for t in ("gold", "human"))
     store.db.execute(f"update datasets set {counts} where name = ?", [dataset])
 
 
 def load_human(store: Store, dataset: str) -> dict[str, HumanLabels]:
-    """Return the sets of human labels by source, in order of source; empty if there are none."""
+    """Return the sets of human labels by source, sorted; empty if there are none."""
     _check(store, dataset, {})
     rows = store.db.execute(f"select source, example, label from human {_IN_ORDER}", [dataset])
     found: dict[str, dict[str, Label]] = {}
@@ -140,7 +140,7 @@ def load_human(store: Store, dataset: str) -> dict[str, HumanLabels]:
 
 
 def human_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, dict[str, Label]]:
-    """Return by source what people said of these examples alone; a source that said nothing of them is not in it."""
+    """Return, by source, the human labels of these examples; sources without any are absent."""
     query = (
         "select source, example, label from human where dataset = ? and example in (select value from json_each(?)) "
         "order by source"
@@ -152,7 +152,7 @@ def human_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, d
 
 
 def human_sources(store: Store, dataset: str) -> list[str]:
-    """Return who has labelled examples of a data set, in order."""
+    """Return the sources of human labels of a data set, in order."""
     query = "select distinct source from human where dataset = ? order by source"
     return [row[0] for row in store.db.execute(query, [dataset])]
 
@@ -169,7 +169,7 @@ def _check(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Majority:
-    """The label that most people gave an example, by example id; `ties` are the ids of those without one."""
+    """The most frequent human label by example id; `ties` are the ids without one."""
 
     labels: Mapping[str, Label]
     ties: tuple[str, ...]
@@ -177,11 +177,11 @@ class Majority:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatorAgreement:
-    """How far people agree on the examples that two or more of them labelled.
+    """Agreement between people on the examples that two or more labelled.
 
-    `share` is the part of all pairs of labels of one example that are equal; `alpha` is Krippendorff's for nominal
-    data (1: always, 0: as chance would), None where everybody always said the same one label; `between` has the
-    equal and all pairs of any two sources.
+    `share` is the share of equal pairs among all pairs of labels of one example; `alpha` is Krippendorff's for nominal
+    data (1: always equal, 0: chance level), None where only one label was ever given; `between` has the equal and all
+    pairs for any two sources.
     """
 
     examples: int
@@ -196,7 +196,7 @@ class AnnotatorAgreement:
 
 
 def majority(human: Mapping[str, HumanLabels]) -> Majority:
-    """Return the majority label of every example that anybody labelled."""
+    """Return the majority label of every example with human labels."""
     labels: dict[str, Label] = {}
     ties = []
     for example, said in _by_example(human.values()).items():
@@ -208,13 +208,13 @@ def majority(human: Mapping[str, HumanLabels]) -> Majority:
 
 
 def most_frequent(said: Iterable[Label]) -> Label | None:
-    """Return the label given most often, None if two are."""
+    """Return the most frequent label; None for a tie."""
     first, *others = Counter(said).most_common(2)
     return None if others and others[0][1] == first[1] else first[0]
 
 
 def agreement(human: Mapping[str, HumanLabels]) -> AnnotatorAgreement:
-    """Return how far the sources agree."""
+    """Return the agreement of the sources."""
     units = [said for said in _by_example(human.values()).values() if len(said) > 1]
     pairs = [(a, b) for said in units for a, b in combinations(said, 2)]
     between = {(one, other): _between(human[one], human[other]) for one, other in combinations(human, 2)}

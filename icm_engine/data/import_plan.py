@@ -1,4 +1,4 @@
-"""What an import and its preview share: the file opened, its columns found, its task made, its first prompts."""
+"""What an import and its preview share: the open file, its columns, its task, the first prompts."""
 
 import csv
 import json
@@ -26,12 +26,12 @@ SHOWN = 5  # labels named in a message
 
 
 def unlisted(records: Iterable[Record]) -> list[Record]:
-    """Return the records as they look when a list of one is its value: so it is seen which columns have labels."""
+    """Return the records with one-element lists replaced by their element, to see which columns hold labels."""
     return [replace(record, cells={c: _single(cell) for c, cell in record.cells.items()}) for record in records]
 
 
 def plain_labels(records: Iterable[Record], plan: Plan, name: str) -> Iterator[Record]:
-    """Go through the records with the label that a list holds in its place. Raises ImportRefused for several."""
+    """Yield the records with one-element lists replaced by their label. Raises ImportRefused for longer lists."""
     columns = [column for column in (plan.gold, *plan.human) if column is not None]
     for record in records:
         lists = [column for column in columns if isinstance(record.cells.get(column), NoText)]
@@ -42,7 +42,7 @@ def plain_labels(records: Iterable[Record], plan: Plan, name: str) -> Iterator[R
 
 
 def _read(record: Record, column: str, plan: Plan, name: str) -> str:
-    """The label of a list of one, nothing for an empty list; what is no list of plain values stays as it is."""
+    """The label of a one-element list, empty for an empty list; other text is unchanged."""
     cell = record.cells[column]
     labels = _labels(cell)
     if labels is None:
@@ -61,7 +61,7 @@ def _single(cell: str) -> str:
 
 
 def _labels(cell: str) -> list[str] | None:
-    """The values of a list, None for what is no list of plain values."""
+    """The values of a list; None for anything but a list of plain values."""
     try:
         values = json.loads(cell, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
@@ -76,15 +76,15 @@ def _text(value: Any) -> str:
 
 
 LISTED = 10  # labels named in a hint
-LOOKED_AT = 1000  # rows in which a hint looks for labels
+LOOKED_AT = 1000  # rows that a hint searches for labels
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What a person asks of an import beside the task: which column is which, the rule, the labels.
+    """What a person asks of an import beside the task: column mapping, rule, labels.
 
-    `ties` is one of `TIES`; `first` is the cell of the gold column that says that the first response is better
-    (None: as it is usually spelled).
+    `ties` is one of `TIES`; `first` is the gold cell that means "the first response is better" (None: the usual
+    spellings).
     """
 
     mapping: Mapped
@@ -96,7 +96,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """A task that fits the columns of a file, and what builds its rows."""
+    """A task fitted to the columns of a file, with the builder of its rows."""
 
     task: Task
     plan: Plan
@@ -106,7 +106,7 @@ class ImportPlan:
 def open_rows(
     path: Path | str, content: bytes | None, encoding: str | None, split: str | None, quoting: str | None = None
 ) -> RowSource:
-    """Open a file; our own CSV exports as they were before a spreadsheet was kept from running them."""
+    """Open a file; apostrophes that our own CSV export added are removed."""
     source = open_source(path, content, encoding, split, quoting)
     if not source.head(1)[1]:
         raise ImportRefused(f"{source.name}: the file has no rows: nothing was imported")
@@ -118,7 +118,7 @@ def plan_import(
 ) -> ImportPlan:
     """Fit a task to the columns of a file. Raises ImportRefused, SettingError.
 
-    `first` are rows of the file, in which a hint looks for labels.
+    `first` are rows of the file, in which an error's hint looks for labels.
     """
     if wish.ties not in TIES:
         raise SettingError(f"ties is {wish.ties!r}: use one of {', '.join(TIES)}")
@@ -134,7 +134,7 @@ def plan_import(
 
 
 def answer_reader(spec: TaskSpec, rule: str | None) -> AnswerReader | None:
-    """Return how final answers are read: the task's way, else from the claim where a rule may ask for them."""
+    """Return how final answers are read: as the task says, else from the claim if a rule may need them."""
     if spec.answer is not None:
         return spec.answer
     rule = spec.rule if rule is None else rule
@@ -145,7 +145,7 @@ def answer_reader(spec: TaskSpec, rule: str | None) -> AnswerReader | None:
 
 
 def reads_answers(spec: TaskSpec, rule: str | None) -> bool:
-    """Say whether final answers matter; a rule that cannot be is refused later."""
+    """Say whether final answers matter; an impossible rule is refused later."""
     try:
         return answer_reader(spec, rule) is not None
     except SettingError:
@@ -153,20 +153,20 @@ def reads_answers(spec: TaskSpec, rule: str | None) -> bool:
 
 
 def _no_labels(spec: TaskSpec, plan: Plan, first: Sequence[Record]) -> str:
-    """What to say where labels must be named: what the gold column has helps to name them but does not decide."""
+    """The error for labels that must be named; the gold column's values are a hint and decide nothing."""
     seen = sorted({record.cells[plan.gold] for record in first} - {""}) if plan.gold is not None else []
     hint = f" (column {plan.gold!r} has: {', '.join(map(quoted, seen[:LISTED]))})" if seen else ""
     return f"task {spec.name!r} has no labels of its own: name two or more (--labels A,B){hint}"
 
 
 def quoted(label: Label) -> Label:
-    """Return a label as `--labels` takes it: in quotation marks where it has a comma or such marks."""
+    """Return a label as `--labels` takes it: quoted if it contains a comma or quotation marks."""
     escaped = label.replace('"', '""')
     return f'"{escaped}"' if {",", '"'} & set(label) else label
 
 
 def split_labels(text: str) -> list[Label]:
-    """Return the labels of a list with commas between them; one with a comma stands in quotation marks.
+    """Return the labels of a comma-separated list; a label with a comma is quoted.
 
     >>> split_labels('positive,"negative, mild"')
     ['positive', 'negative, mild']
@@ -178,16 +178,16 @@ def split_labels(text: str) -> list[Label]:
 
 
 PROMPTS = 3
-COUNTED = 2000  # rows; a file of more is counted only by its import
+COUNTED = 2000  # rows; larger files are counted by their import
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The first rows of a file, and what an import would take them for; `task` is None where nothing fits.
+    """The first rows of a file and how an import would read them; `task` is None if no task fits.
 
-    `total` is None for a file of more than 2,000 rows, which are counted only by its import. `prompts` are up to
-    three, as the model would see them: the first examples with the labels in turn as placeholders, then the query, up
-    to its label. `problem` says why the mapping does not fit the task (None: it fits); there are then no prompts.
+    `total` is None for a file of more than 2,000 rows, which only its import counts. `prompts` holds up to three
+    prompts as the model would see them: the first examples with placeholder labels, then the query up to its label.
+    `problem` says why the mapping does not fit the task (None: it fits); there are then no prompts.
     """
 
     columns: tuple[str, ...]
@@ -214,7 +214,7 @@ def preview(
     first: str | None = None,
     quoting: str | None = None,
 ) -> Preview:
-    """Return the first rows of a file with a guess at its task and columns, or what these of a person's make of it.
+    """Return the first rows of a file with a guessed or given task and columns.
 
     The arguments are those of `import_file`. Raises ImportRefused, SettingError, HubError for a file that cannot be
     read; what does not fit the task is the preview's `problem`.
@@ -231,7 +231,7 @@ def preview(
 
 
 def _of_task(name: str, source: RowSource, wish: ImportOptions, first: Sequence[Record], found: Preview) -> Preview:
-    """The preview of a file with what a task makes of it."""
+    """The preview of a file under a task."""
     spec = task_spec(name)
     try:
         look = ColumnSample(spec, unlisted(first), wish.labels, wish.first)
@@ -266,7 +266,7 @@ def _fitting(spec: TaskSpec, columns: Sequence[str], first: Sequence[Record]) ->
 
 
 def _total(source: RowSource, count: int) -> int | None:
-    """The number of rows, where it is known or all of them were looked at."""
+    """The number of rows, if known or if all were read."""
     return count if count <= COUNTED else source.total
 
 
@@ -287,7 +287,7 @@ def _placeholders(task: Task, count: int) -> Labeling:
 
 
 def _mapping(plan: Plan) -> dict[str, str | tuple[str, ...]]:
-    """What the plan found, as a mapping that would find the same again."""
+    """The plan's columns as a mapping that reproduces them."""
     single = {"group": plan.group, "answer": plan.answer, "id": plan.id, "gold": plan.gold}
     found: dict[str, str | tuple[str, ...]] = dict(plan.fields)
     found.update({field: column for field, column in single.items() if column is not None})

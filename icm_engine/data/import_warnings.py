@@ -1,4 +1,4 @@
-"""What an import notices about its rows: counts, and the first few ids of each kind."""
+"""Warnings about the rows of an import: counts, and the first few ids of each kind."""
 
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -23,17 +23,17 @@ class _Group:
 
 @dataclass
 class MappedAnswers:
-    """Counts over the examples of one import; a few numbers a group are kept."""
+    """Counts over the examples of one import; a few numbers per group are kept."""
 
     examples: int = 0
     words: int = 0  # answers that are words for true or false
     bits: int = 0  # answers that are 1 or 0
-    compared: int = 0  # examples whose claim has a final answer of its own
-    different: int = 0  # of these, where it is another one than the column's
+    compared: int = 0  # examples whose claim states a final answer
+    different: int = 0  # of these, those that differ from the column
     groups: dict[int, _Group] = field(default_factory=dict)
 
     def see(self, row: ParsedRow) -> None:
-        """Count one row in."""
+        """Count one row."""
         answer = row.example.answer
         if answer is None:
             return
@@ -48,7 +48,7 @@ class MappedAnswers:
         group.answers_differ |= group.answer != said
 
     def notes(self, column: str) -> list[str]:
-        """Return warnings, with counts."""
+        """Return warnings with counts."""
         notes = []
         several = [group for group in self.groups.values() if group.claims_differ]
         same = sum(not group.answers_differ for group in several)
@@ -76,7 +76,7 @@ LISTED = 10  # ids named in a note before "and so on"
 
 @dataclass
 class Some:
-    """How many examples are of a kind, and the ids of the first ones."""
+    """The number of examples of a kind, and the first ids."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list)
@@ -93,10 +93,10 @@ class Some:
 
 @dataclass
 class ImportWarnings:
-    """What was noticed so far; `answers`: whether the rule needs final answers; `rule` is its name.
+    """Warnings collected so far; `answers`: whether the rule needs final answers; `rule` is its name.
 
-    `answer_column` is the column that final answers are taken from, None where they are read from the claims; `alike`
-    are the folded hashes of groups that are written in several ways.
+    `answer_column` is the column of final answers, None if they are read from the claims; `alike` are the folded hashes
+    of groups with several spellings.
     """
 
     answers: bool
@@ -116,7 +116,7 @@ class ImportWarnings:
     human_ties: int = 0
 
     def see(self, row: ParsedRow) -> None:
-        """Count one row in."""
+        """Count one row."""
         example = row.example
         self.examples += 1
         self.gold += row.gold is not None
@@ -135,7 +135,7 @@ class ImportWarnings:
             self.ways.setdefault(folded, set()).add(example.group)
 
     def _written_differently(self) -> str:
-        """What to say of groups whose names differ in case and blanks alone."""
+        """The warning about groups whose names differ only in case and blanks."""
         count, first = len(self.ways), sorted(next(iter(self.ways.values())))[:3]
         several = f"{count:,} groups are" if count > 1 else "1 group is"
         shown = ", ".join(repr(text if len(text) <= 60 else text[:59] + "…") for text in first)
@@ -151,7 +151,7 @@ class ImportWarnings:
         self.human_ties += most_frequent(said) is None
 
     def notes(self, rows: int) -> list[str]:
-        """Return what a person should know, in sentences; `rows` are those of the file."""
+        """Return warnings, in sentences; `rows` counts the rows of the file."""
         notes = []
         if made := self.examples - rows:
             notes.append(f"{made:,} swapped twins were made, so that both orders of every pair are asked about.")

@@ -1,11 +1,11 @@
-"""From a file to a data set, its gold and its human labels apart: all of it or nothing.
+"""From a file to a data set, with gold and human labels kept apart: all or nothing.
 
-Running searches write to the same database: an import that held it while it reads a large file would stop them.
+Running searches write to the same database, so an import must not lock it while it reads a large file.
 
     python -m icm_engine import FILE --task TASK
 
-opens the file (`readers.formats`), finds its columns (`columns`), goes through its rows twice (`row_parser`), and puts
-them into the database in one transaction (`Staging`). Only a few thousand rows are in memory at a time.
+opens the file (`readers.formats`), finds its columns (`columns`), reads its rows twice (`row_parser`), and writes them
+to the database in one transaction (`Staging`). Only a few thousand rows are in memory at a time.
 """
 
 import shutil
@@ -54,13 +54,13 @@ def delete_dataset(store: Store, name: str) -> None:
 
 
 def runs_using(store: Store, name: str) -> list[str]:
-    """Return the runs that label this data set, the newest first."""
+    """Return the runs that label this data set, newest first."""
     query = "select name from runs where json_extract(spec, '$.dataset') = ? order by created desc, rowid desc"
     return [row[0] for row in store.db.execute(query, [name])]
 
 
 BATCH = 2000  # rows written at once
-CACHE = 96 * 1024  # KiB the database may keep of its indexes while a data set is copied in
+CACHE = 96 * 1024  # KiB of cache for index pages while a data set is copied in
 
 _ROOM = "free some space there, and see that this user can write there"
 _TABLES = """
@@ -74,7 +74,7 @@ begin;
 _COPY = (
     "insert into main.examples (dataset, position, id, fields, consistency_group, answer, twin_of, input) "
     "select ?, position, id, fields, consistency_group, answer, twin_of, input from staged.examples order by position",
-    # in the order of their keys: a tree that grows at its end is written once
+    # in key order: a tree that grows at its end is written once
     "insert into main.gold (dataset, example, label) "
     "select ?, id, label from staged.gold join staged.examples using (position) order by id",
     "insert into main.human (dataset, example, source, label) "
@@ -83,12 +83,12 @@ _COPY = (
 
 
 def aside(store: Store) -> Path:
-    """Return what the folders of imports are named after."""
+    """Return the prefix of import folders."""
     return store.path.parent / "import"
 
 
 class Staging:
-    """The rows of one import before they are in the database; deleted when it ends, however it ends."""
+    """The rows of one import before they enter the database; deleted when the import ends, however it ends."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.count = store, 0
@@ -117,14 +117,14 @@ class Staging:
             raise StoreError(f"database {self.store.path}: the import cannot be stored ({error}): {_ROOM}")
 
     def add(self, row: ParsedRow) -> None:
-        """Take the next row."""
+        """Add the next row."""
         self._waiting.append(row)
         self.count += 1
         if len(self._waiting) >= BATCH:
             self._flush()
 
     def id_of(self, position: int) -> str:
-        """Return the id of a row that was added."""
+        """Return the id of an added row."""
         flushed = self.count - len(self._waiting)
         if position >= flushed:
             return self._waiting[position - flushed].example.id
@@ -132,9 +132,9 @@ class Staging:
 
     @contextmanager
     def moved_into(self, dataset: Dataset) -> Iterator[int]:
-        """Put everything into the database in one transaction, and give the number of groups within it.
+        """Write everything to the database in one transaction, and yield the number of groups within it.
 
-        `dataset` says what it is; the examples are those added here. Raises StoreError.
+        `dataset` describes the data set; its examples are those added here. Raises StoreError.
         """
         self._flush()
         self._db.execute("commit")
@@ -164,7 +164,7 @@ class Staging:
 
     @contextmanager
     def _attached(self) -> Iterator[None]:
-        """Let the database see the staged rows, with room for the indexes that grow in no order."""
+        """Attach the staged rows to the database, with cache for indexes that grow in random order."""
         conn = self.store.db.conn
         conn.execute("attach database ? as staged", [str(self._path)])
         before = conn.execute("pragma main.cache_size").fetchone()[0]
@@ -176,16 +176,16 @@ class Staging:
             conn.execute("detach database staged")
 
 
-Progress = Callable[[int, int | None], None]  # rows done, and rows there are (None: not counted yet)
+Progress = Callable[[int, int | None], None]  # rows done, and total rows (None: unknown)
 SAMPLE_DIRECTORY = resource("sample_data")
 TOLD = 500  # rows between two calls of a progress
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import made; `groups` are all consistency groups, `constraints` the pairs the rule ties together.
+    """The result of an import; `groups` are all consistency groups, `constraints` the constrained pairs.
 
-    `without_answer` has up to 1,000 ids of the `without_answer_count` examples in which no answer was found.
+    `without_answer` has up to 1,000 ids of the `without_answer_count` examples without a final answer.
     """
 
     dataset: str
@@ -225,13 +225,13 @@ def import_file(
 ) -> ImportReport:
     """Import a file as a data set, in one transaction. Raises ImportRefused, SettingError, HubError or StoreError.
 
-    `path` may also be a directory that `datasets` saved, or "hub:owner/name"; `task` is a name or a TOML file;
-    `mapping` says which column is which field ("" switches a field off; `human` takes several); `labels` are those
-    of a classification; `content` stands for the file's bytes where it was uploaded; `encoding`, `split` and
-    `quoting` are as in `open_source`; `ties` says what becomes of rows whose gold is a tie ("refuse" the file, "drop"
-    them, or "keep" them without gold), `first` which cell of the gold column says that the first response is better.
-    `progress` is called as rows are checked and, from 0 again, as they are stored; `stored` within the transaction, so
-    that what it writes is there exactly if the data set is.
+    `path` may also be a directory saved by `datasets`, or "hub:owner/name"; `task` is a name or a TOML file; `mapping`
+    assigns columns to fields ("" switches a field off; `human` takes several); `labels` are those of a classification;
+    `content` holds the bytes of an uploaded file; `encoding`, `split` and `quoting` are as in `open_source`; `ties`
+    says what happens to rows whose gold is a tie ("refuse" the file, "drop" them, or "keep" them without gold); `first`
+    is the gold cell that means "the first response is better". `progress` is called as rows are checked and, from 0
+    again, as they are stored; `stored` is called within the transaction, so that what it writes exists exactly if the
+    data set does.
     """
     spec, name = task_spec(task), _dataset_name(path, name)
     _require_free(store, name)
@@ -244,7 +244,7 @@ def import_file(
 
 @dataclass
 class _Import:
-    """One import on its way through the file."""
+    """One import in progress."""
 
     store: Store
     name: str
@@ -273,7 +273,7 @@ class _Import:
         return report
 
     def _told(self, total: int | None) -> Iterator[Record]:
-        """The records, with a word about each few hundred."""
+        """The records, with progress reported every few hundred."""
         done = 0
         records = plain_labels(self.source.records(), self.prepared.plan, self.source.name)
         for done, record in enumerate(records, 1):
@@ -315,7 +315,7 @@ class _Import:
 
 
 def ensure_sample_dataset(store: Store, name: str) -> None:
-    """Import a sample data set if the database does not have it yet; two processes may do so at once."""
+    """Import a sample data set if the database does not have it yet; safe for two processes at once."""
     if name not in SAMPLE_DATASETS:
         raise SettingError(f"sample data set {name!r} does not exist: use one of {', '.join(SAMPLE_DATASETS)}")
     if store.has_dataset(name):
@@ -323,12 +323,12 @@ def ensure_sample_dataset(store: Store, name: str) -> None:
     try:
         import_file(store, SAMPLE_DIRECTORY / f"{name}.csv", name, name)
     except StoreError:
-        if not store.has_dataset(name):  # not the other process, then
+        if not store.has_dataset(name):  # imported by another process meanwhile
             raise
 
 
 def _dataset_name(path: Path | str, given: str | None) -> str:
-    """The name a person gave, else the file's without its ending; of the hub's, its last part."""
+    """The given name, else the file's without its ending; for the hub, the last part of its name."""
     if given is not None:
         name = given.strip()
     else:
@@ -339,24 +339,24 @@ def _dataset_name(path: Path | str, given: str | None) -> str:
 
 
 def _require_free(store: Store, name: str) -> None:
-    if store.has_dataset(name):  # said before a large file is read; the transaction looks again
+    if store.has_dataset(name):  # checked before a large file is read, and again in the transaction
         raise StoreError(f"data set {name!r} exists already: import it under another name (--name)")
 
 
 # -- the job, for large files: it reads gold, and so its process never has a model
 
-UPLOADS = "uploads"  # the folder beside the database in which uploaded files wait for their import
+UPLOADS = "uploads"  # the folder beside the database where uploads wait for their import
 
 
 def import_spec(path: Path, task: str, dataset: str, **options: object) -> JobSpec:
-    """Return the job that imports a file of this machine; `options` are those of `import_file`."""
+    """Return the job that imports a local file; `options` are those of `import_file`."""
     return JobSpec("import", {"path": str(path.resolve()), "task": task, "dataset": dataset, "options": options})
 
 
 def import_kind(job: Job) -> Json:
-    """Import the file, telling how many rows are done; an uploaded file is not needed any more, however it ended.
+    """Import the file, reporting progress; an uploaded file is deleted afterwards, however the import ended.
 
-    What was found is kept together with the data set: killed between the two, it would find its own name taken.
+    The result is stored in the data set's own transaction: otherwise a job killed in between would find its name taken.
     """
     body = job.spec.body
     path = Path(body["path"])
@@ -374,7 +374,7 @@ def import_kind(job: Job) -> Json:
             )
     finally:
         _forget(job.store, path)
-        clear(aside(job.store))  # of a process of this job that was killed
+        clear(aside(job.store))  # left by a process of this job that was killed
     return job.kept()[-1]
 
 
@@ -391,7 +391,7 @@ def _found(report: ImportReport) -> Json:
 
 
 def _told(job: Job) -> Callable[[int, int | None], None]:
-    """Pass progress on; the rows are gone through twice, the second time with their number known."""
+    """Pass progress on; the rows are read twice, the second time with their number known."""
     last, passed = 0, 0
 
     def told(done: int, total: int | None) -> None:
@@ -404,12 +404,12 @@ def _told(job: Job) -> Callable[[int, int | None], None]:
 
 
 def upload_path(store: Store, token: str, name: str) -> Path:
-    """Return where an uploaded file is put until its import is done."""
+    """Return the path where an uploaded file is kept until its import is done."""
     return store.path.parent / UPLOADS / token / Path(name).name
 
 
 def _forget(store: Store, path: Path) -> None:
-    """Delete a file that was uploaded; any other is somebody's own."""
+    """Delete a file if it was uploaded; any other belongs to somebody."""
     uploads = (store.path.parent / UPLOADS).resolve()
     if path.resolve().is_relative_to(uploads):
         shutil.rmtree(path.parent, ignore_errors=True)

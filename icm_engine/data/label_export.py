@@ -1,6 +1,6 @@
-"""What a run says about each example, read once: rows to export, training rows, and batched runs as one set.
+"""A run's labels, read once: rows to export, training rows, and batched runs as one set.
 
-Some thirty bytes an example and one batch at a time are in memory, however many there are.
+Memory is some thirty bytes an example plus one batch, whatever their number.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOOKED_AT = 1000  # examples
 def withheld(
     columns: Sequence[str], examples: Iterable[tuple[Example, Mapping[str, str]]], labels: Sequence[Label]
 ) -> frozenset[str]:
-    """Return the columns whose name or whose every cell promises labels, and which are no text of the prompt."""
+    """Return the input columns that look like labels by name or by every cell, and are not part of the prompt."""
     first = list(islice(examples, LOOKED_AT))
     names = {folded(label) for label in labels}
 
@@ -66,14 +66,14 @@ BATCH = 2000  # events read at once
 
 @dataclass
 class _History:
-    """What a replay of a run remembers: the state it reached, and each example's changes."""
+    """What the replay of a run collects: the state reached, and each example's changes."""
 
     state: State | None = None
     last_change: dict[int, int] = field(default_factory=dict)
     flips: dict[int, int] = field(default_factory=dict)
 
     def reach(self, state: State) -> None:
-        """Note what changed; a label that a repair set back within the step did not change."""
+        """Record changes; a label that a repair restored within the step did not change."""
         before = self.state.labeling if self.state else Labeling()
         changed = [] if state.labeling is before else [i for i, y in state.labeling.items() if before.get(i) != y]
         for i in changed:
@@ -84,7 +84,7 @@ class _History:
 
 @dataclass(frozen=True)
 class LabelledRun:
-    """A run with the labels it has reached, and apart from these what gold and people said of its examples."""
+    """A run with its current labels, and separately the gold and human labels of its examples."""
 
     opened: OpenRun
     history: _History
@@ -101,7 +101,7 @@ class LabelledRun:
 
     @property
     def state(self) -> State | None:
-        """Where the search stands; None before the initial labels."""
+        """The state of the search; None before the initial labels."""
         return self.history.state
 
     @property
@@ -110,20 +110,19 @@ class LabelledRun:
 
     @property
     def pins(self) -> frozenset[int]:
-        """The examples whose labels a person has fixed: these are not the search's."""
+        """The examples whose labels a person fixed; these are not the search's."""
         return self.history.state.hand.pins if self.history.state else frozenset()
 
     def examples(self) -> Iterator[tuple[Example, Label | None]]:
-        """Yield every example in data set order with its label, None where it has none."""
+        """Yield every example in data set order with its label, None if unlabelled."""
         return ((example, self.labeling.get(i)) for i, example in enumerate(self.opened.dataset.examples))
 
     def rows(self, gold: bool = False, human: bool = False) -> Iterator[LabelledRow]:
-        """Yield one row an example in data set order: the input columns, then ours; cells without a value are None.
+        """Yield one row per example in data set order: the input columns, then ours; missing values are None.
 
-        Input columns that look like labels are there only with `gold`.
-        `icm_probability` is the label's, renormalised over the labels, in the last labeling accepted;
-        `icm_last_change_step` is 0 for an initial label; `icm_flips` counts changes after the first;
-        `icm_pinned` is "pinned" where a person fixed the label.
+        Input columns that look like labels are included only with `gold`. `icm_probability` is the label's,
+        renormalised over the labels, in the last accepted labeling; `icm_last_change_step` is 0 for an initial label;
+        `icm_flips` counts changes after the first; `icm_pinned` is "pinned" if a person fixed the label.
         """
         dataset, sources = self.opened.dataset, self.human if human else {}
         columns = dataset.columns if gold else self.public_columns()
@@ -145,7 +144,7 @@ class LabelledRun:
         return our_cells(example, self.labeling.get(i), self.probability(i), last, flips, i in self.pins)
 
     def probability(self, i: int) -> float | None:
-        """Return p of an example's label given all the others, over the labels; None without one."""
+        """Return p of an example's label given all others, renormalised over the labels; None if unlabelled."""
         if self.state is None or i not in self.labeling:
             return None
         place = self.task.labels.index(self.labeling[i])
@@ -160,7 +159,7 @@ def our_cells(
     flips: int | None,
     pinned: bool,
 ) -> dict[str, Any]:
-    """Return the cells of our own that a row has, but for gold, human labels and the run."""
+    """Return our own cells of a row, without gold, human labels and the run."""
     return {
         "icm_id": example.id,
         "icm_twin_of": example.twin_of,
@@ -173,7 +172,7 @@ def our_cells(
 
 
 def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun:
-    """Return a run with the labels it has reached, or had after the event `until`. Raises NotFound."""
+    """Return a run with its current labels, or those after the event `until`. Raises NotFound."""
     opened = open_run(store, run)
     dataset, history = opened.dataset.name, _history(store, opened, until)
     if opened.spec.part is not None:  # the others' gold may be a million labels
@@ -184,7 +183,7 @@ def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun
 
 
 def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
-    """Follow the initial labels and every step, up to an event or the end; a rejected one changes nothing."""
+    """Follow the initial labels and every step, up to an event or the end; rejected steps change nothing."""
     history, cursor = _History(), 0
     if until is not None:
         for event in store.read_between(opened.name, 0, until):
@@ -202,12 +201,12 @@ def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
 
 
 def sft(run: LabelledRun) -> TrainingSet:
-    """Return prompts, each the rendered template, with completions, each the label after one space."""
+    """Return one row per label: the rendered template as prompt, the label after one space as completion."""
     return sft_rows(run.task, run.examples())
 
 
 def preference(run: LabelledRun) -> TrainingSet:
-    """Return chosen and rejected texts: of pairs of responses, or of claims about one question. Raises SettingError."""
+    """Return chosen and rejected texts: pairs of responses, or claims about one question. Raises SettingError."""
     pairs = _preferences_of(run)
     if pairs is None:
         raise SettingError(
@@ -221,7 +220,7 @@ TRAINING: Mapping[str, Callable[[LabelledRun], TrainingSet]] = {"sft": sft, "pre
 
 
 def training_sets(run: LabelledRun) -> dict[str, TrainingSet]:
-    """Return the training sets that the run's task can give, by format, without those that have no row."""
+    """Return the training sets that the run's task supports, by format, without empty ones."""
     made = {name: make(run) for name, make in TRAINING.items() if name != "preference" or _preferences_of(run)}
     return {name: training for name, training in made.items() if training.rows}
 
@@ -235,14 +234,14 @@ CHUNK = 1000  # rows whose gold and human labels are looked up at once
 
 @dataclass
 class LabelSet:
-    """What the batches of a batched run say of each example, by its position in the data set."""
+    """The labels of a batched run for each example, by its position in the data set."""
 
     store: Store
     whole: BatchedRun
     info: DatasetInfo
     places: Sequence[int]  # of the examples in the data set, ascending
-    label: array[int] = field(init=False)  # place among the task's labels, -1 for none
-    batch: array[int] = field(init=False)  # number of the batch, 0 where its run has not begun
+    label: array[int] = field(init=False)  # index among the task's labels, -1 for none
+    batch: array[int] = field(init=False)  # number of the batch, 0 if its run has not started
     probability: array[float] = field(init=False)
     last_change: array[int] = field(init=False)
     flips: array[int] = field(init=False)
@@ -271,7 +270,7 @@ class LabelSet:
         self.pinned |= {positions[i] for i in run.pins}
 
     def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
-        """Yield one row an example in data set order, as `LabelledRun.rows` does, human labels included."""
+        """Yield one row per example in data set order, as `LabelledRun.rows` does, human labels included."""
         first = read_places(self.store.db, self.info.name, self.places[:LOOKED_AT])
         apart = frozenset[str]() if with_gold else withheld(self.info.columns, first, self.info.task.labels)
         columns = [column for column in self.info.columns if column not in apart]
@@ -310,21 +309,21 @@ class LabelSet:
 
 
 def read_label_set(store: Store, name: str) -> LabelSet:
-    """Return the labels of a batched run, those of batches that are still on their way as they are now."""
+    """Return the labels of a batched run; unfinished batches contribute their current labels."""
     whole = batched(store, name)
     places = store.places(whole.spec.dataset, whole.spec.cut)
     return LabelSet(store, whole, store.dataset_info(whole.spec.dataset), places)
 
 
 def runs_of(store: Store, whole: BatchedRun) -> Iterator[tuple[int, LabelledRun]]:
-    """Go through the batches whose runs have begun, with their labels."""
+    """Yield the started batches' runs with their labels."""
     for number in range(1, whole.of + 1):
         if store.has_run(whole.run(number)):
             yield number, read_labels(store, whole.run(number))
 
 
 def training_rows(store: Store, name: str, format: str, left_out: Counter[str]) -> Iterable[LabelledRow]:
-    """Yield the rows of a training file, batch by batch; what gives no row is counted. Raises SettingError.
+    """Yield the rows of a training file, batch by batch; judgements without a row are counted. Raises SettingError.
 
     A pair and its twin, and the claims of a question, are in one batch, as they are in one group.
     """
@@ -338,7 +337,7 @@ def training_rows(store: Store, name: str, format: str, left_out: Counter[str]) 
 
 
 def _judgements_of(store: Store, whole: BatchedRun, begun: set[int]) -> int:
-    """Examples of batches that have not begun, a pair and its twin as one."""
+    """The examples of batches not yet started, a pair and its twin as one."""
     places, dataset, count = store.places(whole.spec.dataset, whole.spec.cut), whole.spec.dataset, 0
     for number in set(range(1, whole.of + 1)) - begun:
         positions = read_part(

@@ -1,4 +1,4 @@
-"""Files whose rows are not the rows that a task expects: chosen and rejected texts, votes, answers side by side.
+"""Files whose rows are not yet rows of a task: chosen and rejected texts, votes, answers side by side.
 
 prompt, response_a, response_b     texts, or lists of as many turns: ["...", "..."]
 winner_model_a, winner_model_b, winner_tie     1 in one of them, 0 in the others
@@ -7,9 +7,8 @@ winner_model_a, winner_model_b, winner_tie     1 in one of them, 0 in the others
     chosen, rejected                            conversations that begin alike: lists of messages, or transcripts
     conversation_a, conversation_b, winner      the same with a column that says which is better
 
-Which of the two texts becomes response A is decided by their hashes, so that gold leaves no trace in the examples.
-
-A shape is recognised by the names and the cells of the first rows; a note says what was made of what.
+Hashes of the texts decide which becomes response A, so that gold leaves no trace in the examples. A shape is recognised
+by the column names and the cells of the first rows; a note says how columns were used.
 """
 
 import hashlib
@@ -33,10 +32,10 @@ _VERDICTS = {
 
 @dataclass
 class ArenaVotes:
-    """Turns the columns of verdicts into one column, and lists of turns into texts; see `Shape`."""
+    """Merges verdict columns into one, and lists of turns into texts; see `Shape`."""
 
     verdicts: Mapping[str, str]  # by column
-    texts: tuple[str, ...]  # the columns of prompts and of the two responses, where they are lists
+    texts: tuple[str, ...]  # the columns of prompts and of the two responses, if they are lists
 
     def columns(self, columns: Sequence[str]) -> tuple[str, ...]:
         return (*(c for c in columns if c not in self.verdicts), WINNER)
@@ -53,13 +52,13 @@ class ArenaVotes:
         return (f"Column {WINNER!r} was made of columns {', '.join(map(repr, self.verdicts))}.",)
 
     def begin(self) -> None:
-        """Nothing is counted."""
+        """Nothing to count."""
 
 
 def arena_votes(
     spec: TaskSpec, columns: Sequence[str], first: Sequence[Record], mapped: Mapping[str, Sequence[str]]
 ) -> ArenaVotes | None:
-    """Return the shape of a file with a column a verdict; None if it has no such columns."""
+    """Return the shape of a file with one column per verdict; None without such columns."""
     verdicts = {column: _VERDICTS[plain(column)] for column in columns if plain(column) in _VERDICTS}
     used = {column for found in mapped.values() for column in found}
     if not spec.makes_twins or not {"model_a", "model_b"} <= set(verdicts.values()) or used & set(verdicts):
@@ -73,7 +72,7 @@ def arena_votes(
 
 
 def _conversations(asked: Sequence[str], a: Sequence[str], b: Sequence[str]) -> tuple[str, str, str]:
-    """The first prompt, and how each conversation goes on."""
+    """The first prompt, and how each conversation continues."""
     further = [Message("user", text) for text in asked[1:]]
 
     def after(said: Sequence[str]) -> str:
@@ -107,8 +106,8 @@ RESPONSES = ("response_a", "response_b")
 class Pairs:
     """Turns two columns of texts or conversations into a query and two responses; see `Shape`.
 
-    `first` and `second` are the columns; `judged`: the first is the chosen one, and gold is made from that. `prompt`
-    is the column of the prompt, None if there is none; `query` says whether a query is made.
+    `first` and `second` are the columns; `judged`: the first is the chosen one, and gold is made from that. `prompt` is
+    the prompt column, None if there is none; `query` says whether a query is made.
     """
 
     first: str
@@ -167,7 +166,7 @@ class Pairs:
         return query or beginning, reply(talks[0][common:]), reply(talks[1][common:])
 
     def _others(self, record: Record, turned: bool) -> dict[str, str]:
-        """The other cells; those of one side go where its text went."""
+        """The other cells; those of one side follow its text."""
         cells = {c: text for c, text in record.cells.items() if c not in (self.first, self.second, self.prompt)}
         if turned:
             for a, b in self.swapped:
@@ -178,7 +177,7 @@ class Pairs:
 def chosen_rejected(
     spec: TaskSpec, columns: Sequence[str], first: Sequence[Record], mapped: Mapping[str, Sequence[str]]
 ) -> Pairs | None:
-    """Return the shape of a preference file that is not made of query, response A and response B; None if it is one."""
+    """Return the shape of a preference file whose columns are not already query, response A and B; None otherwise."""
     if not spec.makes_twins:
         return None
     named = {plain(column): column for column in reversed(columns)}
@@ -216,7 +215,7 @@ def _judged(named: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _sides(columns: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
-    """The pairs of further columns that name a side, and their names once the sides are A and B."""
+    """The pairs of further columns that name a side, with their names for sides A and B."""
     pairs = tuple((a, b) for a, b in side_pairs(columns) if "chosen" in plain(a).split("_"))
     renamed: dict[str, str] = {}
     for pair in pairs:
@@ -228,7 +227,7 @@ def _sides(columns: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], dict[st
 
 
 def _common(first: Sequence[Message], second: Sequence[Message]) -> int:
-    """How many messages both begin with; each keeps one that is its response."""
+    """The number of messages both begin with; each keeps at least one as its response."""
     count = 0
     while count < min(len(first), len(second)) - 1 and first[count] == second[count]:
         count += 1
@@ -244,14 +243,14 @@ def _rank(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-LOOKED_AT = 1000  # rows in which a shape is looked for
+LOOKED_AT = 1000  # rows examined for a shape
 
 
 class Shape(Protocol):
-    """What turns one row of a file into rows that a task expects."""
+    """Turns one row of a file into rows of a task."""
 
     def columns(self, columns: Sequence[str]) -> tuple[str, ...]:
-        """Return the columns of the new rows, of those of the file."""
+        """Return the columns of the new rows, given those of the file."""
         ...
 
     def rows(self, record: Record, name: str) -> Iterator[Record]:
@@ -259,16 +258,16 @@ class Shape(Protocol):
         ...
 
     def notes(self) -> tuple[str, ...]:
-        """Return sentences about what was made of what, with counts of the pass that was begun last."""
+        """Return sentences about how columns were used, with counts of the latest pass."""
         ...
 
     def begin(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         ...
 
 
 class ReshapedSource:
-    """A source whose rows have another shape; see `RowSource`."""
+    """A source whose rows are reshaped; see `RowSource`."""
 
     def __init__(self, source: RowSource, shape: Shape) -> None:
         self.source, self.shape, self.name, self.kind = source, shape, source.name, source.kind
@@ -302,7 +301,7 @@ class ReshapedSource:
 
 
 def reshaped(source: RowSource, spec: TaskSpec, mapping: Mapping[str, str | Sequence[str]]) -> RowSource:
-    """Return the source, or one whose rows have the shape that the task expects."""
+    """Return the source, reshaped if its rows are not yet rows of a task."""
     columns, first = source.head(LOOKED_AT)
     if is_our_export(columns):
         return source

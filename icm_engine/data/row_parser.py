@@ -1,6 +1,6 @@
-"""From the rows of a table to examples with swapped twins, after a scan for duplicates. Gold goes apart.
+"""From the rows of a table to examples with swapped twins, after a scan for duplicates. Gold is kept apart.
 
-Eight bytes a row and name are kept, never the rows: hashes, whose collision among a million has chance 3e-8.
+Eight bytes per row and name are kept, never the rows: hashes, whose collision among a million has chance 3e-8.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ NO_ROW = -1
 
 @dataclass(frozen=True)
 class DuplicateScan:
-    """What the first pass found; rows count from 0.
+    """Result of the first pass; rows count from 0.
 
-    `partners` has, for each row that is the swapped twin of an earlier one, that row, else -1; it is None for tasks
-    without twins. `positions` has the place of each row's example once the twins that are missing have been made.
-    `alike` are the folded hashes of groups that are written in several ways; `dropped` rows were left out.
+    `partners` has, for each row that is the swapped twin of an earlier row, that row, else -1; None for tasks without
+    twins. `positions` has the position of each row's example once missing twins are made. `alike` are the folded hashes
+    of groups with several spellings; `dropped` rows were left out.
     """
 
     rows: int
@@ -50,14 +50,14 @@ class DuplicateScan:
         return place < len(self.names) and int(self.names[place]) == hash(name)
 
     def repeated(self) -> frozenset[int]:
-        """Return the hashes of names that more than one row has."""
+        """Return the hashes of names shared by several rows."""
         again = self.names[1:] == self.names[:-1]
         return frozenset(self.names[1:][again].tolist())
 
 
 @dataclass
 class DuplicateScanner:
-    """Takes one row after the other, and says what it saw."""
+    """Scans rows one by one for duplicates and twins."""
 
     pairs: bool
     _names: "array[int]" = field(default_factory=lambda: array("q"))
@@ -68,19 +68,19 @@ class DuplicateScanner:
     dropped: int = 0
 
     def see(self, name: str, query: str = "", response_a: str = "", response_b: str = "") -> None:
-        """Take a row: its name and, for pairs, its texts."""
+        """Scan a row: its name and, for pairs, its texts."""
         self._names.append(hash(name))
         if self.pairs:
             self._forward.append(hash((query, response_a, response_b)))
             self._swapped.append(hash((query, response_b, response_a)))
 
     def see_group(self, group: str) -> None:
-        """Take the group of a row."""
+        """Scan the group of a row."""
         self._groups.append(hash(group))
         self._folded.append(hash(fold(group)))
 
     def survey(self) -> DuplicateScan:
-        """Return what was seen."""
+        """Return the result of the scan."""
         names = np.sort(_ints(self._names))
         if not self.pairs:
             alike = _written_differently(_ints(self._groups), _ints(self._folded))
@@ -93,21 +93,21 @@ class DuplicateScanner:
 
 
 def fold(text: str) -> str:
-    """Return a text such that two that differ in case and blanks alone are one."""
+    """Return a text folded so that variants in case and blanks are equal."""
     return "".join(text.split()).casefold()
 
 
 def _written_differently(texts: Ints, folded: Ints) -> frozenset[int]:
-    """The folded hashes that more than one text has."""
+    """The folded hashes shared by several texts."""
     both = np.unique(np.stack((folded, texts), axis=1), axis=0) if len(texts) else np.empty((0, 2), dtype=np.int64)
     found, count = np.unique(both[:, 0], return_counts=True)
     return frozenset(found[count > 1].tolist())
 
 
 def matched(forward: Ints, swapped: Ints) -> Ints:
-    """Return for each row the earlier row whose pair it swaps, or -1; the k-th of one order goes with the k-th.
+    """Return for each row the earlier row whose pair it swaps, or -1; the k-th of each order match.
 
-    A pair of two equal responses swaps itself: the second goes with the first, the fourth with the third.
+    A pair of two equal responses swaps itself: the second matches the first, the fourth the third.
     """
     rows = np.flatnonzero(np.isin(forward, swapped))
     key, side = np.minimum(forward, swapped)[rows], (forward > swapped)[rows].astype(np.int64)
@@ -138,7 +138,7 @@ def _ints(values: "array[int]") -> Ints:
     return np.frombuffer(values, dtype=np.int64) if values else np.empty(0, dtype=np.int64)
 
 
-TIES = ("refuse", "drop", "keep")  # what becomes of a row whose gold says that neither response is better
+TIES = ("refuse", "drop", "keep")  # what happens to a row whose gold prefers neither response
 _JSON = json.JSONEncoder()
 TWIN_SUFFIX = "~swapped"
 ID_LENGTH = 16  # hexadecimal digits of a content hash: a collision among a million rows has chance 3e-8
@@ -146,21 +146,21 @@ ID_LENGTH = 16  # hexadecimal digits of a content hash: a collision among a mill
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """One example with its input cells and, kept apart from both, its gold and human labels."""
+    """One example with its input cells and, kept apart, its gold and human labels."""
 
     example: Example
     inputs: Mapping[str, str]
     gold: Label | None
     human: Mapping[str, Label]
     where: str
-    read: str | None = None  # the final answer in the claim, where another one was taken from a column
+    read: str | None = None  # the final answer in the claim, if another was taken from a column
 
 
 class RowBuilder:
-    """Turns the records of one file into rows for one task, as the plan says which column is what.
+    """Turns the records of one file into rows of one task; the plan assigns the columns.
 
-    Goes through the records twice: `survey` finds names that come twice and twins that are there, `rows` builds.
-    `ties` says what becomes of a row whose gold is a tie: one of `TIES`.
+    Reads the records twice: `survey` finds repeated names and existing twins, `rows` builds. `ties` says what happens
+    to a row whose gold is a tie: one of `TIES`.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class RowBuilder:
         self.labels = LabelReader(task.labels, None)
 
     def survey(self, records: Iterable[Record]) -> DuplicateScan:
-        """Go through the records once. Raises ImportRefused for a missing text or id."""
+        """Read the records once. Raises ImportRefused for a missing text or id."""
         surveyor = DuplicateScanner(self.spec.makes_twins)
         for record in records:
             if self.drops(record):
@@ -200,7 +200,7 @@ class RowBuilder:
     ) -> Iterator[ParsedRow]:
         """Yield all rows in file order, each pair followed by its twin. Raises ImportRefused.
 
-        `id_of` gives the id of an example that was yielded before, by its position among them.
+        `id_of` returns the id of an example yielded before, by its position.
         """
         names = _Names(self.name, self.plan.id, survey)
         kept = (record for record in records if not self.drops(record))
@@ -226,11 +226,11 @@ class RowBuilder:
         return ParsedRow(example, {c: record.cells[c] for c in self.plan.inputs}, gold, human, record.where, read)
 
     def drops(self, record: Record) -> bool:
-        """Say whether a row is left out, since its gold is a tie."""
+        """Say whether a row is dropped because its gold is a tie."""
         return self.ties == "drop" and self.plan.gold is not None and is_tie(record.cells[self.plan.gold])
 
     def _fields(self, record: Record) -> dict[str, str]:
-        """The texts of the fields; one that the task can do without may be empty, and is then empty to the end."""
+        """The texts of the fields; an optional field may be empty."""
         fields = {name: self._text(record, column) for name, column in self.plan.fields.items()}
         for name, text in fields.items():
             if not text.strip():
@@ -240,7 +240,7 @@ class RowBuilder:
         return fields
 
     def _text(self, record: Record, column: str) -> str:
-        """The text of a cell that a field, an id, a group or a label is read from."""
+        """The text of a cell that supplies a field, an id, a group or a label."""
         text = record.cells[column]
         if isinstance(text, NoText):
             refuse(self.name, record.where, column, "a nested value", "use text, a number, true or false")
@@ -256,7 +256,7 @@ class RowBuilder:
         return group
 
     def _answer(self, record: Record, fields: Mapping[str, str]) -> str | None:
-        """The final answer: of its own column, else read from a field where the rule needs one."""
+        """The final answer: from its own column, else from a field if the rule needs one."""
         if self.plan.answer is not None:
             said = self._text(record, self.plan.answer)
             return extract_answer(said) or normalize_answer(said)
@@ -266,7 +266,7 @@ class RowBuilder:
         return self.answer.read(fields.get(self.answer.field, "")) if self.answer is not None else None
 
     def _label(self, record: Record, column: str) -> Label | None:
-        """The label that a gold or human cell spells; None if the cell is empty."""
+        """The label spelled by a gold or human cell; None for an empty cell."""
         cell, reader = self._text(record, column).strip(), self.plan.readers[column]
         label = self.look.label(reader, record, column) if cell else None
         if label is not None or not cell:
@@ -282,7 +282,7 @@ class RowBuilder:
         refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
 
     def _name(self, record: Record, fields: Mapping[str, str]) -> str:
-        """The id of the row's column, else a hash of the texts; never of gold."""
+        """The id from the row's id column, else a hash of the texts; never of gold."""
         if self.plan.id is None:
             texts = sorted(([field, text] for field, text in fields.items()))
             return hashlib.sha256(_JSON.encode(texts).encode()).hexdigest()[:ID_LENGTH]
@@ -294,7 +294,7 @@ class RowBuilder:
         return name
 
     def _twin(self, row: ParsedRow, name: str) -> ParsedRow:
-        """The same pair with its responses swapped, and its labels flipped with them."""
+        """The same pair with responses swapped and labels flipped."""
         original = row.example
         fields = {**original.fields, "response_a": original.fields["response_b"]}
         fields["response_b"] = original.fields["response_a"]
@@ -311,7 +311,7 @@ class RowBuilder:
 
 
 class _Names:
-    """Gives every example an id of its own; only names that the survey saw twice are remembered."""
+    """Assigns unique ids; only names that the scan saw twice are remembered."""
 
     def __init__(self, file: str, column: str | None, survey: DuplicateScan) -> None:
         self.file, self.column, self.survey = file, column, survey
@@ -320,7 +320,7 @@ class _Names:
         self._seen: Counter[str] = Counter()
 
     def take(self, name: str, record: Record) -> str:
-        """Return the id of a row: a name that comes twice is refused, but equal texts are numbered."""
+        """Return the id of a row: repeated ids are refused, equal texts are numbered."""
         if hash(name) not in self._repeated:
             return name
         if self.column is None:
@@ -335,11 +335,11 @@ class _Names:
         return name
 
     def of_twin(self, name: str) -> str:
-        """Return the id of a made twin, which no row of the file has."""
+        """Return the id of a generated twin, which no row of the file has."""
         names = (f"{name}{TWIN_SUFFIX}{k if k > 1 else ''}" for k in count(1))
         return next(twin for twin in names if not self.survey.knows(twin))
 
 
 def short(text: str) -> str:
-    """Return a text for a message: in quotation marks, and not long."""
+    """Return a text for a message: quoted and shortened."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -1,6 +1,6 @@
-"""The rule check: what a rule ties together, before a run; and how often gold itself breaks it.
+"""The rule check: what a rule constrains, before a run, and how often gold itself violates it.
 
-Examples are read one after the other and only a hash of each key is kept, so that a large data set can be checked.
+Examples are read one by one and only a hash of each key is kept, so that a large data set can be checked.
 """
 
 from array import array
@@ -21,18 +21,18 @@ from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-LARGEST_GROUP = 2000  # examples; a group of more has millions of pairs, and gold is not held against each
+LARGEST_GROUP = 2000  # examples; a larger group has millions of pairs and is not checked against gold
 
 
 @dataclass(frozen=True, slots=True)
 class RuleCheck:
     """What a rule yields on a data set.
 
-    `groups` have at least one constrained pair, `pairs` are these pairs, which is also what imports and runs call
-    `constraints`. `without_answer` has up to 1,000 ids of the `without_answer_count` examples about which
-    `same-answer` says nothing. Where there is gold: of `gold_pairs`, the constrained pairs with gold on both sides,
-    gold violates the rule in `gold_violated`; of `gold_groups`, the groups with such a pair, in
-    `gold_groups_violated`. Groups too large to look at pair by pair are counted in `gold_groups_unchecked`.
+    `groups` have at least one constrained pair; `pairs` counts these pairs, called `constraints` by imports and runs.
+    `without_answer` has up to 1,000 ids of the `without_answer_count` examples that `same-answer` does not apply to.
+    Where there is gold: of `gold_pairs`, the constrained pairs with gold on both sides, `gold_violated` violate the
+    rule; of `gold_groups`, the groups with such a pair, `gold_groups_violated` do. Groups too large to check pair by
+    pair are counted in `gold_groups_unchecked`.
     """
 
     dataset: str
@@ -65,7 +65,7 @@ class PairCounter:
     seen: int = 0
 
     def see(self, example: Example) -> None:
-        """Take the next example."""
+        """Count the next example."""
         if (key := key_of(self.rule, example)) is not None:
             self.keys.append(hash(key))
             self.places.append(self.seen)
@@ -94,12 +94,12 @@ class PairCounter:
 
 
 def key_of(rule: Rule, example: Example) -> str | None:
-    """Return the rule's key of an example. Raises SettingError where a rule of the user's own fails."""
+    """Return the rule's key of an example. Raises SettingError if a custom rule fails."""
     try:
         key = rule.key(example)
     except IcmError:
         raise
-    except Exception as error:  # whatever a rule file does wrong
+    except Exception as error:  # any error in a rule file
         raise SettingError(
             f"rule {rule.name!r} failed on example {example.id!r} ({type(error).__name__}: {error}): correct its key()"
         ) from error
@@ -140,7 +140,7 @@ def check_rule(store: Store, dataset: str, rule: str | None = None) -> RuleCheck
 
 @dataclass
 class _GoldCheck:
-    """Holds gold against a rule, one group after the other."""
+    """Checks gold against a rule, one group after the other."""
 
     store: Store
     dataset: str
@@ -160,7 +160,7 @@ class _GoldCheck:
                 self._group(self.store.examples_at(self.dataset, positions))
 
     def _group(self, examples: list[Example]) -> None:
-        """Count the pairs of one group that have gold on both sides, and those in which it breaks the rule."""
+        """Count a group's pairs with gold on both sides, and those that violate the rule."""
         known = gold_of(self.store, self.dataset, [example.id for example in examples])
         gold = Labeling({i: known[example.id] for i, example in enumerate(examples) if example.id in known})
         rule = make_rule(self.rule, examples, self.task.labels, self.task.true_label)
@@ -176,7 +176,7 @@ class _GoldCheck:
 
 
 def rule_check_spec(dataset: str) -> JobSpec:
-    """Return the job that checks the own rule of a data set."""
+    """Return the job that checks a data set's own rule."""
     return JobSpec("rule-check", {"dataset": dataset})
 
 
@@ -187,5 +187,5 @@ def rule_check_kind(job: Job) -> Json:
 
 
 def rule_check_of(found: Json) -> RuleCheck:
-    """Return the result of a `rule-check` job as what it is."""
+    """Return the result of a `rule-check` job as a RuleCheck."""
     return RuleCheck(**{**found, "without_answer": tuple(found["without_answer"])})

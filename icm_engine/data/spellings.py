@@ -1,6 +1,6 @@
-"""What spellings mean: labels in cells, and roles in column names.
+"""Spellings: labels in cells, and roles in column names.
 
-Names are compared as people write them: `Is Correct?`, `isCorrect` and `is_correct` are one name.
+Names are compared loosely: `Is Correct?`, `isCorrect` and `is_correct` are one name.
 """
 
 import re
@@ -29,31 +29,31 @@ _LETTER = re.compile(r"[(\[]?[A-Za-z][)\].:]?")
 
 
 def folded(cell: str) -> str:
-    """Return a cell as spellings are compared: without case, outer and doubled blanks; 1.0 is 1."""
+    """Return a cell folded for comparison: without case, outer and doubled blanks; 1.0 becomes 1."""
     text = " ".join(cell.split()).casefold()
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else text
 
 
 def is_tie(cell: str) -> bool:
-    """Say whether a cell says that neither response is better."""
+    """Say whether a cell means that neither response is better."""
     return folded(cell) in _TIES
 
 
 def is_truth_word(cell: str) -> bool:
-    """Say whether a cell is a word for true or false; 1 and 0 are none, since they may be numbers."""
+    """Say whether a cell is a word for true or false; 1 and 0 are not, since they may be numbers."""
     return folded(cell) in _WORDS and len(folded(cell)) > 1
 
 
 def only_spellings(cells: Iterable[str], labels: Sequence[Label]) -> bool:
-    """Say whether cells that are not empty are there, and all spell labels, whatever these stand for."""
+    """Say whether there are non-empty cells and all spell labels, whatever the labels mean."""
     names = {folded(label) for label in labels} | set(_WORDS) | set(_NUMBERS) | _TIES
     found = {folded(cell) for cell in cells} - {""}
     return bool(found) and found <= names
 
 
 def only_letters(cells: Iterable[str], lower: bool) -> bool:
-    """Say whether cells that are not empty are there, and all are single letters; small ones only if `lower`."""
+    """Say whether there are non-empty cells and all are single letters; lower-case ones only if `lower`."""
     found = {cell.strip() for cell in cells} - {""}
     pattern = _LETTER if lower else _UPPER_LETTER
     return bool(found) and all(pattern.fullmatch(cell) for cell in found)
@@ -62,9 +62,8 @@ def only_letters(cells: Iterable[str], lower: bool) -> bool:
 class LabelReader:
     """Reads the gold or human cells of one column.
 
-    `means_true` is the label that stands for True where the task says so; None where labels are categories, of which
-    nobody may guess one from "yes" or from 1. `spellings` are further ones, by their folded form, or the only ones
-    (`alone`).
+    `means_true` is the label that stands for True if the task has one; None if labels are categories, which must not be
+    guessed from "yes" or 1. `spellings` are further spellings by folded form, or the only ones (`alone`).
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class LabelReader:
             self._spelled = {cell: self.of(true) for cell, true in spelled.items() if true is not None}
 
     def read(self, cell: str) -> Label | None:
-        """Return the label that a cell spells, None if it spells none."""
+        """Return the label that a cell spells; None if it spells none."""
         if cell in self.labels and self._named:
             return cell
         text = folded(cell)
@@ -101,22 +100,22 @@ class LabelReader:
 
     @property
     def known(self) -> str:
-        """What a cell may have, for people."""
+        """The accepted cell values, for messages."""
         return ", ".join(self.labels) + (", 1, 0, yes, no" if self._spelled and self._named else "")
 
 
 def pair_spellings(seen: Iterable[str], counts: bool, base: int | None) -> dict[str, bool | None]:
     """Return how a column spells "the first response" (True) and "the second" (False); None: not a spelling here.
 
-    `counts`: a bare number is the number of a response; `base`: what the first response is numbered, None if only the
-    cells can tell.
+    `counts`: a bare number is a response's number; `base`: the number of the first response, None if only the cells can
+    tell.
     """
     cells = {folded(cell) for cell in seen}
     spelled: dict[str, bool | None] = {"a": True, "b": False, "first": True, "second": False, "left": True}
     if "left" in cells:
         spelled["right"] = False
     numbers = {match["side"] for cell in cells if (match := _SIDE.fullmatch(cell))} & set("012")
-    if numbers >= {"0", "2"}:  # 0 may be the first response, or a tie
+    if numbers >= {"0", "2"}:  # 0 may mean the first response, or a tie
         return spelled | dict.fromkeys("012", None)
     base = 1 if "2" in numbers else base if base is not None else 0 if "0" in numbers else None
     for cell in cells:
@@ -129,17 +128,17 @@ def pair_spellings(seen: Iterable[str], counts: bool, base: int | None) -> dict[
 
 
 def chosen_spellings(seen: Iterable[str], first: str) -> dict[str, bool | None]:
-    """Return the spellings of a column in which `first` says "the first response", and one other cell the second."""
+    """Return the spellings of a column in which `first` means the first response, and the one other cell the second."""
     others = {folded(cell) for cell in seen if not is_tie(cell)} - {"", folded(first)}
     return {folded(first): True, **(dict.fromkeys(others, False) if len(others) == 1 else {})}
 
 
 def undecided(seen: Iterable[str]) -> bool:
-    """Say whether the cells are nothing but 1: the first response of 1 and 2, or the second of 0 and 1."""
+    """Say whether all cells are 1, which may be the first of 1 and 2 or the second of 0 and 1."""
     return {folded(cell) for cell in seen if not is_tie(cell)} - {""} == {"1"}
 
 
-PREFIX = "icm_"  # what our exports add begins with this
+PREFIX = "icm_"  # prefix of columns added by our exports
 MARKERS = {"icm_id", "icm_twin_of", "icm_label", "icm_run"}  # a file with all of these is one of our exports
 HUMAN_PREFIX = "icm_human_"
 GOLD = ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better")
@@ -149,14 +148,14 @@ LIKELY_GOLD = (
     "is_truthful", "is_right", "is_gold", "labels", "target", "winner", "better_response_id", "better_response",
     "better", "preferred_response", "preferred", "preference", "human_preference", "overall_preference", "chosen",
 )  # fmt: skip
-# in these a number is the number of a response, not true or false
+# here a number is the number of a response, not a truth value
 COUNTS_RESPONSES = frozenset(
     ("winner", "better_response_id", "better_response", "better", "preferred_response", "preferred", "preference",
      "human_preference", "overall_preference", "chosen")
 )  # fmt: skip
 COMMON: dict[str, tuple[str, ...]] = {
     "group": ("group", "consistency_id", "question_id"),
-    "answer": (),  # an answer column is often the reference solution: used only if it is mapped
+    "answer": (),  # an answer column is often a reference solution, so it is used only if mapped
     "id": ("id",),
     "gold": (*GOLD, *LIKELY_GOLD),
     "human": ("human", "crowd"),
@@ -180,7 +179,7 @@ _NUMBERED_STEMS = frozenset((*_STEMS, "model", "score", "rating", "reward"))
 
 
 def plain(column: str) -> str:
-    """Return a column name without case, brackets, signs, and the ways to write a space.
+    """Return a column name folded: without case, brackets, punctuation, and variants of spaces.
 
     >>> plain(" Is Correct? "), plain("isCorrect"), plain("Question (English)"), plain("[Claim]")
     ('is_correct', 'is_correct', 'question', 'claim')
@@ -194,7 +193,7 @@ def plain(column: str) -> str:
 
 
 def known_names(spec: TaskSpec) -> dict[str, tuple[str, ...]]:
-    """Return the column names by which each field of a task is recognised: its own first, then its further ones."""
+    """Return the column names that identify each field of a task: its own first, then further ones."""
     fields = {field: (field,) for field in spec.fields} | COMMON
     return {field: (*names, *map(plain, spec.columns.get(field, ()))) for field, names in fields.items()}
 
@@ -205,14 +204,14 @@ def is_our_export(columns: Iterable[str]) -> bool:
 
 
 def looks_like_labels(column: str) -> bool:
-    """Say whether a column's name promises labels of any kind: predictions, scores, reference answers."""
+    """Say whether a column's name suggests labels of any kind: predictions, scores, reference answers."""
     name = plain(column)
     words = {word.rstrip("0123456789") for word in name.split("_")}
     return bool(words & _LABEL_WORDS) or name in (*ANSWER_NAMES, *COMMON["gold"], *COMMON["human"])
 
 
 def side_pairs(columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of columns whose names differ in nothing but the side of a pair they name, first side first.
+    """Return the pairs of columns whose names differ only in the side of a pair they name, first side first.
 
     >>> side_pairs(["model_a", "score_0", "model_b", "score_1", "step_0", "step_1", "step_2"])
     (('model_a', 'model_b'), ('score_0', 'score_1'))
@@ -227,12 +226,12 @@ def side_pairs(columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def one_sided(columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns whose name says which side they are about; with `side_pairs` out, these have no other side."""
+    """Return the columns that name one side and are not in `side_pairs`: they have no counterpart."""
     return tuple(column for column in columns if _names_a_side(_words(column)))
 
 
 def response_columns(columns: Sequence[str]) -> tuple[str, str] | None:
-    """Return the two columns that are evidently the responses of a pair: `response_0` and `response_1`, and such."""
+    """Return the two columns that are evidently the responses of a pair, such as `response_0` and `response_1`."""
     pairs = side_pairs(columns)
     for stem in _STEMS:
         for a, b in pairs:
@@ -242,12 +241,12 @@ def response_columns(columns: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _words(column: str) -> tuple[str, ...]:
-    """The words of a name, digits apart: `response1` has two."""
+    """The words of a name, digits separate: `response1` has two."""
     return tuple(re.sub(r"(?<=[a-z])(?=[0-9])", "_", plain(column)).split("_"))
 
 
 def _counterparts(words: tuple[str, ...], named: Mapping[tuple[str, ...], str]) -> Iterator[str]:
-    """The columns of the other side, for a name that has the first side's word."""
+    """The columns of the other side, for a name with the first side's word."""
     for place, word in enumerate(words):
         for first, second in _SIDES:
             others = {k: named.get((*words[:place], k, *words[place + 1 :])) for k in ("0", "2", "3", second)}

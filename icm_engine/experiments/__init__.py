@@ -1,9 +1,9 @@
-"""Experiments: suites of runs declared in small files, driven to their end, summed up with intervals, and reported.
+"""Experiments: suites of runs, declared in small files, run to their end, summarised with intervals, and reported.
 
-suites              which label sources stand side by side, on which data, how often (suites/*.toml)
-plan                one cell for each arm, data set and seed, and the RunSpec that it is
-launch              ask for a suite; the job that drives one
-runner              make the runs there are not yet, have them done, use their labels
+suites              which label sources are compared, on which data, how often (suites/*.toml)
+plan                one cell per arm, data set and seed, with its RunSpec
+launch              starts a suite; the job that drives one
+runner              creates missing runs, has them done, uses their labels
 results             cells, rows with intervals, predictors of accuracy; the stored JSON
 report              Markdown and HTML, and static pictures; report_tables: its tables
 """

@@ -1,4 +1,4 @@
-"""Ask for a suite, as the command line and the Experiments page do, and the job that drives it.
+"""Start a suite, from the command line or the Experiments page; and the job that drives it.
 
 The job's process sees gold, and so never has a model: the runs are done by `batch` jobs, whose processes see none.
 """
@@ -39,11 +39,10 @@ def submit(
     command: str = "",
     where: ClusterSpec | None = None,
 ) -> str:
-    """Start a suite and return its job. `instead` has datasets, examples or seeds in place of the suite's own.
+    """Start a suite and return its job. `instead` overrides the suite's datasets, examples or seeds.
 
-    With `where` its runs and uses are done on that cluster, else by so many processes of this machine.
-
-    Raises NotFound for an unknown suite or data set, SettingError for a suite that cannot be read.
+    With `where`, runs and uses go to that cluster, else to that many processes of this machine. Raises NotFound for an
+    unknown suite or data set, SettingError for a suite that cannot be read.
     """
     declared, changes = read_suite(suite, quick), dict(instead or {})
     for dataset in changes.get("datasets", declared.datasets):
@@ -70,7 +69,7 @@ def submit(
 
 
 def folder_name(found: Json) -> str:
-    """Return what the folder of a suite's report is called."""
+    """Return the folder name of a suite's report."""
     return f"{found['suite']}{'-quick' if found['quick'] else ''}"
 
 
@@ -85,7 +84,7 @@ def submit_from_page(
     datasets: Sequence[str],
     examples: int | None,
 ) -> str:
-    """Start a suite with what a form says, and return its job; the report names the command that does the same."""
+    """Start a suite from a form and return its job; the report names the equivalent command."""
     instead: dict[str, Any] = {"datasets": list(datasets)} if datasets else {}
     weights = [] if is_server(model.model) else ["--quantization", model.quantization]
     words = ["evaluate", suite, "--model", model.model, *weights]
@@ -108,10 +107,10 @@ def submit_from_page(
 
 
 def all_predictors(store: Store, source: str | None = None, labelled: float = 0.0) -> Json:
-    """Return what predicts accuracy without gold over all runs of the latest results of each suite.
+    """Return what predicts accuracy without gold over all runs in each suite's latest results.
 
-    Only runs of one label source, and only those that labelled at least this share, if that is asked: a bad source is
-    easily told from a good one, a good search from a better one perhaps not. Raises NotFound where no suite is done.
+    Optionally only runs of one label source that labelled at least this share: bad sources are easily told from good
+    ones, good searches from better ones perhaps not. Raises NotFound if no suite is done.
     """
     latest: dict[str, Json] = {}
     for job in jobs.names(store, KIND):
@@ -130,7 +129,7 @@ def all_predictors(store: Store, source: str | None = None, labelled: float = 0.
 
 
 def runs_of(found: Json) -> dict[str, str]:
-    """Return the runs behind a suite's results, each with what it was."""
+    """Return the runs behind a suite's results, each with its description."""
     return {
         cell["run"]: f"{cell['arm']} · {cell['dataset']} · seed {cell['seed']} · {cell['run']}"
         for cell in found["cells"]
@@ -142,7 +141,7 @@ def runs_of(found: Json) -> dict[str, str]:
 
 
 def suite(job: Job) -> Json:
-    """Every cell of a suite, to its end, and what came of it all."""
+    """Run every cell of a suite to its end and return the results."""
     began, body, model = time.monotonic(), job.spec.body, job.spec.model
     if model is None:
         raise SettingError("a suite needs a model: name one (--model)")
@@ -158,7 +157,7 @@ def suite(job: Job) -> Json:
 
 
 def chosen_suite(body: Json) -> Suite:
-    """Return the suite that was asked for, with what a person put in place of its own data sets, size and seeds."""
+    """Return the requested suite with the overrides of data sets, size and seeds."""
     found = read_suite(body["suite"], body["quick"])
     changes: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in body["instead"].items()

@@ -1,10 +1,9 @@
 """From a suite to runs: subsets and labels made with gold, and the RunSpec of every cell.
 
-Gold and labels meet here. A run that gets any of these is marked `supervised`.
+Gold and labels meet here. A run that gets either is marked `supervised`. Such subsets are data sets of their own, named
+for what they are; the search sees their examples and never why they were chosen.
 
-They are data sets of their own, named for what they are. The search sees their examples and never why they are there.
-
-Equal specs are equal runs, so a cell whose run is there already is not run again: that is how a suite resumes.
+Equal specs are equal runs, so a cell whose run exists is not run again; this is how a suite resumes.
 """
 
 import random
@@ -35,21 +34,21 @@ ERRORS = 0.1  # share of wrong labels in "errors"
 
 
 def require_gold(examples: Sequence[Example], gold: Mapping[str, Label], what: str) -> Labels:
-    """Return the gold of these examples. Raises SettingError where one has none."""
+    """Return the gold of these examples. Raises SettingError if one has none."""
     if missing := next((example.id for example in examples if example.id not in gold), None):
         raise SettingError(f"{what} labels need gold, and example {missing!r} has none: leave this arm out")
     return {example.id: gold[example.id] for example in examples}
 
 
 def majority(gold: Labels, task: Task) -> Labels:
-    """Return for every example the label that gold has most often; of a tie, the task's first."""
+    """Return the most frequent gold label for every example; of a tie, the task's first."""
     counts = Counter(gold.values())
     most = max(task.labels, key=lambda label: counts[label])
     return dict.fromkeys(gold, most)
 
 
 def with_errors(gold: Labels, task: Task, wrong: int, seed: int) -> Labels:
-    """Return gold with so many labels wrong, drawn by the seed: the other label, or a random one of the others."""
+    """Return gold with that many wrong labels, drawn by the seed: the other label, or a random other one."""
     rng = random.Random(f"errors {seed}")
     chosen = set(rng.sample(sorted(gold), wrong))
     others = {label: [other for other in task.labels if other != label] for label in task.labels}
@@ -64,10 +63,10 @@ def mirror(gold: Labels, task: Task) -> Labels:
 
 
 def text_only(task: Task, examples: Sequence[Example], gold: Labels) -> Labels:
-    """Return what a bag-of-words classifier says that never asks the model: how far artefacts of the text go.
+    """Return the labels of a bag-of-words classifier that never asks the model, as a check for artefacts of the text.
 
-    Logistic regression on words and word pairs, trained on gold, each example predicted by a fold that has seen no
-    example of its group. Raises SettingError where a fold would have nothing to tell apart.
+    Logistic regression on words and word pairs, trained on gold; each example is predicted by a fold that has seen no
+    example of its group. Raises SettingError if a fold has only one label.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -95,7 +94,7 @@ Part = Callable[[Example], bool]
 
 
 def ensure_selected(store: Store, dataset: str, how: str, share: float, examples: int) -> str:
-    """Return the name of the subset, made once. Raises SettingError where there are too few examples."""
+    """Return the name of the subset, made once. Raises SettingError if there are too few examples."""
     name = f"{dataset}-{how}-{round(100 * share)}-of-{examples}"
     if store.has_dataset(name):
         return name
@@ -121,13 +120,13 @@ def ensure_selected(store: Store, dataset: str, how: str, share: float, examples
 
 
 def surface(text: str) -> bool:
-    """Say whether the last number of a text is even; of a text without one, whether its length is."""
+    """Say whether the last number of a text is even; for a text without one, whether its length is."""
     numbers = _NUMBER.findall(text)
     return int(numbers[-1] if numbers else len(text)) % 2 == 0
 
 
 def _chosen(known: Sequence[Example], part: Part, share: float, examples: int, dataset: str) -> list[Example]:
-    """So many examples of which that share is in the part, drawn by the same seed always, in the data set's order."""
+    """That many examples with that share of the part, always drawn by the same seed, in data set order."""
     rng = random.Random(f"{dataset} {share}")
     inside, outside = [e for e in known if part(e)], [e for e in known if not part(e)]
     wanted = round(share * examples)
@@ -154,7 +153,7 @@ class Cell:
 
 
 def cells(suite: Suite) -> list[Cell]:
-    """Return every cell of a suite: each arm with every seed, or with the first alone if no seed changes it."""
+    """Return every cell of a suite: each arm with every seed, or the first alone if no seed changes it."""
     return [
         Cell(arm, dataset, seed)
         for dataset in suite.datasets
@@ -164,9 +163,9 @@ def cells(suite: Suite) -> list[Cell]:
 
 
 def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str, accuracy: float | None) -> RunSpec:
-    """Return the RunSpec of a cell; `accuracy` is that of the cell which perturbed labels go by. Raises SettingError.
+    """Return the RunSpec of a cell; `accuracy` is that of the cell that perturbed labels imitate. Raises SettingError.
 
-    Labels that gold makes are made here, before the worker is asked, and the run is marked as supervised.
+    Labels made with gold are made here, before the worker is asked, and the run is marked as supervised.
     """
     arm, size = cell.arm, cell.arm.examples or suite.examples
     if cell.dataset in SAMPLE_DATASETS:
@@ -207,7 +206,7 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
 def _labels(
     store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, accuracy: float | None
 ) -> tuple[Labels, str]:
-    """The labels of a `given` arm, and in words where they are from."""
+    """The labels of a `given` arm, and their origin in words."""
     kind = cell.arm.labels
     if kind.startswith("all "):
         return {example.id: kind.removeprefix("all ") for example in examples}, kind
@@ -244,7 +243,7 @@ def _human(store: Store, dataset: str, examples: Sequence[Example], source: str)
 
 
 def _start(store: Store, task: Task, examples: Sequence[Example], dataset: str, spec: RunSpec, kind: str) -> Labels:
-    """Golden or all wrong labels for the examples that the search begins with, and for no others."""
+    """Golden or all-wrong labels for the initial examples, and for no others."""
     first = [examples[i] for i in initial_examples(spec.search, len(examples))]
     gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
     if kind not in ("golden", "wrong"):

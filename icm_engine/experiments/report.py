@@ -1,7 +1,7 @@
-"""The report of a suite: one Markdown and one HTML file with tables, figures, settings, versions and the command.
+"""The report of a suite: a Markdown and an HTML file with tables, figures, settings, versions and the command.
 
-Both are made of the suite's stored results alone. Figures are interactive in the HTML file, which carries plotly with
-it; static pictures beside it need a Chrome or Chromium, and where there is none the report says so.
+Both are made from the stored results alone. Figures are interactive in the HTML file, which embeds plotly; static
+pictures need Chrome or Chromium, and without it the report says so.
 """
 
 import html
@@ -25,13 +25,13 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def figures(found: Json, dark: bool = False) -> list[Chart]:
-    """Return a suite's figures; those without anything to show are left out."""
+    """Return a suite's figures, without empty ones."""
     made = (*(_bars(found, dataset, dark) for dataset in found["datasets"]), _shots(found, dark), _curves(found, dark))
     return [chart for chart in made if chart is not None]
 
 
 def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
-    """Bars with 95 % intervals for each source: its labels beside gold, in use, and a model tuned on them."""
+    """Bars with 95 % intervals per source: its labels against gold, in use, and a model tuned on them."""
     rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
     if not rows:
         return None
@@ -70,7 +70,7 @@ def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], co
 
 
 def _shots(found: Json, dark: bool) -> Chart | None:
-    """Accuracy in use by number of shots, for suites that ask for several."""
+    """Accuracy in use by number of demonstrations, for suites with several."""
     figure = _figure(dark, "percent right", "number of shots")
     for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
         figure.add_scatter(
@@ -156,7 +156,7 @@ def write_report(found: Json, folder: Path) -> list[Path]:
 
 
 def _static(charts: Sequence[Chart], folder: Path) -> dict[str, str]:
-    """Static pictures by the title of their chart; none where nothing is found to draw them with."""
+    """Static pictures by chart title; none if there is no browser to draw them."""
     names = [f"figure-{number}.svg" for number in range(1, len(charts) + 1)]
     on_white = [go.Figure(chart.figure).update_layout(paper_bgcolor="white") for chart in charts]
     if not draw({str(folder / name): figure.to_json() for name, figure in zip(names, on_white, strict=True)}):
@@ -165,7 +165,7 @@ def _static(charts: Sequence[Chart], folder: Path) -> dict[str, str]:
 
 
 def as_markdown(found: Json, charts: Sequence[Chart], pictures: dict[str, str]) -> str:
-    """Return the report as Markdown; `pictures` are the static files of the charts there are."""
+    """Return the report as Markdown; `pictures` are the static files of its charts."""
     lines = [f"# {found['title']}", "", found["question"], ""]
     for table in tables(found):
         lines += [f"## {table.title}", "", table.caption, "", *_markdown_table(table), ""]
@@ -217,14 +217,14 @@ def _html_table(table: Table) -> str:
 
 # -- static pictures, drawn by plotly's kaleido with the machine's Chrome
 
-PICTURES = 120.0  # seconds for all pictures of a report; they take four
+PICTURES = 120.0  # seconds for all pictures of a report, which usually take four
 WIDTH = 1000
 
 
 def draw(figures: Mapping[str, str]) -> bool:
-    """Write each figure, given as JSON by the path it goes to; say whether all of them are there.
+    """Write each figure (JSON, by target path); return whether all succeeded.
 
-    In a process of its own with a time limit: a Chrome that does not answer would hold up the report for ever.
+    A process of its own with a time limit: an unresponsive Chrome would block the report forever.
     """
     if not figures:
         return True
@@ -245,7 +245,7 @@ def draw(figures: Mapping[str, str]) -> bool:
 
 
 def draw_here() -> None:
-    """Draw the figures of standard input."""
+    """Draw the figures given on standard input."""
     import kaleido
     import plotly.io
 

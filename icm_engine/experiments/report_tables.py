@@ -1,4 +1,4 @@
-"""The tables of a report, as text: label sources, differences, U with each form of P, what predicts accuracy."""
+"""The tables of a report: label sources, differences, U with each form of P, predictors of accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pandas
 
 NONE = "–"
-BEST = ", best of "  # a row of the chain that restarts would propose
+BEST = ", best of "  # the row of the chain that restarts would propose
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table with what it says above it."""
+    """One table and its caption."""
 
     title: str
     caption: str
@@ -27,7 +27,7 @@ class Table:
 
 
 def tables(found: Json) -> list[Table]:
-    """Return a suite's tables: one of label sources for each data set, then those about all of them."""
+    """Return a suite's tables: one of label sources per data set, then those about all of them."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
     others = (
         _tuned(found),
@@ -43,7 +43,7 @@ def tables(found: Json) -> list[Table]:
 
 
 def table_frame(table: Table) -> "pandas.DataFrame":
-    """Return a table as a frame."""
+    """Return a table as a data frame."""
     import pandas
 
     return pandas.DataFrame(list(table.rows), columns=list(table.head))
@@ -68,7 +68,7 @@ def _sources(found: Json, dataset: str) -> Table:
     caption = (
         f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
         "interval over seeds and examples (whole groups); by seed in brackets. “In use”: as demonstrations for "
-        "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means of a run."
+        "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means per run."
     )
     head = (
         "source",
@@ -91,7 +91,7 @@ def _sources(found: Json, dataset: str) -> Table:
 
 
 def _shown_label(rows: Sequence[Json]) -> str:
-    """The label whose share tells the balance: True, or the first of a task that has other labels."""
+    """The label whose share tells the balance: True, or the task's first label."""
     labels = [label for row in rows for label in row.get("balance", ())]
     return "True" if "True" in labels else next(iter(labels), "True")
 
@@ -126,7 +126,7 @@ def _source(row: Json, label: str) -> tuple[str, ...]:
 
 
 def _ends(found: Json) -> Table | None:
-    """How the searches ended, always said: a mean over seeds hides one that collapsed."""
+    """How the searches ended; always stated, since a mean over seeds hides one that collapsed."""
     rows = tuple(
         (row["arm"], row["dataset"], *(str(row["ends"][how]) for how in ("runs", "collapsed", "mirrored", "stalled")))
         for row in found["rows"]
@@ -135,8 +135,8 @@ def _ends(found: Json) -> Table | None:
     if not rows:
         return None
     caption = (
-        "Collapsed: nearly all labels are one. Mirrored: with every label swapped, at least 65 % are right. Stalled: "
-        "fewer than three quarters of the examples are labelled."
+        "Collapsed: nearly all labels are the same. Mirrored: with every label swapped, at least 65 % are right. "
+        "Stalled: fewer than three quarters of the examples are labelled."
     )
     return Table(
         "How the searches ended", caption, ("source", "data set", "runs", "collapsed", "mirrored", "stalled"), rows
@@ -144,7 +144,7 @@ def _ends(found: Json) -> Table | None:
 
 
 def _constants(found: Json) -> Table | None:
-    """Runs whose labels are nearly all one: a mean over seeds hides them, and U may like them best."""
+    """Runs with nearly constant labels; a mean over seeds hides them, and U may prefer them."""
     told = [(cell, collapsed(cell.get("balance", {}))) for cell in found["cells"] if not cell.get("supervised")]
     rows = tuple(
         (cell["arm"], cell["dataset"], str(cell["seed"]), words, f"{cell['utility']:.1f}", _right(cell["accuracy"]))
@@ -155,7 +155,7 @@ def _constants(found: Json) -> Table | None:
         return None
     caption = "Each is one run. U can be higher for a constant than for the truth, so it does not tell them apart."
     head = ("source", "data set", "seed", "labels", "U", "right")
-    return Table("Labels that are nearly all one", caption, head, rows)
+    return Table("Nearly constant labels", caption, head, rows)
 
 
 def _right(accuracy: float | None) -> str:
@@ -163,7 +163,7 @@ def _right(accuracy: float | None) -> str:
 
 
 def _reasons(found: Json) -> Table | None:
-    """Why sources are not applicable, or why some of their runs failed; once where every data set has one reason."""
+    """Why sources are not applicable or runs failed; stated once if all data sets share a reason."""
     by_source: dict[tuple[str, str], list[str]] = {}
     for row in found["rows"]:
         if row["reason"] and "best of" not in row["arm"]:
@@ -171,7 +171,7 @@ def _reasons(found: Json) -> Table | None:
     if not by_source:
         return None
     rows = tuple((arm, ", ".join(datasets), reason) for (arm, reason), datasets in by_source.items())
-    caption = "A source that cannot be had is left out of every comparison; it never gets labels by other means."
+    caption = "An unavailable source is left out of every comparison; it never gets labels by other means."
     return Table("Not applicable, and why", caption, ("source", "data set", "reason"), rows)
 
 
@@ -193,7 +193,7 @@ _COMPARED = {"labels": "labels", "use": "in use", "tuned": "tuned", "gain": "tun
 
 
 def _tuned(found: Json) -> Table | None:
-    """Models tuned on each source's labels, beside the base model with none and with most of them as demonstrations."""
+    """Models tuned on each source's labels, beside the base model without and with demonstrations."""
     rows = [row for row in found["rows"] if row.get("tuned")]
     if not rows:
         return None
@@ -246,7 +246,7 @@ def _predictors(found: Json) -> Table | None:
 
 
 def predictors_table(found: Sequence[Json]) -> Table:
-    """Return the table of what predicts accuracy without gold."""
+    """Return the table of predictors of accuracy without gold."""
     caption = (
         "Spearman's rank correlation with accuracy over the unsupervised runs of a data set, mean over data sets, with "
         "a 95 % interval (runs resampled); U is ranked among runs with the same form of P and weights. A number whose "
@@ -263,7 +263,7 @@ def _predictor(one: Json) -> tuple[str, ...]:
 
 
 def facts(found: Json) -> list[tuple[str, str]]:
-    """Return how a suite was made: the command, the time, the model, the versions, and what each arm is."""
+    """Return how a suite was made: command, time, model, versions, and the arms."""
     model, versions = found["model"], found["versions"]
     described: Sequence[tuple[str, str]] = [(f"source {arm['name']!r}", _arm(arm)) for arm in found["arms"]]
     return [
@@ -277,7 +277,7 @@ def facts(found: Json) -> list[tuple[str, str]]:
 
 
 def _settings(tune: Json) -> str:
-    """Every setting of the fine-tuning but the seed, which is the cell's, also those that a suite leaves alone."""
+    """Every setting of the fine-tuning, defaults included, except the seed, which is the cell's."""
     values = {**asdict(settings_of(tune["settings"])), "seed": "the cell's", "shots": tune["shots"]}
     return ", ".join(f"{name}={value}" for name, value in values.items())
 

@@ -43,7 +43,7 @@ FEWEST = 5  # runs of a data set, for a correlation to be taken at all
 
 
 def agreement_of(one: "CellOutcome", outcomes: Sequence["CellOutcome"]) -> float | None:
-    """Return how often other seeds of the same arm and data set give the labels of this run; None without others."""
+    """Return how often other seeds of the same arm and data set agree with this run's labels; None without others."""
     others = [
         o
         for o in outcomes
@@ -54,7 +54,7 @@ def agreement_of(one: "CellOutcome", outcomes: Sequence["CellOutcome"]) -> float
 
 
 def _balance_of_labels(cell: Json) -> float:
-    """How even the labels are: the share of the rarer one, a label nobody got counting as none."""
+    """How even the labels are: the share of the rarest, 0 if a label is unused."""
     counts = list(cell["balance"].values())
     return min(counts) / sum(counts) if len(counts) > 1 else 0.0
 
@@ -106,13 +106,13 @@ def _predictor(name: str, number: Callable[[Json], float | None], cells: Sequenc
 
 
 def _varies(table: Table) -> bool:
-    """Whether both columns have different values, beyond what rounding makes of equal ones."""
+    """Whether both columns vary, beyond rounding."""
     return bool((np.ptp(table, axis=0) > SAME).all())
 
 
 def _mean_correlation(tables: Sequence[Table]) -> float | None:
-    """The mean of the rank correlations there are; a resample may have none."""
-    from scipy.stats import spearmanr  # a second to import, for which nobody else should wait
+    """The mean of the defined rank correlations; a resample may have none."""
+    from scipy.stats import spearmanr  # imported late: it takes a second
 
     found = [float(spearmanr(table[:, 0], table[:, 1]).statistic) for table in tables if _varies(table)]
     return fmean(found) if found else None
@@ -120,7 +120,7 @@ def _mean_correlation(tables: Sequence[Table]) -> float | None:
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One cell's results; `reason` says why there are none. What needs gold is None where there is none."""
+    """One cell's results; `reason` says why there are none. What needs gold is None without it."""
 
     cell: Cell
     run: str | None = None
@@ -147,12 +147,12 @@ class CellOutcome:
     curve: tuple[tuple[int, float], ...] = ()  # accuracy by step
     labels: Mapping[str, Label] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
-    tuned: tuple[Used, ...] = ()  # the same of the model that was tuned on the cell's labels
+    tuned: tuple[Used, ...] = ()  # use of the model tuned on the cell's labels
     untuned: str | None = None  # why there is no such model
 
 
 def outcome(store: Store, one: Driven) -> CellOutcome:
-    """Return what came of a cell."""
+    """Return the results of a cell."""
     if one.run is None or one.reason is not None:
         return CellOutcome(one.cell, one.run, one.use, one.reason)
     reading = load(store, one.run)
@@ -198,7 +198,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
 
 
 def _forms(reading: Reading) -> dict[str, float]:
-    """U of the labels with each form of P, put together from the same log-probabilities."""
+    """U of the labels with each form of P, computed from the same log-probabilities."""
     state, config = reading.state, reading.config
     assert state is not None
     forms = [form for form in PREDICTABILITY if form not in OF_TWO_LABELS or len(reading.run.codec.labels) == 2]
@@ -218,14 +218,14 @@ def _curve(reading: Reading) -> tuple[tuple[int, float], ...]:
 PACKAGES = ("torch", "transformers", "bitsandbytes", "plotly", "pandas", "scikit-learn", "statsmodels")
 TRAINERS = ("trl", "peft")
 BEST = "best of {} by U"
-MIRRORED = 0.65  # of the examples right with every label swapped
-STALLED = 0.75  # of the examples labelled at the end: with fewer, growth has stopped
+MIRRORED = 0.65  # share of examples correct after swapping every label
+STALLED = 0.75  # share of examples labelled at the end; below it, growth has stalled
 
 
 def results(
     suite: Suite, outcomes: Sequence[CellOutcome], model: ModelChoice, command: str, quick: bool, seconds: float
 ) -> Json:
-    """Return everything there is to report of a finished suite."""
+    """Return everything to report about a finished suite."""
     rows = [rows_of for _, some in _by_row(outcomes) for rows_of in _rows(list(some))]
     told = [_cell(one, outcomes) for one in outcomes]
     return {
@@ -305,7 +305,7 @@ def _row(name: str, some: Sequence[CellOutcome], done: Sequence[CellOutcome]) ->
 
 
 def _ends(done: Sequence[CellOutcome]) -> Json:
-    """How many runs ended with nearly all labels the same, nearly all as gold's mirror, or with few labels at all."""
+    """How many runs collapsed (nearly one label), mirrored gold, or stalled (few labels)."""
     return {
         "runs": len(done),
         "collapsed": sum(collapsed(one.balance) is not None for one in done),
@@ -325,7 +325,7 @@ def _estimated(rights: Sequence[Right | None]) -> Json | None:
 
 
 def _used(done: Sequence[Sequence[Used]]) -> list[Json]:
-    """An estimate for each number of shots that every seed has been used with, and for the most of each seed."""
+    """An estimate for each number of demonstrations that all seeds share, and for each seed's largest."""
     by_shots = [{used.shots: used for used in cell} for cell in done]
     if not all(by_shots):
         return []
@@ -334,7 +334,7 @@ def _used(done: Sequence[Sequence[Used]]) -> list[Json]:
     cells: list[tuple[int | list[int], list[Right]]] = [
         (shots, [one[shots].right for one in by_shots]) for shots in common
     ]
-    if len(set(most)) > 1:  # "fit" differs where runs labelled different numbers of examples
+    if len(set(most)) > 1:  # "fit" differs if runs labelled different numbers of examples
         cells.append((most, [one[shots].right for one, shots in zip(by_shots, most, strict=True)]))
     return [{"shots": shots, **estimate(rights).to_json()} for shots, rights in cells if all(rights)]
 
@@ -347,7 +347,7 @@ def _balance_of_row(done: Sequence[CellOutcome]) -> dict[str, float]:
 
 
 def _differences(suite: Suite, outcomes: Sequence[CellOutcome]) -> list[Json]:
-    """For each pair of arms the suite compares: labels beside gold, and labels in use, by data set."""
+    """For each pair of arms that the suite compares: labels against gold, and labels in use, by data set."""
     done: dict[tuple[str, str], list[CellOutcome]] = {}
     for one in outcomes:
         if one.reason is None:
@@ -387,7 +387,7 @@ def _tuned(one: CellOutcome) -> Right | None:
 
 
 def _gains(outcomes: Sequence[CellOutcome]) -> list[Json]:
-    """For each arm that a model was tuned on: that model without shots, less the base model with none and with most."""
+    """For each tuned arm: the tuned model without demonstrations, minus the base model without and with most."""
     found = []
     for _, some in _by_row(outcomes):
         done = [one for one in some if one.tuned and one.used]
@@ -400,7 +400,7 @@ def _gains(outcomes: Sequence[CellOutcome]) -> list[Json]:
 
 
 def _cell(one: CellOutcome, outcomes: Sequence[CellOutcome]) -> Json:
-    """A cell's own line: what the search over predictors without gold looks at, and where to find its run."""
+    """A cell's own record: the input to the predictors, and where to find its run."""
     arm = one.cell.arm
     head = {"arm": arm.name, "source": arm.source, "dataset": one.cell.dataset, "seed": one.cell.seed, "run": one.run}
     if one.reason is not None:

@@ -1,7 +1,7 @@
-"""Drive a suite to its end: make the runs there are not yet, have processes work through them, then use their labels.
+"""Drive a suite to its end: create missing runs, have them done, then use their labels.
 
-Nothing here has a model. Runs and jobs are handed to the scheduler; a suite
-that was cut off goes on with what is left, since finished runs and jobs are found again.
+Nothing here has a model. Runs and jobs go to the scheduler; an interrupted suite continues with what is left, since
+finished runs and jobs are found again.
 """
 
 import json
@@ -26,9 +26,9 @@ Progress = Callable[[int, int | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a person chose for a suite: the model, how many processes, and a test data set in place of the default.
+    """What a person chose for a suite: the model, the number of processes, a test data set in place of the default.
 
-    `where` is the cluster that works in place of processes of this machine.
+    `where` is a cluster to use in place of local processes.
     """
 
     model: ModelChoice
@@ -39,7 +39,7 @@ class Chosen:
 
 @dataclass
 class Driven:
-    """A cell with what became of it: its run, the job that used its labels, or why there is neither.
+    """A cell and its outcome: its run, the job that used its labels, or why there is neither.
 
     `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
     """
@@ -54,9 +54,9 @@ class Driven:
 
 
 def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progress) -> list[Driven]:
-    """Return every cell with its finished run and use; one that cannot be done says why. Raises Cancelled's own error.
+    """Return every cell with its finished run and use, or the reason for none. Re-raises a cancellation.
 
-    Cells that go by another one's accuracy come second, uses last.
+    Cells that depend on another cell's accuracy come second, uses last.
     """
     driven = [Driven(cell) for cell in cells(suite)]
     known = _known_runs(store, key)
@@ -76,7 +76,7 @@ def drive(store: Store, suite: Suite, key: str, chosen: Chosen, progress: Progre
 
 
 def _tune(store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: Chosen, progress: Progress) -> None:
-    """Tune a model on the labels of each cell, and use it on the test part: here, where trained models lie."""
+    """Tune a model on the labels of each cell and use it on the test part, on this machine."""
     chosen = replace(chosen, where=None)
     for one in driven:
         if one.run and one.reason is None and one.cell.arm.tune:
@@ -93,7 +93,7 @@ def _tune(store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: 
 
 
 def _ask_to_tune(store: Store, one: Driven, run: str, how: Tune, chosen: Chosen) -> None:
-    """The job that tunes on a cell's labels: the one there is, or a new one."""
+    """The fine-tuning job of a cell: an existing one, or a new one."""
     settings = finetuning.settings_of({**how.settings, "seed": one.cell.seed})
     model = replace(chosen.model, model=store.spec(run).model)
     try:
@@ -119,7 +119,7 @@ def _create(
 
 
 def _known_runs(store: Store, key: str) -> dict[str, str]:
-    """The runs of this suite there are, by their spec."""
+    """The existing runs of this suite, by spec."""
     rows = store.db.execute("select name from runs where json_extract(spec, '$.experiment') = ?", [key])
     return {_text(store.spec(name)): name for (name,) in rows.fetchall()}
 
@@ -129,7 +129,7 @@ def _text(spec: RunSpec) -> str:
 
 
 def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
-    """The accuracy of the run that this cell goes by: the same data set and seed."""
+    """The accuracy of the run that this cell depends on: the same data set and seed."""
     for one in driven:
         if (one.cell.arm.name, one.cell.dataset, one.cell.seed) == (cell.arm.of, cell.dataset, cell.seed) and one.run:
             accuracy = run_summary(store, one.run).get("accuracy")
@@ -144,7 +144,7 @@ def _note_failure(store: Store, one: Driven) -> None:
 
 
 def _ask_to_use(store: Store, driven: Sequence[Driven], how: Use, chosen: Chosen) -> None:
-    """The job that uses the labels of each cell; equal labels, shown in the same order, are asked about once."""
+    """The job that uses the labels of each cell; equal labels in the same order are used once."""
     known = dict[tuple[object, ...], str]()
     for one in driven:
         if one.run and one.reason is None and one.cell.arm.use:
@@ -161,7 +161,7 @@ def _labels(store: Store, run: str) -> tuple[tuple[int, str], ...]:
 
 
 def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned: str | None = None) -> str:
-    """The job that uses a cell's labels, with a tuned model if one is named: the job there is, or a new one."""
+    """The job that uses a cell's labels, optionally with a tuned model: an existing one, or a new one."""
     spec = store.spec(run)
     test = unlabelled_parts(store, cell.dataset, spec, chosen.test)
     model = replace(chosen.model, model=tuned or spec.model)
@@ -169,7 +169,7 @@ def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned
 
 
 def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
-    """Have these runs and jobs done, and wait for them; what is done already is left out. Raises RunError."""
+    """Have these runs and jobs done and wait for them, skipping finished ones. Raises RunError."""
     left = [name for name in dict.fromkeys(names) if not scheduler.is_done(store, name)]
 
     def look() -> None:

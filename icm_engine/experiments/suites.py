@@ -1,4 +1,12 @@
-"""Suites: which label sources stand side by side, on which data, how often. Each is a TOML file; people write own ones.
+"""Suites: which label sources are compared, on which data, how often. Each is a TOML file; people can write their own.
+
+title, question         shown above the report's tables
+datasets, examples, seeds
+compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
+[use]                   shots ("fit" or numbers), shuffles, test (maximum examples); without it labels are not used
+[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
+[[arms]]                see `Arm`
+[quick]                 values for the same suite in a few minutes: datasets, examples, seeds, test, arms
 
 title, question         what the report says above its tables
 datasets, examples, seeds
@@ -28,11 +36,11 @@ SHIPPED = (
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One label source of a suite, with everything that sets it apart from the others.
+    """One label source of a suite, with everything that distinguishes it.
 
     `source` is icm, given or a baseline; `labels` says which labels are given (golden, human, majority, text-only,
     mirror, errors, perturbed, or one label for all as "all True"); `start` where a search begins (golden, wrong); `of`
-    the arm whose accuracy perturbed labels have; `select` a subset of the data chosen by gold (imbalance, spurious)
+    the arm whose accuracy perturbed labels imitate; `select` a subset of the data chosen by gold (imbalance, spurious)
     with its `share`; `once` an arm that no seed changes.
     """
 
@@ -56,7 +64,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How labels are used: the numbers of shots, shuffles for each, and at most so many test examples."""
+    """How labels are used: numbers of demonstrations, shuffles for each, and the maximum of test examples."""
 
     shots: tuple[int | str, ...] = ("fit",)
     shuffles: int = 1
@@ -65,7 +73,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Tune:
-    """How models are tuned on an arm's labels, with the seed of the cell, and the shots they are then used with."""
+    """How models are tuned on an arm's labels, with the cell's seed, and the demonstrations they are then used with."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     shots: tuple[int | str, ...] = (0,)
@@ -88,7 +96,7 @@ class Suite:
 
 
 def read_suite(name: str, quick: bool = False) -> Suite:
-    """Return a shipped suite, or the one of a file of the user's own (ends in .toml). Raises NotFound, SettingError."""
+    """Return a shipped suite, or the one in a custom file (ends in .toml). Raises NotFound, SettingError."""
     path = expanded(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise NotFound(f"suite {name!r} does not exist: use one of {', '.join(SHIPPED)}, or a file (my_suite.toml)")
@@ -131,14 +139,14 @@ def _use(value: Mapping[str, Any]) -> Use:
 
 
 def _tune(value: Mapping[str, Any]) -> Tune:
-    """Raises SettingError for a setting that fine-tuning has not."""
+    """Raises SettingError for an unknown fine-tuning setting."""
     settings = {key: setting for key, setting in value.items() if key != "shots"}
     settings_of(settings)
     return Tune(settings, tuple(value.get("shots", (0,))))
 
 
 def _check(suite: Suite, known: set[str]) -> None:
-    """Raise ValueError for a name that no arm has, two arms that have one name, or tuned models without a test."""
+    """Raise ValueError for an unknown arm, a repeated arm name, or tuned models without a test."""
     names = [arm.name for arm in suite.arms]
     if len(set(names)) < len(names):
         raise ValueError("two arms have the same name")

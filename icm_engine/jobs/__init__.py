@@ -1,14 +1,14 @@
-"""Jobs: what takes long and is not a search. A page asks for one; a process of its own does it, and keeps a record.
+"""Jobs: long work other than a search. A page requests one; a process of its own does it and keeps a record.
 
-A job is a row of `jobs`, and events under its name in the table of the runs' events, with a lease like a run's:
+A job is a row of `jobs`, with events under its name in the table of the runs' events and a lease like a run's:
 
-    start      a person asked for it, or asked again
-    ready      its process has what it needs: the model's own description
+    start      a person requested it, or requested it again
+    ready      its process is ready: the model's own description
     progress   how far it is
-    part       a finished piece, for kinds that go on after a crash where they stopped
-    result     the end, with what was found
+    part       a finished piece, for kinds that continue after a crash
+    result     the end, with the result
     failed     the end, with the error and its message
-    cancel     a person no longer wants it
+    cancel     a person cancelled it
 
 The status is derived from these and from the lease. A new kind is a line in `KINDS` and the function it names.
 """
@@ -32,18 +32,18 @@ from icm_engine.store.store import Event, Store
 
 # The two processes that do jobs, as modules for `python -m`. A kind of the worker's never reads gold.
 WORKER = "icm_engine.jobs.job_worker"  # has a model, or takes runs, which have one
-PLAIN = "icm_engine.jobs"  # never has a model: it may read gold, or drive what other processes do
+PLAIN = "icm_engine.jobs.__main__"  # never has a model: it may read gold, or drive what other processes do
 
 ModelUse = Literal["none", "scores", "trains"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """A kind of job: its name, the process that does it, the function in it, and what it needs of a model.
+    """A kind of job: its name, its process, its function, and whether it scores with a model or trains one.
 
-    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads what it loads. It takes
-    the `Job` and, where a model `scores`, the scorer; it returns the result as JSON. Where a model `trains`, the
-    function loads the model itself.
+    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads its dependencies. It
+    takes the `Job` and, if it `scores`, the scorer; it returns the result as JSON. If it `trains`, it loads the model
+    itself.
     """
 
     name: str
@@ -77,12 +77,12 @@ KINDS = {
     )
 }
 
-_TURNS = ("start", "ready", "result", "failed", "cancel")  # events that a status depends on
+_TURNS = ("start", "ready", "result", "failed", "cancel")  # events that decide the status
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """Everything that decides what a job does; `body` is its kind's own, `model` is None where none is needed."""
+    """Everything that decides what a job does; `body` depends on the kind, `model` is None if none is needed."""
 
     kind: str
     body: Json
@@ -99,7 +99,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus(Status):
-    """Where a job stands; `done` of `total` pieces of what `words` say (total None: not known)."""
+    """Where a job stands: `done` of `total` pieces (None: unknown), described by `words`."""
 
     job: str
     done: int = 0
@@ -116,11 +116,11 @@ def request(store: Store, spec: JobSpec) -> str:
 
 
 def create(store: Store, spec: JobSpec) -> str:
-    """Store a new job and return its name: the kind, a point and a number, which no run's name can be."""
+    """Store a new job and return its name: kind, dot, number. No run can have such a name."""
     if spec.kind not in KINDS:
         raise SettingError(f"job kind {spec.kind!r} does not exist: use one of {', '.join(KINDS)}")
     if spec.model is not None:
-        fetched_models.place(store, spec.model.model)  # one that is not there yet is refused at once
+        fetched_models.place(store, spec.model.model)  # an unfetched model is refused at once
     with store.transaction():
         number = 1 + store.db.execute("select count(*) from jobs where kind = ?", [spec.kind]).fetchone()[0]
         name = f"{spec.kind}.{number}"
@@ -130,11 +130,12 @@ def create(store: Store, spec: JobSpec) -> str:
 
 
 def start(store: Store, job: str, how: Json | None = None) -> None:
-    """Start a job, or start it again after it failed, was cancelled or was interrupted; a finished one stays.
+    """Start a job, or restart it after a failure, cancellation or interruption; a finished job stays as it is.
 
-    `how` goes with the request: what may differ from one start to the next, such as how many work side by side.
+    `how` is stored with the request: options that may differ between starts, such as the number of workers side by
+    side.
     """
-    with store.transaction():  # two that ask at once ask once
+    with store.transaction():  # two simultaneous requests start one process
         if (now := status(store, job)).moving or now.complete:
             return
         store.append(job, "start", how or {})
@@ -142,23 +143,23 @@ def start(store: Store, job: str, how: Json | None = None) -> None:
 
 
 def cancel(store: Store, job: str) -> None:
-    """Ask a job to end; it does so between two pieces. What is settled stays as it is."""
+    """Ask a job to end between two pieces. A settled job stays as it is."""
     if not (now := status(store, job)).over and now.phase != "failed":
         store.append(job, "cancel", {})
 
 
 def spec(store: Store, job: str) -> JobSpec:
-    """Return what a job was asked to be. Raises NotFound."""
+    """Return the spec of a job. Raises NotFound."""
     return JobSpec.from_json(stored_json(_row(store, job)[0], f"job {job!r}"))
 
 
 def created(store: Store, job: str) -> float:
-    """Return when a job was asked for. Raises NotFound."""
+    """Return when a job was created. Raises NotFound."""
     return float(_row(store, job)[1])
 
 
 def names(store: Store, kind: str | None = None, dataset: str | None = None, run: str | None = None) -> list[str]:
-    """Return the jobs there are, the newest first: all, or those of one kind, or about one data set or run."""
+    """Return job names, newest first: all, or those of one kind, data set or run."""
     query = (
         "select name from jobs where (:kind is null or kind = :kind) "
         "and (:dataset is null or json_extract(spec, '$.body.dataset') = :dataset) "
@@ -168,7 +169,7 @@ def names(store: Store, kind: str | None = None, dataset: str | None = None, run
 
 
 def result(store: Store, job: str) -> Json | None:
-    """Return what a job has found, None while it has not."""
+    """Return a job's result; None while it has none."""
     last = _last_turn(store, job)
     return last.body if last is not None and last.kind == "result" else None
 
@@ -222,14 +223,14 @@ def _message(store: Store, job: str, phase: Phase, last: Event | None) -> str:
 
 
 def wait_until_settled(store: Store, job: str) -> JobStatus:
-    """Block until nothing more happens by itself, and return the status then."""
+    """Block until the job is settled, and return its status."""
     while not (now := status(store, job)).settled:
         wait()
     return now
 
 
 def summary(store: Store, job: str) -> Json:
-    """Return a job as JSON: what it was asked, where it stands, and what it found."""
+    """Return a job as JSON: its request, status and result."""
     asked, now = spec(store, job), status(store, job)
     return {
         "job": job,

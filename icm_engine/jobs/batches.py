@@ -1,11 +1,11 @@
-"""A data set in batches, each a run of its own.
+"""Batched runs: a data set in batches, each a run of its own.
 
-A row is kept with the number of the event it was made after. Where the run has gone on since, it is made anew, so a
-row can be deleted, and never says what is no longer so.
+A finished batch has a summary row with the number of the event it was made after. If the run has continued since, the
+row is computed again, so rows can be deleted and never go stale.
 
-The job of a batched run only starts lanes, each a process that takes one batch after the other, and waits: it has no
-model and sees no gold. Its name names the whole; a batch is the run JOB-NUMBER. Where batches stand is read from
-their runs, so another process of the job, or the same request again, goes on with what is left.
+The job of a batched run only starts lanes (processes that take one batch after the other) and waits; it has no model
+and sees no gold. Its name stands for the whole; each batch is the run JOB-NUMBER. Progress is read from these runs, so
+another process of the job, or the same request again, continues with what is left.
 """
 
 import json
@@ -44,7 +44,7 @@ _KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """Where a run stood after its event `number`: labels by `balance`, U, and what it had cost."""
+    """A run's state after its event `number`: labels per class in `balance`, U, and cost."""
 
     run: str
     number: int
@@ -60,7 +60,7 @@ class BatchResult:
 
 
 def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None:
-    """Return where a run stands, None before its initial labels; with `snapshot`, keep its whole state as well."""
+    """Return where a run stands, None before its initial labels; with `snapshot`, also store its whole state."""
     opened, number = open_run(store, run), store.last_number(run)
     state = current_state(store, opened)
     if state is None:
@@ -84,7 +84,7 @@ def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None
 
 
 def keep_end(store: Store, run: str) -> None:
-    """Keep how a run has ended, with its last state, so that nobody has to replay it."""
+    """Store how a run ended, with its last state, so that nobody needs to replay it."""
     with store.transaction():
         end = end_of(store, run, snapshot=True)
         if end is not None:
@@ -92,12 +92,12 @@ def keep_end(store: Store, run: str) -> None:
 
 
 def read_ends(store: Store, first: str, beyond: str) -> list[BatchResult]:
-    """Return how the finished ones of those runs ended whose names are from `first` on and before `beyond`."""
+    """Return how finished runs ended whose names lie from `first` up to, excluding, `beyond`."""
     names = ", ".join(f"e.{field.name}" for field in fields(BatchResult))
     found = list[BatchResult | None]()
     for run, *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]).fetchall():
         end = BatchResult(*kept)
-        fresh = last == end.number  # not where no row was kept, either
+        fresh = last == end.number  # not if there was no row to replace
         found.append(
             replace(end, balance=stored_json(end.balance, f"the end of run {run!r}")) if fresh else end_of(store, run)
         )
@@ -113,7 +113,7 @@ KIND, LANE, MODEL = "batches", "lane", "model-from"
 
 @dataclass(frozen=True, slots=True)
 class BatchedRun:
-    """A batched run: what all of its batches share, and into how many of which size the data set is split."""
+    """A batched run: what its batches share, and how the data set is split."""
 
     name: str
     spec: RunSpec
@@ -127,7 +127,7 @@ class BatchedRun:
 
     @property
     def between(self) -> tuple[str, str]:
-        """The first name that a batch's run can have, and one beyond the last ("." follows "-")."""
+        """The first name that a batch's run can have, and one past the last ("." follows "-")."""
         return f"{self.name}-", f"{self.name}."
 
 
@@ -137,11 +137,11 @@ class BatchedRun:
 def submit(
     store: Store, spec: RunSpec, size: int, side_by_side: int = 1, waits: bool = False, where: ClusterSpec | None = None
 ) -> str:
-    """Start a batched run of this spec and return its name; asked again, it goes on with what is left.
+    """Start a batched run of this spec and return its name; an existing one continues with what is left.
 
-    `size` is the most examples of a batch; the split depends on the seed of the search. With `waits`, every batch
-    after the first begins only when `label_with` has named its model. `where` is a cluster that does the batches in
-    place of this machine. Raises SettingError, NotFound.
+    `size` is the maximum of examples per batch; the split depends on the seed of the search. With `waits`, every batch
+    after the first waits until `label_with` names its model. `where` is a cluster that does the batches in place of
+    this machine. Raises SettingError, NotFound.
     """
     if side_by_side < 1:
         raise SettingError(f"{side_by_side} batches side by side cannot be: use 1 or more")
@@ -165,7 +165,7 @@ def _asked_before(store: Store, spec: RunSpec, size: int, waits: bool) -> str | 
 
 
 def names(store: Store) -> list[str]:
-    """Return all batched runs, the newest first."""
+    """Return all batched runs, newest first."""
     return jobs.names(store, KIND)
 
 
@@ -175,13 +175,13 @@ def is_batched(store: Store, name: str) -> bool:
 
 
 def batched(store: Store, name: str) -> BatchedRun:
-    """Return what a batched run was asked to be. Raises NotFound."""
+    """Return the request of a batched run. Raises NotFound."""
     body = jobs.spec(store, name).body
     return BatchedRun(name, RunSpec.from_json(body["spec"]), body["size"], body["of"], body["waits"])
 
 
 def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
-    """Return the batched run that a run is a batch of, and its number there; None of any other run."""
+    """Return the batched run that a run belongs to and its batch number; None for any other run."""
     name, _, number = run.rpartition("-")
     return (batched(store, name), int(number)) if is_batched(store, name) and store.has_run(run) else None
 
@@ -190,7 +190,7 @@ def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
 
 
 def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None:
-    """Have the batches from this number on labelled by another model, such as one tuned on those before.
+    """Label the batches from this number on with another model, such as one tuned on earlier batches.
 
     A batch that has begun keeps its own.
     """
@@ -198,9 +198,9 @@ def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None
 
 
 def spec_of(store: Store, whole: BatchedRun, number: int) -> RunSpec | None:
-    """Return the spec of a batch's run, None while nobody has named the model that it waits for.
+    """Return the spec of a batch's run; None while the model it waits for is not named.
 
-    Each batch has a seed of its own, or all would draw the same places and be mirrored together.
+    Each batch has its own seed; otherwise all would draw the same places and be mirrored together.
     """
     named = [event.body for event in store.read_after(whole.name, kinds=(MODEL,)) if event.body["from"] <= number]
     if whole.waits and number > 1 and not any(body["from"] == number for body in named):
@@ -227,7 +227,7 @@ def finished(store: Store, whole: BatchedRun) -> list[int]:
 
 
 def begun(store: Store, whole: BatchedRun) -> int:
-    """Return how many batches have a run."""
+    """Return how many batches have started."""
     query = "select count(*) from runs where name >= ? and name < ?"
     return int(store.db.execute(query, whole.between).fetchone()[0])
 
@@ -238,13 +238,13 @@ def ends(store: Store, whole: BatchedRun) -> list[BatchResult]:
 
 
 def held(store: Store, whole: BatchedRun) -> list[str]:
-    """Return the batches that a process has taken; it may have died."""
+    """Return the batches taken by a process, which may have died."""
     query = "select run from leases where run >= ? and run < ? order by run"
     return [row[0] for row in store.db.execute(query, whole.between)]
 
 
 def at_work(store: Store, whole: BatchedRun) -> str:
-    """Say how far the batches are that somebody works at; empty if nobody does."""
+    """Describe the progress of batches in work; empty if there are none."""
     now = ((run, control.status(store, run)) for run in held(store, whole))
     return ", ".join(f"{run} at step {at.steps:,} of {at.max_steps:,}" for run, at in now if at.pid is not None)
 
@@ -261,13 +261,14 @@ def unfinished(store: Store, whole: BatchedRun) -> list[int]:
 
 
 def batches(job: Job) -> Json:
-    """Run every batch to its end. Raises RunError if some did not get there."""
+    """Run every batch to its end. Raises RunError if some did not finish."""
     job.ready({})
     store, whole, where = job.store, batched(job.store, job.name), _asked(job, "where")
     if where:
         _drive_elsewhere(job, whole, ClusterSpec(**where))
     else:
         lanes = Lanes(store, whole, _asked(job, "side_by_side") or 1)
+        lanes.advance()  # so that the first look sees them
         scheduler.work_off(lanes, _teller(job, whole, lambda: f"{lanes.moving()} at work, batches finished"))
     if left := unfinished(store, whole):
         raise RunError(_why(store, whole, left))
@@ -275,7 +276,7 @@ def batches(job: Job) -> Json:
 
 
 def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
-    """Have a cluster do every batch that is left, each a task of its own."""
+    """Have a cluster do every remaining batch, each as a task."""
     store, left = job.store, unfinished(job.store, whole)
     for number in left:
         make_run(store, whole, number)
@@ -287,27 +288,27 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
 
 
 def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[], None]:
-    """A look at the batches that reports only what is new."""
-    told = (-1, "")
+    """A function that looks at the batches and reports only changes."""
+    told = -1
 
     def look() -> None:
         nonlocal told
         job.stop_if_cancelled()
-        if (news := (len(finished(job.store, whole)), words())) != told:
-            job.progress(news[0], whole.of, news[1])
-            told = news
+        if (done := len(finished(job.store, whole))) != told:
+            job.progress(done, whole.of, words())
+            told = done
 
     return look
 
 
 def _asked(job: Job, what: str) -> Any:
-    """What the last request said of how batches are done; a start that says nothing keeps what there was."""
+    """The latest options of how batches are done; a start without options keeps earlier ones."""
     starts = job.store.read_after(job.name, kinds=("start",))
     return next((event.body.get(what) for event in reversed(starts) if event.body.get("side_by_side")), None)
 
 
 def living(store: Store, whole: BatchedRun) -> list[str]:
-    """The lanes of this batched run that still work: those of an earlier process of the job."""
+    """The lanes of this batched run still at work, from an earlier process of the job."""
     made = jobs.names(store, LANE, dataset=whole.spec.dataset)
     mine = [lane for lane in made if jobs.spec(store, lane).body["batches"] == whole.name]
     return [lane for lane in mine if not jobs.status(store, lane).settled]
@@ -315,7 +316,7 @@ def living(store: Store, whole: BatchedRun) -> list[str]:
 
 @dataclass
 class Lanes:
-    """Processes that take one batch after the other; one that was killed is replaced, if it got anywhere."""
+    """Processes that take one batch after the other; a killed one is replaced if it made progress."""
 
     store: Store
     whole: BatchedRun
@@ -324,7 +325,7 @@ class Lanes:
     gained: int = -1  # batches that were finished when a lane was last replaced
 
     def moving(self) -> int:
-        """Return how many lanes work."""
+        """Return the number of lanes at work."""
         return sum(not jobs.status(self.store, lane).settled for lane in self.lanes or ())
 
     def advance(self) -> bool:
@@ -341,7 +342,7 @@ class Lanes:
         return True
 
     def _filled(self, lanes: list[str]) -> list[str]:
-        """These lanes, and new ones in the free places."""
+        """These lanes, and new ones in free places."""
         wanted, whole = self.wanted, self.whole
         threads = max(1, (os.cpu_count() or 1) // wanted) if wanted > 1 else None
         taken = [jobs.spec(self.store, lane).body["lane"] for lane in lanes]
@@ -354,7 +355,7 @@ class Lanes:
 
 
 def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
-    """What is said of batches that did not finish, with the reason of the first."""
+    """The error about unfinished batches, with the reason of the first."""
     runs = [whole.run(number) for number in left if store.has_run(whole.run(number))]
     first = next((run for run in runs if control.status(store, run).phase != "created"), None)
     told = (
@@ -367,11 +368,11 @@ def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
 
 # -- in the process of a lane
 
-IN_A_ROW = 3  # batches that fail one after the other, after which a lane takes no more: what fails them is no accident
+IN_A_ROW = 3  # consecutive failed batches after which a lane stops: the cause is not accidental
 
 
 def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
-    """Make the run of a batch, if there is none yet; False while nobody has named the model that it waits for."""
+    """Create the run of a batch unless it exists; False while the model it waits for is not named."""
     with store.transaction():
         if store.has_run(whole.run(number)):
             return True
@@ -382,7 +383,7 @@ def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
 
 
 def work_lane(job: Job, search: Do) -> Json:
-    """Take every batch that is left to this lane as far as it goes (`search`); return how many, and what failed."""
+    """Do every batch left to this lane as far as it goes (`search`); return how many were done, and what failed."""
     store, whole = job.store, batched(job.store, job.spec.body["batches"])
     taken, failed, in_a_row = 0, dict[str, str](), 0
     for number in _order(whole, job.spec.body["lane"], job.spec.body["lanes"], set(finished(store, whole))):
@@ -403,17 +404,17 @@ def work_lane(job: Job, search: Do) -> Json:
 
 
 def _order(whole: BatchedRun, lane: int, lanes: int, done: set[int]) -> Iterator[int]:
-    """The batches of a lane: every n-th one, so that lanes do not collide, then those that others left."""
+    """The batches of a lane: every n-th, so that lanes do not collide, then those that others left."""
     mine = range(1 + lane, whole.of + 1, lanes)
     yield from (number for number in mine if number not in done)
     yield from (number for number in range(1, whole.of + 1) if number not in mine and number not in done)
 
 
 def _take(job: Job, whole: BatchedRun, number: int) -> str | None:
-    """The run of a batch, made if there is none yet and told to go on; None where there is nothing to do."""
+    """The run of a batch, created if necessary and queued; None if there is nothing to do."""
     store, run = job.store, whole.run(number)
     _look(job, whole)
-    while not make_run(store, whole, number):  # its model is still being made
+    while not make_run(store, whole, number):  # its model is not ready yet
         scheduler.wait()
         _look(job, whole)
     now = control.status(store, run)
@@ -424,14 +425,14 @@ def _take(job: Job, whole: BatchedRun, number: int) -> str | None:
 
 
 def _look(job: Job, whole: BatchedRun) -> None:
-    """End here if this lane, or the whole, is no longer wanted."""
+    """Stop if this lane, or the whole batched run, was cancelled."""
     last = job.store.last_event(whole.name, ("start", "cancel"))
     if job.cancelled() or (last is not None and last.kind == "cancel"):
         raise Cancelled
 
 
 def _settle(store: Store, run: str) -> str:
-    """Keep how a run ended, or say why it has not."""
+    """Store how a run ended, or report why it did not."""
     now = control.status(store, run)
     if now.complete:
         keep_end(store, run)

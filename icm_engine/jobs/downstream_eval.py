@@ -1,7 +1,7 @@
-"""Labels in use: a run's labels as demonstrations on the examples of a test part. Gold is not here.
+"""Labels in use: a run's labels as demonstrations for test examples. Gold is not read here.
 
-For each number of shots and each shuffle, that many labelled examples of the run are shown, in a random order, before
-each test example: one common prefix. What comes back are log-probabilities; `analysis` sets them beside gold.
+For each number of shots and each shuffle, that many labelled examples of the run precede each test example in a random
+order: one common prefix. The result is log-probabilities; `analysis` compares them with gold.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from icm_engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatasetPart:
-    """Examples of a data set from a place on; with `beyond`, those of them that this cut does not take."""
+    """Examples of a data set from a position on; with `beyond`, only those that this cut does not take."""
 
     dataset: str
     start: int = 0
     beyond: Cut | None = None
 
     def to_json(self) -> Json:
-        """Return the part as a job's body has it."""
+        """Return the part as stored in a job's body."""
         found = asdict(self)
         return found if self.beyond else {"dataset": self.dataset, "start": self.start}
 
@@ -47,7 +47,7 @@ class DatasetPart:
 
 
 def rest_of(store: Store, spec: RunSpec) -> list[DatasetPart]:
-    """Return what a run's limit leaves of its data set, as a part or none."""
+    """Return the rest of the data set that a run's limit leaves out, as a list of at most one part."""
     places = store.places(spec.dataset, spec.cut)
     if len(places) == store.dataset_size(spec.dataset):
         return []
@@ -117,7 +117,7 @@ def _demonstrations(task: Task, examples: Sequence[Example], labeling: Labeling)
 
 
 def _count(asked: int | str, shown: Sequence[Segment], queries: Sequence[Segment], task: Task, scorer: Scorer) -> int:
-    """How many shots are meant: never more than there are labels; "fit" is the most that fit, whatever the order."""
+    """The number of shots, never more than there are labels; "fit" is the most that fit in any order."""
     if asked != FIT:
         return min(int(asked), len(shown))
     longest = sorted(shown, key=lambda segment: -len(segment[0]))

@@ -1,6 +1,6 @@
-"""Fine-tuning requests: on which runs' labels, with which settings, under which name.
+"""Fine-tuning requests: which runs' labels, which settings, which name.
 
-Nothing here has a model: the job's process reads the labels and hands them to `icm_engine.training`.
+Nothing here has a model: the job's process reads the labels and passes them to `icm_engine.training`.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ KINDS = ("finetune", "reward", "preference-tuning", "reinforce")
 
 
 def free_name(store: Store, stem: str, asked: str | None) -> str:
-    """Return the name asked for, or the first free one that begins with `stem`. Raises SettingError for one taken."""
+    """Return the requested name, or the first free one that begins with `stem`. Raises SettingError if it is taken."""
     waiting = [jobs.spec(store, job).body["name"] for kind in KINDS for job in jobs.names(store, kind)]
     taken = {*model_registry.names(store), *waiting}
     if asked is None:
@@ -40,10 +40,10 @@ KIND = "finetune"
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """How a model is tuned. `batch_size` rows make one step, `rows_at_once` of them are in memory at a time.
+    """Settings of fine-tuning. `batch_size` rows make one step, of which `rows_at_once` are in memory at a time.
 
-    The defaults are for some dozens of labels: chosen on golden labels of `arithmetic`, by accuracy on examples of its
-    training file that are neither tuned on nor tested on (docs/results.md).
+    The defaults suit some dozens of labels. They were chosen on golden labels of `arithmetic`, by accuracy on examples
+    of its training file that are neither tuned nor tested on (docs/results.md).
     """
 
     epochs: int = 20
@@ -64,17 +64,17 @@ class TuneSettings:
 
 
 EXPLANATIONS = {
-    "epochs": "how often every label is shown",
-    "learning_rate": "the largest step of AdamW; it falls to zero in a line",
-    "rank": "rank of the two matrices that LoRA puts beside each linear layer",
+    "epochs": "how often every label is trained on",
+    "learning_rate": "peak learning rate of AdamW; it decays linearly to zero",
+    "rank": "rank of the LoRA matrices of each linear layer",
     "batch_size": "labels a step",
-    "rows_at_once": "labels in memory at a time; fewer need less memory and give the same step",
-    "seed": "order of the labels, and where the adapter begins",
+    "rows_at_once": "labels in memory at a time; fewer use less memory and give the same step",
+    "seed": "seed of the order of labels and of the initial adapter",
 }
 
 
 def settings_of(values: Mapping[str, Any]) -> TuneSettings:
-    """Return settings from values or texts by name; what is not named has its default. Raises SettingError."""
+    """Return settings from values or texts by name; others have their defaults. Raises SettingError."""
     known = {field.name: type(field.default) for field in fields(TuneSettings)}
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"fine-tuning has no setting {unknown[0]!r}: it has {', '.join(known)}")
@@ -84,7 +84,7 @@ def settings_of(values: Mapping[str, Any]) -> TuneSettings:
 def request(
     store: Store, runs: Sequence[str], settings: TuneSettings, name: str | None = None, model: ModelChoice | None = None
 ) -> str:
-    """Start tuning on the labels of these runs and return the job. Raises NotFound, NotInstalled, SettingError."""
+    """Start fine-tuning on the labels of these runs and return the job. Raises NotFound, NotInstalled, SettingError."""
     job = create(store, runs, settings, name, model)
     jobs.start(store, job)
     return job
@@ -93,9 +93,9 @@ def request(
 def create(
     store: Store, runs: Sequence[str], settings: TuneSettings, name: str | None = None, model: ModelChoice | None = None
 ) -> str:
-    """Store the job that tunes on the labels of these runs, without starting it. Raises NotFound, SettingError.
+    """Create, without starting it, the job that tunes on the labels of these runs. Raises NotFound, SettingError.
 
-    The model is the last run's own, or what that was tuned from, unless another is given.
+    The default model is the last run's, or the one that was tuned from.
     """
     model_registry.require_installed()
     if not runs:
@@ -111,7 +111,7 @@ def create(
 
 
 def find(store: Store, runs: Sequence[str], settings: TuneSettings, model: ModelChoice) -> str | None:
-    """Return the job that was asked for exactly this, whatever its name, None if there is none."""
+    """Return the job with exactly this request, whatever its name; None if there is none."""
     for job in jobs.names(store, KIND, run=runs[-1]):
         spec = jobs.spec(store, job)
         if (spec.model, spec.body["runs"], spec.body["settings"]) == (model, list(runs), asdict(settings)):
@@ -120,7 +120,7 @@ def find(store: Store, runs: Sequence[str], settings: TuneSettings, model: Model
 
 
 def training_rows(store: Store, runs: Sequence[str]) -> TrainingSet:
-    """Return the rows of all these runs' labels, in order. Raises SettingError where a run has none."""
+    """Return the training rows of all these runs, in order. Raises SettingError if a run has none."""
     rows, left_out = list[Row](), Counter[str]()
     for run in runs:
         opened = open_run(store, run).whole()
@@ -131,7 +131,7 @@ def training_rows(store: Store, runs: Sequence[str]) -> TrainingSet:
 
 
 def labels_of(store: Store, runs: Sequence[str]) -> tuple[Label, ...]:
-    """Return the labels of these runs' task. Raises SettingError where they have different ones."""
+    """Return the labels of these runs' task. Raises SettingError if they differ."""
     found = [store.dataset_info(store.spec(run).dataset).task.labels for run in runs]
     if len(set(found)) > 1:
         raise SettingError(f"runs {', '.join(runs)} have different labels: tune on runs of one task")
@@ -147,5 +147,5 @@ def _labelled(store: Store, opened: OpenRun) -> list[tuple[Any, Label | None]]:
 
 
 def labels_sha256(rows: Sequence[Row]) -> str:
-    """Return the hash of rows as text: what a card and a resumed training know the labels by."""
+    """Return the hash of rows as text, by which a card and a resumed training recognise the labels."""
     return hashlib.sha256(json.dumps(list(rows), ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""The process that does one job: it claims the job, calls the function of its kind, and writes down how it ended.
+"""The process that does one job: it claims the job, calls the function of its kind, and records how it ended.
 
-The function of a kind reports progress, which is also where it learns that it was cancelled, and may keep parts that
-a later process of the same job finds again.
+The function reports progress, learns there of a cancellation, and may store parts that a later process of the same job
+finds again.
 """
 
 import importlib
@@ -22,12 +22,12 @@ PROGRESS_EVERY = 1.0  # seconds between two progress events: enough for a bar, f
 
 
 class Cancelled(Exception):
-    """A person no longer wants this job."""
+    """A person cancelled this job."""
 
 
 @dataclass
 class Job:
-    """One process's hold on one job: what the function of its kind is given."""
+    """One process's claim on one job, passed to the function of its kind."""
 
     store: Store
     name: str
@@ -36,12 +36,12 @@ class Job:
     _told: float = 0.0
 
     def ready(self, facts: Mapping[str, object]) -> None:
-        """Say that all is there, and which model it is, if any."""
+        """Record that the job is ready, with a description of its model if it has one."""
         self.append("ready", dict(facts))
         self.store.update_lease(self.name, self.lease, ready=1)
 
     def progress(self, done: int, total: int | None, words: str = "") -> None:
-        """Say how far it is, at most once a second. Raises Cancelled."""
+        """Report progress, at most once a second. Raises Cancelled."""
         if (now := time.monotonic()) - self._told < PROGRESS_EVERY:
             return
         self._told = now
@@ -49,30 +49,30 @@ class Job:
         self.append("progress", {"done": done, "total": total, "words": words})
 
     def cancelled(self) -> bool:
-        """Say whether it was cancelled since it was last started."""
+        """Say whether the job was cancelled since its last start."""
         last = self.store.last_event(self.name, ("start", "cancel"))
         return last is not None and last.kind == "cancel"
 
     def stop_if_cancelled(self) -> None:
-        """Look now, as a piece begins, whether anybody still wants it. Raises Cancelled."""
+        """Check for cancellation at the start of a piece. Raises Cancelled."""
         if self.cancelled():
             raise Cancelled
 
     def settled(self) -> bool:
-        """Say whether it has ended, or was cancelled, and nobody has started it since."""
+        """Say whether the job ended or was cancelled, and was not started again."""
         last = self.store.last_event(self.name, ("start", "result", "failed", "cancel"))
         return last is not None and last.kind != "start"
 
     def keep(self, part: Json) -> None:
-        """Keep a finished piece: after a crash, `kept` has it."""
+        """Store a finished piece; after a crash, `kept` returns it."""
         self.append("part", part)
 
     def kept(self) -> list[Json]:
-        """Return the pieces that this job's processes finished so far, in order."""
+        """Return the pieces finished so far by this job's processes, in order."""
         return [event.body for event in self.store.read_after(self.name, kinds=("part",))]
 
     def append(self, kind: str, body: Json, seconds: float = 0.0) -> None:
-        """Append an event, unless another process has taken the job over: then raise RunBusy."""
+        """Append an event. Raises RunBusy if another process has taken the job over."""
         self.store.append(self.name, kind, body, seconds, self.lease)
 
 
@@ -80,7 +80,7 @@ Perform = Callable[[Job], Json]
 
 
 def kind_of(job: Job, process: str) -> jobs.JobKind:
-    """Return the kind of a job that is one of this process's. Raises SettingError for a kind of another process."""
+    """Return the kind of a job of this process. Raises SettingError for another process's kind."""
     kind = jobs.KINDS[job.spec.kind]
     if kind.process != process:
         raise SettingError(f"job {job.name!r} is not done by {process}: start it with `jobs {job.name} --again`")
@@ -101,12 +101,12 @@ def perform(job: Job) -> Json:
 
 
 def main(perform: Perform, arguments: Sequence[str] | None = None) -> int:
-    """Do one job to its end; 0 if it was done or cancelled, 1 if it failed or is held by another process."""
+    """Run one job to its end; 0 if done or cancelled, 1 if it failed or another process holds it."""
     return process.main("job", lambda store, job: run_in_process(store, job, perform), arguments)
 
 
 def run_in_process(store: Store, job: str, perform: Perform) -> int:
-    """Do a job to its end; 0 if it was done or cancelled, 1 if it failed. Raises RunBusy."""
+    """Run a job to its end; 0 if done or cancelled, 1 if it failed. Raises RunBusy."""
     lease = claim(store, job)
     with heartbeat(store, job, lease):
         held = Job(store, job, jobs.spec(store, job), lease)
@@ -115,7 +115,7 @@ def run_in_process(store: Store, job: str, perform: Perform) -> int:
 
 def _do(job: Job, perform: Perform) -> None:
     if job.settled():
-        return  # another process that was started for the same did it, or nobody wants it
+        return  # another process did the job, or it was cancelled
     began = time.perf_counter()
     with suppress(Cancelled):
         found = perform(job)

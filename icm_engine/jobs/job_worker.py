@@ -1,7 +1,6 @@
 """The process of a job that needs a model: python -m icm_engine.jobs.job_worker --db FILE JOB.
 
-Like the search's worker it is a process of its own, gets its scorer from the worker's one factory, and reaches
-nothing that reads gold.
+Like the search's worker it gets its scorer from one factory and reaches nothing that reads gold.
 """
 
 import os
@@ -37,7 +36,7 @@ def batch(job: Job) -> Json:
     job.ready({})
 
     def begin(number: int, of: int | None, name: str) -> None:
-        job.stop_if_cancelled()  # progress looks once a second, and a run may take less
+        job.stop_if_cancelled()  # progress is checked once a second, and a run may take less
         job.progress(number, of, name)
 
     found = do_in_turn(
@@ -48,7 +47,7 @@ def batch(job: Job) -> Json:
         lambda store, name: run_in_process(store, name, perform),
     )
     if found["failed"]:
-        job.stop_if_cancelled()  # what was cut short is no result
+        job.stop_if_cancelled()  # an interrupted run is no result
     return found
 
 
@@ -70,7 +69,7 @@ def _scorer(job: Job) -> Scorer:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, LOADING)
     scorer = make_scorer(located(job.store, job.spec.model))
-    run = job.spec.body.get("run")  # what is asked about a run is asked as the run asks
+    run = job.spec.body.get("run")  # questions about a run use its own calls
     begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)
     job.ready(scorer.describe())
     return scorer

@@ -1,10 +1,10 @@
-"""Trials of a model before a run: what a data set costs (context check), and which template fits.
+"""Trials of a model before a run: the cost of a data set (context check), and which template fits.
 
-Tokens of its demonstrations, how many fit the context, the batch that follows, and the tokens and seconds of one
-evaluation of that whole batch. A model with no known context (the fake) takes everything.
+The context check reports tokens per demonstration, how many fit the context, the resulting batch size, and tokens and
+seconds of one evaluation of such a batch. A model without a known context (the fake) takes everything.
 
-A wrong template is a real base model's first failure: its probability falls elsewhere, or its scores hardly move. Each
-template is asked with no demonstrations, and with a few at random labels, as a search begins. Gold is not here.
+A wrong template is a base model's first failure: probability falls outside the labels, or the scores hardly move. So
+each template is tried without demonstrations and with a few at random labels, as a search begins. Gold is not read.
 """
 
 import math
@@ -33,11 +33,11 @@ from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-SAMPLE = 10_000  # examples that are tokenised at most: the rest would change the picture little and the wait much
-CONTEXT_SEED = 0  # of the sample, and of the labels in the prompts that are measured
+SAMPLE = 10_000  # examples tokenised at most; more would change little and take long
+CONTEXT_SEED = 0  # seed of the sample, and of labels in the measured prompts
 STRIDE = 500  # examples read and tokenised at once
-LONGEST = 5  # longest examples that are named
-EXACT = 1000  # examples up to which the prefix tree of the real prompts is built: their segments are n * n
+LONGEST = 5  # longest examples listed
+EXACT = 1000  # examples up to which the real prefix tree is built: it has n * n segments
 FIRST_TRIAL = 2  # examples of the first evaluation that is timed
 MEASURING = 12.0  # seconds that the timed evaluations may take together
 
@@ -46,7 +46,7 @@ Progress = Callable[[int, int | None, str], None]
 
 @dataclass(frozen=True)
 class _Check:
-    """One data set, the places of its examples that count, and a scorer."""
+    """One data set, the positions of its relevant examples, and a scorer."""
 
     store: Store
     dataset: str
@@ -60,10 +60,10 @@ class _Check:
         return [size - self._empty for size in self.scorer.count_tokens(prompts)]
 
     def room(self, example: Example) -> int | None:
-        """Tokens that all examples of a prompt share, each counted as a demonstration; None for an endless context.
+        """Tokens available to all examples of a prompt, each counted as a demonstration; None for an unlimited context.
 
-        The query has no blank line after its label and the prompt may have a first token of its own, so a prompt
-        is as long as its examples as demonstrations, and a constant.
+        The query has no blank line after its label, and the prompt may have a first token of its own, so the length of
+        a prompt is that of its examples as demonstrations plus a constant.
         """
         if (context := self.scorer.describe().get("context")) is None:
             return None
@@ -72,7 +72,7 @@ class _Check:
 
     @property
     def label(self) -> str:
-        """The label of most tokens."""
+        """The label with most tokens."""
         labels = self.task.labels
         sizes = self.scorer.count_tokens([Prompt(((label_text(label),),), labels) for label in labels])
         return labels[sizes.index(max(sizes))]
@@ -83,7 +83,7 @@ class _Check:
 
 
 def check_context(job: Job, scorer: Scorer) -> Json:
-    """Return what a data set, or what `limit` takes of it, costs with a model: tokens, what fits, seconds.
+    """Return the cost of a data set, or of the part `limit` takes, with a model: tokens, what fits, seconds.
 
     Raises IcmError.
     """
@@ -116,7 +116,7 @@ def check_context(job: Job, scorer: Scorer) -> Json:
 
 
 def _tokens(check: _Check, progress: Progress) -> tuple[list[int], list[Json]]:
-    """The sizes of all examples, or of a seeded sample of many; and the longest of them."""
+    """The sizes of all examples, or of a seeded sample if there are many; and the longest of them."""
     places = check.places
     if len(places) > SAMPLE:
         places = sorted(random.Random(CONTEXT_SEED).sample(places, SAMPLE))
@@ -133,7 +133,7 @@ def _tokens(check: _Check, progress: Progress) -> tuple[list[int], list[Json]]:
 
 
 def _fits(sizes: Sequence[int], room: int | None) -> Json | None:
-    """How many examples go into one prompt, the query among them: by the mean, and whichever they are."""
+    """How many examples fit one prompt, query included: at their mean size, and for any choice of them."""
     if room is None:
         return None
     by_mean = int(max(0, room) / token_distribution(sizes).mean)
@@ -141,7 +141,7 @@ def _fits(sizes: Sequence[int], room: int | None) -> Json | None:
 
 
 def _batch(check: _Check, room: int | None, progress: Progress) -> int:
-    """The most examples in whole groups that fit one prompt: what a run can take as its limit."""
+    """The largest number of examples in whole groups that fit one prompt, which a run can take as its limit."""
     if room is None:
         return len(check.places)
     places = check.places
@@ -150,12 +150,12 @@ def _batch(check: _Check, room: int | None, progress: Progress) -> int:
         count = _fitting(check, places, room)
         if count == len(places):
             break
-        places = check.store.places(check.dataset, count) if count else []  # other examples, which may not fit either
+        places = check.store.places(check.dataset, count) if count else []  # further examples may not fit either
     return len(places)
 
 
 def _fitting(check: _Check, places: Sequence[int], room: int) -> int:
-    """How many of the examples at these places fit together, from the first one on."""
+    """How many of the examples at these positions fit together, from the first on."""
     used = count = 0
     for start in range(0, len(places), STRIDE):
         sizes = check.sizes(check.store.examples_at(check.dataset, places[start : start + STRIDE]))
@@ -170,7 +170,7 @@ def _fitting(check: _Check, places: Sequence[int], room: int) -> int:
 
 
 def _evaluation(check: _Check, batch: int, mean: float, progress: Progress) -> Json:
-    """Tokens by the tree of the real prompts, or by the formula; seconds by timing smaller evaluations."""
+    """Tokens from the tree of the real prompts or from the formula; seconds from timing smaller evaluations."""
     dataset = check.store.dataset(check.dataset, batch)
     exact = batch <= EXACT
     progress(0, None, "counting the tokens of one evaluation")
@@ -195,23 +195,23 @@ def _by_formula(batch: int, mean: float) -> Usage:
 
 
 def _prompts(task: Task, examples: Sequence[Example], count: int) -> list[Prompt]:
-    """The leave-one-out prompts of the first examples, labelled at random."""
+    """The leave-one-out prompts of the first examples, randomly labelled."""
     rng = random.Random(CONTEXT_SEED)
     labeling = Labeling({i: rng.choice(task.labels) for i in range(count)})
     return list(leave_one_out_prompts(task, examples, [labeling])[0].values())
 
 
 def _timed(check: _Check, examples: Sequence[Example], progress: Progress) -> list[Json]:
-    """Evaluations of 2, 4, 8 ... examples up to the whole batch, while the next one still fits the time.
+    """Time evaluations of 2, 4, 8 ... examples up to the whole batch, as long as the next one fits the time budget.
 
-    The first one also pays for what later ones find ready; it counts only where it is so slow that it stays alone.
+    The first includes one-time costs; it counts only if it is so slow that no other follows.
     """
     count, spent, timed = min(FIRST_TRIAL, len(examples)), 0.0, list[Json]()
     while True:
         progress(count, len(examples), "timing evaluations")
         timed.append(_trial(check, _prompts(check.task, examples, count), count))
         spent += timed[-1]["seconds"]
-        twice = 3 * timed[-1]["seconds"]  # twice the examples take over twice the time
+        twice = 3 * timed[-1]["seconds"]  # twice the examples take more than twice the time
         if count == len(examples) or spent + twice > MEASURING:
             return timed
         count = min(2 * count, len(examples))
@@ -226,7 +226,7 @@ def _trial(check: _Check, prompts: Sequence[Prompt], count: int) -> Json:
 
 
 def _scaled(timed: Sequence[Json], batch: int, tokens: int) -> float:
-    """Seconds of the whole batch: seconds a token grow with the examples in a prompt, as the last two trials say."""
+    """Seconds for the whole batch, extrapolated: seconds per token grow with the examples in a prompt."""
     last = timed[-1]
     if last["examples"] == batch:
         return float(last["seconds"])
@@ -240,15 +240,15 @@ def _scaled(timed: Sequence[Json], batch: int, tokens: int) -> float:
 
 
 KIND = "template-trial"
-EXAMPLES = 16  # that are asked about
-SHOWN = 8  # of the others, at random labels, as a search begins
+EXAMPLES = 16  # examples queried
+SHOWN = 8  # demonstrations, at random labels as a search begins
 TEMPLATE_SEED = 0
-EVALUATIONS = 2  # of the whole set for each example of a run, on which its minutes are reckoned
+EVALUATIONS = 2  # evaluations of the set per example of a run, for its estimated minutes
 OF_TRUTH = (("True", "False"), ("true", "false"), ("Yes", "No"), ("yes", "no"), ("correct", "incorrect"))
 
 
 def suggested_templates(task: Task) -> list[str]:
-    """Return the task's own template, and plainer ones of the same fields."""
+    """Return the task's own template, and plainer ones with the same fields."""
     fields = list(dict.fromkeys(FIELD.findall(task.template)))
     lines = "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in fields)
     plain = "\n".join(f"{{{name}}}" for name in fields)
@@ -256,7 +256,7 @@ def suggested_templates(task: Task) -> list[str]:
 
 
 def suggested_labels(task: Task) -> list[tuple[Label, ...]]:
-    """Return the task's own labels, and other words for the same ones in their order."""
+    """Return the task's own labels, and other words for them in the same order."""
     own = task.labels
     others = [tuple(label.lower() for label in own), tuple(label.capitalize() for label in own)]
     if set(own) == {"True", "False"}:
@@ -308,12 +308,12 @@ def _wanted(task: Task, body: Json) -> list[tuple[str, tuple[Label, ...]]]:
 
 
 def _asked(examples: Sequence[Example]) -> int:
-    """How many examples are asked about: the others are shown."""
+    """How many examples are queried; the others are demonstrations."""
     return max(2, len(examples) - SHOWN) if len(examples) > SHOWN else len(examples)
 
 
 def _row(task: Task, examples: Sequence[Example], scorer: Scorer, size: int) -> Json:
-    """What one template with its label words comes to; a problem in words where it cannot be asked."""
+    """The result of one template with its label words, or a problem in words."""
     row: Json = {"template": task.template, "labels": list(task.labels), "problem": ""}
     try:
         return row | _measured(task, examples, scorer, size)
@@ -340,7 +340,7 @@ def _measured(task: Task, examples: Sequence[Example], scorer: Scorer, size: int
 
 
 def _spread(scores: Sequence[LabelLogProbs]) -> float:
-    """The root mean square of the centred scores, in nats: how far what is asked about moves them."""
+    """The root mean square of the centred scores, in nats: how much the queried text moves them."""
     lean = leaning(scores)
     moved = [own - usual for score in scores for own, usual in zip(against_mean(score), lean, strict=True)]
     return math.sqrt(mean([value * value for value in moved]))
@@ -354,13 +354,13 @@ def _tokens_of_one(task: Task, examples: Sequence[Example], scorer: Scorer) -> f
 
 
 def _rank(row: Json) -> tuple[bool, float]:
-    """Usable templates first, the one that moves the scores most on the labels it puts its probability on."""
+    """Usable templates first; then by how much the scores move, weighted by the probability on the labels."""
     return bool(row["problem"]), -(row.get("spread", 0.0) * min(1.0, row.get("mass_shown", 0.0)))
 
 
 def body_of(
     dataset: str, limit: int | None, templates: Sequence[str] = (), labels: Sequence[Sequence[Label]] = ()
 ) -> Json:
-    """Return what a trial is asked with; nothing named means what is suggested."""
+    """Return the body of a trial job; what is not named is suggested."""
     words = [list(some) for some in labels]
     return {"dataset": dataset, "limit": limit, "templates": list(templates), "labels": words}

@@ -41,7 +41,7 @@ from icm_engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """What all of them have: a LoRA adapter of this rank, this largest step of AdamW, this seed."""
+    """Settings common to all: rank of the LoRA adapter, maximum step of AdamW, seed."""
 
     learning_rate: float = 1e-3
     rank: int = 8
@@ -56,7 +56,7 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class RewardSettings(LoraSettings):
-    """How a reward model is trained: each of its stages takes `steps` steps of `batch_size` pairs."""
+    """Settings of a reward model: each of its stages takes `steps` steps of `batch_size` pairs."""
 
     steps: int = 100
     batch_size: int = 8
@@ -64,7 +64,7 @@ class RewardSettings(LoraSettings):
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSettings(LoraSettings):
-    """How a policy is tuned on preferences (DPO); `beta` holds it to where it began."""
+    """Settings of preference tuning (DPO); `beta` ties the policy to its start."""
 
     steps: int = 100
     batch_size: int = 8
@@ -73,9 +73,9 @@ class PreferenceSettings(LoraSettings):
 
 @dataclass(frozen=True, slots=True)
 class ReinforceSettings(LoraSettings):
-    """How a policy is trained on rewards (RLOO): steps of `prompts` prompts with `responses` samples of each.
+    """Settings of policy training on rewards (RLOO): steps of `prompts` prompts with `responses` samples each.
 
-    `beta` weighs the divergence from where it began against the reward.
+    `beta` weights the divergence from the start against the reward.
     """
 
     steps: int = 100
@@ -86,22 +86,22 @@ class ReinforceSettings(LoraSettings):
 
 
 TRAINING_EXPLANATIONS = {
-    "learning_rate": "the largest step of AdamW; it falls to zero in a line",
-    "rank": "rank of the two matrices that LoRA puts beside each linear layer",
-    "seed": "order of the rows, where the adapter begins, and what is sampled",
+    "learning_rate": "peak learning rate of AdamW; it decays linearly to zero",
+    "rank": "rank of the LoRA matrices of each linear layer",
+    "seed": "seed of the order of rows, of the initial adapter, and of samples",
     "batch_size": "pairs a step",
-    "beta": "how strongly a policy is held to where it began",
-    "steps": "steps of training; of a reward model, in each of its stages",
+    "beta": "how strongly a policy is tied to its start",
+    "steps": "training steps; for a reward model, per stage",
     "prompts": "prompts a step",
-    "responses": "samples of each prompt; their rewards are compared with each other",
-    "max_tokens": "tokens that a response may take",
+    "responses": "samples per prompt, whose rewards are compared",
+    "max_tokens": "maximum tokens of a response",
 }
 
 Some = TypeVar("Some", bound=LoraSettings)
 
 
 def settings_from(kind: type[Some], values: Mapping[str, Any]) -> Some:
-    """Return settings from values or texts by name; what is not named has its default. Raises SettingError."""
+    """Return settings from values or texts by name; others have their defaults. Raises SettingError."""
     known = {field.name: type(field.default) for field in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"there is no setting {unknown[0]!r} here: use {', '.join(known)}")
@@ -148,7 +148,7 @@ def create(
 
 
 def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
-    """Return how a run's responses are put, and the preference rows of its labels. Raises SettingError."""
+    """Return how a run formats responses, and the preference rows of its labels. Raises SettingError."""
     opened = open_run(store, run).whole()
     task, labeling = opened.dataset.task, _labeling(store, opened)
     form = form_of(task)
@@ -179,7 +179,7 @@ def _labeling(store: Store, opened: OpenRun) -> Labeling:
 
 
 def require_same(job: Job, now: str) -> None:
-    """Refuse to go on where the labels (a hash) are not those that training began with. Raises SettingError."""
+    """Raise SettingError if the labels (a hash) differ from those that training began with."""
     begun = next((part["labels_sha256"] for part in job.kept()), None)
     if begun is None:
         job.keep({"labels_sha256": now})
@@ -192,7 +192,7 @@ RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are sampled: so many of each prompt, at this temperature; a function of the seed."""
+    """How responses are sampled: number per prompt and temperature; a function of the seed."""
 
     samples: int = 8
     temperature: float = 1.0
@@ -213,7 +213,7 @@ def ask_responses(
     judges: Sequence[str] = (),
     most: int | None = None,
 ) -> str:
-    """Store the job that samples responses to the prompts of some data, at most so many; reward models judge them."""
+    """Create the job that samples responses to at most so many prompts of some data; reward models score them."""
     model_registry.require_installed()
     form = _form(store, parts)
     for judge in judges:
@@ -233,7 +233,7 @@ def ask_responses(
 def ask_preference_tuning(
     store: Store, run: str, settings: PreferenceSettings, *, name: str | None = None, model: ModelChoice | None = None
 ) -> str:
-    """Store the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
+    """Create the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
     model_registry.require_installed()
     spec = store.spec(run)
     model = _trainable(model or model_registry.base_choice(store, run))
@@ -252,7 +252,7 @@ def ask_reinforcement(
     model: ModelChoice | None = None,
     most: int | None = None,
 ) -> str:
-    """Store the job that trains a policy against a reward model on the prompts of some data. Raises SettingError."""
+    """Create the job that trains a policy against a reward model on prompts of some data. Raises SettingError."""
     model_registry.require_installed()
     facts = _require_reward_model(store, reward)
     form = _form(store, parts)
@@ -312,7 +312,7 @@ def _trainable(model: ModelChoice) -> ModelChoice:
 def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dataset:
     """Store the distinct responses of a finished job as a data set under a rule. Raises NotFound, SettingError.
 
-    Of pairs the rule is always asymmetry. A prompt whose responses are all alike gives nothing to judge.
+    Pairs always get the rule asymmetry. A prompt whose responses are all equal gives nothing to judge.
     """
     found, spec = jobs.result(store, job), jobs.spec(store, job)
     if spec.kind != RESPOND or found is None:
@@ -342,7 +342,7 @@ def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dat
 
 
 def _examples(form: Form, stem: str, asked: str, texts: Sequence[str]) -> list[Example]:
-    """Each claim, or each two neighbours as a pair and its twin; nothing of a single text."""
+    """Each claim, or each two neighbours as a pair and its twin; nothing for a single text."""
     if len(texts) < 2:
         return []
     shown = {form.asking: asked} if form.asking else {}

@@ -1,10 +1,10 @@
-"""Jobs that score other labels of a run: what if, the landscape, and its own steps again.
+"""Jobs that score other labels of a run: what-if, the landscape, and its own steps again.
 
-The references come with the request, by name; this knows nothing of where they are from. Zero-shot labels alone are
-made here, since they need the model. Every labeling has the run's own slots, so all stand in the same orders.
+References arrive by name, without their origin; only zero-shot labels are made here, since they need the model. Every
+labeling has the run's own slots, so all are scored in the same orders.
 
-The log is checked without a model (`verify`); what only the model can tell is asked again here. Other hardware, another
-version of torch, or a changed checkpoint show as drift; a log that somebody changed shows as a jump.
+`verify` checks a log without a model; rescoring checks what only the model can tell. Other hardware, another version of
+torch or a changed checkpoint show as drift; a log that somebody edited shows as a jump.
 """
 
 import time
@@ -31,8 +31,8 @@ from icm_engine.store.store import Event, Store
 def try_label(job: Job, scorer: Scorer) -> Json:
     """Return what U would be after an event if an example had another label, before and after repair, as JSON.
 
-    Scored as the run scores its own proposals; repairs leave the example and all pins as they are. The chance is that
-    of the next step's temperature. Raises SettingError, NotFound.
+    Scored as the run scores its own proposals; repairs leave the example and all pins unchanged. The probability of
+    acceptance is at the next step's temperature. Raises SettingError, NotFound.
     """
     store, body = job.store, job.spec.body
     run, event, example, label = (body[key] for key in ("run", "event", "example", "label"))
@@ -88,7 +88,7 @@ def _standing(store: Store, opened: OpenRun, event: int) -> State:
 
 
 def _others(codec: Codec, proposal: Labeling, repaired: Labeling) -> list[Json]:
-    """The labels that repair changed besides."""
+    """The other labels that repair changed."""
     changed = [i for i in repaired if repaired[i] != proposal[i]]
     return [{"example": codec.ids[i], "old": proposal[i], "new": repaired[i]} for i in changed]
 
@@ -100,11 +100,10 @@ References = Mapping[str, Mapping[str, Label]]
 
 
 def score_landscape(job: Job, scorer: Scorer) -> Json:
-    """Return U and its terms of a run's labels and of reference labelings. Raises IcmError, NotFound.
+    """Return U and its terms for a run's labels and reference labelings. Raises IcmError, NotFound.
 
-    The body names the run, the number of the event after which its labels are meant, the reference labelings (each
-    with a label for every example the run had labelled then), and whether zero-shot labels are wanted. Rows already
-    kept are not scored again; each new one is kept.
+    The body names the run, the event whose labels are meant, the reference labelings (each labels exactly the examples
+    labelled then), and whether zero-shot labels are wanted. Rows already stored are not scored again.
     """
     store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()
@@ -123,7 +122,7 @@ def score_landscape(job: Job, scorer: Scorer) -> Json:
             row = _scored(name, labeling, objective)
             parts[name] = row | {"usage": asdict(scorer.usage - before)}
             job.keep(parts[name])
-    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
+    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # also in processes killed earlier
     return {
         "run": body["run"],
         "event": body["event"],
@@ -151,14 +150,14 @@ def _reference(name: str, opened: OpenRun, found: Labeling, labels: Mapping[str,
 
 
 def _zero_shot(objective: Objective, found: Labeling) -> Labeling:
-    """The likeliest label of each example with no demonstrations at all."""
+    """The most likely label of each example without demonstrations."""
     nothing = Labeling()
     scores = objective.scorer.score([query_prompt(objective.task, objective.examples, nothing, i) for i in found])
     return Labeling({i: objective.task.labels[score.argmax] for i, score in zip(found, scores, strict=True)})
 
 
 def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
-    """One row: U with its terms, the label mass, and what the labels are, to compare them."""
+    """One row: U with its terms, the label mass, and the labels for comparison."""
     before = objective.scorer.usage
     found: Evaluation = objective.evaluate(labeling)
     cost: Usage = objective.scorer.usage - before
@@ -178,12 +177,12 @@ def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
 
 KIND = "rescore"
 SEED = 0  # of the sample of steps
-SHOWN = 20  # steps that are named among those that would go another way
+SHOWN = 20  # steps listed among those that would be decided otherwise
 
 
 @dataclass
 class _Drift:
-    """What was compared so far: absolute differences of log-probabilities, and steps that would go another way."""
+    """Comparison so far: absolute differences of log-probabilities, and steps that would be decided otherwise."""
 
     differences: list[float] = field(default_factory=list)
     largest: float = -1.0
@@ -200,8 +199,8 @@ class _Drift:
 def rescore(job: Job, scorer: Scorer) -> Json:
     """Take a sample of a run's steps again and return the drift, as JSON. Raises SettingError, NotFound.
 
-    Each step begins in the state that the log leads to. Compared are the log-probabilities of the drawn example and,
-    of accepted steps, those of all labelled examples after it; the verdicts and U are compared for all.
+    Each step starts from the state in the log. Compared are the log-probabilities of the drawn example and, for
+    accepted steps, those of all labelled examples after it; verdicts and U are compared for all.
     """
     store, run = job.store, job.spec.body["run"]
     opened = open_run(store, run).whole()
@@ -235,7 +234,7 @@ def rescore(job: Job, scorer: Scorer) -> Json:
 
 
 def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _Drift) -> Iterator[float]:
-    """Take one step again; yield how far U of its proposal has drifted, where it proposes the same."""
+    """Take one step again; yield the drift of its proposal's U if the proposal is the same."""
     state = state_at(store, opened, event.number - 1)
     assert state is not None  # a step follows the initial labels
     config = config_at(store, opened, event.number - 1)
@@ -246,13 +245,13 @@ def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _
         drift.other.append(_other_way(then, now))
     if then.after is None or now.after is None or then.flips != now.flips:
         return
-    for example, scores in then.after.scores.items():  # kept of accepted steps alone
+    for example, scores in then.after.scores.items():  # stored for accepted steps only
         drift.compare(then.number, scores, now.after.scores[example])
     yield abs(then.after.utility - now.after.utility)
 
 
 def _asked(objective: Objective, state: State, now: StepInfo) -> LabelLogProbs:
-    """What the model says of the drawn example, also where the step took it from the labeling before."""
+    """The model's scores of the drawn example, also where the step reused earlier ones."""
     if not now.reused:
         return now.scores
     prompt = leave_one_out_prompt(objective.task, objective.examples, state.labeling, now.example)
@@ -272,6 +271,6 @@ def _other_way(then: StepInfo, now: StepInfo) -> Json:
 
 
 def _changes(then: Json, scorer: Scorer) -> Json:
-    """What the model's own description says otherwise than when the run was scored."""
+    """What the model's own description says differently from when the run was scored."""
     now = dict(scorer.describe())
     return {name: [then[name], now.get(name)] for name in then if name != READING and then[name] != now.get(name)}

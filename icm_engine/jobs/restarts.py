@@ -1,16 +1,16 @@
-"""Chains that differ in the seed alone, one of them proposed.
+"""Restarts: chains that differ in their seed alone, of which one is proposed.
 
-A chain is a run that differs from the others in its seed alone. Those that finished without a person's hand in them
-are compared by U, which has two traps where chains labelled different numbers of examples. A sum of log p falls with
-every example, so the highest U belongs to the chain that labelled least: with that form of P, U is divided by the
-number of labelled examples (each form declares how it compares: `core.objective`). And a few examples of one label
-predict each other best, in every form but the centred one: so a chain is compared only if it labelled at least `WIDE`
-as many examples as the chain that labelled most. That leaves room on purpose: a mirror that labelled everything must
-not win for that alone. Whoever shows the result says so where the numbers differ.
+Chains that finished without a person's interventions are compared by U. This has two traps if chains labelled different
+numbers of examples. A sum of log p falls with every example, so the highest U belongs to the chain that labelled least:
+with that form of P, U is divided by the number of labelled examples (each form declares how it compares, in
+`core.objective`). And a few examples of one label predict each other best, in every form but the centred one: so a
+chain is compared only if it labelled at least `WIDE` of what the widest chain labelled. The margin is deliberate: a
+mirror that labelled everything must not win for that alone. Where the numbers differ, the result is shown with a
+warning.
 
 A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
-compares how they ended: it has no model, sees no gold, and is a job, so that chains go on when the page is closed.
-Where chains stand is read from the chains, so another process of the job goes on with what is left.
+compares how they ended: it has no model, sees no gold, and is a job, so chains continue when the page is closed.
+Progress is read from the chains, so another process of the job continues with what is left.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +30,15 @@ from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
 
-WIDE = 0.75  # of the most examples that a chain labelled: with fewer, a chain is not compared
-OPPOSITE = 0.25  # share of equal labels below which one of two labelings looks like the mirror of the other
+WIDE = 0.75  # share of the widest chain's labels needed to be compared
+OPPOSITE = 0.25  # share of equal labels below which two labelings look like mirrors
 
 Labels = Mapping[str, Label]  # by example id
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One chain as it ended; `labels` and `utility` are those of its last step, None and empty before it has any."""
+    """One chain as it ended; `labels` and `utility` are those of its last step, empty and None before it has any."""
 
     run: str
     seed: int
@@ -50,7 +50,7 @@ class Chain:
 
     @property
     def counts(self) -> bool:
-        """Whether it is among those that are compared and that agreement is about."""
+        """Whether it takes part in comparison and agreement."""
         return self.phase == "finished" and not self.steered and self.utility is not None and bool(self.labels)
 
 
@@ -62,7 +62,7 @@ def wide(chains: Sequence[Chain]) -> list[Chain]:
 
 
 def worth(chain: Chain, per_example: bool) -> float:
-    """Return what is compared: U, or U per labelled example if the form of P says so; only of a chain that counts."""
+    """Return the number to compare: U, or U per labelled example if the form of P says so; for chains that count."""
     assert chain.utility is not None
     return chain.utility / len(chain.labels) if per_example else chain.utility
 
@@ -73,7 +73,7 @@ def propose(chains: Sequence[Chain], per_example: bool) -> Chain | None:
 
 
 def same_share(one: Labels, other: Labels) -> float | None:
-    """Return the share of equal labels among the examples that both label, None of none.
+    """Return the share of equal labels among examples that both label; None if there are none.
 
     >>> same_share({"a": "True", "b": "True", "c": "True"}, {"a": "True", "b": "False"})
     0.5
@@ -82,17 +82,17 @@ def same_share(one: Labels, other: Labels) -> float | None:
 
 
 def is_mirror(chain: Labels, proposed: Labels, labels: Sequence[Label]) -> bool:
-    """Say whether a chain agrees with the proposal's mirror: of two labels, nearly all the other way round."""
+    """Say whether a chain mirrors the proposal: of two labels, nearly all swapped."""
     share = same_share(chain, proposed)
     return len(labels) == 2 and share is not None and share < OPPOSITE
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """How many chains stand behind one proposed label, the proposed one itself among them.
+    """How many chains support one proposed label, the proposal included.
 
-    `chains` label the example, `same` of them as proposed; `turned` counts those that are mirrors with their labels
-    swapped, so that one mirror among the chains does not make every example look uncertain.
+    `chains` label the example, `same` of them as proposed; `turned` counts them with mirrors swapped back, so that one
+    mirror does not make every example look uncertain.
     """
 
     example: str
@@ -111,7 +111,7 @@ class Support:
 
 
 def supports(chains: Sequence[Chain], proposed: Chain, labels: Sequence[Label]) -> tuple[Support, ...]:
-    """Return for each example of the proposal how many of the chains that count agree, in the proposal's order."""
+    """Return the support of each example of the proposal, in its order."""
     counted = [(chain.labels, is_mirror(chain.labels, proposed.labels, labels)) for chain in chains if chain.counts]
     return tuple(_support(example, label, counted) for example, label in proposed.labels.items())
 
@@ -123,18 +123,18 @@ def _support(example: str, label: Label, counted: Sequence[tuple[Labels, bool]])
 
 
 KIND = "restarts"
-SIDE_BY_SIDE = 2  # chains at once: each has a model of its own in memory, and a processor is soon shared by too many
-_HOW = ("side_by_side", "where")  # of a job's body: how its chains are done, not which they are
+SIDE_BY_SIDE = 2  # chains at once: each has its own model in memory, and too many share a processor badly
+_HOW = ("side_by_side", "where")  # options in a job's body: how its chains are done, not which
 
 
 def submit(
     store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE, where: cluster.ClusterSpec | None = None
 ) -> str:
-    """Start a job of so many chains of this spec, from its seed on, and return its name; asked again, it goes on.
+    """Start a job of that many chains of this spec, with seeds from its own on, and return its name; or continue it.
 
-    With `where` their workers are on that cluster, else on this machine. If these chains were asked for before, no
-    others are made: the last job of them is left alone while it works, or if none of its chains is left; otherwise it,
-    or a new one, does what is left. Raises SettingError, NotFound.
+    With `where`, workers are on that cluster, else on this machine. Chains requested before are not made again: the
+    last job of them is left alone while it works or if it has no unfinished chain; otherwise it, or a new job, does
+    what is left. Raises SettingError, NotFound.
     """
     if min(chains, side_by_side) < 1:
         raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
@@ -157,7 +157,7 @@ def chains_of(store: Store, job: str) -> list[str]:
 
 
 def job_of(store: Store, run: str) -> str | None:
-    """Return the newest restarts job that a run is a chain of, None if there is none."""
+    """Return the newest restarts job that a run is a chain of; None if there is none."""
     made = jobs.names(store, KIND, dataset=store.spec(run).dataset)
     return next((job for job in made if run in chains_of(store, job)), None)
 
@@ -170,7 +170,7 @@ def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
 
 
 def _as_it_is(store: Store, job: str, how: Json) -> bool:
-    """Whether a job needs no other in its place: it works, it left no chain, or it can be started again as asked."""
+    """Whether a job can stay: it works, has no unfinished chain, or can be restarted with the same options."""
     now = jobs.status(store, job)
     if now.complete:
         return all(control.status(store, run).over for run in chains_of(store, job))
@@ -179,7 +179,7 @@ def _as_it_is(store: Store, job: str, how: Json) -> bool:
 
 
 def _job_spec(store: Store, spec: RunSpec, chains: int, how: Json, before: str | None) -> jobs.JobSpec:
-    """The job of these chains: those of the job before, or new ones."""
+    """The spec of these chains' job: those of the previous job, or new ones."""
     runs = chains_of(store, before) if before else [control.create_run(store, one) for one in _seeded(spec, chains)]
     return jobs.JobSpec(KIND, {"dataset": spec.dataset, "chains": runs, **how})
 
@@ -193,7 +193,7 @@ def _seeded(spec: RunSpec, chains: int) -> list[RunSpec]:
 
 
 def restarts(job: Job) -> Json:
-    """Run the chains to their ends and propose the best. Raises RunError if none of them counts."""
+    """Run the chains to their ends and propose the best. Raises RunError if none counts."""
     job.ready({})
     store, body, look = job.store, job.spec.body, _teller(job)
     runs: list[str] = body["chains"]
@@ -205,7 +205,7 @@ def restarts(job: Job) -> Json:
 
 
 def _teller(job: Job) -> Callable[[], None]:
-    """A look at the chains that reports only what is new, since they may take hours."""
+    """A function that looks at the chains and reports only changes, since they may take hours."""
     told, runs = (-1, ""), job.spec.body["chains"]
 
     def look() -> None:
@@ -220,7 +220,7 @@ def _teller(job: Job) -> Callable[[], None]:
 
 
 def words(now: Mapping[str, RunStatus]) -> str:
-    """Say how the chains stand, in words for the job's bar."""
+    """Describe the chains for the job's progress bar."""
     waiting = [run for run, status in now.items() if status.phase == "paused" and not status.pending]
     running = sum(status.moving for status in now.values())
     told = f"{running} chains at work" if running != 1 else "1 chain at work"
@@ -231,7 +231,7 @@ def words(now: Mapping[str, RunStatus]) -> str:
 
 
 def judged(store: Store, runs: Sequence[str]) -> Json:
-    """Return the proposal among chains that have ended, as the job's result. Raises RunError if none counts."""
+    """Return the proposal among chains that ended, as the job's result. Raises RunError if none counts."""
     chains = [_ended(store, run) for run in runs]
     labels = store.dataset_info(store.spec(runs[0]).dataset).task.labels
     form = store.spec(runs[0]).search.predictability
@@ -268,7 +268,7 @@ def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool
 
 
 def _ended(store: Store, run: str) -> Chain:
-    """A chain as its search left it: what a person did to a finished one since is not looked at."""
+    """A chain as its search left it; what a person changed after its end is ignored."""
     status, opened = control.status(store, run), open_run(store, run)
     finished = store.last_event(run, ("finished",)) if status.complete else None
     number = finished.number if finished else store.last_number(run)
@@ -286,7 +286,7 @@ def _ended(store: Store, run: str) -> Chain:
 
 
 def _steers(event: Event) -> bool:
-    """Whether a person changed the search there; a note or a blind eye changes nothing."""
+    """Whether an event is a person's change to the search; notes and blinding are not."""
     if event.kind == "retuned":
         return True
     changes = [change for act in event.hand["acts"] for change in act["changes"]]

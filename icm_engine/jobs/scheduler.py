@@ -1,10 +1,9 @@
-"""Runs and jobs, a few at a time, by workers of this machine or of a Ray cluster.
+"""Schedules runs and jobs, a few at a time, on workers of this machine or a Ray cluster.
 
-A pool of workers has runs and jobs done: `OwnWorkers` gives each run a worker of its own, `SharedWorkers` hands many of
-them to a few processes that load the model once, `RayWorkers` hands them to a cluster, and `jobs.batches.Lanes` takes
-the batches of a data set. Restarts, batches and suites say what is to be done, in which order and with how many side by
-side; `work_off` does it. Nothing is kept: where runs and jobs stand is read from them, so another process goes on with
-what is left.
+A pool of workers does runs and jobs: `OwnWorkers` gives each run a worker of its own, `SharedWorkers` hands many to a
+few processes that load the model once, `RayWorkers` hands them to a cluster, and `jobs.batches.Lanes` takes the batches
+of a data set. Restarts, batches and suites say what to do, in which order and how many side by side; `work_off` does
+it. No state is kept: progress is read from the runs and jobs, so another process can continue with what is left.
 """
 
 import os
@@ -25,11 +24,11 @@ from icm_engine.store.store import Store
 BATCH = "batch"  # the kind of job that takes several runs and jobs in one process
 LOOK = 1.0  # seconds between two looks; a job tells its progress no more often
 PAUSING = 120.0  # seconds that what is in progress is waited for at the most when a pool is ended
-_GOING = ("start", "resume", "step")  # commands that have a run go on
+_GOING = ("start", "resume", "step")  # commands after which a run continues
 
 
 def wait() -> None:
-    """Wait a moment between two looks."""
+    """Wait between two looks at the workers."""
     time.sleep(LOOK)
 
 
@@ -37,7 +36,7 @@ def wait() -> None:
 
 
 def standing(store: Store, name: str) -> Status:
-    """Return where a run or a job stands. Raises NotFound."""
+    """Return the status of a run or job. Raises NotFound."""
     return control.status(store, name) if store.has_run(name) else jobs.status(store, name)
 
 
@@ -47,13 +46,13 @@ def is_done(store: Store, name: str) -> bool:
 
 
 def missing(store: Store, name: str) -> str:
-    """Return why a run or job is not done, or nothing."""
+    """Return why a run or job is not done; empty if it is."""
     now = standing(store, name)
     return "" if now.complete else now.message
 
 
 def resume_or_start(store: Store, name: str) -> None:
-    """Have a run or job begin, or go on, when whoever has taken it over comes to it; twice is once."""
+    """Queue a run or job for the process that has taken it over; repeating this has no effect."""
     if not store.has_run(name):
         if jobs.status(store, name).settled:
             store.append(name, "start", {})
@@ -65,17 +64,17 @@ def resume_or_start(store: Store, name: str) -> None:
 
 
 class Pool(Protocol):
-    """Workers that have runs and jobs done."""
+    """A pool of workers that do runs and jobs."""
 
     def advance(self) -> bool:
-        """Start what there is room for, and say whether anything is still to come. Raises RunError."""
+        """Start what there is room for; return whether anything is left. Raises RunError."""
 
     def end(self) -> None:
-        """End what is in progress: a run is paused after its step, a job ends after its piece."""
+        """End what is in progress: a run pauses after its step, a job after its piece."""
 
 
 def work_off(pool: Pool, look: Callable[[], object]) -> None:
-    """Let a pool work until nothing more comes of it; an error of a `look`, such as Cancelled, ends the pool."""
+    """Let a pool work until it is done; an error of `look`, such as Cancelled, ends the pool."""
     try:
         look()
         while pool.advance():
@@ -87,12 +86,12 @@ def work_off(pool: Pool, look: Callable[[], object]) -> None:
 
 
 def workers(store: Store, names: Sequence[str], processes: int, where: cluster.ClusterSpec | None) -> Pool:
-    """Return what does these runs and jobs: a cluster, or so many processes of this machine."""
+    """Return the pool for these runs and jobs: a cluster, or that many local processes."""
     return SharedWorkers(store, names, processes) if where is None else RayWorkers(store, names, where)
 
 
 def end(store: Store, started: Sequence[str], names: Callable[[], Iterable[str]]) -> None:
-    """Cancel jobs, and wait until they have settled; what of `names` is in progress by them ends after its step."""
+    """Cancel jobs and wait until they settle; runs and jobs of `names` in progress end after their step."""
     for job in started:
         jobs.cancel(store, job)
     until, asked = time.monotonic() + PAUSING, set[str]()
@@ -102,10 +101,10 @@ def end(store: Store, started: Sequence[str], names: Callable[[], Iterable[str]]
 
 
 def _end_one(store: Store, name: str) -> bool:
-    """Pause a run or cancel a job that is in progress; whether it was."""
+    """Pause a run or cancel a job; return whether it was in progress."""
     if store.has_run(name):
         if moving := not control.status(store, name).settled:
-            store.send(name, "pause", uuid.uuid4().hex)  # to who has it: a worker of its own is not launched
+            store.send(name, "pause", uuid.uuid4().hex)  # sent to its current holder; no worker is launched
         return moving
     if moving := jobs.status(store, name).phase == "running":
         jobs.cancel(store, name)
@@ -114,10 +113,10 @@ def _end_one(store: Store, name: str) -> bool:
 
 @dataclass
 class OwnWorkers:
-    """Each run has a worker of its own, so many of them at once; a run that a person pauses is waited for.
+    """One worker per run, a limited number at once; a run paused by a person is waited for.
 
-    A run is started or gone on with once, or one that always fails would hold up the rest; so those in `asked` are not
-    started again. One that somebody else has set going is theirs to end.
+    A run is started or resumed only once (`asked`), since one that always fails would hold up the rest. A run that
+    somebody else started is theirs to finish.
     """
 
     store: Store
@@ -145,13 +144,13 @@ class OwnWorkers:
 
 
 def _busied(status: RunStatus) -> bool:
-    """Whether a run takes one of the places: its worker lives, if only to wait, or is about to."""
+    """Whether a run occupies a place: its worker is alive, even if waiting, or about to start."""
     return status.pid is not None or status.moving
 
 
 @dataclass
 class SharedWorkers:
-    """A few `batch` jobs, each with an equal share of the runs and jobs, and of the processor's threads."""
+    """A few `batch` jobs, each with an equal share of the runs and jobs and of the processor's threads."""
 
     store: Store
     names: Sequence[str]
@@ -181,7 +180,7 @@ class SharedWorkers:
 
 @dataclass
 class RayWorkers:
-    """A cluster, which takes as many runs and jobs at once as it has room for."""
+    """A cluster, which runs as many at once as it has room for."""
 
     store: Store
     names: Sequence[str]
@@ -199,7 +198,7 @@ class RayWorkers:
         return not now.settled
 
     def end(self) -> None:
-        """End the cluster's job: what it held is free then, and stands at its last step."""
+        """End the cluster's job; what it held is then free, at its last step."""
         end(self.store, [self.handed] if self.handed else [], list)
 
 
@@ -210,9 +209,10 @@ Do = Callable[[Store, str], int]
 
 
 def do_in_turn(store: Store, names: Sequence[str], progress: Progress, search: Do, job: Do) -> Json:
-    """Take every run (`search`) and every job (`job`) of these names as far as it goes; return what failed, and why.
+    """Do every named run (`search`) and job (`job`) as far as it goes; return what failed, and why.
 
-    What failed is said and the others go on; what is done is left alone; what another process has is waited for.
+    Failures are reported and the others continue; finished ones are skipped; those held by another process are waited
+    for.
     """
     failed = dict[str, str]()
     for number, name in enumerate(names):
@@ -221,7 +221,7 @@ def do_in_turn(store: Store, names: Sequence[str], progress: Progress, search: D
             resume_or_start(store, name)
             try:
                 (search if store.has_run(name) else job)(store, name)
-            except RunBusy:  # such as the process of a suite that was cancelled, still at its last step
+            except RunBusy:  # such as the process of a cancelled suite, still in its last step
                 progress(number, len(names), f"{name}, which another process has")
                 wait()
                 continue

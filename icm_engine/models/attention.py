@@ -1,10 +1,10 @@
 """Attention on the CPU, the tree attention mask, and the key-value cache of one path of the tree.
 
-What is before a chunk is seen by all of its tokens, so no mask reaches that far. In bfloat16 torch's own attention
-keeps its products small, and whole blocks of products run two to three times as fast (`python -m benchmarks.limit`);
-scores are rounded to bfloat16 there, as in transformers' own "eager" attention. In float32 torch's own attention is
-asked twice, for the cache and for the chunk, and the two are put together by their log-sums of weights. What the last
-layer attends to is computed for the tokens that are read alone: nothing else of its output is ever looked at.
+All tokens of a chunk see everything before it, so masks cover the chunk alone. In bfloat16 torch's own attention uses
+small products, and products of whole blocks run two to three times as fast (`python -m benchmarks.limit`); scores are
+rounded to bfloat16, as in transformers' "eager" attention. In float32 torch's attention is called twice, for the cache
+and for the chunk, and the results are combined by their log-sums of weights. The last layer computes attention only for
+the tokens that are read, since nothing else of its output is used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, get_layer_types
 from icm_engine.models.prefix_tree import Chunk
 
 NAME = "icm_path_attention"
-BLOCK = 256  # rows of scores at a time: larger ones leave the processor's cache, and new pages cost more than products
-TREE_BLOCK = 128  # rows of a chunk at a time in float32: what comes later in it is not looked at
+BLOCK = 256  # rows of scores at a time: larger blocks leave the processor's cache
+TREE_BLOCK = 128  # rows of a chunk at a time in float32; later keys are skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ _reading: ContextVar[ReadRows | None] = ContextVar("reading", default=None)
 
 @contextmanager
 def reading_rows(rows: torch.Tensor, layers: int) -> Iterator[None]:
-    """Say which tokens are read of what a model with so many layers is asked meanwhile."""
+    """Declare, within this context, which tokens are read from a model with that many layers."""
     token = _reading.set(ReadRows(rows, layers - 1))
     try:
         yield
@@ -46,7 +46,7 @@ def reading_rows(rows: torch.Tensor, layers: int) -> Iterator[None]:
 
 
 def register() -> str:
-    """Make the attention known to transformers and return its name."""
+    """Register the attention with transformers and return its name."""
     AttentionInterface.register(NAME, path_attention)
     return NAME
 
@@ -61,12 +61,12 @@ def path_attention(
     scaling: float | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Return (1, new, heads, width): a new token sees what its mask leaves of the path up to itself.
+    """Return (1, new, heads, width): each new token attends to what its mask allows of the path up to itself.
 
-    `query` is (1, heads, new, width), `key` and `value` are (1, key heads, path, width), `attention_mask` is
-    (1, 1, new, last tokens of the path) and added to the scores of these; what comes before them is seen by all. In the
-    last layer of `reading_rows`, tokens that are not read get zeros. Raises NotImplementedError for what a model may
-    ask for beyond that.
+    `query` is (1, heads, new, width), `key` and `value` are (1, key heads, path, width). `attention_mask` is (1, 1,
+    new, last tokens of the path) and is added to their scores; everything before them is visible to all. In the last
+    layer of `reading_rows`, tokens that are not read get zeros. Raises NotImplementedError for unsupported options of a
+    model.
     """
     if asked := sorted(name for name in ("softcap", "s_aux", "position_bias") if unknown.get(name) is not None):
         raise NotImplementedError(f"attention with {', '.join(asked)}")
@@ -81,8 +81,8 @@ def path_attention(
     return out.transpose(1, 2), None
 
 
-# Both take queries (1, heads, rows, width) whose places in a chunk of `new` tokens are `rows`, ascending, with their
-# rows of the mask, and return as much.
+# Both take queries (1, heads, rows, width) at the ascending positions `rows` in a chunk of `new` tokens, with their
+# rows of the mask, and return the same shape.
 
 
 def _in_products(
@@ -101,7 +101,7 @@ def _in_products(
     room = query.new_empty(2, min(BLOCK, count) * path)
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
-        seen = path - new + int(rows[stop - 1]) + 1  # a chunk is depth first: nobody sees what comes later in it
+        seen = path - new + int(rows[stop - 1]) + 1  # chunks are depth first: no token sees a later one
         scores, weights = room[:, : (stop - start) * seen].view(2, stop - start, seen)
         for head in range(heads):
             keys, values = key[0, head // sharing, :seen], value[0, head // sharing, :seen]
@@ -121,7 +121,7 @@ def _in_two_parts(
     rows: torch.Tensor,
     new: int,
 ) -> torch.Tensor:
-    """torch's own attention to the cache, without a mask, and to the chunk; at once where a window masks both."""
+    """torch's attention to the cache without a mask, and to the chunk; in one call if a window masks both."""
     sharing, cached = query.shape[1] // key.shape[1], key.shape[2] - new
     if sharing > 1:
         key, value = (states.repeat_interleave(sharing, 1) for states in (key, value))
@@ -143,7 +143,7 @@ def _in_two_parts(
 def _weighed(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to these keys alone, and the log of its sum of weights: (1, heads, rows, width), (1, heads, rows)."""
+    """Attention to these keys alone, and the log-sum of its weights: (1, heads, rows, width), (1, heads, rows)."""
     found: tuple[torch.Tensor, torch.Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, attn_mask=mask, scale=scale
     )
@@ -151,7 +151,7 @@ def _weighed(
 
 
 def positions(chunk: Chunk, depth: int) -> list[int]:
-    """Return the distance of each token from the beginning of its path; `depth` tokens of it are in the cache."""
+    """Return each token's distance from the beginning of its path; `depth` tokens of it are in the cache."""
     found: list[int] = []
     for parent in chunk.parents:
         found.append(depth if parent < 0 else found[parent] + 1)
@@ -159,15 +159,15 @@ def positions(chunk: Chunk, depth: int) -> list[int]:
 
 
 def own_mask(chunk: Chunk, like: torch.Tensor) -> torch.Tensor:
-    """Return (1, 1, chunk, chunk), to be added to scores: what the chunk's tokens see of each other.
+    """Return the mask (1, 1, chunk, chunk), added to scores: which tokens of the chunk see each other.
 
-    Masks have the type, and are where, `like` is: a long one is made on the device, not sent to it.
+    Dtype and device are those of `like`; a long mask is built on the device rather than copied to it.
     """
     return _additive(_ancestors(chunk.parents).to(like.device), like.dtype)
 
 
 def path_mask(chunk: Chunk, depth: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
-    """Return (1, 1, chunk, depth + chunk): all of the cache and the ancestors, or the last `window` tokens of them."""
+    """Return the mask (1, 1, chunk, depth + chunk): cache and ancestors, or the last `window` tokens of them."""
     sees = torch.nn.functional.pad(_ancestors(chunk.parents).to(like.device), (depth, 0), value=True)
     if window is not None:
         places = torch.tensor(positions(chunk, depth), device=like.device)
@@ -177,7 +177,7 @@ def path_mask(chunk: Chunk, depth: int, window: int | None, like: torch.Tensor) 
 
 
 def _ancestors(parents: Sequence[int]) -> torch.Tensor:
-    """(chunk, chunk), bool: itself and the tokens in whose subtree it is; depth first, a subtree is a run of tokens."""
+    """(chunk, chunk), bool: a token and its ancestors. In depth-first order a subtree is a contiguous run of tokens."""
     ends = list(range(1, len(parents) + 1))
     for k in range(len(ends) - 1, -1, -1):
         if (parent := parents[k]) >= 0:
@@ -195,7 +195,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class PathLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
-    """A layer's keys and values, (1, heads, tokens, width), as views of a fixed room: growing copies nothing."""
+    """A layer's keys and values, (1, heads, tokens, width), as views of preallocated memory: growing copies nothing."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class PathLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no type
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new tokens behind the cached ones and return both. Raises RuntimeError past the room."""
+        """Append the new tokens to the cached ones and return both. Raises RuntimeError past the allocated room."""
         if self._store is None:
             self.lazy_initialization(key_states, value_states)
             self._store = _empty(key_states, self.room), _empty(value_states, self.room)
@@ -222,10 +222,10 @@ def _empty(states: torch.Tensor, room: int) -> torch.Tensor:
 
 
 def windows(config: Any) -> dict[str, int | None]:
-    """Return the window of each type of layer, None for those that see everything. Raises ValueError for other types.
+    """Return the window of each type of layer, None for full attention. Raises ValueError for other types.
 
-    A layer with a window keeps its whole path here, and a mask says what it sees: its own cache forgets what a
-    sibling would need.
+    A windowed layer keeps its whole path here and a mask limits what it sees; its own cache would forget tokens that a
+    sibling needs.
     """
     types, settings = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
     if odd := sorted(set(types) - {FULL, SLIDING}):

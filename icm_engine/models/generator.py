@@ -1,9 +1,9 @@
-"""Generated text from a causal language model: chat templates, sampling, and continuations of a line.
+"""Text generation with a causal language model: chat templates, sampling, continuations of a line.
 
-A template writes the special tokens itself, with the beginning-of-sequence token where the model wants one. The text it
-makes is therefore whole: it is tokenised as it stands and gets nothing put before it.
+A chat template writes special tokens itself, including a beginning-of-sequence token if the model wants one. So its
+text is whole: it is tokenised unchanged and nothing is put before it.
 
-A request is put to a chat model by its chat template, and to a base model as a text that goes on with an answer.
+A chat model gets a request through its chat template; a base model gets a text that continues with an answer.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.models.loading import LoadedModel, as_memory_error
 
-_ANSWER = "[answer]"  # put where an answer would stand, to see how the template begins one
+_ANSWER = "[answer]"  # stands in for an answer, to see how the template begins one
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class TransformersChat:
         return [chat_label_prompt(self.loaded.tokenizer, task, example) for example in examples]
 
     def generator(self) -> Generator:
-        """Return the model's own `generate`, by its chat template if it has one."""
+        """Return the generator of the model, with its chat template if it has one."""
         pass  # which needs this file
 
         return TransformersGenerator(self.loaded)
 
 
 def has_chat_template(tokenizer: Any) -> bool:
-    """Say whether the tokenizer comes with a chat template."""
+    """Say whether the tokenizer has a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
@@ -54,9 +54,8 @@ def chat_text(tokenizer: Any, text: str) -> str:
 def chat_prompt(tokenizer: Any, text: str, labels: Sequence[Label]) -> Prompt:
     """Return the prompt that scores each label as the answer to a user's text. Raises NotApplicable.
 
-    What stands between the beginning of an answer and its first word (a blank, an empty thought, a channel's
-    name) is the template's business, and is read from it; a blank before the label belongs to the label, as in plain
-    prompts.
+    What stands between the start of an answer and its first word (a blank, an empty thought, a channel name) is read
+    from the template; a blank before the label belongs to the label, as in plain prompts.
     """
     asked = chat_text(tokenizer, text)
     turns = [{"role": "user", "content": text}, {"role": "assistant", "content": _ANSWER}]
@@ -83,7 +82,7 @@ def _apply(tokenizer: Any, turns: list[dict[str, str]], add_generation_prompt: b
         )
     try:
         made = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except Exception as error:  # whatever a template of somebody else's raises
+    except Exception as error:  # any error of a foreign template
         raise NotApplicable(
             f"the chat template of model {tokenizer.name_or_path!r} failed on a user's text ({error}): "
             "ask it by the plain template, or use another chat model"
@@ -92,11 +91,11 @@ def _apply(tokenizer: Any, turns: list[dict[str, str]], add_generation_prompt: b
 
 
 FORMS = ("chat", "plain")
-BATCH = 8  # requests in one call; not chosen by free memory, since rounding may depend on what stands beside a request
+BATCH = 8  # requests per call; independent of free memory, since rounding may depend on the others in a call
 
 
 class TransformersGenerator:
-    """Generates with a loaded model. `form` is chat if the tokenizer has a chat template, unless it is given."""
+    """Generates with a loaded model. `form` defaults to chat if the tokenizer has a chat template."""
 
     def __init__(self, loaded: LoadedModel, form: str | None = None, batch: int = BATCH) -> None:
         self.form = form or ("chat" if has_chat_template(loaded.tokenizer) else "plain")
@@ -106,20 +105,20 @@ class TransformersGenerator:
         own = loaded.model.generation_config.eos_token_id
         listed = own if isinstance(own, list) else [own]
         self._ends = sorted({int(end) for end in (*listed, loaded.tokenizer.eos_token_id) if end is not None})
-        self._pad = loaded.tokenizer.pad_token_id or 0  # never seen: the attention mask leaves it out
+        self._pad = loaded.tokenizer.pad_token_id or 0  # never attended to: the attention mask hides it
 
     def generate(
         self, requests: Sequence[GenerationRequest], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> list[Generated]:
         """Return an answer to each request, in order. Raises NotApplicable, PromptTooLong, ScoreNotFinite, OutOfMemory.
 
-        The same request gets the same sample from the same seed wherever it stands, up to the rounding of a call
-        that encodes others beside it.
+        Equal requests with equal seeds get equal samples wherever they stand, up to rounding in calls that encode
+        others beside them.
         """
         rows = [self.tokens(request) for request in requests]
         for row in rows:
             self._require_context(row, max_tokens)
-        by_length = sorted(range(len(rows)), key=lambda k: len(rows[k]))  # so that little is padded
+        by_length = sorted(range(len(rows)), key=lambda k: len(rows[k]))  # sorted by length, so that little is padded
         answers: dict[int, Generated] = {}
         for start in range(0, len(rows), self.batch):
             some = by_length[start : start + self.batch]
@@ -140,7 +139,7 @@ class TransformersGenerator:
         return beginning + list(tokenizer(f"{request.text}\n\nAnswer:", add_special_tokens=False)["input_ids"])
 
     def describe(self) -> Mapping[str, object]:
-        """Return facts for the record: model, dtype, device, how requests are put to it."""
+        """Return facts for the record: model, dtype, device, prompt format."""
         return {
             "model": self.loaded.name,
             "architecture": type(self.loaded.model).__name__,
@@ -191,7 +190,7 @@ class TransformersGenerator:
         return [self._answer(row, line.found[k], line.starts[k]) for k, row in enumerate(new)]
 
     def _answer(self, row: list[int], lined: int | None, start: str) -> Generated:
-        """Cut a row at its end: the token that ends a sequence, or the line that ends an answer."""
+        """Cut a row at its end: the end-of-sequence token, or the line that ends an answer."""
         end = next((k for k, token in enumerate(row) if token in self._ends), None)
         if end is not None and (lined is None or end < lined):
             return Generated(self._decode(row[:end]), end + 1, True)
@@ -204,7 +203,7 @@ class TransformersGenerator:
 
 
 def up_to_line(text: str, start: str) -> str:
-    """Return the text up to the end of its first whole line that begins so; all of it if there is none."""
+    """Return the text up to and including its first whole line with this beginning; all of it if there is none."""
     lines = text.split("\n")
     first = next((k for k, line in enumerate(lines[:-1]) if line.lstrip().startswith(start)), len(lines))
     return "\n".join(lines[: first + 1])
@@ -215,10 +214,10 @@ def _row_seed(seed: int, request: GenerationRequest) -> int:
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]
-    """Sampling that owes nothing to what else is in the call: every row has a generator of its own.
+    """Sampling independent of what else is in the call: every row has its own generator.
 
-    The token with the largest log p / temperature - log(waiting time), waiting times drawn from Exp(1), is a sample of
-    the softmax. transformers' own sampling takes one global generator for all rows.
+    The token with the largest log p / temperature - log(waiting time), with waiting times from Exp(1), is a sample of
+    the softmax. transformers' own sampling uses one global generator for all rows.
     """
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
@@ -239,7 +238,7 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
 
 
 class _LastLine(StoppingCriteria):  # type: ignore[misc]
-    """Ends a row with the first whole line that begins as its last one should; an empty beginning ends none."""
+    """Ends a row at the first whole line with its given beginning; an empty beginning ends none."""
 
     def __init__(self, tokenizer: Any, starts: Sequence[str]) -> None:
         self._tokenizer, self.starts, self.read = tokenizer, starts, 0
@@ -253,14 +252,14 @@ class _LastLine(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor([n is not None for n in self.found], device=input_ids.device)
 
     def _written(self, tokens: list[int], start: str) -> bool:
-        if "\n" not in self._tokenizer.decode(tokens[-1:]):  # a line ends now, or nothing does
+        if "\n" not in self._tokenizer.decode(tokens[-1:]):  # a line may end here
             return False
         lines = self._tokenizer.decode(tokens, skip_special_tokens=True).split("\n")
         return any(line.lstrip().startswith(start) for line in lines[:-1])
 
 
 def line_ends(loaded: LoadedModel) -> list[int]:
-    """Return the tokens that end a response: those with a line break in them, and the end of a sequence."""
+    """Return the tokens that end a response: those containing a line break, and end of sequence."""
     tokenizer = loaded.tokenizer
     texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))], clean_up_tokenization_spaces=False)
     own = loaded.model.generation_config.eos_token_id
@@ -270,12 +269,12 @@ def line_ends(loaded: LoadedModel) -> list[int]:
 
 
 def first_line(text: str) -> str:
-    """Return a response without what ended it and without the spaces around it."""
+    """Return a response without its end and surrounding spaces."""
     return text.split("\n", 1)[0].strip()
 
 
 class Continuer(TransformersGenerator):
-    """Generates what follows a request's own text, one line, with nothing put between."""
+    """Generates the continuation of a request's own text, one line, with nothing in between."""
 
     def __init__(self, loaded: LoadedModel, batch: int = BATCH) -> None:
         super().__init__(loaded, "plain", batch)
@@ -291,7 +290,7 @@ class Continuer(TransformersGenerator):
         return [""] * len(requests)
 
     def _answer(self, row: list[int], lined: int | None, start: str) -> Generated:
-        """Cut a row at the token that ends its line; the text before the break in that token is the response's."""
+        """Cut a row at the token that ends its line, keeping that token's text before the break."""
         end = next((k for k, token in enumerate(row) if token in self._ends), None)
         used: Any = row if end is None else row[: end + 1]
         return Generated(first_line(self._decode(used)), len(used), end is not None)

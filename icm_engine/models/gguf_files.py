@@ -1,7 +1,7 @@
-"""A model in one GGUF file, unpacked into memory: weights, settings and tokenizer come from the file alone.
+"""A model in one GGUF file, unpacked into memory; weights, settings and tokenizer come from the file alone.
 
-transformers reads the file, and leaves out in silence what it does not know of: what changes a model's scores is
-carried over here, or the file is refused.
+transformers reads the file and silently ignores what it does not know. Anything that would change scores is carried
+over here, or the file is refused.
 """
 
 import copy
@@ -20,18 +20,18 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from icm_engine.core.errors import ModelNotUsable
 from icm_engine.models.gguf_header import GgufHeader
 
-_LARGEST = {"gemma2": 46, "gemma3": 62}  # blocks of the one size whose queries are scaled by the width of a head
-_LAYERED = "full_attention"  # of settings that differ by kind of layer
-_FREQUENCIES = "rope_freqs.weight"  # what Llama 3 divides its frequencies by
-_UNUSED = (_FREQUENCIES, "nextn")  # tensors that hold nothing for the next token
-_LONG = 4096  # entries: a vocabulary has more, a list by layer fewer
+_LARGEST = {"gemma2": 46, "gemma3": 62}  # model families with one block size whose queries are scaled by the head width
+_LAYERED = "full_attention"  # settings that differ by type of layer
+_FREQUENCIES = "rope_freqs.weight"  # Llama 3's frequency divisors
+_UNUSED = (_FREQUENCIES, "nextn")  # tensors that do not affect the next token
+_LONG = 4096  # entries; vocabularies have more, per-layer lists fewer
 _DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 
 
 def read_gguf(
     model: str, header: GgufHeader, quantized: BitsAndBytesConfig | None, dtype: torch.dtype, device: str
 ) -> tuple[Any, Any, Sequence[str]]:
-    """Return the tokenizer, the network and the names of weights that the file lacks. Raises ModelNotUsable."""
+    """Return the tokenizer, the network and the names of missing weights. Raises ModelNotUsable."""
     place = {"pretrained_model_name_or_path": str(header.path.parent), "gguf_file": header.path.name}
     with _quick_reader():
         config = _config(header, AutoConfig.from_pretrained(**place))
@@ -54,7 +54,7 @@ def read_gguf(
 
 
 def _plain(network: Any, config: Any, quantized: BitsAndBytesConfig | None, dtype: torch.dtype, device: str) -> Any:
-    """The same weights in a model that knows nothing of GGUF, as if they had lain in a directory."""
+    """The same weights in an ordinary model, as if loaded from a directory."""
     config.architectures = [type(network).__name__]
     return type(network).from_pretrained(
         None,
@@ -74,7 +74,7 @@ def _require_causal(model: str, config: Any) -> None:
 
 
 def _config(header: GgufHeader, config: Any) -> Any:
-    """The settings, with what transformers does not take over."""
+    """The settings, with those that transformers does not carry over."""
     rows = [tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight"]
     config.vocab_size = rows[0] if rows else config.vocab_size
     width = header.own("attention.key_length")
@@ -88,7 +88,7 @@ def _config(header: GgufHeader, config: Any) -> Any:
 
 
 def _stretch(header: GgufHeader, config: Any, kind: str) -> None:
-    """Carry over how the context was stretched; where kinds of layers differ, the sliding ones are not."""
+    """Carry over the context extension; sliding layers are exempt where layers differ."""
     rope = config.rope_parameters
     rope = rope.get(_LAYERED, rope)
     rope |= {"rope_type": kind, "factor": float(header.own("rope.scaling.factor") or 1.0)}
@@ -97,7 +97,7 @@ def _stretch(header: GgufHeader, config: Any, kind: str) -> None:
 
 
 def _factors(header: GgufHeader) -> torch.Tensor | None:
-    """What the file wants the frequencies divided by."""
+    """The divisors that the file gives for rotary frequencies."""
     if not any(tensor.name == _FREQUENCIES for tensor in header.tensors):
         return None
     found = {tensor.name: tensor for tensor in _QuickReader(header.path).tensors}[_FREQUENCIES]
@@ -112,7 +112,7 @@ def _divide_frequencies(network: Any, factors: torch.Tensor) -> None:
 
 
 def _require_all_used(model: str, header: GgufHeader, network: Any) -> None:
-    """Refuse a file with weights that the network has no place for: without them it is another model."""
+    """Refuse a file with weights that the network does not use: without them it is another model."""
     used = (
         header.tensors
         if not network.config.tie_word_embeddings
@@ -128,7 +128,7 @@ def _require_all_used(model: str, header: GgufHeader, network: Any) -> None:
 
 
 def _tokenizer(header: GgufHeader, tokenizer: Any) -> Any:
-    """The tokenizer, which splits text as the vocabulary was learned: digits one by one where they were."""
+    """The tokenizer, with the same splitting as when its vocabulary was learned (such as digits one by one)."""
     if header.facts.get("tokenizer.ggml.pre") in _DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Split(Regex(r"\p{N}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -138,7 +138,7 @@ def _tokenizer(header: GgufHeader, tokenizer: Any) -> Any:
 
 @contextmanager
 def _quick_reader() -> Iterator[None]:
-    """Have transformers pass over the vocabulary where it reads weights and settings: it takes most of the time."""
+    """Let transformers skip the vocabulary while it reads weights and settings; reading it takes most of the time."""
     found = gguf.GGUFReader
     gguf.GGUFReader = _QuickReader  # type: ignore[misc]
     try:
@@ -148,7 +148,7 @@ def _quick_reader() -> Iterator[None]:
 
 
 class _QuickReader(gguf.GGUFReader):
-    """A reader of weights and settings to which long lists are empty; the tokenizer is read otherwise."""
+    """A reader of weights and settings that treats long lists as empty; the tokenizer is read separately."""
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
         data = memoryview(cast(Any, self.data))

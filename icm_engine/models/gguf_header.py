@@ -1,4 +1,4 @@
-"""The header of a GGUF file, the checks before it is loaded, and what the run's record says of it.
+"""The header of a GGUF file, the checks before loading, and what a run records about it.
 
 "GGUF", version, number of tensors, number of entries
 entries     key, type, value
@@ -21,15 +21,15 @@ from icm_engine.core.errors import ModelNotUsable
 from icm_engine.core.text import is_pointer_file
 
 MAGIC = b"GGUF"
-VERSIONS = (2, 3)  # version 1 is older than every file that people share
+VERSIONS = (2, 3)  # version 1 predates all files in circulation
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST = 1 << 20  # entries, tensors or dimensions: more is damage
+_MOST = 1 << 20  # entries, tensors or dimensions; more means damage
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: its shape in torch's order, how it is stored, and where it begins in the data."""
+    """One tensor: its shape in torch's order, its storage type, and its offset in the data."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,26 +44,26 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a file says of itself; of an array of texts only how many there are."""
+    """A file's own description; arrays of texts are reduced to their length."""
 
     path: Path
     size: int
     facts: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
-    data: int  # where the data begin
+    data: int  # where the data begins
 
     @property
     def architecture(self) -> str:
-        """The family of models, in llama.cpp's names."""
+        """The model family, in llama.cpp's names."""
         return str(self.facts.get("general.architecture", ""))
 
     def own(self, name: str) -> Any:
-        """A fact of the architecture, None where the file has none."""
+        """A property of the architecture; None if the file lacks it."""
         return self.facts.get(f"{self.architecture}.{name}")
 
 
 def is_gguf(source: str) -> bool:
-    """Say whether this is meant as a GGUF file: a file that begins like one, or is named like one."""
+    """Say whether this is meant as a GGUF file, by its first bytes or its name."""
     path = Path(source)
     if not path.is_file():
         return False
@@ -72,7 +72,7 @@ def is_gguf(source: str) -> bool:
 
 
 def read_header(model: str) -> GgufHeader:
-    """Read the header of a file. Raises ModelNotUsable for what is no GGUF file, is damaged, or is cut short."""
+    """Read the header of a file. Raises ModelNotUsable if it is not GGUF, damaged or truncated."""
     path = Path(model)
     size = path.stat().st_size
     if is_pointer_file(path):
@@ -110,7 +110,7 @@ def _ends(model: str, size: int) -> ModelNotUsable:
 
 
 class _Reader:
-    """Values in the order of the file. What goes beyond its end raises struct.error or IndexError."""
+    """Reads values in file order. Reading past the end raises struct.error or IndexError."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.at = data, 8
@@ -126,7 +126,7 @@ class _Reader:
         return count
 
     def skip(self, count: int) -> int:
-        """Go on by so many bytes, and return where they began."""
+        """Skip that many bytes, and return where they began."""
         begins, self.at = self.at, self.at + count
         if self.at > len(self.data):
             raise IndexError(self.at)
@@ -147,7 +147,7 @@ class _Reader:
         return self.number(_SCALARS[kind])
 
     def array(self) -> Any:
-        """Numbers as a list; of texts, which may be a vocabulary, only how many there are."""
+        """Numbers as a list; for texts, which may be a vocabulary, only their count."""
         kind, count = self.number("I"), self.number("Q")
         if kind == _STRING:
             for _ in range(count):
@@ -184,11 +184,11 @@ _KINDS = {
     "imatrix": "a table of importances",
     "vocab": "a vocabulary alone",
 }
-_SCALED = ("linear", "yarn")  # ways to stretch the context that are carried over to transformers
+_SCALED = ("linear", "yarn")  # context extensions that are carried over to transformers
 
 
 def checked_gguf(model: str) -> GgufHeader:
-    """Return the header of a file that can be loaded, as far as the header tells. Raises ModelNotUsable."""
+    """Return the header of a file that can be loaded, as far as the header shows. Raises ModelNotUsable."""
     if find_spec("gguf") is None:
         raise ModelNotUsable(
             f"model {model!r} is a GGUF file, and gguf is not installed: pip install -r requirements.txt"
@@ -201,7 +201,7 @@ def checked_gguf(model: str) -> GgufHeader:
 
 
 def gguf_facts(header: GgufHeader) -> dict[str, str]:
-    """Return what tells this file from any other."""
+    """Return the facts that identify this file."""
     with header.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -212,7 +212,7 @@ def gguf_facts(header: GgufHeader) -> dict[str, str]:
 
 
 def quantization(header: GgufHeader) -> str:
-    """Return how the file is quantised, such as Q4_K_M; where it does not say, how most of its weights are."""
+    """Return the file's quantisation, such as Q4_K_M; if undeclared, that of most of its weights."""
     from gguf import GGMLQuantizationType, LlamaFileType
 
     try:
@@ -267,7 +267,7 @@ def _require_whole(model: str, header: GgufHeader) -> None:
 
 
 def _require_context(model: str, header: GgufHeader) -> None:
-    """Refuse ways to stretch the context that would be left out in silence."""
+    """Refuse context extensions that would silently be ignored."""
     kind, factors = header.own("rope.scaling.type"), [t for t in header.tensors if "rope_factors" in t.name]
     if factors or kind not in (None, "none", *_SCALED):
         raise ModelNotUsable(

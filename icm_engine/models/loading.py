@@ -1,8 +1,7 @@
 """Load a causal language model, its tokenizer and its LoRA adapter from a directory, GGUF file or hub id.
 
-Safetensors only. LoRA only: other kinds change the prompt or the cache, which the prefix tree relies on.
-
-Safetensors or GGUF only, no code from the model's side, no weights invented for what a checkpoint lacks.
+Only safetensors or GGUF, never code from a model, and no invented weights for a checkpoint's missing ones. Adapters are
+LoRA only: other kinds change the prompt or the cache, which the prefix tree relies on.
 """
 
 import gc
@@ -30,12 +29,12 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def is_adapter(source: str) -> bool:
-    """Say whether this is a folder with an adapter in it."""
+    """Say whether this folder contains an adapter."""
     return (expanded(source) / CONFIG).is_file()
 
 
 def base_of(source: str) -> str:
-    """Return the model that an adapter belongs to. Raises ModelNotUsable."""
+    """Return the base model of an adapter. Raises ModelNotUsable."""
     try:
         config = json.loads((Path(source) / CONFIG).read_text(encoding="utf-8"))
         base, kind = config["base_model_name_or_path"], config["peft_type"]
@@ -55,16 +54,16 @@ def base_of(source: str) -> str:
 
 
 def attach(base: "LoadedModel", source: str) -> "LoadedModel":
-    """Return the base model with an adapter's matrices beside its own, ready to score. Raises ModelNotUsable."""
+    """Return the base model with an adapter attached, ready to score. Raises ModelNotUsable."""
     peft = _peft(source)
     try:
         joined = peft.PeftModel.from_pretrained(base.model, source, torch_device=base.device)
-    except Exception as error:  # whatever damaged files make of the library that reads them
+    except Exception as error:  # any error of the library on damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         raise ModelNotUsable(
             f"adapter {source!r} does not go with model {base.name!r} ({reason}): use the base it was trained from"
         ) from error
-    # the model's own class with LoRA inside: whoever holds it need not know that there is an adapter
+    # the model's own class with LoRA inside; its users need not know of the adapter
     return replace(base, model=joined.get_base_model().eval(), name=source, adapter=_described(source, base.name))
 
 
@@ -92,7 +91,7 @@ _GENERATIVE = ("ForCausalLM", "LMHeadModel")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to score, with what its record should say."""
+    """A model ready to score, with facts for its record."""
 
     model: Any
     tokenizer: Any
@@ -101,8 +100,8 @@ class LoadedModel:
     dtype: str
     quantization: str
     attention: str = "sdpa"  # the implementation the model came with
-    adapter: Mapping[str, str] = field(default_factory=dict)  # of a tuned model: its base, and a hash of what was added
-    file: Mapping[str, str] = field(default_factory=dict)  # of a GGUF file: its hash, architecture and quantisation
+    adapter: Mapping[str, str] = field(default_factory=dict)  # of a tuned model: its base, and a hash of the adapter
+    file: Mapping[str, str] = field(default_factory=dict)  # facts of a GGUF file: hash, architecture, quantisation
 
     @property
     def context(self) -> int:
@@ -112,14 +111,14 @@ class LoadedModel:
 
     @property
     def cache_bytes_per_token(self) -> int:
-        """Keys and values of one token in every layer."""
+        """Bytes of keys and values of one token in all layers."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return int(2 * config.num_hidden_layers * heads * width * DTYPES[self.dtype].itemsize)
 
     def free_bytes(self) -> int:
-        """Memory that is free where the model lives."""
+        """Free memory where the model is."""
         if self.device.startswith("cuda"):
             return int(torch.cuda.mem_get_info(self.device)[0])
         return int(psutil.virtual_memory().available)
@@ -128,7 +127,7 @@ class LoadedModel:
 def load(choice: ModelChoice) -> LoadedModel:
     """Load `sample`, a directory, a GGUF file, a hub id, or an adapter's directory with the base it names.
 
-    dtype `auto` is what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
+    dtype `auto` picks what the device computes fast. Raises ModelNotUsable, DeviceMissing, OutOfMemory, SettingError.
     """
     model, quantization, dtype = home_expanded(choice.model), choice.quantization, choice.dtype
     if is_adapter(model):
@@ -140,13 +139,13 @@ def load(choice: ModelChoice) -> LoadedModel:
         raise SettingError(f"dtype is {dtype!r}: use one of {', '.join((AUTO, *DTYPES))}")
     place = pick_device(choice.device)
     dtype = pick_dtype(place) if dtype == AUTO else dtype
-    torch.set_flush_denormal(True)  # probabilities below 1e-38 matter to nobody and take most of a softmax's time
+    torch.set_flush_denormal(True)  # probabilities below 1e-38 do not matter and take most of a softmax's time
     read = _read_file if is_gguf(model) else _read_folder
     try:
         tokenizer, network, missing, file = read(model, quantization, DTYPES[dtype], place)
     except IcmError:
         raise
-    except Exception as error:  # whatever damaged files make of the libraries that read them
+    except Exception as error:  # any error of the libraries on damaged files
         raise as_memory_error(error, f"loading {model!r}") or _unusable(model, error) from error
     if missing:
         raise ModelNotUsable(
@@ -159,7 +158,7 @@ def load(choice: ModelChoice) -> LoadedModel:
     return LoadedModel(network.eval(), tokenizer, model, place, dtype, quantization, attention, file=file)
 
 
-_Found = tuple[Any, Any, Sequence[str], Mapping[str, str]]  # tokenizer, network, weights that lack, facts of the file
+_Found = tuple[Any, Any, Sequence[str], Mapping[str, str]]  # tokenizer, network, missing weights, facts of the file
 
 
 def _read_folder(model: str, quantization: str, dtype: torch.dtype, device: str) -> _Found:
@@ -180,7 +179,7 @@ def _read_folder(model: str, quantization: str, dtype: torch.dtype, device: str)
 
 
 def _read_file(model: str, quantization: str, dtype: torch.dtype, device: str) -> _Found:
-    """A model in one GGUF file, unpacked, and quantised again where that is asked."""
+    """A model in one GGUF file, unpacked, and quantised again if asked."""
     header = gguf_header.checked_gguf(model)
     from icm_engine.models.gguf_files import read_gguf  # only now it is clear that gguf is installed
 
@@ -189,14 +188,14 @@ def _read_file(model: str, quantization: str, dtype: torch.dtype, device: str) -
 
 
 def _keep_float32(network: Any) -> None:
-    """Have 4-bit layers compute in float32 as asked: bitsandbytes takes bfloat16 where a CPU can."""
+    """Make 4-bit layers compute in float32 if asked; bitsandbytes uses bfloat16 where a CPU can."""
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
 def pick_device(device: str) -> str:
-    """Return `cpu` or a CUDA device. Raises DeviceMissing when a GPU is asked for and there is none."""
+    """Return `cpu` or a CUDA device. Raises DeviceMissing if a GPU is asked for and there is none."""
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -207,9 +206,9 @@ def pick_device(device: str) -> str:
 
 
 def pick_dtype(device: str) -> str:
-    """Return `bfloat16` where the device has instructions for it, else `float32`.
+    """Return `bfloat16` if the device has instructions for it, else `float32`.
 
-    Without them it is emulated: on a CPU with AVX2 alone, products in bfloat16 took 7 to 28 times as long.
+    Emulated bfloat16 is slow: on a CPU with only AVX2, products took 7 to 28 times as long.
     """
     if device != "cpu":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
@@ -218,7 +217,7 @@ def pick_dtype(device: str) -> str:
 
 
 def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
-    """Return what to raise if this error means that memory ran out, else None."""
+    """Return an OutOfMemory if this error means that memory ran out, else None."""
     text = str(error).lower()
     if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
         return None
@@ -229,7 +228,7 @@ def as_memory_error(error: BaseException, doing: str) -> OutOfMemory | None:
 
 
 def free_memory(device: str) -> None:
-    """Give back what nothing refers to any more, and what torch keeps of it for later."""
+    """Free unreferenced memory, including what torch keeps for reuse."""
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
@@ -243,7 +242,7 @@ def _require_causal(model: str, source: str) -> None:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         architectures = [str(name) for name in config.architectures or []]
-    except Exception as error:  # whatever a damaged file makes of the library that reads it
+    except Exception as error:  # any error of the library on a damaged file
         raise _unusable(model, error) from error
     if config.is_encoder_decoder or not any(name.endswith(_GENERATIVE) for name in architectures):
         raise ModelNotUsable(
@@ -253,7 +252,7 @@ def _require_causal(model: str, source: str) -> None:
 
 
 def _means_folder(source: str) -> bool:
-    """Whether this is a path: it is there, it is written like one, or no model on the hub can have such a name."""
+    """Whether this is a path: it exists, is written like one, or cannot be a hub name."""
     if source.startswith((".", "/", "~")) or source.endswith(".gguf") or Path(source).exists():
         return True
     try:
@@ -279,7 +278,7 @@ def _require_folder(model: str, folder: Path) -> None:
 
 
 def _refuse_pointers(model: str, folder: Path) -> None:
-    """Refuse a clone without its large files, in whose places git-LFS pointers lie."""
+    """Refuse a clone whose large files are still git-LFS pointers."""
     pointers = sorted(path.name for path in folder.iterdir() if path.is_file() and is_pointer_file(path))
     if pointers:
         more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
@@ -290,12 +289,12 @@ def _refuse_pointers(model: str, folder: Path) -> None:
 
 
 def _refuse_code(model: str, folder: Path) -> None:
-    """Refuse a model that wants code of its own to be run, also where transformers could do without it."""
+    """Refuse a model that wants its own code to be run, even if transformers could load it without."""
     for name in ("config.json", "tokenizer_config.json"):
         try:
             told = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # what reads it next says what is wrong with it
+            continue  # its next reader reports the problem
         if isinstance(told, dict) and told.get("auto_map"):
             raise ModelNotUsable(
                 f"model {model!r} brings code of its own (auto_map in {name}), which is never run: use a model whose "

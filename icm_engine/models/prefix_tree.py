@@ -1,8 +1,8 @@
-"""Prompts as a tree of distinct prefixes: what is shared is encoded once. Pure; knows no model and no task.
+"""Prompts as a tree of distinct prefixes, each encoded once. Pure; knows no model and no task.
 
-A request is a prompt (a list of token segments) and the *continuations* whose probability is asked for. The tree is
-built segment by segment; chains without a branch are one node, and every read of a token's probability hangs at
-the node whose token precedes it.
+A request is a prompt (a list of token segments) and the *continuations* whose probability is wanted. The tree is built
+segment by segment; chains without a branch become one node, and every read of a token's probability belongs to the node
+whose token precedes it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class PrefixNode:
     size: int = 0  # tokens in this node and everything below it
 
     def child(self, segment: Tokens) -> "PrefixNode":
-        """Return the child that holds this segment, made if there is none yet."""
+        """Return the child for this segment, created if necessary."""
         if segment not in self.children:
             self.children[segment] = PrefixNode(segment)
         return self.children[segment]
@@ -39,14 +39,14 @@ class PrefixNode:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRequest:
-    """One prompt, by number, and the continuations, by number, whose log-probability after it is wanted."""
+    """One prompt, by number, and the continuations, by number, whose log-probability is wanted."""
 
     prompt: int
     segments: Sequence[Tokens]
     continuations: Mapping[int, Tokens]
 
     def alone(self) -> Iterator["PrefixRequest"]:
-        """Yield requests whose trees have no branch: continuations that need the same tokens encoded, together."""
+        """Yield requests whose trees have no branch; continuations that need the same encoded tokens stay together."""
         beginnings = {tokens[:-1] for tokens in self.continuations.values()}
         for beginning in sorted(beginnings):
             same = {k: tokens for k, tokens in self.continuations.items() if tokens[:-1] == beginning}
@@ -66,7 +66,7 @@ def build(requests: Iterable[PrefixRequest]) -> PrefixNode:
 
 
 def _add_reads(node: PrefixNode, prompt: int, number: int, tokens: Tokens) -> None:
-    """A continuation of several tokens needs all but its last one encoded after the prompt."""
+    """Add the reads of a continuation; all its tokens but the last are encoded after the prompt."""
     node.reads.append(Read(len(node.tokens) - 1, tokens[0], prompt, number))
     if len(tokens) > 1:
         leaf = node.child(tokens[:-1])
@@ -74,7 +74,7 @@ def _add_reads(node: PrefixNode, prompt: int, number: int, tokens: Tokens) -> No
 
 
 def _compress(root: PrefixNode) -> PrefixNode:
-    """Join chains without a branch, then count tokens; from the leaves up, without recursion (chains are long)."""
+    """Join chains without a branch and count tokens, from the leaves up, without recursion (chains are long)."""
     for node in reversed(list(descend(root))):
         if len(node.children) == 1 and node.tokens:
             (only,) = node.children.values()
@@ -86,7 +86,7 @@ def _compress(root: PrefixNode) -> PrefixNode:
 
 
 def descend(root: PrefixNode) -> Iterator[PrefixNode]:
-    """Yield every node, a parent before its children, depth first and in order."""
+    """Yield every node depth first, a parent before its children."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -96,7 +96,7 @@ def descend(root: PrefixNode) -> Iterator[PrefixNode]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One place in the tree that is read: the first `length` tokens of a prompt with one of its continuations."""
+    """One position of the tree that is read: the first `length` tokens of a prompt with one of its continuations."""
 
     prompt: int
     continuation: int
@@ -104,13 +104,13 @@ class Question:
     reads: tuple[Read, ...]
 
     def tokens(self, request: PrefixRequest) -> list[int]:
-        """Return the tokens to be encoded; `request` is the one of this prompt."""
+        """Return the tokens to encode; `request` is this prompt's."""
         whole = [token for segment in request.segments for token in segment]
         return [*whole, *request.continuations[self.continuation]][: self.length]
 
 
 def questions(root: PrefixNode) -> Iterator[Question]:
-    """Yield every place that is read, once, depth first: what is shared was asked just before, so a server has it."""
+    """Yield every position that is read, once, depth first, so that a server has just cached its shared prefix."""
     stack: list[tuple[PrefixNode, int]] = [(root, 0)]
     while stack:
         node, depth = stack.pop()
@@ -122,9 +122,9 @@ def questions(root: PrefixNode) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens for one call of the model, in depth-first order, on top of the path that is in the cache.
+    """Tokens for one model call, in depth-first order, on top of the cached path.
 
-    `parents[k]` is the place in the chunk of the token before token k on its path, -1 if that one is in the cache.
+    `parents[k]` is the position in the chunk of the token before token k on its path, -1 if that one is in the cache.
     """
 
     tokens: Tokens
@@ -133,13 +133,13 @@ class Chunk:
 
     @property
     def linear(self) -> bool:
-        """Whether the tokens follow one another, so that plain causal attention is enough."""
+        """Whether each token follows the previous one, so that plain causal attention suffices."""
         return self.parents == tuple(range(-1, len(self.tokens) - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One move of the walk: encode a chunk on the first `depth` cached tokens; `keep` it if others stand on it."""
+    """One move of the walk: encode a chunk on the first `depth` cached tokens; `keep` it if others build on it."""
 
     depth: int
     chunk: Chunk
@@ -172,7 +172,7 @@ def _linear(node: PrefixNode, start: int, stop: int) -> Chunk:
 
 
 def _batches(nodes: Sequence[PrefixNode], budget: int) -> Iterator[list[PrefixNode]]:
-    """Put sibling subtrees together, in order, while they stay within the budget."""
+    """Group sibling subtrees, in order, within the budget."""
     batch: list[PrefixNode] = []
     for node in nodes:
         if batch and sum(n.size for n in batch) + node.size > budget:

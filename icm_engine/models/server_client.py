@@ -1,8 +1,7 @@
 """HTTP to an OpenAI-compatible server, its cache metrics, and the tokenizer of its model.
 
-The API key comes from the environment alone and is in no message; redirects are not followed, so it goes nowhere else.
-
-A tokenizer from a directory is quick and is compared with the server's; the server's is asked about each text once.
+The API key comes from the environment alone and appears in no message. Redirects are not followed, so it goes nowhere
+else. A tokenizer from a directory is fast and is checked against the server's; the server's is asked once per text.
 """
 
 import os
@@ -25,14 +24,14 @@ Json = dict[str, Any]
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
-TRIES = 6  # 0.5 + 1 + 2 + 4 + 8 s between them: a server that restarts is often back by then
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; the second also bounds what a server asks for
+TRIES = 6  # 0.5 + 1 + 2 + 4 + 8 s between attempts: a restarting server is often back by then
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; the second also caps what a server asks for
 CONNECT = 10.0  # seconds
-AGAIN = frozenset({429, 502, 503, 504})  # statuses that say: not now
+AGAIN = frozenset({429, 502, 503, 504})  # statuses that mean "not now"
 
 
 class ServerClient:
-    """One server. Safe for several threads; `retries` counts what was asked again, and says why the last time."""
+    """One server. Thread-safe; `retries` counts repeated requests, with the latest reason."""
 
     def __init__(self, address: ServerAddress, tries: int = TRIES) -> None:
         self.address, self.tries, self.retries = address, tries, Retries()
@@ -50,20 +49,20 @@ class ServerClient:
         return self._asked("GET", url, None)
 
     def post(self, url: str, body: Json) -> Json:
-        """Return the JSON object that a POST gives. Raises ServerUnavailable, ModelNotUsable."""
+        """Return the JSON object answered to a POST. Raises ServerUnavailable, ModelNotUsable."""
         return self.object_of(self._asked("POST", url, body))
 
     def each(self, function: Callable[[Given], Found], items: Iterable[Given]) -> Iterator[Found]:
-        """Yield the results in order, begun in order, as many at once as the address allows; an error ends the rest."""
+        """Yield results in order, with as many requests at once as the address allows; an error stops the rest."""
         self._gone.clear()
         try:
             yield from self._pool.map(function, items)
         except BaseException:
-            self._gone.set()  # whoever waits for another try gives up
+            self._gone.set()  # waiting threads give up too
             raise
 
     def object_of(self, response: httpx2.Response) -> Json:
-        """Return the JSON object in an answer. Raises ModelNotUsable."""
+        """Return the JSON object in a response. Raises ModelNotUsable."""
         try:
             found = response.json()
         except ValueError:
@@ -95,7 +94,7 @@ class ServerClient:
         raise self._unavailable(why)
 
     def _again(self, why: str, wait: float | None, done: int) -> bool:
-        """Wait for the next try and count it; False if another thread has given up on the server meanwhile."""
+        """Wait before the next attempt and count it; False if another thread has given up on the server."""
         seconds = min(LONGEST_WAIT, FIRST_WAIT * 2**done if wait is None else wait)
         if self._gone.wait(seconds):
             return False
@@ -104,7 +103,7 @@ class ServerClient:
         return True
 
     def _accepted(self, response: httpx2.Response) -> httpx2.Response:
-        """The answer, if it is one. Raises ServerUnavailable for the server's fault, ModelNotUsable for a refusal."""
+        """The response if it is valid. Raises ServerUnavailable for server faults, ModelNotUsable for refusals."""
         status, said = response.status_code, self._message(response)
         if status < 300:
             return response
@@ -127,7 +126,7 @@ class ServerClient:
         )
 
     def _message(self, response: httpx2.Response) -> str:
-        """What the server says of an error, in one short line."""
+        """The server's error message, in one short line."""
         try:
             body = response.json()
         except ValueError:
@@ -138,7 +137,7 @@ class ServerClient:
         return self._shown(str(body)) or response.reason_phrase
 
     def _shown(self, text: str) -> str:
-        """A line of what came from outside, without the key, should a server repeat it."""
+        """A line of untrusted text, with the key removed in case a server repeats it."""
         line = " ".join(text.split())
         return (line.replace(self._key, "***") if self._key else line)[:200]
 
@@ -153,7 +152,7 @@ def _words(error: Exception, timeout: float) -> str:
 
 
 def _wanted_wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds a server asks to wait; a date, which is allowed too, is not worth reading here."""
+    """The seconds a server asks to wait; dates, though allowed, are ignored."""
     value = headers.get("retry-after", "")
     return float(value) if value.isdecimal() else None
 
@@ -162,19 +161,19 @@ _LINE = re.compile(r"^vllm:prefix_cache_(queries|hits)_total\{([^}]*)\} (\S+)$",
 
 
 class CacheFigures(NamedTuple):
-    """Prompt tokens since the server began: looked for in the prefix cache, and found there."""
+    """Prompt tokens since the server's start: looked up in its prefix cache, and found there."""
 
     asked: int
     cached: int
 
     @property
     def encoded(self) -> int:
-        """Tokens that were not served from the cache."""
+        """Tokens not served from the cache."""
         return self.asked - self.cached
 
 
 def cache_figures(client: ServerClient, model: str) -> CacheFigures:
-    """Return what the server counted for one model, over all its engines. Raises ModelNotUsable."""
+    """Return the server's counts for one model, summed over engines. Raises ModelNotUsable."""
     text = client.get(f"{client.address.root}/metrics").text
     found = {"queries": 0.0, "hits": 0.0}
     rows = [match.groups() for match in _LINE.finditer(text) if f'model_name="{model}"' in match[2]]
@@ -193,7 +192,7 @@ PROBES = (
 
 
 class ServerTokens:
-    """Texts to token ids, each text once; `beginning` is what stands before a prompt."""
+    """Token ids of texts, each text read once; `beginning` precedes every prompt."""
 
     beginning: tuple[Tokens, ...] = ()
     control: re.Pattern[str] | None = ANY_CONTROL  # finds control tokens in a text
@@ -203,22 +202,22 @@ class ServerTokens:
         self._known: dict[str, Tokens] = {}
 
     def tokenize(self, text: str) -> Tokens:
-        """Return the token ids of a text, without what stands before or after a whole one."""
+        """Return the token ids of a text, without the tokens put around a whole prompt."""
         if text not in self._known:
             self.learn([text])
         return self._known[text]
 
     def learn(self, texts: Iterable[str]) -> None:
-        """Have these texts ready, asked together."""
+        """Read these texts in advance, together."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known |= zip(new, self._found(new), strict=True)
 
     def reader(self) -> TextReader:
-        """Return what reads texts such that they decode to themselves. Raises ModelNotUsable where nothing can."""
+        """Return a reader whose tokens decode to the texts. Raises ModelNotUsable if there is none."""
         raise NotImplementedError
 
     def text_of(self, token: int) -> str:
-        """Return what one token stands for."""
+        """Return the text of one token."""
         raise NotImplementedError
 
     def _found(self, texts: Sequence[str]) -> Iterable[Tokens]:
@@ -226,7 +225,7 @@ class ServerTokens:
 
 
 class OwnTokens(ServerTokens):
-    """A tokenizer loaded from a directory or a hub id. Raises ModelNotUsable."""
+    """A tokenizer from a directory or hub id. Raises ModelNotUsable."""
 
     compared = False  # with the server's own
 
@@ -253,7 +252,7 @@ class OwnTokens(ServerTokens):
         return str(self.loaded.decode([token]))
 
     def whole(self, text: str) -> Tokens:
-        """Return a text as a server reads it that is given the text: with what this tokenizer puts around it."""
+        """Return the ids a server makes from a text, with the tokens that this tokenizer puts around it."""
         return tuple(self.loaded(text)["input_ids"])
 
     def _found(self, texts: Sequence[str]) -> list[Tokens]:
@@ -261,7 +260,7 @@ class OwnTokens(ServerTokens):
 
 
 class AskedTokens(ServerTokens):
-    """The server's /tokenize and /detokenize, as vLLM has them; what it puts before a text, it gets before a prompt."""
+    """The server's /tokenize and /detokenize, as vLLM has them; what it adds before a text also precedes prompts."""
 
     def __init__(self, client: ServerClient, model: str) -> None:
         super().__init__()
@@ -296,10 +295,10 @@ class AskedTokens(ServerTokens):
 
 
 def tokens_for(client: ServerClient, served: Json, others: Sequence[Json]) -> ServerTokens:
-    """Return the tokenizer of a served model, compared with the server's own where it has one. Raises ModelNotUsable.
+    """Return the tokenizer of a served model, checked against the server's own if it has one. Raises ModelNotUsable.
 
-    The one the address names; else that of the model's directory, or of the base model of an adapter, if it is on
-    this machine; else the server's. `served` and `others` are what /models says.
+    It is the one named by the address, else that of the model's directory or an adapter's base on this machine, else
+    the server's. `served` and `others` are the entries of /models.
     """
     asked = _asked_tokens(client, str(served["id"]))
     source = client.address.tokenizer or _directory(served, others)
@@ -322,11 +321,11 @@ def _asked_tokens(client: ServerClient, model: str) -> AskedTokens | None:
     try:
         return AskedTokens(client, model)
     except ModelNotUsable:
-        return None  # it has no such thing, which is no fault: others do
+        return None  # the server lacks this endpoint, which is allowed
 
 
 def _directory(served: Json, others: Sequence[Json]) -> str | None:
-    """The model's own directory on this machine, or that of the model that it is an adapter of."""
+    """The local directory of the model, or of the base model of an adapter."""
     base = next((other for other in others if other.get("id") == served.get("parent")), {})
     for folder in (served.get("root"), base.get("root")):
         if isinstance(folder, str) and any((Path(folder) / file).is_file() for file in FILES):

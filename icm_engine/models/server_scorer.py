@@ -1,11 +1,11 @@
-"""Label log-probabilities from an OpenAI-compatible completions server, probed before it is used.
+"""Label log-probabilities from an OpenAI-compatible completions server, probed before use.
 
-Tried out before anything is scored, so that a server that cannot serve is refused at the start, with the remedy.
+A server that cannot serve is refused at the start, with the remedy.
 
-Prompts are sent as token ids, in the order of their prefix tree, so that a server with automatic prefix caching
-encodes each shared prefix about once. Each request generates one token and asks for the log-probabilities of the
-labels' tokens by name; a label of several tokens is asked for token by token, its beginning appended to the prompt.
-What a prompt's own tokens would score is never asked for: servers skip the prefix cache for that.
+Prompts are sent as token ids, in the order of their prefix tree, so a server with automatic prefix caching encodes each
+shared prefix about once. Each request generates one token and asks for the log-probabilities of the labels' tokens; a
+label of several tokens is asked token by token, its beginning appended to the prompt. Log-probabilities of prompt
+tokens are never requested: servers skip the prefix cache for that.
 """
 
 import math
@@ -22,15 +22,15 @@ from icm_engine.models.prefix_tree import PrefixRequest, Question, build, questi
 from icm_engine.models.server_client import PROBES, TRIES, Json, OwnTokens, ServerClient, ServerTokens, tokens_for
 from icm_engine.models.tokenized_prompts import PromptReader, full_tokens
 
-FLOOR = -9998.0  # vLLM writes -9999 where there is no number to write
+FLOOR = -9998.0  # vLLM writes -9999 for missing numbers
 WAYS = ((20, True), (20, False), (5, False))  # likeliest tokens asked for, and vLLM's fields; 5 is OpenAI's limit
-TOLERANCE = 0.5  # of a log-probability, between two ways of asking: bfloat16's rounding, as in the local trial
-NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults hold
+TOLERANCE = 0.5  # allowed difference of log-probabilities between forms of request: bfloat16's rounding
+NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults apply
 
 
 @dataclass(frozen=True)
 class Served:
-    """One model of a server; `card` and `others` are what /models says, `context` is in tokens."""
+    """One model of a server; `card` and `others` are entries of /models, `context` is in tokens."""
 
     name: str
     card: Json
@@ -40,12 +40,12 @@ class Served:
 
     @property
     def engine(self) -> str:
-        """What serves it, and which version, as far as it says."""
+        """The engine and version, as far as the server says."""
         return " ".join(filter(None, (str(self.card.get("owned_by") or "unknown"), self.version)))
 
 
 def served_model(client: ServerClient) -> Served:
-    """Return the model that the address means. Raises ModelNotUsable with what there is, ServerUnavailable."""
+    """Return the model that the address means. Raises ModelNotUsable listing those available, ServerUnavailable."""
     base, wanted = client.address.base, client.address.model
     found = client.object_of(client.get(f"{base}/models")).get("data")
     cards = [card for card in found if isinstance(card, dict) and "id" in card] if isinstance(found, list) else []
@@ -65,7 +65,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _context(client: ServerClient, card: Json, cards: Sequence[Json]) -> int:
-    """The tokens a server takes: what it says, at most what the address says. Raises ModelNotUsable."""
+    """The context in tokens: the server's own, limited by the address. Raises ModelNotUsable."""
     parent = next((other for other in cards if other["id"] == card.get("parent")), {})
     says: int | None = next(
         (c["max_model_len"] for c in (card, parent) if isinstance(c.get("max_model_len"), int)), None
@@ -93,23 +93,23 @@ def _version(client: ServerClient) -> str | None:
 
 @dataclass
 class LogProbQuery:
-    """How a server is asked for the log-probabilities of given tokens: by their ids, or among the `top` likeliest."""
+    """How a server is asked for log-probabilities of given tokens: by id, or among the `top` likeliest."""
 
     client: ServerClient
     served: Served
     tokens: ServerTokens
-    top: int = 0  # 0: by their ids
-    more: bool = True  # whether it takes fields that only vLLM has
-    fingerprint: str = ""  # of the server's model and settings, where it has one
+    top: int = 0  # 0: by id
+    more: bool = True  # whether it accepts vLLM's own fields
+    fingerprint: str = ""  # hash of the server's model and settings, if it gives one
     _texts: dict[int, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
-        """How labels are asked for, as the run's record says it."""
+        """How labels are asked for, as recorded in the run."""
         return f"among the {self.top} likeliest tokens" if self.top else "by token id (logprob_token_ids)"
 
     def log_probs(self, prompt: Sequence[int] | str, wanted: Sequence[int]) -> dict[int, float]:
-        """Return log p of each wanted token after a prompt. Raises ModelNotUsable if it tells nothing of one."""
+        """Return log p of each wanted token after a prompt. Raises ModelNotUsable if the server omits one."""
         found = self.told(prompt, wanted)
         names = {token: self._name(token, found) for token in wanted}
         if missing := [token for token, name in names.items() if name not in found]:
@@ -119,15 +119,15 @@ class LogProbQuery:
         return numbers
 
     def likeliest(self, prompt: Sequence[int] | str) -> dict[str, float]:
-        """Return what the server tells of the likeliest tokens, at least of one. Raises ModelNotUsable."""
+        """Return the log-probabilities of the likeliest tokens, at least one. Raises ModelNotUsable."""
         found = {k: v for k, v in self.told(prompt).items() if not (isinstance(v, float) and v < FLOOR)}
         return {name: _number(name, value) for name, value in (found or {"any token": None}).items()}
 
     def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> Json:
-        """Return what the server tells of the next token: numbers by its name for each token.
+        """Return the server's log-probabilities for the next token, by its name for each token.
 
-        vLLM puts requests for different numbers of tokens into one table, and writes token 0 with -9999 where one asked
-        for fewer: what was not asked for is not looked at.
+        vLLM puts requests for different numbers of tokens into one table and pads it with token 0 at -9999, so tokens
+        that were not requested are ignored.
         """
         body: Json = {
             "model": self.served.name,
@@ -145,7 +145,7 @@ class LogProbQuery:
         return _table(answer, self.client.address.base)
 
     def _name(self, token: int, found: Mapping[str, float]) -> str:
-        """What the server calls a token: its id, or its text, which has to be its alone."""
+        """The server's name for a token: its id, or its text if that is unique."""
         name = f"token_id:{token}"
         if name in found or any(key.startswith("token_id:") for key in found):
             return name
@@ -167,7 +167,7 @@ class LogProbQuery:
         )
 
     def _require_same(self, answer: Json) -> None:
-        """The server that answers must be the one that was tried out: another may have been started in its place."""
+        """Check that the server is still the one that was probed: another may have been started in its place."""
         now = answer.get("system_fingerprint")
         if not isinstance(now, str) or not now.startswith("vllm-"):
             return
@@ -180,7 +180,7 @@ class LogProbQuery:
 
 
 def probe_server(client: ServerClient, served: Served, tokens: ServerTokens) -> LogProbQuery:
-    """Return how this server can be asked for labels, found by asking. Raises ModelNotUsable if it cannot be."""
+    """Return how this server can be asked for labels, found by trying. Raises ModelNotUsable."""
     asking = LogProbQuery(client, served, tokens)
     prompt = [*(t for part in tokens.beginning for t in part), *tokens.tokenize(PROBES[0])]
     likeliest = _likeliest(asking, prompt)
@@ -192,7 +192,7 @@ def probe_server(client: ServerClient, served: Served, tokens: ServerTokens) -> 
 
 
 def _likeliest(asking: LogProbQuery, prompt: Sequence[int]) -> dict[str, float]:
-    """The most likely tokens that the server tells; the way it could be asked is kept. Raises ModelNotUsable."""
+    """The likeliest tokens that the server reports; the successful form of request is kept. Raises ModelNotUsable."""
     refusal: ModelNotUsable | None = None
     for asking.top, asking.more in WAYS:
         try:
@@ -204,7 +204,7 @@ def _likeliest(asking: LogProbQuery, prompt: Sequence[int]) -> dict[str, float]:
 
 
 def _works(asking: LogProbQuery, prompt: Sequence[int], likeliest: Mapping[str, float]) -> bool:
-    """Whether tokens can be asked for by id: two likely ones as they were, and one that is not among these."""
+    """Whether tokens can be requested by id, tried with two likely tokens and one unlikely one."""
     ids = [int(name.removeprefix("token_id:")) for name in likeliest if name.startswith("token_id:")][:2]
     other = next(token for token in range(1, len(ids) + 2) if token not in ids)
     try:
@@ -215,7 +215,7 @@ def _works(asking: LogProbQuery, prompt: Sequence[int], likeliest: Mapping[str, 
 
 
 def _require_same_reading(asking: LogProbQuery, tokens: OwnTokens) -> None:
-    """A text, and its token ids by our tokenizer, must be the same prompt to the server."""
+    """Check that the server reads a text and our token ids of it as the same prompt."""
     text, base = PROBES[0], asking.client.address.base
     by_text, by_ids = asking.likeliest(text), asking.likeliest(tokens.whole(text))
     both = by_text.keys() & by_ids.keys()
@@ -227,7 +227,7 @@ def _require_same_reading(asking: LogProbQuery, tokens: OwnTokens) -> None:
 
 
 def _require_log_probs(values: Collection[float], base: str) -> None:
-    """Probabilities of different tokens add up to one at most; a logit soon has more. Raises ModelNotUsable."""
+    """Check that values are log-probabilities: those of different tokens sum to at most one. Raises ModelNotUsable."""
     if (mass := sum(math.exp(min(value, 50.0)) for value in values)) > 1.01:
         raise ModelNotUsable(
             f"server {base} tells numbers that are no log-probabilities (their exponentials add up to {mass:,.2f}): "
@@ -236,7 +236,7 @@ def _require_log_probs(values: Collection[float], base: str) -> None:
 
 
 def _table(answer: Json, base: str) -> Json:
-    """The log-probabilities of the next token in an answer. Raises ModelNotUsable if there are none."""
+    """The next-token log-probabilities in a response. Raises ModelNotUsable if absent."""
     try:
         table = answer["choices"][0]["logprobs"]["top_logprobs"][0]
     except (KeyError, IndexError, TypeError):
@@ -250,7 +250,7 @@ def _table(answer: Json, base: str) -> Json:
 
 
 def _number(name: str, value: object) -> float:
-    """What is a log-probability, as one. Raises ScoreNotFinite."""
+    """A log-probability as a float. Raises ScoreNotFinite."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
         raise ScoreNotFinite(
             f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
@@ -260,11 +260,11 @@ def _number(name: str, value: object) -> float:
 
 
 ENCODINGS = ("prefix-tree", "full-prompts")
-FIRST_TRIES = 3  # at the start: a server that is not there should be said soon
+FIRST_TRIES = 3  # at the start, an absent server should be reported soon
 
 
 class ServerScorer(PromptReader):
-    """Scores prompts through a server. `describe` says which, and how labels are asked for."""
+    """Scores prompts through a server. `describe` names it and how labels are asked for."""
 
     remedy = (
         "use fewer examples (--limit, or --batch-size), shorter demonstrations, or a server with a longer context "
@@ -287,19 +287,19 @@ class ServerScorer(PromptReader):
 
     @property
     def context(self) -> int:
-        """The number of tokens that the server takes, the answer's one among them."""
+        """The server's context in tokens, one of them for the answer."""
         return self.served.context
 
     @property
     def retries(self) -> Retries:
-        """What was asked again so far, of this server."""
+        """The retries of requests to this server so far."""
         return self.client.retries
 
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
         """Return the log-probability of each label of each prompt, in order.
 
-        Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, ServerUnavailable, ModelNotUsable; a label that the
-        server says nothing of is an error, never a number.
+        Raises PromptTooLong, LabelNotTokenizable, ScoreNotFinite, ServerUnavailable, ModelNotUsable. A label that the
+        server omits is an error, never a number.
         """
         requests = self.requests(prompts)
         self.require_context(prompts, requests)
@@ -313,7 +313,7 @@ class ServerScorer(PromptReader):
         return [LabelLogProbs(tuple(row)) for row in scores]
 
     def requests(self, prompts: Sequence[Prompt]) -> list[PrefixRequest]:
-        """Return the prompts as token ids; texts that are new are asked about together."""
+        """Return the prompts as token ids; new texts are tokenised together."""
         texts = [piece for prompt in prompts for segment in prompt.segments for piece in segment]
         texts += [prompt.lead + label for prompt in prompts for label in prompt.labels]
         distinct = list(dict.fromkeys(texts))

@@ -1,10 +1,10 @@
-"""Prompts as token ids whose decoding is the text shown; what fits the context; what encoding costs.
+"""Prompts as token ids that decode to the text shown; what fits the context; what encoding costs.
 
-A tokenizer in the style of SentencePiece puts a blank before whatever it is given, as if a text began there (Llama 2,
-Mistral, TinyLlama, Phi-3). So a piece that follows other text is read behind an *anchor*, a short text whose tokens are
-taken off again. Which anchor works, and whether one is needed, is found by reading and decoding a trial prompt.
+SentencePiece-style tokenizers (Llama 2, Mistral, TinyLlama, Phi-3) put a blank before any text, as if it began there.
+So a piece that follows other text is tokenised after an *anchor*, a short text whose tokens are removed again. Which
+anchor works, and whether one is needed, is found by tokenising and decoding a trial prompt.
 
-What scorers that work on tokens have in common; where the tokens come from and who encodes them is theirs.
+Shared by all scorers that work on tokens; each brings its own source of tokens and its own encoder.
 """
 
 import re
@@ -21,26 +21,26 @@ from icm_engine.models.prefix_tree import PrefixRequest, Tokens, build
 
 Encode = Callable[[str], Tokens]
 Decode = Callable[[Sequence[int]], str]
-ANCHORS = ("\n", "☺", ".", "a")  # the first is what stands before a piece most often
-AFTER = "A"  # what a piece of blanks and line ends is read before
+ANCHORS = ("\n", "☺", ".", "a")  # the first one most often precedes a piece
+AFTER = "A"  # read after a piece of blanks and line ends
 TRIAL = (
     "Question: What is 17 + 25?\nClaim: It is 42.\nI think this claim is", " True", "\n\n",
     "Question: Is it cold?\nClaim: (a) yes, it is.\nI think this claim is", " False", "\n\n",
     "Review: good, cheap\nSentiment:", " positive",
 )  # fmt: skip
-_BARS = r"<[|｜][^<>|｜\s]+[|｜]>"  # DeepSeek writes them wide
-CONTROL = re.compile(_BARS)  # an added token of this form is for control, marked as special or not
+_BARS = r"<[|｜][^<>|｜\s]+[|｜]>"  # DeepSeek uses full-width bars
+CONTROL = re.compile(_BARS)  # added tokens of this form are control tokens, marked as special or not
 _NAMES = "s|bos|eos|eod|eot|pad|unk|mask|sep|cls|think|[a-z]+(?:_[a-z0-9]+)+"
-ANY_CONTROL = re.compile(rf"{_BARS}|</?(?:{_NAMES})>|\[/?[A-Z_]{{2,20}}\]")  # where nobody says which there are
+ANY_CONTROL = re.compile(rf"{_BARS}|</?(?:{_NAMES})>|\[/?[A-Z_]{{2,20}}\]")  # where the control tokens are unknown
 
 
 class TextReader:
-    """Reads the pieces of prompts with a tokenizer that is given as two functions.
+    """Tokenises the pieces of prompts with a tokenizer given as two functions.
 
-    `encode` returns the ids of a text with nothing put around it, `decode` the text of ids, control tokens in it. What
-    `cut` matches, `encode` would take for control tokens: it is read as plain text, in two pieces. `name` is the
-    tokenizer's, for messages; `far` says that each call of the two costs a request. Raises ModelNotUsable where no way
-    to read pieces gives back the text of the trial.
+    `encode` returns the ids of a text alone, `decode` the text of ids, control tokens included. Text that `cut` matches
+    would be encoded as control tokens, so it is read in two pieces as plain text. `name` is the tokenizer's, for
+    messages; `far` says that each call costs a request. Raises ModelNotUsable if no way of reading pieces restores the
+    trial text.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class TextReader:
     ) -> None:
         self._encode, self._decode, self._name, self._cut, self.far = encode, decode, name, cut, far
         self.anchors: tuple[str, ...] = ()
-        self._natural = True  # whether a text is read at the beginning of a prompt as the tokenizer does by itself
+        self._natural = True  # whether texts at the beginning of a prompt are read as the tokenizer reads them alone
         self._choose()
 
     def begin(self, text: str) -> Tokens:
-        """Return the ids of a text that stands at the beginning of a prompt."""
+        """Return the ids of a text at the beginning of a prompt."""
         first, *others = plain_pieces(text, self._cut)
         return (*self._begun(first), *chain.from_iterable(map(self._behind, others)))
 
     def _begun(self, text: str) -> Tokens:
-        """The ids of a piece at the beginning. A blank there may count as the one that a tokenizer puts before texts.
+        """The ids of a piece at the beginning, where a blank may be taken for the one a tokenizer adds before texts.
 
-        Metaspace puts none before a text that begins with one, and the first blank is taken off in decoding all the
-        same: such a text gets one more.
+        Metaspace adds none before a text that begins with a blank, yet decoding removes the first blank all the same;
+        such a text gets one more.
         """
         ids = self._encode(text) if self._natural else self._behind(text)
         if not text.startswith(" ") or self._decode(ids) == text:
@@ -69,13 +69,13 @@ class TextReader:
         return more if self._decode(more) == text else ids
 
     def go_on(self, text: str) -> Tokens:
-        """Return the ids of a text that follows another one. Raises ModelNotUsable where it has none of its own."""
+        """Return the ids of a text that follows another one. Raises ModelNotUsable if it has no ids of its own."""
         return self._between(text) or tuple(chain.from_iterable(map(self._behind, plain_pieces(text, self._cut))))
 
     def _between(self, text: str) -> Tokens:
-        """The ids of blanks and line ends before a text, which GPT-2's pattern reads otherwise than at an end.
+        """The ids of blanks and line ends before a text; GPT-2's pattern splits them differently at an end.
 
-        None for other texts, and where they cannot be told apart from the text's.
+        None for other texts, and where these ids cannot be told apart from the text's.
         """
         if not text.isspace():
             return ()
@@ -83,7 +83,7 @@ class TextReader:
         return both[: len(both) - len(after)] if both[-len(after) :] == after else ()
 
     def _behind(self, text: str) -> Tokens:
-        """The ids of a piece behind an anchor, without the anchor's."""
+        """The ids of a piece after an anchor, without the anchor's."""
         if not self.anchors:
             return self._encode(text)
         for anchor in self.anchors:
@@ -96,16 +96,16 @@ class TextReader:
         )
 
     def read_as(self, text: str) -> str:
-        """Return what the ids of a text that follows another one stand for: the text itself, as a rule."""
+        """Return what the ids of a following text stand for, normally the text itself."""
         return self.text_of(self.go_on(text))
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """Return what ids stand for that follow others: what decodes by itself may lose its first blank."""
+        """Return the text of ids that follow others; decoded alone they may lose a first blank."""
         before = self.begin(TRIAL[0])
         return self._decode([*before, *ids])[len(self._decode(before)) :]
 
     def wanted(self, texts: Iterable[str]) -> list[str]:
-        """Return what is asked of `encode` to read these texts, so that it can be had together."""
+        """Return the texts that `encode` will be asked for, so that they can be fetched together."""
         pieces = dict.fromkeys(piece for text in texts for piece in plain_pieces(text, self._cut))
         if not self.anchors:
             return list(pieces)
@@ -113,7 +113,7 @@ class TextReader:
         return [anchor, *pieces, *(anchor + piece for piece in pieces)]
 
     def _choose(self) -> None:
-        """Find how pieces are read so that they decode to the trial. Raises ModelNotUsable with both texts."""
+        """Find a way to read pieces that restores the trial. Raises ModelNotUsable with both texts."""
         shown, said = "".join(TRIAL), ""
         for anchors in ((), *(ANCHORS[k:] + ANCHORS[:k] for k in range(len(ANCHORS)))):
             for self._natural in (True, False):
@@ -137,7 +137,7 @@ class TextReader:
 
 
 def plain_pieces(text: str, control: re.Pattern[str] | None) -> list[str]:
-    """Return a text in pieces that have no control token: each token is cut behind its first character.
+    """Return a text in pieces free of control tokens: each such token is cut after its first character.
 
     >>> plain_pieces("a <|end|> b", CONTROL)
     ['a <', '|end|> b']
@@ -147,7 +147,7 @@ def plain_pieces(text: str, control: re.Pattern[str] | None) -> list[str]:
 
 
 def reader_of(tokenizer: Any, name: str) -> TextReader:
-    """Return the reader of a tokenizer of transformers. Raises ModelNotUsable."""
+    """Return the reader of a transformers tokenizer. Raises ModelNotUsable."""
 
     def encode(text: str) -> Tokens:
         return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
@@ -155,21 +155,21 @@ def reader_of(tokenizer: Any, name: str) -> TextReader:
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    # one that is not marked as special is kept, and the lattice of a Unigram model has the others as words
+    # unmarked ones are kept; a Unigram model has the others as words
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in control_tokens(tokenizer)}
     kept = [token for token in ids if not set(ids.values()).isdisjoint(encode(token))]
     return TextReader(encode, decode, name, pattern_of(kept))
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Return the control tokens of a tokenizer: those it marks as special, and added ones that are written like one."""
+    """Return the control tokens of a tokenizer: those marked as special, and added ones written like one."""
     added = tokenizer.added_tokens_decoder.values()
     marked = [token.content for token in added if token.special or CONTROL.fullmatch(token.content)]
     return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
 def pattern_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    """Return what finds these tokens in a text, the longest first; None where there are none."""
+    """Return a pattern that finds these tokens, longest first; None if there are none."""
     found = sorted(filter(None, tokens), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, found))) if found else None
 
@@ -178,15 +178,15 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 
-READ_AGAIN = 2000  # texts of a run that are compared with what the tokenizer makes of them
-BESIDE = 10  # characters shown on both sides of a difference that is a blank, or nothing
+READ_AGAIN = 2000  # texts of a run checked against the tokenizer
+BESIDE = 10  # characters shown around a difference that is blank or empty
 
 
 class PromptReader:
     """Turns prompts into requests; `beginning` is the segment before every prompt that is not whole, if any.
 
-    `tokenize` takes a text as it stands, control tokens in it too; `reader` reads texts so that they decode to
-    themselves, and is None for runs of version 1, whose pieces were tokenised one by one.
+    `tokenize` reads a text with its control tokens; `reader` reads texts so that they decode to themselves, and is None
+    for runs of version 1, which tokenised pieces one by one.
     """
 
     encoding: str
@@ -194,22 +194,22 @@ class PromptReader:
     reader: TextReader | None = None
     control: re.Pattern[str] | None = None  # finds the tokenizer's control tokens in a text
     beginning: tuple[Tokens, ...] = ()
-    remedy = "use fewer examples (--limit, or --batch-size), or shorter demonstrations"  # if one does not fit
+    remedy = "use fewer examples (--limit, or --batch-size), or shorter demonstrations"  # raises if one does not fit
 
     @property
     def context(self) -> int:
-        """The number of tokens that the model takes."""
+        """The number of tokens the model takes."""
         raise NotImplementedError
 
     def cost(self, prompts: Sequence[Prompt]) -> Usage:
-        """Return what `score` would add to the usage for these prompts, without running the model."""
+        """Return what `score` would add to the usage, without running the model."""
         requests = self.requests(prompts)
         return Usage(
             len(prompts), sum(build(together).size for together in self.together(requests)), full_tokens(requests)
         )
 
     def count_tokens(self, prompts: Iterable[Prompt]) -> list[int]:
-        """Return the tokens of each prompt with its longest label: what the context must hold."""
+        """Return the tokens of each prompt with its longest label, which the context must hold."""
         return [longest(request) for request in self.requests(list(prompts))]
 
     def check_fits(self, prompts: Iterable[Prompt]) -> None:
@@ -227,21 +227,21 @@ class PromptReader:
                 )
 
     def requests(self, prompts: Sequence[Prompt]) -> list[PrefixRequest]:
-        """Return the prompts as token ids, by number, with the tokens of their labels."""
+        """Return the prompts as token ids, by number, with their labels' tokens."""
         return [
             PrefixRequest(number, self.segments(prompt), dict(enumerate(self.label_tokens(prompt.labels, prompt.lead))))
             for number, prompt in enumerate(prompts)
         ]
 
     def together(self, requests: Sequence[PrefixRequest]) -> list[list[PrefixRequest]]:
-        """Return which requests share what they have in common: all of them, or with full prompts none."""
+        """Return requests grouped by shared encoding: all in one group, or with full prompts each alone."""
         if self.encoding == "prefix-tree":
             return [list(requests)]
         return [[single] for request in requests for single in request.alone()]
 
     @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
     def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
-        """Return the tokens of each label. Raises LabelNotTokenizable if they do not tell the labels apart."""
+        """Return the tokens of each label. Raises LabelNotTokenizable if they do not distinguish the labels."""
         tokens = tuple(self.piece(lead + label) for label in labels)
         if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
             raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")
@@ -254,7 +254,7 @@ class PromptReader:
         return tokens
 
     def segments(self, prompt: Prompt) -> list[Tokens]:
-        """Return the prompt as the model reads it: one tuple of token ids a segment."""
+        """Return the prompt as the model reads it: one tuple of token ids per segment."""
         if prompt.whole:
             return [self._whole(prompt.text, prompt.user)]
         first, others = prompt.segments[:1], prompt.segments[1:]
@@ -262,12 +262,12 @@ class PromptReader:
 
     @cached_property
     def segment(self) -> Callable[[Segment], Tokens]:
-        """Token ids of a segment, piece by piece: a query and the same text as a demonstration are the same tokens."""
+        """Token ids of a segment, piece by piece: a text has the same tokens as query and as demonstration."""
         return lru_cache(maxsize=200_000)(lambda segment: self._pieces(segment, self.piece))
 
     @cached_property
     def opening(self) -> Callable[[Segment], Tokens]:
-        """Token ids of a segment at the beginning of a prompt, where some tokenizers mark that a text begins."""
+        """Token ids of a segment at the beginning of a prompt, which some tokenizers mark."""
         if self.reader is None:
             return self.segment
         begin = self.reader.begin
@@ -283,18 +283,18 @@ class PromptReader:
         return self.tokenize if self.reader is None else lru_cache(maxsize=200_000)(self.reader.go_on)
 
     def _whole(self, text: str, user: str) -> Tokens:
-        """Token ids of a text with control tokens, and of what a user wrote in it, which is to have none."""
+        """Token ids of a text with control tokens, and of user text within it, which must have none."""
         before, found, after = text.partition(user) if user else ("", "", "")
         if self.reader is None or not found or self.control is None or not self.control.search(user):
             return self.tokenize(text)
-        match = self.control.search(after)  # what stands before it follows the user's text, and begins none
+        match = self.control.search(after)  # what precedes it follows the user's text
         plain, rest = (after[: match.start()], after[match.start() :]) if match else (after, "")
         return (*self.tokenize(before), *self.reader.go_on(user), *self.reader.go_on(plain), *self.tokenize(rest))
 
     def reading(self, texts: Iterable[str]) -> dict[str, object]:
-        """Return what to know of how texts are read: how many have control tokens, and how many others are changed.
+        """Return how texts are read: how many contain control tokens, and how many others change.
 
-        Whether a text is changed is found for the first ones only, and not where each costs a request.
+        Changes are checked for the first texts only, and not where each check costs a request.
         """
         if self.reader is None:
             return {}
@@ -310,17 +310,17 @@ class PromptReader:
 
 
 def longest(request: PrefixRequest) -> int:
-    """Tokens of the prompt with its longest continuation."""
+    """Tokens of a prompt with its longest continuation."""
     return sum(map(len, request.segments)) + max(map(len, request.continuations.values()), default=0)
 
 
 def full_tokens(requests: Iterable[PrefixRequest]) -> int:
-    """The tokens of every prompt as if each were read by itself."""
+    """Tokens of all prompts if each were encoded separately."""
     return sum(len(part) for request in requests for part in request.segments)
 
 
 def difference(text: str, read: str) -> tuple[str, str]:
-    """Return where a text differs from what is read, from the first difference to the last.
+    """Return the part of a text that is read differently, and what is read instead.
 
     >>> difference("A ﬁne day", "A fine day")
     ('ﬁ', 'fi')

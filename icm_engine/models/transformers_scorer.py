@@ -1,8 +1,8 @@
-"""Label log-probabilities from a causal language model of transformers, each distinct prefix encoded once.
+"""Label log-probabilities from a causal language model of transformers; each distinct prefix is encoded once.
 
-Prompts become a tree of distinct prefixes that is walked depth first with the model's own key-value cache: extend,
-recurse, crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped (state
-spaces), and the mode `full-prompts`, encode every prompt by itself.
+Prompts become a tree of distinct prefixes, walked depth first with the model's own key-value cache: extend, recurse,
+crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped (state spaces),
+and the mode `full-prompts`, encode every prompt separately.
 """
 
 import math
@@ -34,15 +34,15 @@ from icm_engine.models.tokenized_prompts import (
     reader_of,
 )
 
-ROWS = 16_384  # of the vocabulary that are converted at once where there is no memory for a copy of all
-SHARE = 0.25  # of the free memory that a copy may take
+ROWS = 16_384  # vocabulary rows converted at a time if there is no memory for a full copy
+SHARE = 0.25  # share of free memory that the copy may take
 
 
 class Float32Head:
-    """Has a model compute its logits in float32 from the weights it has, for as long as it is asked to.
+    """Makes a model compute its logits in float32 while active.
 
-    The weights are kept in float32 beside the model's own where memory allows, else converted in blocks at each call.
-    Scaling or capping of the logits stays the model's business, now in float32 too.
+    Weights are kept in float32 beside the model's own if memory allows, else converted in blocks at each call. The
+    model's scaling or capping of logits still applies, now in float32.
     """
 
     def __init__(self, model: Any, free_bytes: int) -> None:
@@ -55,12 +55,12 @@ class Float32Head:
 
     @contextmanager
     def projecting(self) -> Iterator[None]:
-        """Put the projection in float32 into the model meanwhile."""
+        """Install the float32 projection in the model within this context."""
         if self._head is None:
             yield
             return
         own = self._head.__dict__
-        before = own.get("forward")  # where a library has put its own
+        before = own.get("forward")  # where another library has replaced it
         own["forward"] = self._project
         try:
             yield
@@ -70,7 +70,7 @@ class Float32Head:
                 own["forward"] = before
 
     def _project(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits in float32, of shape (..., vocabulary)."""
+        """Logits in float32, shape (..., vocabulary)."""
         assert self._head is not None
         weight, bias = self._head.weight, self._head.bias
         hidden = hidden.float()
@@ -83,16 +83,16 @@ class Float32Head:
 
 
 ENCODINGS = ("prefix-tree", "full-prompts")
-CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones pay masked attention
-LEAST_TOKENS = 40  # at once: with a sixteenth of a call's tokens gone and no room yet, less would not help
-ROUNDING = 1e-4  # log-odds in float32: what a tree and full prompts may differ by, rounding alone
-# elsewhere rounding depends on the model: it may be a third of what a demonstration less changes, or this much
+CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones masked attention
+LEAST_TOKENS = 40  # at once: with a sixteenth of the tokens and no memory left, less would not help
+ROUNDING = 1e-4  # log-odds in float32: allowed difference between tree and full prompts, from rounding alone
+# otherwise rounding depends on the model: up to a third of one demonstration's effect, or this much
 COARSE_ROUNDING, NOTICED = 0.03, 1 / 3
 
 
 @dataclass(frozen=True)
 class EncodingTrial:
-    """Prompts with their log-odds as full prompts, and how far these are from prompts with a demonstration less."""
+    """Prompts with their log-odds as full prompts, and how much one demonstration less changes these."""
 
     prompts: Sequence[Prompt]
     odds: Sequence[float]
@@ -137,7 +137,7 @@ class TransformersScorer(PromptReader):
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
         """Return the log-probability of each label of each prompt, in order.
 
-        Where memory runs out, all is done again with calls of half as many tokens, as often as that may help. Raises
+        If memory runs out, everything is repeated with calls of half as many tokens, as often as that may help. Raises
         PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
         requests = self.requests(prompts)
@@ -149,12 +149,12 @@ class TransformersScorer(PromptReader):
             except OutOfMemory as error:
                 if not self._shrink(str(error)):
                     raise
-            free_memory(self.loaded.device)  # only here, where the error is gone, what the failed call held is free
+            free_memory(self.loaded.device)  # only here, after the error is gone, is the failed call's memory free
         self.usage += Usage(len(prompts), seen, full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
 
     def _scored(self, prompts: Sequence[Prompt], requests: Sequence[PrefixRequest]) -> tuple[list[list[float]], int]:
-        """The log-probabilities of the labels of each prompt, and the tokens encoded. Raises OutOfMemory."""
+        """The label log-probabilities of each prompt, and the tokens encoded. Raises OutOfMemory."""
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             with self.attending(), self._head.projecting() if self._head else nullcontext():
@@ -168,15 +168,15 @@ class TransformersScorer(PromptReader):
 
     @property
     def calls(self) -> TokenBudget:
-        """How many tokens the model reads at once, and why, where memory ran out with more."""
+        """Tokens per model call, and why they were reduced if memory ran out."""
         return TokenBudget(self.chunk_tokens, self._shrunk)
 
     def begin_calls(self, tokens: int | None) -> None:
-        """Read so many tokens at once from now on; None for as many as this scorer was made with."""
+        """Use that many tokens per call from now on; None for this scorer's initial number."""
         self.chunk_tokens, self._shrunk = tokens or self._made_with, ""
 
     def _shrink(self, why: str) -> bool:
-        """Halve what the model reads at once; False where that is at its least, or prompts are read whole."""
+        """Halve the tokens per call; False at the minimum or with full prompts."""
         if self.encoding != "prefix-tree" or self.chunk_tokens // 2 < LEAST_TOKENS:
             return False
         self.chunk_tokens, self._shrunk = self.chunk_tokens // 2, why.partition(": use ")[0]
@@ -199,14 +199,14 @@ class TransformersScorer(PromptReader):
             "reason": self.reason,
             "attention": self.attention,
             "torch": torch.__version__,
-            **({"logits": "float32"} if self._head else {}),  # those of version 1 are in the model's own precision
+            **({"logits": "float32"} if self._head else {}),  # runs of version 1 use the model's own precision
         }
 
     # -- tokens
 
     @property
     def context(self) -> int:
-        """The number of tokens that the model takes."""
+        """The number of tokens the model takes."""
         return self.loaded.context
 
     def _tokenize(self, text: str) -> Tokens:
@@ -228,25 +228,25 @@ class TransformersScorer(PromptReader):
                     yield read, value, encoded
 
     def _trees(self, requests: Sequence[PrefixRequest]) -> Iterator[tuple[PrefixNode, DynamicCache | None]]:
-        """One tree of all prompts with the cache it is walked with, or a tree without branches for each."""
+        """One tree of all prompts with its cache, or one branchless tree for each prompt."""
         if self.encoding == "prefix-tree":
             yield build(requests), self._empty_cache(requests)
         else:
             yield from ((build([single]), None) for request in requests for single in request.alone())
 
     def _empty_cache(self, requests: Sequence[PrefixRequest]) -> DynamicCache:
-        """A cache with room for the longest path and one chunk: the walk never holds more. Raises OutOfMemory."""
+        """A cache for the longest path and one chunk, which the walk never exceeds. Raises OutOfMemory."""
         sizes = [longest(request) for request in requests]
         room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
         if self._cache is None or room > self._room:
-            self._cache, self._room = None, 0  # what it held is free again before more is asked for
+            self._cache, self._room = None, 0  # the cache's memory is freed before more is requested
             self._check_memory(room)
             self._cache, self._room = path_cache(self.loaded.model.config, room), room
         self._cache.crop(-self._cache.get_seq_length())
         return self._cache
 
     def _check_memory(self, room: int) -> None:
-        """Raise OutOfMemory beforehand, with the numbers, if a cache of this room does not fit."""
+        """Raise OutOfMemory, with the numbers, if a cache of this size does not fit."""
         mask = room * self.chunk_tokens * DTYPES[self.loaded.dtype].itemsize
         needed, free = room * self.loaded.cache_bytes_per_token + mask, self.loaded.free_bytes()
         if needed > free:
@@ -257,7 +257,7 @@ class TransformersScorer(PromptReader):
 
     @torch.inference_mode()
     def _encode(self, chunk: Chunk, depth: int, cache: Any) -> list[tuple[Read, float]]:
-        """Run the model on one chunk; log-softmax in float32: in bfloat16 it loses the third digit."""
+        """Run the model on one chunk; log-softmax in float32, since bfloat16 loses the third digit."""
         offsets = sorted({read.offset for read in chunk.reads}) or [len(chunk.tokens) - 1]
         device = self.loaded.model.device
         inputs: dict[str, Any] = {
@@ -279,8 +279,8 @@ class TransformersScorer(PromptReader):
         return list(zip(chunk.reads, values, strict=True))
 
     def _mask(self, chunk: Chunk, depth: int) -> torch.Tensor | dict[str, torch.Tensor] | None:
-        """What the chunk's tokens see, by type of layer if there are several; None for plain causal attention."""
-        ours = self.attention == attention.NAME  # which takes the cache as seen by all
+        """The chunk's attention mask, by type of layer if there are several; None for plain causal attention."""
+        ours = self.attention == attention.NAME  # which treats the cache as visible to all
         if chunk.linear and not ours and not any(self._windows.values()):
             return None
         like = torch.empty(0, dtype=self.loaded.model.dtype, device=self.loaded.model.device)
@@ -293,7 +293,7 @@ class TransformersScorer(PromptReader):
     # -- which way to encode
 
     def _choose_encoding(self) -> None:
-        """Keep the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
+        """Use the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
         reason = self._why_not_croppable()
         trial = self._trial()
         for way in [] if reason else self._attentions():
@@ -302,7 +302,7 @@ class TransformersScorer(PromptReader):
         self.encoding, self.reason, self.attention = "full-prompts", reason, self.loaded.attention
 
     def _why_not_croppable(self) -> str:
-        """Why the cache cannot be cropped, empty if it can; the windows of its layers are noted."""
+        """Why the cache cannot be cropped, empty if it can; records the windows of its layers."""
         try:
             self._windows = windows(self.loaded.model.config)
         except (KeyError, AttributeError, ValueError) as error:
@@ -310,12 +310,12 @@ class TransformersScorer(PromptReader):
         return ""
 
     def _attentions(self) -> list[str]:
-        """The ways to compute attention in a walk, the fastest first."""
+        """The available attention implementations for a walk, fastest first."""
         return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
 
     @contextmanager
     def attending(self) -> Iterator[None]:
-        """Put the attention of the walk into the model meanwhile; others who use it, and full prompts, have its own."""
+        """Install the walk's attention within this context; other users of the model and full prompts keep its own."""
         if self.encoding == "full-prompts" or self.attention == self.loaded.attention:
             yield
             return
@@ -344,13 +344,13 @@ class TransformersScorer(PromptReader):
             return EncodingTrial(prompts, wanted, min(_distance(self._odds(some), wanted) for some in shorter))
         except IcmError:
             raise
-        except Exception as error:  # whatever a model's own code or a quantized layer's may raise
+        except Exception as error:  # any error of a model's own code or a quantized layer
             raise ModelNotUsable(f"model {self.loaded.name!r} cannot score prompts ({error})") from error
         finally:
             self.encoding, self.usage = "prefix-tree", Usage()
 
     def _why_not(self, way: str, trial: EncodingTrial) -> str:
-        """Why the tree with this attention cannot be used; empty, with the reason to use it noted, if it can."""
+        """Why the tree cannot be used with this attention; empty, with the reason recorded, if it can."""
         self.attention = way
         try:
             found = self._odds(trial.prompts)
@@ -361,7 +361,7 @@ class TransformersScorer(PromptReader):
         finally:
             self.usage = Usage()
         difference = max(abs(a - b) for a, b in zip(found, trial.odds, strict=True))
-        # 8-bit layers round activations to float16 in any dtype, then by what else is in the call
+        # 8-bit layers round activations to float16 in any dtype, depending on the rest of the call
         fine = self.loaded.dtype == "float32" and self.loaded.quantization != "int8"
         allowed = max(COARSE_ROUNDING, NOTICED * trial.shorter)
         if difference > ROUNDING if fine else _distance(found, trial.odds) > allowed:

@@ -1,4 +1,4 @@
-"""A run whose labels come at once: from a label source that asks the model, or with the spec."""
+"""A run whose labels come at once: from a label source that asks the model, or from its spec."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -22,10 +22,10 @@ from icm_engine.store.replay import OpenRun
 def label_at_once(
     opened: OpenRun, objective: Objective, config: SearchConfig, chat: Chat
 ) -> tuple[State, LabelledBody]:
-    """Return the state that a run's label source leads to and the body of its `labelled` event. Raises IcmError.
+    """Return the state after a run's label source, and the body of its `labelled` event. Raises IcmError.
 
-    U of the labels is scored as a search scores its own, so that all sources can be compared without gold; that
-    evaluation is counted apart from what the labels themselves cost.
+    U of the labels is scored as a search scores its own, so that all sources can be compared without gold; the cost of
+    that evaluation is counted separately from that of the labels.
     """
     spec, used = opened.spec, objective.scorer.usage
     judged = JudgedLabels(Labelled(Labeling()))
@@ -54,15 +54,15 @@ def label_at_once(
 
 
 def _as_usage(usage: GenerationUsage) -> Usage:
-    """Requests as prompts, and every token read or generated as one that the model saw."""
+    """Generation requests as prompts, and all tokens read or generated as tokens seen by the model."""
     tokens = usage.tokens_read + usage.tokens_generated
     return Usage(usage.requests, tokens, tokens)
 
 
 def given_labels(opened: OpenRun) -> Labeling:
-    """Return the labels that came with a run's spec, in the order of its data set. Raises SettingError.
+    """Return the labels in a run's spec, in data set order. Raises SettingError.
 
-    With the option `shuffled` their slots are in a random order, of the seed: U moves with the order alone.
+    With the option `shuffled` their slots are in random order, by the seed: U varies with the order alone.
     """
     places = {opened.codec.ids[i]: i for i in range(len(opened.dataset.examples))}
     given, known = opened.spec.given or {}, opened.dataset.task.labels
@@ -78,5 +78,5 @@ def given_labels(opened: OpenRun) -> Labeling:
 
 
 def _round(labeling: Labeling) -> RoundBody:
-    """What is kept of a round: how many labels, and of which."""
+    """What is stored of a round: how many labels, and of which."""
     return {"labelled": len(labeling), "balance": dict(Counter(labeling.values()))}

@@ -1,9 +1,8 @@
-"""Commands to a running search: their validation, and the event and receipt that each one becomes.
+"""Commands to a running search: validation, and the event and receipt that each becomes.
 
-Each of these raises SettingError, which becomes the command's receipt: `refused`, with the reason.
-
-Steering verbs become `control` events. What a person put in between two steps becomes one `hand` event, scored once;
-other settings become `retuned`; breakpoints `breakpoints`. What cannot be done becomes `refused`, with the reason.
+Validation raises SettingError, which becomes the command's receipt: `refused`, with the reason. Steering verbs become
+`control` events. Interventions between two steps become one `hand` event, scored once; changed settings become
+`retuned`; breakpoints become `breakpoints`.
 """
 
 import math
@@ -34,16 +33,16 @@ from icm_engine.store.store import Command, Store
 
 STEERING = ("start", "pause", "resume", "step", "stop")
 VERBS = (*STEERING, "hand", "retune", "breakpoints")
-LABELLING = ("pin", "override")  # what a person does with a label to each example
+LABELLING = ("pin", "override")  # acts with one label per example
 
 
 def verb_of(command: Command) -> str:
-    """Return what a receipt calls a command: its verb, or what a person did."""
+    """Return the name of a command in a receipt: its verb, or the person's act."""
     return str(command.body.get("verb") or command.verb)[:80]
 
 
 def require_known(command: Command) -> None:
-    """See that a command is one, with a number of steps that it can have."""
+    """Raise SettingError for an unknown command or an impossible number of steps."""
     if command.verb not in VERBS:
         raise SettingError(f"command {command.verb[:80]!r} does not exist: use one of {', '.join(VERBS)}")
     steps = command.steps
@@ -52,7 +51,7 @@ def require_known(command: Command) -> None:
 
 
 def require_act(body: Json, labels: Sequence[Label]) -> None:
-    """See that the body of a `hand` command is something a person can do with these labels."""
+    """Raise SettingError if the body of a `hand` command is not an act possible with these labels."""
     verb, examples, given = body.get("verb"), body.get("examples", []), body.get("labels", [])
     if verb not in get_args(Verb):
         raise SettingError(f"act {str(verb)[:80]!r} does not exist: use one of {', '.join(get_args(Verb))}")
@@ -67,14 +66,12 @@ def require_act(body: Json, labels: Sequence[Label]) -> None:
 
 
 def retuning(config: SearchConfig, body: Json) -> dict[str, Any]:
-    """Return the settings that a `retune` command changes, each of its own kind."""
+    """Return the settings that a `retune` command changes, with their types."""
     settings = body.get("settings")
     if not isinstance(settings, Mapping) or not settings:
         raise SettingError("command retune names no settings: send it again")
     if fixed := [name for name in settings if name not in RETUNABLE]:
-        raise SettingError(
-            f"{fixed[0][:80]} cannot change while a run is on its way: change one of {', '.join(RETUNABLE)}"
-        )
+        raise SettingError(f"{fixed[0][:80]} cannot change during a run: change one of {', '.join(RETUNABLE)}")
     found = with_settings(config, dict(settings))
     return {name: getattr(found, name) for name in settings}
 
@@ -93,12 +90,12 @@ def _are_texts(values: object) -> bool:
 
 
 class NeedsModel(Exception):
-    """A command that cannot be obeyed before there is a scorer."""
+    """A command that cannot be applied before there is a scorer."""
 
 
 @dataclass
 class CommandHandler:
-    """Applies pending commands of a run: keeps its settings, its breakpoints and the interventions so far."""
+    """Applies a run's pending commands; holds its settings, breakpoints and interventions."""
 
     store: Store
     opened: OpenRun
@@ -116,7 +113,7 @@ class CommandHandler:
         self.history = [decode_done(codec, body) for body in acts]
 
     def obey(self, state: State | None, scorer: Scorer | None) -> State | None:
-        """Answer the pending commands, without a scorer only up to the first that needs one; return the state then."""
+        """Apply the pending commands, without a scorer only up to the first that needs one; return the new state."""
         for group in _together(self.store.pending(self.opened.name)):
             try:
                 state = self._answer(group, state, scorer)
@@ -133,7 +130,7 @@ class CommandHandler:
             if len(group) == 1:
                 self._receipt(group, "refused", {"verb": verb_of(group[0]), "message": str(error)})
                 return state
-        for command in group:  # one of them cannot be done: the others can
+        for command in group:  # one act is impossible; the others are applied
             state = self._answer([command], state, scorer)
         return state
 
@@ -189,7 +186,7 @@ class CommandHandler:
 
 
 def _together(commands: Iterable[Command]) -> list[list[Command]]:
-    """Acts of a person that follow each other in one group, so that they are scored once; all others alone."""
+    """Group consecutive interventions, so that each group is scored once; other commands stay alone."""
     groups = list[list[Command]]()
     for command in commands:
         if groups and command.verb == groups[-1][-1].verb == "hand":

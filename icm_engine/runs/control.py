@@ -1,6 +1,6 @@
 """What a person can ask of a run: start, pause, step, resume, stop. Writes commands and launches the worker.
 
-The status of a run is derived from its last events and its lease; it is stored nowhere.
+Run status is derived from its last events and its lease; it is stored nowhere.
 """
 
 import hashlib
@@ -43,20 +43,20 @@ LOADING = "loading the model"
 DECIDING = ("control", "failed", "finished")  # events that a run's phase depends on
 POLL = 0.2  # seconds
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
-# errors that a run meets again, whenever it is resumed: they follow from its examples, labels, settings and model
+# errors that recur on resume: they follow from examples, labels, settings and model
 FINAL = (LabelNotTokenizable.__name__, NotApplicable.__name__, PromptTooLong.__name__)
 RESUME_HELPS_NOT = "to resume this run would end the same way: start a new run, changed as this says"
-# threads that wait by spinning starve the page and other runs: two runs at once took four times as long each
+# spinning threads starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
-FULL = 64 * 1024  # bytes left on a disk that takes no event any more
-LONGEST_NAME = 150  # bytes of a run's name in the name of its log: a file system has 255 for all
+FULL = 64 * 1024  # bytes kept free for a last line on a disk that takes no more events
+LONGEST_NAME = 150  # bytes of a run's name in its log's name; file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus(Status):
     """Where a run stands. `silent_for` is the age of the worker's heartbeat in seconds, None without a worker.
 
-    `lost` says that its worker died: what is pending then waits for another one, which somebody must ask for.
+    `lost` says that its worker died: pending commands then wait for another worker, which somebody must request.
     """
 
     steps: int
@@ -68,23 +68,23 @@ class RunStatus(Status):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing happens until somebody asks for it."""
+        """Whether nothing will happen until somebody asks for it."""
         return not self.moving and (self.lost or not self.pending)
 
 
 def create_run(store: Store, spec: RunSpec) -> str:
-    """Store a new run and return its name. Raises NotFound, SettingError; it is stored as `resolved` has it."""
+    """Store a new run, completed by `resolved`, and return its name. Raises NotFound, SettingError."""
     return store.add_run(resolved(store, spec))
 
 
 def resolved(store: Store, spec: RunSpec) -> RunSpec:
-    """Return the spec as a new run keeps it: its steps and its form of P resolved, supervised where its model is.
+    """Return the spec as stored: steps and form of P resolved, marked supervised if its model is.
 
     Raises NotFound, SettingError, ModelNotUsable.
     """
     spec = replace(spec, model=home_expanded(spec.model))
     examples = store.dataset_size(spec.dataset, spec.cut, spec.part)
-    rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # one that does not exist is refused at once
+    rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # an unknown one is refused at once
     if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
         known = ", ".join((SEARCH, *EXPLANATIONS))
         raise SettingError(f"label source {spec.source!r} does not exist: use one of {known}")
@@ -92,16 +92,16 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
         )
-    fetched_models.place(store, spec.model)  # one that is not there yet is refused at once
-    if is_supervised(store, spec.model):  # what learned gold may not pass for a model that never saw any
+    fetched_models.place(store, spec.model)  # an unfetched model is refused at once
+    if is_supervised(store, spec.model):  # a model that learned gold must not pass for one that never saw any
         spec = replace(spec, supervised=True)
     return with_steps(fitted(store, spec), examples)
 
 
 def taken_words(store: Store, spec: RunSpec) -> str:
-    """Return what the limit takes of the data set, in words; empty where it takes all. Raises NotFound.
+    """Describe what the limit takes of the data set; empty if it takes everything. Raises NotFound.
 
-    Groups are counted where a rule ties them together.
+    Groups are counted if a rule constrains them.
     """
     places, info = store.places(spec.dataset, spec.cut), store.dataset_info(spec.dataset)
     if len(places) == info.examples:
@@ -113,7 +113,7 @@ def taken_words(store: Store, spec: RunSpec) -> str:
 
 
 def start(store: Store, run: str) -> None:
-    """Start a run that was never started."""
+    """Start a run for the first time."""
     _ask(store, run, "start")
 
 
@@ -123,7 +123,7 @@ def pause(store: Store, run: str) -> None:
 
 
 def resume(store: Store, run: str) -> None:
-    """Go on where the run stopped, also after a failure or a crash."""
+    """Continue the run where it stopped, also after a failure or a crash."""
     _ask(store, run, "resume")
 
 
@@ -135,24 +135,24 @@ def step(store: Store, run: str, steps: int = 1) -> None:
 
 
 def queue(store: Store, run: str) -> None:
-    """Have a run start, or go on, when a process that has taken it over comes to it: none is launched."""
+    """Queue a start or resume for a process that has taken the run over; none is launched."""
     with store.transaction():
         if (row := store.lease_row(run)) is not None and not alive(row):
-            store.drop_lease(run, row["token"])  # it waits for that process, not for the one that died
+            store.drop_lease(run, row["token"])  # it waits for the living process, not for the one that died
         store.send(run, "resume" if store.last_number(run) else "start", uuid.uuid4().hex)
 
 
 def stop(store: Store, run: str) -> None:
-    """End the run after the step in progress; `resume` can still go on with it."""
+    """End the run after the step in progress; `resume` can still continue it."""
     _ask(store, run, "stop")
 
 
 def submit_intervention(
     store: Store, run: str, verb: Verb, examples: Sequence[str] = (), labels: Sequence[Label] = (), text: str = ""
 ) -> None:
-    """Put a person's act in, after the step in progress: pin, override, unpin, note, undo, redo, blind, unblind.
+    """Submit an intervention, applied after the step in progress; `verb` is one of `command_handler`'s.
 
-    `labels` belong to `examples` one by one. Raises SettingError for a label that the task has not.
+    `labels` belong to `examples` one by one. Raises SettingError for a label that the task does not have.
     """
     known = store.dataset_info(store.spec(run).dataset).task.labels
     if unknown := [label for label in labels if label not in known]:
@@ -164,26 +164,26 @@ def submit_intervention(
 
 
 def retune(store: Store, run: str, settings: Mapping[str, float | str]) -> None:
-    """Go on under other settings from the next step. Raises SettingError for one that cannot change on the way."""
+    """Change settings from the next step on. Raises SettingError for one that cannot change during a run."""
     if fixed := [name for name in settings if name not in RETUNABLE]:
-        raise SettingError(f"{fixed[0]} cannot change while a run is on its way: change one of {', '.join(RETUNABLE)}")
+        raise SettingError(f"{fixed[0]} cannot change during a run: change one of {', '.join(RETUNABLE)}")
     search = with_settings(store.spec(run).search, dict(settings))
     _ask(store, run, "retune", body={"settings": {name: getattr(search, name) for name in settings}})
 
 
 def set_breakpoints(store: Store, run: str, points: Breakpoints) -> None:
-    """Pause at these from now on, in place of those before; empty ones take them away."""
+    """Set breakpoints, replacing earlier ones; empty ones remove them."""
     _ask(store, run, "breakpoints", body=asdict(points))
 
 
 def _ask(store: Store, run: str, verb: str, steps: int = 0, body: Json | None = None) -> None:
-    with store.transaction():  # nothing is asked of nobody, and no second worker launched for the same
+    with store.transaction():  # no command and no second worker for the same request
         store.send(run, verb, uuid.uuid4().hex, steps, body)
         launch(store, run)
 
 
 def launch(store: Store, run: str) -> None:
-    """Launch a detached worker unless one lives; it outlives this process."""
+    """Launch a detached worker, which outlives this process, unless one is alive."""
     with store.transaction():
         row = store.lease_row(run)
         if row is None or not alive(row):
@@ -191,13 +191,13 @@ def launch(store: Store, run: str) -> None:
 
 
 def spawn(store: Store, module: str, name: str) -> None:
-    """Start `python -m MODULE --db FILE NAME` as a detached process that holds NAME, unless another host does.
+    """Start `python -m MODULE --db FILE NAME` as a detached process that holds NAME, unless another host holds it.
 
-    What it prints goes to the log of that name.
+    Its output goes to the log of that name.
     """
     row = store.lease_row(name)
     if row is not None and row["host"] != socket.gethostname():
-        _popen(store, module, name, "")  # it has to see for itself whether that one lives
+        _popen(store, module, name, "")  # the worker must check by itself whether that one is alive
     else:
         claim_for(store, name, lambda token: _popen(store, module, name, token))
 
@@ -209,7 +209,7 @@ def _popen(store: Store, module: str, name: str, token: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # closing the terminal, the page or its server leaves it going
+            start_new_session=True,  # closing the terminal, the page or its server does not end it
             env={**SLEEPING, **os.environ, "PYTHONPATH": search_path(), LAUNCH: token},
         )
     return process.pid
@@ -224,7 +224,7 @@ def _log_file(path: Path) -> IO[bytes]:
 
 
 def log_path(store: Store, run: str) -> Path:
-    """Return the file that holds what the workers of a run or a job printed."""
+    """Return the log file of the workers of a run or job."""
     name = run.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         name = f"{name[:40]}-{hashlib.sha256(run.encode('utf-8', 'replace')).hexdigest()[:16]}"
@@ -240,16 +240,16 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
 
 
 def log(words: str) -> None:
-    """Put a line into the log of this process: a worker whose database takes no event says there why it stops."""
-    with suppress(OSError):  # the disk of the log may be the one that is full
+    """Write a line to this process's log, where a worker explains why it stops if the database takes no events."""
+    with suppress(OSError):  # the full disk may be the log's
         print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
 
 
 def last_words(store: Store, run: str) -> str:
-    """Return why the last worker of a run or a job stopped, as the end of its log has it; empty if it did not say."""
+    """Return why the last worker of a run or job stopped, from the end of its log; empty if it does not say."""
     found, row = re.fullmatch(r"process (\d+) stops: (.*)", log_tail(store, run, 1)), store.lease_row(run)
     if found is None or (row is not None and row["pid"] != int(found[1]) and not store.pending(run)):
-        return ""  # of a worker before the last one
+        return ""  # from an earlier worker
     return found[2]
 
 
@@ -287,7 +287,7 @@ def _step_of(event: Event | None) -> int:
 
 
 def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
-    """Where the last deciding event leaves a run; None where it goes on."""
+    """The phase in which the last deciding event leaves a run; None if it goes on."""
     if last is None:
         return "created"
     if last.kind != "control":
@@ -319,9 +319,9 @@ def loading(since: float) -> str:
 
 
 def is_final(store: Store, run: str, failure: FailedBody) -> bool:
-    """Say whether a run that failed so would fail so again, whenever it is resumed.
+    """Say whether a failed run would fail the same way whenever it is resumed.
 
-    A server can be started again with a longer context.
+    A server's context can change between attempts, so that failure is not final.
     """
     error = failure.get("error")
     return error in FINAL and not (error == PromptTooLong.__name__ and is_server(store.spec(run).model))
@@ -329,17 +329,17 @@ def is_final(store: Store, run: str, failure: FailedBody) -> bool:
 
 def _gone(store: Store, run: str) -> str:
     words = last_words(store, run)
-    if not words and (free := shutil.disk_usage(store.path.parent).free) < FULL:  # nobody could write why
+    if not words and (free := shutil.disk_usage(store.path.parent).free) < FULL:  # no event could be written to say why
         return (
             f"the worker is gone, and the disk of {store.path.parent} is full ({free:,} bytes are left): free some "
             "space, then resume; nothing is lost"
         )
     why = f"the worker stopped ({words})" if words else "the worker is gone"
-    return f"{why}; nothing is lost, resume goes on from the last step"
+    return f"{why}; nothing is lost, resume continues from the last step"
 
 
 def steps_left(store: Store, run: str) -> int | None:
-    """Return how many steps the run may take now: 0 while it waits, None for as many as there are."""
+    """Return how many steps the run may take now: 0 while it waits, None for no limit."""
     last = store.last_event(run, DECIDING)
     if last is None or last.kind != "control" or last.control["verb"] in ("pause", "stop"):
         return 0
@@ -349,7 +349,7 @@ def steps_left(store: Store, run: str) -> int | None:
 
 
 def wait_until_settled(store: Store, run: str) -> RunStatus:
-    """Block until nothing more happens by itself, and return the status then."""
+    """Block until the run is settled, and return its status."""
     while not (now := status(store, run)).settled:
         wait()
     return now

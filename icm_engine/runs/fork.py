@@ -1,4 +1,4 @@
-"""Forks: a new run that begins where another one stood, under other settings; and what one pin changes."""
+"""Forks: a new run that begins where another one stood, under other settings; and the influence of one pin."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from icm_engine.store.events import encode_state
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Store
 
-TURNING = ("undo", "redo")  # acts that mean something only after those before them
+TURNING = ("undo", "redo")  # acts that depend on those before them
 
 
 def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None = None, rule: str | None = None) -> str:
     """Store a new run that begins where `run` stood after this event, and return its name; it is not started.
 
     With the same seed it draws what its parent drew, step by step, as long as both have the same labels. Labels, pins
-    and log-probabilities are taken over; U is put together again under the new settings and rule, without a model.
-    Raises SettingError where there are no labels yet, NotFound.
+    and log-probabilities are inherited; U is recomputed under the new settings and rule, without a model. Raises
+    SettingError if there are no labels yet, NotFound.
     """
     parent = open_run(store, run).whole()
     state = state_at(store, parent, event)
@@ -41,16 +41,16 @@ def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None 
 
 
 def influence_of_pin(store: Store, run: str, example: str, steps: int) -> tuple[str, str]:
-    """Store two forks that differ in one pin alone, and start both for so many steps; return (with it, without it).
+    """Create two forks that differ in one pin, start both for so many steps, and return (with it, without it).
 
-    Both begin at the act that set the pin and draw the same: where they part, they do so because of the pin. Raises
-    SettingError for an example that is not pinned, or whose pin came back by undo or redo.
+    Both begin at the act that set the pin and draw the same examples, so any difference is due to the pin. Raises
+    SettingError for an example that is not pinned, or whose pin came from undo or redo.
     """
     number, body = _pinning(store, run, example)
     last = body["step"] + steps
     settings = {"max_steps": max(last, store.spec(run).search.max_steps)}
     kept, without = fork(store, run, number, settings), fork(store, run, number - 1, settings)
-    for act in body["acts"]:  # the other acts of the same moment stay
+    for act in body["acts"]:  # other acts of the same event stay
         rest = [(name, label) for name, label in _labelled(act) if name != example]
         if rest or not act["examples"]:
             labels = [label for _, label in rest if label is not None]
@@ -61,7 +61,7 @@ def influence_of_pin(store: Store, run: str, example: str, steps: int) -> tuple[
 
 
 def _pinning(store: Store, run: str, example: str) -> tuple[int, HandBody]:
-    """The number and the body of the event that set the pin an example has now."""
+    """The number and body of the event that set an example's current pin."""
     for event in reversed(store.read_after(run, kinds=("hand",))):
         for act in event.hand["acts"]:
             for change in act["changes"]:

@@ -1,7 +1,7 @@
 """One worker a run: a lease with a heartbeat. Temporary files are named after the process that fills them.
 
-No clock decides about a process of this host: clocks are set, and jump. Of a process on another host the heartbeat is
-all that can be seen; a clock may say that it is fresh, but only watching it may say that it is old.
+No clock decides about a process on this host, since clocks are set and jump. A process on another host is known by its
+heartbeat alone: a clock may show that it is fresh, but only watching it may show that it is stale.
 """
 
 import glob
@@ -24,19 +24,20 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 HEARTBEAT = 2.0  # seconds between heartbeats
-OTHER_HOST_TIMEOUT = 60.0  # a process on another host cannot be looked at: this long without a heartbeat is dead
-WATCH = 5 * HEARTBEAT  # seconds without a heartbeat, on no clock but our own, after which a silent one is dead
-TICK = 0.005  # seconds within which two starts since the boot are one: the system counts them in hundredths
-LAUNCH = "ICM_LAUNCH"  # the variable that tells a launched process the lease that was taken in its name
+OTHER_HOST_TIMEOUT = 60.0  # seconds without a heartbeat after which a process on another host is dead
+WATCH = 5 * HEARTBEAT  # seconds without a heartbeat, by watching alone, after which a silent one is dead
+TICK = 0.005  # seconds within which two start times are equal: the system counts in hundredths
+LAUNCH = "ICM_LAUNCH"  # the environment variable with the lease taken for a launched process
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that holds leases: a pid is reused, but not within a boot with the same start.
+    """A process that holds leases. A pid can be reused, but not within a boot with the same start time.
 
-    `pid_started` is in seconds since the boot, which no clock moves; since 1970 where a system does not name its boots.
+    `pid_started` is in seconds since boot, which no clock change affects; since 1970 where a system does not name
+    boots.
     """
 
     pid: int
@@ -51,12 +52,12 @@ def this_process() -> Holder:
 
 
 def process_of(pid: int) -> Holder:
-    """Return a process of this host as a holder of leases. Raises psutil.Error where there is none."""
+    """Return a process of this host as a holder of leases. Raises psutil.Error if there is none."""
     return Holder(pid, _started(pid, boot()), socket.gethostname(), boot())
 
 
 def boot() -> str:
-    """Return what names this boot of this machine; empty where the system does not say."""
+    """Return the identifier of this boot; empty if the system has none."""
     return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
 
 
@@ -64,18 +65,18 @@ def _started(pid: int, within: str) -> float:
     if not within:
         return psutil.Process(pid).create_time()
     try:
-        # psutil adds the boot's time on the clock of now, so that its sum moves when the clock is set
+        # psutil adds the boot time by the current clock, so the sum moves when the clock is set
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         raise psutil.NoSuchProcess(pid) from None
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc_pid_stat(5), counted behind the name
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc_pid_stat(5), counted after the name
 
 
 def claim(store: Store, run: str, log: str = "", proxy: Holder | None = None) -> str:
-    """Take the lease of a run and return its token. Raises RunBusy while another worker lives.
+    """Take the lease of a run and return its token. Raises RunBusy while another worker is alive.
 
-    `proxy` holds it for a worker on another machine, and may take a lease of its own again, since it alone knows when
-    that worker is gone.
+    `proxy` holds it for a worker on another machine and may take its own lease again, since it alone knows when that
+    worker is gone.
     """
     holder, silent = proxy or this_process(), _silent(store, run)
     with store.transaction():
@@ -87,14 +88,14 @@ def claim(store: Store, run: str, log: str = "", proxy: Holder | None = None) ->
 
 
 def claim_for(store: Store, run: str, launch: Callable[[str], int]) -> None:
-    """Take the lease in the name of a process that `launch` starts, which is given the token and returns the pid.
+    """Take the lease in the name of a process that `launch` starts with the token, and whose pid it returns.
 
-    So it is known from its first moment, and two that would launch one launch one.
+    The worker is known from its first moment, and two callers launch only one.
     """
     with store.transaction():
         token = uuid.uuid4().hex
         pid = launch(token)
-        with suppress(psutil.Error):  # it has ended already
+        with suppress(psutil.Error):  # it has already ended
             _put(store, run, process_of(pid), token=token)
 
 
@@ -105,7 +106,7 @@ def _put(store: Store, run: str, holder: Holder, log: str = "", token: str = "")
 
 
 def _silent(store: Store, run: str) -> Json | None:
-    """A lease of another host whose heartbeat stood still for a while; a clock alone must not end a living worker."""
+    """Watch a lease of another host whose heartbeat stands still; a clock alone must not end a living worker."""
     row, until = store.lease_row(run), time.monotonic() + WATCH
     if row is None or not _elsewhere(row) or alive(row):
         return None
@@ -115,7 +116,7 @@ def _silent(store: Store, run: str) -> Json | None:
 
 
 def holds(holder: Holder, row: Json) -> bool:
-    """Say whether a lease is in the name of this process."""
+    """Say whether this process holds the lease."""
     return all(row[name] == value for name, value in asdict(holder).items())
 
 
@@ -124,16 +125,16 @@ def _elsewhere(row: Json) -> bool:
 
 
 def alive(row: Json) -> bool:
-    """Say whether the worker of this lease lives: the same process on this host, a fresh heartbeat on another.
+    """Say whether the worker of this lease is alive: the same process on this host, a fresh heartbeat on another.
 
-    A heartbeat from far in the future is not fresh: one of the clocks was set.
+    A heartbeat from far in the future is not fresh: a clock was set.
     """
     if _elsewhere(row):
         return bool(abs(time.time() - row["heartbeat"]) < OTHER_HOST_TIMEOUT)
     if row["boot"] not in ("", boot()):
         return False
     try:
-        unsure = TICK if row["boot"] else 1.0  # since 1970 a start moves with the clock
+        unsure = TICK if row["boot"] else 1.0  # a start since 1970 moves with the clock
         same = abs(_started(row["pid"], row["boot"]) - row["pid_started"]) < unsure
         return same and psutil.Process(row["pid"]).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -141,9 +142,9 @@ def alive(row: Json) -> bool:
 
 
 def beside(store: Store, run: str, look: Callable[[Json | None, bool], Found]) -> Found:
-    """Return what `look` makes of a lease and whether its worker lives, with no change of hands while it looked.
+    """Return `look(lease, alive)`, retried until the lease is unchanged during the read.
 
-    What is read after a look at the lease may be another worker's doing, and then does not go with it.
+    Otherwise what is read could be another worker's doing and contradict the lease.
     """
     while True:
         row = store.lease_row(run)
@@ -154,12 +155,12 @@ def beside(store: Store, run: str, look: Callable[[Json | None, bool], Found]) -
 
 @contextmanager
 def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
-    """Renew the lease in a thread of its own, over its own connection: one step may take minutes."""
+    """Renew the lease in a thread with a connection of its own, since one step may take minutes."""
     done, own = threading.Event(), store.again()
 
     def beat() -> None:
         while not done.wait(HEARTBEAT):
-            with suppress(StoreError):  # a long write of another process costs a heartbeat, not the thread
+            with suppress(StoreError):  # a long write by another process costs one heartbeat, not the thread
                 own.update_lease(run, token, heartbeat=time.time())
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -170,7 +171,7 @@ def heartbeat(store: Store, run: str, token: str) -> Iterator[None]:
         done.set()
         thread.join()
         own.close()
-        with suppress(StoreError):  # the lease of a process that is gone holds nobody up
+        with suppress(StoreError):  # the lease of a dead process blocks nobody
             store.drop_lease(run, token)
 
 
@@ -178,7 +179,7 @@ END = ".part"
 
 
 def unfinished(path: Path) -> Path:
-    """Return where to make what will be moved to `path`; what processes left there that were killed is taken away."""
+    """Return the temporary path for what will be moved to `path`; leftovers of killed processes are removed."""
     clear(path)
     here = this_process()
     maker = f"{here.pid}_{here.pid_started:.2f}_{here.boot[:8]}_{uuid.uuid4().hex[:8]}_{here.host}"
@@ -186,14 +187,14 @@ def unfinished(path: Path) -> Path:
 
 
 def clear(path: Path) -> None:
-    """Take away what processes left on the way to `path` that were killed."""
+    """Remove leftovers of killed processes on the way to `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{END}"):
         if _is_dead(left.name.removeprefix(f".{path.name}.").removesuffix(END)):
             _remove(left)
 
 
 def _is_dead(maker: str) -> bool:
-    """Whether a process of this host made it, and is gone; of those on other hosts nothing is known."""
+    """Whether a process of this host made it and is gone; nothing is known of other hosts' processes."""
     parts = maker.split("_", 4)
     if len(parts) < 5 or parts[4] != this_process().host:
         return False

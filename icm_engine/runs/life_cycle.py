@@ -1,14 +1,14 @@
-"""The life cycle of runs and jobs: one vocabulary of phases, derived from the log and the lease, and stored nowhere.
+"""The life cycle of runs and jobs: one vocabulary of phases, derived from the log and the lease, never stored.
 
-created      asked for, never started
-starting     a process has it, or is about to, and is not ready yet
+created      requested, never started
+starting     held by a process, or about to be, and not ready yet
 running      its process works
 paused       a run that waits for a command
-interrupted  its process is gone, and what was asked is not done
+interrupted  its process is gone before the end
 failed       it ended with an error
-stopped      a run that a person ended
-cancelled    a job that a person no longer wants
-finished     a run whose steps are all taken, or whose labels are all there
+stopped      a run ended by a person
+cancelled    a job cancelled by a person
+finished     a run with all its steps or labels
 done         a job that has its result
 """
 
@@ -28,34 +28,34 @@ OVER: frozenset[Phase] = COMPLETE | {"stopped", "cancelled"}  # nothing more com
 BROKEN: frozenset[Phase] = frozenset({"failed", "interrupted"})  # not as anybody wanted
 LEFT: frozenset[Phase] = BROKEN | {"created", "paused"}  # to be started, or gone on with
 
-LAUNCH_GRACE = 20.0  # seconds within which what was asked of a run or job that nobody holds is about to begin
+LAUNCH_GRACE = 20.0  # seconds during which an unheld run or job counts as about to start
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a run or a job stands, and a sentence about it."""
+    """The phase of a run or job, and a sentence about it."""
 
     phase: Phase
     message: str
 
     @property
     def moving(self) -> bool:
-        """Whether it works, or is about to."""
+        """Whether it works or is about to."""
         return self.phase in MOVING
 
     @property
     def settled(self) -> bool:
-        """Whether nothing happens until somebody asks for it."""
+        """Whether nothing will happen until somebody asks for it."""
         return not self.moving
 
     @property
     def complete(self) -> bool:
-        """Whether it came to its end with all that was asked."""
+        """Whether it ended with everything done."""
         return self.phase in COMPLETE
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes of it: it is complete, or a person ended it."""
+        """Whether it is over: complete, or ended by a person."""
         return self.phase in OVER
 
     @property
@@ -65,13 +65,13 @@ class Status:
 
     @property
     def left(self) -> bool:
-        """Whether it is still to be started, or to be gone on with."""
+        """Whether it can be started or resumed."""
         return self.phase in LEFT
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Who has a run or job: is there a lease, does its process live, and is that ready."""
+    """Who holds a run or job: whether there is a lease, whether its process is alive, and whether that is ready."""
 
     leased: bool
     lives: bool
@@ -79,20 +79,20 @@ class Holding:
 
     @property
     def lost(self) -> bool:
-        """Whether its process died: what was asked waits for another one, which somebody must ask for."""
+        """Whether its process died; pending requests then wait for another process, which somebody must request."""
         return self.leased and not self.lives
 
 
 def held(row: Json | None, lives: bool) -> Holding:
-    """Return who has a run or job, from the row of its lease and whether its process lives."""
+    """Return who holds a run or job, from its lease row and whether its process is alive."""
     return Holding(row is not None, lives, bool(row is not None and lives and row["ready"]))
 
 
 def phase_of(rests: Phase | None, holding: Holding, asked: float | None = None, ending: bool = False) -> Phase:
     """Return the phase of a run or job.
 
-    `rests` is where its last deciding event leaves it, None if that has it go on. `asked` is when what nobody has taken
-    up yet was asked, None if there is nothing. `ending` says that a living process is about to leave it at rest.
+    `rests` is the phase in which its last deciding event leaves it, None if it should go on. `asked` is the time of a
+    request that nobody has taken up yet, None if there is none. `ending` says that a living process is about to leave.
     """
     if asked is not None and holding.lost:
         return "interrupted"
@@ -110,5 +110,5 @@ def phase_of(rests: Phase | None, holding: Holding, asked: float | None = None, 
 
 
 def _is_recent(asked: float) -> bool:
-    """Whether a launch may still be under way; what seems to lie ahead was before the clock was set."""
+    """Whether a launch may still be in progress; a future time means the clock was set and counts as old."""
     return 0 <= time.time() - asked < LAUNCH_GRACE

@@ -1,4 +1,4 @@
-"""The model of a run or job, and the models trained from labels, which are named as `trained:NAME`.
+"""The model of a run or job, and models trained from labels, named `trained:NAME`.
 
     icm.db
     icm-models/
@@ -26,11 +26,11 @@ from icm_engine.store.store import Store
 
 
 def model_of_run(store: Store, run: str) -> ModelChoice:
-    """Return the model of a run, dtype `auto` as what the run was scored with so far: moved, it keeps its digits."""
+    """Return the model of a run, with dtype `auto` replaced by the one used so far, which keeps its scores."""
     spec, scored = store.spec(run), store.last_event(run, ("model",))
     if spec.dtype != DTYPES[0]:
         dtype = spec.dtype
-    elif scored is None and spec.forked_from is not None:  # a fork has its parent's digits
+    elif scored is None and spec.forked_from is not None:  # a fork keeps its parent's precision
         dtype = model_of_run(store, spec.forked_from).dtype
     else:
         dtype = scored.body.get("dtype", spec.dtype) if scored else spec.dtype
@@ -39,42 +39,42 @@ def model_of_run(store: Store, run: str) -> ModelChoice:
 
 PREFIX = "trained:"
 FACTS = "trained.json"
-NEEDED = ("peft", "trl", "datasets")  # for training alone
+NEEDED = ("peft", "trl", "datasets")  # only for training
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def require_installed() -> None:
-    """See that the packages that training needs are there, without loading one. Raises NotInstalled."""
+    """Raise NotInstalled unless the packages for training are present; none is loaded."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise NotInstalled(f"training needs {', '.join(missing)}: {install_command('train')}")
 
 
 def home(store: Store) -> Path:
-    """Return the folder of everything that was trained from this database's runs."""
+    """Return the folder of models trained from this database's runs."""
     return store.path.resolve().parent / f"{store.path.stem}-models"
 
 
 def folder(store: Store, name: str) -> Path:
-    """Return where a trained thing of this name lives, there or not. Raises SettingError for what is no name."""
+    """Return the folder of a trained model, existing or not. Raises SettingError for an invalid name."""
     if not _NAME.fullmatch(name):
         raise SettingError(f"name {name!r} cannot be a folder: use letters, digits, dots, dashes and underscores")
     return home(store) / name
 
 
 def workplace(store: Store, name: str) -> Path:
-    """Return the folder in which a thing of this name is trained."""
+    """Return the working folder of a training."""
     return folder(store, name).with_name(f".{name}.training")
 
 
 def names(store: Store) -> list[str]:
-    """Return what there is, in order."""
+    """Return the names of trained models, sorted."""
     if not home(store).is_dir():
         return []
     return sorted(path.parent.name for path in home(store).glob(f"[!.]*/{FACTS}"))
 
 
 def model_facts(store: Store, name: str) -> Json:
-    """Return what a trained thing says of itself. Raises NotFound, ModelNotUsable."""
+    """Return the facts of a trained model. Raises NotFound, ModelNotUsable."""
     path = folder(store, name) / FACTS
     if not path.is_file():
         known = ", ".join(names(store)) or "nothing yet"
@@ -83,7 +83,7 @@ def model_facts(store: Store, name: str) -> Json:
 
 
 def read_facts(path: Path) -> Json:
-    """Return the facts in a folder. Raises ModelNotUsable where they cannot be read."""
+    """Return the facts in a folder. Raises ModelNotUsable if they cannot be read."""
     try:
         found: Json = json.loads((path / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -92,7 +92,7 @@ def read_facts(path: Path) -> Json:
 
 
 def put(store: Store, name: str, write: Callable[[Path], None], told: Json) -> Path:
-    """Have `write` fill a new folder, add the facts, move it to its place whole, and return it."""
+    """Let `write` fill a new folder, add the facts, move it into place whole, and return it."""
     made, place = workplace(store, name) / "done", folder(store, name)
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -106,7 +106,7 @@ def put(store: Store, name: str, write: Callable[[Path], None], told: Json) -> P
 def is_supervised(store: Store, model: str) -> bool:
     """Say whether gold or people made the labels that a model was trained on. Raises NotFound, ModelNotUsable.
 
-    Facts that do not say so are taken for supervised; a model without facts was not trained here.
+    Facts that leave it open count as supervised; a model without facts was not trained here.
     """
     if model.startswith(PREFIX):
         return bool(model_facts(store, model.removeprefix(PREFIX)).get("supervised", True))
@@ -115,7 +115,7 @@ def is_supervised(store: Store, model: str) -> bool:
 
 
 def located(store: Store, choice: ModelChoice) -> ModelChoice:
-    """Return the choice with the path in place of `trained:NAME` or a fetched model's name, any other as it is.
+    """Return the choice with a path in place of `trained:NAME` or a fetched model's name; others are unchanged.
 
     Raises NotFound, ModelNotUsable.
     """
@@ -127,7 +127,7 @@ def located(store: Store, choice: ModelChoice) -> ModelChoice:
 
 
 def base_choice(store: Store, run: str) -> ModelChoice:
-    """Return the model that a run's labels are to train: its own, or if that was trained, what it was trained from."""
+    """Return the model to train on a run's labels: the run's own, or its base if it was trained here."""
     choice = model_of_run(store, run)
     if not choice.model.startswith(PREFIX):
         return choice

@@ -1,4 +1,4 @@
-"""What the processes that work at one run or one job have in common: their arguments, and how they end."""
+"""What worker processes of runs and jobs share: arguments, and how they end."""
 
 import argparse
 import sys
@@ -13,9 +13,9 @@ from icm_engine.store.store import Store
 
 
 def main(what: str, do: Callable[[Store, str], int], arguments: Sequence[str] | None = None) -> int:
-    """Do the run or job (`what`) that the arguments name, in their database; return what `do` does, else 1.
+    """Do the run or job (`what`) named by the arguments, in their database; return the result of `do`, else 1.
 
-    One that another process holds, and a database that cannot be used, is said in one line.
+    A lease held by another process, or an unusable database, is reported in one line.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--db", type=Path, required=True)
@@ -32,20 +32,20 @@ def main(what: str, do: Callable[[Store, str], int], arguments: Sequence[str] | 
 
 
 def guarded(do: Callable[[], None], fail: Callable[[Json], None]) -> int:
-    """Do it, and have whatever goes wrong recorded by `fail`; return 0, or 1 if it failed. Raises RunBusy.
+    """Run `do`, recording any failure with `fail`; return 0, or 1 if it failed. Raises RunBusy.
 
-    The log of the process has the traceback of what is no error of ours. What cannot be recorded is raised.
+    For errors that are not ours, the process log has the traceback. Failures that cannot be recorded are raised.
     """
     try:
         do()
     except RunBusy:
         raise
-    except Exception as error:  # whatever it is, the run or job must say so
+    except Exception as error:  # any error must be recorded in the run or job
         if not isinstance(error, IcmError):
             traceback.print_exc()
         try:
             fail({"error": type(error).__name__, "message": str(error) or type(error).__name__})
-        except StoreError:  # the database cannot take that either: what it says first is the cause
+        except StoreError:  # the database cannot take that either; its first error is the cause
             raise error from None
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""Watch a run from a terminal or a notebook: a progress bar until nothing more happens; Ctrl-C pauses the run."""
+"""Follow a run from a terminal or notebook: a progress bar until it is settled; Ctrl-C pauses the run."""
 
 import sys
 from typing import Any
@@ -13,7 +13,7 @@ from icm_engine.store.store import Store
 
 
 def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tuple[RunStatus, bool]:
-    """Wait until nothing more happens by itself; return the status then, and whether Ctrl-C paused the run.
+    """Wait until the run is settled; return its status, and whether Ctrl-C paused it.
 
     `bar` is the progress bar's class, drawn on stderr unless `quiet`. Raises RunError if the run failed.
     """
@@ -42,11 +42,11 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
 
 
 def _is_final(store: Store, run: str, now: RunStatus) -> bool:
-    """Whether the run failed, and would fail so again."""
+    """Whether the run failed and would fail again."""
     last = store.last_event(run, ("failed",)) if now.phase == "failed" else None
     return last is not None and control.is_final(store, run, last.failed)
 
 
 def _abandoned(now: RunStatus) -> bool:
-    """Whether nobody obeys what was asked: its worker ended before it could, and the time to start one is over."""
+    """Whether a command will not be answered: its worker ended before, and the time to start one is over."""
     return bool(now.pending) and now.pid is None and not now.moving

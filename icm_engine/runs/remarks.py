@@ -1,7 +1,7 @@
-"""What to know about a run, in words: its settings, how its model reads the data, and smaller calls.
+"""Remarks about a run, in words: its settings, how its model reads the data, and reduced calls.
 
-The digits of a score depend on how many tokens the model reads at once. So a step in which this changed is taken again,
-after the event that says so: every step of a log comes from calls of the size that the log says was in force.
+Scores depend slightly on the tokens per model call. So a step in which that number changed is taken again, after an
+event that records it: every step of a log was computed with calls of the logged size.
 """
 
 from dataclasses import replace
@@ -18,10 +18,10 @@ from icm_engine.store.store import Store
 
 
 def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
-    """Return the spec with a form of P for as many labels as its data set has. Raises NotFound, SettingError.
+    """Return the spec with a form of P that fits the number of labels. Raises NotFound, SettingError.
 
-    A form that comes from the preset gives way to one that fits; one that a person has chosen (`named`, or another
-    than the preset's) is refused.
+    A preset's form is replaced by one that fits; a form chosen by a person (`named`, or unlike the preset's) is
+    refused.
     """
     task = store.dataset_info(spec.dataset).task
     form = spec.search.predictability
@@ -37,21 +37,21 @@ def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
 
 
 def with_steps(spec: RunSpec, examples: int) -> RunSpec:
-    """Return the spec with as many steps as its preset takes of so many examples, where it says none."""
+    """Return the spec with its preset's number of steps for that many examples, if it has none."""
     if spec.search.max_steps or spec.source != SEARCH:
         return spec
     return replace(spec, search=replace(spec.search, max_steps=steps_per_example(spec.preset) * examples))
 
 
 def form_words(form: str, labels: tuple[Label, ...]) -> str:
-    """Return which form of P takes the place of one that is of two labels; empty if it fits."""
+    """Return which form of P replaces a form for two labels; empty if the form fits."""
     if form not in OF_TWO_LABELS or len(labels) == 2:
         return ""
     return f"P is {form_for(form, len(labels))} in place of {form}, which is of two labels: there are {len(labels)}."
 
 
 def remarks(store: Store, spec: RunSpec) -> list[str]:
-    """Return what to know of a new run before it starts, in sentences. Raises NotFound."""
+    """Return remarks on a new run before it starts, in sentences. Raises NotFound."""
     info = store.dataset_info(spec.dataset)
     said = [form_words(spec.search.predictability, info.task.labels)]
     if (spec.rule or info.task.rule) == Asymmetry.name and not store.has_twins(spec.dataset):
@@ -64,7 +64,7 @@ SHOWN = 40  # characters of a text
 
 
 def reading_notes(model: Json) -> list[str]:
-    """Return the notes on a run's texts from what its `model` event says."""
+    """Return the notes on how the model reads the texts, from a `model` event."""
     found = model.get(READING) or {}
     notes = []
     if tokens := found.get("control_tokens"):
@@ -80,7 +80,7 @@ def reading_notes(model: Json) -> list[str]:
 
 
 def notes_of_run(store: Store, run: str) -> list[str]:
-    """Return the notes on the texts of a stored run; none where no model has read them."""
+    """Return the notes on the texts of a stored run; none if no model has read them."""
     told = store.last_event(run, ("model",))
     return reading_notes(told.body) if told is not None else []
 
@@ -97,9 +97,9 @@ SHRUNK = "shrunk"  # the kind of the event
 
 
 def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | None:
-    """Return how many tokens at once a run is scored with after event `until`; None for as many as the scorer takes.
+    """Return the tokens per call in force after event `until`; None for the scorer's own number.
 
-    A fork begins with what its parent had.
+    A fork begins with its parent's.
     """
     last = store.last_number(run) if until is None else until
     found = list(store.read_between(run, 0, last, (SHRUNK,)))
@@ -112,6 +112,6 @@ def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | Non
 
 
 def shrunk(scorer: Scorer, before: int) -> ShrunkBody | None:
-    """Return the body of the event that says that calls are smaller than before; None where they are not."""
+    """Return the body of the event that records smaller calls; None if they are not smaller."""
     now = calls_of(scorer)
     return {"tokens": now.tokens, "was": before, "why": now.why} if now.tokens < before else None

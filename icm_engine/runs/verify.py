@@ -1,8 +1,8 @@
-"""Check a run's whole log against the method: every draw, repair, temperature, delta and verdict, done again.
+"""Check a run's whole log against the method: every draw, repair, temperature, delta and verdict is recomputed.
 
-Nothing is scored: Algorithm 2 runs again on the utilities that the log has. What only the model can tell, the
-log-probabilities themselves, `rescore` asks it again. What a log says beside its decisions is in `verify_records`;
-docs/reliability.md lists what no log can decide.
+Nothing is scored: Algorithm 2 runs again on the logged utilities. The log-probabilities themselves can only come from
+the model, which `rescore` asks again. Other contents of a log are checked in `verify_records`; docs/reliability.md
+lists what no log can decide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ BEGINNINGS = ("initial", "forked", "labelled")
 
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
-    """Return the number of steps checked and what is wrong with the log, in words; nothing is scored again."""
+    """Return the number of steps checked and all problems of the log, in words; nothing is scored."""
     checking = LogWalk(store, opened.whole(), opened.spec.search)
     checking.wrong += [f"the database: {problem}" for problem in store.damage()]
     try:
@@ -70,7 +70,7 @@ def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
 
 @dataclass
 class LogWalk:
-    """A walk through a log: where it stands, and what was wrong on the way."""
+    """A walk through a log: the current state, and the problems so far."""
 
     store: Store
     opened: OpenRun
@@ -78,7 +78,7 @@ class LogWalk:
     state: State | None = None
     number: int = 0
     steps: int = 0
-    first_version: bool = True  # whether all steps so far are of it
+    first_version: bool = True  # whether all steps so far are of version 1
     acts: tuple[AppliedIntervention, ...] = ()  # of a person, so far
     hashed: bool | None = None  # whether the steps so far have the hashes of their prompts
 
@@ -87,15 +87,15 @@ class LogWalk:
         self.prompts = Prompts(self.opened.dataset.task, self.opened.dataset.examples)
 
     def again(self) -> "LogWalk":
-        """Return another walk that stands where this one does."""
+        """Return another walk at the same place."""
         return replace(self)
 
     def take(self, event: Event) -> None:
-        """Check one event; whatever it raises, it cannot be read."""
+        """Check one event; an event that raises cannot be read."""
         missing, self.number = range(self.number + 1, event.number), event.number
         if missing:
             self.wrong.append(f"event {missing[0]} is missing")
-        for problem in self._problems(event):  # one by one: what follows may not be readable
+        for problem in self._problems(event):  # one by one: later events may be unreadable
             self.wrong.append(f"event {event.number}: {problem}")
 
     def _problems(self, event: Event) -> Iterator[str]:
@@ -146,14 +146,14 @@ class LogWalk:
         self.steps += 1
 
     def _prompt_problems(self, info: StepInfo, said: str, state: State) -> Iterator[str]:
-        """Whoever writes a log without hashes writes none at all."""
+        """Problems with prompt hashes; a log has them for all steps or for none."""
         self.hashed = bool(said) if self.hashed is None else self.hashed
         placed = info.reused or form_of(self.config.predictability).centred
         if said != (self.prompts.sha256(state.labeling, info.example, placed) if self.hashed else ""):
             yield "asked another prompt than its texts, template and labels give"
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
-        """Steps of the first version tried unrepairable pairs again: they come before all others, and are left out."""
+        """Problems of a decision. Steps of version 1 tried unrepairable pairs again first; those are skipped."""
         first = "paired" not in event.step
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
@@ -176,7 +176,7 @@ class LogWalk:
             yield from _decision_problems(info, info.after, state, objective, self.config)
 
     def _snapshot_problems(self, event: Event) -> Iterator[str]:
-        """A whole state kept after this event is what the log leads to: whoever resumes begins with it."""
+        """A stored snapshot must equal the state that the log leads to: a resumed run begins with it."""
         kept = self.store.snapshot(self.opened.name, event.number)
         if kept is None or kept[0] != event.number or self.state is None:
             return
@@ -185,11 +185,11 @@ class LogWalk:
 
 
 class _Unlike(ValueError):
-    """A log that does not have the utilities that Algorithm 2 asks for."""
+    """The log lacks utilities that Algorithm 2 asks for."""
 
 
 class _Recorded:
-    """The utilities that a log has of what Algorithm 2 scored, in that order, as `CachedEvaluator` counts them."""
+    """The logged utilities of what Algorithm 2 scored, in order, counted as `CachedEvaluator` does."""
 
     def __init__(
         self, labeling: Labeling, before: Evaluation, repairs: Sequence[Repair], after: Evaluation, paired: bool = False
@@ -204,7 +204,7 @@ class _Recorded:
         known = self._rounds.pop(0) if self._rounds else []
         if len(known) != len(labelings):
             raise _Unlike(f"{len(labelings)} labelings were to be scored, the log has {len(known)}")
-        if self.paired:  # every walk scores the one before again; the log has what the last one gave
+        if self.paired:  # every walk scores the pre-step labeling again; the log has the last walk's result
             self._seen = {}
         self.set_evaluations += len({self.labeling, *labelings} - set(self._seen))
         if self.paired and not self._rounds:
@@ -279,7 +279,7 @@ def _step_problems(
 def _decision_problems(
     info: StepInfo, after: Evaluation, state: State, objective: Objective, config: SearchConfig
 ) -> Iterator[str]:
-    """Lines 7-16 again, with the utilities of the log."""
+    """Lines 7-16 again, with the logged utilities."""
     rng = random_of(config.seed, info.number)
     draw_example(state.labeling, objective, config, rng, state.hand.pins)
     unrepairable = state.unrepairable if info.proposed == info.old else frozenset()
@@ -312,7 +312,7 @@ def _mass_problems(said: float, mass: float) -> Iterator[str]:
 
 
 def _sum_problems(body: Mapping[str, Any]) -> Iterator[str]:
-    """U is alpha P minus I in whatever an event says of a labeling."""
+    """U must be alpha P minus I wherever an event evaluates a labeling."""
     for name in ("before", "after"):
         said = body.get(name)
         if said is not None and said["utility"] != said["weighted_predictability"] - said["inconsistency"]:
@@ -320,7 +320,7 @@ def _sum_problems(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _utility_problems(event: Event, state: State, objective: Objective) -> Iterator[str]:
-    """U of the accepted labeling, put together again from its per-example log-probabilities."""
+    """U of the accepted labeling, recomputed from its per-example log-probabilities."""
     now, again = state.evaluation, objective.evaluation(state.labeling, state.evaluation.scores)
     for name in ("utility", "weighted_predictability", "mutual_predictability", "inconsistency"):
         said, found = getattr(now, name), getattr(again, name)

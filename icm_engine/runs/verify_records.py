@@ -1,6 +1,6 @@
-"""What a log says beside its decisions: evaluations, prompts, moved examples, a person's acts, where a fork began.
+"""Contents of a log beside its decisions: evaluations, prompts, movers, interventions, starts of forks.
 
-Each check yields what is wrong, in words, and asks no model.
+Each check yields problems in words and asks no model.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
 
 def close(one: float, other: float) -> bool:
-    """Whether two numbers are the same but for the order of a sum."""
+    """Whether two numbers are equal up to the order of summation."""
     return isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 class Prompts:
-    """The prompts that a search asks, by their hashes; every example is rendered once with each label."""
+    """The prompts of a search by their hashes; every example is rendered once with each label."""
 
     def __init__(self, task: Task, examples: Sequence[Example]) -> None:
         self._task, self._examples = task, examples
         self._shown: dict[tuple[int, Label], bytes] = {}
 
     def sha256(self, labeling: Labeling, i: int, placed: bool) -> str:
-        """Return the hash of the prompt about example i, `placed` in the order that an evaluation has for it."""
+        """Return the hash of the prompt about example i, `placed` in the order of an evaluation."""
         slots = tuple(labeling) if i in labeling else (*labeling, i)
         order = leave_one_out_order(slots, i) if placed else tuple(j for j in labeling if j != i)
         shown = b"".join([self._demonstration(j, labeling[j]) for j in order])
@@ -54,7 +54,7 @@ class Prompts:
 
 
 def before_problems(info: StepInfo, body: StepBody, state: State) -> Iterator[str]:
-    """The evaluation before a step is that of the accepted labeling, or, if paired, has its pairs."""
+    """The evaluation before a step must be that of the accepted labeling or, if paired, have its pairs."""
     if set(info.before.pairs) != set(state.evaluation.pairs) or len(info.before.pairs) != len(state.evaluation.pairs):
         yield f"has {len(info.before.pairs)} inconsistent pairs before, the accepted labeling other ones"
     names = ("inconsistency",) if info.paired else ("inconsistency", "mutual_predictability", "weighted_predictability")
@@ -78,7 +78,7 @@ def mass_after(body: StepBody) -> float:
 
 
 def evaluation_problems(name: str, said: Evaluation, mass: float, objective: Objective) -> Iterator[str]:
-    """The parts of an evaluation whose log-probabilities the log does not have give each other."""
+    """The parts of an evaluation must agree where the log has no log-probabilities for it."""
     if not close(said.weighted_predictability, objective.alpha * said.mutual_predictability):
         yield f"weighted predictability {name} is not alpha times P"
     if not close(said.inconsistency, objective.pair_weight * len(said.pairs)):
@@ -88,7 +88,7 @@ def evaluation_problems(name: str, said: Evaluation, mass: float, objective: Obj
 
 
 def pairs_problems(info: StepInfo, after: Evaluation, state: State, objective: Objective) -> Iterator[str]:
-    """The inconsistent pairs of a proposal, also of one that was rejected, are those of its labels.
+    """The inconsistent pairs of a proposal, rejected ones included, must be those of its labels.
 
     A proposal that changes nothing has the evaluation before it, which is in `before` unless the step was paired.
     """
@@ -104,10 +104,10 @@ def pairs_problems(info: StepInfo, after: Evaluation, state: State, objective: O
 
 
 def form_problems(body: Mapping[str, Any], info: StepInfo, codec: Codec, before: Labeling) -> Iterator[str]:
-    """A step says what its record does, and no more: written down again, it is the same."""
+    """A step's body must be exactly its encoded record."""
     bare = replace(info, after=info.after and replace(info.after, scores={}))
     again: Mapping[str, Any] = codec.encode_step(bare, Cost(Usage()), before)
-    apart = {"label_mass", "movers", "usage", "prompt_sha256", "scores"}  # checked by themselves, or known to nobody
+    apart = {"label_mass", "movers", "usage", "prompt_sha256", "scores"}  # checked elsewhere, or unknowable
     for name in body:
         said, found = body[name], again.get(name)
         if name in ("before", "after") and said and found:
@@ -119,7 +119,7 @@ def form_problems(body: Mapping[str, Any], info: StepInfo, codec: Codec, before:
 
 
 def initial_form_problems(body: Mapping[str, Any], info: InitialInfo, codec: Codec) -> Iterator[str]:
-    """The same for the initial labels."""
+    """The body of the initial event must be exactly its encoded record."""
     again: Mapping[str, Any] = codec.encode_initial(replace(info, after=replace(info.after, scores={})), Cost(Usage()))
     for name in set(again) - {"usage", "scores", "after"}:
         if body[name] != again[name]:
@@ -127,7 +127,7 @@ def initial_form_problems(body: Mapping[str, Any], info: InitialInfo, codec: Cod
 
 
 def undecided_problems(info: StepInfo, body: Mapping[str, Any]) -> Iterator[str]:
-    """A step that scored no proposal says nothing of one."""
+    """A step that scored no proposal must not describe one."""
     nothing = {"delta": 0, "accept_probability": 0, "draw": 0, "set_evaluations": 0, "repairs": [], "flips": []}
     for name in (name for name, empty in nothing.items() if body[name] != empty):
         yield f"scored no proposal, and has {name.replace('_', ' ')}"
@@ -136,7 +136,7 @@ def undecided_problems(info: StepInfo, body: Mapping[str, Any]) -> Iterator[str]
 
 
 def movers_problems(body: StepBody, info: StepInfo, state: State, codec: Codec) -> Iterator[str]:
-    """Which examples moved most: all of it where the log has the log-probabilities, else what was before."""
+    """The movers must be right: fully where the log has the log-probabilities, else their values before."""
     said, then = body["movers"], state.evaluation.scores
     if not said and info.after is None:
         return
@@ -158,7 +158,7 @@ def movers_problems(body: StepBody, info: StepInfo, state: State, codec: Codec) 
 
 
 def hand_problems(codec: Codec, body: HandBody, state: State, history: Sequence[AppliedIntervention]) -> Iterator[str]:
-    """A person's acts change what they say."""
+    """The recorded changes must be what a person's acts change."""
     info = decode_hand(codec, body, state)
     again = resolved(state, [done.act for done in info.done], history)
     if again.done != info.done or again.flips != info.flips:
@@ -168,13 +168,13 @@ def hand_problems(codec: Codec, body: HandBody, state: State, history: Sequence[
 
 
 def data_problems(opened: OpenRun, body: Mapping[str, Any]) -> Iterator[str]:
-    """What a run labels is what it began with; a log of before this was recorded says nothing of it."""
+    """The run must still label what it began with; older logs do not record that."""
     if body.get("data_sha256", opened.data_sha256) != opened.data_sha256:
         yield "began with other texts, or another task, than the data set has now"
 
 
 def beginning_problems(store: Store, opened: OpenRun, event: Event, state: State) -> Iterator[str]:
-    """A fork begins where its parent stood, and given labels are as they were given."""
+    """A fork must begin where its parent stood, and given labels must be as given."""
     if event.kind == "labelled" and opened.spec.source == GIVEN and state.labeling != given_labels(opened):
         yield "its labels are not those that were given"
     if event.kind == "forked" and store.has_run(event.forked["run"]):
@@ -197,7 +197,7 @@ def _fork_problems(store: Store, opened: OpenRun, body: ForkedBody, state: State
 
 
 def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[str]:
-    """A search ends with its last step, and takes none after it."""
+    """A search must end with its last step and take none after it."""
     if event.kind == "step" and state.step >= config.max_steps > 0:
         yield f"is a step after all {config.max_steps}"
     if event.kind == "finished" and event.finished["steps"] < config.max_steps:

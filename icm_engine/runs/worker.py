@@ -1,10 +1,10 @@
 """The process that searches: python -m icm_engine.runs.worker --db FILE RUN.
 
-Nothing is scored meanwhile, and what a person asks (stop, pause, resume) is obeyed as ever. The worker waits as long as
-it waits in any pause; after that, resume starts another one.
+It claims the run, builds the scorer, takes steps, appends each one whole, and applies commands between steps. It can be
+killed at any moment: every appended event is a whole step, and the next worker continues from there.
 
-Claims the run, builds the scorer, takes steps, appends each one whole, and obeys commands between steps. It can be
-killed at any moment: what is appended is a whole step, and the next worker goes on from there.
+When a server goes away, the run pauses and commands (stop, pause, resume) still work. The worker waits as long as in
+any pause; after that, resume starts another one.
 """
 
 import functools
@@ -34,17 +34,17 @@ from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_state
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Command, Event, Store
 
-SERVER_LOOK = 3.0  # seconds between two looks whether the server is back
-SERVER_POLL = 0.1  # seconds between two looks at the commands
-SERVER = "server"  # what a run that pauses by itself waits for
+SERVER_LOOK = 3.0  # seconds between two checks whether the server is back
+SERVER_POLL = 0.1  # seconds between two looks at commands
+SERVER = "server"  # what a run waits for when it pauses by itself
 BACK = "the server is back"
 
 
 @dataclass
 class ServerWait:
-    """One worker's wait; `obey` answers the pending commands, `ended` says whether the run is over.
+    """A worker's wait for its server; `obey` applies pending commands, `ended` says whether the run is over.
 
-    `connect` makes a scorer anew, and raises while it cannot be done.
+    `connect` builds the scorer again, and raises as long as that fails.
     """
 
     store: Store
@@ -56,7 +56,7 @@ class ServerWait:
     connect: Callable[[], Scorer]
 
     def wait(self, error: ServerUnavailable) -> bool:
-        """Pause the run because of an error; return whether to go on: the server is back, or a person says so."""
+        """Pause the run because of an error; return whether to continue: the server is back, or a person says so."""
         if steps_left(self.store, self.run) != 0:
             self._pause(str(error), SERVER)
         began = looked = time.monotonic()
@@ -65,7 +65,7 @@ class ServerWait:
             if self.ended():
                 return False
             if steps_left(self.store, self.run) != 0:
-                return True  # a person says so
+                return True  # resumed by a person
             if now - looked >= SERVER_LOOK:
                 looked = now
                 if self._back():
@@ -80,16 +80,16 @@ class ServerWait:
         self.append("control", {"verb": "pause", "reason": reason, **waiting})
 
     def _back(self) -> bool:
-        """Whether the server is back; a run that waits for it goes on, but only with what it had."""
+        """Whether the server is back; a waiting run continues only with the same model."""
         last = self._last()
         try:
             found = dict(self.connect().describe())
-        except IcmError as error:  # not yet; what hinders now may be something else than before
+        except IcmError as error:  # not yet; the obstacle may have changed
             if _waits(last) and last.control["reason"] != str(error):
                 self._pause(str(error), SERVER)
             return False
         if not _waits(last):
-            return True  # a person paused the run: only what they ask for beside it is done
+            return True  # paused by a person: only their other commands are applied
         if different := self._different(found):
             self._pause(f"the server is back, but not as it was ({different}): resume goes on with it as it is", None)
             return True
@@ -110,14 +110,14 @@ def _waits(last: Event | None) -> TypeGuard[Event]:
     return last is not None and last.kind == "control" and last.control.get("waits_for") == SERVER
 
 
-POLL = 0.1  # seconds between looks at the commands while paused
-IDLE = 600.0  # seconds a paused worker keeps the model in memory before it goes
+POLL = 0.1  # seconds between looks at commands while paused
+IDLE = 600.0  # seconds for which a paused worker keeps the model in memory
 SNAPSHOT_EVERY = 500  # events: replaying so many takes a tenth of a second
 
 
 @functools.lru_cache(maxsize=1)
 def make_scorer(spec: ModelChoice) -> Scorer:
-    """Return the scorer a run or a job asks for; a process that does several keeps the last one. Raises ModelError.
+    """Return the scorer that a run or job asks for; a process that does several keeps the last one. Raises ModelError.
 
     The one place where a model runtime is imported.
     """
@@ -135,7 +135,7 @@ def make_scorer(spec: ModelChoice) -> Scorer:
 
 
 def make_chat(scorer: Scorer) -> Chat:
-    """Return what the model of a scorer offers beside scores."""
+    """Return the chat of a scorer's model."""
     if isinstance(scorer, TableScorer):
         return TableChat()
     if "server" in scorer.describe():
@@ -158,30 +158,30 @@ class Worker:
     lease: str
     idle: float = 0.0  # seconds it waits while the run is paused
     state: State | None = None
-    retries: int = 0  # of the scorer, as recorded so far
-    tokens: int = 0  # that the model reads at once, as recorded
+    retries: int = 0  # the scorer's facts as last recorded
+    tokens: int = 0  # tokens per call as last recorded
 
     def work(self) -> None:
-        """Search until the run is finished, stopped, failed, or left paused for long."""
+        """Search until the run is finished, stopped, failed, or has been paused for long."""
         run = self.opened.name
         self.state = current_state(self.store, self.opened)
         hand = CommandHandler(self.store, self.opened, self.lease)
         self.state = hand.obey(self.state, None)
         if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
-            return  # what was asked needed no model
+            return  # the commands needed no model
         while True:
             try:
                 self._search(hand, self._prepared(hand))
                 return
             except ServerUnavailable as error:
                 if self.store.last_event(run, ("model",)) is None:
-                    raise  # it was never there: a mistake in the address, more likely than a pause
+                    raise  # never reachable: more likely a wrong address than a pause
                 make_scorer.cache_clear()
                 if not self._wait(hand).wait(error):
                     return
 
     def _prepared(self, hand: CommandHandler) -> Scorer:
-        """The scorer, once it is clear that the run can be scored with it. Raises ModelError."""
+        """The scorer, once checked that it can score the run. Raises ModelError."""
         scorer = self._connected()
         self.retries = retries_of(scorer).count
         begin_calls(scorer, tokens_of_run(self.store, self.opened.name))
@@ -220,7 +220,7 @@ class Worker:
             idle_since = time.monotonic()
 
     def fail(self, error: Json) -> None:
-        """Record why the run cannot go on; it can be resumed once the cause is gone."""
+        """Record why the run cannot continue; it can be resumed once the cause is gone."""
         self.store.append(self.opened.name, "failed", error, lease=self.lease)
 
     def _ended(self) -> bool:
@@ -229,7 +229,7 @@ class Worker:
             return True
         if self.state is None or not self._at_end(self.state):
             return last is not None and last.control["verb"] == "stop"
-        self._append("finished", {"steps": self.state.step})  # whatever was asked too late
+        self._append("finished", {"steps": self.state.step})  # commands sent too late
         return True
 
     def _at_end(self, state: State) -> bool:
@@ -237,7 +237,7 @@ class Worker:
         return spec.source != SEARCH or state.step >= spec.search.max_steps
 
     def _advance(self, objective: Objective, hand: CommandHandler) -> None:
-        """Draw the initial labels, or take one step, and append it whole; then see whether to stop there."""
+        """Draw the initial labels or take one step, append it whole, then check whether to stop."""
         began, used = time.perf_counter(), objective.scorer.usage
         codec, before, spec = self.opened.codec, self.state, self.opened.spec
         if before is None and spec.source != SEARCH:
@@ -265,20 +265,20 @@ class Worker:
             self._append("control", {"verb": "pause", "reason": reason})
 
     def _append(self, kind: str, body: Mapping[str, Any], seconds: float = 0.0, state: State | None = None) -> None:
-        """Append an event, and every so often keep the whole state it led to."""
+        """Append an event, and regularly a snapshot of the state after it."""
         number = self.store.append(self.opened.name, kind, body, seconds, self.lease)
         if state is not None and number % SNAPSHOT_EVERY == 0:
             self.store.keep_snapshot(self.opened.name, number, encode_state(self.opened.codec, state))
 
     def _record_retries(self, scorer: Scorer) -> None:
-        """Say how often a server had to be asked again, and why: what a step took, not what it found."""
+        """Record how often a server was asked again, and why: a circumstance of a step, not part of its result."""
         now = retries_of(scorer)
         if now.count > self.retries:
             self._append("retried", {"retries": now.count - self.retries, "why": now.why})
             self.retries = now.count
 
     def _record_shrunk(self, scorer: Scorer) -> bool:
-        """Say that the model reads fewer tokens at once since memory ran out; return whether that is new."""
+        """Record that the model reads fewer tokens per call since memory ran out; return whether that is new."""
         body = shrunk(scorer, self.tokens)
         if body is None:
             return False
@@ -287,7 +287,7 @@ class Worker:
         return True
 
     def _record_model(self, scorer: Scorer, objective: Objective) -> None:
-        """Say which model scores and how it reads the examples; again only if something about it changed."""
+        """Record which model scores and how it reads the examples; again only if that changed."""
         found = reading_of(scorer, (render(objective.task, example) for example in objective.examples))
         facts = {**scorer.describe(), **({READING: found} if found else {})}
         last = self.store.last_event(self.opened.name, ("model",))
@@ -298,7 +298,7 @@ class Worker:
 def require_context(objective: Objective, spec: RunSpec) -> None:
     """Refuse at the start what would not fit later. Raises PromptTooLong with the numbers and the remedy.
 
-    The longest prompt has as many demonstrations as can ever be labelled: the initial ones and one a step.
+    The longest prompt has as many demonstrations as can ever be labelled: the initial ones and one per step.
     """
     texts = [render(objective.task, example) for example in objective.examples]
     require_example(objective, texts)
@@ -311,7 +311,7 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
 
 
 def require_example(objective: Objective, texts: Sequence[str]) -> None:
-    """Refuse an example that does not fit by itself, which fewer examples would not help. Raises PromptTooLong."""
+    """Refuse an example that does not fit even alone, where a smaller limit would not help. Raises PromptTooLong."""
     place = max(range(len(texts)), key=lambda i: len(texts[i]))
     try:
         objective.scorer.check_fits([Prompt(((texts[place],),), objective.task.labels)])
@@ -323,17 +323,17 @@ def require_example(objective: Objective, texts: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or is held by another."""
+    """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or another worker holds it."""
     return process.main("run", work, arguments)
 
 
 def work(store: Store, run: str) -> int:
-    """Hold a run until there is nothing to do, or nobody asks for more; 0, or 1 if it failed. Raises RunBusy."""
+    """Hold a run until there is nothing to do; 0, or 1 if it failed. Raises RunBusy."""
     return obeying(lambda: store.pending(run), lambda: run_in_process(store, run, IDLE))
 
 
 def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -> int:
-    """Hold a run, and again for what was sent while its worker was on its way out; what it failed at stays undone."""
+    """Hold a run, and again for commands sent while its worker was exiting; a failed command is not repeated."""
     while True:
         before = {command.token for command in pending()}
         code = hold()
@@ -342,7 +342,7 @@ def obeying(pending: Callable[[], Sequence[Command]], hold: Callable[[], int]) -
 
 
 def run_in_process(store: Store, run: str, idle: float) -> int:
-    """Take a run as far as it goes, waiting `idle` seconds while it is paused; 0, or 1 if it failed. Raises RunBusy."""
+    """Take a run as far as it goes, waiting `idle` seconds while paused; 0, or 1 if it failed. Raises RunBusy."""
     lease = claim(store, run)
     with heartbeat(store, run, lease):
         searching = Worker(store, open_run(store, run).whole(), lease, idle)

@@ -1,6 +1,6 @@
-"""What each kind of event says, as it is stored: the types of the bodies that `store.events` encodes and decodes.
+"""The types of event bodies as stored; `store.events` encodes and decodes them.
 
-Examples are ids. A key that is `NotRequired` is absent in logs of before it was recorded, or where it says nothing.
+Examples are ids. A key that is `NotRequired` is absent in logs older than that key, or where it does not apply.
 """
 
 from typing import NotRequired, TypedDict
@@ -11,7 +11,7 @@ from icm_engine.core.search import Verdict
 
 
 class UsageBody(TypedDict):
-    """What scoring cost."""
+    """The cost of scoring."""
 
     prompts: int
     tokens_encoded: int
@@ -19,14 +19,14 @@ class UsageBody(TypedDict):
 
 
 class ScoredBody(TypedDict):
-    """What every event says that scored labelings."""
+    """Fields of every event that scored labelings."""
 
     set_evaluations: int
     usage: UsageBody
 
 
 class EvaluationBody(TypedDict):
-    """U of a labeling with its parts; its log-probabilities are packed apart."""
+    """U of a labeling with its parts; log-probabilities are packed separately."""
 
     utility: float
     weighted_predictability: float
@@ -46,14 +46,14 @@ class FlipBody(TypedDict):
 
 
 class OptionBody(TypedDict):
-    """Labels that a repair tried, and U with them."""
+    """Labels that a repair tried, and their U."""
 
     labels: list[Label]
     utility: float
 
 
 class RepairBody(TypedDict):
-    """One repair: an inconsistent pair, its labels, U, what was tried, and what was taken."""
+    """One repair: an inconsistent pair, its labels and U, the options tried, and the one taken."""
 
     pair: list[str]
     labels: list[Label]
@@ -71,7 +71,7 @@ class DrawnBody(TypedDict):
 
 
 class MoverBody(TypedDict):
-    """An example whose log p of its own label moved."""
+    """An example whose log p of its own label changed."""
 
     example: str
     before: float
@@ -79,7 +79,7 @@ class MoverBody(TypedDict):
 
 
 class InitialBody(TypedDict):
-    """`initial`: the labels that a search begins with."""
+    """`initial`: the labels a search starts from."""
 
     drawn: list[DrawnBody]
     repairs: list[RepairBody]
@@ -121,7 +121,7 @@ class StepBody(TypedDict):
 
 
 class ExampleStateBody(TypedDict):
-    """What one example has."""
+    """The state of one example."""
 
     label: Label | None
     pinned: bool
@@ -129,7 +129,7 @@ class ExampleStateBody(TypedDict):
 
 
 class ChangeBody(TypedDict):
-    """What an act changed of one example."""
+    """What an act changed on one example."""
 
     example: str
     before: ExampleStateBody
@@ -137,7 +137,7 @@ class ChangeBody(TypedDict):
 
 
 class ActBody(TypedDict):
-    """What a person did, and what it changed."""
+    """A person's act and its changes."""
 
     verb: Verb
     examples: list[str]
@@ -147,7 +147,7 @@ class ActBody(TypedDict):
 
 
 class HandBody(TypedDict):
-    """`hand`: acts of a person between two steps."""
+    """`hand`: a person's acts between two steps."""
 
     step: int
     acts: list[ActBody]
@@ -159,7 +159,7 @@ class HandBody(TypedDict):
 
 
 class RetunedBody(TypedDict):
-    """`retuned`: other settings from the next step on."""
+    """`retuned`: changed settings from the next step on."""
 
     step: int
     settings: dict[str, float]
@@ -167,7 +167,7 @@ class RetunedBody(TypedDict):
 
 
 class StateBody(TypedDict):
-    """A whole state, as a snapshot keeps it."""
+    """A whole state, as in a snapshot."""
 
     step: int
     accepted: int
@@ -181,7 +181,7 @@ class StateBody(TypedDict):
 
 
 class ForkedBody(StateBody):
-    """`forked`: the state that a fork begins with, and where it is from."""
+    """`forked`: the state a fork starts from, and its origin."""
 
     run: str
     event: int
@@ -210,7 +210,7 @@ class LabelledBody(StateBody):
 
 
 class ControlBody(TypedDict):
-    """`control`: start, resume, step, pause or stop; `left` are the steps of a run that waits for a server."""
+    """`control`: start, resume, step, pause or stop; `left` counts the steps left to a run that waits for a server."""
 
     verb: str
     steps: NotRequired[int]
@@ -220,27 +220,27 @@ class ControlBody(TypedDict):
 
 
 class FinishedBody(TypedDict):
-    """`finished`: all steps are taken, or all labels are there."""
+    """`finished`: all steps or labels are done."""
 
     steps: int
 
 
 class FailedBody(TypedDict):
-    """`failed`: the error, by its class, and what it said."""
+    """`failed`: the error's class and message."""
 
     error: str
     message: str
 
 
 class RefusedBody(TypedDict):
-    """`refused`: a command that was not obeyed, and why."""
+    """`refused`: a command that was not applied, and why."""
 
     verb: str
     message: str
 
 
 class BreakpointsBody(TypedDict):
-    """`breakpoints`: what a run pauses at."""
+    """`breakpoints`: when a run pauses."""
 
     flips: list[str]
     utility_falls: float | None
@@ -248,14 +248,14 @@ class BreakpointsBody(TypedDict):
 
 
 class RetriedBody(TypedDict):
-    """`retried`: how often a server was asked again since the last event, and why."""
+    """`retried`: how often requests to a server were retried since the last event, and why."""
 
     retries: int
     why: str
 
 
 class ShrunkBody(TypedDict):
-    """`shrunk`: a model reads fewer tokens at once since memory ran out."""
+    """`shrunk`: the model reads fewer tokens per call since memory ran out."""
 
     tokens: int
     was: int

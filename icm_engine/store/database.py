@@ -1,6 +1,6 @@
-"""A connection to SQLite. File errors become StoreErrors that say what to do.
+"""A connection to SQLite. File errors become StoreErrors with a remedy.
 
-Errors of the program itself (a closed connection, a wrong statement) stay what they are.
+Programming errors (a closed connection, a wrong statement) keep their types.
 """
 
 import json
@@ -35,24 +35,24 @@ _NEVER = object()  # what no row is
 
 
 def store_error(error: sqlite3.Error, path: Path | str, doing: str = "used") -> StoreError:
-    """Return an error of SQLite's as one of ours, with the file and the remedy; `doing` is what cannot be done."""
+    """Return a SQLite error as a StoreError with the file and the remedy; `doing` is the failed operation."""
     remedy = _REMEDIES.get(_primary(error), DAMAGED)
     return StoreError(f"database {path} cannot be {doing} ({error}): {remedy}; nothing was changed")
 
 
 def not_found(connection: Any, table: str, message: str) -> NotFound | StoreError:
-    """Return the error of a row that a query did not find: it never was, or the table's index has lost it."""
+    """Return the error for a row that was not found: it does not exist, or the table's index has lost it."""
     problem = connection.execute(f"pragma integrity_check({table})").fetchone()[0]
     return NotFound(message) if problem == "ok" else store_error(sqlite3.DatabaseError(problem), connection.path)
 
 
 def _primary(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; an error without one is about a text that is no text."""
+    """SQLite's primary result code; an error without one concerns invalid text."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
 
 
 def stored_json(text: object, what: str) -> Any:
-    """Return the JSON that a row holds. Raises StoreError where it is none, with what the row is."""
+    """Return the JSON in a row. Raises StoreError, naming the row, if it is invalid."""
     try:
         return json.loads(text)  # type: ignore[arg-type]  # a damaged row may hold anything
     except (ValueError, TypeError, RecursionError) as error:
@@ -61,7 +61,7 @@ def stored_json(text: object, what: str) -> Any:
 
 @contextmanager
 def store_errors(path: Path | str, doing: str = "used") -> Iterator[None]:
-    """Raise StoreError in place of SQLite's errors that a file can cause; a wrong statement's stay what they are."""
+    """Turn SQLite errors that a file can cause into StoreError; errors of a wrong statement pass through."""
     try:
         yield
     except sqlite3.ProgrammingError:
@@ -73,7 +73,7 @@ def store_errors(path: Path | str, doing: str = "used") -> Iterator[None]:
 
 
 class _Cursor(sqlite3.Cursor):
-    """A cursor that raises StoreError, also for rows that are fetched later."""
+    """A cursor that raises StoreError, also while fetching rows later."""
 
     connection: "Connection"
 
@@ -107,9 +107,9 @@ class _Cursor(sqlite3.Cursor):
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose cursors raise StoreError; `path` is what these name, `doing` what cannot be done.
+    """A connection whose cursors raise StoreError; `path` and `doing` appear in the messages.
 
-    Cursors are made by `cursor` alone: it forgets those that are gone, which sqlite3 else keeps a reference to.
+    Cursors come from `cursor` alone, which forgets discarded ones; sqlite3 would keep references to them.
     """
 
     path: Path
@@ -130,10 +130,10 @@ class Connection(sqlite3.Connection):
 
 @contextmanager
 def opening(path: Path, timeout: float) -> Iterator[Connection]:
-    """Open a database, made with its folder if it is not there, and see to it; closed again if that fails.
+    """Open a database, creating it and its folder if necessary, and prepare it; closed again on failure.
 
-    Writers wait for each other up to `timeout` seconds. A commit is on the disk when it is done: steps could be
-    computed again, but what a person asked could not.
+    Writers wait for each other up to `timeout` seconds. A commit is durable: steps could be computed again, but a
+    person's requests could not.
     """
     with store_errors(path, "opened"):
         try:
@@ -155,12 +155,12 @@ Identity = tuple[tuple[int, int] | None, ...]
 
 
 def identity(path: Path) -> Identity:
-    """Return which files a database is in now: its own, and the one beside it that holds what was written last."""
+    """Return the identity of a database's files: the main file and its write-ahead log."""
     return tuple(_inode(file) for file in (str(path), f"{path}-wal"))
 
 
 def require_identity(path: Path, known: Identity) -> None:
-    """Raise StoreError if a file of an open database was removed or replaced: what is written would be lost."""
+    """Raise StoreError if a file of an open database was removed or replaced, since writes would be lost."""
     now = identity(path)
     if gone := [f"{path}{end}" for end, old, new in zip(("", "-wal"), known, now, strict=True) if old and old != new]:
         raise StoreError(

@@ -1,8 +1,7 @@
-"""Data sets in the database, and the batches they are split into; read in parts, and never their gold.
+"""Data sets in the database, and the batches they are split into; read in parts, never with gold.
 
-What is kept can be deleted: it is made again, since the split is a function of the groups, the size and the seed.
-
-Positions count from 0 within a data set; an index knows the last position of every group.
+Stored splits can be deleted: a split is a function of the groups, the size and the seed, and is made again. Positions
+count from 0 within a data set; an index knows the last position of every group.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from icm_engine.store.lazy_examples import PartRows, StoredRows, among, example_
 
 
 def make_parts(db: Database, dataset: str, places: Sequence[int], size: int, seed: int) -> int:
-    """Keep the split of what a limit takes of a data set, if it is not kept yet; return how many batches it has.
+    """Store the split of what a limit takes of a data set, unless stored already; return the number of batches.
 
-    Call it in a transaction. Some 30 bytes of memory an example; no example is read. Raises SettingError.
+    Call it in a transaction. Uses some 30 bytes of memory an example and reads no example. Raises SettingError.
     """
     key = (dataset, _key(places), size, seed)
     known = db.execute(
@@ -48,7 +47,7 @@ def make_parts(db: Database, dataset: str, places: Sequence[int], size: int, see
 
 
 def read_part(db: Database, dataset: str, places: Sequence[int], part: BatchPart) -> tuple[int, ...]:
-    """Return the positions of a batch's examples, in the order of the data set. Raises SettingError."""
+    """Return the positions of a batch's examples, in data set order. Raises SettingError."""
     query = "select positions from parts where dataset = ? and examples = ? and size = ? and seed = ? and number = ?"
     key = [dataset, _key(places), part.size, part.seed, part.number]
     row = db.execute(query, key).fetchone()
@@ -65,22 +64,22 @@ def read_part(db: Database, dataset: str, places: Sequence[int], part: BatchPart
 
 
 def keep_whole(db: Database, dataset: str, examples: int, part: BatchPart) -> None:
-    """Keep a batch whose examples are all that this database has of the data set. Call it in a transaction."""
+    """Store a batch whose examples are all this database has of the data set. Call it in a transaction."""
     places = json.dumps(list(range(examples)), separators=(",", ":"))
     key = (dataset, examples, part.size, part.seed, part.number)
     db.conn.execute("insert into parts values (?, ?, ?, ?, ?, ?)", (*key, places))
 
 
 def _key(places: Sequence[int]) -> int:
-    """What tells apart what different limits take: how many examples, negative where these are not the first ones.
+    """The key of what a limit takes: the number of examples, negative if these are not the first ones.
 
-    Limits that take as many take the same ones, since each takes every group that still fits.
+    Limits that take equally many take the same ones, since each takes every group that still fits.
     """
     return len(places) if isinstance(places, range) else -len(places)
 
 
 def _groups(db: Database, dataset: str, places: Sequence[int]) -> tuple[array[int], array[int]]:
-    """How many examples each group has, in the order of their names, and the positions of all, group by group."""
+    """The number of examples per group, by group name, and the positions of all examples, group by group."""
     counts, positions, last = array("L"), array("L"), None
     some, value = among(places)
     query = (
@@ -107,12 +106,12 @@ def _placed(
 _JSON = json.JSONEncoder(ensure_ascii=False)
 Row = tuple[str, str, str, str | None, str | None, str]
 _EXAMPLES = "select id, fields, consistency_group, answer, twin_of, input from examples where dataset = ? "
-Wanted = Cut | int | None  # of a data set: what a run takes, at most so many examples by the newest version, or all
+Wanted = Cut | int | None  # what a run takes of a data set: a limit by the newest version, or everything
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """An imported data set: what is asked, the examples in order, each one's input row, and what import noted."""
+    """An imported data set: the task, the examples in order with their input rows, and the import's notes."""
 
     name: str
     task: Task
@@ -125,7 +124,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What a data set is and how large, without its examples; `gold` and `human` count labels, `created` is a time."""
+    """A data set's task and size, without its examples; `gold` and `human` count labels, `created` is a time."""
 
     name: str
     task: Task
@@ -156,18 +155,18 @@ def read_info(db: Database, name: str) -> DatasetInfo:
 
 
 def has_twins(db: Database, name: str) -> bool:
-    """Return whether an example of a data set is the swapped twin of another one."""
+    """Return whether any example of a data set is the swapped twin of another."""
     query = "select 1 from examples where dataset = ? and twin_of is not null limit 1"
     return db.execute(query, [name]).fetchone() is not None
 
 
 def read_names(db: Database) -> list[str]:
-    """Return all data sets in the order of their import."""
+    """Return all data sets in order of import."""
     return [row[0] for row in db.execute("select name from datasets order by created, name")]
 
 
 def read_dataset(db: Database, name: str, wanted: Wanted = None) -> Dataset:
-    """Return a data set, or what is wanted of it, in its order. Raises NotFound."""
+    """Return a data set, or a part of it, in its order. Raises NotFound."""
     info = read_info(db, name)
     rows = list(read_places(db, name, places_of_cut(db, info, wanted)))
     examples, inputs = tuple(row[0] for row in rows), tuple(row[1] for row in rows)
@@ -175,7 +174,7 @@ def read_dataset(db: Database, name: str, wanted: Wanted = None) -> Dataset:
 
 
 def open_dataset(db: Database, path: Path, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> Dataset:
-    """Return a data set as `read_dataset` does, or one batch of it, its rows read when they are looked at.
+    """Return a data set as `read_dataset` does, or one batch of it, with rows read on access.
 
     Raises NotFound, SettingError.
     """
@@ -195,21 +194,21 @@ def open_dataset(db: Database, path: Path, name: str, wanted: Wanted = None, par
 
 
 def read_examples(db: Database, name: str, start: int = 0, stop: int | None = None) -> Iterator[tuple[Example, Json]]:
-    """Go through the examples from one position up to another, each with its input row."""
+    """Iterate over the examples between two positions, each with its input row."""
     query = _EXAMPLES + "and position >= ? and position < ? order by position"
     for row in db.execute(query, [name, start, 2**62 if stop is None else stop]):
         yield example_of(row), inputs_of(row)
 
 
 def read_places(db: Database, name: str, places: Sequence[int]) -> Iterator[tuple[Example, Json]]:
-    """Go through the examples at these ascending positions, each with its input row."""
+    """Iterate over the examples at these ascending positions, each with its input row."""
     some, value = among(places)
     for row in db.execute(f"{_EXAMPLES} and {some} order by position", [name, value]):
         yield example_of(row), inputs_of(row)
 
 
 def read_some(db: Database, name: str, positions: Sequence[int]) -> list[Example]:
-    """Return the examples at these positions, in the order of the data set."""
+    """Return the examples at these positions, in data set order."""
     query = (
         "select id, fields, consistency_group, answer, twin_of from examples where dataset = ? "
         "and position in (select value from json_each(?)) order by position"
@@ -219,13 +218,13 @@ def read_some(db: Database, name: str, positions: Sequence[int]) -> list[Example
 
 
 def read_group(db: Database, name: str, group: str, limit: int) -> list[int]:
-    """Return the first positions of a consistency group, at most `limit` of them; an index knows them."""
+    """Return the first positions of a consistency group, at most `limit`, from an index."""
     query = "select position from examples where dataset = ? and consistency_group = ? order by position limit ?"
     return [row[0] for row in db.execute(query, [name, group, limit])]
 
 
 def places_of_cut(db: Database, info: DatasetInfo, wanted: Wanted) -> Sequence[int]:
-    """Return the ascending positions of the examples that are wanted: a range from 0 where these are the first ones."""
+    """Return the ascending positions of the wanted examples: a range from 0 if they are the first ones."""
     cut = wanted if isinstance(wanted, Cut) else Cut(wanted)
     if cut.limit is None or cut.limit >= info.examples:
         return range(info.examples)
@@ -245,7 +244,7 @@ def _places_within(db: Database, info: DatasetInfo, limit: int) -> Sequence[int]
 
 
 def _group_sizes(db: Database, info: DatasetInfo, limit: int) -> Iterator[tuple[str, int]]:
-    """The groups in the order in which they begin, with their sizes; of a group of more than `limit`, just more."""
+    """The groups in order of their beginning, with sizes; a group above `limit` is only known to be larger."""
     size = "select count(*) from (select 1 from examples where dataset = ? and consistency_group = ? limit ?)"
     groups, seen = "select consistency_group from examples where dataset = ? order by position", set[str]()
     for (group,) in db.execute(groups, [info.name]):
@@ -255,14 +254,14 @@ def _group_sizes(db: Database, info: DatasetInfo, limit: int) -> Iterator[tuple[
 
 
 def count_groups(db: Database, name: str, places: Sequence[int]) -> int:
-    """Return how many consistency groups the examples at these positions are of."""
+    """Return the number of consistency groups among these positions."""
     some, value = among(places)
     query = f"select count(distinct consistency_group) from examples where dataset = ? and {some}"
     return int(db.execute(query, [name, value]).fetchone()[0])
 
 
 def _count_within(db: Database, info: DatasetInfo, limit: int) -> int:
-    """Return the number of examples in the largest prefix of whole groups with at most `limit` of them."""
+    """Return the size of the largest prefix of whole groups with at most `limit` examples."""
     query = "select consistency_group from examples where dataset = ? and position < ? order by position"
     groups = [row[0] for row in db.execute(query, [info.name, limit])]
     last = "select max(position) from examples where dataset = ? and consistency_group = ?"
@@ -270,7 +269,7 @@ def _count_within(db: Database, info: DatasetInfo, limit: int) -> int:
 
 
 def whole_groups(groups: Sequence[str], last_of: Callable[[str], int]) -> int:
-    """Return the length of the largest prefix that cuts no group; `last_of` is the last position of a group."""
+    """Return the length of the largest prefix that cuts no group; `last_of` gives the last position of a group."""
     best, reach, ends = 0, -1, dict[str, int]()
     for position, group in enumerate(groups):
         if group not in ends:
@@ -314,6 +313,6 @@ def insert_info(db: Database, dataset: Dataset, examples: int, groups: int) -> N
 
 
 def example_row(example: Example, inputs: Mapping[str, str]) -> Row:
-    """Return id, fields, group, answer, twin and input as the table has them."""
+    """Return id, fields, group, answer, twin and input as stored in the table."""
     fields, row = _JSON.encode(dict(example.fields)), _JSON.encode(dict(inputs))
     return example.id, fields, example.group, example.answer, example.twin_of, row

@@ -1,9 +1,8 @@
-"""What a log is made of, to and from JSON: RunSpec, search records, interventions, whole states.
+"""The contents of a log, to and from JSON: RunSpec, search records, interventions, whole states.
 
 Examples appear in events by id. The label log-probabilities of an accepted labeling are packed (zlib, base64,
-little-endian float64, one row a labelled example in slot order), so that a replay gives back the same digits.
-
-A whole state is how a fork begins, and what a snapshot keeps.
+little-endian float64, one row per labelled example in slot order), so a replay restores the same digits. Forks and
+snapshots store a whole state.
 """
 
 import base64
@@ -45,21 +44,20 @@ Json = dict[str, Any]
 Scores = Mapping[int, LabelLogProbs]
 SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
 _USUAL = ModelChoice("fake")  # what is asked of a model where nobody chose
-MOVERS = 20  # examples whose own predictability moved most, kept for every proposal
+MOVERS = 20  # examples with the largest change of predictability, stored for every proposal
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything that decides what a run does; two runs with equal specs give the same events (a server may round).
+    """Everything that decides what a run does; runs with equal specs give equal events (a server may round).
 
-    `model` and the four fields behind it are those of a `ModelChoice`. `limit` is the most examples that are taken of
-    the data set, in whole groups (None: all). A fork begins where run `forked_from` stood after its event `forked_at`.
-    `source` is `icm` for the search, `given` for labels that come with the spec, or one of `baselines.label_sources`.
-    `given` are labels by example id: all that such a run has, or what the initial labels of a search are instead of
-    coin flips; `given_from` says in words where they are from, and a run whose labels were made with gold is
-    `supervised`. `experiment` names the suite that asked for the run. `part` is the one batch of the data set, or of
-    what the limit takes of it, that the run labels (None: all).
-    `version` is that of the method's details (`core.batching`), which a run keeps for its whole life.
+    `model` and the four fields after it are those of a `ModelChoice`. `limit` is the maximum of examples taken, in
+    whole groups (None: all). A fork begins where run `forked_from` stood after its event `forked_at`. `source` is `icm`
+    for the search, `given` for labels in the spec, or one of `baselines.label_sources`. `given` are labels by example
+    id: all labels of such a run, or the initial labels of a search in place of coin flips; `given_from` describes their
+    origin, and a run whose labels were made with gold is `supervised`. `experiment` names the suite that asked for the
+    run. `part` is the one batch that the run labels (None: everything). `version` is that of the method's details
+    (`core.batching`), fixed for the run's whole life.
     """
 
     dataset: str
@@ -93,16 +91,16 @@ class RunSpec:
 
     @property
     def model_choice(self) -> ModelChoice:
-        """Which model the run asks for."""
+        """The model that the run asks for."""
         return ModelChoice(self.model, self.quantization, self.dtype, self.device, self.encoding, self.version)
 
     def with_model(self, choice: ModelChoice) -> "RunSpec":
-        """Return the spec with this model, and its version, in place of its own."""
+        """Return the spec with this model and its version."""
         return replace(self, **asdict(choice))
 
     @staticmethod
     def of(dataset: str, choice: ModelChoice, **rest: Any) -> "RunSpec":
-        """Return the spec of a run that labels a data set with this model; `rest` are the other fields."""
+        """Return the spec of a run on a data set with this model; `rest` are the other fields."""
         return RunSpec(dataset, **asdict(choice), **rest)
 
     def to_json(self) -> Json:
@@ -110,14 +108,14 @@ class RunSpec:
 
     @staticmethod
     def from_json(value: Json) -> "RunSpec":
-        part = value.get("part")  # absent in specs of before there were batches, as the version is of before those
+        part = value.get("part")  # absent in specs older than batches, as the version is in those older than versions
         read = {"search": SearchConfig(**value["search"]), "part": BatchPart(**part) if part else None}
         return RunSpec(**{"version": FIRST, **value, **read})
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one step cost: prompts and tokens, and the hash of the prompt that was asked about the drawn example."""
+    """The cost of one step: prompts and tokens, and the hash of the prompt about the drawn example."""
 
     usage: Usage
     prompt_sha256: str = ""
@@ -132,7 +130,7 @@ class _Withheld(TypedDict, total=False):
 
 
 def encode_usage(usage: Usage) -> UsageBody:
-    """Return what scoring cost, as an event has it."""
+    """Return the cost of scoring as stored in an event."""
     return {
         "prompts": usage.prompts,
         "tokens_encoded": usage.tokens_encoded,
@@ -141,7 +139,7 @@ def encode_usage(usage: Usage) -> UsageBody:
 
 
 class Codec:
-    """Turns records of the search into event bodies and back, for one run's examples, labels and version."""
+    """Encodes records of the search as event bodies and decodes them, for one run's examples, labels and version."""
 
     def __init__(
         self,
@@ -154,7 +152,7 @@ class Codec:
         self._place = place or {name: index for index, name in enumerate(ids)}.__getitem__
 
     def index(self, example_id: str) -> int:
-        """Return the place of an example in the run's data set."""
+        """Return the index of an example in the run's data set."""
         return self._place(example_id)
 
     # -- records to bodies
@@ -203,7 +201,7 @@ class Codec:
         }
 
     def encode_evaluation(self, evaluation: Evaluation) -> EvaluationBody:
-        """Return U with its parts and its inconsistent pairs; the log-probabilities are packed apart."""
+        """Return U with its parts and its inconsistent pairs; log-probabilities are packed separately."""
         return {
             "utility": evaluation.utility,
             "weighted_predictability": evaluation.weighted_predictability,
@@ -229,23 +227,23 @@ class Codec:
         return {"example": self.ids[flip.example], "old": flip.old, "new": flip.new, "cause": flip.cause}
 
     def _movers(self, info: StepInfo, before: Labeling) -> list[MoverBody]:
-        """The examples whose log p of their own label moved most from before the step to its proposal."""
+        """The examples whose log p of their own label changed most from before the step to its proposal."""
         if info.after is None:
             return []
         return self.movers(info.after.scores, info.before.scores, flipped(before, info.flips), before)
 
     def movers(self, now: Scores, then: Scores, proposal: Labeling, before: Labeling) -> list[MoverBody]:
-        """Return the examples whose log p of their own label moved most, as an event has them."""
+        """Return the examples whose log p of their own label changed most, as stored in an event."""
         moved = [(i, self.own(then[i], before[i]), self.own(now[i], proposal[i])) for i in now if i in then]
         moved.sort(key=lambda row: -abs(row[2] - row[1]))
         return [{"example": self.ids[i], "before": old, "after": new} for i, old, new in moved[:MOVERS]]
 
     def own(self, scores: LabelLogProbs, label: Label) -> float:
-        """Return log p of this label, renormalised."""
+        """Return log p of this label, renormalised over the labels."""
         return scores.normalized[self.labels.index(label)]
 
     def pack(self, scores: Mapping[int, LabelLogProbs]) -> str:
-        """Return the label log-probabilities, in their own order, as text."""
+        """Return the label log-probabilities, in their order, packed as text."""
         values = [value for score in scores.values() for value in score.raw]
         return base64.b64encode(zlib.compress(struct.pack(f"<{len(values)}d", *values))).decode()
 
@@ -283,7 +281,7 @@ class Codec:
             draw=body["draw"],
             verdict=body["verdict"],
             set_evaluations=body["set_evaluations"],
-            paired=body.get("paired", False),  # these two are absent in logs of before they were recorded
+            paired=body.get("paired", False),  # absent in logs older than these fields
             reused=body.get("reused", False),
             tied=tuple(body.get("tied", ())),
         )
@@ -309,16 +307,16 @@ class Codec:
         return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in flips)
 
     def unpack(self, packed: str, labeling: Labeling) -> Mapping[int, LabelLogProbs]:
-        """Return packed label log-probabilities as those of this labeling's examples, unpacked when one is looked at.
+        """Return packed label log-probabilities by example of this labeling, unpacked on first access.
 
-        A replay passes thousands of labelings and looks at the scores of the last. What cannot be unpacked raises
-        StoreError then.
+        A replay passes thousands of labelings and reads only the last one's scores. Damaged data raises StoreError on
+        access.
         """
         return _Packed(packed, labeling, len(self.labels))
 
 
 class _Packed(Mapping[int, LabelLogProbs]):
-    """Label log-probabilities that are still packed."""
+    """Label log-probabilities that are not unpacked yet."""
 
     def __init__(self, packed: str, labeling: Labeling, width: int) -> None:
         self._packed, self._labeling, self._width = packed, labeling, width
@@ -341,7 +339,7 @@ class _Packed(Mapping[int, LabelLogProbs]):
         return len(self._labeling)
 
 
-# settings that can change while a run is on its way; the others would make the steps before them another algorithm's
+# settings that can change during a run; the others would make it another algorithm
 RETUNABLE = ("alpha", "initial_temperature", "final_temperature", "cooling_rate", "neighbour_weight")
 
 
@@ -363,7 +361,7 @@ def decode_hand(codec: Codec, body: HandBody, state: State) -> HandInfo:
     info = HandInfo(tuple(decode_done(codec, done) for done in body["acts"]), codec.decode_flips(body["flips"]))
     if body["after"] is None:
         return info
-    order = apply(state, replace(info, after=state.evaluation)).labeling  # the order that the scores were packed in
+    order = apply(state, replace(info, after=state.evaluation)).labeling  # the order the scores were packed in
     after = codec.decode_evaluation(
         body["after"], codec.unpack(body["scores"] or "", order)
     )  # none is damage, and raises
@@ -388,7 +386,7 @@ def _encode_example(state: ExampleState) -> ExampleStateBody:
 
 
 def decode_done(codec: Codec, body: ActBody) -> AppliedIntervention:
-    """Return one act with what it changed."""
+    """Return one act with its changes."""
     changes = tuple(
         ExampleChange(codec.index(c["example"]), ExampleState(**c["before"]), ExampleState(**c["after"]))
         for c in body["changes"]
@@ -397,7 +395,7 @@ def decode_done(codec: Codec, body: ActBody) -> AppliedIntervention:
 
 
 def decode_act(codec: Codec, body: Mapping[str, Any]) -> Act:
-    """Return what a person did, from an event's or a command's body. Raises KeyError for an unknown example."""
+    """Return a person's act from the body of an event or command. Raises KeyError for an unknown example."""
     examples = tuple(codec.index(example) for example in body.get("examples", []))
     return Act(body["verb"], examples, tuple(body.get("labels", [])), body.get("text", ""))
 
@@ -413,7 +411,7 @@ def decode_tune(codec: Codec, body: RetunedBody, state: State) -> TuneInfo:
 
 
 def encode_state(codec: Codec, state: State) -> StateBody:
-    """Return a whole state: the body of a `forked` event, and of a snapshot."""
+    """Return a whole state: the body of a `forked` event or a snapshot."""
     return {
         "step": state.step,
         "accepted": state.accepted,
@@ -428,7 +426,7 @@ def encode_state(codec: Codec, state: State) -> StateBody:
 
 
 def decode_state(codec: Codec, body: StateBody) -> State:
-    """Return the state that `encode_state` wrote down."""
+    """Return the state written by `encode_state`."""
     labeling = Labeling({codec.index(example): label for example, label in body["labels"]})
     evaluation = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], labeling))
     return State(

@@ -1,4 +1,4 @@
-"""The rows of a data set where they lie: a page looks at some of a million examples and reads no others."""
+"""Rows of a data set read on access: a page looks at some of a million examples and reads no others."""
 
 import json
 import sqlite3
@@ -15,21 +15,21 @@ from icm_engine.store.database import DAMAGED, store_errors, stored_json
 from icm_engine.store.events import Json
 
 Item = TypeVar("Item")
-FEW = 10_000  # rows that are simply read whole
-KEPT = 50_000  # rows kept of a data set that is not
+FEW = 10_000  # rows read all at once
+KEPT = 50_000  # rows cached of larger data sets
 
 _SELECT = "select id, fields, consistency_group, answer, twin_of, input from examples where dataset = ? "
 
 
 @contextmanager
 def look_into(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database for a look alone; one that is gone is not made anew. Raises StoreError for faults of the file."""
+    """Open a database for one read; a deleted one is not created again. Raises StoreError for file errors."""
     with store_errors(path), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
         yield db
 
 
 def among(places: Sequence[int]) -> tuple[str, Any]:
-    """Return the condition that a row's position is one of these, as SQL with one parameter, and the parameter."""
+    """Return the SQL condition that a row's position is one of these, with its one parameter."""
     if isinstance(places, range):
         assert places.start == 0
         return "position < ?", len(places)
@@ -37,10 +37,10 @@ def among(places: Sequence[int]) -> tuple[str, Any]:
 
 
 class StoredRows(Sequence[Item]):
-    """What `read` makes of the first `count` rows of a data set, each read when it is looked at.
+    """The first `count` rows of a data set, each passed through `read` on access.
 
-    Data sets never change, and one that a run uses cannot be deleted. Every look opens the database for itself, so
-    that threads may share this.
+    Data sets never change, and one used by a run cannot be deleted. Every access opens the database, so threads may
+    share this object.
     """
 
     def __init__(self, path: Path, dataset: str, count: int, read: Callable[[Sequence[Any]], Item]) -> None:
@@ -68,7 +68,7 @@ class StoredRows(Sequence[Item]):
 
     @property
     def positions(self) -> Sequence[int]:
-        """The positions in the data set, ascending; a range where these are the first ones."""
+        """The positions in the data set, ascending; a range if they are the first ones."""
         return range(self._count)
 
     def find(self, example: str) -> int:
@@ -83,7 +83,7 @@ class StoredRows(Sequence[Item]):
         return tuple(self._all())
 
     def _all(self) -> Iterator[Item]:
-        """All rows. Raises StoreError where there are not as many as there were."""
+        """All rows. Raises StoreError if their number has changed."""
         found = 0
         for item in self._rows():
             found += 1
@@ -108,12 +108,12 @@ class StoredRows(Sequence[Item]):
         return self._kept[position]
 
     def _at(self, place: int) -> int:
-        """The position in the data set of the row at this place."""
+        """The data set position of the row at this index."""
         return place
 
 
 class PartRows(StoredRows[Item]):
-    """What `read` makes of the rows at some positions of a data set, in its order: a batch, or what a limit takes."""
+    """Rows at some positions of a data set, passed through `read`: a batch, or what a limit takes."""
 
     def __init__(
         self, path: Path, dataset: str, positions: Sequence[int], read: Callable[[Sequence[Any]], Item]
@@ -126,14 +126,14 @@ class PartRows(StoredRows[Item]):
         return self._positions
 
     def find(self, example: str) -> int:
-        """Return the place of the example of this id. Raises KeyError."""
+        """Return the index of the example of this id. Raises KeyError."""
         place = self.place_of(_position(self._path, self._dataset, example))
         if place is None:
             raise KeyError(example)
         return place
 
     def place_of(self, position: int | None) -> int | None:
-        """Return the place of what is at this position of the data set, None where that is not in this part."""
+        """Return the index of this position; None if it is not in this part."""
         if position is None:
             return None
         place = bisect_left(self.positions, position)
@@ -149,14 +149,14 @@ class PartRows(StoredRows[Item]):
 
 
 def places_of(rows: Sequence[Any], positions: Sequence[int]) -> list[int]:
-    """Return the places that positions of a data set have among a run's rows, without those that it has not."""
+    """Return the indices that data set positions have among a run's rows, skipping absent ones."""
     if isinstance(rows, PartRows):
         return [place for place in map(rows.place_of, positions) if place is not None]
     return [position for position in positions if position < len(rows)]
 
 
 class StoredIds(Sequence[str]):
-    """The ids of stored examples, and the way back from an id to its place."""
+    """The ids of stored examples, and the index of each id."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples, self._places = examples, dict[str, int]()
@@ -178,7 +178,7 @@ class StoredIds(Sequence[str]):
         return (example.id for example in self._examples)
 
     def place(self, example: str) -> int:
-        """Return the place of an id. Raises KeyError."""
+        """Return the index of an id. Raises KeyError."""
         if not self._places and not self._stored:
             self._places = {name: place for place, name in enumerate(self)}
         if example not in self._places and isinstance(self._examples, StoredRows):

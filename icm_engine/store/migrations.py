@@ -1,7 +1,7 @@
 """The database schema as named migrations, each applied once, and its read-only views (docs/database.md).
 
-The migrations m003, m005, m006 and m007 make them as they stand here. To change one, write a new migration that drops
-and creates it; a migration that alters a table drops the views that read it first.
+Migrations m003, m005, m006 and m007 create views as they stand here. To change one, write a new migration that drops
+and creates it; a migration that alters a table drops the views on it first.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ select run, number, kind, datetime(time, 'unixepoch') as time, seconds, body
 from events
 """
 
-# a step that proposed nothing has no `after`: its delta, probability and draw say nothing
+# a step that proposed nothing has no `after`, so its delta, probability and draw are null
 _STEPS = """
 select run, json_extract(body, '$.step') as step, json_extract(body, '$.example') as example,
        json_extract(body, '$.old') as old, json_extract(body, '$.proposed') as proposed,
@@ -115,7 +115,7 @@ from (
 where back = 1 and new is not null
 """
 
-# what a person put in: one row for each example that an act touched
+# interventions: one row for each example that an act touched
 HAND = """
 select e.run, json_extract(e.body, '$.step') as step, json_extract(a.value, '$.verb') as verb,
        json_extract(c.value, '$.example') as example,
@@ -143,7 +143,7 @@ select name as job, kind, json_extract(spec, '$.body.dataset') as dataset, json_
 from jobs
 """
 
-# the batch that a run labels, if it is one: v_runs as it is now
+# the batch that a run labels, if any: v_runs as of now
 RUNS = _RUNS.replace(
     "as forked_at,",
     "as forked_at, json_extract(r.spec, '$.part.number') as batch, json_extract(r.spec, '$.part.of') as batches,",
@@ -161,7 +161,7 @@ select run, number as event, steps, labelled, balance, utility, inconsistency, p
 from ends
 """
 
-# of the table `runs`: what an index picks out of thousands of batches. A fork of a batch was asked for by itself
+# columns of `runs` by which an index selects among thousands of batches. A fork of a batch counts as a run of its own
 OF_EXPERIMENT = "json_extract(spec, '$.experiment') is not null"
 LISTED = "(json_extract(spec, '$.part') is null or json_extract(spec, '$.forked_from') is not null)"
 
@@ -182,7 +182,7 @@ VIEWS: Mapping[str, str] = {
 
 
 migrations = Migrations("icm")
-USER_VERSION = 0  # of the file's header: a format that older programs must not even read would have another
+USER_VERSION = 0  # in the file's header; a format that older programs must not read would use another number
 
 
 @migrations()
@@ -227,7 +227,7 @@ def m001_first(db: Database) -> None:
 
 @migrations()
 def m002_counts(db: Database) -> None:
-    """What a list of data sets shows is stored, not counted again; the last example of a group is found at once."""
+    """Counts shown in the list of data sets are stored; an index finds the last example of a group."""
     for column in ("examples", "consistency_groups", "gold", "human"):
         db.execute(f"alter table datasets add column {column} integer not null default 0")
     db.table("examples").create_index(["dataset", "consistency_group", "position"])
@@ -252,7 +252,7 @@ def m003_views(db: Database) -> None:
 
 @migrations()
 def m004_jobs(db: Database) -> None:
-    """Jobs: what takes long and is not a search; their events and leases stand among those of the runs."""
+    """Jobs; their events and leases share the tables of the runs'."""
     db.table("jobs").create({"name": str, "kind": str, "spec": str, "created": float}, pk="name")
 
 
@@ -264,7 +264,7 @@ def m005_job_view(db: Database) -> None:
 
 @migrations()
 def m006_hand(db: Database) -> None:
-    """Commands carry what a person put in; snapshots for time travel; events are found by kind; views see the hand."""
+    """Commands carry interventions; snapshots for time travel; events are found by kind; views show interventions."""
     for name in ("v_labels", "v_flips", "v_runs", "v_commands"):
         db.execute(f"drop view {name}")
     db.execute("alter table commands add column body text not null default '{}'")
@@ -277,7 +277,7 @@ def m006_hand(db: Database) -> None:
 
 @migrations()
 def m007_batches(db: Database) -> None:
-    """Batches: which examples each has, and how its run ended; lists of runs do not look at thousands of them."""
+    """Batches: the examples of each, and how its run ended, so that lists of runs need not read thousands of logs."""
     db.table("parts").create(
         {"dataset": str, "examples": int, "size": int, "seed": int, "number": int, "positions": str},
         pk=("dataset", "examples", "size", "seed", "number"), not_null={"positions"},
@@ -300,18 +300,18 @@ def m007_batches(db: Database) -> None:
 
 @migrations()
 def m008_boots(db: Database) -> None:
-    """A lease names the boot that its process is of: after a restart, pid and start may be another program's."""
+    """A lease names its boot: after a restart, pid and start time may belong to another program."""
     db.execute("alter table leases add column boot text not null default ''")
 
 
 @migrations()
 def m009_lease_file(db: Database) -> None:
-    """A lease names the file that it was taken in: in a copy of the database, its holder works on another file."""
+    """A lease names the file it was taken in: in a copy of the database its holder works on another file."""
     db.execute("alter table leases add column file text not null default ''")
 
 
 def require_known(db: Database, path: Path) -> None:
-    """Raise StoreError for another program's database, and for one that a newer version wrote. Changes nothing."""
+    """Raise StoreError for another program's database or one of a newer version. Changes nothing."""
     tables = [name for name in db.table_names() if not name.startswith("sqlite_")]
     if tables and not migrations.applied(db):
         raise StoreError(
@@ -328,7 +328,7 @@ def require_known(db: Database, path: Path) -> None:
 
 
 def migrate(db: Database, path: Path) -> None:
-    """Bring the database to this program's schema. Raises StoreError as `require_known` does."""
+    """Migrate the database to this version's schema. Raises StoreError as `require_known` does."""
     if not migrations.pending(db):
         return
     with db.conn:

@@ -1,4 +1,4 @@
-"""Open a stored run: its spec, its data set, and the state its events lead to, now or after any of them."""
+"""Open a stored run: its spec, its data set, and its state now or after any event."""
 
 import hashlib
 import json
@@ -34,12 +34,12 @@ class OpenRun:
 
     @property
     def rule_name(self) -> str:
-        """What the run's consistency rule is called; of a rule file, its name, and the file is not read."""
+        """The name of the run's consistency rule; for a rule file its name, without reading the file."""
         return rule_title(self.spec.rule or self.dataset.task.rule)
 
     @cached_property
     def rule(self) -> Rule:
-        """The consistency rule over all examples of the run. Raises SettingError for a rule file that has changed."""
+        """The consistency rule over all examples of the run. Raises SettingError for a changed rule file."""
         task = self.dataset.task
         return make_rule(self.spec.rule or task.rule, self.dataset.examples, task.labels, task.true_label)
 
@@ -47,7 +47,7 @@ class OpenRun:
     def data_sha256(self) -> str:
         """The hash of what the run labels: the task, and the texts, groups and answers of its examples; never gold.
 
-        What they are called is not part of it: groups and twins count by their places.
+        Names do not enter the hash: groups and twins count by their positions.
         """
         said = hashlib.sha256(_JSON.encode(asdict(replace(self.dataset.task, name=""))).encode())
         groups, places = dict[str, int](), dict[str, int]()
@@ -58,7 +58,7 @@ class OpenRun:
         return said.hexdigest()
 
     def objective(self, config: SearchConfig, scorer: Scorer) -> Objective:
-        """Return what the run maximises under these settings."""
+        """Return the objective of the run under these settings."""
         return Objective(
             self.dataset.examples,
             self.dataset.task,
@@ -71,12 +71,12 @@ class OpenRun:
         )
 
     def whole(self) -> "OpenRun":
-        """Return the run with all its examples in memory, which a search looks at again and again."""
+        """Return the run with all examples in memory, as a search needs them."""
         return replace(self, dataset=replace(self.dataset, examples=tuple(self.dataset.examples)))
 
 
 def open_run(store: Store, run: str) -> OpenRun:
-    """Return a stored run, its data set cut to what the run labels and read where it is looked at. Raises NotFound."""
+    """Return a stored run with the examples it labels, read on access. Raises NotFound."""
     spec = store.spec(run)
     dataset = store.open_dataset(spec.dataset, spec.cut, spec.part)
     ids = StoredIds(dataset.examples)
@@ -91,7 +91,7 @@ def replay(opened: OpenRun, events: Iterable[Event], state: State | None = None)
 
 
 def after_event(codec: Codec, event: Event, state: State | None) -> State | None:
-    """Return the state after one event, which is the one before it for kinds that change nothing."""
+    """Return the state after one event; kinds that change nothing return the state before it."""
     if event.kind == "initial":
         return start(codec.decode_initial(event.initial), codec.version)
     if event.kind in ("forked", "labelled"):
@@ -106,12 +106,12 @@ def after_event(codec: Codec, event: Event, state: State | None) -> State | None
 
 
 def current_state(store: Store, opened: OpenRun) -> State | None:
-    """Return where a stored run stands."""
+    """Return the current state of a stored run."""
     return state_at(store, opened, store.last_number(opened.name))
 
 
 def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
-    """Return where a run stood after this event; None before its initial labels."""
+    """Return the state of a run after this event; None before its initial labels."""
     known, state = 0, None
     if (snapshot := store.snapshot(opened.name, number)) is not None:
         known, body = snapshot
@@ -120,7 +120,7 @@ def state_at(store: Store, opened: OpenRun, number: int) -> State | None:
 
 
 def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
-    """Return the settings in force after this event: those of the run's spec, and what was retuned since."""
+    """Return the settings in force after this event: the run's spec, and what was retuned since."""
     config = opened.spec.search
     for event in store.read_between(opened.name, 0, number, ("retuned",)):
         config = tuned(config, event.retuned["settings"])

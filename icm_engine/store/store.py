@@ -1,6 +1,6 @@
-"""SQLite through sqlite-utils: data sets, and runs as append-only tables of events, read after a cursor.
+"""SQLite through sqlite-utils: data sets, and runs as append-only tables of events read after a cursor.
 
-Gold and human labels live in tables of their own, which nothing in this file reads: see `data.gold`.
+Gold and human labels have tables of their own, which nothing in this file reads; see `data.gold`.
 """
 
 import itertools
@@ -43,7 +43,7 @@ from icm_engine.store.datasets import Dataset, DatasetInfo, Wanted, read_part
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.migrations import LISTED, OF_EXPERIMENT, migrate, require_known
 
-BUSY_TIMEOUT = 120.0  # seconds a writer waits for another one: a million rows are copied in at once
+BUSY_TIMEOUT = 120.0  # seconds a writer waits for another, which may be copying a million rows
 
 
 def default_path() -> Path:
@@ -58,9 +58,9 @@ def default_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One appended fact of a run; `number` counts from 1 within the run.
+    """One appended event of a run; `number` counts from 1 within the run.
 
-    `body` is what it says, as it is stored; read it by the property of the event's kind, which knows its type.
+    `body` is as stored; read it through the property of the event's kind, which has its type.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Event:
 
     @property
     def scored(self) -> ScoredBody | None:
-        """What scoring cost, None of kinds that score nothing."""
+        """The cost of scoring; None for kinds that score nothing."""
         return cast(ScoredBody, self.body) if "usage" in self.body else None
 
     @property
@@ -129,7 +129,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asked a run to do; `applied` is the number of the event that did it, None while pending."""
+    """A person's request to a run; `applied` is the number of the event that answered it, None while pending."""
 
     token: str
     verb: str
@@ -140,7 +140,7 @@ class Command:
 
 
 class Store:
-    """One database file. Every method is one transaction; `transaction` puts several into one."""
+    """One database file. Every method is one transaction; `transaction` combines several."""
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = expanded(path) if path is not None else default_path()
@@ -153,11 +153,11 @@ class Store:
 
     @property
     def file(self) -> str:
-        """What tells this file from a copy of it on this host."""
+        """The identity of this file, which a copy on this host does not share."""
         return "{}:{}".format(*(self._identity[0] or ("", "")))
 
     def again(self) -> "Store":
-        """Return the same store over a connection of its own, for another thread."""
+        """Return the same store with its own connection, for another thread."""
         return Store(self.path)
 
     def close(self) -> None:
@@ -196,54 +196,54 @@ class Store:
         return bool(self.db.execute("select 1 from datasets where name = ?", [name]).fetchone())
 
     def dataset_names(self) -> list[str]:
-        """Return all data sets in the order of their import."""
+        """Return all data sets in order of import."""
         return datasets.read_names(self.db)
 
     def dataset_info(self, name: str) -> DatasetInfo:
-        """Return a data set without its examples, in a time that does not depend on their number. Raises NotFound."""
+        """Return a data set without its examples, in constant time. Raises NotFound."""
         return datasets.read_info(self.db, name)
 
     def dataset(self, name: str, wanted: Wanted = None) -> Dataset:
-        """Return a data set, or what a run takes of it, in the order of the file. Raises NotFound."""
+        """Return a data set, or the part a run takes, in file order. Raises NotFound."""
         return datasets.read_dataset(self.db, name, wanted)
 
     def open_dataset(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> Dataset:
-        """Return what `dataset` returns, or one batch, rows read from the file when looked at. Raises NotFound."""
+        """Return what `dataset` returns, or one batch, with rows read on access. Raises NotFound."""
         return datasets.open_dataset(self.db, self.path, name, wanted, part)
 
     def examples(self, name: str) -> Iterator[Example]:
-        """Go through the examples of a data set, which are not all held at once."""
+        """Iterate over the examples of a data set without holding them all."""
         return (example for example, _ in datasets.read_examples(self.db, name))
 
     def examples_at(self, name: str, positions: Sequence[int]) -> list[Example]:
-        """Return the examples at these places of a data set, in its order."""
+        """Return the examples at these positions of a data set, in its order."""
         return datasets.read_some(self.db, name, positions)
 
     def has_twins(self, name: str) -> bool:
-        """Return whether an example of a data set is the swapped twin of another one."""
+        """Return whether any example of a data set is the swapped twin of another."""
         return datasets.has_twins(self.db, name)
 
     def group_places(self, name: str, group: str, limit: int) -> list[int]:
-        """Return the first places of a consistency group in a data set, at most `limit` of them."""
+        """Return the first positions of a consistency group in a data set, at most `limit`."""
         return datasets.read_group(self.db, name, group, limit)
 
     def places(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> Sequence[int]:
-        """Return the positions of what `open_dataset` returns: a range where these are the first. Raises NotFound."""
+        """Return the positions of what `open_dataset` returns: a range if they are the first ones. Raises NotFound."""
         places = datasets.places_of_cut(self.db, self.dataset_info(name), wanted)
         return places if part is None else read_part(self.db, name, places, part)
 
     def dataset_size(self, name: str, wanted: Wanted = None, part: BatchPart | None = None) -> int:
-        """Return how many examples `open_dataset` would return, without reading them. Raises NotFound."""
+        """Return the number of examples that `open_dataset` would return, without reading them. Raises NotFound."""
         return len(self.places(name, wanted, part))
 
     def groups_among(self, name: str, places: Sequence[int]) -> int:
-        """Return how many consistency groups the examples at these positions are of."""
+        """Return the number of consistency groups among these positions."""
         return datasets.count_groups(self.db, name, places)
 
     # -- runs and their events
 
     def add_run(self, spec: RunSpec, name: str | None = None) -> str:
-        """Store a new run and return its name: the one given, or the data set and the next free number."""
+        """Store a new run and return its name: the given one, or the data set and the next free number."""
         with self.transaction():
             taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
             while name is None or self._run_row(name):
@@ -252,9 +252,9 @@ class Store:
         return name
 
     def run_names(self, of_experiments: bool = True) -> list[str]:
-        """Return the runs, the newest first, those that a suite of experiments made after all others, or not at all.
+        """Return the runs, newest first; those made by a suite come last, or not at all.
 
-        The runs of batches are not among them: see `jobs.batches`.
+        The runs of batches are not included; see `jobs.batches`.
         """
         query = (
             f"select name from runs where {LISTED} and (:all or not ({OF_EXPERIMENT})) "
@@ -263,7 +263,7 @@ class Store:
         return [row[0] for row in self.db.execute(query, {"all": of_experiments})]
 
     def spec(self, run: str) -> RunSpec:
-        """Return what a run was asked to be. Raises NotFound."""
+        """Return the spec of a run. Raises NotFound."""
         row = self._run_row(run)
         if row is None:
             raise self._no_run(run)
@@ -313,22 +313,22 @@ class Store:
         return int(self.db.execute("select max(number) from events where run = ?", [run]).fetchone()[0] or 0)
 
     def read_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
-        """Return the events of a run with a number above the cursor, in order; of all kinds, if none is named.
+        """Return the events of a run after the cursor, in order; all kinds unless some are named.
 
-        Raises StoreError where one of all kinds is missing: what is computed from a log with holes looks like a result,
-        so labels are read from all kinds. A damaged index of the kinds is not noticed here.
+        With all kinds, raises StoreError for a missing event: a result computed from a log with holes would look valid,
+        so labels are read from all kinds. A damaged index of kinds is not noticed here.
         """
         found = self.stored_after(run, cursor, kinds, limit)
         return found if kinds else list(_without_holes(run, found, cursor))
 
     def stored_after(self, run: str, cursor: int = 0, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
-        """Return the same where events may be missing, for who looks for that."""
+        """Return the same without that check, for callers that look for missing events."""
         wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
         query = f"select * from events where run = ? and number > ? {wanted} order by number limit ?"
         return [_event(row) for row in self.db.query(query, [run, cursor, *kinds, limit])]
 
     def read_between(self, run: str, after: int, until: int, kinds: Sequence[str] = ()) -> Iterator[Event]:
-        """Go through the events with a number above `after` and at most `until`, in order; kinds as in `read_after`."""
+        """Iterate over the events after `after` up to and including `until`, in order; kinds as in `read_after`."""
         wanted = f"and kind in ({_marks(kinds)})" if kinds else ""
         query = f"select * from events where run = ? and number > ? and number <= ? {wanted} order by number"
         found = map(_event, self.db.query(query, [run, after, until, *kinds]))
@@ -342,29 +342,29 @@ class Store:
         return found[0]
 
     def damage(self) -> list[str]:
-        """Return what SQLite finds wrong with the file, all of which it reads; changes inside a row it does not see."""
+        """Return what SQLite's integrity check finds; it reads the whole file but cannot see changes inside a row."""
         found = [str(row[0]) for row in self.db.execute("pragma integrity_check(10)")]
         return [] if found == ["ok"] else found
 
     def count_after(self, run: str, cursor: int, kind: str) -> int:
-        """Return how many events of this kind have a number above the cursor, without reading them."""
+        """Return the number of events of this kind after the cursor, without reading them."""
         query = "select count(*) from events where run = ? and kind = ? and number > ?"
         return int(self.db.execute(query, [run, kind, cursor]).fetchone()[0])
 
     def snapshot(self, run: str, number: int) -> tuple[int, Json] | None:
-        """Return the latest whole state kept of a run up to this event, with the event it followed."""
+        """Return the latest snapshot of a run up to this event, with the event it followed."""
         query = "select number, body from snapshots where run = ? and number <= ? order by number desc limit 1"
         row = self.db.execute(query, [run, number]).fetchone()
         return (row[0], stored_json(row[1], f"the state of run {run!r} after event {row[0]}")) if row else None
 
     def keep_snapshot(self, run: str, number: int, state: Mapping[str, Any]) -> None:
-        """Keep the whole state after an event, so that opening one near it need not replay what came before."""
+        """Store the state after an event, so that opening a run near it need not replay everything."""
         row = {"run": run, "number": number, "body": json.dumps(state, ensure_ascii=False, separators=(",", ":"))}
         with self.transaction():
             self.db.table("snapshots").insert(row, replace=True)
 
     def last_event(self, run: str, kinds: Sequence[str] = ()) -> Event | None:
-        """Return the newest event, or the newest of these kinds, each of which an index finds at once."""
+        """Return the newest event, or the newest of these kinds, found by an index."""
         newest = "select max(number) from events where run = ? and kind = ?"
         found = (
             [self.db.execute(newest, [run, kind]).fetchone()[0] for kind in kinds] if kinds else [self.last_number(run)]
@@ -372,10 +372,10 @@ class Store:
         number = max((number for number in found if number), default=None)
         return self.event(run, number) if number else None
 
-    # -- commands: the way from a person to the worker
+    # -- commands: from a person to the worker
 
     def send(self, run: str, verb: str, token: str, steps: int = 0, body: Json | None = None) -> None:
-        """Ask a run to do something; the same token twice is one command."""
+        """Send a command to a run; the same token twice is one command."""
         self.spec(run)
         row = {"token": token, "run": run, "verb": verb, "steps": steps, "created": time.time(), "applied": None}
         with self.transaction():
@@ -398,19 +398,19 @@ class Store:
         lease: str | None,
         seconds: float = 0.0,
     ) -> int:
-        """Append the event that answers these commands, and their receipts, together."""
+        """Append the event that answers these commands together with their receipts."""
         with self.transaction():
             number = self.append(run, kind, body, seconds, lease)
             for command in commands:
                 self.db.execute("update commands set applied = ? where token = ?", [number, command.token])
         return number
 
-    # -- leases: one worker a run; who may take one is decided in `runs.lease`
+    # -- leases: one worker a run; `runs.lease` decides who may take one
 
     def lease_row(self, run: str) -> Json | None:
-        """Return the lease of a run, None without one; one that was taken in the file that this is a copy of is none.
+        """Return the lease of a run; None without one, or if it was taken in the file this one was copied from.
 
-        On another host the same file may have another number.
+        The same file may have another identity on another host.
         """
         row = next(iter(self.db.query("select * from leases where run = ?", [run])), None)
         copied = row is not None and row["host"] == socket.gethostname() and row["file"] not in ("", self.file)
@@ -439,7 +439,7 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _command(row: Json) -> Command:
-    """A command, which any program may have written: what is of another kind is empty, for a worker to refuse."""
+    """A command as any program may have written it; fields of a wrong type are empty, for a worker to refuse."""
     try:
         body = json.loads(row["body"])
     except (ValueError, TypeError, RecursionError):
@@ -450,7 +450,7 @@ def _command(row: Json) -> Command:
 
 
 def _without_holes(run: str, events: Iterable[Event], cursor: int) -> Iterator[Event]:
-    """Yield these events, which follow the cursor. Raises StoreError where a number is missing."""
+    """Yield these events, which follow the cursor. Raises StoreError for a missing number."""
     for event, number in zip(events, itertools.count(max(0, cursor) + 1)):
         if event.number != number:
             raise StoreError(f"run {run!r} has no event {number}, but has event {event.number}: {DAMAGED}")

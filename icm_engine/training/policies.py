@@ -1,4 +1,4 @@
-"""Policies: responses sampled, tuned on preferences (DPO), and trained against a reward model (RLOO)."""
+"""Policies: sampling responses, preference tuning (DPO), and training against a reward model (RLOO)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from icm_engine.training.trainers import in_float32, lora, policy_facts, require
 
 
 def respond(job: Job) -> Json:
-    """Sample responses to every prompt, and have the judges reward them. Raises IcmError, Cancelled."""
+    """Sample responses to every prompt, and have reward models score them. Raises IcmError, Cancelled."""
     trainers.require()
     body, choice = job.spec.body, job.spec.model
     if choice is None:
@@ -50,12 +50,12 @@ def respond(job: Job) -> Json:
 
 
 def load_choice(store: Store, choice: ModelChoice) -> LoadedModel:
-    """Load the model that a job names; `trained:NAME` is looked up beside the database."""
+    """Load the model of a job; `trained:NAME` is looked up beside the database."""
     return load(model_registry.located(store, choice))
 
 
 def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling) -> list[list[Generated]]:
-    """Return so many responses to each prompt; the same ones whatever else is asked."""
+    """Return that many responses to each prompt, independent of what else is requested."""
     generator = Continuer(loaded)
     requests = [GenerationRequest(form.prompt(one)) for one in asked]
     rounds = [
@@ -68,7 +68,7 @@ def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling)
 def judge_responses(
     store: Store, judge: str, form: Form, asked: Sequence[str], texts: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Return the reward of each response by a reward model, on the base it was trained from."""
+    """Return a reward model's reward of each response, computed on the base it was trained from."""
     facts = model_registry.model_facts(store, judge)
     loaded = load(policies.model_of(facts))
     reader, model = RewardReader(loaded, form), load_rewards(loaded, Path(model_registry.folder(store, judge)))
@@ -78,7 +78,7 @@ def judge_responses(
 
 
 def prefer(job: Job) -> Json:
-    """Tune a policy on the preferences of a run, and return the facts of its adapter. Raises IcmError, Cancelled."""
+    """Tune a policy on a run's preferences; return the facts of its adapter. Raises IcmError, Cancelled."""
     trainers.require()
     body, choice = job.spec.body, require_choice(job)
     if body["name"] in model_registry.names(job.store):
@@ -107,7 +107,7 @@ def prefer(job: Job) -> Json:
 def make_dpo_trainer(
     loaded: LoadedModel, reader: RewardReader, rows: Sequence[Row], settings: PreferenceSettings, folder: Path
 ) -> Any:
-    """Return the trainer; the reference is the model itself without its adapter."""
+    """Return the trainer; the reference is the model without its adapter."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -130,7 +130,7 @@ def make_dpo_trainer(
     ]
 
     class TokenTrainer(DPOTrainer):  # type: ignore[misc]
-        """Takes rows of tokens: trl's own would tokenise texts again, across what joins them, and add an end."""
+        """Takes rows of tokens; trl's own trainer would tokenise texts again, across their joints, and add an end."""
 
         def _prepare_dataset(self, dataset: Any, *unused: Any) -> Any:
             return dataset
@@ -149,7 +149,7 @@ Reward = Callable[..., list[float]]
 
 
 def reinforce(job: Job) -> Json:
-    """Train a policy on rewards, and return the facts of its adapter. Raises IcmError, Cancelled."""
+    """Train a policy on rewards; return the facts of its adapter. Raises IcmError, Cancelled."""
     trainers.require()
     body, choice = job.spec.body, require_choice(job)
     if body["name"] in model_registry.names(job.store):
@@ -184,7 +184,7 @@ def reinforce(job: Job) -> Json:
 
 
 def reward_of(model: Any, reader: RewardReader) -> Reward:
-    """Return the function that trl asks for rewards: the prompts' own questions and what was sampled, line by line."""
+    """Return the reward function for trl: the prompts' questions and sampled responses, row by row."""
 
     def reward(completions: Sequence[str], asked: Sequence[str], **unused: Any) -> list[float]:
         rows = [reader.whole(one, first_line(text)) for one, text in zip(asked, completions, strict=True)]
@@ -196,7 +196,7 @@ def reward_of(model: Any, reader: RewardReader) -> Reward:
 def make_rloo_trainer(
     loaded: LoadedModel, form: Form, asked: Sequence[str], reward: Reward, settings: ReinforceSettings, folder: Path
 ) -> Any:
-    """Return the trainer. A response ends with its line, as in sampling; a prompt is the tokens it always is."""
+    """Return the trainer. A response ends with its line, as in sampling; a prompt always has the same tokens."""
     from datasets import Dataset
     from trl import RLOOConfig, RLOOTrainer
 
@@ -216,7 +216,7 @@ def make_rloo_trainer(
         weight_decay=0.0,
     )
     beginning = _beginning(loaded)
-    again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts, or none
+    again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts
     rows = [{"prompt": beginning + form.prompt(one), "asked": one} for one in asked] * again
     trainer = RLOOTrainer(
         model=loaded.model,
@@ -230,7 +230,7 @@ def make_rloo_trainer(
 
 
 def _beginning(loaded: LoadedModel) -> str:
-    """The beginning of a sequence as text, for tokenizers that have one and do not put it there by themselves."""
+    """The beginning-of-sequence token as text, for tokenizers that have one and do not add it themselves."""
     tokenizer = loaded.tokenizer
     own = tokenizer.bos_token_id
     adds = own is not None and tokenizer("a")["input_ids"][:1] == [own]

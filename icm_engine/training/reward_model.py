@@ -1,7 +1,7 @@
-"""Reward models: the head that scores a response, and training from preference labels by trl's RewardTrainer.
+"""Reward models: the head that scores a response, and training from preference labels with trl's RewardTrainer.
 
-What it reads is a prompt with a response up to the token that ends it, which is the last one of the row: where the
-template goes on, a model that continues texts has the whole response in view.
+The model reads a prompt and a response up to the token that ends it, the last of the row: where the template goes on, a
+base model has seen the whole response.
 """
 
 import copy
@@ -35,19 +35,19 @@ HEAD = "score"
 
 
 class RewardReader:
-    """Prompts and responses as token ids: the same tokens as in the prompts of a search."""
+    """Prompts and responses as token ids, the same as in the prompts of a search."""
 
     def __init__(self, loaded: LoadedModel, form: Form) -> None:
         self.form, self._loaded = form, loaded
         self._scorer = TransformersScorer(loaded, "full-prompts")
 
     def prompt(self, asked: str) -> Tokens:
-        """Return the tokens of a prompt, with the beginning of a sequence where the model has one."""
+        """Return the tokens of a prompt, with a beginning-of-sequence token if the model has one."""
         text = Prompt(((self.form.prompt(asked),),), ())
         return [token for segment in self._scorer.segments(text) for token in segment]
 
     def response(self, text: str) -> Tokens:
-        """Return the tokens of a response, up to the first one in which its line has ended."""
+        """Return the tokens of a response, up to the first one that ends its line."""
         said = self.form.lead + text
         tokens = list(self._scorer.piece(said + self.form.after))
         for count in range(1, len(tokens) + 1):
@@ -56,7 +56,7 @@ class RewardReader:
         return tokens
 
     def whole(self, asked: str, response: str) -> Tokens:
-        """Return both together. Raises PromptTooLong."""
+        """Return prompt and response together. Raises PromptTooLong."""
         tokens = self.prompt(asked) + self.response(response)
         if len(tokens) > self._loaded.context:
             raise PromptTooLong(
@@ -73,7 +73,7 @@ class RewardReader:
 def with_head(loaded: LoadedModel, seed: int) -> Any:
     """Return the loaded model with a head of one number in place of its next-token head. Raises ModelNotUsable.
 
-    The head's weights are drawn from the seed; all others are those that were loaded, shared and not copied.
+    The head's weights are drawn by the seed; all others are shared with the loaded model, not copied.
     """
     config = copy.deepcopy(loaded.model.config)
     config.num_labels, config.architectures = 1, None
@@ -95,7 +95,7 @@ def with_head(loaded: LoadedModel, seed: int) -> Any:
 
 
 def load_rewards(loaded: LoadedModel, folder: Path) -> Any:
-    """Return the reward model in a folder, on the base that it was trained from. Raises ModelNotUsable."""
+    """Return the reward model in a folder, on the base it was trained from. Raises ModelNotUsable."""
     from peft import PeftModel
 
     try:
@@ -123,7 +123,7 @@ def rewards(model: Any, rows: Sequence[Tokens]) -> list[float]:
     return found
 
 
-SCALE = 2  # LoRA's alpha by its rank
+SCALE = 2  # LoRA's alpha in units of its rank
 FIRST, FINAL = "first", "final"
 
 
@@ -146,7 +146,7 @@ class _Stages:
         return load(choice)
 
     def train(self, stage: str, rows: Sequence[Row]) -> Json:
-        """Train a stage, unless that is done, and return what is told of it."""
+        """Train a stage unless it is done, and return its report."""
         done = self.place / f"{stage}-done"
         if (done / model_registry.FACTS).is_file():
             return model_registry.read_facts(done)
@@ -171,18 +171,18 @@ class _Stages:
         shutil.rmtree(part, ignore_errors=True)
         trainer.model.save_pretrained(part, safe_serialization=True, save_embedding_layers=False)
         (part / model_registry.FACTS).write_text(json.dumps(facts), encoding="utf-8")
-        part.rename(done)  # whole, or not there
+        part.rename(done)  # whole or absent
         return facts
 
     def score(self, stage: str, examples: Sequence[tuple[str, Example]]) -> list[list[float]]:
-        """Return the rewards of each example's responses by the model of a stage."""
+        """Return the rewards of each example's responses by a stage's model."""
         loaded = self.load()
         reader, model = RewardReader(loaded, self.form), load_rewards(loaded, self.place / f"{stage}-done")
         return example_rewards(model, reader, [example for _, example in examples])
 
 
 def reward(job: Job) -> Json:
-    """Train the reward models that a job asks for, and return the facts of the last one. Raises IcmError, Cancelled."""
+    """Train the reward models of a job; return the facts of the last one. Raises IcmError, Cancelled."""
     trainers.require()
     body = job.spec.body
     if body["name"] in model_registry.names(job.store):
@@ -260,7 +260,7 @@ def _by_example(examples: Sequence[tuple[str, Example]], scored: Sequence[Sequen
 
 
 def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) -> Json:
-    """What the card says and the job's result is."""
+    """The facts for the card and the job's result."""
     choice, body = job.spec.model, job.spec.body
     assert choice is not None
     last = told[FINAL if FINAL in told else FIRST]
@@ -283,7 +283,7 @@ def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) ->
 
 
 def _save(work: Path, stages: Sequence[str], place: Path, facts: Json) -> None:
-    """Move the last stage's adapter to its place, the first one's below it, and write the card."""
+    """Move the last stage's adapter into place, the first one's below it, and write the card."""
     shutil.copytree(work / f"{stages[-1]}-done", place, dirs_exist_ok=True)
     if len(stages) > 1:
         shutil.copytree(work / f"{FIRST}-done", place / FIRST)

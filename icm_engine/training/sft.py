@@ -1,7 +1,7 @@
-"""Fine-tuning on labels: LoRA beside a frozen model, trained by trl's SFTTrainer to say each row's label.
+"""Fine-tuning on labels: LoRA on a frozen model, trained with trl's SFTTrainer to predict each row's label.
 
-The prompt is the task's template without demonstrations, as in the paper; the loss is that of the label alone, and
-the tokens are those that the scorer reads.
+The prompt is the task's template without demonstrations, as in the paper; the loss is that of the label alone; tokens
+are those that the scorer reads.
 """
 
 import math
@@ -23,18 +23,18 @@ from icm_engine.runs.control import LOADING
 from icm_engine.store.events import Json
 from icm_engine.training import trainers
 
-SCALE = 2  # LoRA's alpha by its rank: W + 2 B A
-IGNORED = -100  # what a trainer takes for "no loss here"
+SCALE = 2  # LoRA's alpha in units of its rank: W + 2 B A
+IGNORED = -100  # marks tokens without loss for a trainer
 
 
 def finetune(job: Job) -> Json:
-    """Tune a model on the labels of runs, and return the facts of the adapter. Raises IcmError, Cancelled."""
+    """Tune a model on the labels of runs; return the facts of the adapter. Raises IcmError, Cancelled."""
     trainers.require()
     body, choice = job.spec.body, job.spec.model
     if choice is None:
         raise SettingError("fine-tuning needs a model: name one (--model)")
     settings, name = finetuning.settings_of(body["settings"]), body["name"]
-    if name in model_registry.names(job.store):  # a process that was killed between the last move and the job's result
+    if name in model_registry.names(job.store):  # left by a process killed between the last move and the job's result
         return model_registry.model_facts(job.store, name)
     made = training_rows(job.store, body["runs"])
     _require_same(job, made)
@@ -52,12 +52,12 @@ def finetune(job: Job) -> Json:
 
 
 def base_model(model: str) -> str:
-    """Return the model itself, or what it was tuned from: every tuning begins at the base."""
+    """Return the model itself or the one it was tuned from: every tuning starts at the base."""
     return base_of(model) if is_adapter(model) else model
 
 
 def _require_same(job: Job, made: TrainingSet) -> None:
-    """Refuse to go on where the labels are not those that training began with. Raises SettingError."""
+    """Raise SettingError if the labels differ from those that training began with."""
     now = labels_sha256(made.rows)
     begun = next((part["labels_sha256"] for part in job.kept()), None)
     if begun is None:
@@ -69,9 +69,9 @@ def _require_same(job: Job, made: TrainingSet) -> None:
 
 
 def token_rows(loaded: LoadedModel, rows: tuple[Row, ...], labels: tuple[Label, ...]) -> list[Row]:
-    """Return rows of token ids as the scorer reads them, with the loss at the label alone. Raises ModelError."""
+    """Return token rows as the scorer reads them, with the loss at the label alone. Raises ModelError."""
     scorer = TransformersScorer(loaded, "full-prompts")
-    scorer.label_tokens(labels)  # refuses labels that this tokenizer cannot tell apart
+    scorer.label_tokens(labels)  # raises for labels that this tokenizer cannot tell apart
     prompts = [Prompt(((row["prompt"],),), labels) for row in rows]
     scorer.check_fits(prompts)
     return [_token_row(scorer, prompt, row["completion"]) for prompt, row in zip(prompts, rows, strict=True)]
@@ -86,7 +86,7 @@ def _token_row(scorer: TransformersScorer, prompt: Prompt, completion: str) -> R
 
 
 def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, folder: Path) -> Any:
-    """Return the trainer, its adapter in place and in float32."""
+    """Return the trainer with its adapter in float32."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
@@ -103,7 +103,7 @@ def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, f
         weight_decay=0.0,
         max_length=None,
         completion_only_loss=False,
-        dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokens already
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows are already token ids
     )
     lora = LoraConfig(
         r=settings.rank,
@@ -119,13 +119,13 @@ def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, f
         peft_config=lora,
     )
     for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # trl makes them bfloat16 beside quantized weights, where small steps are lost
+        if parameter.requires_grad:  # trl uses bfloat16 beside quantized weights, which loses small steps
             parameter.data = parameter.data.float()
     return trainer
 
 
 def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSettings, trainer: Any, told: Json) -> Json:
-    """What the card says and the job's result is."""
+    """The facts for the card and the job's result."""
     runs = job.spec.body["runs"]
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
@@ -153,7 +153,7 @@ def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSetti
 
 
 def _save(model: Any, place: Path, facts: Json) -> None:
-    """Write the adapter, naming its base as the job did, and its card."""
+    """Write the adapter, with its base named as the job did, and its card."""
     local = facts["base"] != "sample" and Path(facts["base"]).exists()
     model.peft_config["default"].base_model_name_or_path = (
         str(Path(facts["base"]).resolve()) if local else facts["base"]

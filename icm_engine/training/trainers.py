@@ -1,4 +1,4 @@
-"""What all trainers share: packages, checkpoints, progress of the job, facts, and the model card."""
+"""What all trainers share: packages, checkpoints, progress, facts, and the model card."""
 
 import json
 import time
@@ -21,28 +21,28 @@ TOLD = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
 def require() -> None:
-    """See that all are there, and keep them from reporting to anybody. Raises NotInstalled."""
+    """Require the training packages, with their telemetry off. Raises NotInstalled."""
     require_installed()
     from huggingface_hub import constants
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports each trainer that is built unless told not to
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports every trainer unless told not to
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a card names."""
+    """Return the package versions for a card."""
     return {name: version(name) for name in TOLD}
 
 
-CHECKPOINTS = 10  # a training keeps about so many, the last two of them on disk
-POINTS = 200  # logs of a training, at most: what a loss curve shows
+CHECKPOINTS = 10  # checkpoints saved per training, of which the last two are kept
+POINTS = 200  # log entries per training at most, as many as a loss curve shows
 LOGGED = "logged"  # the kind of event
-STATE = "trainer_state.json"  # what a trainer writes last into a checkpoint
+STATE = "trainer_state.json"  # the last file a trainer writes into a checkpoint
 
 
 def arguments(loaded: LoadedModel, folder: Path, steps: int, seed: int) -> dict[str, Any]:
-    """Return what every trainer's configuration has: where it runs, how often it saves and tells.
+    """Return the common arguments of every trainer: device, and how often it saves and reports.
 
-    `steps` is how many there will be. Precision is the model's own; adapters stay in float32.
+    `steps` is the total number. Precision is the model's own; adapters stay in float32.
     """
     on_gpu = loaded.device.startswith("cuda")
     return {
@@ -51,7 +51,7 @@ def arguments(loaded: LoadedModel, folder: Path, steps: int, seed: int) -> dict[
         "use_cpu": not on_gpu,
         "bf16": on_gpu and loaded.dtype == "bfloat16",
         "fp16": False,
-        "gradient_checkpointing": on_gpu,  # memory is what a GPU runs out of, time what a CPU does
+        "gradient_checkpointing": on_gpu,  # a GPU runs out of memory first, a CPU out of time
         "dataloader_pin_memory": on_gpu,
         "dataloader_num_workers": 0,
         "save_strategy": "steps",
@@ -67,7 +67,7 @@ def arguments(loaded: LoadedModel, folder: Path, steps: int, seed: int) -> dict[
 
 
 def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
-    """Train to the end, from the last whole checkpoint in the folder if there is one; return what was logged last.
+    """Train to the end, from the last complete checkpoint in the folder if any; return the last log entry.
 
     Raises Cancelled, RunBusy (another process has taken the job over), OutOfMemory.
     """
@@ -82,7 +82,7 @@ def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint that was written to its end, None if there is none."""
+    """Return the last complete checkpoint; None if there is none."""
     numbered = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     return next((path for path in numbered if _whole(path)), None)
 
@@ -102,7 +102,7 @@ def _as_memory_error(error: BaseException) -> OutOfMemory | None:
 
 
 class JobCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells a job how far its trainer is, and every loss; there it learns that it was cancelled."""
+    """Reports a trainer's progress and losses to its job, and learns there of a cancellation."""
 
     def __init__(self, job: Job) -> None:
         self._job, self._began = job, time.monotonic()
@@ -117,7 +117,7 @@ class JobCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def about_run(store: Store, run: str) -> Json:
-    """Return what a card says of a run whose labels were trained on."""
+    """Return a card's description of a run whose labels were trained on."""
     spec = store.spec(run)
     return {
         "run": run,
@@ -132,7 +132,7 @@ def about_run(store: Store, run: str) -> Json:
 
 
 def card(facts: Json) -> str:
-    """Return README.md: what this is, whose labels it learned, with which settings, and how to use it."""
+    """Return README.md: what the model is, whose labels it learned, with which settings, and how to use it."""
     sections = [
         f"---\nbase_model: {_yaml(_public(facts['base']))}\nlibrary_name: peft\ntags: [icm, lora]\n---",
         f"# {facts['name']}",
@@ -186,7 +186,7 @@ def _source(run: Json) -> str:
 
 
 def _public(value: Any) -> Any:
-    """The name of a file or directory of this machine without the way to it, which is nobody else's business."""
+    """The name of a local file or folder without its private path."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
@@ -204,33 +204,33 @@ def _cell(value: object) -> str:
     return f"`{text.replace('|', chr(92) + '|').replace('`', chr(39))}`" if text else ""
 
 
-SCALE = 2  # LoRA's alpha by its rank
+SCALE = 2  # LoRA's alpha in units of its rank
 
 
 def require_choice(job: Job) -> ModelChoice:
-    """Return the model that a job names. Raises SettingError."""
+    """Return the model of a job. Raises SettingError if it names none."""
     if job.spec.model is None:
         raise SettingError(f"{job.spec.kind} needs a model to begin from: name one (--model)")
     return job.spec.model
 
 
 def lora(rank: int) -> Any:
-    """Return a LoRA of this rank beside every linear layer."""
+    """Return a LoRA configuration of this rank for every linear layer."""
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def in_float32(trainer: Any) -> Any:
-    """Return the trainer with its adapter in float32: trl makes it bfloat16 beside quantized weights."""
+    """Return the trainer with its adapter in float32; trl uses bfloat16 with quantized weights."""
     for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # steps that are small beside a weight are lost in bfloat16
+        if parameter.requires_grad:  # bfloat16 loses steps that are small relative to a weight
             parameter.data = parameter.data.float()
     return trainer
 
 
 def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: str) -> Json:
-    """Return what a card says of any policy."""
+    """Return the facts of a policy for its card."""
     choice, body = require_choice(job), job.spec.body
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
@@ -253,7 +253,7 @@ def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: 
 
 
 def save_policy(model: Any, place: Path, facts: Json) -> None:
-    """Write a policy's adapter, naming its base as the job did, and its card."""
+    """Write a policy's adapter, with its base named as the job did, and its card."""
     base = Path(facts["base"])
     model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.exists() else facts["base"]
     model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)

@@ -1,20 +1,20 @@
-"""Pieces that pages are put together from; Streamlit's own search for pages does not look in here.
+"""Parts shared by pages; Streamlit does not look for pages in here.
 
 menu                the frame of all pages
+workspace           the header, tabs and selection of one run
 home                the home page, the choice of a run, the frame of a page about one run
 access              the login, and who may see a page
-session             what pages know of the moment: database, address, theme
+session             state of this session: database, URL, theme
 charts              charts that update in place, and tables
-job_line            which job is looked at, and how far it is
+job_line            the chosen job and its progress
 run_controls        status, buttons and settings of a run
 batch_view          batched runs and chains
-step_card           the card of one step or event; what if
-flips               label changes and one example over time
+step_card           the card of one step or event; what-if
+flips               label changes, and one example over time
 conflicts           pairs, groups and repairs
-annotate_queue      the queue and the sheet of keys
+annotate_queue      the queue and the list of keys
 annotate_card       one example, its buttons, blind annotation
 annotate_extras     acts on the whole queue, influence of a pin
 comparison          the views of Compare
 datasets            data sets; import_form: the form of one file; model_panels: trials of a model
-training_result     one training
 """

@@ -1,4 +1,4 @@
-"""The app's doors, where Streamlit stands behind them: its options, the gate, and who may see a page."""
+"""Access control behind Streamlit: server options, the middleware, and who may see a page."""
 
 import os
 import sys
@@ -12,11 +12,11 @@ from icm_engine.access.middleware import MARK, PASSED, AccessMiddleware
 from icm_engine.access.policy import AccessPolicy, ServerOptions, access_policy
 
 LOGOUT = '<a href="./_icm/logout" target="_self">Log out</a>'  # beside the page, wherever the app is served
-_gates: list[AccessMiddleware] = []  # the one before this server
+_gates: list[AccessMiddleware] = []  # the middleware of an earlier server in this process
 
 
 def guarded(app: Any) -> AccessMiddleware:
-    """Return the app behind its gate; if it is closed, say so where it was started."""
+    """Return the app behind its access middleware; if it is closed, print the reason where it was started."""
     found = access_policy(started())
     for problem in found.problems:
         print(f"icm: the app is closed. {problem}", file=sys.stderr, flush=True)
@@ -27,7 +27,7 @@ def guarded(app: Any) -> AccessMiddleware:
 
 
 def started() -> ServerOptions:
-    """Return what the server was started with."""
+    """Return the options that the server was started with."""
     option = config.get_option
     return ServerOptions(
         option("server.address"),
@@ -45,21 +45,21 @@ def started() -> ServerOptions:
 
 
 def _cookie_secret() -> int | None:
-    """The length of the secret in [auth] of secrets.toml, None where there is no such part."""
+    """The length of the secret in [auth] of secrets.toml; None without that section."""
     if not st.secrets.load_if_toml_exists() or "auth" not in st.secrets:
         return None
     return len(str(st.secrets["auth"].get("cookie_secret", "")))
 
 
 def require() -> None:
-    """Stop here unless this page came through the gate."""
+    """Stop here unless this request passed the middleware."""
     if not _came_through():
         st.error("This is not a way in: start the app with `streamlit run app.py`.")
         st.stop()
 
 
 def admitted() -> bool:
-    """Say whether whoever looks at this page may be here."""
+    """Say whether this user may see the page."""
     if not _gates or _gates[0].doors.login != "oidc":
         return True
     may = _is_a_user(_gates[0].doors)
@@ -68,7 +68,7 @@ def admitted() -> bool:
 
 
 def show_login() -> None:
-    """Draw what stands in place of the page for whoever is not admitted."""
+    """Draw the login in place of the page for users who are not admitted."""
     st.title("Log in")
     if st.user.is_logged_in:
         st.text(f"{st.user.get('email') or 'A user without an address'} may not be here.")
@@ -85,7 +85,7 @@ def show_login() -> None:
 
 
 def show_logout() -> None:
-    """Draw the way out in the sidebar, where there was a login."""
+    """Draw the logout button in the sidebar, if there was a login."""
     login = _gates[0].doors.login if _gates else ""
     if login == "oidc":
         st.sidebar.button("Log out", key="log_out", icon=":material/logout:", on_click=st.logout)
@@ -109,6 +109,6 @@ def _session() -> str:
 
 
 def _providers() -> list[str]:
-    """The providers in secrets.toml; "" is the one that has no name."""
+    """The providers in secrets.toml; "" is the unnamed one."""
     auth = st.secrets["auth"]
     return [""] if "client_id" in auth else [name for name in auth if hasattr(auth[name], "keys")]

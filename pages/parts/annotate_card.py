@@ -4,8 +4,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.annotation import Card, UndoState, card, change_words, margin_words, sent, sent_words, turns
-from icm_engine.analysis.annotation_queues import FROM_GOLD
+from icm_engine.analysis.annotation import (
+    FROM_GOLD,
+    Card,
+    UndoState,
+    card,
+    change_words,
+    margin_words,
+    sent,
+    sent_words,
+    turns,
+)
 from icm_engine.analysis.figures import members_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.run_history import Reading
@@ -20,7 +29,7 @@ Seen = tuple[str, bool, int, int, str | None, bool]
 
 
 def text(reading: Reading, found: Card) -> None:
-    """Draw the texts of an example as they are."""
+    """Draw an example's texts literally."""
     with st.container(border=True, key="example"):
         for name, value in found.fields.items():
             st.caption(escaped(name.replace("_", " ")))
@@ -33,7 +42,7 @@ def text(reading: Reading, found: Card) -> None:
 
 
 def label(run: str, place: int) -> None:
-    """Draw the label that the example has now."""
+    """Draw the example's current label."""
     reading, _ = session.look(run)
     with Store() as store:
         found = card(store, reading, place)
@@ -47,7 +56,7 @@ def label(run: str, place: int) -> None:
 
 
 def about(run: str, place: int) -> None:
-    """Draw the other examples of the group with their labels, and the last changes of this one's."""
+    """Draw the other examples of the group with their labels, and this example's last changes."""
     reading, _ = session.look(run)
     with Store() as store:
         found = card(store, reading, place)
@@ -60,7 +69,7 @@ def about(run: str, place: int) -> None:
 
 
 def _group(found: Card) -> None:
-    st.markdown("**The rest of its group**")
+    st.markdown("**Other examples of its group**")
     if not found.members:
         st.text("It is alone in its group.")
         return
@@ -70,16 +79,16 @@ def _group(found: Card) -> None:
 
 
 def seen(reading: Reading, status: RunStatus, place: int) -> Seen:
-    """Return what the buttons hang on: when it is no longer so, the page is drawn anew."""
+    """Return what the buttons depend on; when it changes, the page is redrawn."""
     mine = (reading.labeling.get(place), place in reading.pins)
     return status.phase, status.settled, len(status.pending), len(reading.acts), *mine
 
 
 def news(run: str, place: int, then: Seen) -> None:
-    """Draw what was sent and is not applied, and what was refused."""
+    """Draw acts that were sent and not applied, and refusals."""
     reading, status = session.look(run)
     if seen(reading, status, place) != then:
-        # a tick that was under way when somebody went on brings the address of the example before
+        # a refresh that was in progress brings the previous example's URL
         st.query_params["example"] = reading.run.codec.ids[place]
         st.rerun()
     with Store() as store:
@@ -95,7 +104,9 @@ def news(run: str, place: int, then: Seen) -> None:
 
 
 def _no_worker(run: str) -> None:
-    st.warning("No worker has taken this yet. It is kept, and applied as soon as one starts.", icon=":material/info:")
+    st.warning(
+        "No worker has applied this yet. It is stored and applied as soon as one starts.", icon=":material/info:"
+    )
     st.button("Start a worker", key="launch", icon=":material/refresh:", on_click=_launch, args=(run,))
     with Store() as store:
         tail = control.log_tail(store, run)
@@ -113,14 +124,14 @@ def _launch(run: str) -> None:
 
 
 def _refused(reading: Reading) -> None:
-    """The last refusal, until an act after it was taken in or somebody has read it."""
+    """The last refusal, until a later act was applied or somebody dismissed it."""
     found = reading.refused
     acted = reading.moments[-1].event if reading.moments else 0
     if found is None or found.event < acted or st.session_state.get("refused_read") == (reading.run.name, found.event):
         return
     st.error(f"**{escaped(found.verb)}** was refused:", icon=":material/block:")
     session.plain(found.message)
-    st.button("I have read it", key="refused_ok", type="tertiary", on_click=_read, args=(reading.run.name, found.event))
+    st.button("Dismiss", key="refused_ok", type="tertiary", on_click=_read, args=(reading.run.name, found.event))
 
 
 def _read(run: str, event: int) -> None:
@@ -128,7 +139,7 @@ def _read(run: str, event: int) -> None:
 
 
 def show_buttons(store: Store, reading: Reading, found: Card) -> None:
-    """Draw the buttons for one example. Their names hold its place: a press that comes late is never another's."""
+    """Draw the buttons for one example. Their keys contain its place, so a late press cannot affect another example."""
     ready = reading.state is not None
     _labels(reading, found, "pin", "", ready)
     _labels(reading, found, "override", "Shift+", ready)
@@ -156,8 +167,8 @@ def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) 
 
 
 MEANT = {
-    "pin": "Put this label in and pin it: the search keeps it. Then go on.",
-    "override": "Put this label in; the search may change it again. Then go on.",
+    "pin": "Set this label and pin it, so that the search keeps it; then show the next example.",
+    "override": "Set this label, which the search may change again; then show the next example.",
     "unpin": "Let the search change this label again.",
 }
 
@@ -195,7 +206,7 @@ def _turns(reading: Reading, found: UndoState) -> None:
 
 
 def _put(run: str, verb: str, found: Card, label: str | None) -> None:
-    """Send an act on one example and go on; a press while the next one is being drawn is about neither."""
+    """Send an act on one example and advance; a press while the next is being drawn affects neither."""
     if st.query_params.get("example") != found.example:
         return
     if send(run, verb, [found.example], [] if label is None else [label]) and verb != "unpin":
@@ -203,13 +214,13 @@ def _put(run: str, verb: str, found: Card, label: str | None) -> None:
 
 
 def _turn(run: str, verb: str, example: str | None) -> None:
-    """Take back or do again, and show the example that it is about."""
+    """Undo or redo, and show the example concerned."""
     if send(run, verb) and example is not None:
         st.query_params["example"] = example
 
 
 def send(run: str, verb: str, examples: Sequence[str] = (), labels: Sequence[str] = (), text: str = "") -> bool:
-    """Send one act; say whether it was sent. An error of ours is shown at the next drawing."""
+    """Send one act; return whether it was sent. Our errors are shown at the next redraw."""
     try:
         with Store() as store:
             control.submit_intervention(store, run, verb, examples, labels, text)  # type: ignore[arg-type]
@@ -220,7 +231,7 @@ def send(run: str, verb: str, examples: Sequence[str] = (), labels: Sequence[str
 
 
 def note(run: str, found: Card) -> None:
-    """Draw the note of an example; saving an empty one takes it away."""
+    """Draw the note of an example; saving an empty note removes it."""
     with st.form(f"note_form_{found.place}", border=False, enter_to_submit=True):
         field, save = st.columns([3, 1], vertical_alignment="bottom", gap="small")
         key = f"note_{run}_{found.place}"
@@ -237,7 +248,7 @@ def _send(run: str, verb: str) -> None:
 
 
 def show_blinding(reading: Reading) -> None:
-    """Draw the badge of a blind run and the way back; for another one, the way into it."""
+    """Draw the badge of a blind run with the way back, or the button that blinds a run."""
     run = reading.run.name
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="blind"):
         if reading.blind:

@@ -1,10 +1,18 @@
-"""Beside the example: acts on the whole queue, the acts so far, labels to save, the influence of a pin."""
+"""Extras of Annotate: acts on the whole queue, the acts so far, saving labels, the influence of a pin."""
 
 import streamlit as st
 
 from icm_engine.analysis import forks
-from icm_engine.analysis.annotation import Bulk, act_rows, bulk, bulk_body, own_labels, save_labels
-from icm_engine.analysis.annotation_queues import FROM_GOLD, SUPERVISION
+from icm_engine.analysis.annotation import (
+    FROM_GOLD,
+    SUPERVISION,
+    Bulk,
+    act_rows,
+    bulk,
+    bulk_body,
+    own_labels,
+    save_labels,
+)
 from icm_engine.analysis.figures import acts_frame, differing_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.run_history import Reading
@@ -15,7 +23,7 @@ from pages.parts import annotate_card, annotate_queue, menu, session, step_card
 
 
 def show_bulk(store: Store, reading: Reading) -> None:
-    """Draw the acts there are for the queue as it was made, with its filter."""
+    """Draw the acts possible on the current, filtered queue."""
     name = annotate_queue.chosen(reading)
     if name == FROM_GOLD:
         st.text(SUPERVISION)
@@ -65,7 +73,7 @@ def _send(run: str, act: Bulk) -> None:
 
 
 def show_influence(store: Store, reading: Reading, place: int | None) -> None:
-    """Draw the button for a pinned example, and the pair of forks in the address."""
+    """Draw the button for a pinned example, and the pair of forks in the URL."""
     if place is None or place not in reading.pins:
         st.text("Pin the label of this example first: then two forks, with and without the pin, show what it changes.")
     else:
@@ -102,7 +110,7 @@ def _begin(run: str, example: str) -> None:
 
 
 def _pair(kept: str, without: str, moving: bool) -> None:
-    """Draw both runs, and on which examples they differ now."""
+    """Draw both runs, and the examples on which they differ now."""
     ours, theirs = session.look(kept), session.look(without)
     if moving and ours[1].settled and theirs[1].settled:
         st.rerun()
@@ -121,7 +129,7 @@ def _pair(kept: str, without: str, moving: bool) -> None:
 
 
 def show(store: Store, reading: Reading, place: int | None) -> None:
-    """Draw them, folded."""
+    """Draw the extras, folded."""
     with st.expander("The whole queue at once", icon=":material/select_all:"):
         show_bulk(store, reading)
     if place is not None and place in reading.labeling:
@@ -144,7 +152,7 @@ def _acts(reading: Reading) -> None:
 
 
 def _keep(reading: Reading) -> None:
-    """Draw the way from a person's labels to a set of human labels of the data set."""
+    """Draw the form that saves a person's labels as human labels of the data set."""
     count, dataset = len(own_labels(reading)), reading.run.dataset.name
     st.text(
         f"{count:,} labels of this run are a person's: pinned, or put in and not changed since. Kept, they are a set "

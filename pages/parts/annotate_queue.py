@@ -1,10 +1,10 @@
-"""The queue of examples to annotate, kept in the address, and the sheet of keys under "?"."""
+"""The annotation queue, kept in the URL, and the list of keys under "?"."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.annotation_queues import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
+from icm_engine.analysis.annotation import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store
@@ -23,7 +23,7 @@ SHEET = (
 )
 MOST = 9  # labels with a key of their own
 
-# Never while somebody types; the function is called again at every drawing, so the listener before goes.
+# Ignored while somebody types. The function runs at every redraw, so the previous listener is removed.
 JS = """
 export default function ({ data, parentElement, setTriggerValue }) {
   document.removeEventListener("keydown", parentElement.icmListener);
@@ -39,17 +39,17 @@ _listener = st.components.v2.component("icm_question_mark", html="<span></span>"
 
 
 def on() -> bool:
-    """Say whether keys are switched on."""
+    """Say whether keyboard shortcuts are on."""
     return bool(st.session_state.get("shortcuts", True))
 
 
 def shortcut(name: str) -> str | None:
-    """Return the key of a button, None while keys are switched off."""
+    """Return the key of a button; None while shortcuts are off."""
     return name if on() else None
 
 
 def show_keys(labels: Sequence[str]) -> None:
-    """Draw the button of the sheet and the switch; the sheet itself where it was asked for."""
+    """Draw the button for the list of keys and the switch, and the list if requested."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="keys"):
         st.button("? Keys", key="sheet", type="tertiary", on_click=_ask)
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Keys on the buttons; never while you type.")
@@ -73,11 +73,11 @@ def _sheet(labels: Sequence[str]) -> None:
     st.caption("Keys do nothing while you type. The switch on the page turns them off.")
 
 
-FROZEN = "annotate_queue"  # where this browser's queue is kept
+FROZEN = "annotate_queue"  # session key of this browser's queue
 
 
 def show(store: Store, reading: Reading) -> int | None:
-    """Draw the choice of a queue and where one stands in it; return the place of the example, None without one."""
+    """Draw the queue and the position in it; return the place of the example, None without one."""
     name = _choice(reading)
     text = st.query_params.get("filter", "")
     places, made = frozen(store, reading, name, text)
@@ -100,7 +100,7 @@ def _choice(reading: Reading) -> str:
         format_func=QUEUES.__getitem__,
         on_change=_picked,
         args=(f"queue_{reading.run.name}_{name}", "queue"),
-        help="A queue stays as it was made until you make it again: an example just labelled does not vanish.",
+        help="A queue stays as built until you rebuild it, so an example just labelled does not vanish.",
     )
     text = st.query_params.get("filter", "")
     search.text_input(
@@ -115,20 +115,20 @@ def _choice(reading: Reading) -> str:
 
 
 def chosen(reading: Reading) -> str:
-    """Return the queue in the address, data set order where it has none that is offered."""
+    """Return the queue in the URL, or data set order if that is not offered."""
     asked = st.query_params.get("queue", "order")
     return asked if asked in offered_queues(reading) else "order"
 
 
 def _picked(key: str, name: str) -> None:
-    """Put the choice into the address; the walk begins anew."""
+    """Put the choice into the URL and restart from its beginning."""
     session.address(name, key)
     for other in ("example", "at"):
         st.query_params.pop(other, None)
 
 
 def frozen(store: Store, reading: Reading, name: str, text: str) -> tuple[Sequence[int], int]:
-    """Return the queue as it was made in this browser, and the step after which that was."""
+    """Return the queue as built in this browser, and the step it was built after."""
     key, kept = (reading.run.name, name, text, reading.blind), st.session_state.get(FROZEN)
     if kept is None or kept[0] != key:
         last = reading.trajectory.last
@@ -138,12 +138,12 @@ def frozen(store: Store, reading: Reading, name: str, text: str) -> tuple[Sequen
 
 
 def _at() -> int:
-    """The position in the address, the first one is 0."""
+    """The position in the URL; the first one is 0."""
     return max(1, whole_number(st.query_params.get("at", "")) or 1) - 1
 
 
 def _here(reading: Reading, places: Sequence[int]) -> tuple[int | None, int, bool]:
-    """The example in the address, else the one at the position there; and where that is in the queue."""
+    """The example in the URL, else the one at the position there, and its position in the queue."""
     at = _at()
     try:
         place: int | None = reading.run.codec.index(st.query_params.get("example", ""))
@@ -167,7 +167,7 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
                 disabled=moved(places, place, here, by) is None,
                 on_click=go,
                 args=(reading.run.name, place, by),
-                help="Go on without a label." if by > 0 else "Go back.",
+                help="Next example, without a label." if by > 0 else "Go back.",
             )
         st.text(_words(places, here, inside))
         st.button(
@@ -176,7 +176,7 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
             icon=":material/refresh:",
             type="tertiary",
             on_click=_again,
-            help=f"It was made after step {made:,}; it does not change while you annotate.",
+            help=f"It was built after step {made:,}; it does not change while you annotate.",
         )
 
 
@@ -194,7 +194,7 @@ def _again() -> None:
 
 
 def go(run: str, place: int | None, by: int) -> None:
-    """Go to the next or previous example of the queue; past its ends, stay."""
+    """Go to the next or previous example of the queue; stay at its ends."""
     kept = st.session_state.get(FROZEN)
     if kept is None:
         return

@@ -32,18 +32,18 @@ from icm_engine.store.store import Store
 from pages.parts import charts, job_line, menu, session
 
 CHAIN_EVERY = 2.0  # seconds
-ORDER = "Examples labelled in the proposal, those with least agreement first"
+ORDER = "Examples labelled in the proposal, least agreement first"
 CHAIN_COLUMNS = {
     "U": st.column_config.NumberColumn(format="%.2f"),
     "U per example": st.column_config.NumberColumn(
-        format="%.3f", help="What the chains were compared by: U divided by the number of labelled examples."
+        format="%.3f", help="The number compared: U divided by the number of labelled examples."
     ),
     "same as proposed": charts.SHARE,
 }
 
 
 def chain_line(run: str) -> None:
-    """Say of which chains a run is one, with the way to all of them; nothing for any other run."""
+    """Say which restarts job a run belongs to, with links to all chains; nothing for other runs."""
     with Store() as store:
         told = membership(store, run)
     if told is not None:
@@ -61,7 +61,7 @@ def _standing(job: str) -> None:
 
 
 def show_chains(store: Store, run: str) -> Proposal | None:
-    """Draw the newest job that the run is a chain of, and return what it proposes."""
+    """Draw the newest job that the run is a chain of, and return its proposal."""
     job = job_of(store, run)
     if job is None:
         return None
@@ -83,12 +83,13 @@ def show_chains(store: Store, run: str) -> Proposal | None:
 
 
 EVERY = 3.0  # seconds
-DOWNLOADED = 50_000  # examples up to which a page makes the file: the command line writes any number row by row
+DOWNLOADED = 50_000  # examples up to which a page builds the file; the command line writes any number row by row
 COLUMNS = {
     "run": st.column_config.LinkColumn(display_text=r"run=(.+)$", help="The run of this batch."),
     "U": st.column_config.NumberColumn(format="%.2f"),
     "accuracy": st.column_config.NumberColumn(
-        format="percent", help="Share of the batch's examples labelled as gold says; unlabelled counts as wrong."
+        format="percent",
+        help="Share of the batch's examples whose label equals gold; unlabelled examples count as wrong.",
     ),
     "seconds": st.column_config.NumberColumn(format="%.1f"),
 }
@@ -108,7 +109,7 @@ def show(store: Store, name: str) -> None:
             type="primary",
             on_click=_go_on,
             args=(name,),
-            help="Goes on with what is left, each batch where it stopped.",
+            help="Continues with what is left, each batch from where it stopped.",
         )
     every = EVERY if job.moving else None
     session.fragment(_numbers, every)(name)
@@ -118,7 +119,7 @@ def show(store: Store, name: str) -> None:
 
 
 def line(run: str) -> None:
-    """Say of which batched run a run is a batch, with the way to it and to its neighbours; nothing for other runs."""
+    """Say which batched run a batch belongs to, with links to it and its neighbours; nothing for other runs."""
     with Store() as store:
         told = batched_of(store, run)
     if told is None:
@@ -139,7 +140,7 @@ def line(run: str) -> None:
 
 
 def _look(name: str, count: int = 0) -> BatchedRunStatus:
-    """Where the batched run is, with so many more of its batches counted against gold."""
+    """The status of the batched run, with some more batches counted against gold."""
     with Store() as store:
         return batched_status(store, name, session.gold_counts(), count, session.shelf())
 
@@ -166,7 +167,7 @@ def _numbers(name: str) -> None:
 
 
 def _first(now: BatchedRunStatus) -> None:
-    """Which batches the table begins with; a number, since there may be thousands."""
+    """The first batch of the table, chosen as a number, since there may be thousands."""
     if now.whole.of > PAGE:
         st.number_input(
             "From batch",

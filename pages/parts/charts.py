@@ -9,18 +9,26 @@ import streamlit as st
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from icm_engine.analysis.figures import Chart, all_charts, conflicts_frame, curves_frame, labels_frame, steps_frame
+from icm_engine.analysis.figures import (
+    Chart,
+    all_charts,
+    conflicts_frame,
+    curve_marks,
+    curves_frame,
+    labels_frame,
+    steps_frame,
+)
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
 from pages.parts import session
 
-PATH = "app/static/plotly.min.js"  # as a chart asks for it, below server.baseUrlPath
+PATH = "app/static/plotly.min.js"  # the path a chart requests, below server.baseUrlPath
 
 
 def route() -> Route:
-    """Return the route for the script.
+    """Return the route that serves the script.
 
-    It takes any base path: Streamlit's options must not be read before the app has said where its config.toml is.
+    It accepts any base path: Streamlit's options must not be read before the app has set where its config.toml is.
     """
     return Route(f"/{{base:path}}{PATH}", _script, methods=["GET"])
 
@@ -69,10 +77,10 @@ _curve = st.components.v2.component(
 
 
 def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = None) -> None:
-    """Draw a chart, or bring the one already drawn under this key up to date.
+    """Draw a chart, or update the one already drawn under this key.
 
-    `clicked` is called with the customdata of a point that is clicked; without any, with its x and y, parted by a
-    space. It is one way of two: not everybody has a mouse.
+    `clicked` receives the customdata of a clicked point, or its x and y separated by a space. Clicking is never the
+    only way: not everybody has a mouse.
     """
     data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
@@ -91,9 +99,9 @@ def show(
     columns: dict[str, Any] | None = None,
     clicked: Callable[[str], None] | None = None,
 ) -> None:
-    """Draw a chart, or its table where that was asked for; without a table, whoever calls shows one beside it.
+    """Draw a chart, or its table if requested; without a table the caller shows one beside it.
 
-    `clicked` is called with the customdata of a point that is clicked.
+    `clicked` receives the customdata of a clicked point.
     """
     st.markdown(f"**{chart.title}**")
     if table is not None and st.session_state.get(f"table_{key}"):
@@ -106,35 +114,35 @@ def show(
 
 
 def show_curves(run: str) -> None:
-    """Draw the curves as they are now: two side by side."""
+    """Draw the current curves, two side by side: U and the temperature first."""
     reading, _ = session.look(run)
     if reading.trajectory.last is None:
         st.text("The curves begin with the first labels.")
         return
     if st.session_state.get("as_table"):
         st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
-        return
-    charts = all_charts(reading.outline, session.dark())
-    for pair in (charts[:2], charts[2:]):
-        for column, chart in zip(st.columns(2, gap="large"), pair, strict=False):
-            with column:
-                _chart(chart, run)
+    else:
+        charts = all_charts(reading.outline, session.dark(), curve_marks(reading))
+        for pair in (charts[:2], charts[2:]):
+            for column, chart in zip(st.columns(2, gap="medium"), pair, strict=False):
+                with column:
+                    _chart(chart, run)
+    st.toggle("Curves as a table", key="as_table")
 
 
 def _chart(chart: Chart, run: str) -> None:
-    st.markdown(f"**{chart.title}**")
+    st.markdown(f"**{chart.title}**", help=chart.caption)
     show_live(chart, key=f"curve_{chart.title}_{run}")
-    st.caption(chart.caption)
 
 
 ROWS = 500  # rows of the labels table
-TICKED = 100  # rows of it while the run goes on: they are sent at every tick
+TICKED = 100  # rows while the run goes on; they are sent at every refresh
 
 NUMBERS = {
     "delta U": st.column_config.NumberColumn(format="%+.2f"),
     "T": st.column_config.NumberColumn(format="%.2f"),
-    "p(accept)": st.column_config.NumberColumn(format="percent", help="Chance of being accepted at this temperature."),
-    "draw": st.column_config.NumberColumn(format="%.2f", help="Accepted if the draw is below the chance."),
+    "p(accept)": st.column_config.NumberColumn(format="percent", help="Probability of acceptance at this temperature."),
+    "draw": st.column_config.NumberColumn(format="%.2f", help="Accepted if the draw is below the probability."),
     "label mass": st.column_config.NumberColumn(
         format="percent", help="Probability on the labels before renormalising; small: the template does not fit."
     ),
@@ -146,7 +154,7 @@ NUMBERS = {
 
 
 def show_tables(run: str) -> None:
-    """Draw the tables as they are now."""
+    """Draw the current tables."""
     reading, status = session.look(run)
     steps, pairs, labels = st.tabs(["Last steps", "Inconsistent now", "Labels"])
     with steps:
@@ -162,7 +170,7 @@ def _steps(reading: Reading) -> None:
         st.text("No step has been taken yet.")
         return
     frame = steps_frame(reading, session.dark())
-    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, the newest first")
+    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, newest first")
     st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
 
 
@@ -195,7 +203,7 @@ EXAMPLE_NUMBERS = {
     "text": st.column_config.TextColumn(width="large"),
 }
 
-ORDER = "Examples labelled in all of these runs, those with least agreement first"
+ORDER = "Examples labelled in all of these runs, least agreement first"
 
 
 def examples(title: str, frame: Any, rows: int, order: str) -> None:

@@ -1,4 +1,4 @@
-"""The views of Compare: beside gold, reference labelings, other runs, and independent seeds."""
+"""The views of Compare: gold, seeds, other runs, reference labelings."""
 
 import streamlit as st
 
@@ -56,7 +56,7 @@ from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, job_line, session
 
-ROWS = 500  # examples of one cell that are shown
+ROWS = 500  # examples shown of one cell
 NONE = "no cell"
 GOLD_COLUMNS = {
     "text": st.column_config.TextColumn(width="large"),
@@ -69,14 +69,14 @@ SHARES = {
     for name in ("mean probability", "share right", "gap", "accuracy", "balanced", "flipped")
 }
 INTERVALS = (
-    "In brackets: 95 % intervals (Wilson), as if examples were independent; those tied by a rule are not, so the true "
-    "ones are wider. All examples: unlabelled counts as wrong, as in recall. Flipped: both labels swapped; it stands "
-    "beside the accuracy and never in its place."
+    "In brackets: 95 % intervals (Wilson), which assume independent examples; under a rule examples depend on each "
+    "other, so the true intervals are wider. All examples: unlabelled ones count as wrong, as in recall. Flipped: "
+    "both labels swapped, shown beside the accuracy and never instead of it."
 )
 
 
 def show_gold(store: Store, reading: Reading) -> None:
-    """Draw the run beside gold, over the examples that count."""
+    """Draw the run against gold, over the examples that count."""
     counted = counted_examples(reading)
     gold = gold_by_place(store, reading, counted)
     if not gold:
@@ -105,7 +105,7 @@ def _confusion(reading: Reading, against: Against) -> None:
 
 
 def _clicked(cell: str) -> None:
-    """Put a clicked cell into the address; the same one once more takes it out."""
+    """Put a clicked cell into the URL; a second click removes it."""
     if st.query_params.get("cell") == cell:
         st.query_params.pop("cell")
     else:
@@ -172,8 +172,8 @@ def _calibration(reading: Reading, against: Against) -> None:
     area = area_under_curve(against.labels, reading.run.dataset.task.true_label, scores, against.gold, places)
     st.text(f"AUROC of the log-odds against gold: {decimal(area, 3)}.")
     st.caption(
-        "The log-odds of the label that means true, for each example given all the others. "
-        "1: it puts every true example first; 0.5: no better than a coin; near 0: inverted."
+        "Ranks examples by the log-odds of the true label, each given all the others. 1: every true example comes "
+        "first; 0.5: no better than chance; near 0: mirrored."
     )
 
 
@@ -183,13 +183,13 @@ LANDSCAPE_COLUMNS = {
     "what it is": st.column_config.TextColumn(width="medium"),
 }
 WHAT = (
-    "Scores other labelings of the same examples as the search scores its own. A reference above what was found: the "
-    "search failed. Gold below what was found: the objective prefers other labels."
+    "Scores other labelings of the same examples as the search scores its own. A reference above the found labels: "
+    "the search failed. Gold below the found labels: the objective prefers other labels."
 )
 
 
 def show_landscape(store: Store, reading: Reading) -> None:
-    """Draw what a landscape costs, and the one in the address, else the last one."""
+    """Draw the cost of a landscape, and the one in the URL, else the last one."""
     st.text(WHAT)
     gold = gold_by_place(store, reading, tuple(reading.labeling))
     named = landscape.references(reading, gold)
@@ -206,7 +206,7 @@ def show_landscape(store: Store, reading: Reading) -> None:
         on_click=_ask,
         args=(run,),
         disabled=busy,
-        help="In a process of its own; the page can be left meanwhile.",
+        help="Runs in a separate process; you can leave the page meanwhile.",
     )
     if error := st.session_state.pop("landscape_problem", None):
         session.complain(error)
@@ -230,7 +230,7 @@ def _ask(run: str) -> None:
 def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:
     with st.container(border=True, key="verdict"):
         st.text(landscape.verdict(found))
-    st.text(landscape.higher(found))  # labels are in it, and they are no markup
+    st.text(landscape.higher(found))  # it contains labels, which are not markup
     charts.show(landscape_chart(found, session.dark()), None, f"chart_{job}")
     st.dataframe(
         landscape_frame(found), hide_index=True, column_config=LANDSCAPE_COLUMNS, alt="The landscape as a table"
@@ -238,11 +238,11 @@ def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:
     st.caption(landscape.when(found, reading))
 
 
-MOST = 4  # other runs: more curves cannot be told apart
+MOST = 4  # other runs; more curves cannot be told apart
 
 
 def show_runs(store: Store, reading: Reading, names: list[str]) -> None:
-    """Draw the choice of other runs, and what it leads to."""
+    """Draw the choice of other runs, and their comparison."""
     run = reading.run.name
     options = [name for name in names if name != run]
     asked = [name for name in st.query_params.get_all("with") if name in options][:MOST]
@@ -304,7 +304,7 @@ def _differences(store: Store, readings: list[Reading]) -> None:
 
 
 def show_seeds(store: Store, reading: Reading) -> None:
-    """Draw what was proposed, if these seeds were asked for together, and how far this run and its seeds agree."""
+    """Draw the proposal if these seeds were requested together, and the agreement of this run's seeds."""
     proposed = batch_view.show_chains(store, reading.run.name)
     if not reading.labeling:
         st.text("This run has no labels yet.")

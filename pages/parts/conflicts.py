@@ -1,4 +1,4 @@
-"""The consistency of a run: inconsistent pairs, groups in conflict, and repairs."""
+"""The consistency of a run: inconsistent pairs, groups in conflict, repairs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -47,9 +47,9 @@ from pages.parts import charts, menu, session
 
 COLUMNS = {
     "now": st.column_config.TextColumn(width=190),
-    "labels": st.column_config.TextColumn(width=90, help="What the two have now."),
+    "labels": st.column_config.TextColumn(width=90, help="Their current labels."),
     "times": st.column_config.NumberColumn(width=70, help="How often the pair became inconsistent."),
-    "steps in all": st.column_config.NumberColumn(width=90, help="Steps after which it was inconsistent."),
+    "steps in all": st.column_config.NumberColumn(width=90, help="Number of steps for which it was inconsistent."),
     "result": st.column_config.TextColumn(width=130),
     "first": st.column_config.TextColumn(width=230),
     "second": st.column_config.TextColumn(width=230),
@@ -57,7 +57,7 @@ COLUMNS = {
 
 
 def choice(name: str, options: Mapping[str, str], key: str) -> str:
-    """Draw a choice that is in the address under this name; the first option is what an address without it means."""
+    """Draw a choice kept in the URL under this name; the first option is the default."""
     asked, values = st.query_params.get(name), list(options)
     known = asked if asked is not None and asked in options else values[0]
     return st.segmented_control(
@@ -74,7 +74,7 @@ def choice(name: str, options: Mapping[str, str], key: str) -> str:
 
 
 def turned(name: str, key: str, pages: int) -> int:
-    """Draw the choice of a page, which is in the address under this name, and return it; one needs no choice."""
+    """Draw the choice of a page, kept in the URL under this name, and return it; a single page needs no choice."""
     first = session.number(name, 1, 1, pages)
     return (
         1 if pages == 1 else st.pagination(pages, default=first, key=key, on_change=session.address, args=(name, key))
@@ -82,7 +82,7 @@ def turned(name: str, key: str, pages: int) -> int:
 
 
 def sided(texts: Sequence[str], notes: Sequence[str]) -> None:
-    """Show texts from outside beside each other, each above its note."""
+    """Show untrusted texts side by side, each above its note."""
     for column, text, note in zip(st.columns(len(texts), gap="medium"), texts, notes, strict=True):
         with column:
             session.plain(text)
@@ -99,7 +99,7 @@ EMPTY = {
 
 
 def show_pairs(reading: Reading) -> None:
-    """Draw the pairs that the address asks for, and the one in it."""
+    """Draw the pairs that the URL asks for, and the selected one."""
     asked, shows = (
         choice("show", PAIRS_SHOWS, f"show_pairs_{reading.run.name}"),
         {"now": pairs_now, "ever": pairs_ever, "back": pairs_back},
@@ -126,11 +126,11 @@ def _table_pairs(reading: Reading, asked: str, lines: list[PairLine], among: int
         column_config=COLUMNS,
     )
     first = f"The first {len(lines):,} of {counted(among, 'pair')}" if among > len(lines) else counted(among, "pair")
-    st.caption(f"{first}. Click a row to see the pair whole.")
+    st.caption(f"{first}. Click a row to see the whole pair.")
 
 
 def _select_pairs(key: str, codes: list[str]) -> None:
-    """Put the selected pair into the address: a place means nothing once the run went on."""
+    """Put the selected pair into the URL by id, since its row may move as the run continues."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
         st.query_params["pair"] = codes[rows[0]]
@@ -168,7 +168,7 @@ GROUPS_SHOWS = {"now": "In conflict now", "ever": "Ever in conflict"}
 
 
 def show_groups(store: Store, reading: Reading) -> None:
-    """Draw the groups of one page, those most in conflict first."""
+    """Draw the groups of one page, most conflicts first."""
     asked = choice("show", GROUPS_SHOWS, f"show_groups_{reading.run.name}")
     groups = groups_in_conflict(reading, ever=asked == "ever")
     if not groups:
@@ -188,15 +188,15 @@ def _clicked(run: str, code: str) -> None:
     st.query_params.update({"view": "Pairs", "pair": code})
 
 
-BROKEN = 50  # pairs shown that a repair's step made inconsistent
+BROKEN = 50  # pairs listed that a repair's step made inconsistent
 NUMBERS = {
     "U": st.column_config.NumberColumn(format="%.2f"),
-    "change": st.column_config.NumberColumn(format="%+.2f", help="Of U, against the labels there were."),
+    "change": st.column_config.NumberColumn(format="%+.2f", help="Change of U from the labels before."),
 }
 
 
 def show_repairs(store: Store, reading: Reading) -> None:
-    """Draw the list of repairs and the one in the address, else the newest of the list."""
+    """Draw the list of repairs and the one in the URL, else the newest."""
     pair = pair_of(reading, st.query_params.get("pair"))
     kind, only = _filters(reading, pair)
     marks = repairs_of(reading, kind, pair if only else None)
@@ -204,14 +204,14 @@ def show_repairs(store: Store, reading: Reading) -> None:
         page = turned("page", f"repairs_{kind}_{only}_{reading.run.name}", repair_pages(marks))
         _table_repairs(reading, repair_page(marks, page), len(marks))
     else:
-        st.text("No repair has been tried so far." if not reading.repairs else "No repair is like that.")
+        st.text("No repair has been tried so far." if not reading.repairs else "No repair matches.")
     chosen = repair_at(reading, st.query_params.get("repair")) or (marks[0] if marks else None)
     if chosen is not None:
         _card(reading, repair_card(store, reading, chosen))
 
 
 def _filters(reading: Reading, pair: Pair | None) -> tuple[str, bool]:
-    """Draw the filters: what became of a repair, and whose it was."""
+    """Draw the filters: outcome of a repair, and its example."""
     run = reading.run.name
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         kind = choice("repairs", FILTERS, f"repairs_{run}")
@@ -245,14 +245,14 @@ def _table_repairs(reading: Reading, marks: Sequence[RepairMark], among: int) ->
         key=key,
         on_select=lambda: _select_repairs(key, codes),
         selection_mode="single-row",
-        alt="Repairs, the newest first",
+        alt="Repairs, newest first",
         column_config=COLUMNS,
     )
-    st.caption(f"{counted(among, 'repair')}, the newest first, {len(marks):,} here. Click a row to see it whole.")
+    st.caption(f"{counted(among, 'repair')}, newest first, {len(marks):,} here. Click a row to see all of it.")
 
 
 def _select_repairs(key: str, codes: list[str]) -> None:
-    """Put the selected repair into the address: a place means nothing once the run went on."""
+    """Put the selected repair into the URL by event, since its row may move as the run continues."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
         st.query_params["repair"] = codes[rows[0]]

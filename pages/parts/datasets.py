@@ -1,4 +1,4 @@
-"""The list of data sets, and one data set: its counts, its examples, and what its rule yields."""
+"""The list of data sets, and one data set: counts, examples, and what its rule yields."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,11 +33,11 @@ from icm_engine.store.store import Store
 from pages.parts import job_line, menu, model_panels, session
 
 ALL = "All data sets"
-SHOWN = 12  # data sets drawn before a person asks for the rest
+SHOWN = 12  # data sets listed before a person asks for more
 
 
 def heading(names: Sequence[str], dataset: str | None) -> None:
-    """Draw the title and the choice of data sets, which writes the data set into the address."""
+    """Draw the title and the choice of data sets, which goes into the URL."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
         st.title("Data", width="content")
         options = [ALL, *names]
@@ -49,21 +49,21 @@ def heading(names: Sequence[str], dataset: str | None) -> None:
             width=300,
             on_change=_picked,
             args=(dataset,),
-            help="Data sets there are, in the order of their import.",
+            help="Data sets, in order of import.",
         )
     if dataset is None:
         session.missed("dataset")
 
 
 def _picked(dataset: str | None) -> None:
-    """Go to the data set that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    """Open the picked data set; a box that holds the value it was drawn with picks nothing (see home)."""
     chosen = st.session_state[f"open_{dataset}"]
     if chosen != (dataset or ALL):
         session.choose_dataset(None if chosen == ALL else chosen)
 
 
 def show_list(store: Store) -> None:
-    """Draw the imports on their way, then the list of data sets."""
+    """Draw the imports in progress, then the list of data sets."""
     for job in jobs.names(store, "import")[:SHOWN]:
         _import(store, job)
     st.header("Data sets")
@@ -77,7 +77,7 @@ def show_list(store: Store) -> None:
 
 
 def _samples(store: Store) -> None:
-    """Draw a button for each sample data set that is not in the database yet."""
+    """Draw a button for each sample data set not imported yet."""
     waiting = samples(store)
     if not waiting:
         return
@@ -88,7 +88,7 @@ def _samples(store: Store) -> None:
 
 
 def _import(store: Store, job: str) -> None:
-    """Draw an import on its way or cut short, and the one in the address however it ended; the others are no news."""
+    """Draw an import in progress or interrupted, and the one in the URL however it ended."""
     now = jobs.status(store, job)
     asked_for = st.query_params.get("job") == job
     if now.settled and now.phase != "interrupted" and not asked_for:
@@ -131,7 +131,7 @@ VIEWS = ("Examples", "Rule check", "Context check", "Template trial")
 
 
 def show_dataset(store: Store, dataset: str) -> None:
-    """Draw a data set; only the view that is open is computed."""
+    """Draw a data set; only the open view is computed."""
     info, runs = store.dataset_info(dataset), runs_using(store, dataset)
     with st.container(key="about"):
         st.text(facts(info))
@@ -194,7 +194,10 @@ def _dialog(info: DatasetInfo, runs: list[str]) -> None:
         st.warning("It cannot be deleted while runs use it:", icon=":material/lock:")
         st.text(named)
     else:
-        st.text(f"{info.examples:,} examples, {info.gold:,} gold and {info.human:,} human labels go with it, for good.")
+        st.text(
+            f"{info.examples:,} examples, {info.gold:,} gold and {info.human:,} human labels are deleted with it, "
+            "permanently."
+        )
     with st.container(horizontal=True):
         if st.button("Keep it", key="keep"):
             st.rerun()
@@ -208,7 +211,7 @@ def _dialog(info: DatasetInfo, runs: list[str]) -> None:
             args=(info.name,),
         )
     if "dataset" not in st.query_params:
-        st.rerun()  # it is gone: close, and draw the list
+        st.rerun()  # deleted: close, and redraw the list
 
 
 def _delete(dataset: str) -> None:
@@ -241,14 +244,14 @@ def _examples(store: Store, info: DatasetInfo) -> None:
         column_config=_widths(info),
     )
     first = (page - 1) * PAGE
-    st.caption(f"Examples {first + 1:,} to {first + len(lines):,} of {info.examples:,}. Click a row to see it whole.")
+    st.caption(f"Examples {first + 1:,} to {first + len(lines):,} of {info.examples:,}. Click a row to see all of it.")
     if lines:
         asked = st.query_params.get("example")
         _whole(store, info, lines[ids.index(asked)] if asked in ids else lines[0])
 
 
 def _page(dataset: str, pages: int) -> int:
-    """Draw the choice of a page, at first the one in the address."""
+    """Draw the choice of a page, initially the one in the URL."""
     first, key = session.number("page", 1, 1, pages), f"page_{dataset}"
     if pages == 1:
         return 1
@@ -256,13 +259,13 @@ def _page(dataset: str, pages: int) -> int:
 
 
 def _widths(info: DatasetInfo) -> dict[str, Any]:
-    """Narrow enough that what follows the texts is seen without scrolling."""
+    """Column widths narrow enough that the columns after the texts are visible without scrolling."""
     width = 560 // max(1, len(info.task.fields))
     return {field: st.column_config.TextColumn(width=width) for field in info.task.fields}
 
 
 def _select(key: str, ids: list[str]) -> None:
-    """Put the selected example into the address: a place means nothing once the page was turned."""
+    """Put the selected example into the URL by id, since rows change with the page."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
         st.query_params["example"] = ids[rows[0]]

@@ -1,4 +1,4 @@
-"""Label changes as a table with filters in the address, and the labels of one example over time."""
+"""Label changes as a table with filters in the URL, and one example's labels over time."""
 
 import html
 
@@ -18,7 +18,7 @@ ROWS = 500
 
 
 def show_changes(reading: Reading) -> None:
-    """Draw the filters and the changes that pass."""
+    """Draw the filters and the changes that pass them."""
     st.subheader("Label changes")
     wanted = _filter(reading)
     found = filtered(reading, wanted)
@@ -35,11 +35,11 @@ def show_changes(reading: Reading) -> None:
                 "text": st.column_config.TextColumn(width="medium"),
             },
         )
-        st.caption(f"The newest first, at most {ROWS} here.")
+        st.caption(f"Newest first, at most {ROWS} here.")
 
 
 def _filter(reading: Reading) -> Filter:
-    """Draw the filters, at first as the address has them."""
+    """Draw the filters, initially as in the URL."""
     points, asked = reading.trajectory.points, st.query_params
     first, last = points[0].step, points[-1].step
     columns = st.columns([1.4, 1, 1, 1.6], gap="medium", vertical_alignment="bottom")
@@ -58,7 +58,7 @@ def _filter(reading: Reading) -> Filter:
     with columns[2]:
         high = _step("To step", "to", session.number("to", last, first, last), first, last)
     kept = columns[3].toggle(
-        "Only labels that are there still",
+        "Only labels still in force",
         asked.get("kept") == "True",
         key="kept",
         on_change=session.address,
@@ -69,7 +69,7 @@ def _filter(reading: Reading) -> Filter:
 
 
 def _step(words: str, name: str, now: int, first: int, last: int) -> int:
-    """Draw the choice of a step that is in the address under this name."""
+    """Draw the choice of a step, kept in the URL under this name."""
     return st.number_input(
         words,
         first,
@@ -81,18 +81,18 @@ def _step(words: str, name: str, now: int, first: int, last: int) -> int:
     )
 
 
-LINKS = 12  # changes that have a link of their own; the table below has all
+LINKS = 12  # changes with links of their own; the table below has all
 
 
 def clicked(where: str) -> None:
-    """Put the example and the step of a clicked cell into the address."""
+    """Put the example and step of a clicked cell into the URL."""
     step, name = where.split(" ", 1)
     st.query_params["example"] = html.unescape(name)
     st.query_params["at"] = step
 
 
 def show_example(reading: Reading) -> None:
-    """Draw the example in the address; nothing without one."""
+    """Draw the example in the URL; nothing without one."""
     example = known(reading, st.query_params.get("example", ""))
     if example is None:
         return

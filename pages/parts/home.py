@@ -1,27 +1,26 @@
-"""Home, the heading with the choice of a run, and the frame of a page about one run."""
-
-from collections.abc import Callable
+"""Home, the heading with the choice of a run, and the frame of pages about one run."""
 
 import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import listed
-from icm_engine.analysis.formatting import PHASE_STYLES, PhaseStyle, decimal, percent
+from icm_engine.analysis.figures import runs_frame
+from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
-from icm_engine.analysis.views import Overview
+from icm_engine.analysis.views import STATUSES, matching
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import menu, session
 
 CHAINS = 3  # of the second button
-SHOWN = 12  # runs in the list; the search page can open all
+SHOWN = 50  # runs in the table
 
 WHAT = """
 A pretrained language model is asked to label a data set **without any human label**: it searches for the labels that
 predict each other best and do not contradict each other. This is Internal Coherence Maximization
 ([Wen et al. 2025](https://arxiv.org/abs/2506.10139)), run on your own machine, one visible step at a time.
-Where there are gold labels, they only ever stand beside the result.
+Gold labels, if there are any, are only compared with the result.
 """
 
 
@@ -47,7 +46,9 @@ def show() -> None:
             args=(CHAINS,),
             help=f"The same from {CHAINS} seeds: the best by U is proposed, with how far they agree.",
         )
-        st.page_link(menu.SEARCH, label="Choose your own settings", icon=":material/tune:")
+        st.page_link(
+            menu.SEARCH, label="New run", icon=":material/add:", help="Choose your own data, model and settings."
+        )
         st.page_link(menu.TOUR, label="Take the tour", icon=":material/explore:")
     if error := st.session_state.pop("problem", None):
         session.complain(error)
@@ -75,52 +76,84 @@ def _list() -> None:
     if not rows:
         st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
         return
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="run_filters"):
+        st.text_input("Find", key="find_runs", placeholder="name, data set or model", width=260)
+        st.selectbox("Status", STATUSES, key="run_status", width=160)
     moving = any(row.moving for row in rows)
-    session.fragment(_cards, 2 if moving else None)(moving)
+    session.fragment(_table, 2 if moving else None)(moving)
 
 
-def _cards(moving: bool) -> None:
+def _table(moving: bool) -> None:
+    if run := st.session_state.pop("opened_run", None):
+        st.switch_page(menu.SEARCH, query_params={"run": run})
     with Store() as store:
         rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
+    shown = matching(rows, st.session_state.get("find_runs", ""), st.session_state.get("run_status", STATUSES[0]))
+    names = [row.run for row in shown]
     with st.container(key="runs"):
-        for row in rows:
-            _card(row, PHASE_STYLES[row.phase])
+        st.dataframe(
+            runs_frame(shown),
+            hide_index=True,
+            key="runs_table",
+            on_select=lambda: _selected(names),
+            selection_mode=["multi-row", "single-cell"],
+            column_config=COLUMNS,
+            placeholder="–",
+            alt="Runs, newest first",
+        )
+    st.caption(
+        f"{len(shown):,} of the {len(rows):,} newest runs. Click a name to open a run; select several to compare."
+    )
+    _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
     if moving and not any(row.moving for row in rows):
-        st.rerun()  # nothing moves any more: stop ticking
+        st.rerun()  # nothing moves any more: stop refreshing
 
 
-def _card(row: Overview, look: PhaseStyle) -> None:
-    with st.container(border=True, key=f"card_{row.run}"):
-        name, state, numbers = st.columns([2.2, 2.6, 2.2], vertical_alignment="center", gap="medium")
-        with name:
-            st.page_link(menu.SEARCH, label=row.label, icon=":material/show_chart:", query_params={"run": row.run})
-            st.text(f"{row.dataset} · {row.model}")
-        with state:
-            st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
-            st.progress(row.progress.share, text=row.progress.words)
-        with numbers, st.container(horizontal=True, gap="medium"):
-            st.metric("U(D)", decimal(row.utility))
-            st.metric("Accuracy", percent(row.accuracy.raw if row.accuracy else None))
+COLUMNS = {
+    "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
+    "U": st.column_config.NumberColumn(format="%.2f"),
+    "best U": st.column_config.NumberColumn(format="%.2f", help="Highest U of a state with at least as many labels."),
+    "accuracy": st.column_config.NumberColumn(format="percent", help="Share of labels that equal gold."),
+}
+
+
+def _selected(names: list[str]) -> None:
+    """Open the run whose name was clicked; keep selected rows by name, since rows may move."""
+    chosen = st.session_state["runs_table"]["selection"]
+    st.session_state["selected_runs"] = [names[row] for row in chosen["rows"]]
+    for row, column in chosen.get("cells", []):
+        if column == "run":
+            st.session_state["opened_run"] = names[row]
+
+
+def _actions(chosen: list[str]) -> None:
+    """Draw what can be done with the selected runs."""
+    if not chosen:
+        return
+    with st.container(horizontal=True, gap="small", key="run_actions"):
+        for name in chosen[:MOST]:
+            st.page_link(menu.SEARCH, label=escaped(name), icon=":material/show_chart:", query_params={"run": name})
+        if len(chosen) > 1:
+            first, *others = chosen[:MOST]
+            st.page_link(
+                menu.COMPARE,
+                label="Overlay curves and compare labels",
+                icon=":material/stacked_line_chart:",
+                query_params={"run": first, "view": "Runs", "with": others},
+            )
+
+
+MOST = 6  # runs compared at once
 
 
 CHOOSE = "Choose a run"
 
 
 def show_heading(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -> None:
-    """Draw the title and the choice; `nothing` stands for no run. Say what to do where there is nothing to look at."""
+    """Draw the title and the choice of a run; `nothing` stands for none. If there is nothing to see, say what to do."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
         st.title(title, width="content")
-        options = [nothing, *names]
-        st.selectbox(
-            "Run",
-            options,
-            options.index(run or nothing),
-            key=f"pick_{run}",
-            width=300,
-            on_change=_picked,
-            args=(run, nothing),
-            help="Runs there are, the newest first.",
-        )
+        show_box(names, run, nothing)
     if run is None:
         session.missed("run")
     if run is None and nothing == CHOOSE:
@@ -128,25 +161,27 @@ def show_heading(title: str, names: list[str], run: str | None, nothing: str = C
         st.info(text, icon=":material/info:")
 
 
-def _picked(run: str | None, nothing: str) -> None:
-    """Go to the run that was picked; a box that says what it was drawn with picks nothing.
+def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = False) -> None:
+    """Draw the choice of a run; `nothing` stands for no run, `hidden` leaves out the label above the box."""
+    options = [nothing, *names]
+    st.selectbox(
+        "Run",
+        options,
+        options.index(run or nothing),
+        key=f"pick_{run}",
+        width=240 if hidden else 300,
+        label_visibility="collapsed" if hidden else "visible",
+        on_change=_picked,
+        args=(run, nothing),
+        help=None if hidden else "All runs, newest first.",
+    )
 
-    A tick of a slow browser brings the box of the page before, which then counts as changed.
+
+def _picked(run: str | None, nothing: str) -> None:
+    """Open the picked run; a box that holds the value it was drawn with picks nothing.
+
+    A refresh from a slow browser may bring the previous page's box, which would then count as changed.
     """
     chosen = st.session_state[f"pick_{run}"]
     if chosen != (run or nothing):
         session.choose(None if chosen == nothing else chosen)
-
-
-def show_run_page(title: str, draw: Callable[[Store, str], None]) -> None:
-    """Draw the page of the run in the address; without one, say what to do."""
-    menu.require(show)
-    try:
-        with Store() as store:
-            names = session.run_names(store)
-            run = session.followed_run(names)
-            show_heading(title, names, run)
-            if run is not None:
-                draw(store, run)
-    except IcmError as error:
-        session.complain(error)

@@ -1,4 +1,4 @@
-"""The form of one file: what it is, which column is which, what the model will see, what the checks say; save."""
+"""The import form of one file: its format, column mapping, preview of prompts, validation, saving."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,12 +28,12 @@ FIELD_HELP = {
     "answer": "A column of final answers. Not used: they are read from the claim, where the rule needs them. The "
     "reference solution must not be chosen here: it would bring gold into the rule.",
     "id": "A unique name of each example. Not used: a hash of its texts.",
-    "gold": "The true label, set apart: only ever compared with, never seen by the search.",
+    "gold": "The true label, kept apart: used for comparison only, never seen by the search.",
 }
 
 
 def show(file: IncomingFile, key: str) -> None:
-    """Draw the form of a file; `key` is one that no other file has."""
+    """Draw the form of a file; `key` is unique to it."""
     read = _read(file, key)
     if read is None:
         return
@@ -65,7 +65,7 @@ def show(file: IncomingFile, key: str) -> None:
 
 
 def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | None:
-    """The file as it can be read, which becomes part of its key; where it cannot, say why and ask for its encoding."""
+    """The file with the encoding to read it, which is part of its key; if unreadable, ask for the encoding."""
     asked, marks = st.session_state.get(f"encoding_{key}"), _marks(file, key)
     split, several = st.session_state.get(f"split_{key}", ""), False
     named, found = replace(file, encoding=asked, quoting=marks, split=split), None
@@ -91,7 +91,7 @@ def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | N
 
 
 def _marks(file: IncomingFile, key: str) -> str | None:
-    """Draw what quotation marks mean in a file of separated cells."""
+    """Draw the choice of how quotation marks are read in a delimited file."""
     if not file.table:
         return None
     asked: str | None = st.selectbox(
@@ -123,7 +123,7 @@ def _rows(guess: Preview) -> None:
 
 
 def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
-    """Draw what a person decides, as guessed at first; every file and task has widgets of its own."""
+    """Draw a person's choices, initially as guessed; every file and task has widgets of its own."""
     task_place, name_place, rule_place = st.columns(3, gap="medium")
     names = list(tasks())
     place = names.index(guess.task) if guess.task else 0
@@ -139,7 +139,7 @@ def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
             key=f"labels_{key}_{task}",
             accept_new_options=True,
             placeholder="type a label, then Enter",
-            help="What an example can be called: two or more.",
+            help="The possible labels: two or more.",
         )
     ties, first = _pair_gold(f"{key}_{task}") if tasks()[task].makes_twins else (TIES[0], None)
     found = _look(file, key, Choices(task, "", {}, labels=labels, ties=ties, first=first))
@@ -148,7 +148,7 @@ def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
 
 
 def _pair_gold(key: str) -> tuple[str, str | None]:
-    """Draw how gold of pairs is read: what becomes of ties, and which cell means the first response."""
+    """Draw how gold of pairs is read: what happens to ties, and which cell means the first response."""
     ties_place, first_place = st.columns(2, gap="medium")
     ties = ties_place.selectbox(
         "Ties",
@@ -167,7 +167,7 @@ def _pair_gold(key: str) -> tuple[str, str | None]:
 
 
 def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> dict[str, Any]:
-    """Draw one choice of a column for every field, and the columns of human labels."""
+    """Draw a choice of column for every field, and the columns of human labels."""
     st.markdown("**Column mapping**")
     fields, options = fields_of(task), [UNUSED, *columns]
     mapping: dict[str, Any] = {}
@@ -189,7 +189,7 @@ def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> d
         human,
         key=f"map_{key}_human",
         placeholder=UNUSED,
-        help="What people said: one column a source. A baseline, never seen by the search.",
+        help="Labels by people, one column per source. A baseline, never seen by the search.",
     )
     return mapping
 
@@ -204,20 +204,20 @@ def _prompts(found: Preview) -> None:
             session.exactly(prompt, PROMPT_HEIGHT if len(prompt) > LONG else "content")
     space, line, tabulator, _ = SIGNS.values()
     st.caption(
-        f"Every space is {space}, every line end {line}, every tab {tabulator}. The labels of the demonstrations "
-        "stand in for those of a search; the label that is asked for comes next, after one more space."
+        f"Every space is {space}, every line end {line}, every tab {tabulator}. The labels shown are placeholders for "
+        "those of a search; the label to predict follows after one more space."
     )
 
 
 def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview) -> bool:
-    """Draw what the whole file makes; return whether it can be saved."""
+    """Draw the validation of the whole file; return whether it can be saved."""
     st.markdown("**Validation**")
     if found.problem:
         st.text("The checks run once the file fits the task.")
         return False
     if not file.small:
         st.text(
-            f"The file has {file.size / 1e6:,.0f} MB. It is checked while it is imported, in the background; "
+            f"The file has {file.size / 1e6:,.0f} MB. It is checked during the import, in the background; "
             "nothing is kept if a row is refused."
         )
         return True
@@ -242,10 +242,10 @@ def _trial_tiles(trial: ImportTrial) -> None:
         for name, value, meaning in (
             ("Examples", f"{report.examples:,}", "With the swapped twins, where the task makes them."),
             ("Groups", f"{report.groups:,}", "Consistency groups."),
-            ("Constraints", f"{check.pairs:,}", "Constrained pairs: examples that the rule ties together."),
-            ("Without answer", f"{check.without_answer_count:,}", "Examples the rule says nothing about."),
+            ("Constraints", f"{check.pairs:,}", "Pairs of examples that the rule constrains."),
+            ("Without answer", f"{check.without_answer_count:,}", "Examples that the rule does not apply to."),
             ("Gold labels", f"{report.gold_labels:,}", "Examples whose true label is known."),
-            ("Gold violations", violated, "Constrained pairs in which gold itself breaks the rule."),
+            ("Gold violations", violated, "Constrained pairs in which gold itself violates the rule."),
         ):
             st.metric(name, value, border=True, help=meaning)
 

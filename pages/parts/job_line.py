@@ -1,4 +1,4 @@
-"""Which job is looked at, and how far it is: a bar while its process works, its error, the button that ends it."""
+"""The chosen job and its progress: a bar while it works, its error, and the cancel button."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ EVERY = 1.0  # seconds
 
 
 def chosen(store: Store, made: Sequence[str], words: str) -> str:
-    """Draw a box with jobs of one kind, the newest first, if there are several; return the one that is looked at."""
+    """Draw a choice of jobs of one kind, newest first, if there are several; return the chosen one."""
     asked = st.query_params.get("job")
     job = asked if asked is not None and asked in made else made[0]
     if len(made) > 1:
@@ -33,13 +33,13 @@ def chosen(store: Store, made: Sequence[str], words: str) -> str:
 
 
 def _picked(job: str) -> None:
-    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    """Open the picked job; a box that holds the value it was drawn with picks nothing (see home)."""
     if (chosen := st.session_state[f"job_{job}"]) != job:
         st.query_params["job"] = chosen
 
 
 def show(store: Store, job: str) -> JobStatus:
-    """Draw a job that is not done, and return its status; a done one is drawn by whoever knows its result."""
+    """Draw an unfinished job and return its status; a finished one is drawn by the caller, who knows its result."""
     now = jobs.status(store, job)
     if not now.settled:
         session.fragment(_moving, EVERY)(job)
@@ -51,7 +51,7 @@ def show(store: Store, job: str) -> JobStatus:
 
 
 def _moving(job: str) -> None:
-    """Draw the bar; when nothing moves any more, draw the whole page anew."""
+    """Draw the bar; when nothing moves any more, redraw the whole page."""
     with Store() as store:
         now = jobs.status(store, job)
     if now.settled:
@@ -75,7 +75,11 @@ def _words(now: JobStatus) -> str:
 
 
 def _ended(store: Store, now: JobStatus) -> None:
-    message = "That did not work." if now.phase == "failed" else "Its process is gone. Trying again does what is left."
+    message = (
+        "That did not work."
+        if now.phase == "failed"
+        else "Its process is gone. Trying again continues with what is left."
+    )
     st.error(message, icon=":material/error:")
     if now.phase == "failed":
         session.plain(now.message)

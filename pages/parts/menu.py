@@ -1,9 +1,10 @@
-"""The frame of all pages: title, icon, CSS and the menu. No text from outside gets into the CSS."""
+"""The frame of all pages: title, icon, CSS and menu. Untrusted text never gets into the CSS."""
 
 from typing import Any
 
 import streamlit as st
 
+from icm_engine.analysis.formatting import escaped
 from icm_engine.core.resources import resource
 from pages.parts import access, session
 
@@ -14,6 +15,21 @@ CSS = """
 .st-key-runs [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
 .st-key-runs [data-testid="stText"] { opacity: 0.75; }
 .st-key-phase [data-testid="stText"] { opacity: 0.85; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: sticky; top: 2.6rem; z-index: 99; }
+.st-key-run_header {
+  background: BACKGROUND; padding: 0.5rem 0 0; border-bottom: 1px solid BORDER; gap: 0.3rem !important;
+}
+.st-key-last_decision a { background: transparent !important; padding-left: 0 !important; }
+.st-key-last_decision a p { font-weight: 400 !important; }
+[data-testid="stMainBlockContainer"] { padding-left: 2.5rem; padding-right: 2.5rem; }
+.st-key-run_header h1 { font-size: 1.3rem; padding: 0; }
+.st-key-run_header [data-testid="stPageLink"] a { padding: 0.1rem 0.5rem 0.1rem 0; }
+.st-key-headline [data-testid="stText"] { font-variant-numeric: tabular-nums; }
+.st-key-headline [data-testid="stProgress"] p { font-size: 0.85rem; }
+[class*="st-key-tab_"] a, [class*="st-key-part_"] a { border-radius: 0; border-bottom: 3px solid transparent; }
+[class*="st-key-tab_"] a { padding: 0.35rem 0.6rem !important; }
+[class*="st-key-tab_"][class*="_on"] a, [class*="st-key-part_"][class*="_on"] a { border-bottom-color: PRIMARY; }
+[class*="st-key-tab_"][class*="_on"] p, [class*="st-key-part_"][class*="_on"] p { font-weight: 650; }
 .st-key-about [data-testid="stText"] { opacity: 0.7; font-size: 0.93rem; }
 .st-key-counts, .st-key-checks, .st-key-decisive, [class*="st-key-counts_"] {
   display: grid !important; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 0.75rem;
@@ -37,6 +53,8 @@ CSS = """
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
+  [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }
   .st-key-controls button { width: 100%; }
@@ -44,7 +62,7 @@ CSS = """
 </style>
 """
 
-# In the dark theme one primary colour cannot be both: white is read on it, and it is read on black. So not as text.
+# One primary colour cannot serve both as background of white text and as text on black, so not as text.
 DARK = """
 <style>
 [data-testid="stButtonGroup"] button[data-selected="true"] p, [data-testid="stTab"][aria-selected="true"] p,
@@ -55,13 +73,23 @@ DARK = """
 """
 
 
+COLOURS = {  # of .streamlit/config.toml, which CSS cannot name
+    False: {"BACKGROUND": "#FBFCFD", "BORDER": "#D8DFE5", "PRIMARY": "#0067A0"},
+    True: {"BACKGROUND": "#12181E", "BORDER": "#2C3843", "PRIMARY": "#7CC0EC"},
+}
+
+
 def apply(dark: bool) -> None:
     """Add the style to the page."""
-    st.html(CSS + DARK if dark else CSS)
+    css = CSS + DARK if dark else CSS
+    for name, colour in COLOURS[dark].items():
+        css = css.replace(name, colour)
+    st.html(css)
 
 
 SEARCH = "pages/search.py"
 STEPS = "pages/steps.py"
+EXAMPLES = "pages/examples.py"
 FLIPS = "pages/flips.py"
 CONSISTENCY = "pages/consistency.py"
 COMPARE = "pages/compare.py"
@@ -71,11 +99,11 @@ TRAINING = "pages/training.py"
 EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
-ICON = resource("static", "icon.svg")  # a file of ours: others come over the network
+ICON = resource("static", "icon.svg")  # a local file; other icons come over the network
 
 
 def show(home: Any) -> Any:
-    """Draw the frame and return the page chosen in its menu; who is not admitted gets no menu and no page."""
+    """Draw the frame and return the page chosen in the menu; users who are not admitted get neither."""
     st.session_state["menu"] = True
     st.set_page_config(page_title="ICM Workbench", page_icon=str(ICON), layout="wide")
     access.require()
@@ -85,30 +113,47 @@ def show(home: Any) -> Any:
         access.show_login()
         st.stop()
     access.show_logout()
-    return st.navigation(_pages(home))
+    page = st.navigation(_pages(home))
+    _show_run_link()
+    return page
 
 
 def _pages(home: Any) -> list[Any]:
+    """The four entries of the menu, then the pages that links lead to."""
     return [
-        st.Page(home, title="Home", icon=":material/home:", url_path="home", default=True),
-        st.Page(SEARCH, title="Search", icon=":material/travel_explore:"),
-        st.Page(STEPS, title="Steps", icon=":material/stairs:"),
-        st.Page(FLIPS, title="Flips", icon=":material/swap_horiz:"),
-        st.Page(CONSISTENCY, title="Consistency", icon=":material/rule:"),
-        st.Page(COMPARE, title="Compare", icon=":material/balance:"),
-        st.Page(ANNOTATE, title="Annotate", icon=":material/edit_note:"),
-        st.Page(FORKS, title="Forks", icon=":material/fork_right:"),
-        st.Page(TRAINING, title="Training", icon=":material/model_training:"),
-        st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
+        st.Page(home, title="Runs", icon=":material/home:", url_path="home", default=True),
         st.Page(DATA, title="Data", icon=":material/database:"),
-        st.Page(TOUR, title="Tour", icon=":material/explore:"),
+        st.Page(EXPERIMENTS, title="Experiments", icon=":material/science:"),
+        st.Page(TOUR, title="Help", icon=":material/help:"),
+        *(st.Page(page, title=title, visibility="hidden") for page, title in OF_A_RUN),
     ]
 
 
-def require(home: Any) -> None:
-    """Run again through app.py if a cold server opened this page alone: its first request skips app.py.
+OF_A_RUN = (
+    (SEARCH, "Overview"),
+    (STEPS, "Steps"),
+    (EXAMPLES, "Examples"),
+    (FLIPS, "Label changes"),
+    (CONSISTENCY, "Conflicts and repairs"),
+    (COMPARE, "Evaluate"),
+    (ANNOTATE, "Annotate"),
+    (FORKS, "Fork"),
+    (TRAINING, "Train"),
+)
 
-    Streamlit takes a folder `pages/` for its older kind of app until `st.navigation` was called once.
+
+def _show_run_link() -> None:
+    """Link, below the menu, to the run last viewed, with what is selected in it."""
+    if (run := st.query_params.get("run") or session.seen_run()) is not None:
+        with st.sidebar, st.container(key="seen_run"):
+            st.caption("Open run")
+            st.page_link(SEARCH, label=escaped(run), icon=":material/show_chart:", query_params=session.selection(run))
+
+
+def require(home: Any) -> None:
+    """Rerun through app.py if a cold server opened this page alone: its first request skips app.py.
+
+    Streamlit treats a folder `pages/` as its older kind of app until `st.navigation` was called once.
     """
     access.require()
     if "menu" not in st.session_state or not access.admitted():
@@ -117,7 +162,7 @@ def require(home: Any) -> None:
 
 
 def link_step(run: str, step: int, event: int) -> None:
-    """Link to one step on the page of steps."""
+    """Link to one step on the Steps page."""
     label = f"Step {step:,}" if step else "Initial labels"
     query = {"run": run, "event": str(event)}
     st.page_link(STEPS, label=label, icon=":material/stairs:", query_params=query)

@@ -17,7 +17,7 @@ KIND = "context-check"
 
 
 def show_context_check(store: Store, dataset: str) -> None:
-    """Draw the choice of a model, and the check in the address, else the last one."""
+    """Draw the choice of a model, and the check in the URL, else the last one."""
     st.text("Counts tokens with the model's own tokenizer, and times a few evaluations with the loaded model.")
     _context_form(store, dataset)
     if error := st.session_state.pop("context_problem", None):
@@ -37,7 +37,7 @@ def show_context_check(store: Store, dataset: str) -> None:
             args=(job,),
             width=420,
             format_func=lambda name: _title(store, name),
-            help="The checks of this data set, the newest first.",
+            help="The checks of this data set, newest first.",
         )
     now = job_line.show(store, job)
     if now.complete and (found := jobs.result(store, job)):
@@ -77,7 +77,7 @@ def _context_form(store: Store, dataset: str) -> None:
             on_click=_ask_context_check,
             args=(dataset,),
             width=140,
-            help="Loads the model in a process of its own; the page can be left meanwhile.",
+            help="Loads the model in a separate process; you can leave the page meanwhile.",
         )
 
 
@@ -94,7 +94,7 @@ def _ask_context_check(dataset: str) -> None:
 
 
 def _picked(job: str) -> None:
-    """Go to the job that was picked; a box that says what it was drawn with picks nothing (see run_heading)."""
+    """Open the picked job; a box that holds the value it was drawn with picks nothing (see home)."""
     if (chosen := st.session_state[f"check_{job}"]) != job:
         st.query_params["check"] = chosen
 
@@ -139,13 +139,13 @@ def _histogram(found: Json, job: str) -> None:
 
 
 WHAT = (
-    "Tries the task's template and plainer ones, each with several words for the labels, on a few examples. With a "
-    "template that does not fit, the model's probability falls elsewhere. Gold is not used."
+    "Tries the task's template and plainer ones, each with several label words, on a few examples. With an "
+    "unsuitable template, the model's probability falls on other words. Gold is not used."
 )
 
 
 def show_template_trial(store: Store, dataset: str) -> None:
-    """Draw the choice of a model, and the trial in the address, else the last one."""
+    """Draw the choice of a model, and the trial in the URL, else the last one."""
     st.text(WHAT)
     _template_form(store, dataset)
     if error := st.session_state.pop("trial_problem", None):
@@ -191,7 +191,7 @@ def _template_form(store: Store, dataset: str) -> None:
             on_click=_ask_template_trial,
             args=(dataset,),
             width=140,
-            help="Loads the model in a process of its own; the page can be left meanwhile.",
+            help="Loads the model in a separate process; you can leave the page meanwhile.",
         )
 
 

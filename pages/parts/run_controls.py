@@ -1,4 +1,4 @@
-"""The status of a run, the buttons that steer it, and the settings that can change while it is under way."""
+"""The status of a run, its control buttons, the settings that can change during it, and the summary at its end."""
 
 from collections.abc import Iterable
 
@@ -6,34 +6,69 @@ import streamlit as st
 
 from icm_engine.analysis import run_form
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.flips import lowest_margin
+from icm_engine.analysis.formatting import decimal, escaped, one_line
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.status_tiles import look, silence, tiles, waiting
-from icm_engine.analysis.views import notices, progress, searches
+from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
+from icm_engine.analysis.views import example_text, notices, progress, run_end, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.data.export import csv_bytes
 from icm_engine.runs import control
 from icm_engine.runs.control import WAITING, RunStatus
 from icm_engine.store.store import Store
-from pages.parts import session
+from pages.parts import menu, session
 
 
 def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
-    """Draw the status; when the rest of the page was drawn for another one, draw the page anew."""
+    """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page."""
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
-        st.query_params["run"] = run  # a tick that was under way when the run was chosen brings the address before it
+        st.query_params["run"] = run  # a refresh that was in progress brings the URL from before the run was chosen
         st.rerun()
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="headline"):
+        shown = look(status)
+        st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
+        if searches(reading):
+            done = progress(reading, status)
+            st.progress(done.share, text=done.words, width=240)
+        st.text(headline(reading), width="content")
     _phase(status)
+    if decided := last_decision(reading):
+        with st.container(key="last_decision"):
+            st.page_link(
+                menu.STEPS,
+                label=escaped(decided.sentence),
+                icon=":material/stairs:",
+                query_params={"run": run, "step": str(decided.step)},
+            )
+
+
+def show_failure(run: str) -> None:
+    """Draw why a run failed or was interrupted, with the remedy; nothing for other runs."""
+    reading, status = session.look(run)
     if status.phase == "failed" and reading.failure:
         _failure(reading.failure.error, reading.failure.message)
         if control.RESUME_HELPS_NOT in status.message:
             st.text(f"{control.RESUME_HELPS_NOT[0].upper()}{control.RESUME_HELPS_NOT[1:]}.")
     if status.broken or (status.pending and status.pid is None):
         _log(run)
-    if searches(reading):
-        done = progress(reading, status)
-        st.progress(done.share, text=done.words)
+
+
+def show_news(run: str) -> None:
+    """Draw what a person should know now: refusals, alerts, notices."""
+    reading, _ = session.look(run)
+    if reading.refused and reading.refused.event == reading.cursor:
+        st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
+        session.plain(reading.refused.message)
+    for alert in alerts(reading):
+        st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
+    for notice in notices(reading):
+        st.warning(notice.text, icon=":material/info:")
+
+
+def show_tiles(run: str) -> None:
+    """Draw the numbers of a run, each with its explanation."""
+    reading, _ = session.look(run)
     with st.container(horizontal=True, gap="small", key="tiles"):
         for tile in tiles(reading):
             st.metric(
@@ -45,20 +80,16 @@ def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
                 border=True,
                 help=tile.explanation,
             )
-    for notice in notices(reading):
-        st.warning(notice.text, icon=":material/info:")
-    for alert in alerts(reading):
-        st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
-    if reading.refused and reading.refused.event == reading.cursor:
-        st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
-        session.plain(reading.refused.message)
+
+
+TOLD = ("running", "finished")  # phases whose badge says it all
 
 
 def _phase(status: RunStatus) -> None:
     shown = look(status)
-    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="phase"):
-        st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
-        st.text(status.message if status.phase == "paused" and status.message != WAITING else shown.sentence)
+    told = status.message if status.phase == "paused" and status.message != WAITING else shown.sentence
+    if status.phase not in TOLD:
+        st.text(told)
     if sent := waiting(status):
         st.text(sent)
     if silent := silence(status):
@@ -82,33 +113,52 @@ def _log(run: str) -> None:
 BUTTONS = (
     ("start", "Start", ":material/play_arrow:", "S", "Start the search."),
     ("step", "Step", ":material/skip_next:", "N", "Take one step, then pause."),
-    ("steps", "Step N", ":material/fast_forward:", "M", "Take as many steps as the field says, then pause."),
+    ("steps", "Step N", ":material/fast_forward:", "M", "Take the number of steps in the field, then pause."),
     ("pause", "Pause", ":material/pause:", "P", "Pause after the step in progress."),
-    ("resume", "Resume", ":material/resume:", "U", "Go on where the run stopped."),
+    ("resume", "Resume", ":material/resume:", "U", "Continue where the run stopped."),
     ("stop", "Stop", ":material/stop:", "X", "End the run after the step in progress. The labels stay."),
 )
 
 
-def show_buttons(run: str, offered: Iterable[str]) -> None:
-    """Draw the buttons of a run; the ones that would do nothing now are there, and greyed."""
+def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
+    """Draw the buttons that have an effect now; without `keys` they have no keyboard shortcuts."""
     offered = {*offered, *(["steps"] if "step" in offered else [])}
-    keys = st.session_state.get("shortcuts", True)
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="controls"):
+    keys = keys and st.session_state.get("shortcuts", True)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="controls", width="content"):
         for verb, label, icon, key, explanation in BUTTONS:
+            if verb not in offered:
+                continue
             st.button(
                 label,
                 icon=icon,
                 key=f"do_{verb}",
                 help=explanation,
                 shortcut=key if keys else None,
-                width=124,
-                type="primary" if verb in ("start", "resume") and verb in offered else "secondary",
-                disabled=verb not in offered,
+                type="primary" if verb in ("start", "resume") else "secondary",
                 on_click=_press,
                 args=(run, verb),
             )
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="extras"):
-        st.number_input("N steps", 1, value=10, key="step_count", width=124, help="Steps that Step N takes.")
+        if "steps" in offered:
+            st.number_input(
+                "N steps",
+                1,
+                value=10,
+                key="step_count",
+                width=110,
+                label_visibility="collapsed",
+                help="Steps that Step N takes.",
+            )
+
+
+def show_problem() -> None:
+    """Draw the error of the last press, if any."""
+    if error := st.session_state.pop("problem", None):
+        session.complain(error)
+
+
+def show_extras(run: str) -> None:
+    """Draw the download and the switch of the keyboard shortcuts."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="extras"):
         st.download_button(
             "Download CSV",
             lambda: _csv(run),
@@ -120,8 +170,6 @@ def show_buttons(run: str, offered: Iterable[str]) -> None:
             help="Every input column with label, probability, last change, flips and gold.",
         )
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Letters on the buttons; never while you type.")
-    if error := st.session_state.pop("problem", None):
-        session.complain(error)
 
 
 def _csv(run: str) -> bytes:
@@ -145,7 +193,7 @@ FIELDS = {"alpha": "alpha", "temperature": "Temperature now", "neighbour_weight"
 
 
 def show_settings(reading: Reading) -> None:
-    """Draw the panel; it is folded until somebody wants it."""
+    """Draw the settings panel, folded."""
     run = reading.run.name
     with st.expander("Retune and breakpoints", icon=":material/tune:", key=f"steering_{run}"):
         if reading.state is None:
@@ -177,7 +225,7 @@ def _retune(reading: Reading) -> None:
         icon=":material/tune:",
         on_click=_send_settings,
         args=(reading.run.name,),
-        help="Changes nothing that was decided; the change is an event, and a marker on every curve.",
+        help="Past decisions stay. The change is logged as an event and marked on every curve.",
     )
 
 
@@ -208,7 +256,7 @@ def _breakpoints(reading: Reading) -> None:
         value=now.utility_falls,
         key="break_falls",
         placeholder="never",
-        help="Accepted steps that lose are what annealing is for; a large loss is worth a look.",
+        help="Annealing accepts some losses on purpose; a large one is worth a look.",
     )
     st.number_input(
         "When a pair has been inconsistent for so many steps",
@@ -238,3 +286,47 @@ def _send_breakpoints(run: str) -> None:
             control.set_breakpoints(store, run, points)
     except IcmError as error:
         st.session_state["steering_problem"] = error
+
+
+# -- the end of a run
+
+DOUBTS = 5  # examples listed as least certain
+
+
+def show_end(reading: Reading) -> None:
+    """Draw the summary, with links to the least certain examples and to the next steps."""
+    end = run_end(reading)
+    if end is None:
+        return
+    run = reading.run.name
+    with st.container(border=True, key="run_end"):
+        balance = " · ".join(
+            f"{count:,} {label}" for label, count in zip(reading.tally.labels, reading.tally.balance, strict=True)
+        )
+        st.text(f"Ended at step {end.last.step:,} with U {decimal(end.last.utility, 2)}. Labels: {balance}.")
+        if end.differs:
+            st.text(f"{end.words} The best labels can be exported (Export with the highest U).")
+        _doubts(reading)
+        with st.container(horizontal=True, gap="small", key="next"):
+            for page, label, icon, view in (
+                (menu.COMPARE, "Compare with gold", ":material/balance:", {"view": "Gold"}),
+                (menu.COMPARE, "Compare with other seeds", ":material/shuffle:", {"view": "Seeds"}),
+                (menu.ANNOTATE, "Annotate the least certain", ":material/edit_note:", {"queue": "margin"}),
+                (menu.TRAINING, "Train on these labels", ":material/model_training:", {}),
+            ):
+                st.page_link(page, label=label, icon=icon, query_params={"run": run, **view})
+
+
+def _doubts(reading: Reading) -> None:
+    found = lowest_margin(reading)[:DOUBTS]
+    if not found:
+        return
+    st.markdown("**Least certain**")
+    ids, labels = reading.run.codec.ids, reading.labeling
+    for row in found:
+        text = one_line(example_text(reading, row.example), 90)
+        st.page_link(
+            menu.EXAMPLES,
+            label=escaped(f"{labels[row.example]} ({row.why}) · {text}"),
+            query_params={"run": reading.run.name, "example": ids[row.example]},
+        )

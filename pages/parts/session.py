@@ -1,4 +1,4 @@
-"""What pages know of the moment: the database, the run in the address, what was read of it, the theme."""
+"""State shared by pages: the database, the run in the URL, cached readings, the theme."""
 
 import functools
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
 
-MISSED = {  # by what an address names
+MISSED = {  # by URL parameter
     "run": "No run of this name is here: its link belongs to another database, or it has batches, which are looked at "
     "one by one.",
     "dataset": "No data set of this name is here: it was deleted, or its link belongs to another database.",
 }
 SEEN = "run_last_looked_at"
-# what an address says about one run
+# URL parameters about one run
 OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
-ZERO_WIDTH = chr(0x200B)  # a place where a line may break; one in the text itself is shown by its code
+ZERO_WIDTH = chr(0x200B)  # an allowed line break; one in the text itself is shown by its code
 
 
 @st.cache_resource
@@ -36,7 +36,7 @@ def shelf() -> RunCache:
 
 @st.cache_resource
 def gold_counts() -> GoldCounts:
-    """Return what was counted of batches against gold in all sessions, so that no batch is counted twice."""
+    """Return the counts of batches against gold of all sessions, so that no batch is counted twice."""
     return GoldCounts()
 
 
@@ -46,27 +46,27 @@ def _pace() -> RefreshThrottle:
 
 
 def drawn_for(status: RunStatus) -> tuple[str, int | None]:
-    """Return what a page about a run depends on: its phase, and by how much ticks are stretched, None: no ticks.
+    """Return what a page about a run depends on: its phase, and the factor that slows its refresh (None: no refresh).
 
-    Counts as a tick of this tab.
+    Counts as a refresh of this tab.
     """
     tab = st.session_state.setdefault("tab", uuid4().hex)
     return status.phase, None if status.settled else _pace().stretch(tab)
 
 
 def run_names(store: Store, wholes: bool = False) -> list[str]:
-    """Return the runs to choose from, with `wholes` batched runs too; of batches only the one looked at."""
+    """Return the runs to choose from, with `wholes` batched runs too; batches only while viewed."""
     return run_choices(store, st.query_params.get("run", st.session_state.get(SEEN)), wholes)
 
 
 def look(run: str) -> tuple[Reading, RunStatus]:
-    """Return a run as it is now. Opens the database for this look alone: fragments outlive the script."""
+    """Return a run as it is now. Opens the database for this read alone, since fragments outlive the script."""
     with Store() as store:
         return shelf().reading(store, run), control.status(store, run)
 
 
 def chosen_run(names: list[str]) -> str | None:
-    """Return the run in the address, None if there is none of that name."""
+    """Return the run in the URL; None if there is none of that name."""
     run = st.query_params.get("run")
     if run not in names:
         return None
@@ -75,7 +75,7 @@ def chosen_run(names: list[str]) -> str | None:
 
 
 def followed_run(names: list[str]) -> str | None:
-    """Return the run in the address; without any there, the one last looked at: the menu's links name none."""
+    """Return the run in the URL, else the one last viewed, since links in the menu name none."""
     seen = st.session_state.get(SEEN)
     if "run" not in st.query_params and seen in names:
         st.query_params["run"] = seen
@@ -83,7 +83,7 @@ def followed_run(names: list[str]) -> str | None:
 
 
 def choose(run: str | None) -> None:
-    """Put a run into the address in place of what was there of another; None shows the settings of a new one."""
+    """Put a run into the URL, replacing what was there about another; None shows the settings of a new one."""
     for name in OF_A_RUN:
         st.query_params.pop(name, None)
     if run is None:
@@ -94,14 +94,46 @@ def choose(run: str | None) -> None:
         st.query_params.pop("dataset", None)
 
 
+SELECTED = ("event", "step", "example")  # URL parameters that all tabs of a run share
+
+
+def remember_selection(run: str) -> None:
+    """Keep what the URL selects in this run, for links that do not name it."""
+    kept = st.session_state.get("selection", {})
+    if kept.get("run") != run:
+        kept = {"run": run}
+    asked = {name: st.query_params[name] for name in SELECTED if name in st.query_params}
+    if asked.keys() & {"event", "step"}:
+        kept = {name: value for name, value in kept.items() if name not in ("event", "step")}
+    st.session_state["selection"] = kept | asked
+
+
+def forget_selection(*names: str) -> None:
+    """Drop these parts of the selection."""
+    kept = st.session_state.get("selection", {})
+    st.session_state["selection"] = {name: value for name, value in kept.items() if name not in names}
+
+
+def selection(run: str) -> dict[str, str]:
+    """Return the URL parameters of the run and of what is selected in it."""
+    kept: dict[str, str] = st.session_state.get("selection", {})
+    return dict(kept) if kept.get("run") == run else {"run": run}
+
+
+def seen_run() -> str | None:
+    """Return the run last viewed in this session; None if there was none."""
+    run: str | None = st.session_state.get(SEEN)
+    return run
+
+
 def chosen_dataset(names: list[str]) -> str | None:
-    """Return the data set in the address, None if there is none of that name."""
+    """Return the data set in the URL; None if there is none of that name."""
     dataset = st.query_params.get("dataset")
     return dataset if dataset in names else None
 
 
 def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
-    """Put a data set into the address in place of what was there of another; None shows all of them."""
+    """Put a data set into the URL, replacing what was there about another; None shows all."""
     for name in ("dataset", "page", "example", "check", "job"):
         st.query_params.pop(name, None)
     if dataset is not None:
@@ -111,12 +143,12 @@ def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
 
 
 def address(name: str, key: str) -> None:
-    """Put the value of a widget into the address: a callback, before anything is drawn."""
+    """Put a widget's value into the URL; a callback, which runs before anything is drawn."""
     st.query_params[name] = str(st.session_state[key])
 
 
 def number(name: str, otherwise: int, low: int, high: int) -> int:
-    """Return the whole number that the address has under this name, brought between two bounds."""
+    """Return the whole number that the URL has under this name, clamped to two bounds."""
     found = whole_number(st.query_params.get(name, ""))
     return otherwise if found is None else min(max(found, low), high)
 
@@ -127,25 +159,25 @@ def dark() -> bool:
 
 
 def missed(kind: str) -> None:
-    """Say so where the address names a run or a data set (`kind`) that the page does not have."""
+    """Say that the URL names a run or data set (`kind`) that does not exist."""
     if (name := st.query_params.get(kind)) is not None:
         st.warning(MISSED[kind], icon=":material/link_off:")
         plain(name)
 
 
 def plain(text: str) -> None:
-    """Show text from outside as it is: wrapped, and never read as markup."""
+    """Show untrusted text literally: wrapped, never as markup."""
     st.code(text, language=None, wrap_lines=True)
 
 
 def exactly(text: str, height: int | Literal["content"] = "content") -> None:
-    """Show text from outside as a model reads it, its whitespace to be seen; lines may break after a space."""
+    """Show untrusted text as a model reads it, with visible whitespace; lines may break after a space."""
     shown = show_whitespace(text).replace(SIGNS[" "], SIGNS[" "] + ZERO_WIDTH)
     st.code(shown, language=None, wrap_lines=True, height=height)
 
 
 def fragment(draw: Callable[..., None], every: float | None) -> Callable[..., None]:
-    """Return a part of a page that draws itself anew every so many seconds; an error of ours stands in its place."""
+    """Return a part of a page that redraws itself at an interval in seconds; our errors are shown in its place."""
 
     @functools.wraps(draw)
     def guarded(*given: Any) -> None:
@@ -159,6 +191,6 @@ def fragment(draw: Callable[..., None], every: float | None) -> Callable[..., No
 
 
 def complain(error: Exception) -> None:
-    """Show an error of ours: what, value, remedy."""
+    """Show one of our errors: what, value, remedy."""
     st.error("That did not work.", icon=":material/error:")
     plain(str(error))

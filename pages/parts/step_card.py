@@ -1,4 +1,4 @@
-"""The decision card of one step, the card of any other event, and what if an example had another label."""
+"""The decision card of one step, the card of any other event, and the what-if question."""
 
 import streamlit as st
 
@@ -51,7 +51,7 @@ COLOURS = {"accepted": "blue", "rejected": "orange", "unchanged": "gray"}
 
 
 def show(reading: Reading, moment: Moment) -> None:
-    """Draw the card."""
+    """Draw the decision card of a step."""
     card = decision(reading, moment)
     with st.container(border=True, key="card"):
         _verdict(card)
@@ -85,7 +85,7 @@ def _verdict(card: Decision) -> None:
 
 
 def text_of(example: ExampleView) -> None:
-    """Draw an example: its texts as they are, then its id, group, answer and gold."""
+    """Draw an example: its texts literally, then id, group, answer and gold."""
     session.plain(example.text)
     facts = [f"example {example.id}", f"group {example.group}"]
     if example.answer is not None:
@@ -125,13 +125,13 @@ def _movers(card: Decision) -> None:
 
 
 def repairs(found: tuple[RepairLine, ...]) -> None:
-    """Draw repairs of an event that is no step."""
+    """Draw the repairs of an event that is not a step."""
     for repair in found:
         _repair(repair)
 
 
 def show_event(reading: Reading, moment: Moment) -> None:
-    """Draw the card."""
+    """Draw the card of an event that is not a step."""
     card = event_card(reading, moment)
     with st.container(border=True, key="card"):
         st.markdown(f"**{card.title}**")
@@ -149,7 +149,7 @@ def show_event(reading: Reading, moment: Moment) -> None:
 
 
 def show_what_if(reading: Reading, event: int, example: str) -> None:
-    """Draw the question about one labelled example as of an event, and the answers there are."""
+    """Draw the what-if question about one labelled example at an event, and existing answers."""
     labels = forks.other_labels(reading, example)
     if not labels:
         st.text("What if? can be asked about examples that have a label.")

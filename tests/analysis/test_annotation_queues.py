@@ -7,8 +7,21 @@ from dataclasses import fields, replace
 
 import pytest
 
-from icm_engine.analysis.annotation import bulk, bulk_body, card, own_labels, save_labels, sent, sent_words, turns
-from icm_engine.analysis.annotation_queues import QUEUES, margin, moved, offered_queues, queue
+from icm_engine.analysis.annotation import (
+    QUEUES,
+    bulk,
+    bulk_body,
+    card,
+    margin,
+    moved,
+    offered_queues,
+    own_labels,
+    queue,
+    save_labels,
+    sent,
+    sent_words,
+    turns,
+)
 from icm_engine.analysis.forks import begin_influence
 from icm_engine.analysis.run_cache import RunCache, runs_overview
 from icm_engine.analysis.run_history import Reading

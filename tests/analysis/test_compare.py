@@ -152,8 +152,8 @@ def test_examples_of_a_cell_are_the_surest_first(store: Store) -> None:
 
 def test_a_cell_is_counted_in_words() -> None:
     assert cell_caption(1, 500) == "1 example."
-    assert cell_caption(7, 500) == "7 examples, the surest first."
-    assert cell_caption(1200, 500) == "1,200 examples, the surest first; the first 500 are shown."
+    assert cell_caption(7, 500) == "7 examples, most confident first."
+    assert cell_caption(1200, 500) == "1,200 examples, most confident first; the first 500 are shown."
 
 
 # -- calibration

@@ -191,9 +191,12 @@ def test_a_repair_that_took_nothing_says_why(store: Store, reading: Reading) -> 
 
 def test_a_worse_option_that_was_taken_is_not_said_to_raise_u() -> None:
     body: RepairBody = {
-        "pair": ["a", "c"], "labels": [T, T], "utility": 5.0, "taken": [T, F],
+        "pair": ["a", "b"],
+        "labels": [T, T],
+        "utility": 5.0,
+        "taken": [T, F],
         "options": [{"labels": [T, F], "utility": 4.5}],
-    }  # fmt: skip
+    }
     words = repairs._choice(repairs._options(body))
     assert words == "Taken: True and False, which changed U by −0.50, the best there was."
 

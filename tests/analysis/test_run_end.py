@@ -105,8 +105,8 @@ def place(name: str, utility: float) -> Place:
 def test_the_landscape_says_what_is_higher() -> None:
     places = tuple(place(*row) for row in (("gold", 9.0), ("found", 7.5), ("all True", 7.5), ("random 1", 8.0)))
     assert landscape.higher(Landscape("r", 1, 4, places)) == (
-        "Higher U than what was found (7.50): gold (9.00). Not higher: all True."
+        "Higher U than the found labels (7.50): gold (9.00). Not higher: all True."
     )
     assert landscape.higher(Landscape("r", 1, 4, places[1:])) == (
-        "Higher U than what was found (7.50): none of the references asked about. Not higher: all True."
+        "Higher U than the found labels (7.50): none of the references asked about. Not higher: all True."
     )

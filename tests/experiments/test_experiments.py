@@ -293,8 +293,8 @@ def test_predictors_rank_u_within_one_scale() -> None:
 
     def cell(form: str, k: int) -> dict[str, object]:
         better = form == "centred_log_odds"
-        return {"dataset": "sums", "accuracy": (0.5 if better else 0.1) + k / 100,
-                "utility": (200 if better else 50) - k,
+        accuracy, utility = (0.5, 200) if better else (0.1, 50)
+        return {"dataset": "sums", "accuracy": accuracy + k / 100, "utility": utility - k,
                 "scale": {"predictability": form, "alpha": 1.5}, "supervised": False, "reason": None, "label_mass": 1.0,
                 "margin": 1.0, "balance": {"True": 10, "False": 10}, "agreement": None, "pairs": k}  # fmt: skip
 
@@ -356,7 +356,7 @@ def test_a_report_names_each_run_that_came_to_one_label(
     """Seeds are averaged in the tables; a constant among them is said by itself, but not one that was given."""
     small_dataset(store, groups=6)
     found = suite_results(store, monkeypatch, tmp_path)
-    title = "Labels that are nearly all one"
+    title = "Nearly constant labels"
     assert title not in [table.title for table in tables(found)]
     cells = {(cell["arm"], cell["seed"]): cell for cell in found["cells"]}
     for cell in (cells["ICM", 1], cells["golden", 0]):

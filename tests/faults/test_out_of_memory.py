@@ -245,7 +245,7 @@ def test_a_person_is_told(
     Memory(loaded, monkeypatch, lambda _, size: size > 400)
     assert work(data, run, scorer, monkeypatch) == 0
     (alert,) = [alert for alert in alerts(load_reading(data, run)) if alert.kind == "smaller calls"]
-    assert alert.text.startswith("The model reads at most 320 tokens at once now instead of 640: memory ran out while")
+    assert alert.text.startswith("The model reads at most 320 tokens per call now instead of 640: memory ran out while")
     assert WORDS in alert.text
     assert main(["show", run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tokens_at_once"] == 320

@@ -156,5 +156,5 @@ def test_every_chain_has_a_role() -> None:
     assert list(outcomes_frame(Proposal("c0", True, tuple(outcomes), {}))["U per example"][:3]) == [9.0, 8.0, 7.0]
     assert list(shown["in the choice"]) == [
         "proposed", "compared", "the proposal's mirror", "not compared: labelled too few", "not counted: stopped",
-        "not counted: changed by hand",
+        "not counted: changed by a person",
     ]  # fmt: skip

@@ -68,14 +68,15 @@ def test_the_page_has_the_numbers_of_all_batches_and_a_way_to_each(store: Store,
     assert shown["Accuracy"] == f"{mean:.0%}"
 
 
-def test_home_has_one_card_and_the_choice_of_runs_one_line(store: Store, batch_machine: BatchMachine) -> None:
+def test_home_has_one_row_and_the_choice_of_runs_one_line(store: Store, batch_machine: BatchMachine) -> None:
     run = add_run(store, "finished")
     job = batches.submit(store, BATCHED, 7)
     batch_machine.do(job)
     test = page()
-    names = [link.proto.label for link in test.get("page_link")]
-    assert "3 of 3 batches" in "\n".join(bar.proto.text for bar in test.get("progress"))
-    assert [name for name in names if "batches" in name] == ["batches\\.1"]
+    shown = test.dataframe[0].value
+    assert list(shown["run"]) == [job, run]
+    assert list(shown["progress"]) == [1.0, 1.0]
+    assert list(shown["source"]) == ["batches", "icm"]
     options = page("search", run=job).selectbox(key=f"pick_{job}").options
     assert options == ["New run", job, run]
     assert page("steps", run=run).selectbox(key=f"pick_{run}").options == ["Choose a run", run]

@@ -68,7 +68,7 @@ def test_a_landscape_is_scored_and_its_link_shows_it_again(browser: Browser, ser
     visit(page, f"{server.url}/compare?run={run}&view=Landscape")
     press(page, "landscape")
     verdict = page.locator(".st-key-verdict")
-    expect(verdict).to_contain_text("what was found")
+    expect(verdict).to_contain_text("the found labels")
     at_address(page, "job=landscape.1")
     stand_still(page)
     said = verdict.inner_text()

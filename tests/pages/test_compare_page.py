@@ -18,7 +18,7 @@ def metrics(test: AppTest) -> dict[str, str]:
 
 def test_without_a_run_the_page_says_what_it_needs(store: Store) -> None:
     test = page("compare")
-    assert test.title[0].value == "Compare"
+    assert test.title[0].value == "Evaluate"
     assert "No runs yet" in shown_markup(test)
     add_run(store, "finished")
     assert "Choose a run above" in shown_markup(page("compare", run="nothing-1"))
@@ -124,7 +124,7 @@ def test_the_landscape_says_its_cost_first_and_its_verdict_after(store: Store) -
     shown = frame(done, "same as found")
     assert len(shown) == 9
     assert dict(zip(shown["labeling"], shown["same as found"], strict=True))["mirror"] == 0.0
-    assert "what was found" in texts(done).split("References:")[1]
+    assert "the found labels" in texts(done).split("References:")[1]
 
 
 def test_text_from_outside_is_never_markup(store: Store) -> None:

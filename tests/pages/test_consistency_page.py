@@ -89,7 +89,7 @@ def test_filters_of_repairs_are_in_the_address(store: Store) -> None:
     (kept,) = tables(drawn(reading, view="Repairs", repairs="kept"), "result")
     assert set(kept["result"]) == {"● kept"}
     assert list(kept["step"]) == sorted(kept["step"], reverse=True)
-    assert "No repair is like that." in texts(drawn(reading, view="Repairs", repairs="withheld"))
+    assert "No repair matches." in texts(drawn(reading, view="Repairs", repairs="withheld"))
 
 
 def test_a_repair_in_the_address_is_shown_with_its_options_as_a_table(store: Store) -> None:

@@ -120,7 +120,7 @@ def _the_context_is_checked(page: Page) -> None:
 
 
 def _it_is_deleted(page: Page) -> None:
-    warning = page.get_by_text("go with it, for good")
+    warning = page.get_by_text("are deleted with it, permanently")
     press(page, "delete")
     expect(warning).to_be_visible()
     press(page, "keep")

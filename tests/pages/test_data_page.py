@@ -225,7 +225,7 @@ def test_a_large_file_is_imported_by_a_job(
         (tmp_path / "data" / "mine.csv").write_text(CLAIMS)
         test.segmented_control(key="way").set_value("A file on this machine").run()
         test.text_input(key="path").set_value("mine.csv").run()
-    assert "It is checked while it is imported" in texts(test)
+    assert "It is checked during the import" in texts(test)
     button(test, "save").click().run()
     assert not test.exception
     (job,) = jobs.names(store, "import")
@@ -383,7 +383,7 @@ def test_a_data_set_that_no_run_uses_is_deleted_after_a_question(store: Store) -
     small_dataset(store)
     test = page("data", dataset="sums")
     button(test, "delete").click().run()
-    assert "18 examples, 18 gold and 0 human labels go with it" in texts(test)
+    assert "18 examples, 18 gold and 0 human labels are deleted with it" in texts(test)
     assert store.has_dataset("sums")
     button(test, "delete_really").click().run()
     assert not test.exception

@@ -33,17 +33,18 @@ from tests.support.search_page import paused_at, wait_for_phase, wait_for_steps
 pytestmark = NEEDS_BROWSER
 PAGES = {  # link -> title
     "": "ICM Workbench",
-    "search": "Search",
+    "search": "New run",
     "steps": "Steps",
-    "flips": "Flips",
-    "consistency": "Consistency",
-    "compare": "Compare",
+    "examples": "Labels",
+    "flips": "Label changes",
+    "consistency": "Conflicts and repairs",
+    "compare": "Evaluate",
     "annotate": "Annotate",
-    "forks": "Forks",
-    "training": "Training",
+    "forks": "Fork",
+    "training": "Train",
     "experiments": "Experiments",
     "data": "Data",
-    "tour": "Tour",
+    "tour": "Help",
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 from icm_engine.analysis.formatting import OFFERS, PHASE_STYLES
 from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.store import Store
+from pages.parts import run_controls
 from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
@@ -24,16 +25,26 @@ def test_home_without_runs_says_so_and_offers_one_button(store: Store) -> None:
 def test_home_lists_a_run_with_its_status(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page()
-    assert f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}" in shown_markup(test)
-    assert "sums · fake" in texts(test)
-    values = {metric.label: metric.value for metric in test.metric}
-    assert (values["U(D)"] == "–") == (phase in ("created", "starting"))
-    assert store.run_names() == [run]
+    (row,) = test.dataframe[0].value.to_dict("records")
+    assert (row["run"], row["data set"], row["model"]) == (run, "sums", "fake")
+    assert row["status"] == f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}"
+    assert ("U" in row) == (phase not in ("created", "starting"))  # a column without any value is left out
+
+
+def test_the_table_of_runs_is_filtered_by_words_and_status(store: Store) -> None:
+    finished, paused = add_run(store, "finished"), add_run(store, "paused")
+    test = page()
+    assert list(test.dataframe[0].value["run"]) == [paused, finished]  # newest first
+    test.selectbox(key="run_status").set_value("Ended").run()
+    assert list(test.dataframe[0].value["run"]) == [finished]
+    test.selectbox(key="run_status").set_value("Any status").run()
+    test.text_input(key="find_runs").set_value(paused).run()
+    assert list(test.dataframe[0].value["run"]) == [paused]
 
 
 def test_search_without_a_run_is_the_form_of_a_new_one(store: Store) -> None:
     test = page("search")
-    assert test.subheader[0].value == "New run"
+    assert test.title[0].value == "New run"
     assert test.selectbox(key="dataset").options[:4] == ["arithmetic", "facts", "comparisons", "sun"]
     assert test.number_input(key="default_alpha").value == 50.0
     assert "alpha * P(D)" in test.number_input(key="default_alpha").help
@@ -80,10 +91,11 @@ def test_a_setting_that_cannot_be_is_refused_in_words(store: Store) -> None:
 def test_search_shows_each_phase_with_its_own_look(store: Store, phase: Phase) -> None:
     run = add_run(store, phase)
     test = page("search", run=run)
-    assert PHASE_STYLES[phase].sentence in texts(test)
-    for verb, label in VERBS.items():
-        assert button(test, f"do_{verb}").label == label
-        assert button(test, f"do_{verb}").disabled == (verb not in OFFERS[phase])
+    assert f"{PHASE_STYLES[phase].icon} {PHASE_STYLES[phase].word}" in shown_markup(test)
+    assert (PHASE_STYLES[phase].sentence in texts(test)) == (phase not in run_controls.TOLD)
+    drawn = {one.key: one.label for one in test.button}
+    assert {verb for verb in VERBS if f"do_{verb}" in drawn} == OFFERS[phase]
+    assert all(drawn[f"do_{verb}"] == VERBS[verb] for verb in OFFERS[phase])
     begun = phase not in ("created", "starting")
     assert {metric.label: metric.value for metric in test.metric}["Labelled"] == ("12" if begun else "0")
     assert ("No step has been taken yet." in texts(test)) != begun
@@ -140,7 +152,7 @@ def test_curves_can_be_read_as_a_table(store: Store) -> None:
 
 
 def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
-    assert page("search", run="nothing-1").subheader[0].value == "New run"
+    assert page("search", run="nothing-1").title[0].value == "New run"
 
 
 @pytest.mark.parametrize(

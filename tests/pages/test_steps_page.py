@@ -52,7 +52,7 @@ def test_a_card_of_every_verdict(store: Store, run: str, verdict: str) -> None:
         terms = next(frame for frame in tables(test, "term"))
         assert list(terms["change"])[-1] == pytest.approx(event.body["delta"])
     if verdict == "rejected":
-        assert "It would have been accepted at T of at least" in said
+        assert "It would be accepted at T of at least" in said
 
 
 def test_repairs_stand_on_the_card_with_all_their_options(store: Store, run: str) -> None:

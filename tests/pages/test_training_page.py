@@ -114,5 +114,5 @@ def test_gold_stays_hidden_while_a_run_is_annotated_blind(store: Store, monkeypa
     used(store, tried[0], [[True, False], [True, True]])
     lines = tuned_models.lines(store, tuned_models.tried(store, job), gold=False)
     assert [line.right for line in lines] == [None, None]
-    monkeypatch.setattr("pages.parts.training_result.gold_shown", lambda reading: False)
+    monkeypatch.setattr("icm_engine.analysis.gold_agreement.gold_shown", lambda reading: False)
     assert frame(page("training", run=run), "said True")["right"].isna().all()

@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -65,7 +64,7 @@ def save_model(folder: Path, **settings: object) -> str:
     return str(folder)
 
 
-def transformers_scorer(model: str, encoding: str, **settings: Any) -> TransformersScorer:
-    return TransformersScorer(
-        load(ModelChoice(model, **{"quantization": "none", "dtype": "float32", **settings})), encoding
-    )
+def transformers_scorer(
+    model: str, encoding: str, quantization: str = "none", dtype: str = "float32", device: str = "auto"
+) -> TransformersScorer:
+    return TransformersScorer(load(ModelChoice(model, quantization, dtype, device)), encoding)

@@ -104,10 +104,10 @@ def _search(store: Store, run: str, steps: int) -> None:
             store.append(run, kind, body, seconds)
 
 
-_SEARCHED: dict[str, list[tuple[str, Mapping[str, object], float]]] = {}
+_SEARCHED: dict[str, list[tuple[str, Mapping[str, Any], float]]] = {}
 
 
-def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Mapping[str, object], float]]:
+def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Mapping[str, Any], float]]:
     config, scorer = opened.spec.search, TableScorer(moody_belief)
     objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha,
                           pair_weight=config.pair_weight)  # fmt: skip

@@ -1,7 +1,8 @@
-"""What annotation programs export: the texts in one place, what people said of them in another, as plain rows.
+"""Exports of annotation programs, which keep texts and annotations apart, as plain rows.
 
-Label Studio (JSON and JSON-MIN) and doccano (`labels`, and `annotations` of older versions) are known by their first
-row. What all say of a row becomes its label; where several people said something, each has a column of human labels.
+Label Studio (JSON and JSON-MIN) and doccano (`labels`, and `annotations` of older versions) are recognised by their
+first row. The annotation that all people give becomes the row's label; with several annotators each has a column of
+human labels.
 """
 
 from collections import Counter
@@ -12,14 +13,14 @@ from typing import Any
 
 from icm_engine.data.readers.json_layout import JsonObject
 
-Item = tuple[str, Any]  # where it stands, and its value
+Item = tuple[str, Any]  # its position, and its value
 LABEL = "label"
 _MIN = {"annotator", "annotation_id"}  # keys that JSON-MIN adds after the labels
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one person chose, by the name of the control; what is final outweighs what is not."""
+    """One annotator's choices by control name; final ones outweigh drafts."""
 
     by: str
     choices: Mapping[str, Sequence[Any]]
@@ -28,18 +29,18 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedRow:
-    """The cells of a row, and what was said of it; `other` counts annotations of other kinds."""
+    """A row's cells and its annotations; `other` counts annotations of other kinds."""
 
     cells: Mapping[str, Any]
     said: Sequence[Said]
     other: int = 0
 
 
-Parse = Callable[[Iterable[Item]], Iterator[Item]]  # a value that is no row of the program stays as it is
+Parse = Callable[[Iterable[Item]], Iterator[Item]]  # values that are not rows of the program are unchanged
 
 
 def annotated(items: Callable[[], Iterator[Item]]) -> "Annotated | None":
-    """Return the rows of an export by its first row, None if no program is known by it."""
+    """Return the rows of an export recognised by its first row; None if no program is recognised."""
     first = as_dict(next(items(), ("", None))[1])
     if first is None:
         return None
@@ -55,7 +56,7 @@ def annotated(items: Callable[[], Iterator[Item]]) -> "Annotated | None":
 
 
 def as_dict(value: Any) -> dict[str, Any] | None:
-    """Return an object's keys and values, None for anything else, and for one with a key twice."""
+    """Return an object's keys and values; None for anything else, and for an object with a repeated key."""
     found = dict(value) if isinstance(value, JsonObject) else None
     return found if found is not None and len(found) == len(value) else None
 
@@ -67,7 +68,7 @@ def is_list(value: Any) -> bool:
 
 @dataclass
 class _Survey:
-    """What the whole file has."""
+    """What the whole file contains."""
 
     controls: Counter[str] = field(default_factory=Counter)
     columns: dict[str, None] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class _Survey:
 
 
 class Annotated:
-    """The rows of an export; the file is gone through once to see which columns there are."""
+    """The rows of an export; a first pass over the file finds its columns."""
 
     def __init__(self, program: str, items: Callable[[], Iterator[Item]], parse: Parse) -> None:
         self.program, self._items, self._parse = program, items, parse
@@ -100,7 +101,7 @@ class Annotated:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was made of the export."""
+        """How the export was read."""
         survey = self._survey
         named = ", ".join(f"{control!r} became column {name!r}" for control, name in self._names.items())
         notes = [
@@ -118,7 +119,7 @@ class Annotated:
         return tuple(notes)
 
     def rows(self) -> Iterator[Item]:
-        """Go through the rows as plain objects; what is no row of the program stays as it is."""
+        """Yield the rows as plain objects; rows that are not the program's are unchanged."""
         for where, row in self._parse(self._items()):
             yield where, JsonObject(self._cells(row).items()) if isinstance(row, AnnotatedRow) else row
 
@@ -136,14 +137,14 @@ class Annotated:
 
 
 def _opinions(row: AnnotatedRow, control: str) -> list[Sequence[Any]]:
-    """The different things that were said; those that are final, if any is."""
+    """The distinct annotations; only final ones, if any is final."""
     said = [s for s in row.said if s.final] or row.said
     found = {tuple(sorted(map(str, s.choices[control]))): s.choices[control] for s in said if control in s.choices}
     return [choices for choices in found.values() if choices]
 
 
 def _one(choices: Sequence[Any]) -> Any:
-    """The one choice there is, or all as a list."""
+    """The single choice, or all choices as a list."""
     return choices[0] if len(choices) == 1 else list(choices)
 
 
@@ -159,7 +160,7 @@ def _label_studio(items: Iterable[Item]) -> Iterator[Item]:
         task = as_dict(value)
         data = as_dict(task.get("data")) if task is not None else None
         if task is None or data is None:
-            yield where, value if task is None else task.get("data")  # what the columns should be, and are not
+            yield where, value if task is None else task.get("data")  # expected but missing columns
             continue
         done = task.get("annotations", task.get("completions"))
         made = [a for a in map(as_dict, done if isinstance(done, list) else []) if a is not None]
@@ -179,7 +180,7 @@ def _studio_said(annotation: Mapping[str, Any], results: Sequence[Mapping[str, A
 
 
 def _chosen(value: Any) -> list[Any]:
-    """The choices of {"choices": [...]}, of a list, or of a single label."""
+    """The choices in {"choices": [...]}, in a list, or a single label."""
     found = as_dict(value)
     if found is not None:
         value = found.get("choices")
@@ -189,7 +190,7 @@ def _chosen(value: Any) -> list[Any]:
 
 
 def _label_studio_min(items: Iterable[Item]) -> Iterator[Item]:
-    """One row an annotation, those of a task one after the other."""
+    """Merge consecutive rows of one task; JSON-MIN has one row per annotation."""
     numbered = ((where, as_dict(value), value, k) for k, (where, value) in enumerate(items))
     for _, group in groupby(numbered, lambda item: _task_of(item[1], item[3])):
         rows = [(where, row, value) for where, row, value, _ in group]
@@ -208,7 +209,7 @@ def _label_studio_min(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _task_of(row: Mapping[str, Any] | None, number: int) -> tuple[str, int]:
-    """What the rows of one task have in common; a row without an id is a task of its own."""
+    """The identity of a row's task; a row without an id is a task of its own."""
     if row is None or row.get("id") is None or "annotator" not in row:
         return "", number
     return str(row["id"]), -1
@@ -220,7 +221,7 @@ def _person(value: Any, number: int) -> str:
 
 
 def _labels_of(row: Mapping[str, Any]) -> list[str]:
-    """The keys of labels: between the id, which comes after the data, and what JSON-MIN adds."""
+    """The keys of labels: those between the id, which follows the data, and the keys that JSON-MIN appends."""
     keys = list(row)
     end = min(keys.index(key) for key in _MIN if key in keys)
     before = keys.index("id") if "id" in keys else -1

@@ -1,4 +1,4 @@
-"""Parquet files, and directories that `Dataset.save_to_disk` or a hub clone made: Arrow tables, in batches."""
+"""Parquet files, and directories from `Dataset.save_to_disk` or a hub clone: Arrow tables, in batches."""
 
 import io
 import json
@@ -19,7 +19,7 @@ BATCH = 2000  # rows held at once
 
 
 class ArrowSource:
-    """Rows of Arrow batches; see `RowSource`. Subclasses open the file and give its batches."""
+    """Rows of Arrow batches; see `RowSource`. Subclasses open the file and yield its batches."""
 
     kind = "parquet"
     notes: tuple[str, ...] = ()
@@ -31,11 +31,11 @@ class ArrowSource:
         check_columns(self.columns, name)
 
     def batches(self) -> Iterator[Any]:
-        """Go through the record batches from the first one."""
+        """Yield the record batches from the first one."""
         raise NotImplementedError
 
     def records(self) -> Iterator[Record]:
-        """Go through the rows."""
+        """Yield the rows."""
         number = 0
         for batch in self._batches_or_refusal():
             cells = [self._texts(name, column) for name, column in zip(self.columns, batch.columns, strict=True)]
@@ -54,7 +54,7 @@ class ArrowSource:
             with refused_if_unreadable(self.name):
                 batch = next(batches, None)
                 if batch is not None:
-                    batch.validate(full=True)  # a damaged file may point outside itself
+                    batch.validate(full=True)  # a damaged file may have offsets outside itself
             if batch is None:
                 return
             yield batch
@@ -75,7 +75,7 @@ class ArrowSource:
 
 
 def label_names(schema: Any) -> Mapping[str, Sequence[str]]:
-    """Return the names of the class labels by column, as `datasets` notes them beside the schema."""
+    """Return the class label names by column, as `datasets` stores them in the schema."""
     noted = (schema.metadata or {}).get(b"huggingface")
     try:
         features = json.loads(noted)["info"]["features"] if noted else {}
@@ -85,12 +85,12 @@ def label_names(schema: Any) -> Mapping[str, Sequence[str]]:
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # somebody else's note: the numbers stay numbers
+        return {}  # metadata by another program: the numbers stay numbers
 
 
 @contextmanager
 def refused_if_unreadable(name: str) -> Iterator[None]:
-    """Turn what pyarrow raises on damaged or odd files into ImportRefused."""
+    """Turn pyarrow's errors on damaged or unusual files into ImportRefused."""
     import pyarrow
 
     try:
@@ -101,14 +101,14 @@ def refused_if_unreadable(name: str) -> Iterator[None]:
 
 
 def _named(value: Any, names: Sequence[str]) -> str:
-    """A class label's name; -1 is a missing one."""
+    """The name of a class label; -1 means missing."""
     if isinstance(value, int) and 0 <= value < len(names):
         return names[value]
     return "" if value is None or value == -1 else str(value)
 
 
 def _text(value: Any) -> str:
-    """A value as text: nothing for None and NaN, and `NoText` for what is none."""
+    """A value as text: empty for None and NaN, `NoText` for nested values."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bytes):
@@ -123,7 +123,7 @@ def _nested(value: Any) -> str:
 
 
 def _decoded(value: bytes) -> str:
-    """Some writers leave texts without the mark that says they are text."""
+    """Decode texts that some writers store as plain bytes."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -131,12 +131,12 @@ def _decoded(value: bytes) -> str:
 
 
 _SHARD = re.compile(r"(.+?)-\d+-of-\d+")  # train-00000-of-00002.parquet
-_FILE = b"ARROW1"  # with which the file format begins, of which Feather is another name
+_FILE = b"ARROW1"  # magic bytes of the file format, also called Feather
 _OLD = b"FEA1"
 
 
 class ParquetSource(ArrowSource):
-    """Parquet files of one schema, one after the other."""
+    """Parquet files of one schema, read in order."""
 
     def __init__(self, name: str, paths: Sequence[Path], content: bytes | None = None) -> None:
         self.paths, self.content = paths, content
@@ -163,7 +163,7 @@ class ParquetSource(ArrowSource):
 
 
 class ArrowFilesSource(ArrowSource):
-    """Files of Arrow's stream or file format, one after the other, mapped into memory and not loaded."""
+    """Arrow stream or file format files, read in order, memory-mapped rather than loaded."""
 
     kind = "arrow"
 
@@ -180,7 +180,7 @@ class ArrowFilesSource(ArrowSource):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
     def _stored(self, path: Path) -> Iterator[Any]:
-        """The batches as they are stored; compressed ones are unpacked one at a time."""
+        """The batches as stored; compressed ones are unpacked one at a time."""
         opened = self._open(path)
         count = getattr(opened, "num_record_batches", None)  # of the file format
         return iter(opened) if count is None else (opened.get_batch(k) for k in range(count))
@@ -194,7 +194,7 @@ class ArrowFilesSource(ArrowSource):
 
 
 def _beginning(path: Path, content: bytes | None) -> bytes:
-    """The first bytes of a file; none where it cannot be read, which is said by what reads it next."""
+    """The first bytes of a file; empty if it cannot be read, which its next reader reports."""
     if content is not None:
         return content[:LOOKED_AT]
     try:
@@ -230,7 +230,7 @@ def open_directory(path: Path, split: str | None = None) -> ArrowSource:
 
 
 def chosen_split(splits: Sequence[str], split: str | None, name: str) -> str:
-    """Return the split that was asked for, or the only one there is. Raises ImportRefused."""
+    """Return the requested split, or the only one. Raises ImportRefused."""
     if not splits:
         raise ImportRefused(f"{name}: the data set has no splits: it is empty")
     chosen = splits[0] if split is None and len(splits) == 1 else split
@@ -243,7 +243,7 @@ def chosen_split(splits: Sequence[str], split: str | None, name: str) -> str:
 
 
 def _saved_files(path: Path) -> list[Path]:
-    """The files of one saved split; a name that leads out of the directory is refused."""
+    """The files of one saved split; a name that leads outside the directory is refused."""
     files = [path / name for name in _names(path, "state.json", "_data_files")]
     for file in files:
         if file.parent != path or not file.is_file():
@@ -252,7 +252,7 @@ def _saved_files(path: Path) -> list[Path]:
 
 
 def _names(path: Path, file: str, key: str) -> list[str]:
-    """The names that a note of `datasets` lists; those of files stand in objects."""
+    """The names listed in a metadata file of `datasets`."""
     try:
         listed = json.loads((path / file).read_text(encoding="utf-8"))[key]
         names = [str(item["filename"]) if isinstance(item, dict) else str(item) for item in listed]
@@ -264,7 +264,7 @@ def _names(path: Path, file: str, key: str) -> list[str]:
 
 
 def _open_shards(path: Path, split: str | None) -> ArrowSource:
-    """The Parquet files of a directory as the hub lays them out: data/train-00000-of-00001.parquet."""
+    """The Parquet files of a directory in the hub's layout: data/train-00000-of-00001.parquet."""
     shards: dict[str, list[Path]] = {}
     for file in sorted(path.rglob("*.parquet")):
         match = _SHARD.fullmatch(file.stem)

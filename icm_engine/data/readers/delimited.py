@@ -1,4 +1,4 @@
-"""CSV and TSV, as spreadsheets and pandas write them: quoted newlines, any line ends, cells of any size."""
+"""CSV and TSV as spreadsheets and pandas write them: quoted newlines, any line ends, cells of any size."""
 
 import csv
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from icm_engine.data.readers.dialect import (
 from icm_engine.data.readers.encoding import TextFile, kind_ending
 from icm_engine.data.readers.source import Record, check_cell
 
-LARGEST_CELL = 2**31 - 1  # the csv module stops at 131,072 characters unless told otherwise
+LARGEST_CELL = 2**31 - 1  # the csv module's default limit is 131,072 characters
 BOTH_WAYS = "read every mark as text (--quoting none), or, if the cell does hold these lines, say so (--quoting double)"
 
 
 class DelimitedSource:
-    """A file of rows with a header; see `RowSource`. `quoting` is none, double, or None: as the file shows."""
+    """A delimited file with a header; see `RowSource`. `quoting` is none, double, or None: as the file shows."""
 
     kind = "csv"
 
@@ -35,7 +35,7 @@ class DelimitedSource:
         self.file, self.name, self.quoting = file, file.name, quoting
         self.total: int | None = None
         self.dialect = self._dialect()
-        self._unquoted_line = 0  # the line whose stray quotation mark made all of them text
+        self._unquoted_line = 0  # the line whose stray quotation mark made all marks literal
         self._labellike: Labellike | None = None
         self._settled = quoting is not None or self.dialect.separator != "\t"
         self._counted = Counted()
@@ -44,11 +44,11 @@ class DelimitedSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the file is written, and which of its lines are no rows, as far as it was read."""
+        """How the file is written, and which lines read so far are not rows."""
         return (*self._about_dialect(), *self.header.notes, *self._counted.notes)
 
     def records(self) -> Iterator[Record]:
-        """Go through the rows below the header."""
+        """Yield the rows below the header."""
         self._settle(None)
         return self._records(None)
 
@@ -67,7 +67,7 @@ class DelimitedSource:
     # -- how the file is written
 
     def _dialect(self) -> Dialect:
-        """The separator that the file names, that its ending means, or that its first rows show."""
+        """The dialect: its separator is declared in the file, implied by the ending, or shown by the first rows."""
         quoted = self.quoting != "none"
         with self.file.open() as text:
             told = told_separator(text.readline())
@@ -92,7 +92,7 @@ class DelimitedSource:
         return notes
 
     def _settle(self, most: int | None) -> None:
-        """Look through a file of tabs, where quoting is rare, for marks that cannot quote: then none does."""
+        """Search a tab-separated file, where quoting is rare, for marks that cannot be quotes; if found, none are."""
         if self._settled:
             return
         self._settled = most is None
@@ -102,14 +102,14 @@ class DelimitedSource:
                 self.dialect, self._unquoted_line, self._settled = unquoted, line, True
 
     def _stray(self, most: int | None) -> int:
-        """The line of the first row that cannot be quoted as it is, 0 if there is none."""
+        """The line of the first row that cannot be read as quoted; 0 if there is none."""
         line, counted = 0, Counted()
         try:
             for row in self._parsed():
                 if counted.sees(row) and not self._sound(row):
                     return row.first
                 line = row.line
-                if most is not None and counted.rows > most:  # the header is one of them
+                if most is not None and counted.rows > most:  # the header is one of these lines
                     return 0
         except csv.Error:
             return line + 1
@@ -119,7 +119,7 @@ class DelimitedSource:
         return self.header.fits(row.cells) and not could_be_rows(row, self.dialect, self.header.width)
 
     def _all_fit(self, dialect: Dialect) -> bool:
-        """Whether each line is a row if marks mean nothing; one row shows nothing, and a doubled mark that they do."""
+        """Whether each line is a row if marks are literal; a single row, or a doubled mark, is no evidence for that."""
         with self.file.open() as text:
             if evidently_quoted(text):
                 return False
@@ -143,7 +143,7 @@ class DelimitedSource:
             yield from (dialect or self.dialect).rows(text)
 
     def _rows(self) -> Iterator[DelimitedRow]:
-        """All rows. Raises ImportRefused for what is not valid."""
+        """All rows. Raises ImportRefused for invalid ones."""
         line, rows = 0, self._parsed()
         while True:
             try:
@@ -156,7 +156,7 @@ class DelimitedSource:
             yield row
 
     def _body(self, counted: Counted) -> Iterator[DelimitedRow]:
-        """The rows below the header that are not empty; what is left out is counted."""
+        """The non-empty rows below the header; the rest is counted."""
         asked, width = self.quoting is not None, self.header.width
         for row in self._rows():
             if row.line <= self.header.line:
@@ -192,7 +192,7 @@ class DelimitedSource:
         if not self.header.fits(row.cells):
             self._refuse_size(where, row)
         cells = self.header.cells(row.cells)
-        if any("\0" in cell for cell in row.cells):  # all else that is decoded can be stored
+        if any("\0" in cell for cell in row.cells):  # anything else that can be decoded can be stored
             for column, cell in cells.items():
                 check_cell(cell, self.name, where, column)
         return Record(where, cells)

@@ -1,7 +1,7 @@
-"""How a file of separated cells is written: its separator, its quoting, and its header.
+"""How a delimited file is written: separator, quoting, header.
 
-A stray quotation mark at a cell's beginning would swallow the rows up to the next one. A cell that holds line ends is
-therefore looked at twice: where every one of its lines has the cells of a row, it is likely to be rows.
+A stray quotation mark at the start of a cell would swallow the rows up to the next mark. So a cell with line ends is
+checked: if each of its lines has as many cells as a row, it probably consists of rows.
 """
 
 import csv
@@ -17,18 +17,18 @@ from icm_engine.data.readers.source import check_columns
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 QUOTINGS = ("double", "none")
-FIRST = 20  # rows that show which separator a file has
-MOST_LINES = 100_000  # of one row: a mark that never closes would take the whole file for a cell
-MOST_VALUES = 100  # a column of more different cells is no column of labels
-WEIGHTY = 2  # separators beyond the first line that are no accident
-_EXCEL = re.compile(r'"?sep=([^\w"\s]|\t)"?\s*', re.IGNORECASE)  # the first line with which Excel is told
+FIRST = 20  # rows used to find the separator
+MOST_LINES = 100_000  # bytes of one row: an unclosed mark would make the whole file one cell
+MOST_VALUES = 100  # a column with more distinct cells is not one of labels
+WEIGHTY = 2  # separators beyond the first line that are not accidental
+_EXCEL = re.compile(r'"?sep=([^\w"\s]|\t)"?\s*', re.IGNORECASE)  # the first line by which Excel is told the separator
 _DOUBLED = re.compile(r'(?:^|[\t])"[^\t]*""[^\t]*"(?:[\t]|$)')
 
 Cells = tuple[str, ...]
 
 
 class DelimitedRow(NamedTuple):
-    """The cells of one row, and the lines of the file that they stand on, of which the last is number `line`."""
+    """The cells of one row, and its lines in the file, the last of which is number `line`."""
 
     cells: Cells
     line: int
@@ -41,7 +41,7 @@ class DelimitedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What separates cells, whether the first line only says so, and whether quotation marks quote."""
+    """The separator, whether the first line only declares it, and whether quotation marks quote."""
 
     separator: str = ","
     told: bool = False
@@ -49,11 +49,11 @@ class Dialect:
 
     @property
     def name(self) -> str:
-        """What the separators are called."""
+        """The separator's name."""
         return SEPARATORS.get(self.separator, repr(self.separator))
 
     def rows(self, text: Iterator[str]) -> Iterator[DelimitedRow]:
-        """Go through the rows, blank lines among them. Raises csv.Error."""
+        """Yield the rows, blank lines included. Raises csv.Error."""
         taken: list[str] = []
         before = int(self.told)
         if self.told:
@@ -68,7 +68,7 @@ class Dialect:
             taken.clear()
 
     def split(self, line: str) -> list[str]:
-        """The cells of one line if quotation marks mean nothing."""
+        """The cells of one line with quotation marks taken literally."""
         return line.rstrip("\r\n").split(self.separator)
 
 
@@ -81,13 +81,13 @@ def _kept(text: Iterable[str], taken: list[str]) -> Iterator[str]:
 
 
 def told_separator(line: str) -> str | None:
-    """Return the separator that a first line such as sep=; names, None if the line is no such one."""
+    """Return the separator declared by a first line such as sep=; or None."""
     match = _EXCEL.fullmatch(line)
     return match[1] if match else None
 
 
 def likely_separator(text: TextIO, quoted: bool) -> str:
-    """Return the separator that gives the first rows several cells, each as many as the header; else the comma."""
+    """Return the separator that splits the first rows into several cells, as many as in the header; else the comma."""
     lines = list(islice(text, FIRST))
     sizes = {separator: _sizes(lines, Dialect(separator, quoted=quoted)) for separator in SEPARATORS}
     several = [separator for separator, found in sizes.items() if found and found[0] > 1]
@@ -95,35 +95,35 @@ def likely_separator(text: TextIO, quoted: bool) -> str:
 
 
 def _sizes(lines: Sequence[str], dialect: Dialect) -> list[int]:
-    """How many cells the first rows have, as far as they can be read."""
+    """The number of cells in each of the first rows, as far as they can be read."""
     found: list[int] = []
-    with suppress(csv.Error):  # of the last row, perhaps because its lines go on
+    with suppress(csv.Error):  # the last row may be incomplete
         for row in dialect.rows(iter(lines)):
             found += [len(row.cells)] if row.cells else []
     return found
 
 
 def _merit(header: str, separator: str, sizes: Sequence[int]) -> tuple[bool, bool, int]:
-    """Alike rows first, then a header in which no space follows: that is how people write commas."""
+    """Rank a separator: equally long rows first, then a header without spaces after it, as prose has."""
     return len(sizes) > 1 and len(set(sizes)) == 1, separator + " " not in header, sizes[0]
 
 
 def evidently_quoted(lines: Iterable[str]) -> bool:
-    """Say whether lines separated by tabs were written with quoting: a quoted header, or a mark that is doubled."""
+    """Say whether tab-separated lines were written with quoting: a quoted header, or a doubled mark."""
     doubled = (line for k, line in enumerate(lines) if '"' in line and (k == 0 or _DOUBLED.search(line)))
     return any(doubled)
 
 
 @dataclass(frozen=True, slots=True)
 class Labellike:
-    """The cells of columns that say one of few things, as the rows on one line have them; and all other cells."""
+    """The cells of columns with few distinct values, from single-line rows; and all other cells."""
 
     few: dict[int, frozenset[str]]
     seen: tuple[frozenset[str], ...]
 
     @classmethod
     def of(cls, rows: Iterable[DelimitedRow], width: int) -> "Labellike":
-        """Look through the rows below the header."""
+        """Scan the rows below the header."""
         counts = [Counter[str]() for _ in range(width)]
         for row in rows:
             if len(row.lines) == 1 and len(row.cells) == width:
@@ -135,17 +135,17 @@ class Labellike:
 
 
 def could_be_rows(row: DelimitedRow, dialect: Dialect, width: int) -> bool:
-    """Say whether the row stands on several lines of which each has the cells of a row."""
-    tabs = dialect.separator == "\t"  # paragraphs of a sentence have blank lines between them, and no tabs
+    """Say whether the row spans several lines each of which has the cells of a row."""
+    tabs = dialect.separator == "\t"  # paragraphs of prose have blank lines between them, and no tabs
     lines = [line for line in row.lines if line.strip() or not tabs] if len(row.lines) > 1 < width else []
     return len(lines) > 1 and all(line.count(dialect.separator) == width - 1 for line in lines)
 
 
 def swallows(row: DelimitedRow, dialect: Dialect, header: str, known: Labellike) -> bool:
-    """Say whether a row whose lines could be rows is likely to be rows, and no cell with line ends.
+    """Say whether a row whose lines could be rows probably is several rows rather than one cell with line ends.
 
-    A space after the separators is that of a sentence. Cells of labels that no other row has speak against rows, those
-    that others have speak for them; where neither speaks, many lines do.
+    A space after separators suggests a sentence. Label cells that no other row has speak against rows, those that
+    others have speak for them; if neither does, many lines do.
     """
     width = len(known.seen)
     if dialect.separator == "\t":
@@ -168,7 +168,7 @@ Below = Callable[[int], Iterable[Cells]]  # the cells of the rows below a line
 
 
 class TableHeader:
-    """The columns of a file; those that have neither a name nor a text at the header's end are not there."""
+    """The named columns of a file; unnamed, empty columns at the end of the header are left out."""
 
     def __init__(self, name: str, row: DelimitedRow, below: Below) -> None:
         self.line, self.text = row.line, "".join(row.lines)
@@ -187,7 +187,7 @@ class TableHeader:
         check_columns(self.columns, name)
 
     def fits(self, cells: Cells) -> bool:
-        """Say whether a row has a cell for every column, and no text beyond."""
+        """Say whether a row has a cell for every column and no text beyond."""
         if len(cells) == self.width:
             return True
         return len(cells) >= self.least and not any(cell.strip() for cell in cells[self.width :])
@@ -200,7 +200,7 @@ class TableHeader:
 
 
 def _filled(places: set[int], rows: Iterable[Cells]) -> set[int]:
-    """Which of these places have a text in any row."""
+    """The positions that have text in any row."""
     found: set[int] = set()
     for cells in rows:
         found |= {k for k in places - found if k < len(cells) and cells[k].strip()}
@@ -226,16 +226,16 @@ def _said(what: str, done: str, names: list[str]) -> list[str]:
 
 @dataclass
 class Counted:
-    """How many rows there are so far, and what else the lines below the header are."""
+    """Counts of rows so far, and of other lines below the header."""
 
     rows: int = 0
     blank: int = 0  # lines
-    empty: int = 0  # lines of rows whose cells are all empty
-    inner: int = 0  # lines on which a cell goes on
+    empty: int = 0  # lines of rows that are entirely empty
+    inner: int = 0  # lines that continue a cell
     beyond: int = 0  # rows with empty cells beyond the header's
 
     def sees(self, row: DelimitedRow, width: int | None = None) -> bool:
-        """Take a row; say whether it has any text."""
+        """Count a row; say whether it has any text."""
         if not row.cells:
             self.blank += 1
             return False
@@ -249,7 +249,7 @@ class Counted:
 
     @property
     def notes(self) -> list[str]:
-        """Say why there are fewer rows than lines, unless it is for line ends within cells alone."""
+        """Say why there are fewer rows than lines, unless only cells with line ends explain it."""
         notes = []
         if self.beyond:
             notes.append(f"Empty cells beyond the columns of the header were left out (rows: {self.beyond:,}).")

@@ -1,4 +1,4 @@
-"""From bytes to text: gzip, UTF-8, a byte order mark, or the encoding a person names. Nothing is guessed."""
+"""From bytes to text: gzip, UTF-8, a byte order mark, or a named encoding. Nothing is guessed."""
 
 import codecs
 import errno
@@ -16,11 +16,11 @@ from icm_engine.core.text import is_pointer
 GZIP = b"\x1f\x8b"
 PACKED = ".gz"
 UNSUSPICIOUS = 1 << 26  # bytes that any file may unpack to
-MOST = 200  # times what was read of it: tables of text reach 3 to 30, and what gzip cannot exceed is 1,032
+MOST = 200  # allowed unpacking ratio: tables of text reach 3 to 30, gzip's limit is 1,032
 
 
 class Unpacked(io.RawIOBase):
-    """What a packed file holds, from its beginning. Raises ImportRefused for far more than a table would."""
+    """The content of a gzip file, from its beginning. Raises ImportRefused if far larger than a table would be."""
 
     def __init__(self, stored: BinaryIO, name: str) -> None:
         self._stored, self._name = stored, name
@@ -48,7 +48,7 @@ class Unpacked(io.RawIOBase):
 
 CHUNK = 1 << 16  # bytes
 _ZIP = b"PK\x03\x04"
-MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
+MARKS = (  # longer ones first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -58,7 +58,7 @@ MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
 
 
 class TextFile:
-    """The text of a file, or of `content` in its place; opened anew for every pass over it, and unpacked."""
+    """The text of a file, or of `content`; unpacked, and reopened for every pass."""
 
     def __init__(self, path: Path, content: bytes | None = None, encoding: str | None = None) -> None:
         self.path, self.name, self.content = path, path.name, content
@@ -72,7 +72,7 @@ class TextFile:
             self.encoding = _encoding(file.read(CHUNK), encoding, self.name)
 
     def binary(self) -> BinaryIO:
-        """Open the bytes of the text. Raises ImportRefused for a file that cannot be read."""
+        """Open the bytes of the text. Raises ImportRefused for an unreadable file."""
         stored = self._stored()
         return io.BufferedReader(Unpacked(stored, self.name), CHUNK) if self.packed else stored
 
@@ -89,7 +89,7 @@ class TextFile:
 
     @contextmanager
     def open(self, newline: str = "") -> Iterator[TextIO]:
-        """Open the text; what is not in its encoding raises ImportRefused with the line, whoever reads it."""
+        """Open the text; bytes outside its encoding raise ImportRefused with the line, whoever reads them."""
         with self.binary() as file, io.TextIOWrapper(file, self.encoding, newline=newline) as text, self._told():
             try:
                 yield text
@@ -98,7 +98,7 @@ class TextFile:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn what damaged files and disks raise into ImportRefused."""
+        """Turn the errors of damaged files and disks into ImportRefused."""
         try:
             yield
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -109,7 +109,7 @@ class TextFile:
             raise ImportRefused(f"{self.path}: the file cannot be read ({error.strerror}): check it") from None
 
     def _refuse_undecodable(self) -> None:
-        """Raise ImportRefused with the line and the byte that the encoding cannot have."""
+        """Raise ImportRefused with the line and the byte that the encoding does not allow."""
         decoder, line = codecs.getincrementaldecoder(self.encoding)(), 1
         with self.binary() as file:
             while chunk := file.read(CHUNK):
@@ -124,7 +124,7 @@ class TextFile:
 
     @property
     def _misnamed(self) -> bool:
-        """Whether only the name says that the file is packed; some programs unpack what they download."""
+        """Whether the file is packed in name only; some programs unpack what they download."""
         return self.name.lower().endswith(PACKED) and not self.packed
 
     def _refuse_misnamed(self) -> NoReturn:
@@ -141,7 +141,7 @@ class TextFile:
 
 
 def _encoding(beginning: bytes, given: str | None, name: str) -> str:
-    """The encoding of a file that begins like this."""
+    """The encoding of a file that begins with these bytes."""
     if given:
         return _known(given)
     for mark, encoding in MARKS:
@@ -157,10 +157,10 @@ def _encoding(beginning: bytes, given: str | None, name: str) -> str:
 
 
 def _known(given: str) -> str:
-    """The encoding a person named, with its byte order mark taken off. Raises SettingError."""
+    """The named encoding, in its variant without byte order mark. Raises SettingError."""
     try:
         found = codecs.lookup(given)
-        "".encode(found.name)  # refuses those that are no encoding of text, such as base64
+        "".encode(found.name)  # raises for encodings that are not of text, such as base64
         codecs.getincrementaldecoder(found.name)
     except (LookupError, ValueError, TypeError):
         raise SettingError(
@@ -170,7 +170,7 @@ def _known(given: str) -> str:
 
 
 def refuse_strangers(beginning: bytes, name: str) -> None:
-    """Raise ImportRefused for what is no data under any name: a git-LFS pointer, a spreadsheet, an archive."""
+    """Raise ImportRefused for files that are never data: a git-LFS pointer, a spreadsheet, an archive."""
     if is_pointer(beginning):
         raise ImportRefused(
             f"{name}: this is a git-LFS pointer, which stands for the file: fetch it (git lfs pull), then import it"
@@ -183,7 +183,7 @@ def refuse_strangers(beginning: bytes, name: str) -> None:
 
 
 def kind_ending(name: str) -> str:
-    """Return the ending that says what a file is, without .gz: ".csv" for d.CSV.gz."""
+    """Return the ending that tells a file's format, without .gz: ".csv" for d.CSV.gz."""
     return Path(unpacked_name(name)).suffix.lower()
 
 

@@ -1,4 +1,4 @@
-"""Open whatever holds a data set: CSV, TSV, JSON, JSONL, Parquet, Arrow, a directory, or the hub."""
+"""Open any data set source: CSV, TSV, JSON, JSONL, Parquet, Arrow, a directory, or the hub."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ PREFIX = "hub:"
 
 
 class HubSource(ArrowSource):
-    """One split of a data set of the hub, downloaded once into the library's own cache."""
+    """One split of a hub data set, downloaded once into the library's own cache."""
 
     kind = "hub"
 
@@ -45,7 +45,7 @@ def _parts(name: str) -> tuple[str, str, str | None]:
 
 
 def _load(name: str, identity: str, subset: str | None, split: str | None) -> Any:
-    """What the library loads. Raises HubError where it is missing, or for whatever it or the network says."""
+    """Load a data set with the library. Raises HubError if it is missing, or for any error of it or the network."""
     try:
         import datasets
     except ImportError:
@@ -55,7 +55,7 @@ def _load(name: str, identity: str, subset: str | None, split: str | None) -> An
         ) from None
     try:
         return datasets.load_dataset(identity, subset, split=split)
-    except Exception as error:  # the library's, the hub client's and the network's have no common class
+    except Exception as error:  # errors of the library, the hub client and the network have no common class
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise HubError(f"{name}: the hub did not give it ({said}): check the name, the split and the network") from None
 
@@ -65,7 +65,7 @@ KINDS = {
     ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
 }  # fmt: skip
 ENDINGS = (*KINDS, PACKED)  # of files that may hold data
-TEXTS = ("csv", "json", "jsonl")  # kinds that may be packed
+TEXTS = ("csv", "json", "jsonl")  # formats that may be packed
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
 
@@ -78,9 +78,9 @@ def open_source(
 ) -> RowSource:
     """Open a file, a directory or "hub:owner/name", or `content` under a file's name. Raises ImportRefused.
 
-    `encoding` is that of a text file whose bytes do not say (None: UTF-8, or what its byte order mark says); `split`
-    is one of a data set that has several, or the list of a JSON file that has several; `quoting` says what quotation
-    marks mean in CSV and TSV: "double" (they quote, and two are one), "none" (they are text), None (as the file shows).
+    `encoding` applies to text files without a byte order mark (None: UTF-8); `split` chooses among several splits, or
+    among several lists in a JSON file; `quoting` says what quotation marks mean in CSV and TSV: "double" (they quote,
+    and two are one), "none" (they are text), None (as the file shows).
     """
     path = Path(path) if str(path).startswith(PREFIX) else expanded(path)
     kind = kind_of(path.name)
@@ -103,7 +103,7 @@ def open_source(
 
 
 def kind_of(name: str) -> str | None:
-    """Return what a file's name says it is, None for none of `KINDS`; texts may be packed (.csv.gz)."""
+    """Return the format that a file's name implies; None if none of `KINDS`. Text files may be packed (.csv.gz)."""
     kind = KINDS.get(kind_ending(name))
     return kind if kind in TEXTS or unpacked_name(name) == name else None
 

@@ -1,6 +1,6 @@
-"""How rows lie in a JSON file: one a line, in an array, under a key, by column, or by number.
+"""How rows are arranged in a JSON file: one per line, in an array, under a key, by column, or by number.
 
-A file of objects that is no array is walked through once, a value at a time, to see which.
+A file of objects that is not an array is walked through once, one value at a time, to find out.
 """
 
 import json
@@ -12,22 +12,22 @@ from icm_engine.core.errors import ImportRefused, SettingError
 from icm_engine.data.readers.encoding import TextFile
 
 PIECE = 1 << 20  # characters read at once
-NEAR_END = 16  # an error so near the end of a piece may be its end's: no literal or escape is longer
+NEAR_END = 16  # an error this close to the end of the window may be due to the window: no literal or escape is longer
 SPACE = " \t\n\r"
 
 
 class JsonObject(list[tuple[str, Any]]):
-    """A JSON object as its pairs: a key that appears twice is seen, not overwritten."""
+    """A JSON object as its pairs, so that repeated keys are seen rather than overwritten."""
 
 
 class JsonNumber(str):
-    """A number as it is written."""
+    """A number as written in the file."""
 
     __slots__ = ()
 
 
 def _constant(name: str) -> str | None:
-    return None if name == "NaN" else name  # pandas writes NaN for a missing value, so that is one
+    return None if name == "NaN" else name  # pandas writes NaN for missing values, so it is accepted
 
 
 DECODER = json.JSONDecoder(
@@ -36,7 +36,7 @@ DECODER = json.JSONDecoder(
 
 
 def written(value: Any) -> str:
-    """Return a decoded value as JSON again, its numbers as they were."""
+    """Return a decoded value as JSON, its numbers as they were written."""
     if isinstance(value, JsonObject):
         return "{" + ", ".join(f"{written(key)}: {written(item)}" for key, item in value) + "}"
     if isinstance(value, list):
@@ -45,14 +45,14 @@ def written(value: Any) -> str:
 
 
 class Window:
-    """A piece of a text, moved forward as it is read; `at` is the place of the next character in it."""
+    """A window on a text that moves forward as it is read; `at` is the index of the next character in it."""
 
     def __init__(self, text: TextIO) -> None:
         self.text, self.piece, self.at = text, "", 0
-        self._lines, self._column = 0, 0  # before the piece: line ends, and characters after the last one
+        self._lines, self._column = 0, 0  # before the window: line ends, and characters after the last one
 
     def sign(self) -> str:
-        """Return the next character that is no space, without passing it; nothing at the end."""
+        """Return the next non-space character without consuming it; empty at the end."""
         while True:
             while self.at < len(self.piece) and self.piece[self.at] in SPACE:
                 self.at += 1
@@ -60,7 +60,7 @@ class Window:
                 return self.piece[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Return the JSON value that begins here, and pass it. Raises json.JSONDecodeError."""
+        """Return and consume the JSON value that begins here. Raises json.JSONDecodeError."""
         while True:
             try:
                 value, self.at = DECODER.raw_decode(self.piece, self.at)
@@ -72,12 +72,12 @@ class Window:
                 return value
 
     def place(self, at: int) -> tuple[int, int]:
-        """Return the line and the character in it of a place in the piece, both from 1."""
+        """Return line and column, both from 1, of an index in the window."""
         lines, last = self.piece.count("\n", 0, at), self.piece.rfind("\n", 0, at)
         return self._lines + lines + 1, at - last if lines else self._column + at + 1
 
     def _read(self) -> bool:
-        """Drop what was passed and read on, the more the longer what is left; say whether there was more."""
+        """Drop consumed text and read more, in growing steps; return whether there was more."""
         rest = self.piece[self.at :]
         more = self.text.read(max(PIECE, len(rest)))
         if not more:
@@ -89,17 +89,17 @@ class Window:
 
 
 class JsonWalk:
-    """Goes through a JSON text from its beginning; what is wrong raises ImportRefused with its line."""
+    """Walks through a JSON text once; invalid JSON raises ImportRefused with its line."""
 
     def __init__(self, name: str, text: TextIO) -> None:
         self.name, self.window = name, Window(text)
 
     def sign(self) -> str:
-        """Return the next character that is no space; nothing at the end."""
+        """Return the next non-space character; empty at the end."""
         return self.window.sign()
 
     def value(self) -> Any:
-        """Take the value that begins here."""
+        """Consume and return the value that begins here."""
         try:
             self.sign()
             return self.window.value()
@@ -109,11 +109,11 @@ class JsonWalk:
             raise too_deep(self.name, f"line {self.window.place(self.window.at)[0]}") from None
 
     def items(self) -> Iterator[int]:
-        """Go through the array that begins here; each item is taken before the next is asked for."""
+        """Iterate over the array that begins here; each item must be consumed before the next."""
         yield from (number for number, _ in enumerate(self._between("]"), 1))
 
     def members(self) -> Iterator[str]:
-        """Go through the keys of the object that begins here; each value is taken before the next is asked for."""
+        """Iterate over the keys of the object that begins here; each value must be consumed before the next."""
         for _ in self._between("}"):
             key = self.value()
             if not isinstance(key, str) or isinstance(key, JsonNumber):
@@ -124,13 +124,13 @@ class JsonWalk:
             yield key
 
     def entries(self) -> Iterator[tuple[str, Any]]:
-        """Go through the keys and values of the object or array that begins here; an item's key is its number."""
+        """Iterate over keys and values of the object or array that begins here; an item's key is its number."""
         keys = self.members() if self.sign() == "{" else map(str, self.items())
         for key in keys:
             yield key, self.value()
 
     def skip(self) -> None:
-        """Pass the value that begins here, holding no more than one of its items."""
+        """Skip the value that begins here, holding at most one of its items."""
         if self.sign() in ("{", "["):
             for _ in self.entries():
                 pass
@@ -161,7 +161,7 @@ class JsonWalk:
 
 
 class InvalidJson(ImportRefused):
-    """What is no JSON, and where."""
+    """Invalid JSON, with its position."""
 
     def __init__(self, name: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{name}: line {line} is not valid JSON ({message}, character {column}): correct it")
@@ -169,13 +169,13 @@ class InvalidJson(ImportRefused):
 
 
 def too_deep(name: str, where: str) -> ImportRefused:
-    """Return what to raise for a value that is nested too deeply."""
+    """Return the error for a value nested too deeply."""
     return ImportRefused(f"{name}: {where} is nested too deeply: use plain values")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`form` is lines, array, key (`names` has it), columns (`names` has them) or numbers."""
+    """How rows are arranged: `form` is lines, array, key (in `names`), columns (in `names`) or numbers."""
 
     form: str
     names: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """The value of a key of the file: its first character, that of its first item, its size, and how keys look."""
+    """The value of a key: its first character, its first item's, its size, and the form of its keys."""
 
     sign: str
     first: str
@@ -219,7 +219,7 @@ def layout_of(file: TextFile, lines: bool, split: str | None) -> Layout:
 
 
 def _members(walk: JsonWalk) -> tuple[Mapping[str, _Member], str]:
-    """The values of the first object, and "line" or "lines" for what it stands on if nothing comes after it."""
+    """The values of the first object, and "line" or "lines" for what it spans if nothing follows it."""
     members: dict[str, _Member] = {}
     try:
         for key in walk.members():
@@ -230,12 +230,12 @@ def _members(walk: JsonWalk) -> tuple[Mapping[str, _Member], str]:
         return members, "" if walk.sign() else "line" if line == 1 else "lines"
     except InvalidJson as error:
         if error.line == 1:
-            return {}, ""  # perhaps objects a line, the first of which is wrong
+            return {}, ""  # perhaps one object a line, the first invalid
         raise
 
 
 def _of_one(name: str, members: Mapping[str, _Member], alone: str, split: str | None) -> Layout | None:
-    """The layout of a file that is one object; None for one row."""
+    """The layout of a file that is a single object; None if it is one row."""
     lists = [key for key, member in members.items() if member.sign == "[" and member.first == "{"]
     signs = {member.sign for member in members.values()}
     if lists:
@@ -270,7 +270,7 @@ def _by_column(name: str, members: Mapping[str, _Member]) -> Layout:
 
 
 def no_rows(name: str) -> ImportRefused:
-    """Return what to raise for JSON in which no rows are seen."""
+    """Return the error for JSON in which no rows are found."""
     return ImportRefused(
         f"{name}: the file is not an array of objects: write [{{...}}, ...], or one object a line; a list of objects "
         'under a key ({"data": [...]}) and columns ({"text": [...], "label": [...]}) are read, too'

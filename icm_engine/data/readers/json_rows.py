@@ -1,6 +1,6 @@
-"""JSON and JSONL: objects one after the other, their values as text exactly as they are written.
+"""JSON and JSONL: a sequence of objects, their values as text exactly as written.
 
-The columns are all keys of the whole file in the order in which they first appear, so finding them is a pass over it.
+The columns are all keys of the whole file in order of first appearance, so finding them takes a pass over it.
 """
 
 import json
@@ -24,11 +24,11 @@ from icm_engine.data.readers.json_layout import (
 )
 from icm_engine.data.readers.source import NoText, Record, check_cell, check_columns
 
-Item = tuple[str, Any]  # where it stands, and its value
+Item = tuple[str, Any]  # its position, and its value
 
 
 class JsonSource:
-    """A file of JSON objects, laid out in any of the ways of `Layout`; see `RowSource`."""
+    """A file of JSON objects in any `Layout`; see `RowSource`."""
 
     def __init__(self, file: TextFile, lines: bool, split: str | None = None) -> None:
         self.file, self.name = file, file.name
@@ -41,7 +41,7 @@ class JsonSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the rows lie in the file, and which program wrote them."""
+        """How the rows are arranged, and which program wrote them."""
         return (*self.layout.notes, *(self._annotated.notes if self._annotated else ()))
 
     @property
@@ -58,13 +58,13 @@ class JsonSource:
         return self._columns
 
     def records(self) -> Iterator[Record]:
-        """Go through the objects."""
+        """Yield the objects."""
         columns = self.columns
         for where, cells in self._objects():
             yield Record(where, {column: cells.get(column, "") for column in columns})
 
     def head(self, rows: int) -> tuple[tuple[str, ...], list[Record]]:
-        """Return the first objects, and the columns that these have."""
+        """Return the first objects and their columns."""
         first = list(islice(self._objects(), rows))
         columns = tuple(dict.fromkeys(column for _, cells in first for column in cells))
         check_columns(columns, self.name)
@@ -75,7 +75,7 @@ class JsonSource:
         for where, value in items:
             yield where, self._object(value, where)
 
-    # -- as the rows lie in the file
+    # -- rows in file order
 
     def _items(self) -> Iterator[Item]:
         if self.layout.form == "columns":
@@ -103,7 +103,7 @@ class JsonSource:
             raise too_deep(self.name, f"line {line}") from None
 
     def _array(self, text: TextIO) -> Iterator[Item]:
-        """The items of an array, of which only the one being read is held."""
+        """The items of an array, holding one at a time."""
         walk = JsonWalk(self.name, text)
         if walk.sign() != "[":
             raise no_rows(self.name)
@@ -126,7 +126,7 @@ class JsonSource:
         return ((f"row {number}", walk.value()) for number in walk.items())
 
     def _by_column(self) -> Iterator[Item]:
-        """The cells of all columns side by side: the file is open once for each."""
+        """The cells of all columns in parallel: the file is opened once per column."""
         names = self.layout.names
         with ExitStack() as stack:
             columns = [self._column(stack.enter_context(self.file.open(newline="\n")), name) for name in names]

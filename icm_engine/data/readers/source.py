@@ -1,4 +1,4 @@
-"""What every reader gives: column names, and rows of text cells that can be read more than once.
+"""What every reader provides: column names, and rows of text cells that can be read repeatedly.
 
 Rows are counted from 1 without a header; a message names the row and, where it helps, the line of the file.
 """
@@ -10,31 +10,31 @@ from typing import NoReturn, Protocol
 
 from icm_engine.core.errors import ImportRefused
 
-# control characters but tab and line ends, marks of direction, and the byte order mark amid a text
+# control characters except tab and line ends, direction marks, and a byte order mark inside a text
 STRANGE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
 
 
 class NoText(str):
-    """A list, an object or bytes in a cell, as text: it is kept beside its example, but no field can be one."""
+    """A list, object or bytes in a cell, as text: kept with its example, but never used as a field."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row: where it stands in the file ("row 3 (line 7)"), and its cells by column; a missing one is empty."""
+    """One row: its position in the file ("row 3 (line 7)"), and its cells by column; missing ones are empty."""
 
     where: str
     cells: Mapping[str, str]
 
 
 class RowSource(Protocol):
-    """A file, open for reading: nothing of it is kept in memory but the rows being looked at.
+    """An open file; only the rows being read are in memory.
 
-    `kind` is csv, json, jsonl, parquet or arrow; `total` is the number of rows, None until it is known;
-    `notes` are sentences about how the file was read, as far as it was.
+    `kind` is csv, json, jsonl, parquet or arrow; `total` is the number of rows, None if unknown; `notes` are sentences
+    about how the file has been read so far.
     """
 
     @property
@@ -51,15 +51,15 @@ class RowSource(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column names; for JSON, those of the whole file, which costs a pass over it."""
+        """The column names; for JSON those of the whole file, which takes a pass over it."""
         ...
 
     def records(self) -> Iterator[Record]:
-        """Go through the rows from the first one. Raises ImportRefused with row and column."""
+        """Yield the rows from the first one. Raises ImportRefused with row and column."""
         ...
 
     def head(self, rows: int) -> tuple[tuple[str, ...], list[Record]]:
-        """Return the columns and records of the first rows, reading no more than these."""
+        """Return the columns and records of the first rows, reading no more."""
         ...
 
 
@@ -75,7 +75,7 @@ def storable(text: str) -> bool:
 
 
 def strange(text: str) -> bool:
-    """Say whether the text has characters that nobody sees: controls, or marks that change its direction."""
+    """Say whether the text has invisible characters: controls, or marks that change its direction."""
     return not text.isprintable() and STRANGE.search(text) is not None
 
 
@@ -88,7 +88,7 @@ def check_cell(text: str, name: str, where: str, column: str) -> None:
 
 
 def check_columns(columns: Sequence[str], name: str) -> None:
-    """Raise ImportRefused for column names that are the same or cannot be stored."""
+    """Raise ImportRefused for column names that repeat or cannot be stored."""
     seen: set[str] = set()
     for column in columns:
         if column in seen:
@@ -99,14 +99,14 @@ def check_columns(columns: Sequence[str], name: str) -> None:
 
 
 def refuse(name: str, where: str, column: str, found: str, remedy: str) -> NoReturn:
-    """Raise ImportRefused about one cell: file, row, column, what it has, and the remedy."""
+    """Raise ImportRefused about one cell: file, row, column, content, remedy."""
     raise ImportRefused(f"{name}: {where}, column {column!r} has {found}: {remedy}")
 
 
 class RestoredSource:
     """A source whose cells lose one leading apostrophe; see `RowSource`.
 
-    The export puts one before every text cell that begins with an apostrophe, so none here is somebody's own.
+    Our export adds one to every text cell that begins with an apostrophe, so none of these is part of the data.
     """
 
     def __init__(self, source: RowSource) -> None:

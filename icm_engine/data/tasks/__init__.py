@@ -1,4 +1,4 @@
-"""The tasks that can be imported: those shipped are the TOML files beside this one, and people write their own."""
+"""The tasks for imports: the shipped TOML files in this folder, and custom ones."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -33,7 +33,7 @@ def _shipped(name: str) -> TaskSpec:
 
 
 class _Shipped(Mapping[str, TaskSpec]):
-    """The shipped tasks by name, each read when it is first asked for."""
+    """The shipped tasks by name, each read on first use."""
 
     def __getitem__(self, name: str) -> TaskSpec:
         if name not in SHIPPED:
@@ -51,7 +51,7 @@ TASKS: Mapping[str, TaskSpec] = _Shipped()
 
 
 def task_spec(name: str) -> TaskSpec:
-    """Return the shipped task of this name, or the one of a TOML file. Raises SettingError."""
+    """Return the shipped task of this name, or the one in a TOML file. Raises SettingError."""
     if name in TASKS:
         return TASKS[name]
     if Path(name).suffix.lower() == ".toml":

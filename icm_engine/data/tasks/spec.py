@@ -1,4 +1,4 @@
-"""What the importer must know about a task, and task files: TOML that people write (docs/tasks.md)."""
+"""What the importer needs to know about a task, and custom task files in TOML (docs/tasks.md)."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ from icm_engine.core.prompting import without_lines
 from icm_engine.core.text import expanded
 from icm_engine.data.answers import EXTRACTORS, AnswerReader, pattern_reader
 
-RESERVED = ("group", "answer", "id", "gold", "human")  # fields of every task, none of which is in a template
+RESERVED = ("group", "answer", "id", "gold", "human")  # fields of every task that no template uses
 TRUTH: tuple[Label, ...] = ("True", "False")
 
 
@@ -23,9 +23,9 @@ TRUTH: tuple[Label, ...] = ("True", "False")
 class TaskSpec:
     """The columns a task needs, its template, its labels, its default rule.
 
-    `labels` is empty where the person importing must name them; `optional` fields may be missing, with their
-    lines of the template; `makes_twins`: each pair also gets its swapped twin; `answer` says how final answers are
-    read; `columns` are further names of columns by field.
+    `labels` is empty if the person importing must name them; `optional` fields may be missing, along with their lines
+    of the template; `makes_twins`: each pair also gets its swapped twin; `answer` says how final answers are read;
+    `columns` are further column names by field.
     """
 
     name: str
@@ -46,7 +46,7 @@ def make_task(
 ) -> Task:
     """Return the task as the search sees it. Raises SettingError for an unknown rule or unusable labels.
 
-    `fields` are those the file has; the template loses the lines of those it does not have.
+    `fields` are those the file has; the template loses the lines of missing ones.
     """
     present = spec.fields if fields is None else tuple(fields)
     chosen = _labels(spec, labels)
@@ -57,14 +57,14 @@ def make_task(
 
 
 def true_label(spec: TaskSpec, labels: Sequence[Label]) -> Label:
-    """Return the label that the rules mean by "True": the task's, else True, else the first."""
+    """Return the label that rules mean by "True": the task's, else True, else the first."""
     if spec.true_label is not None:
         return spec.true_label
     return "True" if "True" in labels else labels[0]
 
 
 def check_labels(labels: Sequence[Label], whose: str) -> None:
-    """Raise SettingError unless these are two or more different labels that can be seen."""
+    """Raise SettingError unless these are two or more distinct, visible labels."""
     if "" in labels:
         raise SettingError(f"{whose} got an empty label among {list(labels)}: leave it out")
     odd = any(label != label.strip() or not label.isprintable() for label in labels)
@@ -82,7 +82,7 @@ def _without(spec: TaskSpec, present: Sequence[str]) -> str:
 
 
 def _labels(spec: TaskSpec, given: Sequence[Label]) -> tuple[Label, ...]:
-    """The labels of the task, or those given for a task that has none of its own."""
+    """The labels of the task, or the given ones for a task without its own."""
     if spec.labels:
         if given and tuple(given) != spec.labels:
             raise SettingError(
@@ -102,11 +102,11 @@ KEYS = {
 TWINS = ("response_a", "response_b")
 _KIND = {str: "a text in quotation marks", list: 'a list, ["...", "..."]', bool: "true or false", dict: "a table"}
 _FIELD = re.compile(r"\{(\w+)\}")
-_NEARLY = re.compile(r"\{[\w \-]+\}")  # what may have been meant as a field
+_NEARLY = re.compile(r"\{[\w \-]+\}")  # something that may have been meant as a field
 
 
 def read_task(path: Path | str) -> TaskSpec:
-    """Read a task file. Raises SettingError, which names the file, the key, its value and the remedy."""
+    """Read a task file. Raises SettingError naming the file, the key, its value and the remedy."""
     path = expanded(path)
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -118,7 +118,7 @@ def read_task(path: Path | str) -> TaskSpec:
 
 
 def parse_task(content: str, name: str, whose: str) -> TaskSpec:
-    """Return the task that a TOML text describes; `name` is used where it gives none. Raises SettingError."""
+    """Return the task described by a TOML text; `name` is the default name. Raises SettingError."""
     try:
         given = tomllib.loads(content)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -127,7 +127,7 @@ def parse_task(content: str, name: str, whose: str) -> TaskSpec:
 
 
 class _TaskReader:
-    """Checks one key after the other; the first that cannot be is refused."""
+    """Checks a task file key by key; the first invalid one is refused."""
 
     def __init__(self, given: dict[str, Any], name: str, whose: str) -> None:
         self.given, self.name, self.whose = given, name, whose
@@ -226,7 +226,7 @@ class _TaskReader:
         return optional
 
     def _answer(self, fields: tuple[str, ...], rule: str) -> AnswerReader | None:
-        """How final answers are read: by a name, by a pattern, or not at all."""
+        """How final answers are read: by a named reader, by a pattern, or not at all."""
         if not {"answer", "answer_pattern", "answer_field"} & set(self.given) and rule != "same-answer":
             return None
         if "answer" in self.given and "answer_pattern" in self.given:

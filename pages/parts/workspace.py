@@ -1,0 +1,117 @@
+"""The workspace of one run: a header that stays in view, tabs, and one selection that all tabs share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from icm_engine.analysis.status_tiles import offers
+from icm_engine.analysis.views import searches
+from icm_engine.core.errors import IcmError
+from icm_engine.store.store import Store
+from pages.parts import home, menu, run_controls, session
+
+STATUS_EVERY = 1.0  # seconds between refreshes of the header while the run moves
+FOLLOW_EVERY = 2.0  # seconds between two checks whether a tab is behind its run
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One tab: its name, its page, and further pages that show parts of it."""
+
+    name: str
+    page: str
+    icon: str
+    parts: tuple[tuple[str, str], ...] = ()
+
+
+EXAMPLES = (("Labels", menu.EXAMPLES), ("Label changes", menu.FLIPS), ("Conflicts and repairs", menu.CONSISTENCY))
+TABS = (
+    Tab("Overview", menu.SEARCH, ":material/monitoring:"),
+    Tab("Steps", menu.STEPS, ":material/stairs:"),
+    Tab("Examples", menu.EXAMPLES, ":material/table_rows:", EXAMPLES),
+    Tab("Evaluate", menu.COMPARE, ":material/balance:"),
+    Tab("Annotate", menu.ANNOTATE, ":material/edit_note:"),
+)
+ACTIONS = (  # beside the tabs: what makes another run or a model from this one
+    Tab("Fork", menu.FORKS, ":material/fork_right:"),
+    Tab("Train", menu.TRAINING, ":material/model_training:"),
+)
+
+
+def show(page: str, draw: Callable[[Store, str], None]) -> None:
+    """Draw a page about the run in the URL below the header; without a run, say what to do."""
+    menu.require(home.show)
+    try:
+        with Store() as store:
+            names = session.run_names(store)
+            run = session.followed_run(names)
+            if run is None:
+                home.show_heading(page, names, None)
+                return
+            show_header(page, names, run)
+            draw(store, run)
+    except IcmError as error:
+        session.complain(error)
+
+
+def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOSE) -> None:
+    """Draw the header of a run: its name, status and controls, its numbers, the last decision, the tabs.
+
+    `nothing` is the choice that stands for no run.
+    """
+    session.remember_selection(run)
+    reading, status = session.look(run)
+    with st.container(key="run_header", gap="small"):
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run_line"):
+            st.title(page, width="content")
+            home.show_box(names, run, nothing, hidden=True)
+            if searches(reading):
+                run_controls.show_buttons(run, offers(status), keys=page != "Annotate")
+        phase, stretch = session.drawn_for(status)
+        session.fragment(run_controls.show_status, stretch and STATUS_EVERY * stretch)(run, (phase, stretch))
+        _tabs(page, run)
+    run_controls.show_problem()
+
+
+def _tabs(page: str, run: str) -> None:
+    chosen = session.selection(run)
+    with st.container(horizontal=True, gap="small", key="tabs"):
+        for tab in (*TABS, *ACTIONS):
+            current = page == tab.name or page in (name for name, _ in tab.parts)
+            with st.container(key=f"tab_{tab.name.lower()}_{'on' if current else 'off'}", width="content"):
+                st.page_link(tab.page, label=tab.name, icon=tab.icon, query_params=chosen)
+    parts = next((tab.parts for tab in TABS if page == tab.name or page in dict(tab.parts)), ())
+    if parts:
+        with st.container(horizontal=True, gap="small", key="parts"):
+            for name, target in parts:
+                with st.container(key=f"part_{target[6:-3]}_{'on' if name == page else 'off'}", width="content"):
+                    st.page_link(target, label=name, query_params=chosen)
+
+
+def follow(run: str, drawn: int, frozen: bool) -> None:
+    """Keep a tab at the newest event of its run; if a selection froze it, say how far behind it is.
+
+    `drawn` is the last event of the reading that the tab was drawn from.
+    """
+    _, status = session.look(run)
+    session.fragment(_follow, None if status.settled else FOLLOW_EVERY)(run, drawn, frozen)
+
+
+def _follow(run: str, drawn: int, frozen: bool) -> None:
+    reading, status = session.look(run)
+    if reading.cursor == drawn and not frozen:
+        return
+    if not frozen:
+        st.rerun()
+    if status.settled:
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="behind"):
+        st.text(f"The run goes on: it is at step {status.steps:,}.")
+        st.button("Follow the run", key="follow", icon=":material/sync:", type="tertiary", on_click=_unfreeze)
+
+
+def _unfreeze() -> None:
+    for name in ("event", "step"):
+        st.query_params.pop(name, None)
+    session.forget_selection("event", "step")
