@@ -23,8 +23,8 @@ from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
 LABELS = ("True", "False")
 FORMS: dict[str, SearchConfig] = {
     "sum_log_prob (paper)": PRESETS["paper"],
-    "mean_log_odds (default)": PRESETS["default"],
-    "centred_log_odds (centred)": PRESETS["centred"],
+    "mean_log_odds (mean-log-odds)": PRESETS["mean-log-odds"],
+    "centred_log_odds (default)": PRESETS["default"],
     "centred_log_odds, centring 0": with_settings(PRESETS["centred"], {"centring": 0}),
 }
 WRONG = 0.1  # of the labels that are shown

@@ -53,7 +53,7 @@ QUANTIZATIONS = {
     "int8": "8 bits a weight, by bitsandbytes",
     "none": "unquantized weights, in bfloat16, or float32 where the processor has no bfloat16",
 }
-FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # the run behind the home page's button
+FIRST_RUN = RunSpec("arithmetic", "sample", limit=64, search=PRESETS["default"])  # behind the button on Runs
 APART = ("seed", "max_steps")  # settings with their own place on the page
 
 ABOUT = {

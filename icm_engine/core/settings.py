@@ -85,8 +85,12 @@ _AT_LEAST = {
 _WEIGHTS = ("alpha", "pair_weight")
 _LARGEST = 1e290  # a float stays finite even times a sum over ten thousand million labels
 
+# a sum: one nat of log-odds is worth 1.5 and a conflict costs two nats, at any number of examples
+CENTRED = SearchConfig(predictability="centred_log_odds", alpha=1.5, pair_weight=3.0)
 PRESETS: dict[str, SearchConfig] = {
-    "default": SearchConfig(),
+    "default": CENTRED,
+    "centred": CENTRED,  # its name before it became the default
+    "mean-log-odds": SearchConfig(),  # the default before
     "paper": SearchConfig(predictability="sum_log_prob", pair_weight=2.0),
     "authors-code": SearchConfig(
         alpha=30.0,
@@ -97,8 +101,6 @@ PRESETS: dict[str, SearchConfig] = {
         keep_worse_repair=True,
         repair_unchanged=False,
     ),
-    # a sum: one nat of log-odds is worth 1.5 and a conflict costs two nats, at any number of examples
-    "centred": SearchConfig(predictability="centred_log_odds", alpha=1.5, pair_weight=3.0),
 }
 
 STEPS = {"paper": 1}  # steps an example by preset: the paper takes N steps

@@ -2,6 +2,7 @@
 
 title, question         shown above the report's tables
 datasets, examples, seeds
+preset                  of every arm that names none (default: the preset `default`)
 compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
 [use]                   shots ("fit" or numbers), shuffles, test (maximum examples); without it labels are not used
 [tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
@@ -110,7 +111,7 @@ def read_suite(name: str, quick: bool = False) -> Suite:
 def _suite(name: str, declared: dict[str, Any], quick: bool) -> Suite:
     short = declared.pop("quick", {}) if quick else {}
     declared.pop("quick", None)
-    arms = tuple(Arm(**arm) for arm in declared["arms"])
+    arms = tuple(Arm(**{"preset": declared.get("preset", "default"), **arm}) for arm in declared["arms"])
     use = _use(declared["use"]) if "use" in declared else None
     if "test" in short and use is not None:
         use = replace(use, test=short["test"])

@@ -182,9 +182,9 @@ def test_what_a_label_is_worth_does_not_shrink_with_the_set() -> None:
     """One nat is worth the same at every size; the mean's gain falls as 1 / n."""
     found = {(row["form"], row["n"]): row for row in acceptance.rows([32, 128])}
     for what in ("right", "wrong", "mended"):
-        few, many = (found["centred_log_odds (centred)", n][f"delta_{what}"] for n in (32, 128))
+        few, many = (found["centred_log_odds (default)", n][f"delta_{what}"] for n in (32, 128))
         assert many == pytest.approx(few, rel=0.25)
-        few, many = (found["mean_log_odds (default)", n][f"delta_{what}"] for n in (32, 128))
+        few, many = (found["mean_log_odds (mean-log-odds)", n][f"delta_{what}"] for n in (32, 128))
         assert many == pytest.approx(few / 4, rel=0.4)  # type: ignore[operator]
 
 

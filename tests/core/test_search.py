@@ -269,9 +269,11 @@ def test_a_score_that_is_no_number_is_an_error(value: float) -> None:
 
 def test_presets_differ_as_documented() -> None:
     paper, authors, ours = PRESETS["paper"], PRESETS["authors-code"], PRESETS["default"]
+    before = PRESETS["mean-log-odds"]
     assert (paper.predictability, paper.alpha, paper.pair_weight) == ("sum_log_prob", 50, 2)
     assert (authors.predictability, authors.alpha, authors.pair_weight) == ("mean_log_odds", 30, 1)
-    assert ours == replace(paper, predictability="mean_log_odds", pair_weight=1)
+    assert before == SearchConfig() == replace(paper, predictability="mean_log_odds", pair_weight=1)
+    assert ours == PRESETS["centred"] == replace(before, predictability="centred_log_odds", alpha=1.5, pair_weight=3)
     assert set(EXPLANATIONS) == set(SearchConfig.__dataclass_fields__)
 
 

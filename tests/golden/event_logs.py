@@ -64,9 +64,15 @@ TABLES = {"claims": (CLAIMS, "truthfulness"), "sums": (SUMS, "maths-verification
 COOL = ("--set", "initial_temperature=0.5", "--set", "alpha=1")  # cold enough that a loss is rejected
 
 
+# the preset `default` as it was when the logs were made
+THEN = ("--set", "predictability=mean_log_odds", "--set", "alpha=50", "--set", "pair_weight=1")
+
+
 def run(now: Session, dataset: str, *words: object) -> list[str]:
     """Run to the end and return the names whose logs are kept."""
-    return [str(now.json("run", "--dataset", dataset, "--model", "fake", "--seed", 3, "--steps", 16, *words)["run"])]
+    pinned = () if "--preset" in words else THEN
+    given = ("--dataset", dataset, "--model", "fake", "--seed", 3, "--steps", 16)
+    return [str(now.json("run", *given, *pinned, *words)["run"])]
 
 
 def own_rule(now: Session) -> list[str]:
@@ -112,7 +118,7 @@ def _jobs(now: Session, kind: str) -> list[str]:
 
 def restarts(now: Session) -> list[str]:
     found = now.json("run", "--dataset", "claims", "--model", "fake", "--seed", 3, "--steps", 16, "--restarts", 2,
-                     "--side-by-side", 1)  # fmt: skip
+                     *THEN, "--side-by-side", 1)  # fmt: skip
     return [found["job"], *sorted(row["run"] for row in found["restarts"])]
 
 
@@ -144,7 +150,7 @@ LOGS: dict[str, Callable[[Session], list[str]]] = {
     "preset-paper": lambda now: run(now, "claims", "--rule", "exactly-one", "--preset", "paper"),
     "preset-authors-code": lambda now: run(now, "sums", "--preset", "authors-code"),
     "preset-centred": lambda now: run(now, "claims", "--rule", "exactly-one", "--preset", "centred"),
-    "several-labels": lambda now: run(now, "topics"),
+    "several-labels": lambda now: run(now, "topics", "--set", "predictability=mean_log_prob"),
     "limit": lambda now: run(now, "claims", "--rule", "exactly-one", "--limit", 10),
     "sources": sources,
     "version-1": first_version,

@@ -46,7 +46,7 @@ def test_search_without_a_run_is_the_form_of_a_new_one(store: Store) -> None:
     test = page("search")
     assert test.title[0].value == "New run"
     assert test.selectbox(key="dataset").options[:4] == ["arithmetic", "facts", "comparisons", "sun"]
-    assert test.number_input(key="default_alpha").value == 50.0
+    assert test.number_input(key="default_alpha").value == 1.5
     assert "alpha * P(D)" in test.number_input(key="default_alpha").help
     assert button(test, "start_new").label == "Start"
 

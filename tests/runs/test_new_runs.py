@@ -50,7 +50,13 @@ def icm(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize(
-    ("preset", "form"), [("default", "mean_log_prob"), ("paper", "sum_log_prob"), ("authors-code", "mean_log_prob")]
+    ("preset", "form"),
+    [
+        ("default", "centred_log_odds"),
+        ("mean-log-odds", "mean_log_prob"),
+        ("paper", "sum_log_prob"),
+        ("authors-code", "mean_log_prob"),
+    ],
 )
 def test_three_labels_get_a_form_that_works(
     three: Store, monkeypatch: pytest.MonkeyPatch, preset: str, form: str
@@ -83,7 +89,9 @@ def test_a_form_that_a_person_chose_is_refused_before_there_is_a_run(
 
 
 def test_a_form_that_was_chosen_for_the_labels_is_said(three: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = icm(capsys, "run", "--dataset", "three", "--model", "fake", "--steps", "2")
+    code, _, err = icm(
+        capsys, "run", "--dataset", "three", "--model", "fake", "--steps", "2", "--preset", "mean-log-odds"
+    )
     assert code == 0
     assert "P is mean_log_prob in place of mean_log_odds, which is of two labels: there are 3." in err
     (run,) = three.run_names()
