@@ -190,7 +190,7 @@ def at_home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
 
 @pytest.mark.fault(
     "a page of another site, or of a name that was bound to 127.0.0.1 (DNS rebinding), asks the app",
-    "no request is answered, no socket opens; the app's own page is served",
+    "no request is answered and no socket opens; the app's own page is served",
 )
 def test_other_sites_get_nothing(at_home: Server, fault: Fault) -> None:
     port, own = at_home.port, f"127.0.0.1:{at_home.port}"
@@ -266,7 +266,7 @@ def exposed(database: Path) -> Server:  # type: ignore[misc]
 
 @pytest.mark.smoke
 @pytest.mark.fault(
-    "the app is exposed; what it has is asked for without the password, and with wrong ones",
+    "the app is exposed and requested without a password and with wrong ones",
     "nothing but the login is shown; ten wrong tries, then one every six seconds; the right password opens one browser",
 )
 def test_without_the_password_there_is_nothing(exposed: Server, fault: Fault) -> None:

@@ -53,7 +53,7 @@ def crowds() -> Iterator[Crowds]:
 
 
 @pytest.mark.smoke
-@pytest.mark.fault("20 processes take one run at the same moment", "one does; 19 say who holds it (status 1)")
+@pytest.mark.fault("20 processes take one run at the same moment", "one takes it; 19 report who holds it (status 1)")
 def test_twenty_take_one_run(filled: Store, crowds: Crowds, fault: Fault) -> None:
     whole = uninterrupted(filled, SHORT)[:-1]  # all but `finished`
     for _ in range(fault.times(quick=1, long=20)):
@@ -76,7 +76,7 @@ def test_twenty_take_one_run(filled: Store, crowds: Crowds, fault: Fault) -> Non
     fault.happened = f"each time 1 of {MANY} did, and its log is that of one worker; {MANY - 1} named its pid and host"
 
 
-@pytest.mark.fault("20 processes take one job at the same moment", "one does it, once; 19 say who holds it")
+@pytest.mark.fault("20 processes take one job at the same moment", "one does it, once; 19 report who holds it")
 def test_twenty_take_one_job(filled: Store, crowds: Crowds, fault: Fault) -> None:
     for _ in range(fault.times(quick=1, long=20)):
         process_crowds.go_file(filled.path).unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def test_twenty_take_one_job(filled: Store, crowds: Crowds, fault: Fault) -> Non
     fault.happened = f"1 of {MANY} did; one that came when it was done did nothing"
 
 
-@pytest.mark.fault("20 tabs resume one run, and start one job, at the same moment", "one process is launched for each")
+@pytest.mark.fault("20 tabs resume one run, and start one job, at the same moment", "one process each is launched")
 def test_twenty_ask_at_once(filled: Store, crowds: Crowds, fault: Fault) -> None:
     for _ in range(fault.times(quick=1, long=10)):
         run, job = control.create_run(filled, ENDLESS), jobs.create(filled, JOB)
@@ -138,7 +138,7 @@ KINDS = ("control", "refused", *ANSWERS.values())
 # -- commands
 
 
-@pytest.mark.fault("20 processes send one command with one token", "it is one command, and is applied once")
+@pytest.mark.fault("20 processes send one command with one token", "it counts as one command and is applied once")
 def test_one_token_sent_by_twenty(filled: Store, crowds: Crowds, fault: Fault) -> None:
     run = control.create_run(filled, SHORT)
     for k in range(fault.times(quick=1, long=10)):
@@ -170,8 +170,8 @@ def commands(rng: Random, count: int) -> list[tuple[str, str, int, Json]]:
 
 
 @pytest.mark.fault(
-    "commands from two tabs at once: out of order, twice, to runs that are not begun, stopped or finished",
-    "each is applied once, with a receipt, also if it is refused; the log stays right",
+    "commands from two tabs at once: out of order, repeated, to runs not started, stopped or finished",
+    "each is applied once, with a receipt, refusals included; the log stays correct",
 )
 def test_commands_in_any_order(filled: Store, fault: Fault) -> None:
     kinds, rng = Counter[str](), Random(SEED)
@@ -208,8 +208,8 @@ def _tab(store: Store, run: str, sent: list[tuple[str, str, int, Json]]) -> None
 
 
 @pytest.mark.fault(
-    "the wall clock of a worker is hours off, or jumps by hours at every look",
-    "nobody takes its run while it lives; killed, it is known to be dead at once",
+    "a worker's wall clock is hours off, or jumps by hours",
+    "nobody takes its run while it is alive; once killed, it is recognised as dead at once",
 )
 @pytest.mark.parametrize(("offset", "jumps"), [(HOURS, False), (-HOURS, False), (HOURS, True)])
 def test_clocks_do_not_decide_who_lives(
@@ -240,7 +240,7 @@ def _age(store: Store, run: str) -> float:
     return time.time() - row["heartbeat"] if row else 0.0
 
 
-@pytest.mark.fault("the clock of this machine is set while a worker lives", "it keeps its lease")
+@pytest.mark.fault("this machine's clock is set while a worker is alive", "it keeps its lease")
 def test_setting_the_clock_steals_no_lease(filled: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """psutil adds the time of the boot as the clock of now has it: after the clock is set, every start has moved."""
     run, real = control.create_run(filled, ENDLESS), psutil.Process.create_time
@@ -276,8 +276,8 @@ def elsewhere(filled: Store) -> Callable[[float], str]:
 
 
 @pytest.mark.fault(
-    "clocks of two hosts differ by hours, or one jumps, both at one database",
-    "a worker whose heartbeat goes on keeps its run; one that has died is not kept alive",
+    "the clocks of two hosts on one database differ by hours, or one jumps",
+    "a worker with a heartbeat keeps its run; a dead one does not",
 )
 @pytest.mark.parametrize("ahead", [-HOURS, HOURS])
 def test_another_host_is_watched_before_it_counts_as_dead(
@@ -310,8 +310,8 @@ def test_a_fresh_heartbeat_elsewhere_is_believed(filled: Store, elsewhere: Calla
 
 
 @pytest.mark.fault(
-    "a worker is suspended, its run is taken by another host, and it wakes up",
-    "it writes nothing more, says so, and ends with status 1",
+    "a worker is suspended, another host takes its run, and it wakes up",
+    "it writes nothing more, says so, and exits with status 1",
 )
 def test_a_worker_that_wakes_up_too_late_writes_nothing(filled: Store, crowds: Crowds, fault: Fault) -> None:
     for _ in range(fault.times(quick=1, long=20)):

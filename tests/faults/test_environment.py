@@ -103,11 +103,11 @@ def test_alone_in_a_path_with_spaces(there: Alone, fault: Fault) -> None:
         found = there.run(*search)
         assert found.returncode == 0, found.stderr[-2000:]
         assert json.loads(found.stdout)["status"] == "finished"
-    fault.happened = "so it was, with no connection but the loopback there"
+    fault.happened = "it did, with no connection but loopback"
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.fault("Python 3.12 and 3.13", "every pinned version has a build for them, and they fit each other")
+@pytest.mark.fault("Python 3.12 and 3.13", "every pinned version has a build for them, without conflicts")
 def test_pins_resolve_for_later_pythons(tmp_path: Path, fault: Fault) -> None:
     try:
         urllib.request.urlopen(INDEX, timeout=20).close()

@@ -67,8 +67,8 @@ MEANT = [
 
 @pytest.mark.smoke
 @pytest.mark.fault(
-    "rows in the table of commands that no page would write: unknown verbs, bodies of any kind, broken JSON, numbers",
-    "each has a receipt, done or refused with the reason; the run goes on, its log is verified, pages can read it",
+    "malformed rows in the table of commands: unknown verbs, arbitrary bodies, broken JSON, numbers",
+    "each gets a receipt, applied or refused with the reason; the run continues, its log verifies, pages can read it",
 )
 def test_any_command_is_answered(store: Store, fault: Fault) -> None:
     small_dataset(store)
@@ -142,7 +142,8 @@ def arguments(command: click.Command, draw: random.Random) -> list[str]:
 
 
 @pytest.mark.fault(
-    "every command with arguments that nobody meant: names, paths, numbers, settings, control and half characters",
+    "every command with malformed arguments: names, paths, numbers, settings, control characters, "
+    "halves of surrogate pairs",
     "exit status 0, 1 or 2, one line on stderr where it is 1, no traceback, and no control character written",
 )
 def test_any_arguments_are_obeyed_or_refused(

@@ -176,8 +176,8 @@ def counts(store: Store) -> tuple[int, ...]:
 
 
 @pytest.mark.fault(
-    "files that nobody meant: real ones damaged, tables of hostile cells, wrong encodings, columns, rules and labels",
-    "each becomes a data set that can be read back, or is refused in one sentence and leaves nothing",
+    "malformed files: damaged real ones, tables with hostile cells, wrong encodings, columns, rules and labels",
+    "each becomes a data set that can be read back, or is refused in one sentence without leaving anything",
 )
 def test_any_file_is_imported_whole_or_refused_whole(store: Store, fault: Fault) -> None:
     seen = {"taken": 0, "refused": 0}
@@ -215,7 +215,7 @@ TOML_LINES = st.builds(lambda key, value: f"{key} = {value}", st.sampled_from([*
 
 
 @pytest.mark.fault(
-    "task files that nobody meant: keys with values of other kinds, damaged shipped ones, any text",
+    "malformed task files: values of wrong types, damaged shipped files, arbitrary text",
     "each is a task that makes prompts, or is refused in one sentence",
 )
 def test_any_task_file_is_a_task_or_refused(fault: Fault) -> None:

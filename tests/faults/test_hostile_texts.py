@@ -142,8 +142,8 @@ def test_a_number_in_an_address_is_digits_and_not_too_many(text: str, number: in
 
 
 @pytest.mark.fault(
-    "addresses with parameters that nobody meant: unknown names, huge numbers, NUL, 10 kB, any kind",
-    "every page draws: the view, or a form, or one error in the project's own words",
+    "URLs with malformed parameters: unknown names, huge numbers, NUL, 10 kB, any page",
+    "every page draws a view, a form, or one clear error",
 )
 def test_any_address_draws_a_page(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     spawn_by(monkeypatch, lambda store, module, name: None)

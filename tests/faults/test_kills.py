@@ -18,7 +18,7 @@ from tests.support.self_killing_worker import ON_THE_WAY_OUT, POINTS
 
 SEED = 8
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=150))
-SAME = "`resume` goes on; the finished log equals that of an uninterrupted run byte for byte, times aside"
+SAME = "`resume` continues; the finished log equals that of an uninterrupted run byte for byte, except times"
 
 
 @pytest.mark.smoke

@@ -21,7 +21,7 @@ from tests.support.search_page import paused_at, wait_for_phase, wait_for_steps
 
 pytestmark = NEEDS_BROWSER
 SPEC = RunSpec("pairs", "fake", search=SearchConfig(seed=11, max_steps=5_000_000))
-GOES_ON = "the run goes on; a new page shows it where it is, and its log is that of an uninterrupted run"
+GOES_ON = "the run continues; a new page shows its progress, and its log is that of an uninterrupted run"
 
 
 @pytest.fixture
@@ -127,7 +127,8 @@ def test_the_browser_is_killed(browser: Browser, store: Store, run: str, fault: 
 @pytest.mark.timeout(3600)
 @pytest.mark.fault(
     "SIGKILL of server, browser and worker at once",
-    "a new server shows the run as interrupted at its last step, and Resume goes on to the log of an uninterrupted run",
+    "a new server shows the run as interrupted at its last step, and Resume continues to the log of "
+    "an uninterrupted run",
 )
 def test_everything_is_killed_at_once(browser: Browser, store: Store, run: str, fault: Fault) -> None:
     with serving(store.path) as server:

@@ -45,7 +45,7 @@ def killed_at_every_point(store: Store, dying: Dying, job: str, points: Points, 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.fault(
-    "SIGKILL of an import job at each of its points", "started again it ends with the whole data set; nothing is left"
+    "SIGKILL of an import job at each of its points", "restarted, it ends with the whole data set; nothing is left over"
 )
 def test_an_import_killed_at_every_point(
     store: Store, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
@@ -90,7 +90,7 @@ def _rows(store: Store, dataset: str) -> list[Any]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.fault("SIGKILL of a landscape job at each of its points", "started again it comes to the same result")
+@pytest.mark.fault("SIGKILL of a landscape job at each of its points", "restarted, it reaches the same result")
 def test_a_landscape_killed_at_every_point(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two labelings too: what is scored is kept, and counted once."""
     run = add_run(store, "finished", 40)
@@ -108,7 +108,7 @@ def test_a_landscape_killed_at_every_point(store: Store, fault: Fault, monkeypat
 @pytest.mark.timeout(7200)
 @pytest.mark.fault(
     "SIGKILL of a batched run's job or of one of its lanes at random moments",
-    "asked again it goes on; every batch has the log, and the whole the labels, of an undisturbed one",
+    "requested again it continues; every batch has the log, and the whole has the labels, of an undisturbed one",
 )
 def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tmp_path: Path, fault: Fault) -> None:
     store.add_dataset(pairs)
@@ -170,7 +170,7 @@ def _kill_until_done(
 @pytest.mark.timeout(7200)
 @pytest.mark.fault(
     "SIGKILL of a restarts job or of one of its chains at random moments",
-    "asked again it goes on, and proposes what an undisturbed one proposes",
+    "requested again it continues, and proposes what an undisturbed one proposes",
 )
 def test_restarts_killed_at_random_moments(store: Store, pairs: Dataset, fault: Fault) -> None:
     store.add_dataset(pairs)
@@ -231,7 +231,7 @@ MOMENTS = [
 
 
 @pytest.mark.fault(
-    "SIGKILL of an export among its rows, before its rename and behind it",
+    "SIGKILL of an export among its rows, before and after its rename",
     "the file or folder is the old one or the new one, whole; nothing is left over after the next export",
 )
 def test_an_export_killed_at_every_point(store: Store, tmp_path: Path, fault: Fault) -> None:

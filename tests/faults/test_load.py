@@ -18,7 +18,7 @@ STEPS = 200  # between two looks
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.fault("so many steps on end, one worker", "it holds less than a tenth of what it appends: nothing is kept")
+@pytest.mark.fault("consecutive steps of one worker", "its memory grows by less than a tenth of what it appends")
 def test_a_worker_keeps_nothing_of_its_steps(
     store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
@@ -46,9 +46,7 @@ def test_a_worker_keeps_nothing_of_its_steps(
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.fault(
-    "so many steps on end, read for a page", "what is kept is less than a thirtieth of what is in the log"
-)
+@pytest.mark.fault("consecutive steps, read by a page", "it keeps less than a thirtieth of the log in memory")
 def test_a_page_keeps_little_of_the_steps(store: Store, pairs: Dataset, fault: Fault) -> None:
     store.add_dataset(pairs)
     steps = fault.times(quick=3000, long=50_000)

@@ -26,14 +26,16 @@ def told(seen: Figures) -> str:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.fault("so many tabs on one live run, 20 steps/s", "no event is lost, every tab says how it ended")
+@pytest.mark.fault("tabs on one live run, 20 steps/s", "no event is lost; every tab shows how the run ended")
 def test_many_tabs_on_one_run(chromium: Browser, tmp_path: Path, fault: Fault) -> None:
     tabs = fault.times(quick=2, long=10)
     fault.happened = told(measured(chromium, tmp_path / "icm.db", 1, tabs, LONG if fault.torture else QUICK))
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.fault("so many runs at once, each with a tab, 20 steps/s", "no event is lost, every tab says how it ended")
+@pytest.mark.fault(
+    "simultaneous runs, each with a tab, 20 steps/s", "no event is lost; every tab shows how the run ended"
+)
 def test_many_runs_at_once(chromium: Browser, tmp_path: Path, fault: Fault) -> None:
     runs = fault.times(quick=2, long=10)
     fault.happened = told(measured(chromium, tmp_path / "icm.db", runs, runs, LONG if fault.torture else QUICK))

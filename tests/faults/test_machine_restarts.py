@@ -58,8 +58,9 @@ def other() -> Iterator[psutil.Process]:
 
 
 @pytest.mark.fault(
-    "the machine restarts: worker gone, its lease left, its pid another program's, also with the same start",
-    "the run shows as interrupted at once, and `resume` goes on at once to the log of an uninterrupted run",
+    "the machine restarts: the worker is gone, its lease remains, its pid belongs to another "
+    "program, even with the same start time",
+    "the run shows as interrupted at once, and `resume` continues at once to the log of an uninterrupted run",
 )
 @pytest.mark.parametrize("change", LEFT.values(), ids=LEFT.keys())
 def test_a_lease_from_before_the_restart(

@@ -82,7 +82,7 @@ POISON = {
 
 
 @pytest.mark.smoke
-@pytest.mark.fault("weights with NaN or infinity in them", "one error; no label and no score is made of it")
+@pytest.mark.fault("weights with NaN or infinity in them", "one error; no label or score is made from it")
 def test_scores_that_are_no_numbers(fault: Fault, llama: Path, tmp_path: Path, store: Store, pairs: Dataset) -> None:
     fault.times(len(POISON), len(POISON))
     for k, (what, (tensor, value, row)) in enumerate(POISON.items()):
@@ -243,7 +243,7 @@ DAMAGED: dict[str, Damage] = {
 }
 
 
-@pytest.mark.fault("a model's file is damaged, missing or another one", "refused with one error that names the model")
+@pytest.mark.fault("a model's file is damaged, missing or replaced", "refused with one error that names the model")
 def test_a_damaged_checkpoint_is_refused(fault: Fault, llama: Path, tmp_path: Path) -> None:
     fault.times(len(DAMAGED), len(DAMAGED))
     for k, (what, damage) in enumerate(DAMAGED.items()):
@@ -299,7 +299,7 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 }
 
 
-@pytest.mark.fault("a model brings a pickle or code of its own", "refused, and nothing of it is run")
+@pytest.mark.fault("a model contains a pickle or its own code", "refused, and none of it is run")
 def test_what_a_model_brings_is_not_run(fault: Fault, llama: Path, tmp_path: Path) -> None:
     fault.times(len(HOSTILE), len(HOSTILE))
     mark = tmp_path / "mark"

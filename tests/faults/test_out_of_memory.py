@@ -84,7 +84,7 @@ def test_calls_are_halved_until_they_fit(
     assert (scorer.calls.tokens, scorer.calls.why) == (640, "")
 
 
-@pytest.mark.fault("memory runs out once, on the first or on a later call", "scores have the digits of smaller calls")
+@pytest.mark.fault("memory runs out once, on the first or on a later call", "scores equal those of smaller calls")
 def test_whichever_call_it_is(fault: Fault, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole question is asked again, so that no score comes from calls of two sizes."""
     small = TransformersScorer(loaded, chunk_tokens=160)
@@ -110,8 +110,8 @@ def test_whichever_call_it_is(fault: Fault, loaded: LoadedModel, monkeypatch: py
 
 
 @pytest.mark.fault(
-    "the memory of a process is limited for real (RLIMIT_AS), to so many amounts above what its model takes",
-    "scores have the digits of smaller calls, or one error says what to do",
+    "a process's memory is really limited (RLIMIT_AS), to several amounts above its model's size",
+    "scores equal those of smaller calls, or one error says what to do",
 )
 def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
     """A model whose layer takes three times 84 MB for 640 tokens."""
@@ -208,7 +208,7 @@ def test_a_run_on_too_small_a_machine_has_the_log_of_smaller_calls(
 
 
 @pytest.mark.fault(
-    "memory runs out in a step, then the worker is gone", "resumed, the run has the log of one that was not interrupted"
+    "memory runs out in a step, then the worker is gone", "resumed, the run has the log of an uninterrupted one"
 )
 def test_a_run_goes_on_with_the_calls_that_its_log_names(
     fault: Fault, data: Store, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch

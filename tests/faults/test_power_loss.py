@@ -107,7 +107,7 @@ WAYS = ("as it is", "with shm", "WAL cut", "WAL torn", "database alone")
 
 @pytest.mark.fault(
     "a power cut at any moment, with the end of the WAL torn or lost",
-    "opens, is sound, has the beginning of the whole run's log, and goes on to the same log",
+    "it opens, is sound, has the beginning of the whole run's log, and continues to the same log",
 )
 def test_a_power_cut(fault: Fault, tmp_path: Path, pairs_and_steps: tuple[Dataset, int]) -> None:
     pairs, steps = pairs_and_steps

@@ -134,7 +134,7 @@ def resumed(icm: Icm, path: Path, whole: list[str]) -> None:
 
 
 @pytest.mark.fault(
-    "a file may not grow any more, in the middle of a step", "the worker stops with the reason; resumed, the same log"
+    "a limit on file size is reached in the middle of a step", "the worker stops with the reason; resumed, the same log"
 )
 def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm) -> None:
     kept = []
@@ -158,7 +158,7 @@ def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Datas
 
 
 @pytest.mark.smoke
-@pytest.mark.fault("the disk is full in the middle of a step", "the step is not half there; resumed, the same log")
+@pytest.mark.fault("the disk is full in the middle of a step", "no half step; resumed, the same log")
 def test_a_full_disk(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -393,7 +393,7 @@ def damages(size: int, page: int, rng: random.Random) -> Iterator[tuple[str, Dam
 
 @pytest.mark.fault(
     "bytes cut off, header, pages or sectors overwritten, another file in its place",
-    "every command does what it did before or says in one line what is wrong: nothing is lost in silence or made up",
+    "every command works as before or says in one line what is wrong; nothing is lost silently or made up",
 )
 def test_a_damaged_database(
     fault: Fault, tmp_path: Path, pairs: Dataset, icm: Icm, capsys: pytest.CaptureFixture[str]
@@ -439,7 +439,7 @@ def answer(icm: Icm, path: Path, words: tuple[str, ...], folder: Path) -> tuple[
 
 
 @pytest.mark.fault(
-    "a worker meets a damaged page", "it stops with the reason and no traceback; with the file back, the same log"
+    "a worker meets a damaged page", "it stops with the reason and no traceback; with the file restored, the same log"
 )
 def test_a_worker_on_a_damaged_database(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, capsys: pytest.CaptureFixture[str]

@@ -70,7 +70,9 @@ def test_a_migrated_database_is_made_of_the_same_as_a_new_one(old: Path, tmp_pat
     assert {row for row in schema(old) if row[0] != "table"} == views
 
 
-@pytest.mark.fault("a database of an older version", "is migrated, read, checked, exported, and its run goes on")
+@pytest.mark.fault(
+    "a database of an older version", "it is migrated, read, checked and exported, and its run continues"
+)
 def test_an_old_database_is_read_and_gone_on_with(
     fault: Fault, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -163,7 +165,7 @@ NEWER = {
 }
 
 
-@pytest.mark.fault("a database of a newer version", "is refused plainly, and nothing in it is changed")
+@pytest.mark.fault("a database of a newer version", "refused in one line, and nothing in it is changed")
 def test_a_newer_database_is_refused_and_left_as_it_is(
     fault: Fault, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
