@@ -39,9 +39,7 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     job.progress(0, None, "scoring the other label")
     opened = open_run(store, run).whole()
     state, i = _standing(store, opened, event), _place(opened, example)
-    if i not in state.labeling or state.labeling[i] == label or label not in opened.dataset.task.labels:
-        now = state.labeling.get(i, "no label")
-        raise SettingError(f"{example!r} has {now}, and was tried with {label!r}: try another label of the task")
+    _require_other(state.labeling.get(i), label, example, opened)
     config, began, used = config_at(store, opened, event), time.perf_counter(), scorer.usage
     objective = opened.objective(config, scorer)
     proposal = state.labeling.assign(i, label)
@@ -71,6 +69,13 @@ def try_label(job: Job, scorer: Scorer) -> Json:
         "usage": asdict(scorer.usage - used),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _require_other(now: str | None, label: str, example: str, opened: OpenRun) -> None:
+    """Raise SettingError unless the example has a label and this is another one of the task."""
+    if now in (None, label) or label not in opened.dataset.task.labels:
+        has = now or "no label"
+        raise SettingError(f"{example!r} has {has}, and was tried with {label!r}: try another label of the task")
 
 
 def _place(opened: OpenRun, example: str) -> int:
