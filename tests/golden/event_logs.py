@@ -3,7 +3,8 @@
 A log is one line a record: what the run was asked to be, then each event with its number, its kind and its whole body
 in the order of its keys. Left out are, each for its reason:
 - the columns `time` and `seconds`: wall-clock times, different each time;
-- events of the kind `progress` of jobs: how many there are depends on how fast the machine is.
+- events of the kind `progress` of jobs: how many there are depends on how fast the machine is. A job tells its first
+  one alone here, so that the numbers of those after it are the same on every machine.
 Two things are written differently from the database, without loss:
 - the packed log-probabilities (`scores`) stand as numbers: how zlib packs the same bytes depends on its version;
 - the folder of the database stands as FOLDER.
@@ -21,7 +22,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from icm_engine.jobs import job_process
 from tests.support.paths import TESTS
 
 from .in_process import Session, session
@@ -159,7 +162,8 @@ LOGS: dict[str, Callable[[Session], list[str]]] = {
 
 def log(name: str) -> str:
     """Make the runs of this name anew and return their logs as text."""
-    with tempfile.TemporaryDirectory() as folder, session(Path(folder).resolve()) as now:
+    once = mock.patch.object(job_process, "PROGRESS_EVERY", 60.0)
+    with once, tempfile.TemporaryDirectory() as folder, session(Path(folder).resolve()) as now:
         if name != "version-1":
             import_tables(now)
         names = LOGS[name](now)
