@@ -102,7 +102,7 @@ def test_the_forks_page_forks_and_shows_the_difference(store: Store) -> None:
     obey(store, child)
     test = page("forks", run=run, **{"with": child})
     assert not test.exception
-    assert "part at step" in texts(test)
+    assert "diverge at step" in texts(test)
 
 
 def test_what_if_is_asked_answered_and_pinned(store: Store) -> None:

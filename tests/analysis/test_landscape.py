@@ -146,8 +146,8 @@ def place(name: str, utility: float) -> Place:
         ({"found": 5.0, "all True": 6.0, "gold": 4.0}, "Gold scores lower than the found labels (4.00 against 5.00)"),
         ({"found": 5.0, "gold": 7.0}, "the search failed (gold: U = 7.00"),
         ({"found": 5.0, "mirror": 4.0, "gold": 4.5}, "the objective prefers other labels"),
-        ({"found": 5.0, "mirror": 5.0, "gold": 5.0}, "Gold scores as high as what was found"),
-        ({"found": 5.0, "mirror": 5.0}, "No reference scores higher than what was found"),
+        ({"found": 5.0, "mirror": 5.0, "gold": 5.0}, "Gold scores as high as the found labels"),
+        ({"found": 5.0, "mirror": 5.0}, "No reference scores higher than the found labels"),
     ],
 )
 def test_the_verdict(utilities: dict[str, float], said: str) -> None:

@@ -150,7 +150,7 @@ def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Datas
         with Store(path) as asked:
             told = control.status(asked, "pairs-1").message
         assert "cannot be used (disk I/O error): check its disk: the space left" in told
-        assert "nothing is lost, resume goes on from the last step" in told
+        assert "nothing is lost, resume continues from the last step" in told
         kept.append(steps(path))
         assert log(path) == whole[: kept[-1] + 1]
         resumed(icm, path, whole)
