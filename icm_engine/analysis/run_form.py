@@ -53,13 +53,13 @@ QUANTIZATIONS = {
     "int8": "8 bits a weight, by bitsandbytes",
     "none": "unquantized weights, in bfloat16, or float32 where the processor has no bfloat16",
 }
-FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # the run behind the home page's button
+FIRST_RUN = RunSpec(dataset="arithmetic", model="sample", limit=64)  # the run behind the button on the page of runs
 APART = ("seed", "max_steps")  # settings with their own place on the page
 
 ABOUT = {
     "dataset": "The data set to label. Sample data sets come with gold labels, used for comparison only.",
     "model": "sample is the small model in this repository. Also: a fetched model, a GGUF file, a directory, a hub "
-    "id, trained:NAME of the Training page, or the address of a server (http://HOST:PORT/v1), whose key "
+    "id, trained:NAME of the Train tab, or the address of a server (http://HOST:PORT/v1), whose key "
     "goes into the environment variable ICM_SERVER_KEY.",
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
