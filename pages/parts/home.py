@@ -11,10 +11,11 @@ from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.views import STATUSES, matching
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import menu, session
+from pages.parts import comparison, menu, session
 
 CHAINS = 3  # of the second button
 SHOWN = 50  # runs in the table
+MOST = comparison.MOST + 1  # runs compared at once
 
 WHAT = """
 A pretrained language model is asked to label a data set **without any human label**: it searches for the labels that
@@ -25,7 +26,7 @@ Gold labels, if there are any, are only compared with the result.
 
 
 def show() -> None:
-    """Draw the home page."""
+    """Draw the page of runs."""
     st.title("ICM Workbench")
     st.markdown(WHAT)
     with st.container(horizontal=True, gap="small"):
@@ -143,9 +144,6 @@ def _actions(chosen: list[str]) -> None:
             )
 
 
-MOST = 6  # runs compared at once
-
-
 CHOOSE = "Choose a run"
 
 
@@ -157,7 +155,7 @@ def show_heading(title: str, names: list[str], run: str | None, nothing: str = C
     if run is None:
         session.missed("run")
     if run is None and nothing == CHOOSE:
-        text = "Choose a run above." if names else "No runs yet. The home page starts one with one click."
+        text = "Choose a run above." if names else "No runs yet. The page Runs starts one with one click."
         st.info(text, icon=":material/info:")
 
 
@@ -169,7 +167,7 @@ def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = Fal
         options,
         options.index(run or nothing),
         key=f"pick_{run}",
-        width=240 if hidden else 300,
+        width=200 if hidden else 300,
         label_visibility="collapsed" if hidden else "visible",
         on_change=_picked,
         args=(run, nothing),

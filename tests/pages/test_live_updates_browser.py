@@ -46,6 +46,7 @@ PAGES = {  # link -> title
     "data": "Data",
     "tour": "Help",
 }
+MENU = ["Runs", "Data", "Experiments", "Help"]
 
 
 @pytest.fixture
@@ -80,8 +81,8 @@ def test_each_page_by_its_link_on_a_cold_server_shows_the_same_menu(
         page = new_page(browser)
         page.goto(f"{server.url}/{link}")
         expect(page.get_by_role("heading", level=1, name=PAGES[link])).to_be_visible()
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
-        assert menu(page) == ["Home", *list(PAGES.values())[1:]]
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(MENU))
+        assert menu(page) == MENU
         assert page.title() == "ICM Workbench"
 
 
@@ -92,7 +93,7 @@ def test_a_run_is_started_steered_and_downloaded(browser: Browser, database: Pat
         outside: list[str] = []
         page.on("request", lambda request: outside.append(request.url) if _is_outside(request.url) else None)
         visit(page, server.url)
-        page.get_by_test_id("stSidebarNavLink").filter(has_text="Search").click()
+        page.get_by_test_id("stMain").get_by_role("link", name="New run").click()
         _start(page)
         wait_for_phase(page, "running")
         _the_curve_is_updated_in_place(page)
@@ -209,7 +210,7 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
 
 
 def picture_of_a_running_search(browser: Browser, database: Path) -> None:
-    """Write docs/search.png: the run that the home page starts, at its hundredth step."""
+    """Write docs/search.png: the run that the first button starts, at its hundredth step."""
     with Store(database) as store:
         run = begin(store, FIRST_RUN)
     with serving(database) as server:
