@@ -4,7 +4,7 @@ A queue is built once and then fixed, so that an example does not move the momen
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from icm_engine.analysis.formatting import decimal, moment, one_line, percent
@@ -39,7 +39,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One example as an annotator sees it; `text` has every field, `rest` counts the group members not shown."""
+    """One example as an annotator sees it; `text` has every field, `rest` counts the group members not shown.
+
+    `hidden` says that the run is annotated blind and a person has not labelled the example yet: the card then has no
+    label, probability, margin, changes or labels of the group.
+    """
 
     place: int
     example: str  # id
@@ -53,10 +57,13 @@ class Card:
     members: tuple[Member, ...]
     rest: int
     changes: tuple[LabelChange, ...]  # the last ones, the newest first
+    hidden: bool = False
 
     @property
     def words(self) -> str:
         """The current label, in a sentence."""
+        if self.hidden:
+            return "Hidden until you have labelled this example."
         if self.label is None:
             return "No label yet."
         fixed = "pinned: the search keeps it" if self.pinned else "not pinned: the search may change it"
@@ -65,7 +72,20 @@ class Card:
 
 
 def card(store: Store, reading: Reading, place: int) -> Card:
-    """Return what an annotator sees of the example at this place."""
+    """Return what an annotator sees of the example at this place; in a blind run, no label but a person's own."""
+    found = _card(store, reading, place)
+    if not reading.blind:
+        return found
+    own = own_places(reading)
+    if place not in own:
+        members = tuple(replace(member, label=None) for member in found.members)
+        return replace(found, label=None, probability=None, margin=None, members=members, changes=(), hidden=True)
+    index = reading.run.codec.index
+    shown = tuple(m if index(m.example) in own else replace(m, label=None) for m in found.members)
+    return replace(found, members=shown)
+
+
+def _card(store: Store, reading: Reading, place: int) -> Card:
     example, note = reading.run.dataset.examples[place], ""
     if reading.state is not None:
         note = reading.state.hand.notes.get(place, "")
@@ -193,7 +213,8 @@ def act_rows(reading: Reading) -> tuple[ActRow, ...]:
 def _act_row(reading: Reading, done: AppliedIntervention, then: ActTime) -> ActRow:
     act, ids = done.act, reading.run.codec.ids
     touched = act.examples or tuple(change.example for change in done.changes)
-    labels = dict.fromkeys(act.labels or [change.after.label or "no label" for change in done.changes])
+    given = () if reading.blind else [change.after.label or "no label" for change in done.changes]
+    labels = dict.fromkeys(act.labels or given)  # an undo returns to the model's label, which a blind run hides
     shown = ", ".join(labels) if act.verb not in ("note", "unpin") else ""
     first = ids[touched[0]] if touched else ""
     return ActRow(moment(then.time), act.verb, len(touched), first, shown, len(done.changes), one_line(act.text, 80))
@@ -229,10 +250,13 @@ def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | Non
     """Return one act on all these examples: pin (at their current label, or at `label`), or unpin.
 
     Left out are examples without a label that cannot be pinned, and examples that are not pinned and need no unpinning.
+    In a blind run, a label that a person has not given is not pinned as it is either.
     """
     chosen, why, how = places, "", f" as {label}"
     if verb == "unpin":
         chosen, why, how = _among(places, reading.pins), "not pinned", ""
+    elif label is None and reading.blind:
+        chosen, why, how = _among(places, own_places(reading)), "not labelled by you", " as they are"
     elif label is None:
         chosen, why, how = _among(places, reading.labeling), "without a label", " as they are"
     left = len(places) - len(chosen)
@@ -263,11 +287,32 @@ LONGEST = 60  # characters of a source's name
 
 
 def own_labels(reading: Reading) -> dict[str, Label]:
-    """Return, by example id, the labels that a person decided: pinned ones, and overrides not changed since."""
+    """Return, by example id, the labels that a person decided: pinned ones, and given ones not changed since."""
     ids, labeling = reading.run.codec.ids, reading.labeling
-    last = {change.example: change.cause for change in reading.history}
-    mine = {i for i, cause in last.items() if cause == "person"} | reading.pins
-    return {ids[i]: labeling[i] for i in sorted(mine) if i in labeling}
+    return {ids[i]: labeling[i] for i in sorted(own_places(reading)) if i in labeling}
+
+
+def own_places(reading: Reading) -> frozenset[int]:
+    """Return the places of the examples whose label a person decided; see `own_labels`.
+
+    An act that was undone decides nothing. A label that a person gave and the model had already counts.
+    """
+    given = _given(reading)
+    if not given:
+        return reading.pins
+    last = {change.example: change for change in reading.history if change.example in given}
+    kept = {i for i in given if i not in last or last[i].cause == "person" or last[i].event <= given[i][1]}
+    return reading.pins | {i for i in kept if reading.labeling.get(i) == given[i][0]}
+
+
+def _given(reading: Reading) -> dict[int, tuple[Label, int]]:
+    """The last label that a person gave each example, and its event; without acts that were undone."""
+    events = {id(done): then.event for done, then in zip(reading.acts, reading.moments, strict=True)}
+    return {
+        i: (label, events[id(done)])
+        for done in undoable(reading.acts)
+        for i, label in zip(done.act.examples, done.act.labels, strict=False)
+    }
 
 
 def sources(store: Store, reading: Reading) -> tuple[str, ...]:

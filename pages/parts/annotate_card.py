@@ -35,7 +35,7 @@ def text(reading: Reading, found: Card) -> None:
             st.caption(escaped(name.replace("_", " ")))
             st.text(value)
         facts = [f"id {found.example}", *([f"answer {found.answer}"] if found.answer else [])]
-        if st.query_params.get("queue") == FROM_GOLD and found.example in reading.gold:
+        if annotate_queue.chosen(reading) == FROM_GOLD and found.example in reading.gold:
             facts.append(f"gold {reading.gold[found.example]}")
         with st.container(key="example_facts"):
             st.text(" · ".join(facts))
@@ -49,14 +49,14 @@ def label(run: str, place: int) -> None:
     with st.container(border=True, key="label_now"):
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             with st.container(key="label_word", width="content"):
-                st.text(found.label or "unlabelled")
+                st.text("not shown" if found.hidden else found.label or "unlabelled")
             if found.pinned:
                 st.badge("pinned", icon=":material/push_pin:", color="violet")
         st.text(" · ".join(filter(None, (found.words, margin_words(found)))))
 
 
 def about(run: str, place: int) -> None:
-    """Draw the other examples of the group with their labels, and this example's last changes."""
+    """Draw the other examples of the group with their labels, and this example's last changes; see `Card.hidden`."""
     reading, _ = session.look(run)
     with Store() as store:
         found = card(store, reading, place)
@@ -65,7 +65,8 @@ def about(run: str, place: int) -> None:
         _group(found)
     with changes:
         st.markdown("**Its last changes**")
-        st.text("\n".join(map(change_words, found.changes)) or "Its label has never changed.")
+        nothing = "Its label has never changed." if not found.hidden else found.words
+        st.text("\n".join(map(change_words, found.changes)) or nothing)
 
 
 def _group(found: Card) -> None:
@@ -130,7 +131,7 @@ def _refused(reading: Reading) -> None:
     if found is None or found.event < acted or st.session_state.get("refused_read") == (reading.run.name, found.event):
         return
     st.error(f"**{escaped(found.verb)}** was refused:", icon=":material/block:")
-    session.plain(found.message)
+    session.message(found.message)
     st.button("Dismiss", key="refused_ok", type="tertiary", on_click=_read, args=(reading.run.name, found.event))
 
 
@@ -143,6 +144,8 @@ def show_buttons(store: Store, reading: Reading, found: Card) -> None:
     ready = reading.state is not None
     _labels(reading, found, "pin", "", ready)
     _labels(reading, found, "override", "Shift+", ready)
+    if len(reading.tally.labels) > annotate_queue.MOST:
+        _picker(reading, found, ready)
     with st.container(horizontal=True, gap="small", key="hand"):
         _button("Pin as it is", "P", "pin", found, reading, "push_pin", ready and found.label is not None, found.label)
         _button("Unpin", "U", "unpin", found, reading, "keep_off", ready and found.pinned)
@@ -152,20 +155,49 @@ def show_buttons(store: Store, reading: Reading, found: Card) -> None:
 
 
 def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) -> None:
+    """Draw a button for each label, the current one marked; of many labels, those that have a key."""
     with st.container(horizontal=True, gap="small", key=f"{verb}_labels"):
-        for k, label in enumerate(reading.tally.labels):
+        for k, label in enumerate(reading.tally.labels[: annotate_queue.MOST]):
+            current = verb == "pin" and label == found.label
             st.button(
-                escaped(label) if verb == "pin" else f"{escaped(label)}, not pinned",
+                f"{escaped(label)}{CURRENT if current else ''}{', not pinned' if verb == 'override' else ''}",
                 key=f"{verb}_{k}_{found.place}",
+                icon=":material/check:" if current else None,
                 type="primary" if verb == "pin" else "secondary",
                 disabled=not ready,
                 on_click=_put,
-                shortcut=annotate_queue.shortcut(f"{before}{k + 1}") if k < annotate_queue.MOST else None,
+                shortcut=annotate_queue.shortcut(f"{before}{k + 1}"),
                 help=MEANT[verb],
                 args=(reading.run.name, verb, found, label),
             )
 
 
+def _picker(reading: Reading, found: Card, ready: bool) -> None:
+    """Draw a choice of all labels that is searched by typing."""
+    labels, key = reading.tally.labels, f"pick_label_{found.place}"
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=annotate_queue.PICKER):
+        st.selectbox(
+            f"One of all {len(labels)} labels",
+            labels,
+            None,
+            key=key,
+            format_func=lambda label: f"✓ {label}{CURRENT}" if label == found.label else label,
+            placeholder="type to find a label (key /)" if annotate_queue.on() else "type to find a label",
+            disabled=not ready,
+            on_change=_pick,
+            args=(reading.run.name, found, key),
+            width=320,
+        )
+        st.toggle("Pin it", True, key="pin_picked", help=f"On: {MEANT['pin']} Off: {MEANT['override']}")
+
+
+def _pick(run: str, found: Card, key: str) -> None:
+    label, st.session_state[key] = st.session_state[key], None
+    if label is not None:
+        _put(run, "pin" if st.session_state["pin_picked"] else "override", found, label)
+
+
+CURRENT = " (current)"
 MEANT = {
     "pin": "Set this label and pin it, so that the search keeps it; then show the next example.",
     "override": "Set this label, which the search may change again; then show the next example.",
@@ -253,7 +285,7 @@ def show_blinding(reading: Reading) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="blind"):
         if reading.blind:
             st.badge("blind", icon=":material/visibility_off:", color="gray")
-            st.text("Gold of this run and its forks is hidden. Other runs and the Data page still show it.")
+            st.text(BLIND)
             st.button(
                 "Unblind (logged)",
                 key="unblind",
@@ -262,7 +294,7 @@ def show_blinding(reading: Reading) -> None:
                 args=(run, "unblind"),
                 help="Shows gold and accuracy again; the act stays in the run's log for good.",
             )
-        elif reading.gold:
+        else:
             st.button(
                 "Go blind",
                 key="go_blind",
@@ -270,5 +302,12 @@ def show_blinding(reading: Reading) -> None:
                 on_click=_send,
                 args=(run, "blind"),
                 disabled=reading.state is None,
-                help="Hides gold and accuracy of this run everywhere in the app, so that they cannot sway you.",
+                help="Hides gold and accuracy of this run everywhere in the app; and here the label, probability "
+                "and history of an example until you have labelled it, so that they cannot sway you.",
             )
+
+
+BLIND = (
+    "The model's label of an example is hidden on this page until you have given yours. Gold of this run and its forks "
+    "is hidden too; other runs and the Data page still show it."
+)

@@ -10,6 +10,7 @@ from icm_engine.analysis.annotation import (
     act_rows,
     bulk,
     bulk_body,
+    card,
     own_labels,
     save_labels,
 )
@@ -74,6 +75,9 @@ def _send(run: str, act: Bulk) -> None:
 
 def show_influence(store: Store, reading: Reading, place: int | None) -> None:
     """Draw the button for a pinned example, and the pair of forks in the URL."""
+    if reading.blind:
+        st.text("This shows labels of other examples. It can be done once the run is unblinded.")
+        return
     if place is None or place not in reading.pins:
         st.text("Pin the label of this example first: then two forks, with and without the pin, show what it changes.")
     else:
@@ -132,7 +136,7 @@ def show(store: Store, reading: Reading, place: int | None) -> None:
     """Draw the extras, folded."""
     with st.expander("The whole queue at once", icon=":material/select_all:"):
         show_bulk(store, reading)
-    if place is not None and place in reading.labeling:
+    if place is not None and place in reading.labeling and not card(store, reading, place).hidden:
         with st.expander("What if it had another label?", icon=":material/help:"):
             step_card.show_what_if(reading, reading.cursor, reading.run.codec.ids[place])
     with st.expander("Influence of a pin", icon=":material/fork_right:", expanded="influence" in st.query_params):

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from icm_engine.analysis.annotation import FROM_GOLD, QUEUES, SUPERVISION, moved, offered_queues, queue, standing
+from icm_engine.analysis.annotation import (
+    FROM_GOLD,
+    QUEUES,
+    SUPERVISION,
+    moved,
+    offered_queues,
+    own_labels,
+    queue,
+    standing,
+)
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store
@@ -22,6 +31,7 @@ SHEET = (
     ("?", "this sheet"),
 )
 MOST = 9  # labels with a key of their own
+PICKER = "label_picker"  # key of the container whose text box / focuses
 
 # Ignored while somebody types. The function runs at every redraw, so the previous listener is removed.
 JS = """
@@ -29,7 +39,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   document.removeEventListener("keydown", parentElement.icmListener);
   parentElement.icmListener = (event) => {
     const typing = event.target.closest && event.target.closest("input, textarea, select, [contenteditable=true]");
-    if (data.on && event.key === "?" && !typing) setTriggerValue("asked", true);
+    if (!data.on || typing) return;
+    if (event.key === "?") setTriggerValue("asked", true);
+    const box = event.key === "/" && document.querySelector(`.st-key-${data.picker} input`);
+    if (box) { event.preventDefault(); box.focus(); }
   };
   document.addEventListener("keydown", parentElement.icmListener);
   return () => document.removeEventListener("keydown", parentElement.icmListener);
@@ -54,7 +67,7 @@ def show_keys(labels: Sequence[str]) -> None:
         st.button("? Keys", key="sheet", type="tertiary", on_click=_ask)
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Keys on the buttons; never while you type.")
         with st.container(key="question_mark", width="content"):
-            _listener(key="listener", data={"on": on()}, on_asked_change=_ask)
+            _listener(key="listener", data={"on": on(), "picker": PICKER}, on_asked_change=_ask)
     if st.session_state.pop("sheet_asked", False):
         _sheet(labels)
 
@@ -65,7 +78,8 @@ def _ask() -> None:
 
 @st.dialog("Keys", icon=":material/keyboard:")
 def _sheet(labels: Sequence[str]) -> None:
-    for keys, meaning in SHEET:
+    many = (("/", "find a label by typing"),) if len(labels) > MOST else ()
+    for keys, meaning in (*SHEET, *many):
         left, right = st.columns([1, 2])
         left.text(keys)
         right.text(meaning)
@@ -169,7 +183,7 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
                 args=(reading.run.name, place, by),
                 help="Next example, without a label." if by > 0 else "Go back.",
             )
-        st.text(_words(places, here, inside))
+        st.text(f"{_words(places, here, inside)} · {_done(reading)}")
         st.button(
             "Rebuild queue",
             key="queue_again",
@@ -187,6 +201,10 @@ def _words(places: Sequence[int], here: int, inside: bool) -> str:
         return f"Beside the queue of {len(places):,}"
     end = " · the end" if here + 1 == len(places) else ""
     return f"{here + 1:,} of {len(places):,}{end}"
+
+
+def _done(reading: Reading) -> str:
+    return f"{len(own_labels(reading)):,} of {len(reading.run.dataset.examples):,} labelled by you"
 
 
 def _again() -> None:

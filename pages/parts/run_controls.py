@@ -19,8 +19,11 @@ from icm_engine.store.store import Store
 from pages.parts import menu, session
 
 
-def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
-    """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page."""
+def show_status(run: str, drawn_for: tuple[str, int | None], annotating: bool = False) -> None:
+    """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page.
+
+    While a person annotates the run blind, the last decision is left out, since it names a label.
+    """
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
         st.query_params["run"] = run  # a refresh that was in progress brings the URL from before the run was chosen
@@ -33,7 +36,7 @@ def show_status(run: str, drawn_for: tuple[str, int | None]) -> None:
             st.progress(done.share, text=done.words, width=240)
         st.text(headline(reading), width="content")
     _phase(status)
-    if decided := last_decision(reading):
+    if (decided := last_decision(reading)) and not (annotating and reading.blind):
         with st.container(key="last_decision"):
             st.page_link(
                 menu.STEPS,
@@ -59,7 +62,7 @@ def show_news(run: str) -> None:
     reading, _ = session.look(run)
     if reading.refused and reading.refused.event == reading.cursor:
         st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
-        session.plain(reading.refused.message)
+        session.message(reading.refused.message)
     for alert in alerts(reading):
         st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
     for notice in notices(reading):
@@ -99,7 +102,7 @@ def _phase(status: RunStatus) -> None:
 
 def _failure(error: str, message: str) -> None:
     st.error("What went wrong, and the remedy:", icon=":material/error:")
-    session.plain(f"{error}: {message}" if error else message)
+    session.message(f"{error}: {message}" if error else message)
 
 
 def _log(run: str) -> None:

@@ -69,7 +69,9 @@ def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOS
             if searches(reading):
                 run_controls.show_buttons(run, offers(status), keys=page != "Annotate")
         phase, stretch = session.drawn_for(status)
-        session.fragment(run_controls.show_status, stretch and STATUS_EVERY * stretch)(run, (phase, stretch))
+        session.fragment(run_controls.show_status, stretch and STATUS_EVERY * stretch)(
+            run, (phase, stretch), page == "Annotate"
+        )
         _tabs(page, run)
     run_controls.show_problem()
 

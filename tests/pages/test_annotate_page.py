@@ -3,11 +3,16 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
+from icm_engine.core.labeling import Example, Task
+from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import load_human
 from icm_engine.runs import control, worker
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
+from tests.support.drawn_pages import PHASES, button, frame, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run
 
 
@@ -133,7 +138,7 @@ def test_own_labels_are_kept_under_a_name(store: Store) -> None:
 def gold_seen(test: AppTest) -> list[str]:
     """Every word of gold or accuracy that a page says."""
     said = [shown_markup(test), texts(test), *(metric.label + metric.value for metric in test.metric)]
-    said += [f"{list(frame.value.columns)}" for frame in test.dataframe]
+    said += [f"{list(table.value.columns)}" for table in test.dataframe]
     return [words for words in said if "ccuracy" in words or "'gold'" in words]
 
 
@@ -178,3 +183,144 @@ def test_a_run_without_labels_offers_one_step(store: Store) -> None:
     button(test, "first_step").click().run()
     assert [(command.verb, command.steps) for command in store.pending(run)] == [("step", 1)]
     assert "They will appear shortly." in texts(test)
+
+
+# -- truly blind
+
+
+def everything(test: AppTest) -> str:
+    """Every word on a page: texts, markup, buttons with their help, badges, links, tables and choices."""
+    said = [texts(test), shown_markup(test), *(code.value for code in test.code)]
+    said += [f"{one.label} {one.help} {one.icon}" for one in test.button]
+    said += [table.value.to_string() for table in test.dataframe]
+    said += [str(proto.label) for proto in (element.proto for element in test.get("page_link"))]
+    said += [one.label for one in test.expander]
+    return "\n".join(said)
+
+
+def mark_of(test: AppTest, place: int) -> list[str]:
+    """The labels of the buttons that are marked as the current one."""
+    found = [one for one in test.button if str(one.key).startswith("pin_") and str(one.key).endswith(f"_{place}")]
+    return [one.label for one in found if one.icon == ":material/check:" and "(current)" in one.label]
+
+
+TELLING = ("probability", "margin", "given all other labels", "What if", "(current)", "step 0:", "Step 30", " → ")
+
+
+def unanswered_pair(reading: Reading) -> tuple[int, str]:
+    """The first labelled example with a labelled one in its group, and the label that the model did not give it."""
+    labelled = reading.labeling
+    place = next(i for i in labelled if any(j in labelled for j in range(i // 3 * 3, i // 3 * 3 + 3) if j != i))
+    return place, {"True": "False", "False": "True"}[labelled[place]]
+
+
+def test_a_blind_page_tells_no_label_before_the_answer(store: Store) -> None:
+    run = add_run(store)
+    place, other = unanswered_pair(load(store, run))
+    example = load(store, run).run.codec.ids[place]
+    test = page("annotate", run=run, example=example)
+    assert {words for words in TELLING if words in everything(test)} >= {"probability", "What if", "(current)", " → "}
+    assert mark_of(test, place) == [f"{load(store, run).labeling[place]} (current)"]
+    button(test, "go_blind").click().run()
+    obey(store, run)
+    test = page("annotate", run=run, example=example)
+    assert [words for words in TELLING if words in everything(test)] == []
+    assert "Hidden until you have labelled this example." in texts(test)
+    assert mark_of(test, place) == []
+    assert button(test, f"as_is_pin_{place}").disabled  # it would pin a label that nobody saw
+    assert set(frame(test, "label")["label"].fillna("")) == {""}  # nor is that of the group told
+    (spot,) = [k for k, one in enumerate(("True", "False")) if one == other]
+    button(test, f"pin_{spot}_{place}").click().run()
+    assert [words for words in TELLING if words in everything(test)] == []  # the next example is hidden too
+    obey(store, run)
+    test = page("annotate", run=run, example=example)
+    assert mark_of(test, place) == [f"{other} (current)"]
+    assert "probability" in texts(test)
+    assert "(person)" in texts(test)
+    assert set(frame(test, "label")["label"].fillna("")) == {""}  # the others are not answered yet
+    assert "Step 30" not in everything(test)
+
+
+def test_an_answer_taken_back_is_hidden_again(store: Store) -> None:
+    run = add_run(store)
+    place, other = unanswered_pair(load(store, run))
+    example = load(store, run).run.codec.ids[place]
+    for verb, examples, labels in (("blind", [], []), ("override", [example], [other]), ("undo", [], [])):
+        control.submit_intervention(store, run, verb, examples, labels)  # type: ignore[arg-type]
+    obey(store, run)
+    assert load(store, run).labeling[place] != other
+    test = page("annotate", run=run, example=example)
+    assert mark_of(test, place) == []
+    assert "0 of 18 labelled by you" in texts(test)
+    acts = frame(test, "act")
+    assert acts.set_index("act").loc["undo", "labels"] == ""
+
+
+def test_other_pages_of_a_blind_run_still_tell_the_last_decision(store: Store) -> None:
+    run = add_run(store)
+    control.submit_intervention(store, run, "blind")
+    obey(store, run)
+    assert "Step 30" in everything(page("steps", run=run))
+
+
+def test_labels_of_a_blind_run_are_not_pinned_unseen(store: Store) -> None:
+    run = add_run(store)
+    control.submit_intervention(store, run, "blind")
+    control.submit_intervention(store, run, "override", ["sums-0-0"], ["False"])
+    obey(store, run)
+    test = page("annotate", run=run)
+    assert button(test, "bulk_0").label == "Pin 1 example as they are …"
+    assert "17 not labelled by you are left out" in button(test, "bulk_0").help
+    assert "once the run is unblinded" in texts(test)  # the influence of a pin shows other labels
+
+
+# -- the queue line, and many labels
+
+
+def test_the_queue_counts_what_the_person_has_labelled(store: Store) -> None:
+    run = add_run(store)
+    own = load(store, run).labeling
+    place = next(iter(own))
+    test = page("annotate", run=run)
+    assert "1 of 18 · 0 of 18 labelled by you" in texts(test)
+    control.submit_intervention(store, run, "override", [load(store, run).run.codec.ids[place]], [own[place]])
+    obey(store, run)
+    assert "1 of 18 labelled by you" in texts(page("annotate", run=run))  # the same label, and yet a judgement
+
+
+def many_labels(store: Store, count: int) -> str:
+    labels = tuple(f"topic {k}" for k in range(count))
+    examples = tuple(Example(f"e{k}", {"text": f"Text {k} {HOSTILE}"}, f"e{k}") for k in range(6))
+    task = Task("topics", "Text: {text}\nTopic:", labels, true_label=labels[0], rule="none", fields=("text",))
+    store.add_dataset(Dataset("topics", task, examples, tuple(dict(e.fields) for e in examples), task.fields, "topics"))
+    run = control.create_run(store, RunSpec("topics", "fake", search=SearchConfig(max_steps=40, seed=3)))
+    control.step(store, run, 2)
+    obey(store, run)
+    return run
+
+
+def test_many_labels_are_found_by_typing(store: Store) -> None:
+    run = many_labels(store, 12)
+    test = page("annotate", run=run, example="e0")
+    assert [f"pin_{k}_0" in {one.key for one in test.button} for k in (8, 9)] == [True, False]
+    now = load(store, run).labeling.get(0)
+    picker = test.selectbox(key="pick_label_0")
+    assert len(picker.options) == 12
+    assert [one for one in picker.options if one.startswith("✓")] == ([f"✓ {now} (current)"] if now else [])
+    picker.set_value("topic 11").run()
+    assert not test.exception
+    assert bodies(store, run) == [{"verb": "pin", "examples": ["e0"], "labels": ["topic 11"], "text": ""}]
+    assert test.query_params["example"] == "e1"
+    test.toggle(key="pin_picked").set_value(False).run()
+    test.selectbox(key="pick_label_1").set_value("topic 10").run()
+    assert bodies(store, run)[1] == {"verb": "override", "examples": ["e1"], "labels": ["topic 10"], "text": ""}
+    assert HOSTILE not in shown_markup(test)
+    button(test, "sheet").click().run()
+    assert "find a label by typing" in texts(test)
+
+
+def test_nine_labels_need_no_picker(store: Store) -> None:
+    run = many_labels(store, 9)
+    test = page("annotate", run=run, example="e0")
+    assert "pin_8_0" in {one.key for one in test.button}
+    assert "pick_label_0" not in {one.key for one in test.selectbox}
