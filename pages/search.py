@@ -4,23 +4,36 @@ from typing import Any
 
 import streamlit as st
 
+from icm_engine import jobs
 from icm_engine.analysis.batches import begin_batches
 from icm_engine.analysis.figures import settings_frame
+from icm_engine.analysis.formatting import escaped, without_flags
+from icm_engine.analysis.model_trials import CHECK, run_cost, too_long, trials_with
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import (
     ABOUT,
     APART,
+    FIRST_RUN,
     QUANTIZATIONS,
+    NewRun,
+    Problem,
     Setting,
+    ask_context,
     dataset_names,
+    labelled,
     make_spec,
     model_choice,
     model_names,
+    named_model,
     presets,
+    problems,
+    put_sample,
     remarks,
     require_server,
+    rules,
     settings,
     steps_words,
+    taken,
 )
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name, searches
@@ -29,28 +42,37 @@ from icm_engine.core.server_address import is_server
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
-from pages.parts import batch_view, charts, home, menu, run_controls, session, workspace
+from pages.parts import batch_view, charts, home, job_line, menu, run_controls, session, workspace
+
+NEW = "New run"
 
 
 def show_form(store: Store) -> None:
     """Draw the form of a new run; Start creates it and opens it."""
     _what(store)
-    preset = _how()
-    for words in remarks(store, st.session_state["dataset"], preset):
-        st.caption(words)
-    _all_settings(preset)
-    st.button(
-        "Start",
-        type="primary",
-        icon=":material/play_arrow:",
-        shortcut="S",
-        key="start_new",
-        width=220,
-        on_click=_begin,
-        help="Creates the run and starts its worker.",
-    )
+    wish = _wish()
+    examples = taken(store, wish)
+    for number, problem in enumerate(_problems(store, wish, examples)):
+        _problem(number, problem, wish)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="start_line"):
+        st.button(
+            "Start",
+            type="primary",
+            icon=":material/play_arrow:",
+            shortcut="S",
+            key="start_new",
+            width=220,
+            on_click=_begin,
+            help="Creates the run and starts its worker.",
+        )
+        _cost(store, wish, examples)
     if error := st.session_state.pop("problem", None):
         session.complain(error)
+    for words in remarks(store, wish.dataset, wish.preset, wish.rule):
+        st.caption(escaped(without_flags(words)))
+    _size(wish.preset)
+    _model()
+    _all_settings(wish.preset)
     st.page_link(menu.DATA, label="Import a data set of your own", icon=":material/database:")
 
 
@@ -60,34 +82,154 @@ def _what(store: Store) -> None:
         session.missed("dataset")
     elif "dataset" not in st.session_state:
         st.session_state["dataset"] = asked
-    data, model, quantization = st.columns(3, gap="medium")
+    data, model = st.columns(2, gap="medium")
     chosen = data.selectbox("Data set", names, key="dataset", help=ABOUT["dataset"])
-    named = model.selectbox("Model", model_names(store), key="model", help=ABOUT["model"], accept_new_options=True)
-    quantization.selectbox(
-        "Quantization",
-        list(QUANTIZATIONS),
-        key="quantization",
-        help=ABOUT["quantization"],
-        disabled=is_server(named or ""),
-    )
+    model.selectbox("Model", model_names(store), key="model", help=ABOUT["model"], accept_new_options=True)
     if chosen in SAMPLE_DATASETS:
         st.caption(SAMPLE_DATASETS[chosen])
 
 
-def _how() -> str:
-    preset, limit, batch, seed, steps, chains = st.columns([1.1, 1, 1, 0.8, 1.5, 0.8], gap="medium")
-    chosen: str = preset.selectbox("Preset", presets(), key="preset", help=ABOUT["preset"])
-    apart = {setting.name: setting for setting in settings(chosen)}
-    limit.number_input("Limit", 1, value=64, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
-    batch.number_input(
-        "Batch size", 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="none"
+OWN_RULE = "the data set's own"
+USUAL: dict[str, Any] = {"limit": FIRST_RUN.limit, "batch_size": None, "max_steps": None, "chains": 1, "rule": OWN_RULE}
+
+
+def _wish() -> NewRun:
+    """What the form holds now; fields that are drawn further below have their defaults until then."""
+    state = st.session_state
+    now = {name: state.get(name, usual) for name, usual in USUAL.items()}
+    preset = state.get("preset", presets()[0])
+    values = {setting.name: state.get(_key(preset, setting.name), setting.value) for setting in settings(preset)}
+    return NewRun(
+        state["dataset"],
+        now["limit"],
+        preset,
+        values["predictability"],
+        values["initial_labels"] or 0,
+        now["max_steps"],
+        now["batch_size"],
+        now["chains"] or 1,
+        _rule(now["rule"]),
+        named_model(state["model"] or "", state.get("quantization", next(iter(QUANTIZATIONS)))),
     )
-    seed.number_input("Seed", value=apart["seed"].value, key="seed", help=apart["seed"].explanation)
-    steps.number_input(
-        "Steps", 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder=steps_words(chosen)
+
+
+def _rule(chosen: str) -> str | None:
+    return None if chosen == OWN_RULE else chosen
+
+
+# -- what cannot work, and what it costs
+
+
+def _problems(store: Store, wish: NewRun, examples: int | None) -> list[Problem]:
+    model = wish.model
+    long = too_long(store, wish, examples, model) if model and examples else None
+    return [*problems(store, wish), *([long] if long else [])]
+
+
+def _problem(number: int, problem: Problem, wish: NewRun) -> None:
+    with st.container(key=f"problem_{number}"):
+        st.warning(escaped(problem.text), icon=":material/warning:")
+        with st.container(horizontal=True, gap="small"):
+            for remedy in problem.remedies:
+                st.button(
+                    escaped(remedy.words),
+                    key=f"mend_{remedy.field}_{remedy.value}",
+                    icon=":material/build:",
+                    on_click=_mend,
+                    args=(_key(wish.preset, remedy.field), remedy.value),
+                )
+            if not problem.remedies:
+                view = {"dataset": wish.dataset}
+                st.page_link(menu.DATA, label="Open the data set", icon=":material/database:", query_params=view)
+
+
+def _mend(key: str, value: Any) -> None:
+    st.session_state[key] = value
+
+
+def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
+    """Draw what the run will cost; where nothing has measured it, the button of the context check."""
+    model = wish.model
+    if examples is None:
+        most = "" if wish.limit is None else f", at most {wish.limit:,} examples"
+        steps = f"{wish.max_steps:,}" if wish.max_steps else f"{steps_words(wish.preset)}{most}"
+        st.text(f"Steps: {steps}.", width="content")
+    elif examples and model:
+        found = run_cost(store, wish, examples, model)
+        st.text(found.words, width="content")
+        if found.job:
+            st.caption(f"By {found.job}.", width="content")
+            return
+    made = trials_with(store, CHECK, wish.dataset, model) if model else []
+    if made and not jobs.status(store, made[0]).complete:
+        with st.container():
+            job_line.show(store, made[0])
+        return
+    st.text(
+        "Its tokens and minutes on this machine are not known yet: a context check finds them out.", width="content"
     )
-    chains.number_input("Chains", 1, value=1, key="chains", help=ABOUT["chains"])
-    return chosen
+    st.button(
+        "Check tokens and time",
+        key="measure",
+        icon=":material/straighten:",
+        on_click=_measure,
+        help="Loads the model in a separate process, counts tokens and times a few evaluations.",
+    )
+
+
+def _measure() -> None:
+    """Start the context check of what the form holds now."""
+    now = st.session_state
+    try:
+        with Store() as store:
+            require_server(now["model"])
+            put_sample(store, now["dataset"])
+            model = model_choice(now["model"], now.get("quantization", next(iter(QUANTIZATIONS))))
+            ask_context(store, now["dataset"], model, now.get("limit", USUAL["limit"]))
+    except IcmError as error:
+        now["problem"] = error
+
+
+# -- the folded fields
+
+
+def _size(preset: str) -> None:
+    """Draw the preset, and how much is searched, folded."""
+    for name in ("limit", "batch_size", "max_steps", "chains"):
+        st.session_state.setdefault(name, USUAL[name])
+    apart = {setting.name: setting for setting in settings(preset)}
+    st.session_state.setdefault("seed", apart["seed"].value)
+    with st.expander("Preset, number of examples, batches, seed, steps and chains", icon=":material/straighten:"):
+        left, middle, right = st.columns(3, gap="medium")
+        words = labelled("Preset: a named set of values", presets()[0])
+        left.selectbox(words, presets(), key="preset", help=ABOUT["preset"])
+        words = labelled("Label at most so many examples", USUAL["limit"], "limit")
+        middle.number_input(words, 1, value=None, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
+        words = labelled("Examples in a batch", "no batches", "batch size")
+        right.number_input(
+            words, 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="no batches"
+        )
+        left.number_input(apart["seed"].phrase, value=None, step=1, key="seed", help=apart["seed"].explanation)
+        words = labelled("Steps of the search", steps_words(preset))
+        middle.number_input(
+            words, 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder=steps_words(preset)
+        )
+        words = labelled("Searches with other seeds", 1, "chains")
+        right.number_input(words, 1, value=None, step=1, key="chains", help=ABOUT["chains"], placeholder="1")
+        words = labelled("Consistency rule", OWN_RULE)
+        left.selectbox(words, (OWN_RULE, *rules()), key="rule", help=ABOUT["rule"])
+
+
+def _model() -> None:
+    with st.expander("How the model is loaded", icon=":material/memory:"):
+        st.selectbox(
+            labelled("How the weights are stored", next(iter(QUANTIZATIONS)), "quantization"),
+            list(QUANTIZATIONS),
+            key="quantization",
+            help=ABOUT["quantization"],
+            disabled=is_server(st.session_state["model"] or ""),
+            width=360,
+        )
 
 
 def _all_settings(preset: str) -> None:
@@ -100,18 +242,20 @@ def _all_settings(preset: str) -> None:
 
 
 def _setting(setting: Setting, column: Any, key: str) -> None:
-    label = setting.words.capitalize()
+    st.session_state.setdefault(key, setting.value)  # not a default of the field, which a remedy could not replace
     if isinstance(setting.value, bool):
-        column.toggle(label, setting.value, key=key, help=setting.explanation)
+        column.toggle(setting.phrase, key=key, help=setting.explanation)
     elif setting.choices:
-        place = setting.choices.index(setting.value)
-        column.selectbox(label, setting.choices, place, key=key, help=setting.explanation)
+        column.selectbox(setting.phrase, setting.choices, key=key, help=setting.explanation)
     else:
-        column.number_input(label, value=setting.value, key=key, help=setting.explanation)
+        step: Any = 1 if isinstance(setting.value, int) else 0.01
+        column.number_input(
+            setting.phrase, value=None, step=step, key=key, help=setting.explanation, placeholder=f"{setting.value:g}"
+        )
 
 
 def _key(preset: str, name: str) -> str:
-    return name if name in APART else f"{preset}_{name}"
+    return name if name in (*APART, *USUAL) else f"{preset}_{name}"
 
 
 def _begin() -> None:
@@ -123,16 +267,15 @@ def _begin() -> None:
         with Store() as store:
             require_server(now["model"])
             model = model_choice(now["model"], now["quantization"])
-            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values)
+            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values, _rule(now["rule"]))
             if size := now.get("batch_size"):
-                session.choose(begin_batches(store, spec, size, now["chains"]))
+                session.choose(begin_batches(store, spec, size, now["chains"] or 1))
             else:
-                session.choose(begin_chains(store, spec, now["chains"]))
+                session.choose(begin_chains(store, spec, now["chains"] or 1))
     except IcmError as error:
         now["problem"] = error
 
 
-NEW = "New run"
 RHYTHMS = {"curves": 2.0, "tables": 5.0}  # seconds; a slow part must not delay the buttons
 
 

@@ -71,6 +71,45 @@ OFFERS: dict[Phase, frozenset[str]] = {
 }
 
 
+_ASIDE = re.compile(r"\s?\(([^()]*)\)")
+_FLAG = re.compile(
+    r"(?<![\w`'\"-])--(batch-size|limit|map|model|name|rule|seed|set|split|steps|update)\b(?: [A-Z]+\b)?"
+)
+_KEPT = re.compile(r"\(vLLM: [^()]*\)|`[^`]*`")  # options of another program, and whole commands
+
+
+def without_flags(text: str) -> str:
+    """Return a message without the options of our command line, for a reader who has the page before them.
+
+    An option in brackets beside the remedy is left out; one in the sentence becomes a word.
+
+    >>> without_flags("use fewer examples (--limit, or --batch-size), or shorter demonstrations")
+    'use fewer examples, or shorter demonstrations'
+    >>> without_flags("keep such rows without gold (--ties keep; Ties on the page)")
+    'keep such rows without gold (Ties on the page)'
+    >>> without_flags("use a larger --limit")
+    'use a larger limit'
+    """
+    parts, end = [], 0
+    for kept in _KEPT.finditer(text):
+        parts += [_without_flags(text[end : kept.start()]), kept.group()]
+        end = kept.end()
+    return "".join([*parts, _without_flags(text[end:])])
+
+
+def _without_flags(text: str) -> str:
+    return _FLAG.sub(lambda found: found[1].replace("-", " "), _ASIDE.sub(_aside, text))
+
+
+def _aside(found: re.Match[str]) -> str:
+    """What is in brackets: without an option, as it was; with one, the part about the page, if there is one."""
+    inside = found[1]
+    if not re.search(r"(^|[ (])--[a-z]", inside):
+        return found[0]
+    about_pages = [part for part in re.split(r"[;,] (?:or )?", inside) if part.endswith("on the page")]
+    return f" ({about_pages[0]})" if about_pages else ""
+
+
 def duration(seconds: float) -> str:
     """Return a duration in at most two units.
 

@@ -1,17 +1,20 @@
 """Read models of the trials before a run: the context check and the template trial."""
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from icm_engine import jobs
 from icm_engine.analysis.figures import Chart, blank_figure, palette
 from icm_engine.analysis.formatting import count, decimal, duration, figures
+from icm_engine.analysis.run_form import NewRun, Problem, Remedy
 from icm_engine.analysis.status_tiles import Tile
 from icm_engine.core.batching import Bar
 from icm_engine.core.labeling import Label
-from icm_engine.core.settings import ModelChoice
+from icm_engine.core.settings import OTHER_STEPS, ModelChoice
 from icm_engine.jobs import JobSpec
 from icm_engine.jobs.model_trials import EVALUATIONS, KIND, body_of
 from icm_engine.store.events import Json  # re-exported for pages
@@ -164,6 +167,101 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if 0.05 <= seconds < 60 else duration(seconds) if seconds >= 60 else "under 0.1 s"
 
 
+# -- what a run will cost
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What a run is expected to cost; tokens and seconds are None where no trial measured this model on this data."""
+
+    examples: int
+    steps: int
+    searches: int  # batches times chains
+    tokens: float | None = None
+    seconds: float | None = None
+    job: str = ""  # the trial
+
+    @property
+    def words(self) -> str:
+        """Steps, and tokens and time where they are known."""
+        each = f" in {self.searches:,} searches" if self.searches > 1 else ""
+        steps = f"{self.steps:,} steps for {self.examples:,} examples{each}"
+        if self.tokens is None or self.seconds is None:
+            return steps
+        return f"{steps} · about {count(round(self.tokens))} tokens · about {duration(self.seconds)} on this machine"
+
+
+def run_cost(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> RunCost:
+    """Return the cost of a run, from the newest context check or template trial of this data set with this model.
+
+    A search of four steps an example is reckoned with two evaluations of all its labels for each example, as in the
+    template trial; the tokens of an evaluation grow with the segments of its prefix tree.
+    """
+    size = min(wish.batch_size or examples, examples)
+    searches = -(-examples // size) * wish.chains
+    steps = wish.steps(size) * searches
+    measured = _evaluation_of(store, wish.dataset, model)
+    if measured is None:
+        return RunCost(examples, steps, searches)
+    job, of, tokens, seconds = measured
+    times = EVALUATIONS * steps / OTHER_STEPS * _segments(size) / _segments(of)
+    return RunCost(examples, steps, searches, times * tokens, times * seconds, job)
+
+
+def _segments(examples: int) -> float:
+    """The segments of the prefix tree of that many examples, n (log2 n + 1); exact for powers of two."""
+    return examples * (math.log2(max(1, examples)) + 1)
+
+
+def _evaluation_of(store: Store, dataset: str, model: ModelChoice) -> tuple[str, int, float, float] | None:
+    """The newest trial that measured an evaluation, and its examples, tokens and seconds."""
+    checked = finished_check(store, dataset, model)
+    result = jobs.result(store, checked) if checked else None
+    if checked and result and (evaluation := result["evaluation"]):
+        return checked, evaluation["examples"], evaluation["tokens_encoded"], evaluation["seconds"]
+    for job in trials_with(store, KIND, dataset, model):
+        found = jobs.result(store, job)
+        row = next((row for row in found["rows"] if row["own"] and not row["problem"]), None) if found else None
+        if found and row:
+            size = found["examples"]
+            return job, size, row["tokens_per_evaluation"], 60 * row["minutes"] / (EVALUATIONS * size)
+    return None
+
+
+def finished_check(store: Store, dataset: str, model: ModelChoice) -> str | None:
+    """Return the newest context check of a data set with this model that has a result."""
+    made = trials_with(store, CHECK, dataset, model)
+    return next((job for job in made if jobs.result(store, job)), None)
+
+
+def trials_with(store: Store, kind: str, dataset: str, model: ModelChoice) -> list[str]:
+    """Return the jobs of a kind on a data set, as it is stored now, with this model; the newest first."""
+    if not store.has_dataset(dataset):
+        return []
+    since = store.dataset_info(dataset).created
+    made = [job for job in jobs.names(store, kind, dataset) if jobs.created(store, job) >= since]
+    return [job for job in made if jobs.spec(store, job).model == model]
+
+
+def too_long(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> Problem | None:
+    """Return that the examples do not fit the model's context, if a context check found so."""
+    job = finished_check(store, wish.dataset, model)
+    found = jobs.result(store, job) if job else None
+    if not found or not found["fits"] or found["batch"] == found["examples"]:
+        return None
+    fits, size = found["batch"], found["fits"]["whichever"]
+    if examples <= fits or (wish.batch_size or examples) <= size:
+        return None
+    return Problem(
+        f"The context of this model takes {fits:,} of the {examples:,} examples at once.",
+        (
+            *([Remedy(f"Label {fits:,} of them", "limit", fits)] if fits > 1 else []),
+            *([Remedy(f"Label all in batches of {size:,}", "batch_size", size)] if size > 1 else []),
+        ),
+    )
+
+
+CHECK = "context-check"
 LEAST_MASS = 0.5  # probability on the labels, with demonstrations, below which a template hardly fits
 LEAST_SPREAD = 0.1  # nats; below, the queried text hardly moves the scores
 

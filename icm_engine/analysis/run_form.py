@@ -10,18 +10,21 @@ from urllib.request import getproxies
 
 from icm_engine import jobs
 from icm_engine.analysis.run_history import Reading
-from icm_engine.core.consistency import RULES
+from icm_engine.core.batching import Cut
+from icm_engine.core.consistency import RULES, ExactlyOne, Exclusive, SameAnswer, Unconstrained
 from icm_engine.core.errors import NotFound, ServerUnavailable, SettingError
-from icm_engine.core.objective import PREDICTABILITY
+from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, form_for
 from icm_engine.core.search import Breakpoints, temperature
 from icm_engine.core.server_address import is_server, server_address
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, ModelChoice, SearchConfig, steps_per_example, with_settings
 from icm_engine.core.text import home_expanded
+from icm_engine.data.gold import labels_in_gold
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control, fetched_models
 from icm_engine.runs import remarks as run_remarks
+from icm_engine.store.datasets import DatasetInfo
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 
@@ -76,6 +79,28 @@ ABOUT = {
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
 
+# what a setting is, as a phrase, and its symbol in the paper and the docs
+PHRASES: dict[str, tuple[str, str]] = {
+    "predictability": ("Form of mutual predictability", "P(D)"),
+    "alpha": ("Weight of mutual predictability against conflicts", "alpha"),
+    "centring": ("Share of the model's bias towards a label that is removed", "centring"),
+    "pair_weight": ("Cost of one inconsistent pair", "weight in I(D)"),
+    "initial_temperature": ("Temperature at the first step", "T0"),
+    "final_temperature": ("Lowest temperature", "Tmin"),
+    "cooling_rate": ("Rate of cooling", "beta"),
+    "cooling": ("What the cooling counts", "n"),
+    "initial_labels": ("Examples labelled at random before the first step", "K"),
+    "initial_draw": ("How the initial labels are drawn", ""),
+    "max_repairs": ("Rounds of repair for one proposal", "Algorithm 2"),
+    "offer_neither": ("Offer repairs that make neither claim True", ""),
+    "keep_worse_repair": ("Keep the best repair even if U falls", ""),
+    "repair_unchanged": ("Repair conflicts even when the label stays", ""),
+    "paired": ("Score labelings before and after a step together", "paired"),
+    "neighbour_weight": ("Weight of unlabelled neighbours in the draw", "neighbour weight"),
+    "max_steps": ("Steps of the search", "Algorithm 1"),
+    "seed": ("Seed of all randomness", "seed"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -90,6 +115,28 @@ class Setting:
     def words(self) -> str:
         """The setting's name, in words."""
         return self.name.replace("_", " ")
+
+    @property
+    def phrase(self) -> str:
+        """What the setting is, with its symbol and its value in the preset."""
+        named, symbol = PHRASES[self.name]
+        return labelled(named, self.value, symbol)
+
+
+def labelled(named: str, default: Any, symbol: str = "") -> str:
+    """Return the label of a field: a phrase, its symbol if it has one, and its default.
+
+    >>> labelled("Rate of cooling", 0.99, "beta"), labelled("Seed", 0), labelled("Offer neither", True)
+    ('Rate of cooling (beta, default 0.99)', 'Seed (default 0)', 'Offer neither (default on)')
+    """
+    shown = (
+        ("on" if default else "off") if isinstance(default, bool) else f"{default:g}" if _number(default) else default
+    )
+    return f"{named} ({f'{symbol}, ' if symbol else ''}default {shown})"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def settings(preset: str) -> tuple[Setting, ...]:
@@ -118,11 +165,127 @@ def steps_words(preset: str) -> str:
     return "as many as examples" if times == 1 else f"{times} × examples"
 
 
-def remarks(store: Store, dataset: str, preset: str) -> list[str]:
+def remarks(store: Store, dataset: str, preset: str, rule: str | None = None) -> list[str]:
     """Return remarks about a new run on a stored data set; none for a data set not stored yet."""
     if not store.has_dataset(dataset):
         return []
-    return run_remarks.remarks(store, RunSpec(dataset, "fake", preset=preset, search=PRESETS[preset]))
+    return run_remarks.remarks(store, RunSpec(dataset, "fake", preset=preset, rule=rule, search=PRESETS[preset]))
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What the form of a new run holds, as far as its size and its problems depend on it; rule None: the data set's."""
+
+    dataset: str
+    limit: int | None
+    preset: str
+    predictability: str
+    initial_labels: int
+    max_steps: int | None = None
+    batch_size: int | None = None
+    chains: int = 1
+    rule: str | None = None
+    model: ModelChoice | None = None
+
+    def steps(self, examples: int) -> int:
+        """The steps of a search through that many examples."""
+        return self.max_steps or steps_per_example(self.preset) * examples
+
+
+def taken(store: Store, wish: NewRun) -> int | None:
+    """Return how many examples the run takes; None for a data set not stored yet."""
+    if not store.has_dataset(wish.dataset):
+        return None
+    return store.dataset_size(wish.dataset, Cut(wish.limit, wish.rule))
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One change of the form that mends a problem: the words of its button, and the field and its new value."""
+
+    words: str
+    field: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that cannot work with the data, or hardly; `remedies` are changes of the form, maybe none."""
+
+    text: str
+    remedies: tuple[Remedy, ...] = ()
+
+
+def problems(store: Store, wish: NewRun) -> list[Problem]:
+    """Return what cannot work with a stored data set, before there is a run; none for one not stored yet."""
+    if (examples := taken(store, wish)) is None:
+        return []
+    info = store.dataset_info(wish.dataset)
+    found = (
+        _too_few(info, wish, examples),
+        _form(info, wish),
+        _no_rule(store, info, wish),
+        _one_label(store, info),
+    )
+    return [problem for problem in found if problem is not None]
+
+
+def _too_few(info: DatasetInfo, wish: NewRun, examples: int) -> Problem | None:
+    everything = (Remedy(f"Label all {info.examples:,} examples", "limit", None),) if info.examples > 1 else ()
+    if not examples:
+        return Problem(f"The limit of {wish.limit:,} leaves no whole group of this data set.", everything)
+    if examples == 1:
+        return Problem("There is one example only: labels cannot predict each other.", everything)
+    if examples <= wish.initial_labels:
+        fewer = Remedy(f"Begin with {examples // 2:,}", "initial_labels", examples // 2)
+        more = everything if info.examples > wish.initial_labels else ()
+        return Problem(
+            f"The run has {examples:,} examples and begins with {wish.initial_labels:,} labels at random: none is left "
+            "to be labelled from the others.",
+            (fewer, *more),
+        )
+    return None
+
+
+def _form(info: DatasetInfo, wish: NewRun) -> Problem | None:
+    """A form of P for two labels that a person chose; that of a preset is replaced, as a remark says."""
+    count, form = len(info.task.labels), wish.predictability
+    if count == 2 or form not in OF_TWO_LABELS or form == PRESETS[wish.preset].predictability:
+        return None
+    fits = form_for(form, count)
+    remedy = Remedy(f"Use {fits}", "predictability", fits)
+    return Problem(f"The form {form} is of two labels, and this data set has {count}.", (remedy,))
+
+
+def _no_rule(store: Store, info: DatasetInfo, wish: NewRun) -> Problem | None:
+    if (wish.rule or info.task.rule) != Unconstrained.name or info.groups >= info.examples or wish.rule is not None:
+        return None
+    able = [*([SameAnswer.name] if store.has_answers(info.name) else []), Exclusive.name, ExactlyOne.name]
+    return Problem(
+        f"The {info.examples:,} examples are in {info.groups:,} groups, and no rule says how the labels of a group "
+        "depend on each other. If they do, choose how.",
+        (
+            *(Remedy(RULE_WORDS[name].format(info.task.true_label), "rule", name) for name in able),
+            Remedy("They do not", "rule", Unconstrained.name),
+        ),
+    )
+
+
+RULE_WORDS = {
+    SameAnswer.name: "Equal answers have equal labels",
+    Exclusive.name: "At most one is {}",
+    ExactlyOne.name: "Exactly one is {}",
+}
+
+
+def _one_label(store: Store, info: DatasetInfo) -> Problem | None:
+    used = labels_in_gold(store, info.name)
+    if len(used) != 1:
+        return None
+    return Problem(
+        f"All {info.gold:,} gold labels are {used[0]}: a constant labeling would be entirely right, so the comparison "
+        "with gold says little. The search does not read gold. Look at the data set before you start.",
+    )
 
 
 def presets() -> tuple[str, ...]:
@@ -143,10 +306,20 @@ def dataset_names(store: Store) -> tuple[str, ...]:
     return (*SAMPLE_DATASETS, *(name for name in store.dataset_names() if name not in SAMPLE_DATASETS))
 
 
-def make_spec(dataset: str, model: ModelChoice, limit: int | None, preset: str, values: Mapping[str, Any]) -> RunSpec:
-    """Return the RunSpec of these choices; limit None means all examples. Raises SettingError for invalid values."""
+def make_spec(
+    dataset: str,
+    model: ModelChoice,
+    limit: int | None,
+    preset: str,
+    values: Mapping[str, Any],
+    rule: str | None = None,
+) -> RunSpec:
+    """Return the RunSpec of these choices; limit None means all examples, rule None the data set's own.
+
+    Raises SettingError for invalid values.
+    """
     search = with_settings(PRESETS[preset], dict(values))
-    return RunSpec.of(dataset, model, limit=limit, preset=preset, search=search)
+    return RunSpec.of(dataset, model, limit=limit, rule=rule, preset=preset, search=search)
 
 
 def begin(store: Store, spec: RunSpec) -> str:
@@ -178,6 +351,14 @@ def ask_context(store: Store, dataset: str, model: ModelChoice, limit: int | Non
 def model_choice(model: str, quantization: str) -> ModelChoice:
     """Return the model that a form names."""
     return ModelChoice(home_expanded(model.strip()), quantization)
+
+
+def named_model(model: str, quantization: str) -> ModelChoice | None:
+    """Return the model that a form names; None for an address that cannot be one."""
+    try:
+        return model_choice(model, quantization)
+    except SettingError:
+        return None
 
 
 def ask_rule_check(store: Store, dataset: str) -> str:

@@ -143,7 +143,7 @@ def try_out(store: Store, job: str) -> list[str]:
     spec = store.spec(run)
     parts = unlabelled_parts(store, spec.dataset, spec)
     if not parts:
-        raise SettingError(f"run {run!r} labelled all of its data set: `use {run} --test NAME` tries it on another")
+        raise SettingError(f"run {run!r} labelled all of its data set: try it on another one (--test NAME)")
     made = [asked(store, run, model, shots, TESTED, parts, 0) for model, shots in _models(store, job)]
     for one in made:
         jobs.start(store, one)

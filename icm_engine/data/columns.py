@@ -337,7 +337,9 @@ class _Planner:
         evident = evident_labels(self._unnamed("id", "group", "human"), self.look)
         if len(evident) > 1:
             return []
-        self.notes += [f"Column {c!r} has nothing but labels: if it is not gold, say --map gold=." for c in evident]
+        self.notes += [
+            f"Column {c!r} has nothing but labels: if it is not gold, leave gold out (--map gold=)." for c in evident
+        ]
         return evident
 
     def _human(self) -> tuple[str, ...]:

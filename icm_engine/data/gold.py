@@ -67,6 +67,12 @@ def gold_of(store: Store, dataset: str, examples: Sequence[str]) -> dict[str, La
     return dict(store.db.execute(query, [dataset, json.dumps(list(examples))]).fetchall())
 
 
+def labels_in_gold(store: Store, dataset: str) -> list[Label]:
+    """Return the first two labels that occur in the gold of a data set; fewer if there are not two."""
+    query = "select distinct label from gold where dataset = ? limit 2"
+    return [row[0] for row in store.db.execute(query, [dataset])]
+
+
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
     """The gold of some examples of a data set, read lazily.

@@ -139,7 +139,9 @@ def opening(path: Path, timeout: float) -> Iterator[Connection]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"database {path} cannot be opened ({error}): {WRITABLE}, or use --db") from None
+            raise StoreError(
+                f"database {path} cannot be opened ({error}): {WRITABLE}, or use another one (--db)"
+            ) from None
         connection = sqlite3.connect(path, timeout=timeout, check_same_thread=False, factory=Connection)
         connection.path = path
         try:

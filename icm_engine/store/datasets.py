@@ -160,6 +160,12 @@ def has_twins(db: Database, name: str) -> bool:
     return db.execute(query, [name]).fetchone() is not None
 
 
+def has_answers(db: Database, name: str) -> bool:
+    """Return whether any example of a data set has a final answer."""
+    query = "select 1 from examples where dataset = ? and answer is not null limit 1"
+    return db.execute(query, [name]).fetchone() is not None
+
+
 def read_names(db: Database) -> list[str]:
     """Return all data sets in order of import."""
     return [row[0] for row in db.execute("select name from datasets order by created, name")]

@@ -223,6 +223,10 @@ class Store:
         """Return whether any example of a data set is the swapped twin of another."""
         return datasets.has_twins(self.db, name)
 
+    def has_answers(self, name: str) -> bool:
+        """Return whether any example of a data set has a final answer."""
+        return datasets.has_answers(self.db, name)
+
     def group_places(self, name: str, group: str, limit: int) -> list[int]:
         """Return the first positions of a consistency group in a data set, at most `limit`."""
         return datasets.read_group(self.db, name, group, limit)

@@ -131,7 +131,7 @@ def _refused(reading: Reading) -> None:
     if found is None or found.event < acted or st.session_state.get("refused_read") == (reading.run.name, found.event):
         return
     st.error(f"**{escaped(found.verb)}** was refused:", icon=":material/block:")
-    session.plain(found.message)
+    session.message(found.message)
     st.button("Dismiss", key="refused_ok", type="tertiary", on_click=_read, args=(reading.run.name, found.event))
 
 

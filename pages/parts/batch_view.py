@@ -197,7 +197,7 @@ def _table(name: str) -> None:
 def _download(now: BatchedRunStatus) -> None:
     name = now.whole.name
     if now.examples > DOWNLOADED:
-        st.caption(f"All labels as one file: python -m icm_engine export {name} --output labels.csv")
+        st.caption("There are too many labels for a download here: the command `export` writes them to one file.")
         return
     st.download_button(
         "Download CSV",

@@ -23,7 +23,7 @@ from icm_engine.analysis.datasets import (
     zero_shot,
 )
 from icm_engine.analysis.figures import examples_frame
-from icm_engine.analysis.formatting import count
+from icm_engine.analysis.formatting import count, without_flags
 from icm_engine.analysis.run_form import ask_rule_check, load_sample
 from icm_engine.core.errors import IcmError
 from icm_engine.data.importing import delete_dataset, runs_using
@@ -150,7 +150,7 @@ def show_dataset(store: Store, dataset: str) -> None:
     if info.notes:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:
-                st.text(f"· {note}")
+                st.text(f"· {without_flags(note)}")
     asked, key = st.query_params.get("view"), f"view_{dataset}"
     view = st.segmented_control(
         "View",
@@ -297,7 +297,7 @@ def _rule(store: Store, info: DatasetInfo) -> None:
     if info.examples <= QUICK:
         _rule_found(_findings(store, info.name, info.created))
         for sentence in human_sentences(store, info.name) if info.human else ():
-            st.text(f"· {sentence}")
+            st.text(f"· {without_flags(sentence)}")
         return
     made = [job for job in jobs.names(store, "rule-check", info.name) if jobs.created(store, job) > info.created]
     if not made:
@@ -325,7 +325,7 @@ def _rule_found(check: RuleCheck) -> None:
         ):
             st.metric(name, count(value), border=True)
     for sentence in rule_sentences(check):
-        st.text(f"· {sentence}")
+        st.text(f"· {without_flags(sentence)}")
     if check.without_answer:
         with st.expander("Examples without an answer", icon=":material/help:"):
             session.plain("\n".join(check.without_answer))

@@ -7,7 +7,7 @@ import streamlit as st
 
 from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.analysis.figures import cells_frame
-from icm_engine.analysis.formatting import SIGNS
+from icm_engine.analysis.formatting import SIGNS, without_flags
 from icm_engine.analysis.import_form import Choices, ImportTrial, IncomingFile, fields_of, look, save, tasks, try_out
 from icm_engine.analysis.run_form import ABOUT, rules
 from icm_engine.core.errors import IcmError
@@ -42,10 +42,10 @@ def show(file: IncomingFile, key: str) -> None:
     choices = _choices(file, guess, key)
     found = _look(file, key, choices)
     for note in found.notes:
-        st.text(f"· {note}")
+        st.text(f"· {without_flags(note)}")
     if found.problem:
         st.warning("Not ready yet:", icon=":material/rule:")
-        session.plain(found.problem)
+        session.message(found.problem)
     prompts, checks = st.columns([3, 2], gap="large")
     with prompts:
         _prompts(found)
@@ -228,10 +228,10 @@ def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview) -> b
         return False
     _trial_tiles(trial)
     for sentence in rule_sentences(trial.check):
-        st.text(f"· {sentence}")
+        st.text(f"· {without_flags(sentence)}")
     for note in trial.report.notes:
         if note not in found.notes:
-            st.text(f"· {note}")
+            st.text(f"· {without_flags(note)}")
     return True
 
 

@@ -82,7 +82,7 @@ def _ended(store: Store, now: JobStatus) -> None:
     )
     st.error(message, icon=":material/error:")
     if now.phase == "failed":
-        session.plain(now.message)
+        session.message(now.message)
     if tail := jobs.log_tail(store, now.job):
         with st.expander("The last lines of its process"):
             session.plain(tail)

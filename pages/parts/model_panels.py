@@ -4,7 +4,7 @@ import streamlit as st
 
 from icm_engine import jobs
 from icm_engine.analysis import model_trials
-from icm_engine.analysis.formatting import moment
+from icm_engine.analysis.formatting import moment, without_flags
 from icm_engine.analysis.model_trials import check_sentences, check_tiles, histogram_frame, token_histogram
 from icm_engine.analysis.run_form import ABOUT, QUANTIZATIONS, ask_context, model_choice, model_names, require_server
 from icm_engine.core.errors import IcmError
@@ -119,7 +119,7 @@ def _found(found: Json, job: str) -> None:
                 help=tile.explanation,
             )
     for sentence in check_sentences(found):
-        st.text(f"· {sentence}")
+        st.text(f"· {without_flags(sentence)}")
     left, right = st.columns([3, 2], gap="large")
     with left:
         _histogram(found, job)
@@ -156,7 +156,7 @@ def show_template_trial(store: Store, dataset: str) -> None:
     job = job_line.chosen(store, made, "Trial")
     if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         for sentence in model_trials.trial_sentences(found):
-            st.text(f"· {sentence}")
+            st.text(f"· {without_flags(sentence)}")
         st.dataframe(model_trials.trial_frame(found), hide_index=True, alt="Templates and label words, best first")
         st.download_button(
             "Task file of the best row",

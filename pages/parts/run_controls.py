@@ -62,7 +62,7 @@ def show_news(run: str) -> None:
     reading, _ = session.look(run)
     if reading.refused and reading.refused.event == reading.cursor:
         st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
-        session.plain(reading.refused.message)
+        session.message(reading.refused.message)
     for alert in alerts(reading):
         st.warning(f"**{alert.kind}**: {escaped(alert.text)}", icon=":material/notification_important:")
     for notice in notices(reading):
@@ -101,7 +101,7 @@ def _phase(status: RunStatus) -> None:
 
 def _failure(error: str, message: str) -> None:
     st.error("What went wrong, and the remedy:", icon=":material/error:")
-    session.plain(f"{error}: {message}" if error else message)
+    session.message(f"{error}: {message}" if error else message)
 
 
 def _log(run: str) -> None:

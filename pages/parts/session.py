@@ -8,7 +8,7 @@ from uuid import uuid4
 import streamlit as st
 
 from icm_engine.analysis.batches import GoldCounts, run_choices
-from icm_engine.analysis.formatting import SIGNS, show_whitespace
+from icm_engine.analysis.formatting import SIGNS, show_whitespace, without_flags
 from icm_engine.analysis.run_cache import RefreshThrottle, RunCache
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.errors import IcmError
@@ -193,4 +193,9 @@ def fragment(draw: Callable[..., None], every: float | None) -> Callable[..., No
 def complain(error: Exception) -> None:
     """Show one of our errors: what, value, remedy."""
     st.error("That did not work.", icon=":material/error:")
-    plain(str(error))
+    message(str(error))
+
+
+def message(text: str) -> None:
+    """Show a message of the engine literally, without the options of the command line that it names."""
+    plain(without_flags(text))

@@ -10,7 +10,7 @@ from icm_engine.data.importing import ImportReport, import_file
 from icm_engine.store.store import Store
 
 GOOD, BAD = "a good day", "such a bad day"
-SENTIMENT = "Column 'sentiment' has nothing but labels: if it is not gold, say --map gold=."
+SENTIMENT = "Column 'sentiment' has nothing but labels: if it is not gold, leave gold out (--map gold=)."
 
 
 def imported(store: Store, text: str, task: str = "classification", **more: object) -> ImportReport:

@@ -123,9 +123,11 @@ def _start(page: Page) -> None:
     stand_still(page)
     choose(page, "Data set", "arithmetic")
     choose(page, "Model", MODEL)
-    choose(page, "Quantization", "none")
-    fill(page, "Limit", "16")
-    fill(page, "Steps", "5000000")  # more than will be taken
+    page.get_by_text("How the model is loaded", exact=True).click()
+    choose(page, "How the weights are stored (quantization, default nf4)", "none")
+    page.get_by_text("Preset, number of examples, batches, seed, steps and chains", exact=True).click()
+    fill(page, "Label at most so many examples (limit, default 64)", "16")
+    fill(page, "Steps of the search (default 4 × examples)", "5000000")  # more than will be taken
     stand_still(page)
     press(page, "start_new")
 
