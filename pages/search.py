@@ -24,6 +24,7 @@ from icm_engine.analysis.run_form import (
     make_spec,
     model_choice,
     model_names,
+    named_model,
     presets,
     problems,
     put_sample,
@@ -38,7 +39,6 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
-from icm_engine.core.settings import ModelChoice
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs.batches import is_batched
 from icm_engine.store.store import Store
@@ -109,6 +109,7 @@ def _wish() -> NewRun:
         now["batch_size"],
         now["chains"] or 1,
         _rule(now["rule"]),
+        named_model(state["model"] or "", state.get("quantization", next(iter(QUANTIZATIONS)))),
     )
 
 
@@ -116,20 +117,11 @@ def _rule(chosen: str) -> str | None:
     return None if chosen == OWN_RULE else chosen
 
 
-def _chosen_model() -> ModelChoice | None:
-    """The model of the form; None while there is none, or its address is not one."""
-    now = st.session_state
-    try:
-        return model_choice(now["model"] or "", now.get("quantization", next(iter(QUANTIZATIONS))))
-    except IcmError:
-        return None
-
-
 # -- what cannot work, and what it costs
 
 
 def _problems(store: Store, wish: NewRun, examples: int | None) -> list[Problem]:
-    model = _chosen_model()
+    model = wish.model
     long = too_long(store, wish, examples, model) if model and examples else None
     return [*problems(store, wish), *([long] if long else [])]
 
@@ -157,7 +149,7 @@ def _mend(key: str, value: Any) -> None:
 
 def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
     """Draw what the run will cost; where nothing has measured it, the button of the context check."""
-    model = _chosen_model()
+    model = wish.model
     if examples is None:
         most = "" if wish.limit is None else f", at most {wish.limit:,} examples"
         steps = f"{wish.max_steps:,}" if wish.max_steps else f"{steps_words(wish.preset)}{most}"

@@ -185,6 +185,7 @@ class NewRun:
     batch_size: int | None = None
     chains: int = 1
     rule: str | None = None
+    model: ModelChoice | None = None
 
     def steps(self, examples: int) -> int:
         """The steps of a search through that many examples."""
@@ -350,6 +351,14 @@ def ask_context(store: Store, dataset: str, model: ModelChoice, limit: int | Non
 def model_choice(model: str, quantization: str) -> ModelChoice:
     """Return the model that a form names."""
     return ModelChoice(home_expanded(model.strip()), quantization)
+
+
+def named_model(model: str, quantization: str) -> ModelChoice | None:
+    """Return the model that a form names; None for an address that cannot be one."""
+    try:
+        return model_choice(model, quantization)
+    except SettingError:
+        return None
 
 
 def ask_rule_check(store: Store, dataset: str) -> str:

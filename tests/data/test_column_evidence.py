@@ -279,7 +279,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("header", "group"), HEADERS)
-def test_headers_as_people_write_them(header: list[str], group: str) -> None:
+def test_headers_of_groups_as_people_write_them(header: list[str], group: str) -> None:
     rows = [f"What is {n}?,It is {n}.,{n % 2},{group}{n // 2}" for n in range(4)]
     found = preview("d.csv", content="\n".join([",".join(header), *rows]).encode(), task="truthfulness")
     assert found.problem is None

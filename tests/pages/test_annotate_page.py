@@ -1,12 +1,14 @@
 """The Annotate page, drawn by Streamlit's own tester: keys, queues, what was sent, blind runs."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core.labeling import Example, Task
-from icm_engine.core.settings import SearchConfig
+from icm_engine.core.settings import PRESETS
 from icm_engine.data.gold import load_human
 from icm_engine.runs import control, worker
 from icm_engine.store.datasets import Dataset
@@ -293,7 +295,7 @@ def many_labels(store: Store, count: int) -> str:
     examples = tuple(Example(f"e{k}", {"text": f"Text {k} {HOSTILE}"}, f"e{k}") for k in range(6))
     task = Task("topics", "Text: {text}\nTopic:", labels, true_label=labels[0], rule="none", fields=("text",))
     store.add_dataset(Dataset("topics", task, examples, tuple(dict(e.fields) for e in examples), task.fields, "topics"))
-    run = control.create_run(store, RunSpec("topics", "fake", search=SearchConfig(max_steps=40, seed=3)))
+    run = control.create_run(store, RunSpec("topics", "fake", search=replace(PRESETS["default"], max_steps=40, seed=3)))
     control.step(store, run, 2)
     obey(store, run)
     return run

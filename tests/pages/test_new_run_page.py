@@ -87,7 +87,7 @@ def test_a_field_left_empty_takes_its_default(store: Store) -> None:
     test.number_input(key="limit").set_value(None).run()
     button(test, "start_new").click().run()
     spec = store.spec("sums-1")
-    assert (spec.search.alpha, spec.limit, spec.rule) == (50.0, None, None)
+    assert (spec.search.alpha, spec.limit, spec.rule) == (PRESETS["default"].alpha, None, None)
 
 
 # -- what it costs
@@ -225,6 +225,7 @@ def test_one_label_in_gold_is_noticed(store: Store) -> None:
 def test_a_form_of_two_labels_that_a_person_chose_is_mended(store: Store) -> None:
     add(store, "three", 20, ("a", "b", "c"))
     test = form("three")
+    test.selectbox(key="preset").set_value("mean-log-odds").run()
     assert warned(test) == ""  # the form of the preset is replaced, as the remark says
     assert "mean\\_log\\_prob in place of mean\\_log\\_odds" in shown_markup(test)
     test.selectbox(key="preset").set_value("paper").run()
