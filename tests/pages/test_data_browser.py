@@ -147,7 +147,7 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
     stand_still(page)
     press(page, "save")
     expect(page.get_by_text("Import of large")).to_be_visible()
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="Runs").click()  # meanwhile another page
     expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible()
     with Store(database) as store:
         (job,) = jobs.names(store, "import")
@@ -168,7 +168,7 @@ def _label_is_added(page: Page, label: str) -> None:
 
 
 def test_what_is_looked_at_is_in_the_address(browser: Browser, server: Server, database: Path, mine: str) -> None:
-    """A page of examples and a row of it survive a reload; from there the data set goes to the Search page."""
+    """A page of examples and a row of it survive a reload; from there the data set goes to the form of a new run."""
     with Store(database) as store:
         twelfth = store.examples_at(mine, [11])[0].id
     page = new_page(browser)

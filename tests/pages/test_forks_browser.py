@@ -44,10 +44,10 @@ def test_a_fork_is_made_started_and_compared(browser: Browser, server: Server, d
     expect(page.get_by_role("spinbutton", name="After step")).to_have_value("10")
     fill(page, "Seed", "9")
     press(page, "do_fork")
-    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
     fork = the_fork(database, run)
     at_address(page, f"run={fork}")
-    expect(page.locator(".st-key-phase")).to_contain_text("finished")
+    expect(page.locator(".st-key-headline")).to_contain_text("finished")
     visit(page, f"{server.url}/forks?run={run}&with={fork}")
     with Store(database) as store:
         words = difference(store, load(store, run), load(store, fork)).words
@@ -68,10 +68,10 @@ def test_what_if_answers_and_opens_a_fork(browser: Browser, server: Server, data
     expect(page.get_by_text(f"with {other} in place of {label}")).to_be_visible()
     stand_still(page)  # the job's bar ticks no more
     page.get_by_role("button", name=re.compile("Open as fork")).click()
-    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
     fork = the_fork(database, run)
     at_address(page, f"run={fork}")
-    expect(page.locator(".st-key-phase")).to_contain_text("finished")
+    expect(page.locator(".st-key-headline")).to_contain_text("finished")
     with Store(database) as store:
         forked = load(store, fork)
         assert (forked.labeling[place], forked.pins) == (other, {place})

@@ -1,4 +1,4 @@
-"""The Search page in a browser: waiting for what a run does."""
+"""The Overview of a run in a browser: waiting for what the run does."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.chromium import (
 
 
 def wait_for_phase(page: Page, word: str) -> None:
-    expect(page.locator(".st-key-phase")).to_contain_text(word)
+    expect(page.locator(".st-key-headline")).to_contain_text(word)
 
 
 def wait_for_steps(page: Page, more_than: int) -> None:
