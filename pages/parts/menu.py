@@ -14,7 +14,6 @@ CSS = """
 .st-key-tiles > * { width: 100% !important; }
 .st-key-runs [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
 .st-key-runs [data-testid="stText"] { opacity: 0.75; }
-.st-key-phase [data-testid="stText"] { opacity: 0.85; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: sticky; top: 2.6rem; z-index: 99; }
 .st-key-run_header {
   background: BACKGROUND; padding: 0.5rem 0 0; border-bottom: 1px solid BORDER; gap: 0.3rem !important;

@@ -14,39 +14,23 @@ from icm_engine.analysis import run_cache as shelf_module
 from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache, runs_overview
 from icm_engine.analysis.run_history import WINDOW, Reading
 from icm_engine.analysis.traces import BLOCK, Points, every_nth, extremes, packed
-from icm_engine.core.labeling import Example, Task
-from icm_engine.core.settings import SearchConfig
-from icm_engine.data.gold import add_gold
 from icm_engine.runs import control
-from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-from tests.support.four_examples import CODEC, COST, GOLD, IDS, initial_info, steps
+from tests.support.four_examples import CODEC, COST, IDS, add_four, initial_info, steps, write_four
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Return a database with the data set and a run that has not begun."""
     store = Store(tmp_path / "icm.db")
-    examples = tuple(Example(i, {"question": f"Q {i}", "claim": f"C {i}"}, "g", answer="1") for i in IDS)
-    task = Task("truthfulness", "{question} {claim}", rule="same-answer", fields=("question", "claim"))
-    store.add_dataset(Dataset("four", task, examples, tuple(dict(e.fields) for e in examples), task.fields, "four.csv"))
-    add_gold(store, "four", GOLD)
-    store.add_run(RunSpec("four", "sample", search=SearchConfig(max_steps=16)))
+    add_four(store)
     return store
-
-
-def write(store: Store, upto: int = 4) -> None:
-    store.append("four-1", "control", {"verb": "start"})
-    store.append("four-1", "model", {"model": "sample", "trained_context": 120})
-    store.append("four-1", "initial", CODEC.encode_initial(initial_info(), COST), 1.0)
-    for info, before in steps()[:upto]:
-        store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
 
 
 @pytest.fixture
 def reading(store: Store) -> Reading:
-    write(store)
+    write_four(store)
     return views.load(store, "four-1")
 
 
@@ -67,7 +51,7 @@ def test_acceptance_counts_proposals_and_not_unchanged_steps(reading: Reading) -
 
 
 def test_acceptance_looks_back_on_fifty_proposals(store: Store) -> None:
-    write(store, 1)
+    write_four(store, 1)
     rejected = steps()[1]
     for number in range(2, 2 + WINDOW):
         body = CODEC.encode_step(rejected[0], COST, rejected[1]) | {"step": number}
@@ -108,7 +92,7 @@ def test_reading_on_is_the_same_as_reading_at_once(store: Store) -> None:
 
 
 def test_an_older_reading_is_not_touched_by_reading_on(store: Store) -> None:
-    write(store, 1)
+    write_four(store, 1)
     before = views.load(store, "four-1")
     body = CODEC.encode_step(steps()[3][0], COST, steps()[3][1])
     store.append("four-1", "step", body)
@@ -129,7 +113,7 @@ def test_labels_have_probability_last_change_and_flips(reading: Reading) -> None
 
 
 def test_conflicts_are_those_of_the_accepted_labeling(store: Store) -> None:
-    write(store, 3)
+    write_four(store, 3)
     (pair,) = views.conflicts_now(views.load(store, "four-1"))
     assert (pair.rule, pair.examples, pair.labels, pair.answers) == (
         "same-answer",
@@ -152,7 +136,7 @@ def test_steps_have_words_for_their_verdicts(reading: Reading) -> None:
 
 
 def test_summary_has_the_keys_of_the_command_line(store: Store) -> None:
-    write(store)
+    write_four(store)
     assert views.run_summary(store, "four-1") == {
         "run": "four-1", "status": "interrupted", "steps": 4, "labelled": 3, "examples": 4,
         "best_utility": 20.0, "best_step": 4, "best_event": 7,
@@ -164,7 +148,7 @@ def test_summary_has_the_keys_of_the_command_line(store: Store) -> None:
 
 
 def test_without_gold_there_is_no_accuracy_anywhere(store: Store) -> None:
-    write(store)
+    write_four(store)
     store.db.execute("delete from gold")
     reading = views.load(store, "four-1")
     assert not {"accuracy", "balanced_accuracy", "accuracy_flipped"} & set(views.run_summary(store, "four-1"))
@@ -184,7 +168,7 @@ def test_a_run_before_its_first_event_can_be_looked_at(store: Store) -> None:
 
 
 def test_time_left_goes_by_the_pace_of_the_last_steps(store: Store) -> None:
-    write(store)
+    write_four(store)
     running = control.RunStatus("running", "", 4, 16, 1, 0.0, ())
     done = views.progress(views.load(store, "four-1"), running)
     assert (done.share, done.seconds_left) == (0.25, 24.0)  # 12 steps at 2 s
@@ -223,14 +207,14 @@ def test_accepted_and_rejected_differ_by_colour_shape_and_word(reading: Reading)
 def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
     shelf = RunCache(size=1)
     store.add_run(RunSpec("four", "fake"))
-    write(store)
+    write_four(store)
     assert shelf.reading(store, "four-1").cursor == 7
     assert shelf.reading(store, "four-2").cursor == 0
     assert [row.run for row in runs_overview(store, shelf)] == ["four-2", "four-1"]
 
 
 def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(store)
+    write_four(store)
     looked, together, opened = RunCache(), Barrier(2), list[str]()
 
     def opening(store: Store, run: str, withheld: bool) -> Reading:

@@ -144,7 +144,7 @@ def test_a_blind_run_shows_gold_nowhere_until_it_is_unblinded(store: Store) -> N
     button(test, "go_blind").click().run()
     assert gold_seen(page("search", run=run)) == []  # at once
     obey(store, run)
-    for name in ("search", "steps", "flips", "consistency", "compare", "annotate", "forks"):
+    for name in ("search", "steps", "examples", "flips", "consistency", "compare", "annotate", "forks"):
         assert gold_seen(page(name, run=run)) == [], name
     assert gold_seen(page()) == []  # nor in the table of runs
     test = page("annotate", run=run, queue="gold")

@@ -2,12 +2,16 @@
 
 import math
 
-from icm_engine.core.labeling import Flip, Labeling
+from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo, StepInfo
-from icm_engine.store.events import Codec, Cost
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.gold import add_gold
+from icm_engine.store.datasets import Dataset
+from icm_engine.store.events import Codec, Cost, RunSpec
+from icm_engine.store.store import Store
 
 IDS = ("a", "b", "c", "d")
 GOLD = {"a": "True", "b": "False", "c": "True", "d": "False"}
@@ -47,3 +51,21 @@ def steps() -> list[tuple[StepInfo, Labeling]]:
         (StepInfo(4, 4.0, 0, "True", "True", SURE, GROWN, MENDED, (repair,), mended, 6.0, 1.0, 0.2,
                   "accepted", 3), three),
     ]  # fmt: skip
+
+
+def add_four(store: Store) -> None:
+    """Store the data set with its gold, and the run `four-1`, which has not begun."""
+    examples = tuple(Example(i, {"question": f"Q {i}", "claim": f"C {i}"}, "g", answer="1") for i in IDS)
+    task = Task("truthfulness", "{question} {claim}", rule="same-answer", fields=("question", "claim"))
+    store.add_dataset(Dataset("four", task, examples, tuple(dict(e.fields) for e in examples), task.fields, "four.csv"))
+    add_gold(store, "four", GOLD)
+    store.add_run(RunSpec("four", "sample", search=SearchConfig(max_steps=16)))
+
+
+def write_four(store: Store, upto: int = 4) -> None:
+    """Append the events of the run up to this step."""
+    store.append("four-1", "control", {"verb": "start"})
+    store.append("four-1", "model", {"model": "sample", "trained_context": 120})
+    store.append("four-1", "initial", CODEC.encode_initial(initial_info(), COST), 1.0)
+    for info, before in steps()[:upto]:
+        store.append("four-1", "step", CODEC.encode_step(info, COST, before), 2.0)
