@@ -18,7 +18,7 @@ def show(store: Store, run: str) -> None:
     if reading.trajectory.last is None:
         st.text("This run has no labels yet.")
         return
-    workspace.follow(run, reading.cursor, frozen="example" in st.query_params)
+    workspace.follow(run, reading.cursor, "example")
     wanted, words, order = _filters(reading)
     rows = example_rows(reading, wanted, words, order)
     shown, key = rows[:ROWS], f"examples_{run}"

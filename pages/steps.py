@@ -101,7 +101,7 @@ def show(store: Store, run: str) -> None:
         st.text("This run has no labels yet: the first event to look at are its initial labels.")
         return
     moment = open_moment(store, reading, place_at(reading, _asked("event"), _asked("step")))
-    workspace.follow(run, reading.cursor, frozen=bool({"event", "step"} & set(st.query_params)))
+    workspace.follow(run, reading.cursor, "event", "step")
     show_travel(reading, moment)
     if moment.event.kind == "step":
         step_card.show(reading, moment)

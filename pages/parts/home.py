@@ -169,7 +169,7 @@ def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = Fal
         options,
         options.index(run or nothing),
         key=f"pick_{run}",
-        width=240 if hidden else 300,
+        width=200 if hidden else 300,
         label_visibility="collapsed" if hidden else "visible",
         on_change=_picked,
         args=(run, nothing),

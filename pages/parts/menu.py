@@ -23,6 +23,8 @@ CSS = """
 [data-testid="stMainBlockContainer"] { padding-left: 2.5rem; padding-right: 2.5rem; }
 .st-key-run_header h1 { font-size: 1.3rem; padding: 0; }
 .st-key-run_header [data-testid="stPageLink"] a { padding: 0.1rem 0.5rem 0.1rem 0; }
+.st-key-controls { gap: 0.4rem !important; }
+.st-key-controls button { padding-left: 0.6rem; padding-right: 0.6rem; }
 .st-key-headline [data-testid="stText"] { font-variant-numeric: tabular-nums; }
 .st-key-headline [data-testid="stProgress"] p { font-size: 0.85rem; }
 [class*="st-key-tab_"] a, [class*="st-key-part_"] a { border-radius: 0; border-bottom: 3px solid transparent; }
@@ -52,7 +54,9 @@ CSS = """
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
-  [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
+  [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 2rem; }
+  .st-key-headline { gap: 0.2rem 0.75rem !important; }
+  .st-key-tabs { flex-wrap: nowrap !important; overflow-x: auto; gap: 0 !important; }
   [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }

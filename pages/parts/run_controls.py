@@ -82,14 +82,15 @@ def show_tiles(run: str) -> None:
             )
 
 
-TOLD = ("running", "finished")  # phases whose badge says it all
+TOLD = ("running", "paused", "finished")  # phases whose badge and buttons say it all
 
 
 def _phase(status: RunStatus) -> None:
     shown = look(status)
-    told = status.message if status.phase == "paused" and status.message != WAITING else shown.sentence
-    if status.phase not in TOLD:
-        st.text(told)
+    if status.phase == "paused" and status.message != WAITING:
+        st.text(status.message)  # which breakpoint it was
+    elif status.phase not in TOLD:
+        st.text(shown.sentence)
     if sent := waiting(status):
         st.text(sent)
     if silent := silence(status):
@@ -144,7 +145,7 @@ def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
                 1,
                 value=10,
                 key="step_count",
-                width=110,
+                width=96,
                 label_visibility="collapsed",
                 help="Steps that Step N takes.",
             )

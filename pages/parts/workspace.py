@@ -89,16 +89,20 @@ def _tabs(page: str, run: str) -> None:
                     st.page_link(target, label=name, query_params=chosen)
 
 
-def follow(run: str, drawn: int, frozen: bool) -> None:
+def follow(run: str, drawn: int, *selecting: str) -> None:
     """Keep a tab at the newest event of its run; if a selection froze it, say how far behind it is.
 
-    `drawn` is the last event of the reading that the tab was drawn from.
+    `drawn` is the last event of the reading that the tab was drawn from; any of the URL parameters `selecting`
+    freezes it.
     """
     _, status = session.look(run)
+    frozen = tuple(name for name in selecting if name in st.query_params)
     session.fragment(_follow, None if status.settled else FOLLOW_EVERY)(run, drawn, frozen)
 
 
-def _follow(run: str, drawn: int, frozen: bool) -> None:
+def _follow(run: str, drawn: int, frozen: tuple[str, ...]) -> None:
+    if st.session_state.pop("unfrozen", False):
+        st.rerun()  # the button redraws this fragment alone
     reading, status = session.look(run)
     if reading.cursor == drawn and not frozen:
         return
@@ -108,10 +112,13 @@ def _follow(run: str, drawn: int, frozen: bool) -> None:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="behind"):
         st.text(f"The run goes on: it is at step {status.steps:,}.")
-        st.button("Follow the run", key="follow", icon=":material/sync:", type="tertiary", on_click=_unfreeze)
+        st.button(
+            "Follow the run", key="follow", icon=":material/sync:", type="tertiary", on_click=_unfreeze, args=(frozen,)
+        )
 
 
-def _unfreeze() -> None:
-    for name in ("event", "step"):
+def _unfreeze(frozen: tuple[str, ...]) -> None:
+    for name in frozen:
         st.query_params.pop(name, None)
-    session.forget_selection("event", "step")
+    session.forget_selection(*frozen)
+    st.session_state["unfrozen"] = True

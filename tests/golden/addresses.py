@@ -15,7 +15,7 @@ from . import event_logs
 from .in_process import Session
 
 MANY = ["id,question,claim,group,gold"] + [f"m{k},Q{k // 3},It is {k % 3}.,m{k // 3},{k % 3 == 0}" for k in range(90)]
-MENU = ("/", "/search", "/steps", "/flips", "/consistency", "/compare", "/annotate", "/forks", "/training",
+MENU = ("/", "/search", "/steps", "/examples", "/flips", "/consistency", "/compare", "/annotate", "/forks", "/training",
         "/experiments", "/data", "/tour")  # fmt: skip
 
 
@@ -59,6 +59,10 @@ ADDRESSES: tuple[Address, ...] = (
     Address("flips", "to", "9", "^number_input 9$", RUN),
     Address("flips", "kept", "True", "^toggle True$", RUN),
     Address("flips", "queue", "lowest-margin", "^button_group Lowest margin$", RUN),
+    Address("examples", "words", "8 + 8", "^text_input 8 \\+ 8$", RUN),
+    Address("examples", "show", "Label True", "^selectbox Label True$", RUN),
+    Address("examples", "order", "Lowest margin", "^selectbox Lowest margin$", RUN),
+    Address("examples", "example", "q5-0", "^text example q5-0", RUN, "a click in the table, least certain examples"),
     *_each("consistency", "view", "button_group", "Pairs, Groups, Repairs", RUN, "Pairs"),
     *_each("consistency", "show", "button_group", "now, ever, back", {**RUN, "view": "Pairs"}, "now"),
     Address("consistency", "show", "ever", "^button_group ever$", {**RUN, "view": "Groups"}),

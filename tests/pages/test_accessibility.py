@@ -26,6 +26,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"consistency?run={RUN}&show=ever": ".st-key-to_repairs",
     f"consistency?run={RUN}&view=Groups": "text=Groups in conflict >> nth=1",
     f"consistency?run={RUN}&view=Repairs": ".st-key-to_pair",
+    f"examples?run={RUN}&example=sums-0-0": ".st-key-one_example",
     f"steps?run={RUN}&step=20": ".st-key-then",
     f"steps?run={RUN}&step=20&view=Labels": "[data-testid=stDataFrame]",
     f"flips?run={RUN}&example=sums-0-0": ".st-key-one_example",

@@ -143,7 +143,7 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
     choose(page, "Files there", "large.csv")
     for label in ("a", "b"):
         _label_is_added(page, label)
-    expect(page.get_by_text("It is checked while it is imported")).to_be_visible()
+    expect(page.get_by_text("It is checked during the import")).to_be_visible()
     stand_still(page)
     press(page, "save")
     expect(page.get_by_text("Import of large")).to_be_visible()
