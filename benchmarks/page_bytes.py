@@ -1,4 +1,4 @@
-"""Kilobytes that an open Search page receives while its run goes on, counted on its socket in a real browser."""
+"""Kilobytes that the open Overview of a run receives while its run goes on, counted on its socket in a real browser."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Milliseconds that the script of each page takes about one long run, and what the Search page receives at a tick.
+"""Milliseconds that the script of each page takes about one long run, and what the Overview receives at a tick.
 
     python -m benchmarks.run_pages --steps 100000 --examples 10000 --labelled 256
 

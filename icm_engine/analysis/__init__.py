@@ -30,7 +30,7 @@ Every read model is a function of the log and of gold beside it. Nothing here ha
     gold_agreement      labels against gold, with intervals; calibration
     seed_agreement      agreement between runs, without gold
     landscape           U of the found labels beside reference labelings
-    compare_figures     figures and tables of the Compare page
+    compare_figures     figures and tables of the Evaluate tab
     batches             a batched run
     restarts            the chains of a restarts job
     tuned_models        fine-tuning as people see it

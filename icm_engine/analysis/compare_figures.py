@@ -1,4 +1,4 @@
-"""Figures and tables of the Compare page."""
+"""Figures and tables of the Evaluate tab."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Figures and tables of the Consistency page."""
+"""Figures and tables of the page Conflicts and repairs."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence

@@ -151,7 +151,7 @@ def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
 
 
 def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> tuple[Chart, ...]:
-    """Return the charts of the Search page, U first, accuracy only where there is gold."""
+    """Return the charts of the Overview, U first, accuracy only where there is gold."""
     charts = (utility(trajectory, dark, marks), annealing(trajectory, dark), labels(trajectory, dark))
     known = accuracy(trajectory, dark)
     found = (*charts, known) if known else charts

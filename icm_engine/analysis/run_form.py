@@ -59,7 +59,7 @@ APART = ("seed", "max_steps")  # settings with their own place on the page
 ABOUT = {
     "dataset": "The data set to label. Sample data sets come with gold labels, used for comparison only.",
     "model": "sample is the small model in this repository. Also: a fetched model, a GGUF file, a directory, a hub "
-    "id, trained:NAME of the Training page, or the address of a server (http://HOST:PORT/v1), whose key "
+    "id, trained:NAME of the Train tab, or the address of a server (http://HOST:PORT/v1), whose key "
     "goes into the environment variable ICM_SERVER_KEY.",
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())

@@ -2,7 +2,7 @@
 
 menu                the frame of all pages
 workspace           the header, tabs and selection of one run
-home                the home page, the choice of a run, the frame of a page about one run
+home                the page of runs, the choice of a run, the frame of a page about one run
 access              the login, and who may see a page
 session             state of this session: database, URL, theme
 charts              charts that update in place, and tables

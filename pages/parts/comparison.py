@@ -315,7 +315,7 @@ def show_seeds(store: Store, reading: Reading) -> None:
     if not others:
         st.text(
             "There is no other run with labels that differs from this one in its seed alone. Start one with another "
-            "seed on the Search page: labels on which seeds agree are less likely to be due to chance."
+            "seed from the form of a new run: labels on which seeds agree are less likely to be due to chance."
         )
         _balances(readings)
         return

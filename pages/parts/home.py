@@ -25,7 +25,7 @@ Gold labels, if there are any, are only compared with the result.
 
 
 def show() -> None:
-    """Draw the home page."""
+    """Draw the page of runs."""
     st.title("ICM Workbench")
     st.markdown(WHAT)
     with st.container(horizontal=True, gap="small"):
@@ -157,7 +157,7 @@ def show_heading(title: str, names: list[str], run: str | None, nothing: str = C
     if run is None:
         session.missed("run")
     if run is None and nothing == CHOOSE:
-        text = "Choose a run above." if names else "No runs yet. The home page starts one with one click."
+        text = "Choose a run above." if names else "No runs yet. The page Runs starts one with one click."
         st.info(text, icon=":material/info:")
 
 

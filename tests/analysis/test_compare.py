@@ -1,4 +1,4 @@
-"""The arithmetic of the Compare page, by hand: gold, calibration, agreement of runs."""
+"""The arithmetic of the Evaluate tab, by hand: gold, calibration, agreement of runs."""
 
 import math
 from collections import Counter

@@ -19,6 +19,7 @@ EXAMPLE = quote(f"id 2.0 {MARKUP[2][:60]}", safe="")
 LINKS = [
     "", "search", f"search?run={RUN}", f"search?run={FAILED}", f"search?dataset={DATA}",
     f"consistency?run={RUN}&show=ever", f"consistency?run={RUN}&view=Groups", f"consistency?run={RUN}&view=Repairs",
+    f"examples?run={RUN}&example={EXAMPLE}", "examples?run=long-1&example=long-0",
     f"steps?run={RUN}&step=10", f"steps?run={RUN}&step=10&view=Labels", f"flips?run={RUN}&example={EXAMPLE}",
     f"compare?run={RUN}&view=Gold", f"compare?run={RUN}&view=Seeds", f"compare?run={RUN}&view=Runs",
     f"compare?run={RUN}&view=Landscape", f"annotate?run={RUN}&example={EXAMPLE}", f"forks?run={RUN}",

@@ -49,6 +49,7 @@ def _browsers() -> list[int]:
     return [
         pid for pid, line in lines.items()
         if "--remote-debugging-pipe" in line and not any(part.startswith("--type=") for part in line)
+        and psutil.Process(pid).ppid() not in lines  # a child that is about to become another program
     ]  # fmt: skip
 
 

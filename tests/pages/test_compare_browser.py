@@ -1,4 +1,4 @@
-"""What only a real browser shows of the Compare page: a click on a cell, the keyboard, a landscape, a reload."""
+"""What only a real browser shows of the Evaluate tab: a click on a cell, the keyboard, a landscape, a reload."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The Compare page in every state, drawn by Streamlit's own tester on runs made by the real search."""
+"""The Evaluate tab in every state, drawn by Streamlit's own tester on runs made by the real search."""
 
 from streamlit.testing.v1 import AppTest
 

@@ -1,4 +1,4 @@
-"""What only a real browser shows of the Consistency page: a click in the graph, a link that is the view, a phone."""
+"""What only a real browser shows of Conflicts and repairs: a click in the graph, a link that is the view, a phone."""
 
 from pathlib import Path
 

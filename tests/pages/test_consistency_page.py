@@ -1,4 +1,4 @@
-"""The Consistency page in every state, drawn by Streamlit's own tester."""
+"""Conflicts and repairs in every state, drawn by Streamlit's own tester."""
 
 import pytest
 from streamlit.testing.v1 import AppTest

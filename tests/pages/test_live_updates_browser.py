@@ -210,7 +210,7 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
 
 
 def picture_of_a_running_search(browser: Browser, database: Path) -> None:
-    """Write docs/search.png: the run that the home page starts, at its hundredth step."""
+    """Write docs/search.png: the run that the first button starts, at its hundredth step."""
     with Store(database) as store:
         run = begin(store, FIRST_RUN)
     with serving(database) as server:

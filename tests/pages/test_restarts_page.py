@@ -1,4 +1,4 @@
-"""Restarts on the pages: asked for on the Search page, seen on the Compare page, in Streamlit's own tester."""
+"""Restarts on the pages: asked for on the form of a new run, seen on the Evaluate tab, in Streamlit's own tester."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Training page in Streamlit's own tester: asking for a fine-tuning, its loss, the tuned model and its test."""
+"""The Train tab in Streamlit's own tester: asking for a fine-tuning, its loss, the tuned model and its test."""
 
 import pytest
 

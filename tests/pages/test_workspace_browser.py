@@ -95,7 +95,12 @@ def test_a_selection_is_kept_over_all_tabs_and_entries(browser: Browser, server:
         event = next(event.number for event in store.read_after(run, kinds=("step",)) if event.body["step"] == 7)
     page = new_page(browser, height=HEIGHT)
     visit(page, f"{server.url}/search?run={run}&event={event}&example=sums-2-1")
-    for tab, heading in (("Steps", "Steps"), ("Examples", "Labels"), ("Annotate", "Annotate"), ("Overview", "Overview")):
+    for tab, heading in (
+        ("Steps", "Steps"),
+        ("Examples", "Labels"),
+        ("Annotate", "Annotate"),
+        ("Overview", "Overview"),
+    ):
         page.locator(".st-key-tabs").get_by_role("link", name=tab, exact=False).click()
         expect(page.get_by_role("heading", level=1, name=heading)).to_be_visible()
         selected(page, run, event)
