@@ -11,10 +11,11 @@ from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.views import STATUSES, matching
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import menu, session
+from pages.parts import comparison, menu, session
 
 CHAINS = 3  # of the second button
 SHOWN = 50  # runs in the table
+MOST = comparison.MOST + 1  # runs compared at once
 
 WHAT = """
 A pretrained language model is asked to label a data set **without any human label**: it searches for the labels that
@@ -141,9 +142,6 @@ def _actions(chosen: list[str]) -> None:
                 icon=":material/stacked_line_chart:",
                 query_params={"run": first, "view": "Runs", "with": others},
             )
-
-
-MOST = 6  # runs compared at once
 
 
 CHOOSE = "Choose a run"

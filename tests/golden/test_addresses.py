@@ -15,7 +15,8 @@ from tests.support.paths import ROOT
 
 READ = re.compile(  # how pages read a parameter
     r"""query_params\.get(?:_all)?\("(\w+)"|query_params\["(\w+)"\]|"(\w+)" in st\.query_params|asked\.get\("(\w+)"
-    |\bnumber\("(\w+)"|\bchoice\("(\w+)"|\bturned\("(\w+)"|_asked\("(\w+)"\)|_choice\("\w+",\s"(\w+)"|address,\s*args=\("(\w+)",""",
+    |\bnumber\("(\w+)"|\bchoice\("(\w+)"|\bturned\("(\w+)"|_asked\("(\w+)"\)
+    |_choice\("\w+",\s"(\w+)"|address,\s*args=\("(\w+)",""",
     re.VERBOSE,
 )
 

@@ -33,7 +33,7 @@ def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000
 
 
 def pictures_of_a_finished_run(tmp_path: Path) -> None:
-    """Write docs/home.png, steps, flips, consistency, forks and tour: the run of the first button, with a fork of it."""
+    """Write docs/home.png, steps, flips, consistency, forks and tour: the first button's run, with a fork of it."""
     with Store(tmp_path / "icm.db") as store:
         run = begin(store, replace(FIRST_RUN, search=SearchConfig(seed=1, max_steps=256)))
         control.wait_until_settled(store, run)

@@ -1,4 +1,4 @@
-"""What only a real browser shows of Steps and Label changes: arrow keys, a curve that stays, clicks on pictures, links."""
+"""What only a real browser shows of Steps and changes: arrow keys, a curve that stays, clicks on pictures, links."""
 
 from pathlib import Path
 
