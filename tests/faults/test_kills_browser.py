@@ -46,11 +46,12 @@ def _browsers() -> list[int]:
     """The main processes of the browsers that this process runs: theirs alone are told no type."""
     found = psutil.Process().children(recursive=True)
     lines = {process.pid: process.cmdline() for process in found if process.status() != psutil.STATUS_ZOMBIE}
-    return [
+    mains = [
         pid for pid, line in lines.items()
         if "--remote-debugging-pipe" in line and not any(part.startswith("--type=") for part in line)
-        and psutil.Process(pid).ppid() not in lines  # a child that is about to become another program
     ]  # fmt: skip
+    parents = {process.pid: process.ppid() for process in found}
+    return [pid for pid in mains if parents[pid] not in mains]  # a child looks like its parent until it is told a type
 
 
 def set_going(page: Page, server: Server, run: str, how: str, taken: int) -> None:

@@ -41,7 +41,7 @@ def test_the_command_line_tells_a_log_of_a_real_model_with_gold(
 
 
 def picture_of_a_real_model(tmp_path: Path) -> None:
-    """Write docs/real-model.png: the search page of a base model's run on reviews."""
+    """Write docs/real-model.png: the overview of a base model's run on reviews."""
     with Store(tmp_path / "icm.db") as store:
         run = put(store, LOG)
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
