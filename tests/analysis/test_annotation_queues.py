@@ -154,7 +154,7 @@ def test_own_labels_are_pins_and_what_was_not_changed_since(store: Store, run: s
     labelled = reading.run.codec.ids[next(iter(reading.labeling))]
     free = next(reading.run.codec.ids[i] for i in range(18) if i not in reading.labeling)
     assert own_labels(reading) == {}
-    with pytest.raises(SettingError, match="no label of this run is yours"):
+    with pytest.raises(SettingError, match="you have not labelled anything in this run yet"):
         save_labels(store, reading, "me")
     own = reading.labeling[reading.run.codec.index(labelled)]
     control.submit_intervention(store, run, "pin", [labelled], [own])  # changes no label, and is a judgement

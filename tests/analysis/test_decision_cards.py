@@ -243,7 +243,7 @@ def test_a_prompt_that_is_not_the_recorded_one_says_so(store: Store, reading: Re
     moment.event.body["prompt_sha256"] = "0" * 64
     assert "not what the model read" in prompt_read(reading, moment).sentence
     moment.event.body["prompt_sha256"] = ""
-    assert "no hash to hold it against" in prompt_read(reading, moment).sentence
+    assert "no hash to compare with" in prompt_read(reading, moment).sentence
 
 
 CARD = Decision(
