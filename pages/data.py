@@ -1,4 +1,4 @@
-"""Data: import a file, preview its prompts, validate it, save it; browse the data sets."""
+"""Data: import a file in three steps (file, columns, check and save); browse the data sets."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ def show() -> None:
     """Draw the choice of a file; once chosen, its form."""
     with st.container(border=True, key="arrival"):
         st.subheader("Add a data set")
+        st.markdown(import_form.HEADING + import_form.STEPS[0])
         way = st.segmented_control(
             "Where is it?", WAYS, default=WAYS[0], required=True, key="way", label_visibility="collapsed"
         )
@@ -24,7 +25,7 @@ def show() -> None:
             if found is not None:
                 import_form.show(*found)
         except IcmError as error:
-            session.complain(error)
+            import_form.complain(error)
 
 
 def _uploaded() -> tuple[IncomingFile, str] | None:

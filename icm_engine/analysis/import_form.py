@@ -1,8 +1,10 @@
-"""The import form: where a file may come from, a trial import, and the import itself."""
+"""The import form: where a file may come from, what its columns hold, a trial import, and the import itself."""
 
 import os
+import re
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from icm_engine import jobs
+from icm_engine.core.consistency import RULES
 from icm_engine.core.errors import ImportRefused
-from icm_engine.core.text import expanded
+from icm_engine.core.labeling import Label
+from icm_engine.core.text import expanded, one_line
+from icm_engine.data.column_evidence import NOT_GOLD
+from icm_engine.data.gold import load_gold
 from icm_engine.data.import_plan import Preview, preview
 from icm_engine.data.importing import ImportReport, import_file, import_spec, upload_path
 from icm_engine.data.readers.encoding import PACKED
@@ -19,6 +25,7 @@ from icm_engine.data.readers.formats import ENDINGS as WITH_DOTS
 from icm_engine.data.readers.formats import data_name, kind_of
 from icm_engine.data.row_parser import TIES  # re-exported for pages
 from icm_engine.data.rule_check import RuleCheck, check_rule
+from icm_engine.data.spellings import only_spellings, plain
 from icm_engine.data.tasks import TASKS
 from icm_engine.data.tasks.spec import RESERVED, TaskSpec
 from icm_engine.store.store import Store
@@ -101,6 +108,7 @@ class ImportTrial:
 
     report: ImportReport
     check: RuleCheck
+    gold: Mapping[Label, int]  # examples by their gold label
 
 
 def data_folder() -> Path:
@@ -172,6 +180,141 @@ def fields_of(task: str) -> tuple[str, ...]:
     return (*spec.fields, *(name for name in RESERVED if name not in unused))
 
 
+SAMPLES = 3  # cells shown beside the choice of a column
+CUT = 70  # characters of such a cell
+OFFERED = 3  # columns offered as gold
+REPEATED = 2  # a column of labels has each of them this many times on average
+
+
+def sample_cells(found: Preview, column: str, most: int = SAMPLES) -> list[str]:
+    """Return the first distinct cells of a column, each cut to one line."""
+    cells = dict.fromkeys(one_line(row.get(column, "").strip()) for row in found.rows)
+    shown = [cell for cell in cells if cell][:most]
+    return [cell if len(cell) <= CUT else f"{cell[: CUT - 1]}…" for cell in shown]
+
+
+def unused_columns(found: Preview, mapping: Mapping[str, Any]) -> list[str]:
+    """Return the columns that no field uses, in file order."""
+    used = {name for value in mapping.values() for name in ([value] if isinstance(value, str) else value)}
+    return [column for column in found.columns if column not in used]
+
+
+def labels_of(found: Preview, column: str | None) -> tuple[Label, ...]:
+    """Return the distinct cells of a column in its first 1,000 rows; none if it cannot be a column of labels."""
+    values = tuple(found.values.get(column or "", ()))
+    return values if len(values) > 1 else ()
+
+
+def offered_gold(found: Preview, mapping: Mapping[str, Any]) -> list[str]:
+    """Return the unused columns that evidently hold labels, best first; none if a column is gold already.
+
+    For a task with labels of its own the cells must spell these; otherwise they must be few and repeat.
+    """
+    if mapping.get("gold") or found.task is None:
+        return []
+    labels = TASKS[found.task].labels
+    free = [c for c in unused_columns(found, mapping) if not NOT_GOLD & set(plain(c).split("_"))]
+    fits = [c for c in free if (only_spellings(found.values.get(c, ()), labels) if labels else _repeats(found, c))]
+    return fits[:OFFERED]
+
+
+def _repeats(found: Preview, column: str) -> bool:
+    labels = labels_of(found, column)
+    return bool(labels) and sum(found.values[column].values()) >= REPEATED * len(labels)
+
+
+def fitting_rules(task: str) -> list[str]:
+    """Return the rules that can constrain the groups of a task."""
+    spec = TASKS[task]
+    unfit = {"none", *([] if spec.makes_twins else ["asymmetry"]), *([] if "claim" in spec.fields else ["same-answer"])}
+    return [name for name in RULES if name not in unfit]
+
+
+NO_GOLD = "no-gold"
+ONE_LABEL = "one-label"
+ONE_ROW = "one-row"
+NO_RULE = "no-rule"
+IDLE_RULE = "idle-rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that cannot work with the data: its kind, one of the constants above, and a sentence."""
+
+    kind: str
+    text: str
+
+
+def data_remarks(found: Preview, choices: Choices, trial: ImportTrial | None = None) -> list[Remark]:
+    """Return what cannot work with the data; without a trial only what the first rows show."""
+    remarks = [_gold_remark(found, choices, trial)]
+    if trial is None:
+        return [remark for remark in remarks if remark is not None]
+    if trial.report.rows == 1:
+        remarks.insert(0, Remark(ONE_ROW, "The file has one row: there is no other example to predict its label from."))
+    return [remark for remark in (*remarks, _rule_remark(trial)) if remark is not None]
+
+
+def _gold_remark(found: Preview, choices: Choices, trial: ImportTrial | None) -> Remark | None:
+    column = choices.mapping.get("gold")
+    if not column:
+        return Remark(NO_GOLD, "There is no gold: a run works, but its labels cannot be compared with the truth.")
+    counts = trial.gold if trial is not None else found.values.get(column)
+    if counts is None or len(counts) > 1:
+        return None
+    if not counts:
+        return Remark(NO_GOLD, f"The gold column {column!r} is empty: labels cannot be compared with the truth.")
+    return Remark(
+        ONE_LABEL,
+        f"All gold in column {column!r} is {next(iter(counts))!r}: one label for everything would look perfect.",
+    )
+
+
+def _rule_remark(trial: ImportTrial) -> Remark | None:
+    report, check = trial.report, trial.check
+    several = report.groups < report.examples
+    if check.rule == "none" and several:
+        return Remark(
+            NO_RULE,
+            f"There are {report.examples:,} examples in {report.groups:,} groups, but no rule: labels within a group "
+            "may contradict each other, and nothing prevents label collapse.",
+        )
+    if check.rule != "none" and not check.pairs:
+        why = "its examples give it nothing to compare" if several else "each example is a group of its own"
+        return Remark(IDLE_RULE, f"The rule {check.rule} constrains no pair: {why}.")
+    return None
+
+
+_CONTROLS = (  # options of the command line, and the controls of the form in their place
+    (re.compile(r"--map (\w+)=(?=[).]|$)"), r"\1: not used"),
+    (re.compile(r"--map (\w+)=.*?(?=[),:]| if |$)"), r"\1, under Columns"),
+    (re.compile(r"--first-wins CELL, or First response on the page"), "First response"),
+    (re.compile(r"--first-wins (\w+)"), r"First response: \1"),
+    (re.compile(r"--ties keep; Ties on the page"), "Ties: keep the rows without gold"),
+    (re.compile(r"--ties drop"), "Ties: leave the rows out"),
+    (re.compile(r"--ties keep"), "Ties: keep the rows without gold"),
+    (re.compile(r"--quoting none"), "Quotation marks: they are text"),
+    (re.compile(r"--quoting double"), "Quotation marks: they quote cells"),
+    (re.compile(r"--labels A,B"), "Labels"),
+    (re.compile(r"--encoding ?"), "Encoding "),
+    (re.compile(r"--split ?"), "Split "),
+    (re.compile(r"--name"), "Name of the data set"),
+)  # fmt: skip
+
+
+def in_page_words(text: str) -> str:
+    """Return a message of the importer with the form's controls in place of options of the command line.
+
+    >>> in_page_words("say which it is (--map claim=COLUMN)")
+    'say which it is (claim, under Columns)'
+    >>> in_page_words("if it is not gold, say --map gold=.")
+    'if it is not gold, say gold: not used.'
+    """
+    for option, control in _CONTROLS:
+        text = option.sub(control, text)
+    return text.replace(" )", ")")
+
+
 def tasks() -> Mapping[str, TaskSpec]:
     """Return the tasks by name."""
     return TASKS
@@ -181,7 +324,8 @@ def try_out(file: IncomingFile, choices: Choices) -> ImportTrial:
     """Return what an import would produce, without keeping it. Raises the errors of the import."""
     with tempfile.TemporaryDirectory(prefix="icm-trial-") as folder, Store(Path(folder) / "icm.db") as store:
         report = import_file(store, file.source, choices.task, TRIAL, content=file.content, **choices.options(file))
-        return ImportTrial(report, check_rule(store, TRIAL))
+        gold = Counter(load_gold(store, TRIAL).labels.values())
+        return ImportTrial(report, check_rule(store, TRIAL), dict(gold))
 
 
 def save(store: Store, file: IncomingFile, choices: Choices) -> str | None:

@@ -2,8 +2,9 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from icm_engine.core.prompting import query_prompt
 from icm_engine.data.answers import AnswerReader, extract_answer
 from icm_engine.data.column_evidence import ColumnSample
 from icm_engine.data.columns import Mapped, Plan, plan_columns
-from icm_engine.data.readers.formats import open_source
+from icm_engine.data.readers.formats import described, open_source
 from icm_engine.data.readers.source import NoText, Record, RestoredSource, RowSource, refuse
 from icm_engine.data.reshaping import reshaped
 from icm_engine.data.row_parser import TIES, RowBuilder
@@ -179,6 +180,8 @@ def split_labels(text: str) -> list[Label]:
 
 PROMPTS = 3
 COUNTED = 2000  # rows; larger files are counted by their import
+MOST_VALUES = 50  # a column with more distinct cells is not one of labels
+LONGEST_LABEL = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,8 @@ class Preview:
 
     `total` is None for a file of more than 2,000 rows, which only its import counts. `prompts` holds up to three
     prompts as the model would see them: the first examples with placeholder labels, then the query up to its label.
-    `problem` says why the mapping does not fit the task (None: it fits); there are then no prompts.
+    `problem` says why the mapping does not fit the task (None: it fits); there are then no prompts. `form` says how the
+    file was read. `values` counts the cells of each column that may hold labels, in the first 1,000 rows.
     """
 
     columns: tuple[str, ...]
@@ -198,6 +202,8 @@ class Preview:
     notes: tuple[str, ...]
     prompts: tuple[str, ...] = ()
     problem: str | None = None
+    form: str = ""
+    values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def preview(
@@ -219,15 +225,29 @@ def preview(
     The arguments are those of `import_file`. Raises ImportRefused, SettingError, HubError for a file that cannot be
     read; what does not fit the task is the preview's `problem`.
     """
-    source = open_rows(path, content, encoding, split, quoting)
+    source = opened = open_rows(path, content, encoding, split, quoting)
     chosen = suggested_task(source) if task is None else task
     wish = ImportOptions(mapping or {}, rule, labels, ties, first)
     source = source if chosen is None else reshaped(source, task_spec(chosen), wish.mapping)
     columns, records = source.head(max(rows, LOOKED_AT, COUNTED + 1))
     shown, total = tuple(record.cells for record in records[:rows]), _total(source, len(records))
+    found = Preview(columns, shown, total, chosen, {}, source.notes, form=described(opened))
     if chosen is None:
-        return Preview(columns, shown, total, None, {}, ("No task fits these columns: map them.",))
-    return _of_task(chosen, source, wish, records[:LOOKED_AT], Preview(columns, shown, total, chosen, {}, source.notes))
+        return replace(found, notes=("No task fits these columns: map them.",))
+    found = replace(found, values=_few_values(columns, unlisted(records[:LOOKED_AT])))
+    return _of_task(chosen, source, wish, records[:LOOKED_AT], found)
+
+
+def _few_values(columns: Sequence[str], first: Sequence[Record]) -> dict[str, Mapping[str, int]]:
+    """How often each cell occurs, for columns with few and short ones."""
+    counts = {c: Counter(record.cells.get(c, "").strip() for record in first) for c in columns}
+    for found in counts.values():
+        del found[""]
+    return {
+        column: dict(sorted(found.items()))
+        for column, found in counts.items()
+        if 0 < len(found) <= MOST_VALUES and max(map(len, found)) <= LONGEST_LABEL
+    }
 
 
 def _of_task(name: str, source: RowSource, wish: ImportOptions, first: Sequence[Record], found: Preview) -> Preview:

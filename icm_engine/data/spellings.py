@@ -145,8 +145,8 @@ GOLD = ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better")
 # gold only if the cells are labels: "ground_truth" may also be a reference answer, "correct" a count
 LIKELY_GOLD = (
     "true_label", "truth_label", "correct", "correct_label", "ground_truth", "ground_truth_label", "truth", "truthful",
-    "is_truthful", "is_right", "is_gold", "labels", "target", "winner", "better_response_id", "better_response",
-    "better", "preferred_response", "preferred", "preference", "human_preference", "overall_preference", "chosen",
+    "is_truthful", "is_right", "is_it_correct", "is_it_true", "is_gold", "labels", "target",
+    "winner", "better_response_id", "better_response", "better", "preferred_response", "preferred", "preference", "human_preference", "overall_preference", "chosen",
 )  # fmt: skip
 # here a number is the number of a response, not a truth value
 COUNTS_RESPONSES = frozenset(
@@ -154,7 +154,7 @@ COUNTS_RESPONSES = frozenset(
      "human_preference", "overall_preference", "chosen")
 )  # fmt: skip
 COMMON: dict[str, tuple[str, ...]] = {
-    "group": ("group", "consistency_id", "question_id"),
+    "group": ("group", "consistency_id", "question_id", "group_id"),
     "answer": (),  # an answer column is often a reference solution, so it is used only if mapped
     "id": ("id",),
     "gold": (*GOLD, *LIKELY_GOLD),
@@ -187,7 +187,7 @@ def plain(column: str) -> str:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column.strip())
     outside = re.sub(r"[(\[{<][^()\[\]{}<>]*[)\]}>]", " ", spaced)
     for text in (outside, spaced):
-        if found := re.sub(r"[\s\-._:?!()\[\]{}<>*\"'/\\]+", "_", text).strip("_").casefold():
+        if found := re.sub(r"[\s\-._:?!#()\[\]{}<>*\"'/\\]+", "_", text).strip("_").casefold():
             return found
     return column.strip().casefold()
 

@@ -24,6 +24,7 @@ from icm_engine.analysis.datasets import (
 )
 from icm_engine.analysis.figures import examples_frame
 from icm_engine.analysis.formatting import count
+from icm_engine.analysis.import_form import in_page_words
 from icm_engine.analysis.run_form import ask_rule_check, load_sample
 from icm_engine.core.errors import IcmError
 from icm_engine.data.importing import delete_dataset, runs_using
@@ -136,7 +137,7 @@ def show_dataset(store: Store, dataset: str) -> None:
     with st.container(key="about"):
         st.text(facts(info))
     if st.session_state.pop("arrived", False):
-        st.success("Imported. Check its rule and its context, or label it.", icon=":material/check_circle:")
+        _arrived(dataset)
     with st.container(key="counts"):
         for name, value in (
             ("Examples", info.examples),
@@ -150,7 +151,7 @@ def show_dataset(store: Store, dataset: str) -> None:
     if info.notes:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:
-                st.text(f"· {note}")
+                st.text(f"· {in_page_words(note)}")
     asked, key = st.query_params.get("view"), f"view_{dataset}"
     view = st.segmented_control(
         "View",
@@ -170,6 +171,17 @@ def show_dataset(store: Store, dataset: str) -> None:
         model_panels.show_template_trial(store, dataset)
     else:
         _examples(store, info)
+
+
+def _arrived(dataset: str) -> None:
+    """Say that the import is done, and what comes next."""
+    st.success("Imported. Check its rule and its context, or label it.", icon=":material/check_circle:")
+    with st.container(horizontal=True, gap="small", key="next"):
+        for page, label, icon in (
+            (menu.SEARCH, "Start a run on it", ":material/play_arrow:"),
+            (menu.DATA, "See the data set", ":material/dataset:"),
+        ):
+            st.page_link(page, label=label, icon=icon, query_params={"dataset": dataset})
 
 
 def _actions(info: DatasetInfo, runs: list[str]) -> None:

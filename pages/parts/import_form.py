@@ -1,5 +1,6 @@
-"""The import form of one file: its format, column mapping, preview of prompts, validation, saving."""
+"""The import form of one file, in three steps: how it was read; its columns; preview, validation, saving."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,32 @@ import streamlit as st
 from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.analysis.figures import cells_frame
 from icm_engine.analysis.formatting import SIGNS
-from icm_engine.analysis.import_form import Choices, ImportTrial, IncomingFile, fields_of, look, save, tasks, try_out
+from icm_engine.analysis.import_form import (
+    IDLE_RULE,
+    NO_GOLD,
+    NO_RULE,
+    ONE_LABEL,
+    ONE_ROW,
+    Choices,
+    ImportTrial,
+    IncomingFile,
+    data_remarks,
+    fields_of,
+    fitting_rules,
+    in_page_words,
+    labels_of,
+    look,
+    offered_gold,
+    sample_cells,
+    save,
+    tasks,
+    try_out,
+    unused_columns,
+)
 from icm_engine.analysis.run_form import ABOUT, rules
-from icm_engine.core.errors import IcmError
-from icm_engine.data.import_plan import Preview
+from icm_engine.core.errors import IcmError, ImportRefused
+from icm_engine.core.text import one_line
+from icm_engine.data.import_plan import LOOKED_AT, Preview
 from icm_engine.data.row_parser import TIES
 from icm_engine.store.store import Store
 from pages.parts import session
@@ -23,34 +46,66 @@ TIES_SAID = {"refuse": "refuse the file", "drop": "leave the rows out", "keep": 
 MARKS = {None: "as the file shows", "double": "they quote cells", "none": "they are text"}
 PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
 LONG = 700  # characters
+LISTED = 30  # unused columns listed
+HEADING = "#### "
+STEPS = ("1. File", "2. Columns", "3. Check and save")
+TO_FILE = "[Choose another file](#1-file)"
+MEANING = {
+    "question": "The question that the claim answers.",
+    "claim": "The claim that is true or false.",
+    "text": "The text to label.",
+    "query": "The request that both responses answer.",
+    "response_a": "The first response of the pair.",
+    "response_b": "The second response of the pair.",
+    "group": "Examples that a rule compares with each other: those with the same cell here.",
+    "answer": "The final answer, if it is not to be read from the claim.",
+    "id": "A unique name of each example.",
+    "gold": "The true label, for comparison only: the search never sees it.",
+}
+HUMAN = "Labels by people, one column for each source. A baseline, never seen by the search."
 FIELD_HELP = {
-    "group": "Examples with the same cell here are one consistency group. Not used: the question, else each its own.",
-    "answer": "A column of final answers. Not used: they are read from the claim, where the rule needs them. The "
-    "reference solution must not be chosen here: it would bring gold into the rule.",
-    "id": "A unique name of each example. Not used: a hash of its texts.",
-    "gold": "The true label, kept apart: used for comparison only, never seen by the search.",
+    "group": "Not used: the question is the group, else each example is its own.",
+    "answer": "Not used: answers are read from the claim, where the rule needs them. The reference solution must not "
+    "be chosen here: it would bring gold into the rule.",
+    "id": "Not used: a hash of its texts.",
+    "gold": "It is kept apart from the examples. Not used: columns that look like gold are left out.",
 }
 
 
 def show(file: IncomingFile, key: str) -> None:
-    """Draw the form of a file; `key` is unique to it."""
+    """Draw the form of a file; `key` is unique to it. A step appears once the one before it is complete."""
     read = _read(file, key)
     if read is None:
         return
     file, key, guess = read
-    _rows(guess)
-    choices = _choices(file, guess, key)
+    _recognised(guess)
+    st.markdown(HEADING + STEPS[1])
+    choices, place = _choices(file, guess, key)
     found = _look(file, key, choices)
+    _offers(found, choices, place)
+    _unused(found, choices)
     for note in found.notes:
-        st.text(f"· {note}")
+        st.text(f"· {in_page_words(note)}")
     if found.problem:
         st.warning("Not ready yet:", icon=":material/rule:")
-        session.plain(found.problem)
+        session.plain(in_page_words(found.problem))
+        return
+    st.markdown(HEADING + STEPS[2])
+    _check_and_save(file, key, choices, found, place)
+
+
+def complain(error: Exception) -> None:
+    """Show an error of the importer in the words of the form."""
+    session.complain(ImportRefused(in_page_words(str(error))))
+
+
+def _check_and_save(file: IncomingFile, key: str, choices: Choices, found: Preview, place: str) -> None:
     prompts, checks = st.columns([3, 2], gap="large")
     with prompts:
         _prompts(found)
     with checks:
-        ready = _checks(file, key, choices, found)
+        ready = _checks(file, key, choices, found, place)
+        name = _name(file, key)
         st.button(
             "Save as a data set",
             type="primary",
@@ -58,10 +113,18 @@ def show(file: IncomingFile, key: str) -> None:
             key="save",
             disabled=not ready,
             on_click=_save,
-            args=(file, choices),
+            args=(file, replace(choices, name=name.strip())),
         )
         if error := st.session_state.pop("save_problem", None):
-            session.complain(error)
+            complain(error)
+
+
+def _name(file: IncomingFile, key: str) -> str:
+    """Draw the name of the data set, which outlives a form that is not ready and so does not show it."""
+    kept = st.session_state.setdefault("names_given", {})
+    st.session_state.setdefault(f"name_{key}", kept.get(key, file.dataset))
+    kept[key] = st.text_input("Name of the data set", key=f"name_{key}")
+    return str(kept[key])
 
 
 def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | None:
@@ -73,7 +136,7 @@ def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | N
         found = _look(named, f"{key}:{asked}:{marks}:{split}", None)
     except IcmError as error:
         several = "--split" in str(error)
-        session.complain(error)
+        complain(error)
     if split or several:
         st.text_input("Split", key=f"split_{key}", help="Which of the data sets in it is meant.", width=300)
     if asked is not None or (found is None and not several):
@@ -115,36 +178,55 @@ def _trial(_file: IncomingFile, key: str, choices: Choices) -> ImportTrial:
     return try_out(_file, choices)
 
 
-def _rows(guess: Preview) -> None:
-    total = f"{guess.total:,} rows" if guess.total is not None else "Many rows"
-    with st.expander(f"{total}, {len(guess.columns)} columns: the first {len(guess.rows)}", icon=":material/table:"):
+def _recognised(guess: Preview) -> None:
+    """Draw how the file was read, in one line, and its first rows."""
+    total = _count(guess.total, "row") if guess.total is not None else "many rows"
+    st.text(f"{guess.form} · {total} · {_count(len(guess.columns), 'column')}")
+    with st.expander(f"The first {_count(len(guess.rows), 'row')}", icon=":material/table:"):
         frame = cells_frame(guess.columns, guess.rows)
         st.dataframe(frame, hide_index=True, height=240, alt="The first rows of the file")
 
 
-def _choices(file: IncomingFile, guess: Preview, key: str) -> Choices:
-    """Draw a person's choices, initially as guessed; every file and task has widgets of its own."""
-    task_place, name_place, rule_place = st.columns(3, gap="medium")
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _choices(file: IncomingFile, guess: Preview, key: str) -> tuple[Choices, str]:
+    """Draw a person's choices, initially as guessed; every file and task has widgets of its own, under one key."""
+    task_place, rule_place = st.columns(2, gap="medium")
     names = list(tasks())
-    place = names.index(guess.task) if guess.task else 0
-    task = task_place.selectbox("Task", names, place, key=f"task_{key}", help="What is asked of every example.")
-    name = name_place.text_input("Name of the data set", file.dataset, key=f"name_{key}")
-    rule = rule_place.selectbox("Rule", (OWN_RULE, *rules()), key=f"rule_{key}_{task}", help=ABOUT["rule"])
+    index = names.index(guess.task) if guess.task else 0
+    task = task_place.selectbox("Task", names, index, key=f"task_{key}", help="What is asked of every example.")
+    place = f"{key}_{task}"
+    rule = rule_place.selectbox("Rule", (OWN_RULE, *rules()), key=f"rule_{place}", help=ABOUT["rule"])
     st.caption(f"{tasks()[task].summary} Its own rule: {tasks()[task].rule}.")
-    labels: list[str] = []
-    if not tasks()[task].labels:
-        labels = st.multiselect(
-            "Labels",
-            [],
-            key=f"labels_{key}_{task}",
-            accept_new_options=True,
-            placeholder="type a label, then Enter",
-            help="The possible labels: two or more.",
-        )
-    ties, first = _pair_gold(f"{key}_{task}") if tasks()[task].makes_twins else (TIES[0], None)
+    labels = [] if tasks()[task].labels else _labels(_look(file, key, Choices(task, "", {})), place)
+    ties, first = _pair_gold(place) if tasks()[task].makes_twins else (TIES[0], None)
     found = _look(file, key, Choices(task, "", {}, labels=labels, ties=ties, first=first))
-    mapping = _mapping(found.columns, found, f"{key}_{task}", task)
-    return Choices(task, name.strip(), mapping, None if rule == OWN_RULE else rule, tuple(labels), ties, first)
+    mapping = _mapping(found, place, task)
+    return Choices(task, "", mapping, None if rule == OWN_RULE else rule, tuple(labels), ties, first), place
+
+
+def _labels(found: Preview, place: str) -> list[str]:
+    """Draw the labels of a task without its own, initially those of the column that is evidently gold."""
+    gold, key = found.mapping.get("gold"), f"labels_{place}"
+    filled = labels_of(found, gold if isinstance(gold, str) else None)
+    st.session_state.setdefault(key, list(filled))
+    chosen: list[str] = st.multiselect(
+        "Labels",
+        sorted({*filled, *st.session_state[key]}),
+        key=key,
+        accept_new_options=True,
+        placeholder="type a label, then Enter",
+        help="The possible labels: two or more.",
+    )
+    if filled:
+        st.text(f"Filled in from column {gold!r}{_where(found)}. Add labels that are missing.")
+    return chosen
+
+
+def _where(found: Preview) -> str:
+    return "" if found.total is not None and found.total <= LOOKED_AT else f", in its first {LOOKED_AT:,} rows"
 
 
 def _pair_gold(key: str) -> tuple[str, str | None]:
@@ -166,39 +248,83 @@ def _pair_gold(key: str) -> tuple[str, str | None]:
     return ties, first.strip() or None
 
 
-def _mapping(columns: tuple[str, ...], guess: Preview, key: str, task: str) -> dict[str, Any]:
+def _mapping(found: Preview, place: str, task: str) -> dict[str, Any]:
     """Draw a choice of column for every field, and the columns of human labels."""
-    st.markdown("**Column mapping**")
-    fields, options = fields_of(task), [UNUSED, *columns]
     mapping: dict[str, Any] = {}
-    places = [place for _ in range(0, len(fields) + 1, 4) for place in st.columns(4, gap="medium")]
-    for place, field in zip(places, fields, strict=False):
-        guessed = guess.mapping.get(field, UNUSED)
-        chosen = place.selectbox(
-            field.replace("_", " "),
-            options,
-            options.index(guessed) if guessed in options else 0,
-            key=f"map_{key}_{field}",
-            help=FIELD_HELP.get(field, "A text of the prompt."),
-        )
-        mapping[field] = "" if chosen == UNUSED else chosen
-    human = [column for column in guess.mapping.get("human", ()) if column in columns]
-    mapping["human"] = places[len(fields)].multiselect(
-        "human labels",
-        columns,
-        human,
-        key=f"map_{key}_human",
-        placeholder=UNUSED,
-        help="Labels by people, one column per source. A baseline, never seen by the search.",
-    )
+    with st.container(key="columns"):
+        for field in fields_of(task):
+            mapping[field] = _field(found, f"map_{place}_{field}", field)
+        mapping["human"] = _human(found, f"map_{place}_human")
     return mapping
+
+
+def _field(found: Preview, key: str, field: str) -> str:
+    """Draw one field: its column, its meaning, sample cells of the column."""
+    box, meaning, cells = st.columns([2, 2, 3], gap="medium", vertical_alignment="center")
+    guessed = found.mapping.get(field)
+    st.session_state.setdefault(key, guessed if guessed in found.columns else UNUSED)
+    chosen: str = box.selectbox(
+        field.replace("_", " "), [UNUSED, *found.columns], key=key, help=FIELD_HELP.get(field, "A text of the prompt.")
+    )
+    meaning.caption(MEANING.get(field, "A text of the prompt."))
+    if chosen == UNUSED:
+        return ""
+    cells.text("\n".join(sample_cells(found, chosen)) or "The first rows are empty here.")
+    return chosen
+
+
+def _human(found: Preview, key: str) -> list[str]:
+    box, meaning, cells = st.columns([2, 2, 3], gap="medium", vertical_alignment="center")
+    guessed = [column for column in found.mapping.get("human", ()) if column in found.columns]
+    chosen: list[str] = box.multiselect("human labels", found.columns, guessed, key=key, placeholder=UNUSED)
+    meaning.caption(HUMAN)
+    if chosen:
+        cells.text("\n".join(f"{column}: {', '.join(sample_cells(found, column))}" for column in chosen))
+    return chosen
+
+
+def _offers(found: Preview, choices: Choices, place: str) -> None:
+    """Offer a column that evidently holds labels as gold, and the labels of the gold column as the task's."""
+    own = bool(tasks()[choices.task].labels)
+    for k, column in enumerate(offered_gold(found, choices.mapping)):
+        labels = tuple(found.values[column])
+        question = f"Column {column!r} has nothing but these labels: {', '.join(labels)}. Use it as gold?"
+        said = () if own else labels
+        _offer(question, "Use it as gold", f"gold_{k}_{place}", place, {"gold": column}, said)
+    labels = labels_of(found, choices.mapping["gold"])
+    if labels and not own and set(labels) != set(choices.labels):
+        text = f"Column {choices.mapping['gold']!r} has these labels{_where(found)}: {', '.join(labels)}."
+        _offer(text, "Use these labels", f"fill_{place}", place, {}, labels)
+
+
+def _offer(text: str, label: str, key: str, place: str, columns: Mapping[str, str], labels: Sequence[str] = ()) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.text(text)
+        st.button(label, key=key, icon=":material/check:", on_click=_take, args=(place, columns, labels))
+
+
+def _take(place: str, columns: Mapping[str, str], labels: Sequence[str]) -> None:
+    """Put columns, and labels if there are any, into the form; a callback."""
+    for field, column in columns.items():
+        st.session_state[f"map_{place}_{field}"] = column
+    if labels:
+        st.session_state[f"labels_{place}"] = list(labels)
+
+
+def _unused(found: Preview, choices: Choices) -> None:
+    """List the columns that no field uses, with a sample cell each."""
+    columns = unused_columns(found, choices.mapping)
+    if not columns:
+        return
+    st.markdown("**Columns that are not used**")
+    samples = {column: "".join(sample_cells(found, column, 1)) or "(empty)" for column in columns[:LISTED]}
+    lines = [f"{one_line(column)}: {sample}" for column, sample in samples.items()]
+    more = len(columns) - LISTED
+    st.text("\n".join([*lines, *([f"and {more:,} more"] if more > 0 else [])]))
 
 
 def _prompts(found: Preview) -> None:
     st.markdown("**What the model will see**")
-    if not found.prompts:
-        st.text("The prompts appear here once every field has its column.")
-        return
     for tab, prompt in zip(st.tabs([f"Prompt {k + 1}" for k in range(len(found.prompts))]), found.prompts, strict=True):
         with tab:
             session.exactly(prompt, PROMPT_HEIGHT if len(prompt) > LONG else "content")
@@ -209,30 +335,70 @@ def _prompts(found: Preview) -> None:
     )
 
 
-def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview) -> bool:
+def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview, place: str) -> bool:
     """Draw the validation of the whole file; return whether it can be saved."""
     st.markdown("**Validation**")
-    if found.problem:
-        st.text("The checks run once the file fits the task.")
-        return False
     if not file.small:
         st.text(
             f"The file has {file.size / 1e6:,.0f} MB. It is checked during the import, in the background; "
             "nothing is kept if a row is refused."
         )
+        _remarks(found, choices, None, place)
         return True
     try:
         trial = _trial(file, key, choices)
     except IcmError as error:
-        session.complain(error)
+        complain(error)
         return False
     _trial_tiles(trial)
+    _remarks(found, choices, trial, place)
     for sentence in rule_sentences(trial.check):
         st.text(f"· {sentence}")
     for note in trial.report.notes:
         if note not in found.notes:
-            st.text(f"· {note}")
+            st.text(f"· {in_page_words(note)}")
     return True
+
+
+def _remarks(found: Preview, choices: Choices, trial: ImportTrial | None, place: str) -> None:
+    """Draw what cannot work with this data, each with the control that mends it."""
+    for remark in data_remarks(found, choices, trial):
+        with st.container(border=True, key=f"remark_{remark.kind}"):
+            st.text(f"⚠ {remark.text}")
+            _mend(remark.kind, found, choices, place)
+
+
+def _mend(kind: str, found: Preview, choices: Choices, place: str) -> None:
+    free = unused_columns(found, choices.mapping)
+    if kind == ONE_ROW:
+        st.markdown(TO_FILE)
+    elif kind in (NO_GOLD, ONE_LABEL):
+        _pick("Column of gold", free, f"map_{place}_gold", "The file has no other column for it.")
+    elif kind == NO_RULE:
+        _pick("Rule within groups", fitting_rules(choices.task), f"rule_{place}")
+    elif kind == IDLE_RULE:
+        if choices.mapping.get("group") == "":
+            _pick("Column of groups", free, f"map_{place}_group", "The file has no other column for groups.")
+        st.button("Do without a rule", key=f"no_rule_{place}", on_click=_put, args=(f"rule_{place}", "none"))
+
+
+def _pick(label: str, options: Sequence[str], target: str, otherwise: str = "") -> None:
+    """Draw a choice that fills in another box of the form, whose key is `target`."""
+    key = f"mend_{target}"
+    if options:
+        st.selectbox(label, options, None, key=key, placeholder="choose one", on_change=_picked, args=(key, target))
+    else:
+        st.text(otherwise)
+
+
+def _picked(key: str, target: str) -> None:
+    if st.session_state[key] is not None:
+        _put(target, st.session_state[key])
+        st.session_state[key] = None
+
+
+def _put(target: str, value: str) -> None:
+    st.session_state[target] = value
 
 
 def _trial_tiles(trial: ImportTrial) -> None:

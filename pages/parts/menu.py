@@ -45,6 +45,9 @@ CSS = """
 .st-key-example [data-testid="stText"] {
   font-size: 1.2rem; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere;
 }
+.st-key-columns [data-testid="stText"] {
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.9rem; opacity: 0.85;
+}
 .st-key-example_facts [data-testid="stText"] { font-size: 0.9rem; opacity: 0.7; }
 [data-testid="stMain"] button:not(:disabled) kbd { color: inherit; opacity: 0.9; }
 .st-key-label_word [data-testid="stText"] { font-size: 1.5rem; font-weight: 600; }

@@ -58,6 +58,13 @@ def codes(test: AppTest) -> list[str]:
     return [code.value.replace(ZERO_WIDTH, "") for code in test.code]
 
 
+def steps(test: AppTest) -> list[str]:
+    """The headings of the steps that are shown; the last one comes with the button that saves."""
+    shown = [element.value.removeprefix("#### ") for element in test.markdown if element.value.startswith("#### ")]
+    assert ("3. Check and save" in shown) == any(found.key == "save" for found in test.button)
+    return shown
+
+
 # -- a file becomes a data set
 
 
@@ -93,7 +100,7 @@ def test_the_mapping_is_corrected_by_hand(store: Store) -> None:
     assert "Column 'is_correct' looks like labels and was left out" in texts(test)
     chosen(test, "selectbox", "claim").set_value("not used").run()
     assert any("needs a column claim" in code for code in test.code.values)
-    assert button(test, "save").disabled
+    assert steps(test) == ["1. File", "2. Columns"]
     chosen(test, "selectbox", "claim").set_value("claim")
     chosen(test, "selectbox", "Rule").set_value("same-answer")
     chosen(test, "selectbox", "group").set_value("crowd")  # of no use as a group, but a column may serve one field only
@@ -150,7 +157,7 @@ def test_a_column_of_final_answers_is_used_only_if_it_is_chosen(store: Store) ->
 def test_a_classification_asks_for_its_labels(store: Store) -> None:
     test = uploaded(page("data"), "posts.csv", "text,topic\none,a\ntwo,b\n")
     assert chosen(test, "selectbox", "Task").value == "classification"
-    assert button(test, "save").disabled
+    assert steps(test) == ["1. File", "2. Columns"]
     chosen(test, "multiselect", "Labels").set_value(["a", "b"]).run()
     category = "I·think·the·category·of·this·text·is"
     assert codes(test)[0] == f"Text:·two↵\n{category}·b↵\n↵\nText:·one↵\n{category}"

@@ -13,7 +13,7 @@ from icm_engine.data.readers.delimited import DelimitedSource
 from icm_engine.data.readers.dialect import QUOTINGS
 from icm_engine.data.readers.encoding import PACKED, TextFile, kind_ending, unpacked_name
 from icm_engine.data.readers.json_rows import JsonSource
-from icm_engine.data.readers.source import RowSource
+from icm_engine.data.readers.source import RestoredSource, RowSource
 
 PREFIX = "hub:"
 
@@ -100,6 +100,23 @@ def open_source(
         return arrow.open_arrow(path, content)
     file = TextFile(path, content, encoding)
     return DelimitedSource(file, quoting) if kind == "csv" else JsonSource(file, kind == "jsonl", split)
+
+
+FORMS = {"csv": "CSV", "json": "JSON", "jsonl": "JSON Lines", "parquet": "Parquet", "arrow": "Arrow"}
+
+
+def described(source: RowSource) -> str:
+    """Return how an open file was read, in one line: its format, and of a text file encoding and quoting."""
+    source = source.source if isinstance(source, RestoredSource) else source
+    form, file = FORMS.get(source.kind, source.kind), getattr(source, "file", None)
+    if not isinstance(file, TextFile):
+        return form
+    encoding = file.encoding.removesuffix("-sig").upper()
+    parts = [form, *(["unpacked from gzip"] if file.packed else []), encoding]
+    if isinstance(source, DelimitedSource):
+        parts[0] = f"{form}, cells separated by {source.dialect.name}"
+        parts.append("quotation marks quote cells" if source.dialect.quoted else "quotation marks are text")
+    return " · ".join(parts)
 
 
 def kind_of(name: str) -> str | None:
