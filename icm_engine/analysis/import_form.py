@@ -25,7 +25,7 @@ from icm_engine.data.readers.formats import ENDINGS as WITH_DOTS
 from icm_engine.data.readers.formats import data_name, kind_of
 from icm_engine.data.row_parser import TIES  # re-exported for pages
 from icm_engine.data.rule_check import RuleCheck, check_rule
-from icm_engine.data.spellings import only_spellings, plain
+from icm_engine.data.spellings import looks_like_labels, only_spellings, plain
 from icm_engine.data.tasks import TASKS
 from icm_engine.data.tasks.spec import RESERVED, TaskSpec
 from icm_engine.store.store import Store
@@ -215,7 +215,7 @@ def offered_gold(found: Preview, mapping: Mapping[str, Any]) -> list[str]:
     labels = TASKS[found.task].labels
     free = [c for c in unused_columns(found, mapping) if not NOT_GOLD & set(plain(c).split("_"))]
     fits = [c for c in free if (only_spellings(found.values.get(c, ()), labels) if labels else _repeats(found, c))]
-    return fits[:OFFERED]
+    return sorted(fits, key=lambda column: not looks_like_labels(column))[:OFFERED]
 
 
 def _repeats(found: Preview, column: str) -> bool:

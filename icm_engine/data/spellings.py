@@ -146,7 +146,8 @@ GOLD = ("gold", "gold_label", "label", "is_correct", "is_true", "a_is_better")
 LIKELY_GOLD = (
     "true_label", "truth_label", "correct", "correct_label", "ground_truth", "ground_truth_label", "truth", "truthful",
     "is_truthful", "is_right", "is_it_correct", "is_it_true", "is_gold", "labels", "target",
-    "winner", "better_response_id", "better_response", "better", "preferred_response", "preferred", "preference", "human_preference", "overall_preference", "chosen",
+    "winner", "better_response_id", "better_response", "better", "preferred_response", "preferred", "preference",
+    "human_preference", "overall_preference", "chosen",
 )  # fmt: skip
 # here a number is the number of a response, not a truth value
 COUNTS_RESPONSES = frozenset(

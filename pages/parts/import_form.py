@@ -288,7 +288,9 @@ def _offers(found: Preview, choices: Choices, place: str) -> None:
     own = bool(tasks()[choices.task].labels)
     for k, column in enumerate(offered_gold(found, choices.mapping)):
         labels = tuple(found.values[column])
-        question = f"Column {column!r} has nothing but these labels: {', '.join(labels)}. Use it as gold?"
+        question = (
+            f"Column {column!r} has nothing but these labels{_where(found)}: {', '.join(labels)}. Use it as gold?"
+        )
         said = () if own else labels
         _offer(question, "Use it as gold", f"gold_{k}_{place}", place, {"gold": column}, said)
     labels = labels_of(found, choices.mapping["gold"])

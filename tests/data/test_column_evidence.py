@@ -269,6 +269,23 @@ def test_names_that_do_not(name: str) -> None:
     assert not looks_like_labels(name)
 
 
+HEADERS = [
+    (["Question (English)", "[Claim]", "Is Correct?", "Question ID"], "gid"),
+    (["QUESTION:", " Claim ", "Label ", "Group #"], "gid"),
+    (["Prompt", "Answer", "GOLD_LABEL", "Group ID"], "gid"),
+    (["question", "claim", "Label (0/1)", "Consistency-ID"], "gid"),
+    (["question", "claim", "Is it correct?", "groupId"], "gid"),
+]
+
+
+@pytest.mark.parametrize(("header", "group"), HEADERS)
+def test_headers_as_people_write_them(header: list[str], group: str) -> None:
+    rows = [f"What is {n}?,It is {n}.,{n % 2},{group}{n // 2}" for n in range(4)]
+    found = preview("d.csv", content="\n".join([",".join(header), *rows]).encode(), task="truthfulness")
+    assert found.problem is None
+    assert found.mapping == dict(zip(("question", "claim", "gold", "group"), map(str, header), strict=True))
+
+
 def test_a_name_of_signs_alone_is_itself() -> None:
     assert [plain(name) for name in ("???", "", "(x)", "a (b) c")] == ["???", "", "x", "a_c"]
 

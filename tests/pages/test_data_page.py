@@ -268,6 +268,183 @@ def test_an_import_that_was_cut_short_can_be_tried_again_or_forgotten(store: Sto
     assert "Import of mine" not in texts(page("data"))
 
 
+# -- the three steps
+
+POSTS = "\n".join(["text,topic,source", *(f"post number {n} is here,{'ab'[n % 2]},web {n}" for n in range(6))])
+
+
+def links(test: AppTest) -> list[str]:
+    return [link.proto.label for link in test.get("page_link")]
+
+
+def remarks(test: AppTest) -> str:
+    """The sentences about what cannot work with the data."""
+    return "\n".join(element.value for element in test.text if element.value.startswith("⚠"))
+
+
+def test_a_step_appears_when_the_one_before_it_is_complete(store: Store) -> None:
+    test = page("data")
+    assert steps(test) == ["1. File"]
+    uploaded(test, "posts.csv", POSTS)
+    assert steps(test) == ["1. File", "2. Columns"]
+    chosen(test, "multiselect", "Labels").set_value(["a", "b"]).run()
+    assert steps(test) == ["1. File", "2. Columns", "3. Check and save"]
+
+
+def test_the_first_step_says_how_the_file_was_read(store: Store) -> None:
+    quoting = "quotation marks quote cells"
+    test = uploaded(page("data"), "mine.csv", CLAIMS)
+    assert f"CSV, cells separated by commas · UTF-8 · {quoting} · 4 rows · 4 columns" in texts(test)
+    test = uploaded(page("data"), "mine.csv", CLAIMS.replace(",", ";"))
+    assert "CSV, cells separated by semicolons" in texts(test)
+    rows = json.dumps([{"question": "q", "claim": "c"}])
+    assert "JSON · UTF-8 · 1 row · 2 columns" in texts(uploaded(page("data"), "d.json", rows, "application/json"))
+    test = page("data")
+    packed = gzip.compress(CLAIMS.encode("utf-16"))
+    test.file_uploader(key="upload").set_value(("mine.csv.gz", packed, "application/gzip")).run()
+    assert f"unpacked from gzip · UTF-16 · {quoting} · 4 rows" in texts(test)
+
+
+def test_each_field_has_its_meaning_and_sample_cells_as_text(store: Store) -> None:
+    rows = [f"What is {n}?,{'very ' * 40}long {HOSTILE},{n % 2 == 0},{HOSTILE} {n}" for n in range(5)]
+    test = uploaded(page("data"), "mine.csv", "\n".join(["question,claim,is_correct,<b>notes</b>", *rows]))
+    shown = [element.value for element in test.text]
+    assert "What is 0?\nWhat is 1?\nWhat is 2?" in shown  # three samples
+    (claim,) = [text for text in shown if text.startswith("very")]  # the cells are equal
+    assert (len(claim), claim[-1]) == (70, "…")
+    assert "True\nFalse" in shown
+    assert f"<b>notes</b>: {HOSTILE} 0" in shown  # the column that is not used
+    captions = [caption.value for caption in test.caption]
+    assert "The true label, for comparison only: the search never sees it." in captions
+    assert HOSTILE not in shown_markup(test)
+    assert "<b>notes" not in shown_markup(test)
+    chosen(test, "selectbox", "group").set_value("<b>notes</b>").run()
+    assert "Columns that are not used" not in shown_markup(test)
+
+
+def test_the_labels_of_a_column_that_is_gold_by_its_name_are_filled_in(store: Store) -> None:
+    test = uploaded(page("data"), "posts.csv", POSTS.replace("topic", "Label "))
+    assert chosen(test, "selectbox", "gold").value == "Label "
+    assert chosen(test, "multiselect", "Labels").value == ["a", "b"]
+    assert "Filled in from column 'Label '." in texts(test)
+    button(test, "save").click().run()
+    assert (store.dataset_info("posts").task.labels, store.dataset_info("posts").gold) == (("a", "b"), 6)
+
+
+def test_a_column_of_nothing_but_labels_is_offered_as_gold(store: Store) -> None:
+    test = uploaded(page("data"), "posts.csv", POSTS)
+    assert "Column 'topic' has nothing but these labels: a, b. Use it as gold?" in texts(test)
+    assert "Column 'source' has nothing" not in texts(test)  # each cell is another one
+    chosen(test, "button", "Use it as gold").click().run()
+    assert not test.exception
+    assert not test.warning
+    assert chosen(test, "selectbox", "gold").value == "topic"
+    assert chosen(test, "multiselect", "Labels").value == ["a", "b"]
+    assert "Use it as gold" not in [found.label for found in test.button]
+    button(test, "save").click().run()
+    assert store.dataset_info("posts").gold == 6
+
+
+def test_the_labels_of_a_gold_column_chosen_by_hand_are_offered(store: Store) -> None:
+    test = uploaded(page("data"), "posts.csv", POSTS)
+    chosen(test, "selectbox", "gold").set_value("topic").run()
+    assert "Column 'topic' has these labels: a, b." in texts(test)
+    chosen(test, "button", "Use these labels").click().run()
+    assert chosen(test, "multiselect", "Labels").value == ["a", "b"]
+    assert "Use these labels" not in [found.label for found in test.button]
+
+
+def test_no_gold_is_said_and_mended_before_saving(store: Store) -> None:
+    rows = [f"What is {n // 2}?,It is {n}.,{n % 2},{n}" for n in range(4)]
+    test = uploaded(page("data"), "mine.csv", "\n".join(["question,claim,checked,weight", *rows]))
+    assert "There is no gold" in remarks(test)
+    chosen(test, "selectbox", "Column of gold").set_value("checked").run()
+    assert not test.exception
+    assert chosen(test, "selectbox", "gold").value == "checked"
+    assert metrics(test)["Gold labels"] == "4"
+    assert "There is no gold" not in remarks(test)
+
+
+def test_gold_of_one_label_and_a_single_row_are_said_before_saving(store: Store) -> None:
+    rows = [f"What is {n}?,It is {n}.,1" for n in range(3)]
+    test = uploaded(page("data"), "mine.csv", "\n".join(["question,claim,label", *rows]))
+    assert "All gold in column 'label' is 'True'" in remarks(test)
+    assert "one row" not in remarks(test)
+    test = uploaded(page("data"), "mine.csv", "question,claim,label\nq,c,1")
+    assert "The file has one row" in remarks(test)
+    assert "[Choose another file](#1-file)" in shown_markup(test)
+    assert not button(test, "save").disabled
+
+
+def test_groups_without_a_rule_are_said_and_mended_before_saving(store: Store) -> None:
+    rows = [f"What is {n // 2}?,It is {n}.,{n % 2}" for n in range(4)]
+    test = uploaded(page("data"), "mine.csv", "\n".join(["question,claim,label", *rows]))
+    assert "There are 4 examples in 2 groups, but no rule" in remarks(test)
+    chosen(test, "selectbox", "Rule within groups").set_value("exclusive").run()
+    assert not test.exception
+    assert chosen(test, "selectbox", "Rule").value == "exclusive"
+    assert metrics(test)["Constraints"] == "2"
+    assert not remarks(test)
+    button(test, "save").click().run()
+    assert store.dataset_info("mine").task.rule == "exclusive"
+
+
+def test_a_rule_without_pairs_is_said_and_mended_before_saving(store: Store) -> None:
+    rows = [f"What is {n}?,It is {n}.,{n % 2},s{n // 2}" for n in range(4)]
+    test = uploaded(page("data"), "mine.csv", "\n".join(["question,claim,label,series", *rows]))
+    assert not remarks(test)  # no rule, and no group of several
+    chosen(test, "selectbox", "Rule").set_value("exclusive").run()
+    assert "The rule exclusive constrains no pair: each example is a group of its own" in remarks(test)
+    chosen(test, "selectbox", "Column of groups").set_value("series").run()
+    assert not test.exception
+    assert (metrics(test)["Groups"], metrics(test)["Constraints"]) == ("2", "2")
+    assert not remarks(test)
+    chosen(test, "selectbox", "group").set_value("not used").run()
+    chosen(test, "button", "Do without a rule").click().run()
+    assert chosen(test, "selectbox", "Rule").value == "none"
+    assert not remarks(test)
+
+
+def test_the_name_outlives_a_form_that_is_not_ready(store: Store) -> None:
+    test = uploaded(page("data"), "mine.csv", CLAIMS)
+    chosen(test, "text_input", "Name of the data set").set_value("other").run()
+    chosen(test, "selectbox", "claim").set_value("not used").run()
+    assert steps(test) == ["1. File", "2. Columns"]
+    chosen(test, "selectbox", "claim").set_value("claim").run()
+    assert chosen(test, "text_input", "Name of the data set").value == "other"
+
+
+def test_a_saved_data_set_is_linked_to_a_run_and_to_itself(store: Store) -> None:
+    test = uploaded(page("data"), "mine.csv", CLAIMS)
+    button(test, "save").click().run()
+    assert {"Start a run on it", "See the data set"} <= set(links(test))
+    (start,) = [link.proto for link in test.get("page_link") if link.proto.label == "Start a run on it"]
+    assert (start.page, start.query_string) == ("search", "dataset=mine")
+    assert "Start a run on it" not in links(test.run())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("two.csv", "text,label,gold\none,a,a\ntwo,b,b\n"),  # which is gold?
+        ("none.csv", "frage,satz\nWer war es,sie war es\n"),
+        ("pairs.csv", "prompt,response_a,response_b,label\nq,one,two,1\nr,three,four,tie\n"),
+        ("base.csv", "prompt,response_a,response_b,winner\nq,one,two,1\nr,three,four,1\n"),
+        ("marks.csv", 'question,claim\n"q1,c1\nq2,c2\nq3",c3\n'),
+        ("split.json", json.dumps({"train": [{"text": "a"}], "test": [{"text": "b"}]})),
+        ("answers.csv", "question,claim,answer,notes\nq,So A: 5,7,x\nq,So A: 6,7,y\n"),
+        ("empty.csv", "text,topic\ncaf\xe9,a\n"),
+    ],
+)
+def test_no_option_of_the_command_line_is_named(store: Store, name: str, content: str) -> None:
+    test = page("data")
+    test.file_uploader(key="upload").set_value((name, content.encode("latin-1"), "text/csv")).run()
+    assert not test.exception
+    shown = "\n".join([texts(test), *codes(test), shown_markup(test)])
+    assert "--" not in shown
+    assert "#### 1. File" in shown
+
+
 # -- the data sets there are
 
 
