@@ -147,7 +147,7 @@ def test_a_large_file_is_imported_in_the_background_while_the_page_answers(
     stand_still(page)
     press(page, "save")
     expect(page.get_by_text("Import of large")).to_be_visible()
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()  # meanwhile another page
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="Runs").click()  # meanwhile another page
     expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible()
     with Store(database) as store:
         (job,) = jobs.names(store, "import")
