@@ -15,8 +15,8 @@ WAYS = ("Upload a file", "A file on this machine")
 def show() -> None:
     """Draw the choice of a file; once chosen, its form."""
     with st.container(border=True, key="arrival"):
-        st.subheader("Add a data set")
-        st.markdown(import_form.HEADING + import_form.STEPS[0])
+        st.header("Add a data set")
+        import_form.heading("file")
         way = st.segmented_control(
             "Where is it?", WAYS, default=WAYS[0], required=True, key="way", label_visibility="collapsed"
         )

@@ -182,7 +182,7 @@ def fields_of(task: str) -> tuple[str, ...]:
 
 
 SAMPLES = 3  # cells shown beside the choice of a column
-CUT = 70  # characters of such a cell
+CUT = 54  # characters of such a cell
 OFFERED = 3  # columns offered as gold
 REPEATED = 2  # a column of labels has each of them this many times on average
 
@@ -278,7 +278,7 @@ def _rule_remark(trial: ImportTrial) -> Remark | None:
         return Remark(
             NO_RULE,
             f"There are {report.examples:,} examples in {report.groups:,} groups, but no rule: labels within a group "
-            "may contradict each other, and nothing prevents label collapse.",
+            "may contradict each other.",
         )
     if check.rule != "none" and not check.pairs:
         why = "its examples give it nothing to compare" if several else "each example is a group of its own"

@@ -118,8 +118,6 @@ class Progress:
     @property
     def words(self) -> str:
         """The progress, in words."""
-        if not self.max_steps:
-            return "labels at once"
         left = "" if self.seconds_left is None else f" · about {duration(self.seconds_left)} left"
         return f"{self.steps:,} of {self.max_steps:,} {self.unit}{left}"
 

@@ -47,9 +47,8 @@ MARKS = {None: "as the file shows", "double": "they quote cells", "none": "they 
 PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
 LONG = 700  # characters
 LISTED = 30  # unused columns listed
-HEADING = "#### "
-STEPS = ("1. File", "2. Columns", "3. Check and save")
-TO_FILE = "[Choose another file](#1-file)"
+STEPS = {"file": "1. File", "columns": "2. Columns", "check": "3. Check and save"}
+TO_FILE = "[Choose another file](#file)"
 MEANING = {
     "question": "The question that the claim answers.",
     "claim": "The claim that is true or false.",
@@ -79,7 +78,7 @@ def show(file: IncomingFile, key: str) -> None:
         return
     file, key, guess = read
     _recognised(guess)
-    st.markdown(HEADING + STEPS[1])
+    heading("columns")
     choices, place = _choices(file, guess, key)
     found = _look(file, key, choices)
     _offers(found, choices, place)
@@ -90,8 +89,13 @@ def show(file: IncomingFile, key: str) -> None:
         st.warning("Not ready yet:", icon=":material/rule:")
         session.plain(in_page_words(found.problem))
         return
-    st.markdown(HEADING + STEPS[2])
+    heading("check")
     _check_and_save(file, key, choices, found, place)
+
+
+def heading(step: str) -> None:
+    """Draw the numbered heading of a step."""
+    st.subheader(STEPS[step], anchor=step)
 
 
 def complain(error: Exception) -> None:
@@ -372,10 +376,12 @@ def _remarks(found: Preview, choices: Choices, trial: ImportTrial | None, place:
 
 def _mend(kind: str, found: Preview, choices: Choices, place: str) -> None:
     free = unused_columns(found, choices.mapping)
+    evident = offered_gold(found, {**choices.mapping, "gold": ""})
     if kind == ONE_ROW:
         st.markdown(TO_FILE)
     elif kind in (NO_GOLD, ONE_LABEL):
-        _pick("Column of gold", free, f"map_{place}_gold", "The file has no other column for it.")
+        likely = sorted(free, key=lambda column: column not in evident)
+        _pick("Column of gold", likely, f"map_{place}_gold", "The file has no other column for it.")
     elif kind == NO_RULE:
         _pick("Rule within groups", fitting_rules(choices.task), f"rule_{place}")
     elif kind == IDLE_RULE:

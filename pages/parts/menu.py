@@ -79,18 +79,18 @@ DARK = """
 """
 
 
-COLOURS = {  # of .streamlit/config.toml, which CSS cannot name
-    False: {"BACKGROUND": "#FBFCFD", "BORDER": "#D8DFE5", "PRIMARY": "#0067A0"},
-    True: {"BACKGROUND": "#12181E", "BORDER": "#2C3843", "PRIMARY": "#7CC0EC"},
-}
+def _coloured(css: str, background: str, border: str, primary: str) -> str:
+    return css.replace("BACKGROUND", background).replace("BORDER", border).replace("PRIMARY", primary)
+
+
+# The colours of .streamlit/config.toml, which CSS cannot name.
+LIGHT_PAGE = _coloured(CSS, background="#FBFCFD", border="#D8DFE5", primary="#0067A0")
+DARK_PAGE = _coloured(CSS + DARK, background="#12181E", border="#2C3843", primary="#7CC0EC")
 
 
 def apply(dark: bool) -> None:
     """Add the style to the page."""
-    css = CSS + DARK if dark else CSS
-    for name, colour in COLOURS[dark].items():
-        css = css.replace(name, colour)
-    st.html(css)
+    st.html(DARK_PAGE if dark else LIGHT_PAGE)
 
 
 SEARCH = "pages/search.py"

@@ -329,4 +329,6 @@ def test_pages_show_a_label_source_as_what_it_is(store: Store) -> None:
     card = texts(page("steps", run=other))
     assert "from the source bootstrap: rounds of asking" in card
     assert "Round 3: " in card
-    assert "labels at once" in {progress.text for progress in page().get("progress")}
+    listed = page().dataframe[0].value.set_index("run")
+    assert list(listed.loc[[run, other], "source"]) == ["given", "bootstrap"]
+    assert list(listed.loc[[run, other], "progress"]) == [1.0, 1.0]

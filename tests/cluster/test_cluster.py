@@ -170,7 +170,7 @@ def test_the_use_of_labels_and_one_run_on_the_cluster(
     small_dataset(store)
     small_dataset(store, "more", groups=3)
     code, out, err = icm(capsys, "run", "--dataset", "sums", "--model", "fake", "--limit", 9, "--seed", 3, "--steps",
-                         60, "--ray", cluster.address, "--json")  # fmt: skip
+                         60, "--preset", "mean-log-odds", "--ray", cluster.address, "--json")  # fmt: skip
     assert code == 0, err
     run = json.loads(out)["run"]
     assert log(store, run) == local(store, replace(SPEC, limit=9))
