@@ -14,7 +14,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs", "Cs", "Co"})  # controls, dir
 def show_whitespace(text: str) -> str:
     r"""Return the text with whitespace shown: space ·, tab →, line end ↵, other invisible characters as codes.
 
-    >>> visible("Is it?\n\tno " + chr(0x202E))
+    >>> show_whitespace("Is it?\n\tno " + chr(0x202E))
     'Is·it?↵\n→no·⟨U+202E⟩'
     """
     return "".join(SIGNS.get(sign) or (_code(sign) if _is_unseen(sign) else sign) for sign in text)

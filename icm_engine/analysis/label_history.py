@@ -165,8 +165,8 @@ def intervals_after(
 ) -> dict[Pair, ConflictInterval]:
     """Return the intervals after a step in which the inconsistent pairs (pair: `since`) changed from `then` to `now`.
 
-    >>> first = spells_after({}, {}, {(0, 1): 3}, 3)
-    >>> spells_after(first, {(0, 1): 3}, {}, 8)
+    >>> first = intervals_after({}, {}, {(0, 1): 3}, 3)
+    >>> intervals_after(first, {(0, 1): 3}, {}, 8)
     {(0, 1): ConflictInterval(since=None, times=1, steps=5)}
     """
     found = dict(spells)

@@ -168,7 +168,7 @@ class Bar:
 def token_distribution(sizes: Sequence[int]) -> Distribution:
     """Return the distribution of one or more sizes.
 
-    >>> distribution([3, 1, 2, 10])
+    >>> token_distribution([3, 1, 2, 10])
     Distribution(min=1, median=2.5, mean=4.0, p95=10, max=10)
     """
     ordered = sorted(sizes)
@@ -179,7 +179,7 @@ def token_distribution(sizes: Sequence[int]) -> Distribution:
 def token_histogram(sizes: Sequence[int], bars: int = BARS) -> tuple[Bar, ...]:
     """Return bars of equal width that together contain every size once; empty for no sizes.
 
-    >>> histogram([1, 1, 2, 4], bars=2)
+    >>> token_histogram([1, 1, 2, 4], bars=2)
     (Bar(low=1, high=2, count=3), Bar(low=3, high=4, count=1))
     """
     if not sizes:

@@ -12,7 +12,7 @@ OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, direction marks,
 def escape_controls(text: str) -> str:
     r"""Return the text with control and invisible characters escaped; line ends and tabs stay.
 
-    >>> plain("red: " + chr(27) + "[31m, back: " + chr(0x202E) + "abc")
+    >>> escape_controls("red: " + chr(27) + "[31m, back: " + chr(0x202E) + "abc")
     'red: \\u001b[31m, back: \\u202eabc'
     """
     if text.isprintable():

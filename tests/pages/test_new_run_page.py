@@ -253,10 +253,12 @@ def sentences() -> Iterator[tuple[str, str]]:
         if name.startswith(NOT_ON_PAGES):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        inside: set[ast.AST] = {
-            part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
-        }
-        inside |= {part for node in ast.walk(tree) if _is_pattern(node) for part in ast.walk(node)}
+        inside: set[ast.AST] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                inside.update(node.values)
+            elif _is_pattern(node):
+                inside.update(ast.walk(node))
         docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, DOCUMENTED)}
         for node in ast.walk(tree):
             if node not in inside and FLAG.search(said := _said(node)) and said not in docs:

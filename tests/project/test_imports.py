@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import inspect
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from icm_engine import core
 from icm_engine.jobs import KINDS, PLAIN, WORKER
 from icm_engine.jobs.job_process import function_of
 from tests.support.paths import ROOT
@@ -158,8 +158,11 @@ def test_every_room_names_its_files() -> None:
         assert not missing, f"{room.name}: {missing}"
 
 
-def test_the_search_in_the_docstring_of_core_runs() -> None:
-    assert doctest.testmod(core).failed == 0
+@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8")])
+def test_the_examples_in_docstrings_hold(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted
+    assert not found.failed
 
 
 def test_no_class_has_the_name_of_another() -> None:
