@@ -314,7 +314,7 @@ def _about(reading: Reading) -> None:
         f"{count:,} examples",
         spec.model,
         spec.quantization,
-        f"preset {spec.preset}",
+        f"preset {spec.preset_name}",
         f"seed {spec.search.seed}",
         f"rule {rule_name(reading)}",
     )

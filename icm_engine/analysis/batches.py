@@ -244,7 +244,7 @@ def overview(store: Store, name: str, counts: GoldCounts, shelf: RunCache) -> Ov
         utility,
         now.accuracy,
         source="batches",
-        preset=spec.preset,
+        preset=spec.preset_name,
         alpha=spec.search.alpha,
         seed=spec.search.seed,
         created=jobs.created(store, name),
@@ -295,7 +295,7 @@ def about(now: BatchedRunStatus) -> str:
         f"{now.whole.of:,} batches of at most {now.whole.size:,}",
         spec.model,
         spec.quantization,
-        f"preset {spec.preset}",
+        f"preset {spec.preset_name}",
         f"seed {spec.search.seed}",
     )
     return " · ".join(facts)

@@ -178,7 +178,7 @@ def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overv
         last.utility if last else None,
         reading.tally.accuracy if last else None,
         source.spec.source,
-        source.spec.preset,
+        source.spec.preset_name,
         reading.config.alpha,
         source.spec.search.seed,
         end.best.utility if end else None,

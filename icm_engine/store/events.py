@@ -94,6 +94,12 @@ class RunSpec:
         """The model that the run asks for."""
         return ModelChoice(self.model, self.quantization, self.dtype, self.device, self.encoding, self.version)
 
+    @property
+    def preset_name(self) -> str:
+        """The present name of the run's preset: until the centred form became it, `default` was `mean-log-odds`."""
+        before = self.preset == "default" and self.search.predictability == "mean_log_odds"
+        return "mean-log-odds" if before else self.preset
+
     def with_model(self, choice: ModelChoice) -> "RunSpec":
         """Return the spec with this model and its version."""
         return replace(self, **asdict(choice))

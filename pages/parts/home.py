@@ -29,7 +29,7 @@ def show() -> None:
     """Draw the page of runs."""
     st.title("ICM Workbench")
     st.markdown(WHAT)
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.button(
             "Start a run on sample data",
             type="primary",
@@ -102,9 +102,8 @@ def _table(moving: bool) -> None:
             placeholder="–",
             alt="Runs, newest first",
         )
-    st.caption(
-        f"{len(shown):,} of the {len(rows):,} newest runs. Click a name to open a run; select several to compare."
-    )
+    newest = "the newest " if len(rows) == SHOWN else ""
+    st.caption(f"{len(shown):,} of {newest}{len(rows):,} runs. Click a name to open a run; select several to compare.")
     _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
     if moving and not any(row.moving for row in rows):
         st.rerun()  # nothing moves any more: stop refreshing

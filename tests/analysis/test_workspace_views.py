@@ -8,7 +8,9 @@ from icm_engine.analysis import status_tiles, views
 from icm_engine.analysis.figures import CurveMarks, curve_marks, runs_frame, utility
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Trajectory
+from icm_engine.core.settings import PRESETS
 from icm_engine.runs.life_cycle import Phase
+from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.four_examples import add_four, write_four
 from tests.support.stores import HOSTILE, add_run
@@ -161,3 +163,9 @@ def test_texts_of_examples_are_in_the_sentence_as_they_are(store: Store) -> None
     decided = status_tiles.last_decision(views.load(store, add_run(store, steps=3)))
     assert decided is not None
     assert HOSTILE[:20] in decided.sentence  # pages escape it
+
+
+def test_a_run_from_before_the_centred_form_has_the_present_name_of_its_preset() -> None:
+    assert RunSpec("sums", "fake").preset_name == "mean-log-odds"  # stored as "default"
+    assert RunSpec("sums", "fake", search=PRESETS["default"]).preset_name == "default"
+    assert RunSpec("sums", "fake", preset="paper", search=PRESETS["paper"]).preset_name == "paper"
