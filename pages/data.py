@@ -4,11 +4,12 @@ from typing import Any
 
 import streamlit as st
 
-from icm_engine.analysis.import_form import ENDINGS, IncomingFile, at_path, data_folder, files_there
+from icm_engine.analysis.import_form import IncomingFile, at_path, data_folder, files_there
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import datasets, home, import_form, menu, session
 
+FORMATS = "CSV, TSV, JSON, JSON Lines, Parquet or Arrow"
 WAYS = ("Upload a file", "A file on this machine")
 
 
@@ -30,7 +31,8 @@ def show() -> None:
 
 def _uploaded() -> tuple[IncomingFile, str] | None:
     """The uploaded file and a unique key for it."""
-    file: Any = st.file_uploader("One example a row", ENDINGS, key="upload")
+    # no list of types: Streamlit would refuse others by their MIME type, and the importer says what to do
+    file: Any = st.file_uploader(f"One example a row: {FORMATS}", key="upload")
     if file is None:
         return None
     return IncomingFile(file.name, file.size, content=file.getvalue()), file.file_id

@@ -22,8 +22,7 @@ from icm_engine.data.gold import load_gold
 from icm_engine.data.import_plan import Preview, preview
 from icm_engine.data.importing import ImportReport, import_file, import_spec, upload_path
 from icm_engine.data.readers.encoding import PACKED
-from icm_engine.data.readers.formats import ENDINGS as WITH_DOTS
-from icm_engine.data.readers.formats import data_name, kind_of
+from icm_engine.data.readers.formats import TEXTS, data_name, kind_of
 from icm_engine.data.row_parser import TIES  # re-exported for pages
 from icm_engine.data.rule_check import RuleCheck, check_rule
 from icm_engine.data.spellings import looks_like_labels, only_spellings, plain
@@ -37,7 +36,6 @@ PACKING = 5  # assumed ratio of unpacked to packed size
 DEPTH = 3  # depth of folders searched
 MOST_FILES = 2000  # inside a folder that is itself a data set
 TRIAL = "trial"
-ENDINGS = tuple(ending.removeprefix(".") for ending in WITH_DOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,11 @@ class IncomingFile:
     def table(self) -> bool:
         """Whether the file is a table whose cells may be quoted."""
         return kind_of(self.name) == "csv"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is of a format that has an encoding, by its name."""
+        return kind_of(self.name) in TEXTS
 
     @property
     def dataset(self) -> str:

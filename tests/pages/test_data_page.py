@@ -459,6 +459,14 @@ def test_data_sets_are_listed_with_their_counts(store: Store) -> None:
     assert metrics(test)["Examples"] == "264"
 
 
+def test_a_spreadsheet_is_refused_with_what_to_do() -> None:
+    test = uploaded(
+        page("data"), "d.xlsx", "PK\x03\x04", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    )
+    assert "save the sheet as CSV (UTF-8) in the spreadsheet, and import that" in codes(test)[0]
+    assert "Encoding" not in {box.label for box in test.selectbox}
+
+
 def test_names_of_data_sets_are_never_markup(store: Store) -> None:
     name = "**bold** $x$ <i>"
     small_dataset(store, name)
