@@ -284,9 +284,21 @@ def test_the_confusion_chart_tells_a_click_its_cell() -> None:
         ["False,True", "False,False", "False,unlabelled"],
     ]
     assert "gold False labelled True: 1" in chart.alt
-    words = [note.text for note in chart.figure.layout.annotations]
-    assert words[1] == "<b>1</b><br>33% · wrong"
-    assert [shape.line.width for shape in chart.figure.layout.shapes].count(3) == 1
+    assert chart.figure.data[0].text[0][1] == "<b>1</b><br>33% · wrong"
+    (frame,) = chart.figure.layout.shapes
+    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (0.52, 1.48, -0.48, 0.48)
+
+
+def test_a_confusion_matrix_of_twenty_labels_is_one_trace() -> None:
+    labels = tuple(f"label {k}" for k in range(20))
+    gold = {i: labels[i % 20] for i in range(60)}
+    chart = confusion_chart(Against(labels, gold, {i: labels[i % 20 % 19] for i in gold}), chosen="label 1,unlabelled")
+    (cells,) = chart.figure.data
+    assert not chart.figure.layout.annotations  # an annotation for each cell took half a minute
+    assert len(chart.figure.layout.shapes) == 1
+    assert (cells.text[0][0], cells.text[0][5], cells.text[19][0]) == ("<b>3</b>", "", "<b>3</b>")
+    assert cells.hovertext[0][0] == "<b>3</b><br>100% · right"
+    assert cells.hovertext[19][0] == "<b>3</b><br>100% · wrong"
 
 
 def test_text_from_outside_stays_text_in_a_figure() -> None:
