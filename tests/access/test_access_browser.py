@@ -82,11 +82,11 @@ def test_a_person_logs_in_and_is_where_they_wanted_to_be(browser: Browser, expos
     log_in(page, "not the password")
     expect(page.get_by_role("alert")).to_have_text("That is not the password.")
     log_in(page, WORDS)
-    expect(page.get_by_role("heading", name="Search", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
     assert page.url == f"{exposed.url}/search?run={RUN}"
     stand_still(page)
     page.reload()  # still in
-    expect(page.get_by_role("heading", name="Search", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
 
     stranger = browser.new_context()
     try:

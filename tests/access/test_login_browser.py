@@ -110,7 +110,7 @@ def test_a_user_logs_in_at_the_provider_and_out_again(browser: Browser, behind_i
         log_in(page, who)
         expect(page.get_by_role("heading", name="ICM Workbench")).to_be_visible()
         page.goto(f"{behind_it.url}/search?run={RUN}")
-        expect(page.get_by_role("heading", name="Search", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
         stand_still(page)
         with a_browser_of_their_own(browser) as strange:
             strange.goto(page.url)

@@ -147,7 +147,7 @@ def test_what_was_asked_again_is_in_the_log_and_on_the_page(
     (event,) = store.read_after(run, kinds=("retried",))
     assert event.body == {"retries": 2, "why": "429: slow down"}
     (alert,) = [alert for alert in alerts(load(store, run)) if alert.kind == "requests repeated"]
-    assert "asked again 2 times so far, most recently because of: 429: slow down" in alert.text
+    assert "retried 2 times so far, most recently because of: 429: slow down" in alert.text
     assert run_summary(store, run)["retries"] == 2
 
 
