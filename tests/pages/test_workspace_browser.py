@@ -1,5 +1,6 @@
 """What only a real browser shows of a run's workspace: what is in view, what stays selected, what is followed."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def open_runs(page: Page, server: Server) -> None:
     visit(page, server.url)
     page.get_by_role("textbox", name="Find").fill("overlaid")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("2 of the ")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^2 of .*runs\. Click a name"))).to_be_visible()
     stand_still(page)
 
 
