@@ -77,27 +77,29 @@ def pairs_now(reading: Reading) -> list[Pair]:
 def pairs_ever(reading: Reading) -> list[Pair]:
     """Return the pairs that were ever inconsistent: current ones first, then by number of steps."""
     now = pairs_now(reading)
-    others = reading.spells.keys() - set(now)
-    return [*now, *sorted(others, key=lambda pair: (-reading.spells[pair].steps, pair))]
+    others = reading.conflict_intervals.keys() - set(now)
+    return [*now, *sorted(others, key=lambda pair: (-reading.conflict_intervals[pair].steps, pair))]
 
 
 def pairs_back(reading: Reading) -> list[Pair]:
     """Return the pairs that became inconsistent more than once: most often first, then longest."""
-    back = [pair for pair, spell in reading.spells.items() if spell.times > 1]
-    return sorted(back, key=lambda pair: (-reading.spells[pair].times, -steps_inconsistent(reading, pair), pair))
+    back = [pair for pair, interval in reading.conflict_intervals.items() if interval.times > 1]
+    return sorted(
+        back, key=lambda pair: (-reading.conflict_intervals[pair].times, -steps_inconsistent(reading, pair), pair)
+    )
 
 
 def steps_inconsistent(reading: Reading, pair: Pair) -> int:
-    """Return the number of steps for which this pair was inconsistent, the current spell included."""
-    return _spell(reading, pair).steps + _lasting(reading, pair)
+    """Return the number of steps for which this pair was inconsistent, the current interval included."""
+    return _interval(reading, pair).steps + _lasting(reading, pair)
 
 
-def _spell(reading: Reading, pair: Pair) -> ConflictInterval:
-    return reading.spells.get(pair, ConflictInterval(None, 0, 0))
+def _interval(reading: Reading, pair: Pair) -> ConflictInterval:
+    return reading.conflict_intervals.get(pair, ConflictInterval(None, 0, 0))
 
 
 def _lasting(reading: Reading, pair: Pair) -> int:
-    since = _spell(reading, pair).since
+    since = _interval(reading, pair).since
     return reading.state.step - since if reading.state and since is not None else 0
 
 
@@ -105,7 +107,7 @@ def pair_line(reading: Reading, pair: Pair) -> PairLine:
     """Return one pair with texts, labels and history."""
     i, j = pair
     first, second = reading.run.dataset.examples[i], reading.run.dataset.examples[j]
-    spell = _spell(reading, pair)
+    interval = _interval(reading, pair)
     return PairLine(
         pair,
         (first.id, second.id),
@@ -113,8 +115,8 @@ def pair_line(reading: Reading, pair: Pair) -> PairLine:
         (example_text(reading, i), example_text(reading, j)),
         (first.answer, second.answer),
         (reading.labeling.get(i), reading.labeling.get(j)),
-        spell.since,
-        spell.times,
+        interval.since,
+        interval.times,
         steps_inconsistent(reading, pair),
         _lasting(reading, pair),
     )

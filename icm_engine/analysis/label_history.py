@@ -161,7 +161,7 @@ def last_turn(acts: Sequence[AppliedIntervention]) -> str | None:
 
 
 def intervals_after(
-    spells: Mapping[Pair, ConflictInterval], then: Mapping[Pair, int], now: Mapping[Pair, int], step: int
+    intervals: Mapping[Pair, ConflictInterval], then: Mapping[Pair, int], now: Mapping[Pair, int], step: int
 ) -> dict[Pair, ConflictInterval]:
     """Return the intervals after a step in which the inconsistent pairs (pair: `since`) changed from `then` to `now`.
 
@@ -169,7 +169,7 @@ def intervals_after(
     >>> intervals_after(first, {(0, 1): 3}, {}, 8)
     {(0, 1): ConflictInterval(since=None, times=1, steps=5)}
     """
-    found = dict(spells)
+    found = dict(intervals)
     for pair in now.keys() - then.keys():
         known = found.get(pair, ConflictInterval(None, 0, 0))
         found[pair] = ConflictInterval(now[pair], known.times + 1, known.steps)

@@ -156,7 +156,7 @@ class Reading:
     failure: Failure | None = None
     history: tuple[LabelChange, ...] = ()
     repairs: tuple[RepairMark, ...] = ()
-    spells: Mapping[Pair, ConflictInterval] = field(default_factory=dict)
+    conflict_intervals: Mapping[Pair, ConflictInterval] = field(default_factory=dict)
     acts: tuple[AppliedIntervention, ...] = ()  # a person's acts, oldest first
     moments: tuple[ActTime, ...] = ()  # number of these acts
     config: SearchConfig = field(default_factory=SearchConfig)  # the settings in force
@@ -234,7 +234,11 @@ class _Fold:
         self.steps = deque(reading.steps, STEPS_KEPT)
         self.spent, self.model, self.failure = reading.spent, reading.model, reading.failure
         self.history, self.repairs, self.acts = list(reading.history), list(reading.repairs), list(reading.acts)
-        self.spells, self.config, self.moments = dict(reading.spells), reading.config, list(reading.moments)
+        self.conflict_intervals, self.config, self.moments = (
+            dict(reading.conflict_intervals),
+            reading.config,
+            list(reading.moments),
+        )
         self.breakpoints, self.refused = reading.breakpoints, reading.refused
         self.sketch = list(reading.sketch)
         self.retries, self.shrunk = reading.retries, reading.shrunk
@@ -300,7 +304,7 @@ class _Fold:
                     self._changed(LabelChange(state.step, event.number, i, before.get(i), after.get(i), cause))
         then = self.state.since if self.state else {}
         if then.keys() != state.since.keys():
-            self.spells = intervals_after(self.spells, then, state.since, state.step)
+            self.conflict_intervals = intervals_after(self.conflict_intervals, then, state.since, state.step)
         self.repairs += _repair_marks(self.codec, event, state.step)
         self.state = state
 
@@ -349,7 +353,7 @@ class _Fold:
             history=tuple(self.history),
             repairs=tuple(self.repairs),
             acts=tuple(self.acts),
-            spells=self.spells,
+            conflict_intervals=self.conflict_intervals,
             moments=tuple(self.moments),
             config=self.config,
             breakpoints=self.breakpoints,

@@ -154,7 +154,7 @@ def _as_of(reading: Reading, place: int, state: State, config: SearchConfig) -> 
         window=(),
         pace=(),
         steps=(),
-        spells={},
+        conflict_intervals={},
         acts=(),
     )
 
