@@ -36,7 +36,7 @@ from icm_engine.data.row_parser import TWIN_SUFFIX
 from icm_engine.data.spellings import PREFIX, plain
 from icm_engine.data.tasks import task_spec
 from icm_engine.runs import control, remarks
-from icm_engine.runs.progress import follow
+from icm_engine.runs.control import follow
 from icm_engine.runs.remarks import notes_of_run
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store

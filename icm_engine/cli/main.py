@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         evaluate.verify_command,
         run_commands.export_command,
         run_commands.push_command,
+        run_commands.delete_command,
     ),
     "Steering": (
         steer.pin_command,

@@ -20,8 +20,9 @@ from icm_engine.core.settings import PRESETS, with_settings
 from icm_engine.data.export import FORMATS, export_run, push_run
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.jobs import deletion
 from icm_engine.runs import control, remarks
-from icm_engine.runs.progress import follow
+from icm_engine.runs.control import follow
 from icm_engine.runs.remarks import notes_of_run
 from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.store import Store
@@ -266,6 +267,22 @@ def push_command(store: Store, run: str, repo: str, public: bool, update: bool, 
     """
     url, rows = push_run(store, run, repo, public, update, gold, human)
     return {"run": run, "url": url, "rows": rows}
+
+
+@command("delete")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete_command(store: Store, runs: tuple[str, ...], yes: bool) -> Output:
+    """Delete runs for good, with what was computed about them.
+
+    A run that something else is built on (a fork, a trained model, a suite) stays until that is deleted too.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise SettingError(f"nobody can be asked whether to delete {', '.join(runs)}: add --yes; nothing was deleted")
+    if not yes and not click.confirm(f"Delete {', '.join(runs)} for good?", err=True):
+        return Output({"deleted": []}, "nothing was deleted")
+    gone = deletion.delete(store, runs)
+    return Output({"deleted": gone}, f"deleted: {', '.join(gone)}")
 
 
 def _event_of_best(store: Store, run: str) -> int | None:

@@ -12,7 +12,7 @@ from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import NotFound, RunError
 from icm_engine.core.interventions import Verb
 from icm_engine.runs import control
-from icm_engine.runs.progress import follow
+from icm_engine.runs.control import follow
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 

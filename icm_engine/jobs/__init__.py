@@ -122,7 +122,10 @@ def create(store: Store, spec: JobSpec) -> str:
     if spec.model is not None:
         fetched_models.place(store, spec.model.model)  # an unfetched model is refused at once
     with store.transaction():
-        number = 1 + store.db.execute("select count(*) from jobs where kind = ?", [spec.kind]).fetchone()[0]
+        made = "select name from jobs union select name from deleted where name not glob :batches"
+        ever = f"select count(*) from ({made}) where name glob :kind"
+        kind = {"kind": f"{spec.kind}.*", "batches": f"{spec.kind}.*-*"}
+        number = 1 + store.db.execute(ever, kind).fetchone()[0]
         name = f"{spec.kind}.{number}"
         row = {"name": name, "kind": spec.kind, "spec": json.dumps(spec.to_json()), "created": time.time()}
         store.db.table("jobs").insert(row)

@@ -2,7 +2,7 @@
 
 worker              the process that searches; it waits for a server that went away
 command_handler     validation of commands; the event and receipt each becomes
-control             what a person can ask of a run; launching; its status
+control             what a person can ask of a run; launching; its status; a progress bar until it is settled
 life_cycle          the phases of runs and jobs, derived from the log and the lease
 lease               one worker a run; temporary files named after their process
 process             what the processes of runs and jobs share: arguments, and how they end
@@ -11,7 +11,6 @@ fetched_models      small models from a package index: the list, fetching, those
 remarks             remarks about a run, in words
 baseline_run        a run whose labels come at once: from a label source, or with its spec
 fork                a new run that begins where another one stood
-progress            a progress bar until a run is settled
 verify              checks a log against the method: every draw, repair and verdict again
 verify_records      checks a log against itself: evaluations, prompts, interventions, forks
 """

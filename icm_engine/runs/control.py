@@ -16,19 +16,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from tqdm import tqdm
 
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.consistency import Unconstrained
 from icm_engine.core.custom_rules import rule_class
-from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, SettingError, StoreError
+from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, RunError, SettingError, StoreError
 from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.resources import search_path
 from icm_engine.core.search import Breakpoints
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
-from icm_engine.core.text import home_expanded
+from icm_engine.core.text import escape_controls, home_expanded
 from icm_engine.runs import fetched_models
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
 from icm_engine.runs.life_cycle import Phase, Status, held, phase_of
@@ -358,3 +360,43 @@ def wait_until_settled(store: Store, run: str) -> RunStatus:
 def wait() -> None:
     """Wait a moment between two looks at a run."""
     time.sleep(POLL)
+
+
+def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tuple[RunStatus, bool]:
+    """Wait until the run is settled; return its status, and whether Ctrl-C paused it.
+
+    `bar` is the progress bar's class, drawn on stderr unless `quiet`. Raises RunError if the run failed.
+    """
+    interrupted, most = False, store.spec(run).search.max_steps
+    with bar(
+        total=most, unit="step", file=sys.stderr, desc=escape_controls(run), mininterval=1, disable=quiet
+    ) as drawn:
+        while True:
+            try:
+                now = status(store, run)
+                drawn.set_postfix_str(now.message if now.phase == "starting" else now.phase, refresh=False)
+                drawn.update(now.steps - drawn.n)
+                if now.settled or _abandoned(now):
+                    break
+                wait()
+            except KeyboardInterrupt:
+                interrupted = True
+                pause(store, run)
+    if _abandoned(now):
+        words = last_words(store, run) or now.message
+        raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
+    if now.broken:
+        again = "" if _fails_again(store, run, now) else f" (`resume {run}` goes on from step {now.steps})"
+        raise RunError(f"run {run!r} {now.phase}: {now.message}{again}")
+    return now, interrupted
+
+
+def _fails_again(store: Store, run: str, now: RunStatus) -> bool:
+    """Whether the run failed and would fail again."""
+    last = store.last_event(run, ("failed",)) if now.phase == "failed" else None
+    return last is not None and is_final(store, run, last.failed)
+
+
+def _abandoned(now: RunStatus) -> bool:
+    """Whether a command will not be answered: its worker ended before, and the time to start one is over."""
+    return bool(now.pending) and now.pid is None and not now.moving

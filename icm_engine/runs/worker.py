@@ -209,7 +209,7 @@ class Worker:
             if self._ended():
                 return
             if steps_left(self.store, self.opened.name) == 0:
-                if time.monotonic() - idle_since >= self.idle:
+                if time.monotonic() - idle_since >= self.idle or self._dismissed():
                     return
                 time.sleep(POLL)
                 continue
@@ -218,6 +218,10 @@ class Worker:
             finally:
                 self._record_retries(scorer)
             idle_since = time.monotonic()
+
+    def _dismissed(self) -> bool:
+        """Whether the run was deleted, or taken over by another worker."""
+        return self.store.lease_token(self.opened.name) != self.lease
 
     def fail(self, error: Json) -> None:
         """Record why the run cannot continue; it can be resumed once the cause is gone."""

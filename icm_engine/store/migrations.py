@@ -161,6 +161,11 @@ select run, number as event, steps, labelled, balance, utility, inconsistency, p
 from ends
 """
 
+DELETED = """
+select name, datetime(created, 'unixepoch') as created, datetime(deleted, 'unixepoch') as deleted
+from deleted
+"""
+
 # columns of `runs` by which an index selects among thousands of batches. A fork of a batch counts as a run of its own
 OF_EXPERIMENT = "json_extract(spec, '$.experiment') is not null"
 LISTED = "(json_extract(spec, '$.part') is null or json_extract(spec, '$.forked_from') is not null)"
@@ -308,6 +313,13 @@ def m008_boots(db: Database) -> None:
 def m009_lease_file(db: Database) -> None:
     """A lease names the file it was taken in: in a copy of the database its holder works on another file."""
     db.execute("alter table leases add column file text not null default ''")
+
+
+@migrations()
+def m010_deleted(db: Database) -> None:
+    """Names of deleted runs are never given again, so that no link or file comes to mean another run."""
+    db.table("deleted").create({"name": str, "created": float, "deleted": float}, pk="name")
+    db.create_view("v_deleted", DELETED)
 
 
 def require_known(db: Database, path: Path) -> None:

@@ -43,6 +43,11 @@ from icm_engine.store.datasets import Dataset, DatasetInfo, Wanted, read_part
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.migrations import LISTED, OF_EXPERIMENT, migrate, require_known
 
+OF_A_RUN = (  # tables with rows of one run or job, and the column with its name
+    ("events", "run"), ("snapshots", "run"), ("commands", "run"), ("leases", "run"), ("ends", "run"),
+    ("runs", "name"), ("jobs", "name"),
+)  # fmt: skip
+_CREATED = "select created from runs where name = :name union all select created from jobs where name = :name"
 BUSY_TIMEOUT = 120.0  # seconds a writer waits for another, which may be copying a million rows
 
 
@@ -249,8 +254,9 @@ class Store:
     def add_run(self, spec: RunSpec, name: str | None = None) -> str:
         """Store a new run and return its name: the given one, or the data set and the next free number."""
         with self.transaction():
-            taken = self.db.execute("select count(*) from runs where name like ?", [f"{spec.dataset}-%"]).fetchone()[0]
-            while name is None or self._run_row(name):
+            ever = "select count(*) from (select name from runs union select name from deleted) where name like ?"
+            taken = self.db.execute(ever, [f"{spec.dataset}-%"]).fetchone()[0]
+            while name is None or self._run_row(name) or self._was_deleted(name):
                 taken, name = taken + 1, f"{spec.dataset}-{taken + 1}"
             self.db.table("runs").insert({"name": name, "spec": json.dumps(spec.to_json()), "created": time.time()})
         return name
@@ -283,9 +289,23 @@ class Store:
             raise self._no_run(run)
         return float(row[0])
 
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete runs and jobs with their logs; their names stay taken. `jobs.deletion` decides what may go."""
+        with self.transaction():
+            for name in names:
+                (created,) = self.db.execute(_CREATED, {"name": name}).fetchone()
+                for table, column in OF_A_RUN:
+                    self.db.execute(f"delete from {table} where {column} = ?", [name])
+                self.db.table("deleted").insert({"name": name, "created": created, "deleted": time.time()})
+
+    def _was_deleted(self, name: str) -> bool:
+        return self.db.execute("select 1 from deleted where name = ?", [name]).fetchone() is not None
+
     def _no_run(self, run: str) -> NotFound | StoreError:
         if self.db.execute("select 1 from jobs where name = ? and kind = 'batches'", [run]).fetchone():
             return NotFound(f"{run!r} is a batched run: name one of its batches, such as '{run}-1'")
+        if self._was_deleted(run):
+            return NotFound(f"run {run!r} was deleted: `python -m icm_engine list` shows the runs there are")
         message = f"run {run!r} does not exist: `python -m icm_engine list` shows the runs there are"
         return not_found(self.db.conn, "runs", message)
 

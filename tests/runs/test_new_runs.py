@@ -12,8 +12,8 @@ from icm_engine.core.labeling import Example, Task
 from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
 from icm_engine.runs import control, remarks, worker
+from icm_engine.runs.control import follow
 from icm_engine.runs.fork import fork
-from icm_engine.runs.progress import follow
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
