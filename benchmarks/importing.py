@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import Row, show
-from icm_engine.analysis.run_cache import RunCache, runs_overview
+from icm_engine.analysis.batches import GoldCounts, run_lines, run_list
+from icm_engine.analysis.run_cache import RunCache
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.import_plan import preview
 from icm_engine.runs import control
@@ -105,8 +106,8 @@ def afterwards(database: Path, path: Path, form: str) -> Row:
             "first 64 ms": _ms(lambda: store.dataset(form, 64)),
             "new run of 64 ms": _ms(lambda: control.create_run(store, RunSpec(form, "fake", limit=64, search=config))),
             "new run of all ms": _ms(lambda: control.create_run(store, RunSpec(form, "fake", search=config))),
-            "runs, first look ms": _ms(lambda: runs_overview(store, shelf)),
-            "runs, next look ms": _ms(lambda: runs_overview(store, shelf)),
+            "runs, first look ms": _ms(lambda: run_lines(store, shelf, GoldCounts(), run_list(store))),
+            "runs, next look ms": _ms(lambda: run_lines(store, shelf, GoldCounts(), run_list(store))),
         }
 
 

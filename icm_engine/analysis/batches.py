@@ -4,7 +4,7 @@ A finished batch is read from one summary row. Gold is counted once per batch.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -16,7 +16,7 @@ from icm_engine.analysis.label_history import Accuracy, LabelCounts, counted
 from icm_engine.analysis.run_cache import RunCache, run_overview
 from icm_engine.analysis.run_form import put_sample
 from icm_engine.analysis.status_tiles import Tile
-from icm_engine.analysis.views import Overview, Progress
+from icm_engine.analysis.views import STATUSES, Overview, Progress, has_status, mentions
 from icm_engine.cluster import ClusterSpec
 from icm_engine.core.custom_rules import rule_title
 from icm_engine.core.errors import SettingError
@@ -251,15 +251,46 @@ def overview(store: Store, name: str, counts: GoldCounts, shelf: RunCache) -> Ov
     )
 
 
-def listed(store: Store, shelf: RunCache, counts: GoldCounts, limit: int) -> list[Overview]:
-    """Return the newest runs that people asked for; a batched run is one entry."""
-    made = [(store.created(run), run) for run in store.run_names(of_experiments=False)[:limit]]
+def run_list(store: Store, words: str = "", status: str = STATUSES[0]) -> list[str]:
+    """Return the runs that people asked for, newest first, batched runs as one entry.
+
+    Only those that mention `words`, if there are any, and whose phase belongs to this one of STATUSES.
+    """
+    made = [(store.created(run), run) for run in store.run_names(of_experiments=False)]
     whole = [(jobs.created(store, name), name) for name in names(store)]
-    newest = sorted([*made, *whole], key=lambda pair: -pair[0])[:limit]
     apart = {name for _, name in whole}
+    newest = [name for _, name in sorted([*made, *whole], key=lambda pair: -pair[0])]
+    if words.strip():
+        newest = [name for name in newest if mentions(name, _spec(store, name, apart), words)]
+    return newest if status == STATUSES[0] else [n for n in newest if has_status(_phase(store, n, apart), status)]
+
+
+def _spec(store: Store, name: str, apart: Collection[str]) -> RunSpec:
+    return batched(store, name).spec if name in apart else store.spec(name)
+
+
+def _phase(store: Store, name: str, apart: Collection[str]) -> Phase:
+    if name not in apart:
+        return control.status(store, name).phase
+    phase = jobs.status(store, name).phase
+    return PHASES.get(phase, phase)
+
+
+def any_moves(store: Store) -> bool:
+    """Say whether any run or batched run is at work. Only what somebody holds or has asked for can be."""
+    asked = "select run from leases union select run from commands where applied is null"
+    whole = names(store)
+    held = [row[0] for row in store.db.execute(asked)]
+    return any(control.status(store, run).moving for run in held if store.has_run(run)) or any(
+        jobs.status(store, name).moving for name in whole
+    )
+
+
+def run_lines(store: Store, shelf: RunCache, counts: GoldCounts, listed: Sequence[str]) -> list[Overview]:
+    """Return these runs and batched runs as lines of the list."""
+    apart = set(names(store))
     return [
-        overview(store, name, counts, shelf) if name in apart else run_overview(store, shelf, name)
-        for _, name in newest
+        overview(store, name, counts, shelf) if name in apart else run_overview(store, shelf, name) for name in listed
     ]
 
 

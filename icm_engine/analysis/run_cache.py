@@ -82,12 +82,6 @@ class RunCache:
         return place
 
 
-def runs_overview(store: Store, shelf: RunCache, limit: int | None = None) -> tuple[Overview, ...]:
-    """Return the list of runs that people asked for, newest first."""
-    names = store.run_names(of_experiments=False)[:limit]
-    return tuple(run_overview(store, shelf, run) for run in names)
-
-
 def run_overview(store: Store, shelf: RunCache, run: str) -> Overview:
     """Return a run's line of the list."""
     return overview(shelf.reading(store, run), control.status(store, run), store.created(run))

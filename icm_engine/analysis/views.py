@@ -3,7 +3,7 @@
 Gold is read here and in nothing that the search can reach; it only stands beside the labels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -19,7 +19,7 @@ from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.life_cycle import LEFT, MOVING, OVER, Phase
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import SEARCH, Json
+from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 
@@ -191,19 +191,16 @@ def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overv
 STATUSES = ("Any status", "Moving", "Waiting", "Ended")
 
 
-def matching(rows: Sequence[Overview], words: str, status: str) -> list[Overview]:
-    """Return the runs whose name, data set or model contains `words`, of one of STATUSES."""
-    sought = words.strip().casefold()
-    return [row for row in rows if _has_status(row, status) and (not sought or sought in _text(row))]
+def has_status(phase: Phase, status: str) -> bool:
+    """Say whether a run in this phase has one of STATUSES."""
+    found = {"Moving": phase in MOVING, "Waiting": phase in LEFT, "Ended": phase in OVER}
+    return found.get(status, True)
 
 
-def _has_status(row: Overview, status: str) -> bool:
-    ends = {"Moving": row.moving, "Waiting": row.phase in LEFT, "Ended": row.phase in OVER}
-    return ends.get(status, True)
-
-
-def _text(row: Overview) -> str:
-    return " ".join((row.run, row.dataset, row.model, row.source, row.preset)).casefold()
+def mentions(run: str, spec: RunSpec, words: str) -> bool:
+    """Say whether a run's name, data set, model, label source or preset contains `words`, in any case."""
+    text = " ".join((run, spec.dataset, spec.model, spec.source, spec.preset_name))
+    return words.strip().casefold() in text.casefold()
 
 
 def run_summary(store: Store, run: str) -> Json:

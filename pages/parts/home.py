@@ -1,20 +1,24 @@
 """Home, the heading with the choice of a run, and the frame of pages about one run."""
 
+from collections.abc import Sequence
+from math import ceil
+
 import streamlit as st
 
 import icm_engine
-from icm_engine.analysis.batches import listed
+from icm_engine.analysis.batches import any_moves, run_lines, run_list
 from icm_engine.analysis.figures import runs_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
-from icm_engine.analysis.views import STATUSES, matching
+from icm_engine.analysis.views import STATUSES
 from icm_engine.core.errors import IcmError
+from icm_engine.jobs import deletion
 from icm_engine.store.store import Store
 from pages.parts import comparison, menu, session
 
 CHAINS = 3  # of the second button
-SHOWN = 50  # runs in the table
+SHOWN = 50  # runs in a page of the table
 MOST = comparison.MOST + 1  # runs compared at once
 
 WHAT = """
@@ -72,24 +76,33 @@ def _begin_first(chains: int) -> None:
 
 def _list() -> None:
     with Store() as store:
-        rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
+        listed, moving = run_list(store), any_moves(store)
     st.header("Runs")
-    if not rows:
+    if chosen := st.session_state.pop("to_delete", None):
+        _ask_to_delete(chosen)
+    if error := st.session_state.pop("delete_problem", None):
+        session.complain(error)
+    if not listed:
         st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="run_filters"):
-        st.text_input("Find", key="find_runs", placeholder="name, data set or model", width=260)
-        st.selectbox("Status", STATUSES, key="run_status", width=160)
-    moving = any(row.moving for row in rows)
+        st.text_input("Find", key="find_runs", placeholder="name, data set or model", width=260, on_change=_first_page)
+        st.selectbox("Status", STATUSES, key="run_status", width=160, on_change=_first_page)
     session.fragment(_table, 2 if moving else None)(moving)
 
 
 def _table(moving: bool) -> None:
     if run := st.session_state.pop("opened_run", None):
         st.switch_page(menu.SEARCH, query_params={"run": run})
+    if "to_delete" in st.session_state:
+        st.rerun()  # the question is asked by the whole page: a refresh of the table would close it
     with Store() as store:
-        rows = listed(store, session.shelf(), session.gold_counts(), SHOWN)
-    shown = matching(rows, st.session_state.get("find_runs", ""), st.session_state.get("run_status", STATUSES[0]))
+        state = st.session_state
+        listed = run_list(store, state.get("find_runs", ""), state.get("run_status", STATUSES[0]))
+        pages = max(1, ceil(len(listed) / SHOWN))
+        first = SHOWN * (min(state.get("runs_page", 1), pages) - 1)
+        shown = run_lines(store, session.shelf(), session.gold_counts(), listed[first : first + SHOWN])
+        moves = any_moves(store)
     names = [row.run for row in shown]
     with st.container(key="runs"):
         st.dataframe(
@@ -102,11 +115,21 @@ def _table(moving: bool) -> None:
             placeholder="–",
             alt="Runs, newest first",
         )
-    newest = "the newest " if len(rows) == SHOWN else ""
-    st.caption(f"{len(shown):,} of {newest}{len(rows):,} runs. Click a name to open a run; select several to compare.")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        part = f"{first + 1:,} to {first + len(shown):,} of " if pages > 1 else ""
+        st.caption(
+            f"{part}{len(listed):,} runs. Click a name to open a run; select rows to compare or delete.",
+            width="content",
+        )
+        if pages > 1:
+            st.pagination(pages, key="runs_page")
     _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
-    if moving and not any(row.moving for row in rows):
+    if moving and not moves:
         st.rerun()  # nothing moves any more: stop refreshing
+
+
+def _first_page() -> None:
+    st.session_state["runs_page"] = 1
 
 
 COLUMNS = {
@@ -133,6 +156,7 @@ def _actions(chosen: list[str]) -> None:
     with st.container(horizontal=True, gap="small", key="run_actions"):
         for name in chosen[:MOST]:
             st.page_link(menu.SEARCH, label=escaped(name), icon=":material/show_chart:", query_params={"run": name})
+        st.button("Delete …", key="delete_runs", icon=":material/delete:", on_click=_delete_later, args=(chosen,))
         if len(chosen) > 1:
             first, *others = chosen[:MOST]
             st.page_link(
@@ -141,6 +165,42 @@ def _actions(chosen: list[str]) -> None:
                 icon=":material/stacked_line_chart:",
                 query_params={"run": first, "view": "Runs", "with": others},
             )
+
+
+def _delete_later(chosen: Sequence[str]) -> None:
+    st.session_state["to_delete"] = list(chosen)
+
+
+@st.dialog("Delete for good?", icon=":material/delete:")
+def _ask_to_delete(chosen: Sequence[str]) -> None:
+    st.text(", ".join(chosen))
+    st.text(
+        "All steps and labels of these runs go, with what was computed about them. Data sets, gold and labels of "
+        "people stay. A run stays if something else is built on it: a fork, a trained model, a suite."
+    )
+    with st.container(horizontal=True):
+        if st.button("Keep", key="keep_runs"):
+            st.rerun()
+        st.button(
+            "Delete for good",
+            key="delete_runs_really",
+            type="primary",
+            icon=":material/delete:",
+            on_click=_delete,
+            args=(chosen,),
+        )
+    if st.session_state.pop("delete_done", False):
+        st.rerun()  # close, and draw the table again
+
+
+def _delete(chosen: Sequence[str]) -> None:
+    st.session_state["delete_done"] = True
+    try:
+        with Store() as store:
+            deletion.delete(store, chosen)
+        st.session_state.pop("selected_runs", None)
+    except IcmError as error:
+        st.session_state["delete_problem"] = error
 
 
 CHOOSE = "Choose a run"

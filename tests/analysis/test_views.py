@@ -11,7 +11,8 @@ import pytest
 
 from icm_engine.analysis import figures, status_tiles, views
 from icm_engine.analysis import run_cache as shelf_module
-from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache, runs_overview
+from icm_engine.analysis.batches import run_list
+from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache
 from icm_engine.analysis.run_history import WINDOW, Reading
 from icm_engine.analysis.traces import BLOCK, Points, every_nth, extremes, packed
 from icm_engine.runs import control
@@ -210,7 +211,7 @@ def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
     write_four(store)
     assert shelf.reading(store, "four-1").cursor == 7
     assert shelf.reading(store, "four-2").cursor == 0
-    assert [row.run for row in runs_overview(store, shelf)] == ["four-2", "four-1"]
+    assert run_list(store) == ["four-2", "four-1"]
 
 
 def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ PHASES: tuple[Phase, ...] = (
 )
 def test_a_status_keeps_its_phases(status: str, phases: set[str]) -> None:
     assert status in views.STATUSES
-    assert {kept.phase for kept in views.matching([row(phase, phase) for phase in PHASES], "", status)} == phases
+    assert {phase for phase in PHASES if views.has_status(phase, status)} == phases
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,12 @@ def test_a_status_keeps_its_phases(status: str, phases: set[str]) -> None:
     [("", "abc"), ("SUMS", "b"), (" qwen ", "c"), ("a", "abc"), ("zero-shot", "b"), ("paper", "c"), ("nothing", "")],
 )
 def test_words_are_sought_in_name_data_set_model_source_and_preset(words: str, names: str) -> None:
-    rows = [row("a"), row("b", dataset="sums", source="zero-shot"), row("c", model="Qwen/Qwen3", preset="paper")]
-    assert "".join(kept.run for kept in views.matching(rows, words, "Any status")) == names
+    specs = {
+        "a": RunSpec("claims", "fake"),
+        "b": RunSpec("sums", "fake", source="zero-shot"),
+        "c": RunSpec("claims", "Qwen/Qwen3", preset="paper", search=PRESETS["paper"]),
+    }
+    assert "".join(run for run, spec in specs.items() if views.mentions(run, spec, words)) == names
 
 
 def test_the_frame_of_runs_leaves_out_columns_without_any_value() -> None:

@@ -7,7 +7,7 @@ import pytest
 from icm_engine.analysis.formatting import OFFERS, PHASE_STYLES
 from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.store import Store
-from pages.parts import run_controls
+from pages.parts import home, run_controls
 from tests.support.drawn_pages import PHASES, button, page, shown_markup, texts
 from tests.support.stores import HOSTILE, add_run, small_dataset
 
@@ -40,6 +40,40 @@ def test_the_table_of_runs_is_filtered_by_words_and_status(store: Store) -> None
     test.selectbox(key="run_status").set_value("Any status").run()
     test.text_input(key="find_runs").set_value(paused).run()
     assert list(test.dataframe[0].value["run"]) == [paused]
+
+
+def test_the_table_of_runs_has_pages_and_finds_every_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home, "SHOWN", 2)
+    runs = [add_run(store, "finished", steps=3) for _ in range(5)]
+    test = page()
+    assert list(test.dataframe[0].value["run"]) == [runs[4], runs[3]]
+    assert "1 to 2 of 5 runs" in shown_markup(test)
+    test.session_state["runs_page"] = 3
+    assert list(test.run().dataframe[0].value["run"]) == [runs[0]]
+    test.text_input(key="find_runs").set_value(runs[1]).run()
+    assert list(test.dataframe[0].value["run"]) == [runs[1]]
+
+
+def test_selected_runs_are_deleted_after_a_question(store: Store) -> None:
+    kept, gone = add_run(store, "finished"), add_run(store, "finished")
+    test = page()
+    test.session_state["selected_runs"] = [gone]
+    button(test.run(), "delete_runs").click().run()
+    assert gone in texts(test)
+    assert store.run_names() == [gone, kept]  # the question alone deletes nothing
+    button(test, "delete_runs_really").click().run()
+    assert store.run_names() == [kept]
+    assert list(test.dataframe[0].value["run"]) == [kept]
+
+
+def test_a_run_that_cannot_be_deleted_stays_and_the_page_says_why(store: Store) -> None:
+    run = add_run(store, "running")
+    test = page()
+    test.session_state["selected_runs"] = [run]
+    button(test.run(), "delete_runs").click().run()
+    button(test, "delete_runs_really").click().run()
+    assert store.run_names() == [run]
+    assert f"run '{run}' is at work: pause or stop it first" in "\n".join(code.value for code in test.code)
 
 
 def test_search_without_a_run_is_the_form_of_a_new_one(store: Store) -> None:
