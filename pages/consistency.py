@@ -3,7 +3,7 @@
 import streamlit as st
 
 from icm_engine.analysis.conflict_figures import pairs_chart, pairs_curve_frame
-from icm_engine.analysis.conflicts import groups_in_conflict, has_rule, pairs_back, pairs_now
+from icm_engine.analysis.conflicts import groups_in_conflict, has_rule, pairs_back, pairs_now, pairs_prevented
 from icm_engine.analysis.formatting import count
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name
@@ -58,6 +58,7 @@ def _counts(reading: Reading) -> None:
             ("Inconsistent pairs", len(pairs_now(reading))),
             ("Groups in conflict", len(groups_in_conflict(reading))),
             ("Recurring conflicts", len(pairs_back(reading))),
+            ("Prevented conflicts", len(pairs_prevented(reading))),
             ("Repairs", len(reading.repairs)),
             ("Repairs kept", kept),
         ):

@@ -92,6 +92,7 @@ def groups_chart(graphs: Sequence[GroupGraph], labels: Sequence[Label], dark: bo
     colours, figure = palette(dark), blank_figure(dark, "")
     placed = [(graph, k % min(COLUMNS, len(graphs)), -(k // COLUMNS)) for k, graph in enumerate(graphs)]
     _edges(figure, placed, "constrained", {"color": colours.text, "width": 1}, 0.45)
+    _edges(figure, placed, "prevented", {"color": colours.second, "width": 1.5, "dash": "dashdot"}, 0.9)
     _edges(figure, placed, "was inconsistent", {"color": colours.rejected, "width": 1.5, "dash": "dot"}, 0.9)
     _edges(figure, placed, "inconsistent", {"color": colours.rejected, "width": 4, "dash": "dash"}, 1.0)
     _crosses(figure, placed, colours)
@@ -192,7 +193,7 @@ def _names(figure: go.Figure, placed: Placed, colours: Palette) -> None:
 def _groups_caption(graphs: Sequence[GroupGraph]) -> str:
     caption = (
         "Examples of a group, each with its label and final answer. Thick, dashed, with a cross: inconsistent now; "
-        "dotted: earlier; thin: constrained by the rule. Click a cross to see the pair."
+        "dotted: earlier; dashes and dots: prevented; thin: constrained by the rule. Click a cross to see the pair."
     )
     part = sum(not graph.whole for graph in graphs)
     return f"{caption} Of large groups (marked: part) only examples in conflict are drawn." if part else caption
@@ -261,6 +262,7 @@ def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
                 "labels": " / ".join(label or "–" for label in line.labels),
                 "times": line.times,
                 "steps in all": line.steps,
+                "repairs": line.repairs,
                 "first": one_line(line.texts[0]),
                 "second": one_line(line.texts[1]),
             }

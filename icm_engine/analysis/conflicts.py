@@ -5,7 +5,8 @@ run here: for custom rules only the pairs in the log are known.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -27,7 +28,8 @@ NONE = "none"  # the rule without constraints
 class PairLine:
     """One pair that is or was inconsistent; labels and `since` are current.
 
-    `times` counts how often it became inconsistent, `steps` how many steps it stayed so in all.
+    `times` counts how often it became inconsistent, `steps` how many steps it stayed so in all, and `repairs` how often
+    Algorithm 2 met it inside a proposal.
     """
 
     pair: Pair
@@ -40,10 +42,13 @@ class PairLine:
     times: int
     steps: int
     lasting: int  # steps since it became inconsistent; 0 if it is consistent now
+    repairs: int
 
     @property
     def words(self) -> str:
         """The pair's current state, in words."""
+        if not self.times:
+            return "○ never inconsistent"
         if self.since is None:
             return "○ consistent now"
         return f"✕ since step {self.since:,}, for {counted(self.lasting, 'step')}"
@@ -89,6 +94,12 @@ def pairs_back(reading: Reading) -> list[Pair]:
     )
 
 
+def pairs_prevented(reading: Reading) -> list[Pair]:
+    """Return the pairs that repairs met in proposals and that the labels never made inconsistent, most often first."""
+    often = Counter(mark.pair for mark in reading.repairs if mark.pair not in reading.conflict_intervals)
+    return sorted(often, key=lambda pair: (-often[pair], pair))
+
+
 def steps_inconsistent(reading: Reading, pair: Pair) -> int:
     """Return the number of steps for which this pair was inconsistent, the current interval included."""
     return _interval(reading, pair).steps + _lasting(reading, pair)
@@ -119,6 +130,7 @@ def pair_line(reading: Reading, pair: Pair) -> PairLine:
         interval.times,
         steps_inconsistent(reading, pair),
         _lasting(reading, pair),
+        sum(mark.pair == pair for mark in reading.repairs),
     )
 
 
@@ -168,16 +180,24 @@ def demand(reading: Reading, line: PairLine) -> str:
 PAGE = 12  # groups drawn at once
 LARGE = 12  # members up to which a group is drawn completely
 
-EdgeKind = Literal["inconsistent", "was inconsistent", "constrained"]
+EdgeKind = Literal["inconsistent", "was inconsistent", "prevented", "constrained"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictGroup:
-    """A group with inconsistent pairs: `now` are the current ones, `ever` all there ever were."""
+    """A group with inconsistent pairs: `now` are the current ones, `ever` all there ever were.
+
+    `prevented` are those that only proposals made inconsistent.
+    """
 
     name: str
     now: tuple[Pair, ...]
     ever: tuple[Pair, ...]
+    prevented: tuple[Pair, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return self.ever + self.prevented
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +232,27 @@ class GroupGraph:
     whole: bool
 
 
-def groups_in_conflict(reading: Reading, ever: bool = False) -> list[ConflictGroup]:
-    """Return the groups in conflict now, or ever: most current pairs first, then most pairs ever."""
-    now = set(pairs_now(reading))
-    names = _named(reading, pairs_ever(reading) if ever else pairs_now(reading))
+def groups_in_conflict(reading: Reading, ever: bool = False, prevented: bool = False) -> list[ConflictGroup]:
+    """Return the groups in conflict now, or ever, or also those whose conflicts were prevented.
+
+    Most current pairs first, then most pairs ever, then most prevented.
+    """
+    now, wanted = set(pairs_now(reading)), pairs_ever(reading) if ever or prevented else pairs_now(reading)
+    kept_out = pairs_prevented(reading) if prevented else []
     members: dict[str, list[Pair]] = {}
-    for pair, name in names.items():
+    for pair, name in _named(reading, [*wanted, *kept_out]).items():
         members.setdefault(name, []).append(pair)
-    groups = [ConflictGroup(name, tuple(p for p in found if p in now), tuple(found)) for name, found in members.items()]
-    return sorted(groups, key=lambda group: (-len(group.now), -len(group.ever), min(group.ever)))
+    groups = [_group(name, found, now, set(kept_out)) for name, found in members.items()]
+    return sorted(groups, key=lambda one: (-len(one.now), -len(one.ever), -len(one.prevented), min(one.pairs)))
+
+
+def _group(name: str, found: Sequence[Pair], now: Collection[Pair], prevented: Collection[Pair]) -> ConflictGroup:
+    return ConflictGroup(
+        name,
+        tuple(pair for pair in found if pair in now),
+        tuple(pair for pair in found if pair not in prevented),
+        tuple(pair for pair in found if pair in prevented),
+    )
 
 
 def group_pages(groups: Sequence[ConflictGroup]) -> int:
@@ -240,6 +272,7 @@ def graph(store: Store, reading: Reading, group: ConflictGroup) -> GroupGraph:
     nodes = tuple(_node(reading, i, spot) for i, spot in zip(members, spots, strict=True))
     place = {i: k for k, i in enumerate(members)}
     kinds: dict[Pair, EdgeKind] = dict.fromkeys(_constrained(reading, members), "constrained")
+    kinds |= dict.fromkeys(group.prevented, "prevented")
     kinds |= dict.fromkeys(group.ever, "was inconsistent")
     kinds |= dict.fromkeys(group.now, "inconsistent")
     edges = (Edge(place[i], place[j], kind) for (i, j), kind in sorted(kinds.items()) if {i, j} <= place.keys())
@@ -266,13 +299,13 @@ def _node(reading: Reading, i: int, spot: tuple[float, float]) -> GraphNode:
 
 def _members(store: Store, reading: Reading, group: ConflictGroup) -> tuple[list[int], bool]:
     """The members to draw, in data set order, and whether they are all."""
-    named = sorted({i for pair in group.ever for i in pair})
+    named = sorted({i for pair in group.pairs for i in pair})
     if not _shipped(reading):
         return named[:LARGE], len(named) <= LARGE
     found = store.group_places(reading.run.dataset.name, group.name, LARGE + 1)
     if len(found) <= LARGE:
         return places_of(reading.run.dataset.examples, found), True
-    present = sorted({i for pair in group.now or group.ever for i in pair})
+    present = sorted({i for pair in group.now or group.pairs for i in pair})
     return present[:LARGE], False
 
 

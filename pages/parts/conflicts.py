@@ -27,6 +27,7 @@ from icm_engine.analysis.conflicts import (
     pairs_back,
     pairs_ever,
     pairs_now,
+    pairs_prevented,
 )
 from icm_engine.analysis.label_history import RepairMark
 from icm_engine.analysis.repairs import (
@@ -49,6 +50,7 @@ COLUMNS = {
     "now": st.column_config.TextColumn(width=190),
     "labels": st.column_config.TextColumn(width=90, help="Their current labels."),
     "times": st.column_config.NumberColumn(width=70, help="How often the pair became inconsistent."),
+    "repairs": st.column_config.NumberColumn(width=70, help="How often a proposal was repaired because of the pair."),
     "steps in all": st.column_config.NumberColumn(width=90, help="Number of steps for which it was inconsistent."),
     "result": st.column_config.TextColumn(width=130),
     "first": st.column_config.TextColumn(width=230),
@@ -90,11 +92,17 @@ def sided(texts: Sequence[str], notes: Sequence[str]) -> None:
 
 
 ROWS = 200  # pairs in one table
-PAIRS_SHOWS = {"now": "Inconsistent now", "ever": "Ever inconsistent", "back": "Came back"}
+PAIRS_SHOWS = {
+    "now": "Inconsistent now",
+    "ever": "Ever inconsistent",
+    "back": "Came back",
+    "prevented": "Proposed and prevented",
+}
 EMPTY = {
     "now": "Nothing is inconsistent now.",
     "ever": "Nothing has been inconsistent so far.",
     "back": "No pair has become inconsistent more than once.",
+    "prevented": "No proposal was inconsistent that the labels did not become too.",
 }
 
 
@@ -102,14 +110,15 @@ def show_pairs(reading: Reading) -> None:
     """Draw the pairs that the URL asks for, and the selected one."""
     asked, shows = (
         choice("show", PAIRS_SHOWS, f"show_pairs_{reading.run.name}"),
-        {"now": pairs_now, "ever": pairs_ever, "back": pairs_back},
+        {"now": pairs_now, "ever": pairs_ever, "back": pairs_back, "prevented": pairs_prevented},
     )
     pairs = shows[asked](reading)
     chosen = pair_of(reading, st.query_params.get("pair"))
     if pairs:
         _table_pairs(reading, asked, [pair_line(reading, pair) for pair in pairs[:ROWS]], len(pairs))
     else:
-        st.text(EMPTY[asked])
+        prevented = len(pairs_prevented(reading)) if asked in ("now", "ever") else 0
+        st.text(EMPTY[asked] + (f" {PREVENTED.format(counted(prevented, 'pair'))}" if prevented else ""))
     if chosen is not None or pairs:
         _whole(reading, pair_line(reading, chosen or pairs[0]))
 
@@ -164,15 +173,22 @@ def _to_repairs(run: str, code: str) -> None:
     st.query_params.update({"view": "Repairs", "pair": code, "only": "pair"})
 
 
-GROUPS_SHOWS = {"now": "In conflict now", "ever": "Ever in conflict"}
+# after the sentence that nothing is inconsistent
+PREVENTED = "Proposals made {} inconsistent, which no labels became: see Proposed and prevented."
+GROUPS_SHOWS = {"now": "In conflict now", "ever": "Ever in conflict", "prevented": "With prevented conflicts"}
+NO_GROUPS = {
+    "now": "No group is in conflict now.",
+    "ever": "No group has been in conflict so far.",
+    "prevented": "No group has been in conflict so far, not even in a proposal.",
+}
 
 
 def show_groups(store: Store, reading: Reading) -> None:
     """Draw the groups of one page, most conflicts first."""
     asked = choice("show", GROUPS_SHOWS, f"show_groups_{reading.run.name}")
-    groups = groups_in_conflict(reading, ever=asked == "ever")
+    groups = groups_in_conflict(reading, ever=asked == "ever", prevented=asked == "prevented")
     if not groups:
-        st.text("No group is in conflict now." if asked == "now" else "No group has been in conflict so far.")
+        st.text(NO_GROUPS[asked])
         return
     page = turned("groups", f"groups_{asked}_{reading.run.name}", group_pages(groups))
     graphs = [graph(store, reading, group) for group in group_page(groups, page)]

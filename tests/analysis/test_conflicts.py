@@ -207,6 +207,36 @@ def test_groups_in_conflict_now_and_ever(reading: Reading) -> None:
     assert groups.groups_in_conflict(reading, ever=True) == [now, groups.ConflictGroup("h", (), (DE,))]
 
 
+def test_conflicts_that_only_proposals_had_are_known_by_pair_and_by_group(store: Store) -> None:
+    """Labels that are never inconsistent: twice c would have become True beside a, and a repair turned it back."""
+    run = store.add_run(RunSpec("six", "sample"))
+    drawn, calm = ((0, T), (2, F)), scored(10.0, 2)
+    flips = tuple(Flip(i, None, y, "initial") for i, y in drawn)
+    store.append(run, "initial", CODEC.encode_initial(InitialInfo(drawn, (), flips, calm, 1), COST))
+    mended = Repair(AC, (T, T), 8.0, (Option((T, F), 10.0),), (T, F))
+    for number, verdict in ((1, "accepted"), (2, "rejected")):
+        both = (Flip(2, F, T, "proposal"), Flip(2, T, F, "repair"))
+        info = StepInfo(number, 9.0, 2, F, T, EVEN, calm, calm, (mended,), both, 0.0, 1.0, 0.3, verdict)
+        store.append(run, "step", CODEC.encode_step(info, COST, Labeling(dict(drawn))))
+    reading = views.load(store, run)
+    assert groups.pairs_ever(reading) == []
+    assert groups.pairs_prevented(reading) == [AC]
+    line = groups.pair_line(reading, AC)
+    assert (line.repairs, line.times, line.words) == (2, 0, "○ never inconsistent")
+    assert groups.groups_in_conflict(reading, ever=True) == []
+    (group,) = groups.groups_in_conflict(reading, prevented=True)
+    assert group == groups.ConflictGroup("g", (), (), (AC,))
+    drawn_group = groups.graph(store, reading, group)
+    assert [edge.kind for edge in drawn_group.edges] == ["constrained", "prevented", "constrained"]
+    trace = next(t for t in conflict_figures.groups_chart([drawn_group], (T, F)).figure.data if t.name == "prevented")
+    assert trace.line.dash == "dashdot"
+
+
+def test_a_pair_that_the_labels_had_is_not_said_to_be_prevented(reading: Reading) -> None:
+    assert {mark.pair for mark in reading.repairs} == {AC, BC, DE}
+    assert groups.pairs_prevented(reading) == []
+
+
 def test_a_group_is_drawn_whole_with_what_the_rule_ties_together(store: Store, reading: Reading) -> None:
     drawn = groups.graph(store, reading, groups.groups_in_conflict(reading)[0])
     assert drawn.whole

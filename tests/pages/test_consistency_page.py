@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis import views
-from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_ever, pairs_now
+from icm_engine.analysis.conflicts import pair_code, pair_line, pairs_ever, pairs_now, pairs_prevented
 from icm_engine.analysis.repairs import repair_code, repairs_of
 from icm_engine.analysis.run_history import Reading
 from icm_engine.store.store import Store
@@ -60,6 +60,19 @@ def test_pairs_now_and_ever(store: Store, show: str, pairs: object) -> None:
     (table,) = tables(drawn(reading, show=show), "steps in all")
     assert len(table) == len(pairs(reading))  # type: ignore[operator]
     assert table["now"].str.startswith("✕ since step").sum() == len(pairs_now(reading))
+
+
+def test_conflicts_that_were_prevented_are_listed(store: Store) -> None:
+    run = add_run(store, "paused", 60)
+    reading = views.load(store, run)
+    prevented = pairs_prevented(reading)
+    assert prevented
+    (table,) = tables(page("consistency", run=run, show="prevented"), "steps in all")
+    assert len(table) == len(prevented)
+    assert set(table["now"]) == {"○ never inconsistent"}
+    assert table["repairs"].sum() == sum(mark.pair in prevented for mark in reading.repairs)
+    shown = page("consistency", run=run, view="Groups", show="prevented")
+    assert "in a proposal" not in texts(shown)
 
 
 def test_a_pair_in_the_address_is_shown_whole(store: Store) -> None:
