@@ -1,12 +1,15 @@
 """Home, the heading with the choice of a run, and the frame of pages about one run."""
 
+import json
 from collections.abc import Sequence
 from math import ceil
+from zlib import crc32
 
 import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import any_moves, run_lines, run_list
+from icm_engine.analysis.conflicts import counted
 from icm_engine.analysis.figures import runs_frame
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.restarts import begin_chains
@@ -108,7 +111,7 @@ def _table(moving: bool) -> None:
         st.dataframe(
             runs_frame(shown),
             hide_index=True,
-            key="runs_table",
+            key=_table_key(names),
             on_select=lambda: _selected(names),
             selection_mode=["multi-row", "single-cell"],
             column_config=COLUMNS,
@@ -118,11 +121,11 @@ def _table(moving: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         part = f"{first + 1:,} to {first + len(shown):,} of " if pages > 1 else ""
         st.caption(
-            f"{part}{len(listed):,} runs. Click a name to open a run; select rows to compare or delete.",
+            f"{part}{counted(len(listed), 'run')}. Click a name to open a run; select rows to compare or delete.",
             width="content",
         )
         if pages > 1:
-            st.pagination(pages, key="runs_page")
+            st.pagination(pages, key="runs_page", width=260)
     _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
     if moving and not moves:
         st.rerun()  # nothing moves any more: stop refreshing
@@ -140,9 +143,18 @@ COLUMNS = {
 }
 
 
+def _table_key(names: Sequence[str]) -> str:
+    """Name the table after its rows: a browser keeps selected rows by position, so other rows need a new table."""
+    key = f"runs_table_{crc32(json.dumps(names).encode())}"
+    if st.session_state.get("runs_table") != key:
+        st.session_state["runs_table"] = key
+        st.session_state["selected_runs"] = []
+    return key
+
+
 def _selected(names: list[str]) -> None:
     """Open the run whose name was clicked; keep selected rows by name, since rows may move."""
-    chosen = st.session_state["runs_table"]["selection"]
+    chosen = st.session_state[_table_key(names)]["selection"]
     st.session_state["selected_runs"] = [names[row] for row in chosen["rows"]]
     for row, column in chosen.get("cells", []):
         if column == "run":
@@ -153,7 +165,7 @@ def _actions(chosen: list[str]) -> None:
     """Draw what can be done with the selected runs."""
     if not chosen:
         return
-    with st.container(horizontal=True, gap="small", key="run_actions"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run_actions"):
         for name in chosen[:MOST]:
             st.page_link(menu.SEARCH, label=escaped(name), icon=":material/show_chart:", query_params={"run": name})
         st.button("Delete …", key="delete_runs", icon=":material/delete:", on_click=_delete_later, args=(chosen,))
@@ -198,7 +210,6 @@ def _delete(chosen: Sequence[str]) -> None:
     try:
         with Store() as store:
             deletion.delete(store, chosen)
-        st.session_state.pop("selected_runs", None)
     except IcmError as error:
         st.session_state["delete_problem"] = error
 

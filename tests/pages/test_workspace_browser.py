@@ -13,7 +13,7 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.app_server import Server
-from tests.support.chromium import CURVE, NEEDS_BROWSER, SOON, at_address, new_page, stand_still, visit
+from tests.support.chromium import CURVE, NEEDS_BROWSER, SOON, at_address, new_page, press, stand_still, visit
 from tests.support.search_page import wait_for_phase, wait_for_steps
 from tests.support.stores import add_run
 
@@ -170,7 +170,7 @@ def test_runs_are_opened_and_compared_from_the_table(browser: Browser, server: S
     with Store(database) as store:
         older, newer = add_run(store, "finished", dataset="overlaid"), add_run(store, "finished", dataset="overlaid")
     page = new_page(browser, height=HEIGHT)
-    open_runs(page, server)
+    open_runs(page, server, "overlaid")
     for row in (1, 2):
         click_cell(page, row, 16)
     overlay = page.get_by_role("link", name="Overlay curves and compare labels")
@@ -180,18 +180,36 @@ def test_runs_are_opened_and_compared_from_the_table(browser: Browser, server: S
     expect(page.get_by_role("heading", level=1, name="Evaluate")).to_be_visible()
     for part in (f"run={newer}", "view=Runs", f"with={older}"):
         at_address(page, part)
-    open_runs(page, server)
+    open_runs(page, server, "overlaid")
     click_cell(page, 2, 80)
     expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
     at_address(page, f"run={older}")
 
 
-def open_runs(page: Page, server: Server) -> None:
-    """Open the table of runs with the two runs alone in it."""
+def test_a_selected_run_is_deleted_and_no_other_row_is_selected_in_its_place(
+    browser: Browser, server: Server, database: Path
+) -> None:
+    with Store(database) as store:
+        older, newer = (add_run(store, "finished", dataset="deleted") for _ in range(2))
+    page = new_page(browser, height=HEIGHT)
+    open_runs(page, server, "deleted")
+    click_cell(page, 1, 12)
+    press(page, "delete_runs")
+    expect(page.get_by_role("dialog")).to_contain_text(newer)
+    press(page, "delete_runs_really")
+    expect(page.get_by_text(re.compile(r"^1 run\. Click a name"))).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator(".st-key-delete_runs")).to_have_count(0)  # nothing is selected
+    with Store(database) as store:
+        assert [run for run in store.run_names() if run.startswith("deleted")] == [older]
+
+
+def open_runs(page: Page, server: Server, dataset: str) -> None:
+    """Open the table of runs with the two runs on a data set alone in it."""
     visit(page, server.url)
-    page.get_by_role("textbox", name="Find").fill("overlaid")
+    page.get_by_role("textbox", name="Find").fill(dataset)
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^2 of .*runs\. Click a name"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^2 runs\. Click a name"))).to_be_visible()
     stand_still(page)
 
 
