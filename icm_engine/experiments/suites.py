@@ -1,21 +1,13 @@
-"""Suites: which label sources are compared, on which data, how often. Each is a TOML file; people can write their own.
+"""Suites: TOML files that say which label sources are compared, on which data and how often. Users can write their own.
 
 title, question         shown above the report's tables
 datasets, examples, seeds
-preset                  of every arm that names none (default: the preset `default`)
+preset                  of arms that name none (default: `default`)
 compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
 [use]                   shots ("fit" or numbers), shuffles, test (maximum examples); without it labels are not used
-[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
+[tune]                  settings of fine-tuning on each arm's labels; `shots` of the tuned model in use (default: none)
 [[arms]]                see `Arm`
 [quick]                 values for the same suite in a few minutes: datasets, examples, seeds, test, arms
-
-title, question         what the report says above its tables
-datasets, examples, seeds
-compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
-[use]                   shots ("fit" or numbers), shuffles, test (examples at most); without it labels are not used
-[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
-[[arms]]                see `Arm`
-[quick]                 other values for the same suite in a few minutes: datasets, examples, seeds, test, arms
 """
 
 import tomllib
