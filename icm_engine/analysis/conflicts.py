@@ -1,7 +1,7 @@
 """Read models of consistency: inconsistent pairs (now, ever, recurring) and their groups.
 
-Pairs come from the log and their members from an index, so no data set is scanned. The file of a custom rule is never
-run here: for custom rules only the pairs in the log are known.
+Pairs come from the log and members of groups from an index, so no data set is scanned. The file of a custom rule is
+never run here, so for custom rules only the pairs in the log are known.
 """
 
 import math
@@ -27,7 +27,7 @@ NONE = "none"  # the rule without constraints
 class PairLine:
     """One pair that is or was inconsistent; labels and `since` are current.
 
-    `times` counts how often it became inconsistent, `steps` how many steps it stayed so in all.
+    `times` counts how often it became inconsistent, `steps` the total number of steps for which it was.
     """
 
     pair: Pair
@@ -173,7 +173,7 @@ EdgeKind = Literal["inconsistent", "was inconsistent", "constrained"]
 
 @dataclass(frozen=True, slots=True)
 class ConflictGroup:
-    """A group with inconsistent pairs: `now` are the current ones, `ever` all there ever were."""
+    """A group with inconsistent pairs: `now` has the current ones, `ever` all of them so far."""
 
     name: str
     now: tuple[Pair, ...]
@@ -204,7 +204,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:
-    """A group as drawn; `whole` is False for a large group of which only members in conflict are shown."""
+    """A group as drawn; `whole` is False for a large group, where only members in conflict are shown."""
 
     name: str
     nodes: tuple[GraphNode, ...]
@@ -213,7 +213,7 @@ class GroupGraph:
 
 
 def groups_in_conflict(reading: Reading, ever: bool = False) -> list[ConflictGroup]:
-    """Return the groups in conflict now, or ever: most current pairs first, then most pairs ever."""
+    """Return the groups with conflicts now (or ever): most current pairs first, then most pairs ever."""
     now = set(pairs_now(reading))
     names = _named(reading, pairs_ever(reading) if ever else pairs_now(reading))
     members: dict[str, list[Pair]] = {}
@@ -247,7 +247,7 @@ def graph(store: Store, reading: Reading, group: ConflictGroup) -> GroupGraph:
 
 
 def circle(count: int) -> list[tuple[float, float]]:
-    """Return that many positions on the unit circle, clockwise from the top; two lie side by side.
+    """Return this many positions on the unit circle, clockwise from the top; two are placed side by side.
 
     >>> [(round(x), round(y)) for x, y in circle(4)]
     [(0, 1), (1, 0), (0, -1), (-1, 0)]
@@ -294,7 +294,7 @@ def _constrained(reading: Reading, members: Sequence[int]) -> Iterable[Pair]:
 
 
 def _named(reading: Reading, pairs: Sequence[Pair]) -> dict[Pair, str]:
-    """The group of every pair: its examples' group, or under a custom rule its connected component of pairs."""
+    """The group of every pair: its examples' group; under a custom rule, its connected component of pairs."""
     if _shipped(reading):
         return {pair: reading.run.dataset.examples[pair[0]].group for pair in pairs}
     parents: dict[int, int] = {}
