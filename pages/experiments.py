@@ -31,7 +31,7 @@ WHAT = (
 
 
 def show_form(store: Store) -> None:
-    """Draw the form; Run starts the suite in a process of its own."""
+    """Draw the form; Run starts the suite in a separate process."""
     st.text(WHAT)
     suite, model, quantization, processes = st.columns([2, 2, 2, 1], gap="medium")
     name = suite.selectbox("Suite", SHIPPED, key="suite", help="Each is a small TOML file.")
@@ -66,7 +66,7 @@ def show_form(store: Store) -> None:
 
 
 def _form_data(declared: Suite, names: Sequence[str]) -> None:
-    """Draw the overrides of the suite's own data."""
+    """Draw the fields that override the suite's own data."""
     data, test, examples = st.columns([3, 2, 1], gap="medium")
     data.multiselect(
         "Data sets",
@@ -114,7 +114,7 @@ def _ask() -> None:
 
 
 def show_results(store: Store) -> None:
-    """Draw the suite named by the URL, else the last one."""
+    """Draw the suite in the URL, else the last one."""
     made = jobs.names(store, launch.KIND)
     if not made:
         st.info("No suite has been run yet.", icon=":material/info:")

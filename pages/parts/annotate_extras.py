@@ -24,7 +24,7 @@ from pages.parts import annotate_card, annotate_queue, menu, session, step_card
 
 
 def show_bulk(store: Store, reading: Reading) -> None:
-    """Draw the acts possible on the current, filtered queue."""
+    """Draw the acts that are possible on the current, filtered queue."""
     name = annotate_queue.chosen(reading)
     if name == FROM_GOLD:
         st.text(SUPERVISION)
