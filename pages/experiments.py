@@ -60,7 +60,7 @@ def show_form(store: Store) -> None:
             on_click=_ask,
             help="Runs in separate processes; you can leave the page meanwhile.",
         )
-        st.toggle("Quick", key="suite_quick", help="The suite's own smaller form, in a few minutes.")
+        st.toggle("Quick", key="suite_quick", help="The suite's smaller version, which takes a few minutes.")
     if error := st.session_state.pop("suite_problem", None):
         session.complain(error)
 
@@ -74,7 +74,7 @@ def _form_data(declared: Suite, names: Sequence[str]) -> None:
         [],
         key="suite_datasets",
         placeholder=", ".join(declared.datasets),
-        help="In place of the suite's own.",
+        help="Instead of the suite's own.",
     )
     test.selectbox(
         "Test data set",
@@ -90,7 +90,7 @@ def _form_data(declared: Suite, names: Sequence[str]) -> None:
         value=None,
         key="suite_examples",
         placeholder=str(declared.examples),
-        help="How many examples are labelled, in place of the suite's own number.",
+        help="The number of examples to label, instead of the suite's own.",
     )
 
 

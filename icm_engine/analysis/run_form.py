@@ -254,7 +254,7 @@ def _form(info: DatasetInfo, wish: NewRun) -> Problem | None:
         return None
     fits = form_for(form, count)
     remedy = Remedy(f"Use {fits}", "predictability", fits)
-    return Problem(f"The form {form} is of two labels, and this data set has {count}.", (remedy,))
+    return Problem(f"The form {form} is for two labels, but this data set has {count}.", (remedy,))
 
 
 def _no_rule(store: Store, info: DatasetInfo, wish: NewRun) -> Problem | None:

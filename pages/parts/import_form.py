@@ -142,7 +142,7 @@ def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | N
         several = "--split" in str(error)
         complain(error)
     if split or several:
-        st.text_input("Split", key=f"split_{key}", help="Which of the data sets in it is meant.", width=300)
+        st.text_input("Split", key=f"split_{key}", help="Which data set in the file to import.", width=300)
     if asked is not None or (found is None and not several and file.is_text):
         st.selectbox(
             "Encoding",

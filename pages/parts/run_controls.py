@@ -276,7 +276,7 @@ def _breakpoints(reading: Reading) -> None:
         icon=":material/pause_circle:",
         on_click=_send_breakpoints,
         args=(reading.run.name,),
-        help="Resume then runs up to the first of them. Empty fields take them away.",
+        help="Resume then runs up to the first of them. An empty field removes its breakpoint.",
     )
     st.text(run_form.breakpoint_words(now))
 
