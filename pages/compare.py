@@ -1,4 +1,4 @@
-"""Compare: a run against gold, other seeds, other runs, and reference labelings."""
+"""Evaluate: a run compared with gold, other seeds, other runs, and reference labelings."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from icm_engine.store.store import Store
 from pages.parts import comparison, session, workspace
 
 VIEWS = ("Gold", "Seeds", "Runs", "Landscape")
-MEANT = {  # the view meant by URL parameters when none is named
+MEANT = {  # the view that URL parameters imply if none is named
     "cell": "Gold",
     "with": "Runs",
     "by": "Runs",

@@ -1,4 +1,4 @@
-"""Consistency: inconsistent pairs and groups, now and ever, and every repair with its options."""
+"""Conflicts and repairs: inconsistent pairs and groups, now or ever, and every repair with its options."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from icm_engine.store.store import Store
 from pages.parts import charts, conflicts, session, workspace
 
 VIEWS = ("Pairs", "Groups", "Repairs")
-RHYTHM = 2.0  # seconds between two looks at the curve of a run that goes on
+RHYTHM = 2.0  # seconds between two checks of the curve of a moving run
 
 
 def show(store: Store, run: str) -> None:

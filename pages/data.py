@@ -31,7 +31,7 @@ def show() -> None:
 
 def _uploaded() -> tuple[IncomingFile, str] | None:
     """The uploaded file and a unique key for it."""
-    # no list of types: Streamlit would refuse others by their MIME type, and the importer says what to do
+    # no list of types: Streamlit's refusal names a MIME type, the importer's says what to do
     file: Any = st.file_uploader(f"One example a row: {FORMATS}", key="upload")
     if file is None:
         return None
@@ -39,7 +39,7 @@ def _uploaded() -> tuple[IncomingFile, str] | None:
 
 
 def _on_this_machine() -> tuple[IncomingFile, str] | None:
-    """The file at the typed path, or chosen from the list beside it."""
+    """The file at the typed path, or the one chosen from the list next to it."""
     typed, listed = st.columns([3, 2], gap="medium")
     root = data_folder()
     text = typed.text_input(

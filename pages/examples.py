@@ -1,4 +1,4 @@
-"""Examples: the labels of a run as one table, and everything about the example that is selected in it."""
+"""Examples: the labels of a run as one table, and details of the example selected in it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.store.store import Store
 from pages.parts import charts, flips, menu, session, workspace
 
-ROWS = 500  # rows in the table; a search narrows it down
+ROWS = 500  # maximum number of rows in the table; a search finds the others
 
 
 def show(store: Store, run: str) -> None:
@@ -67,7 +67,7 @@ def _choice(label: str, name: str, options: list[str], run: str) -> str:
 
 
 def _select(key: str, ids: list[str]) -> None:
-    """Put the selected example into the URL by id, since its row may move as the run continues."""
+    """Put the selected example into the URL by id, because its row may move as the run continues."""
     if rows := st.session_state[key]["selection"]["rows"]:
         st.query_params["example"] = ids[rows[0]]
 

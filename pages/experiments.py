@@ -31,7 +31,7 @@ WHAT = (
 
 
 def show_form(store: Store) -> None:
-    """Draw the form; Run starts the suite in a process of its own."""
+    """Draw the form; Run starts the suite in a separate process."""
     st.text(WHAT)
     suite, model, quantization, processes = st.columns([2, 2, 2, 1], gap="medium")
     name = suite.selectbox("Suite", SHIPPED, key="suite", help="Each is a small TOML file.")
@@ -60,13 +60,13 @@ def show_form(store: Store) -> None:
             on_click=_ask,
             help="Runs in separate processes; you can leave the page meanwhile.",
         )
-        st.toggle("Quick", key="suite_quick", help="The suite's own smaller form, in a few minutes.")
+        st.toggle("Quick", key="suite_quick", help="The suite's smaller version, which takes a few minutes.")
     if error := st.session_state.pop("suite_problem", None):
         session.complain(error)
 
 
 def _form_data(declared: Suite, names: Sequence[str]) -> None:
-    """Draw the overrides of the suite's own data."""
+    """Draw the fields that override the suite's own data."""
     data, test, examples = st.columns([3, 2, 1], gap="medium")
     data.multiselect(
         "Data sets",
@@ -74,7 +74,7 @@ def _form_data(declared: Suite, names: Sequence[str]) -> None:
         [],
         key="suite_datasets",
         placeholder=", ".join(declared.datasets),
-        help="In place of the suite's own.",
+        help="Instead of the suite's own.",
     )
     test.selectbox(
         "Test data set",
@@ -90,7 +90,7 @@ def _form_data(declared: Suite, names: Sequence[str]) -> None:
         value=None,
         key="suite_examples",
         placeholder=str(declared.examples),
-        help="How many examples are labelled, in place of the suite's own number.",
+        help="The number of examples to label, instead of the suite's own.",
     )
 
 
@@ -114,7 +114,7 @@ def _ask() -> None:
 
 
 def show_results(store: Store) -> None:
-    """Draw the suite named by the URL, else the last one."""
+    """Draw the suite in the URL, else the last one."""
     made = jobs.names(store, launch.KIND)
     if not made:
         st.info("No suite has been run yet.", icon=":material/info:")

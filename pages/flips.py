@@ -1,4 +1,4 @@
-"""Flips: every label change of a run, and the examples worth a look."""
+"""Label changes: every label change of a run, and queues of examples to look at."""
 
 from collections.abc import Sequence
 
@@ -77,7 +77,7 @@ def _queue(reading: Reading, queue: Queue, found: Sequence[Queued]) -> None:
 
 
 def _select(key: str, ids: list[str]) -> None:
-    """Put the selected example into the URL by id, since its row may move as the run continues."""
+    """Put the selected example into the URL by id, because its row may move as the run continues."""
     if rows := st.session_state[key]["selection"]["rows"]:
         st.query_params["example"] = ids[rows[0]]
 

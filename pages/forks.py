@@ -1,4 +1,4 @@
-"""Forks: the tree of forks of a run, a new fork from any step, and where two runs diverge."""
+"""Fork: the tree of forks of a run, a new fork from any step, and where two runs diverge."""
 
 import streamlit as st
 

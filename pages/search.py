@@ -94,7 +94,7 @@ USUAL: dict[str, Any] = {"limit": FIRST_RUN.limit, "batch_size": None, "max_step
 
 
 def _wish() -> NewRun:
-    """What the form holds now; fields that are drawn further below have their defaults until then."""
+    """The current choices in the form; fields that are drawn further below have their defaults until then."""
     state = st.session_state
     now = {name: state.get(name, usual) for name, usual in USUAL.items()}
     preset = state.get("preset", presets()[0])
@@ -117,7 +117,7 @@ def _rule(chosen: str) -> str | None:
     return None if chosen == OWN_RULE else chosen
 
 
-# -- what cannot work, and what it costs
+# -- problems and cost
 
 
 def _problems(store: Store, wish: NewRun, examples: int | None) -> list[Problem]:
@@ -148,7 +148,7 @@ def _mend(key: str, value: Any) -> None:
 
 
 def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
-    """Draw what the run will cost; where nothing has measured it, the button of the context check."""
+    """Draw the expected cost of the run; if nothing has measured it, the button of the context check."""
     model = wish.model
     if examples is None:
         most = "" if wish.limit is None else f", at most {wish.limit:,} examples"
@@ -178,7 +178,7 @@ def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
 
 
 def _measure() -> None:
-    """Start the context check of what the form holds now."""
+    """Start the context check for the current choices."""
     now = st.session_state
     try:
         with Store() as store:
@@ -194,7 +194,7 @@ def _measure() -> None:
 
 
 def _size(preset: str) -> None:
-    """Draw the preset, and how much is searched, folded."""
+    """Draw the preset and the size of the search, folded."""
     for name in ("limit", "batch_size", "max_steps", "chains"):
         st.session_state.setdefault(name, USUAL[name])
     apart = {setting.name: setting for setting in settings(preset)}
@@ -242,7 +242,7 @@ def _all_settings(preset: str) -> None:
 
 
 def _setting(setting: Setting, column: Any, key: str) -> None:
-    st.session_state.setdefault(key, setting.value)  # not a default of the field, which a remedy could not replace
+    st.session_state.setdefault(key, setting.value)  # not the field's default, because a remedy could not replace that
     if isinstance(setting.value, bool):
         column.toggle(setting.phrase, key=key, help=setting.explanation)
     elif setting.choices:
@@ -259,7 +259,7 @@ def _key(preset: str, name: str) -> str:
 
 
 def _begin() -> None:
-    """Start what the form holds now; what was drawn may be older than the last keystroke."""
+    """Start a run with the current choices; the drawn ones may be older than the last keystroke."""
     now = st.session_state
     keys = {setting.name: _key(now["preset"], setting.name) for setting in settings(now["preset"])}
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}

@@ -91,7 +91,7 @@ def _unfollow() -> None:
 
 
 VIEWS = ("Curves", "Prompt", "Labels", "Inconsistent pairs", "What if")
-PROMPT_HEIGHT = 520  # pixels; a long one scrolls
+PROMPT_HEIGHT = 520  # pixels; a longer one scrolls
 
 
 def show(store: Store, run: str) -> None:

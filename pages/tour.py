@@ -1,4 +1,4 @@
-"""Help: a guided tour of one run on its own steps, the words used, and the keys."""
+"""Help: a guided tour of one run on its own steps, the terms used, and the keyboard shortcuts."""
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import home, menu, session
 
-EVERY = 4.0  # seconds between two looks at a run that goes on
+EVERY = 4.0  # seconds between two checks of a moving run
 LINKS = {
     "search": ("Watch it", ":material/show_chart:"),
     "steps": ("Open this decision", ":material/stairs:"),
@@ -18,7 +18,7 @@ LINKS = {
 
 
 def show(run: str | None) -> None:
-    """Draw the tour of a run; without one, offer to start the run it is meant for."""
+    """Draw the tour of a run; without a run, offer to start the one that the tour is written for."""
     if begun := st.session_state.pop("tour_run", None):
         session.choose(begun)
         st.rerun()

@@ -1,4 +1,4 @@
-"""Training: a model tuned on a run's labels, its loss, and its answers on a test part."""
+"""Train: a model tuned on a run's labels, its loss, and its answers on a test part."""
 
 import streamlit as st
 
@@ -75,7 +75,7 @@ COLUMNS = {name: charts.SHARE for name in ("right", "from", "to", "said True")}
 
 
 def _show_training(store: Store, reading: Reading, job: str) -> None:
-    """Draw a training as it is now."""
+    """Draw the current state of a training."""
     now = job_line.show(store, job)
     session.fragment(_curve, None if now.settled else EVERY)(job)
     if now.complete and (facts := tuned_models.facts_of(store, job)):

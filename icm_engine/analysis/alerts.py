@@ -1,4 +1,4 @@
-"""Alerts: signs that a search or its objective goes wrong.
+"""Alerts: signs that a search or its objective is going wrong.
 
 Each alert is a sentence with its numbers; the thresholds are the constants here. Alerts that use gold say so.
 """
@@ -12,16 +12,16 @@ from icm_engine.analysis.traces import Point
 from icm_engine.core.labeling import Label
 from icm_engine.runs.remarks import reading_notes
 
-FEW = 16  # labelled examples; with fewer, shares say little
+FEW = 16  # labelled examples; with fewer, shares mean little
 COLLAPSED = 0.95  # share of one label
-ALL_BUT_ONE = 10  # labelled examples; from here on, all but one with one label is a sign (2 in 100 by coin flips)
-RETURNS = 4  # changes of one label after its first, the last one recent
+ALL_BUT_ONE = 10  # labelled examples; from here on, one label for all but one is a sign (2 in 100 by coin flips)
+RETURNS = 4  # changes of one label after its first, if the last change is recent
 RECENT = 100  # steps
-PROPOSALS = 30  # proposals in the window; with fewer, their acceptance rate says little
+PROPOSALS = 30  # proposals in the window; with fewer, their acceptance rate means little
 HOT = 0.1  # share of the initial temperature
 TINY_MASS = 0.1
 LEAST_PERCENT = 0.001  # smaller shares are shown with an exponent rather than as 0.0 %
-PACE = 50  # points that the trends of U and accuracy look back on
+PACE = 50  # points from which the trends of U and accuracy are computed
 FALL = 0.05  # of accuracy, while U rises
 INVERTED = 0.35
 
@@ -35,7 +35,7 @@ class Alert:
 
 
 def alerts(reading: Reading) -> tuple[Alert, ...]:
-    """Return the alerts of a run now; none for a run without labels."""
+    """Return the current alerts of a run; none for a run without labels."""
     if reading.trajectory.last is None:
         return ()
     found = (sign(reading) for sign in SIGNS)
@@ -125,7 +125,7 @@ def _inverted(reading: Reading) -> Alert | None:
 
 
 def _right(point: Point) -> float | None:
-    """The share of labelled examples with gold that are right; None with more than two labels, or without gold."""
+    """The share of labelled examples with gold that are correct; None with more than two labels, or without gold."""
     return point.accuracy.of_labelled if point.accuracy else None
 
 

@@ -1,6 +1,6 @@
 """Annotation by hand: queues of examples, one example with its context, acts sent and applied, human labels.
 
-A queue is built once and then fixed, so that an example does not move the moment it is labelled.
+A queue is built once and then fixed, so that an example does not move when it is labelled.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,8 +20,8 @@ from icm_engine.store.events import decode_act
 from icm_engine.store.lazy_examples import places_of
 from icm_engine.store.store import Command, Store
 
-CHANGES = 5  # of an example's label changes
-MEMBERS = 40  # of a group, at most
+CHANGES = 5  # maximum number of an example's label changes
+MEMBERS = 40  # maximum number of members of a group
 COUNTED = 1000  # members of a group that are counted
 ACTS = 200  # rows of the list of acts
 MOST = 10_000  # examples per act: every override has to be scored
@@ -170,7 +170,7 @@ def expected(reading: Reading, waiting: Iterable[Act]) -> list[AppliedInterventi
 
 @dataclass(frozen=True, slots=True)
 class UndoState:
-    """What undo and redo would do next, in words, with the example concerned; None if there is nothing to do."""
+    """The effect of the next undo and redo, in words, with the example concerned; None if there is none."""
 
     undo: str | None
     redo: str | None
@@ -221,7 +221,7 @@ def _act_row(reading: Reading, done: AppliedIntervention, then: ActTime) -> ActR
 
 
 def margin_words(found: Card) -> str:
-    """Say how sure the model is of the label, in the words of the queue sorted by it."""
+    """Say how sure the model is of the label, as the queue sorted by margin does."""
     if found.margin is None:
         return ""
     wish = ": the model prefers another label" if found.margin < 0 else ""
@@ -249,8 +249,8 @@ class Bulk:
 def bulk(reading: Reading, places: Sequence[int], verb: Verb, label: Label | None = None) -> Bulk:
     """Return one act on all these examples: pin (at their current label, or at `label`), or unpin.
 
-    Left out are examples without a label that cannot be pinned, and examples that are not pinned and need no unpinning.
-    In a blind run, a label that a person has not given is not pinned as it is either.
+    Pinning at the current label leaves out examples without one; in a blind run, also those without a label that a
+    person gave. Unpinning leaves out examples that are not pinned.
     """
     chosen, why, how = places, "", f" as {label}"
     if verb == "unpin":
@@ -275,7 +275,7 @@ def _among(places: Sequence[int], wanted: Collection[int]) -> list[int]:
 
 
 def bulk_body(reading: Reading, act: Bulk) -> tuple[list[str], list[Label]]:
-    """Return the ids and labels of a bulk act, with labels as they are now."""
+    """Return the ids and current labels of a bulk act."""
     ids = reading.run.codec.ids
     if act.verb == "unpin":
         return [ids[i] for i in act.places], []
@@ -295,7 +295,7 @@ def own_labels(reading: Reading) -> dict[str, Label]:
 def own_places(reading: Reading) -> frozenset[int]:
     """Return the places of the examples whose label a person decided; see `own_labels`.
 
-    An act that was undone decides nothing. A label that a person gave and the model had already counts.
+    Acts that were undone do not count. A label that a person gave counts even if the model had it already.
     """
     given = _given(reading)
     if not given:
@@ -306,7 +306,7 @@ def own_places(reading: Reading) -> frozenset[int]:
 
 
 def _given(reading: Reading) -> dict[int, tuple[Label, int]]:
-    """The last label that a person gave each example, and its event; without acts that were undone."""
+    """The last label that a person gave each example, and its event, ignoring acts that were undone."""
     events = {id(done): then.event for done, then in zip(reading.acts, reading.moments, strict=True)}
     return {
         i: (label, events[id(done)])
@@ -323,7 +323,7 @@ def sources(store: Store, reading: Reading) -> tuple[str, ...]:
 def save_labels(store: Store, reading: Reading, source: str, replace: bool = False) -> int:
     """Store a person's labels under a source name and return their number. The run does not change.
 
-    Raises SettingError where there are none, for a name that cannot be, and for one that is taken unless `replace`.
+    Raises SettingError if there are none, for an invalid name, and for a name that is taken unless `replace`.
     """
     labels, name = own_labels(reading), source.strip()
     if not labels:
@@ -357,12 +357,12 @@ SUPERVISION = (
 
 
 def offered_queues(reading: Reading) -> list[str]:
-    """Return the available queues; the one sorted by gold only where gold is shown."""
+    """Return the available queues; the queue based on gold only where gold is shown."""
     return [name for name in QUEUES if name != FROM_GOLD or gold_shown(reading)]
 
 
 def queue(store: Store, reading: Reading, name: str, text: str = "") -> Sequence[int]:
-    """Return the places of a queue's examples; with `text`, only those with it in a field, their id or note."""
+    """Return the places of a queue's examples; with `text`, only those that contain it in a field, the id or a note."""
     places = _from_gold(store, reading) if name == FROM_GOLD else _MADE[name](reading)
     if not (wanted := text.strip().casefold()):
         return places
@@ -426,7 +426,7 @@ _MADE: Mapping[str, Callable[[Reading], Sequence[int]]] = {
 }  # fmt: skip
 
 
-# -- where one stands
+# -- the position in a queue
 
 
 def standing(places: Sequence[int], example: int | None, at: int) -> tuple[int, bool]:

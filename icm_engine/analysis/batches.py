@@ -1,4 +1,4 @@
-"""Batched runs as people see them: phase, numbers and tables, with gold beside them.
+"""Batched runs as pages and commands show them: phase, numbers and tables, compared with gold.
 
 A finished batch is read from one summary row. Gold is counted once per batch.
 """
@@ -58,7 +58,7 @@ class GoldCounts:
         return list(found.values())
 
     def gold(self, store: Store, dataset: str, places: Sequence[int]) -> Mapping[Label, int]:
-        """Return how often each gold label occurs at these places of a data set; empty without gold."""
+        """Return the number of each gold label at these places of a data set; empty without gold."""
         labels = store.dataset_info(dataset).gold
         key = (str(store.path), dataset, len(places) if isinstance(places, range) else -len(places), labels)
         if labels and key not in self.labels:
@@ -98,15 +98,15 @@ AT_HOME = 5  # and per refresh of the list of runs
 PHASES: Mapping[Phase, Phase] = {
     "done": "finished",
     "cancelled": "paused",
-}  # a job's phases in the words of runs; the others are equal
+}  # phases of a job that have another name for runs; the others are equal
 
 
 @dataclass(frozen=True)
 class BatchedRunStatus:
-    """Status of a batched run: its phase, how its finished batches ended, and gold beside them.
+    """Status of a batched run: its phase, how its finished batches ended, and their agreement with gold.
 
-    `accuracy` covers all examples that have gold, those of unfinished batches counted as unlabelled. It is None without
-    gold and while finished batches are still being counted.
+    `accuracy` covers all examples that have gold; examples of unfinished batches count as unlabelled. It is None
+    without gold, and while finished batches are still being counted.
     """
 
     whole: BatchedRun
@@ -295,7 +295,7 @@ def run_lines(store: Store, shelf: RunCache, counts: GoldCounts, listed: Sequenc
 
 
 def run_choices(store: Store, looked_at: str | None, wholes: bool = False) -> list[str]:
-    """Return the runs to choose from, newest first; of batches only the one viewed; batched runs with `wholes`."""
+    """Return the runs to choose from, newest first. A batch is included only if viewed, batched runs with `wholes`."""
     listed_runs = store.run_names()
     batch = [looked_at] if looked_at and looked_at not in listed_runs and store.has_run(looked_at) else []
     return [*batch, *(names(store) if wholes else []), *listed_runs]
@@ -412,7 +412,7 @@ def _line(store: Store, now: BatchedRunStatus, number: int, end: BatchResult | N
 
 
 def lines_frame(found: Sequence[BatchLine], gold: bool) -> pd.DataFrame:
-    """Return the table, with the address of each begun batch's run."""
+    """Return the table, with the address of the run of each batch that has begun."""
     frame = pd.DataFrame(
         [
             {

@@ -24,7 +24,7 @@ AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
 
 
 STEPS = 4000  # points of the accuracy curve: five a pixel
-SPACIOUS = 8  # labels up to which a cell of the confusion matrix has room for two lines
+SPACIOUS = 8  # maximum number of labels for which a cell of the confusion matrix has room for two lines
 HOVERED = "gold %{y}, labelled %{x}: %{hovertext}<extra></extra>"
 EMPTIEST = 0.06  # opacity of an empty cell
 FULLEST = 0.45  # opacity of a full cell, which keeps a text contrast of 4.6 in both themes
@@ -47,8 +47,9 @@ def literal(text: str) -> str:
 def confusion_chart(against: Against, dark: bool = False, chosen: str | None = None) -> Chart:
     """Confusion matrix: gold in rows, labels in columns; cells show count, share of the row, right or wrong.
 
-    Beyond `SPACIOUS` labels a cell shows its count alone, and the rest when the mouse is over it. A cell's customdata
-    is its address, which a click reports. All cells are one trace: an annotation each takes half a minute at 20 labels.
+    With more than `SPACIOUS` labels a cell shows only its count, and the rest on hover. A cell's customdata is its
+    address, which a click reports. All cells are one trace, because one annotation per cell takes half a minute at 20
+    labels.
     """
     colours, figure = palette(dark), blank_figure(dark, "gold")
     columns, rows = _columns(against), list(against.labels)

@@ -254,7 +254,7 @@ CURVE_ROWS = 500
 
 
 def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
-    """Return pairs, one a row: both texts, current labels, and how long they were inconsistent."""
+    """Return pairs, one per row: both texts, current labels, and how long they were inconsistent."""
     return pd.DataFrame(
         [
             {
@@ -272,7 +272,7 @@ def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
 
 
 def repairs_frame(reading: Reading, marks: Sequence[RepairMark]) -> pd.DataFrame:
-    """Return repairs, one a row, in the order given."""
+    """Return repairs, one per row, in the order given."""
     return pd.DataFrame(
         [
             {
@@ -288,7 +288,7 @@ def repairs_frame(reading: Reading, marks: Sequence[RepairMark]) -> pd.DataFrame
 
 
 def options_frame(card: RepairCard) -> pd.DataFrame:
-    """Return a repair's options, one a row, below the original labels."""
+    """Return a repair's options, one per row, below the original labels."""
     rows = [
         {"first": o.labels[0], "second": o.labels[1], "U": o.utility, "change": o.change, "outcome": o.outcome}
         for o in card.options
@@ -298,7 +298,7 @@ def options_frame(card: RepairCard) -> pd.DataFrame:
 
 
 def groups_frame(graphs: Sequence[GroupGraph]) -> pd.DataFrame:
-    """Return the examples of the groups, one a row, with the examples they conflict with."""
+    """Return the examples of the groups, one per row, with the examples they conflict with."""
     return pd.DataFrame(
         [
             {

@@ -1,7 +1,7 @@
 """Read models of consistency: inconsistent pairs (now, ever, recurring) and their groups.
 
-Pairs come from the log and their members from an index, so no data set is scanned. The file of a custom rule is never
-run here: for custom rules only the pairs in the log are known.
+Pairs come from the log and members of groups from an index, so no data set is scanned. The file of a custom rule is
+never run here, so for custom rules only the pairs in the log are known.
 """
 
 import math
@@ -224,7 +224,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:
-    """A group as drawn; `whole` is False for a large group of which only members in conflict are shown."""
+    """A group as drawn; `whole` is False for a large group, where only members in conflict are shown."""
 
     name: str
     nodes: tuple[GraphNode, ...]
@@ -280,7 +280,7 @@ def graph(store: Store, reading: Reading, group: ConflictGroup) -> GroupGraph:
 
 
 def circle(count: int) -> list[tuple[float, float]]:
-    """Return that many positions on the unit circle, clockwise from the top; two lie side by side.
+    """Return this many positions on the unit circle, clockwise from the top; two are placed side by side.
 
     >>> [(round(x), round(y)) for x, y in circle(4)]
     [(0, 1), (1, 0), (0, -1), (-1, 0)]
@@ -327,7 +327,7 @@ def _constrained(reading: Reading, members: Sequence[int]) -> Iterable[Pair]:
 
 
 def _named(reading: Reading, pairs: Sequence[Pair]) -> dict[Pair, str]:
-    """The group of every pair: its examples' group, or under a custom rule its connected component of pairs."""
+    """The group of every pair: its examples' group; under a custom rule, its connected component of pairs."""
     if _shipped(reading):
         return {pair: reading.run.dataset.examples[pair[0]].group for pair in pairs}
     parents: dict[int, int] = {}

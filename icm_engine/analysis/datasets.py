@@ -18,7 +18,7 @@ from icm_engine.store.datasets import DatasetInfo  # re-exported for pages
 from icm_engine.store.store import Store
 
 PAGE = 10  # examples on one page
-QUICK = 6_000  # examples up to which a rule is checked without being asked
+QUICK = 6_000  # up to this many examples, a rule is checked without a request
 CONSTANTS = "Without a rule, only the model prevents label collapse: watch the label balance."
 
 
@@ -68,7 +68,7 @@ class ExampleLine:
 
 
 def example_pages(examples: int) -> int:
-    """Return the number of pages for that many examples, at least one.
+    """Return the number of pages for this many examples, at least one.
 
     >>> example_pages(0), example_pages(10), example_pages(11)
     (1, 1, 2)

@@ -124,7 +124,7 @@ class Decision:
     set_evaluations: int
     seconds: float
     prompt_sha256: str
-    tied: tuple[Label, ...] = ()  # labels scored exactly alike; the first was proposed
+    tied: tuple[Label, ...] = ()  # labels with exactly equal scores; the first was proposed
 
     @property
     def threshold(self) -> float | None:
@@ -135,7 +135,7 @@ class Decision:
 
 
 def decision(reading: Reading, moment: Moment) -> Decision:
-    """Return the card of a `step` event; it shows gold only where the reading has it."""
+    """Return the card of a `step` event; it shows gold only if the reading has gold."""
     body, before, usage = moment.event.step, moment.before, moment.event.step["usage"]
     after = body["after"]
     decided = after is not None
@@ -224,7 +224,7 @@ def _movers(reading: Reading, body: StepBody) -> tuple[Mover, ...]:
 
 
 def two(labels: Sequence[Label]) -> str:
-    """Return the labels of a pair as one word."""
+    """Return the labels of a pair as one string."""
     return " / ".join(labels)
 
 
@@ -248,7 +248,7 @@ def _unchanged(card: Decision) -> str:
 
 
 def threshold_sentence(card: Decision) -> str:
-    """Say at which temperature the verdict would differ; empty if at none."""
+    """Say at which temperature the verdict would differ; empty if there is none."""
     if card.threshold is None or card.verdict == "unchanged":
         return ""
     said = f"= delta / ln(draw) = {decimal(card.delta, 2)} / ln {figures(card.draw)}"
@@ -333,7 +333,7 @@ class PromptRead:
 
 
 def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
-    """Return the prompt of a `step` event; where scores were reused, the prompt that first produced them."""
+    """Return the prompt of a `step` event; if scores were reused, the prompt that first produced them."""
     body, labeling = moment.event.step, moment.before.labeling if moment.before else Labeling()
     objective = reading.run.objective(moment.config, no_scorer())
     prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))

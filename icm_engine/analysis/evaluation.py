@@ -1,8 +1,8 @@
 """Labels in use and rewards against gold, with bootstrap intervals.
 
-Examples of one group depend on each other, and seeds are few. So each resample draws seeds with replacement, then
-groups, the same groups for every seed (all seeds label the same examples). With one seed the interval covers examples
-alone and says nothing about other seeds; with one group it is the widest possible.
+Examples of one group depend on each other, and there are few seeds. So each resample draws seeds with replacement, then
+groups, the same groups for every seed (all seeds label the same examples). With one seed the interval covers only the
+variation of examples and says nothing about other seeds; with one group it is the widest possible.
 """
 
 from collections import defaultdict
@@ -54,7 +54,7 @@ def estimate(cells: Sequence[Right]) -> Estimate:
 
 
 def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
-    """Return the mean of one minus the mean of the other, resampled together: seeds in pairs, the same groups.
+    """Return the difference of the two means, resampled together: seeds in pairs, the same groups.
 
     A side with a single run is paired with every run of the other. Raises ValueError if their examples differ.
     """
@@ -100,7 +100,7 @@ def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], w
 
 @dataclass(frozen=True)
 class Used:
-    """Labels in use: the number of demonstrations, and what is correct on the test part, over all shuffles."""
+    """Labels in use: the number of demonstrations, and the correct answers on the test part over all shuffles."""
 
     shots: int
     right: Right
@@ -128,7 +128,7 @@ def asked(
 
 
 def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None = None) -> list[Json]:
-    """The examples that no run of this spec labels: the test data set if there is one, then the rest of its own.
+    """The examples that no run of this spec labels: the test data set if any, then the rest of its own data set.
 
     `dataset` is the one the run was meant for. A selection from it that was made with gold has no rest.
     """
@@ -143,7 +143,7 @@ def unlabelled_parts(store: Store, dataset: str, spec: RunSpec, test: str | None
 
 
 def used(store: Store, job: str) -> tuple[Used, ...]:
-    """Return what a finished use got right for each number of demonstrations, over all shuffles."""
+    """Return the correct answers of a finished use for each number of demonstrations, over all shuffles."""
     found = jobs.result(store, job)
     if found is None:
         return ()
@@ -197,7 +197,7 @@ Judged = tuple[Example, Label, Sequence[float]]  # an example, its gold label, t
 def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
     """Return how many test pairs a stage's reward model orders as gold does, by data set and group.
 
-    Raises SettingError where the model was not evaluated, or nothing it was evaluated on has gold.
+    Raises SettingError if the model was not evaluated, or only on examples without gold.
     """
     rows = facts["test"].get(stage)
     if not rows:
@@ -217,7 +217,7 @@ def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
 
 
 def right_pairs(task: Task, judged: Sequence[Judged]) -> Right:
-    """Return, by group, how many pairs have the higher reward where gold is True; equal rewards count half.
+    """Return, by group, the number of pairs with the higher reward where gold is True; equal rewards count half.
 
     A pair of responses is one pair. Among the claims about a question, each True one is compared with each False one.
     """
@@ -281,7 +281,7 @@ def truth_of(store: Store, dataset: str, found: Json) -> Scores:
     """Return 1 for each sampled response that is a claim with gold True, else 0. Raises SettingError.
 
     A response that matches no example of the data set counts as wrong. Raises SettingError for pairs of responses, and
-    for a prompt without a claim whose gold is True.
+    for a prompt that has no claim with gold True.
     """
     task = store.dataset_info(dataset).task
     form = form_of(task)

@@ -107,7 +107,7 @@ def _hand(reading: Reading, moment: Moment) -> Made:
 
 
 def act_words(done: AppliedIntervention) -> str:
-    """Say what a person did, and to how many examples."""
+    """Say what a person did, and to how many examples it applied."""
     if done.act.verb in ("blind", "unblind"):
         return f"{VERBS[done.act.verb]}."
     count = len(done.changes)
@@ -152,7 +152,7 @@ def _labelled(reading: Reading, moment: Moment) -> Made:
 
 
 def _silent(verdicts: Sequence[Json]) -> list[str]:
-    """What a judge left without a verdict, in words."""
+    """The examples that a judge left without a verdict, in words."""
     without = [verdict["why"] for verdict in verdicts if verdict["label"] is None]
     return [f"No verdict on {len(without):,} of {len(verdicts):,} examples, first: {without[0]}."] if without else []
 

@@ -43,7 +43,7 @@ FILTERS: dict[str, Keep] = {
     "Model prefers another label": lambda row: row.margin is not None and row.margin < 0,
     "Differs from gold": lambda row: row.gold is not None and row.label is not None and row.label != row.gold,
 }
-SORTS: dict[str, Callable[[ExampleRow], tuple[bool, float]]] = {  # what is missing comes last
+SORTS: dict[str, Callable[[ExampleRow], tuple[bool, float]]] = {  # missing values come last
     "Data set order": lambda row: (False, row.place),
     "Lowest margin": lambda row: (row.margin is None, row.margin or 0.0),
     "Most flips": lambda row: (False, -row.flips),
@@ -52,11 +52,11 @@ SORTS: dict[str, Callable[[ExampleRow], tuple[bool, float]]] = {  # what is miss
 }
 
 
-MOST = 20_000  # examples of a run that are listed; beyond, the labelled ones and the first of the others
+MOST = 20_000  # maximum number of listed examples; a larger run shows the labelled ones and the first of the others
 
 
 def example_rows(reading: Reading, wanted: str, words: str, order: str) -> list[ExampleRow]:
-    """Return the rows of one filter (or `Label NAME`) whose text or id contains `words`, in this order."""
+    """Return the rows of a filter (or `Label NAME`) with `words` in their text or id, in this order."""
     keep = FILTERS.get(wanted) or (lambda row: row.label == wanted.removeprefix("Label "))
     sought = words.strip().casefold()
     found = [row for row in _rows(reading) if keep(row) and (not sought or _contains(reading, row, sought))]
@@ -89,7 +89,7 @@ def _rows(reading: Reading) -> Iterator[ExampleRow]:
 
 
 def human_labels(store: Store, reading: Reading, rows: Sequence[ExampleRow]) -> dict[str, dict[str, Label]]:
-    """Return what people said about these examples, by source and id; nothing while the run is annotated blind."""
+    """Return the human labels of these examples, by source and id; none while the run is annotated blind."""
     if reading.blind or reading.withheld or not rows:
         return {}
     return human_of(store, reading.run.dataset.name, [row.example for row in rows])

@@ -16,8 +16,8 @@ from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, ex
 from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
 
 Value = Callable[[Point], float | None]
-INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their words
-LINES = 40  # of these, the last ones
+INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
+LINES = 40  # maximum number of marks; the last ones are kept
 MARKS = 200  # accepted and rejected marks each; more would hide the curve
 
 
@@ -67,7 +67,7 @@ def curve_marks(reading: Reading) -> CurveMarks:
 
 
 def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> Chart:
-    """U(D), its axis fitted to it: accepted (filled), rejected (hollow), repaired (diamond), best (star).
+    """U(D) on an axis fitted to its range: accepted (filled), rejected (hollow), repaired (diamond), best (star).
 
     Its two terms can be switched on in the legend.
     """
@@ -97,7 +97,7 @@ def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None
 
 
 def _fitted(values: Sequence[float]) -> list[float] | None:
-    """A range with some room around these values; None without any."""
+    """A range with some margin around these values; None if there are none."""
     if not values:
         return None
     low, high = min(values), max(values)
@@ -106,7 +106,7 @@ def _fitted(values: Sequence[float]) -> list[float] | None:
 
 
 def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """Temperature, and the share of the last 50 proposals that were accepted on its own axis."""
+    """Temperature and, on a second axis, the share of the last 50 proposals that were accepted."""
     colours, figure = palette(dark), blank_figure(dark, "T")
     points = trajectory.points
     _line(figure, points, "temperature", lambda p: p.temperature, colours.rejected, "dash", shape="linear")
@@ -224,7 +224,7 @@ def _marks(
 
 
 def _short(value: float | None) -> float | None:
-    """Round to five digits: more cannot be seen, and every digit is sent at every refresh."""
+    """Round to five digits: more are not visible, and every digit is sent at every refresh."""
     return None if value is None else float(f"{value:.5g}")
 
 
@@ -332,7 +332,7 @@ def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
 
 
 def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:
-    """Return the inconsistent pairs, one a row, with both examples side by side."""
+    """Return the inconsistent pairs, one per row, with both examples side by side."""
     return pd.DataFrame(
         [
             {
@@ -350,7 +350,7 @@ def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:
 
 
 def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
-    """Return the labels, one example a row; a gold column only where there is gold."""
+    """Return the labels, one example per row; a gold column only where there is gold."""
     frame = pd.DataFrame(
         [
             {
@@ -398,7 +398,7 @@ def settings_frame(spec: dict[str, Any]) -> pd.DataFrame:
 
 
 def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.DataFrame:
-    """Return examples, one a row, their texts cut to one line; empty columns are left out."""
+    """Return examples, one per row, their texts cut to one line; empty columns are left out."""
     frame = pd.DataFrame(
         [
             {
@@ -421,7 +421,7 @@ def cells_frame(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> pd
 
 
 def branches_frame(branches: Sequence[Branch], run: str) -> pd.DataFrame:
-    """Return a tree of runs, one a row; the run being viewed is marked."""
+    """Return a tree of runs, one per row; the run being viewed is marked."""
     return pd.DataFrame(
         [
             {
@@ -436,7 +436,7 @@ def branches_frame(branches: Sequence[Branch], run: str) -> pd.DataFrame:
 
 
 def differing_frame(reading: Reading, found: ForkDifference, other: str) -> pd.DataFrame:
-    """Return the examples on which two runs differ, one a row."""
+    """Return the examples on which two runs differ, one per row."""
     codec = reading.run.codec
     return pd.DataFrame(
         [
@@ -454,7 +454,7 @@ def differing_frame(reading: Reading, found: ForkDifference, other: str) -> pd.D
 
 
 def members_frame(members: Sequence[Member]) -> pd.DataFrame:
-    """Return the other examples of a group, one a row."""
+    """Return the other examples of a group, one per row."""
     return pd.DataFrame(
         [
             {"label": row.label, "pinned": "pinned" if row.pinned else "", "text": row.text, "id": row.example}
@@ -464,7 +464,7 @@ def members_frame(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def acts_frame(rows: Sequence[ActRow]) -> pd.DataFrame:
-    """Return what a person did, one act a row."""
+    """Return a person's acts, one per row."""
     return pd.DataFrame(
         [
             {

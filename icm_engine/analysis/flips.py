@@ -17,12 +17,12 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
-CYCLES = 2  # returns to an earlier label from which on an example is called oscillating
+CYCLES = 2  # number of returns to an earlier label from which an example counts as oscillating
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which label changes are shown; an empty field admits all. `kept`: only labels still in force."""
+    """Which label changes are shown; an empty field admits all. `kept` shows only labels still in force."""
 
     cause: str | None = None
     example: int | None = None
@@ -55,7 +55,7 @@ def counts(changes: Iterable[LabelChange]) -> dict[str, int]:
     return {cause: count for cause, count in found.items() if count}
 
 
-# -- examples worth a look
+# -- queues of examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def step_address(run: str, event: int) -> str:
 
 
 def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
-    """Return a queue, one example a row; gold only where it is shown."""
+    """Return a queue, one example per row; gold only where it is shown."""
     ids = reading.run.codec.ids
     rows = [
         {

@@ -115,7 +115,7 @@ def event_of(reading: Reading, step: int) -> int:
 def begin_fork(
     store: Store, reading: Reading, step: int, more: int, settings: Mapping[str, Any], rule: str | None = None
 ) -> str:
-    """Create a fork that diverges after a step and takes `more` steps, start it, and return its name.
+    """Create and start a fork that diverges after a step and takes `more` steps; return its name.
 
     Only settings that differ are changed. Raises SettingError, NotFound.
     """
@@ -153,7 +153,7 @@ WHAT_IF = "what-if"
 
 @dataclass(frozen=True, slots=True)
 class WhatIfCost:
-    """Estimated cost of one what-if question, from the run's own mean cost per evaluation; repairs come on top."""
+    """Estimated cost of one what-if question, from the run's mean cost per evaluation; repairs are not included."""
 
     prompts: int
     tokens: float
@@ -168,7 +168,7 @@ class WhatIfCost:
 
 
 def price(reading: Reading) -> WhatIfCost:
-    """Return the cost of asking about one label: one evaluation of as many examples as are labelled."""
+    """Return the cost of asking about one label: one evaluation of all labelled examples."""
     spent, labelled = reading.spent, reading.tally.labelled
     share = labelled / max(1, spent.prompts)
     return WhatIfCost(labelled, spent.tokens_encoded * share, spent.seconds * share)

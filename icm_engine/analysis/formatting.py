@@ -58,7 +58,7 @@ PHASE_STYLES: dict[Phase, PhaseStyle] = {
     "finished": PhaseStyle("green", "✓", "finished", "The labels are below, ready to download."),
 }
 
-# The buttons that a phase offers; those without effect are not offered
+# The buttons that a phase offers; buttons without effect are left out
 OFFERS: dict[Phase, frozenset[str]] = {
     "created": frozenset({"start", "step"}),
     "starting": frozenset({"pause", "stop"}),
@@ -75,13 +75,13 @@ _ASIDE = re.compile(r"\s?\(([^()]*)\)")
 _FLAG = re.compile(
     r"(?<![\w`'\"-])--(batch-size|limit|map|model|name|rule|seed|set|split|steps|update)\b(?: [A-Z]+\b)?"
 )
-_KEPT = re.compile(r"\(vLLM: [^()]*\)|`[^`]*`")  # options of another program, and whole commands
+_KEPT = re.compile(r"\(vLLM: [^()]*\)|`[^`]*`")  # options of other programs, and whole commands
 
 
 def without_flags(text: str) -> str:
-    """Return a message without the options of our command line, for a reader who has the page before them.
+    """Return a message without our command-line options, for readers of a page.
 
-    An option in brackets beside the remedy is left out; one in the sentence becomes a word.
+    An option in brackets after the remedy is left out; one in the sentence becomes a word.
 
     >>> without_flags("use fewer examples (--limit, or --batch-size), or shorter demonstrations")
     'use fewer examples, or shorter demonstrations'
@@ -102,7 +102,7 @@ def _without_flags(text: str) -> str:
 
 
 def _aside(found: re.Match[str]) -> str:
-    """What is in brackets: without an option, as it was; with one, the part about the page, if there is one."""
+    """The text in brackets: unchanged without an option; with one, only the part about the page, if any."""
     inside = found[1]
     if not re.search(r"(^|[ (])--[a-z]", inside):
         return found[0]
@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int) -> str:
-    """Return a whole number short enough for a tile.
+    """Return a whole number, shortened to fit a tile.
 
     >>> count(999), count(12345), count(2_500_000)
     ('999', '12.3 k', '2.5 M')

@@ -1,4 +1,4 @@
-"""Labels against gold: correct and wrong ones with intervals, and calibration of probabilities.
+"""Labels against gold: accuracy with intervals, and calibration of probabilities.
 
 Every function counts only the examples it is given, so labels fixed by a person can be left out.
 """
@@ -54,7 +54,7 @@ def calibration(
     gold: Mapping[int, Label],
     counted: Sequence[int],
 ) -> Calibration:
-    """Return how well p of the given label, renormalised over the labels, predicts agreement with gold."""
+    """Return how well p of the given label (renormalised over the labels) predicts agreement with gold."""
     judged = [
         (math.exp(scores[i].normalized[labels.index(given[i])]), is_right(given[i], gold[i]))
         for i in _known(scores, gold, counted)
@@ -64,7 +64,7 @@ def calibration(
 
 
 def reliability(judged: Sequence[tuple[float, bool]]) -> Calibration:
-    """Return the calibration of probabilities, each given with whether it was correct.
+    """Return the calibration of pairs of a probability and whether its label was correct.
 
     >>> found = reliability([(0.9, True), (0.95, False), (0.5, True)])
     >>> [(one.low, one.count, one.right) for one in found.bins]  # gaps 0.5 of one label, 0.425 of two
@@ -98,7 +98,7 @@ def area_under_curve(
 ) -> float | None:
     """Return the AUROC of the log-odds of the true label against gold; None if gold has one class only.
 
-    The given labels play no part: this asks whether the model's own order of the examples is gold's.
+    The given labels are not used: this measures whether the model orders the examples as gold does.
     """
     places = _known(scores, gold, counted)
     truth = [gold[i] == true_label for i in places]
@@ -136,7 +136,7 @@ def no_gold_words(reading: Reading) -> str:
 
 
 def pins_words(reading: Reading) -> str:
-    """Say which examples are excluded, and where they still count."""
+    """Say which examples are excluded from these numbers, and where they still count."""
     pins = len(reading.pins)
     named = "1 example that a person pinned does" if pins == 1 else f"{pins:,} examples that a person pinned do"
     return f"{named} not count here; the curve over steps has all examples."
@@ -189,7 +189,7 @@ class ClassAgreement:
 
 @dataclass(frozen=True)
 class Against:
-    """The labels of the examples that count, beside their gold; examples without gold are left out."""
+    """The labels of the examples that count, with their gold; examples without gold are left out."""
 
     labels: tuple[Label, ...]
     gold: Mapping[int, Label]
@@ -288,7 +288,7 @@ class CellRow:
 
 
 def cell_rows(reading: Reading, against: Against, places: Sequence[int]) -> tuple[CellRow, ...]:
-    """Return examples with what helps to understand a mistake, most confident first."""
+    """Return examples with details that help to understand a mistake, most confident first."""
     rows = [
         CellRow(
             reading.run.codec.ids[i],

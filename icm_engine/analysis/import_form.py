@@ -1,4 +1,4 @@
-"""The import form: where a file may come from, what its columns hold, a trial import, and the import itself."""
+"""The import form: where a file may come from, the contents of its columns, a trial import, and the import."""
 
 import os
 import re
@@ -66,7 +66,7 @@ class IncomingFile:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is of a format that has an encoding, by its name."""
+        """Whether the format, judged by the file name, has an encoding."""
         return kind_of(self.name) in TEXTS
 
     @property
@@ -86,7 +86,7 @@ class IncomingFile:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Choices made for an import; `mapping` has "" for an unused field.
+    """The choices for an import; `mapping` has "" for an unused field.
 
     `ties` and `first` are those of `import_file`.
     """
@@ -187,7 +187,7 @@ def fields_of(task: str) -> tuple[str, ...]:
 SAMPLES = 3  # cells shown beside the choice of a column
 CUT = 54  # characters of such a cell
 OFFERED = 3  # columns offered as gold
-REPEATED = 2  # a column of labels has each of them this many times on average
+REPEATED = 2  # in a column of labels, each occurs at least this often on average
 
 
 def sample_cells(found: Preview, column: str, most: int = SAMPLES) -> list[str]:
@@ -212,7 +212,7 @@ def labels_of(found: Preview, column: str | None) -> tuple[Label, ...]:
 def offered_gold(found: Preview, mapping: Mapping[str, Any]) -> list[str]:
     """Return the unused columns that evidently hold labels, best first; none if a column is gold already.
 
-    For a task with labels of its own the cells must spell these; otherwise they must be few and repeat.
+    If the task has its own labels, the cells must spell them; otherwise the cells must have few values that repeat.
     """
     if mapping.get("gold") or found.task is None:
         return []
@@ -243,14 +243,14 @@ IDLE_RULE = "idle-rule"
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that cannot work with the data: its kind, one of the constants above, and a sentence."""
+    """A problem of the choices with the data: its kind (one of the constants above) and a sentence."""
 
     kind: str
     text: str
 
 
 def data_remarks(found: Preview, choices: Choices, trial: ImportTrial | None = None) -> list[Remark]:
-    """Return what cannot work with the data; without a trial only what the first rows show."""
+    """Return the problems of the choices with the data; without a trial, only those that the first rows show."""
     remarks = [_gold_remark(found, choices, trial)]
     if trial is None:
         return [remark for remark in remarks if remark is not None]
@@ -289,7 +289,7 @@ def _rule_remark(trial: ImportTrial) -> Remark | None:
     return None
 
 
-_CONTROLS = (  # options of the command line, and the controls of the form in their place
+_CONTROLS = (  # command-line options and the controls of the form that replace them
     (re.compile(r"--map (\w+)=(?=[).]|$)"), r"\1: not used"),
     (re.compile(r"--map (\w+)=.*?(?=[),:]| if |$)"), r"\1, under Columns"),
     (re.compile(r"--first-wins CELL, or First response on the page"), "First response"),
@@ -307,7 +307,7 @@ _CONTROLS = (  # options of the command line, and the controls of the form in th
 
 
 def in_page_words(text: str) -> str:
-    """Return a message of the importer with the form's controls in place of options of the command line.
+    """Return a message of the importer with the form's controls instead of command-line options.
 
     >>> in_page_words("say which it is (--map claim=COLUMN)")
     'say which it is (claim, under Columns)'

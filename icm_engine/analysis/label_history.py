@@ -1,4 +1,4 @@
-"""How labels and pairs changed during a run; label counts; and accuracy, which is defined here."""
+"""How labels and pairs changed during a run; label counts; the definition of accuracy."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Accuracy:
     """Agreement with gold, each value between 0 and 1; unlabelled examples count as wrong.
 
     `raw` is the share of correct labels, `balanced` the mean of that share over the labels in gold. `flipped` is `raw`
-    with both labels swapped (None unless there are exactly two): a mirrored labeling shows up there and is never
+    with both labels swapped (None unless there are exactly two). It reveals a mirrored labeling, which is never
     swapped silently.
     """
 
@@ -53,7 +53,7 @@ class LabelCounts:
     labels: tuple[Label, ...]
     gold: Counts = field(default_factory=dict)  # gold label -> examples that have it
     counts: Counts = field(default_factory=dict)  # label -> examples that have it now
-    right: Counts = field(default_factory=dict)  # gold label -> examples labelled so
+    right: Counts = field(default_factory=dict)  # gold label -> examples labelled with it
     wrong: int = 0  # labelled, and differently from gold
 
     @property
@@ -93,9 +93,9 @@ class LabelCounts:
 def counted(
     labels: Sequence[Label], given: Mapping[Key, Label], gold: Mapping[Key, Label], of: Counts | None = None
 ) -> LabelCounts:
-    """Return the counts of labels against gold; `of` says how many examples have each gold label.
+    """Return the counts of labels against gold; `of` has the number of examples of each gold label.
 
-    Without `of`, those of `gold` are counted, which may include unlabelled examples.
+    Without `of`, the examples of `gold` are counted, which may include unlabelled ones.
     """
     truth = [(label, gold[key]) for key, label in given.items() if key in gold]
     right = Counter(label for label, true in truth if is_right(label, true))
@@ -111,7 +111,7 @@ CAUSES = ("initial", "proposal", "repair", "person", "fork", "source")  # of a l
 WHOLE = {
     "forked": "fork",
     "labelled": "source",
-}  # events that set every label at once, and the cause they stand for
+}  # events that set every label at once, and the cause to show for them
 
 
 class LabelChange(NamedTuple):
@@ -163,7 +163,7 @@ def last_turn(acts: Sequence[AppliedIntervention]) -> str | None:
 def intervals_after(
     intervals: Mapping[Pair, ConflictInterval], then: Mapping[Pair, int], now: Mapping[Pair, int], step: int
 ) -> dict[Pair, ConflictInterval]:
-    """Return the intervals after a step in which the inconsistent pairs (pair: `since`) changed from `then` to `now`.
+    """Return the intervals after a step that changed the inconsistent pairs (pair: `since`) from `then` to `now`.
 
     >>> first = intervals_after({}, {}, {(0, 1): 3}, 3)
     >>> intervals_after(first, {(0, 1): 3}, {}, 8)
@@ -180,13 +180,13 @@ def intervals_after(
 
 
 def causes_of(event: Event) -> dict[str, str]:
-    """Return, by example id, what changed its label in an event; of several causes the last."""
+    """Return, by example id, the cause of its label change in an event; if there are several, the last."""
     if whole := WHOLE.get(event.kind):
         return {example: whole for example, _ in (event.labelled if whole == "source" else event.forked)["labels"]}
     return {flip["example"]: flip["cause"] for flip in flips_of(event)}
 
 
 def flips_of(event: Event) -> Sequence[FlipBody]:
-    """Return the label changes that an event lists; those of a fork and of a label source are in its labels."""
+    """Return the label changes that an event lists. For a fork and a label source, they are in its labels."""
     listed: Sequence[FlipBody] = event.body.get("flips", ())
     return listed

@@ -1,7 +1,7 @@
-"""The landscape of a run: reference labelings beside the found one, their cost and their meaning.
+"""The landscape of a run: the found labeling compared with reference labelings, their cost and meaning.
 
-Gold may be among the references, since this room may read it. The worker receives labelings by name and does not know
-where they come from.
+Gold may be among the references, because this package may read it. The worker receives labelings by name and does not
+know where they come from.
 """
 
 import random
@@ -25,8 +25,8 @@ MIRROR = "mirror"
 CONSTANT = "all "  # before the label
 SEEDS = (1, 2, 3)  # of the random labelings
 LOOKED_BACK = 200  # events searched for a scored set
-SAME = 1e-6  # differences of U that count as none
-CLOSE = 0.01  # share of the landscape's spread: order alone moved U by 0.3 to 1.2 at alpha 50
+SAME = 1e-6  # differences of U up to this size count as zero
+CLOSE = 0.01  # share of the landscape's spread; the order alone changed U by 0.3 to 1.2 at alpha 50
 _NO_GOLD = "No reference scores higher than the found labels: nothing here shows that the search failed."
 _WELL = "Gold scores as high as the found labels, and no reference higher: search and objective did their work."
 
@@ -39,7 +39,7 @@ MEANING = {
 
 
 def meaning(name: str) -> str:
-    """Describe a labeling of the landscape."""
+    """Say what a labeling of the landscape is."""
     return MEANING.get(name, "each label by a coin" if name.startswith("random") else "one label for everything")
 
 
@@ -49,9 +49,9 @@ def reference_names(references: Mapping[str, object]) -> str:
 
 
 def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[str, Label]]:
-    """Return the reference labelings by name, each covering exactly the currently labelled examples, by id.
+    """Return the reference labelings by name; each labels exactly the currently labelled examples, by id.
 
-    Gold is among them only if every one of these examples has it.
+    Gold is among them only if all of these examples have it.
     """
     ids, labels, labeling = reading.run.codec.ids, reading.tally.labels, reading.labeling
     found: dict[str, dict[str, Label]] = {f"{CONSTANT}{label}": {ids[i]: label for i in labeling} for label in labels}
@@ -67,13 +67,13 @@ def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[st
 
 
 def submit(store: Store, reading: Reading, gold: Mapping[int, Label]) -> str:
-    """Start the landscape job of a run as last read, references scored beside its labels; return the job."""
+    """Start the job that scores a run's current labels and the references; return the job."""
     run, labelings = reading.run.name, references(reading, gold)
     body: Json = {"run": run, "event": reading.cursor, "labelings": labelings, "zero_shot": True}
     return jobs.request(store, jobs.JobSpec(KIND, body, model_registry.model_of_run(store, run)))
 
 
-# -- what it will cost
+# -- the expected cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class LandscapeCost:
 
 
 def price(store: Store, reading: Reading, labelings: int) -> LandscapeCost:
-    """Return the cost of scoring that many references, zero-shot and the found labeling."""
+    """Return the cost of scoring this many references, zero-shot and the found labeling."""
     scored, total = last_evaluation(store, reading), labelings + 2
     if scored is None:
         return LandscapeCost(total, len(reading.labeling), None, None)
@@ -115,9 +115,9 @@ def price(store: Store, reading: Reading, labelings: int) -> LandscapeCost:
 
 
 def last_evaluation(store: Store, reading: Reading) -> tuple[ScoredBody, float] | None:
-    """Return what the last event that scored a whole set cost, and its seconds; None if nothing was scored yet.
+    """Return the cost and seconds of the last event that scored a whole set; None if nothing was scored yet.
 
-    It is the run's beginning if none has scored one for long.
+    If no recent event did, those of the run's beginning are returned.
     """
     recent = store.read_after(reading.run.name, max(0, reading.cursor - LOOKED_BACK), STATE_KINDS)
     first = store.read_after(reading.run.name, 0, STATE_KINDS, limit=1)
@@ -125,7 +125,7 @@ def last_evaluation(store: Store, reading: Reading) -> tuple[ScoredBody, float] 
     return next(((cost, seconds) for cost, seconds in costs if cost and cost["set_evaluations"]), None)
 
 
-# -- what it found
+# -- the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Landscape:
 
 
 def landscape(found: Json, with_gold: bool = True) -> Landscape:
-    """Return a job's result as a Landscape; without gold where gold must not be shown now."""
+    """Return a job's result as a Landscape, without gold where gold must not be shown."""
     own = next(row["labels"] for row in found["rows"] if row["name"] == FOUND)
     places = [_place(row, own) for row in found["rows"] if with_gold or row["name"] != GOLD]
     places.sort(key=lambda place: -place.utility)

@@ -22,7 +22,7 @@ from icm_engine.store.store import Store
 
 
 def check_sentences(found: Json) -> list[str]:
-    """Return what a context check found, one sentence per fact."""
+    """Return the findings of a context check, one sentence per fact."""
     lines = [_tokens(found), _fit(found), *_batch(found)]
     if found["evaluation"]:
         lines += [_cost(found["evaluation"]), _time(found["evaluation"])]
@@ -128,7 +128,7 @@ def _batch(found: Json) -> list[str]:
 
 
 def _batches(found: Json) -> list[str]:
-    """How all examples can be labelled: in batches of a size that fits any choice of examples."""
+    """Say how all examples can be labelled: in batches of a size that fits any choice of examples."""
     size = found["fits"]["whichever"] if found["fits"] else 0
     if size < 2:
         return []
@@ -167,12 +167,12 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if 0.05 <= seconds < 60 else duration(seconds) if seconds >= 60 else "under 0.1 s"
 
 
-# -- what a run will cost
+# -- the expected cost of a run
 
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What a run is expected to cost; tokens and seconds are None where no trial measured this model on this data."""
+    """The expected cost of a run; tokens and seconds are None if no trial measured this model on this data."""
 
     examples: int
     steps: int
@@ -194,8 +194,8 @@ class RunCost:
 def run_cost(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> RunCost:
     """Return the cost of a run, from the newest context check or template trial of this data set with this model.
 
-    A search of four steps an example is reckoned with two evaluations of all its labels for each example, as in the
-    template trial; the tokens of an evaluation grow with the segments of its prefix tree.
+    A search of four steps per example is estimated to take two evaluations of all its labels per example, as in the
+    template trial. The tokens of an evaluation grow with the segments of its prefix tree.
     """
     size = min(wish.batch_size or examples, examples)
     searches = -(-examples // size) * wish.chains
@@ -209,12 +209,12 @@ def run_cost(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> R
 
 
 def _segments(examples: int) -> float:
-    """The segments of the prefix tree of that many examples, n (log2 n + 1); exact for powers of two."""
+    """The segments of the prefix tree of this many examples, n (log2 n + 1); exact for powers of two."""
     return examples * (math.log2(max(1, examples)) + 1)
 
 
 def _evaluation_of(store: Store, dataset: str, model: ModelChoice) -> tuple[str, int, float, float] | None:
-    """The newest trial that measured an evaluation, and its examples, tokens and seconds."""
+    """The newest trial that measured an evaluation, with its examples, tokens and seconds."""
     checked = finished_check(store, dataset, model)
     result = jobs.result(store, checked) if checked else None
     if checked and result and (evaluation := result["evaluation"]):
@@ -235,7 +235,7 @@ def finished_check(store: Store, dataset: str, model: ModelChoice) -> str | None
 
 
 def trials_with(store: Store, kind: str, dataset: str, model: ModelChoice) -> list[str]:
-    """Return the jobs of a kind on a data set, as it is stored now, with this model; the newest first."""
+    """Return the jobs of a kind on the current version of a data set with this model, newest first."""
     if not store.has_dataset(dataset):
         return []
     since = store.dataset_info(dataset).created
@@ -244,7 +244,7 @@ def trials_with(store: Store, kind: str, dataset: str, model: ModelChoice) -> li
 
 
 def too_long(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> Problem | None:
-    """Return that the examples do not fit the model's context, if a context check found so."""
+    """Return a warning if a context check found that the examples do not fit the model's context."""
     job = finished_check(store, wish.dataset, model)
     found = jobs.result(store, job) if job else None
     if not found or not found["fits"] or found["batch"] == found["examples"]:
@@ -262,8 +262,8 @@ def too_long(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> P
 
 
 CHECK = "context-check"
-LEAST_MASS = 0.5  # probability on the labels, with demonstrations, below which a template hardly fits
-LEAST_SPREAD = 0.1  # nats; below, the queried text hardly moves the scores
+LEAST_MASS = 0.5  # minimum probability on the labels, with demonstrations, for a template to fit
+LEAST_SPREAD = 0.1  # nats; below this, the queried text hardly changes the scores
 
 
 def submit(
@@ -280,7 +280,7 @@ def submit(
 
 
 def trials(store: Store, dataset: str) -> list[str]:
-    """Return the template trials of a data set, the newest first."""
+    """Return the template trials of a data set, newest first."""
     return jobs.names(store, KIND, dataset)
 
 
@@ -317,7 +317,7 @@ def share(value: float | None) -> str:
 
 
 def trial_sentences(found: Json) -> list[str]:
-    """Return what a template trial found, in sentences."""
+    """Return the findings of a template trial, in sentences."""
     usable = [row for row in found["rows"] if not row["problem"]]
     if not usable:
         return [f"No template can be tried: {found['rows'][0]['problem']}"]

@@ -29,7 +29,7 @@ class OptionLine:
 
     @property
     def outcome(self) -> str:
-        """The outcome, in words with a shape beside them."""
+        """The outcome, in words with a symbol."""
         return "– withheld: pinned" if self.utility is None else "● taken" if self.taken else "○ not taken"
 
 
@@ -72,7 +72,7 @@ def repair_page(marks: Sequence[RepairMark], page: int) -> Sequence[RepairMark]:
 
 
 def result_words(mark: RepairMark) -> str:
-    """The outcome of a repair, in words with a shape beside them."""
+    """The outcome of a repair, in words with a symbol."""
     if not mark.taken:
         return "– withheld by pins" if mark.withheld else "– no option taken"
     return "● kept" if mark.kept else "○ not kept"
@@ -94,7 +94,7 @@ def repair_at(reading: Reading, code: str | None) -> RepairMark | None:
     return found if found and (found.event, found.round) == wanted else None
 
 
-# -- one of them
+# -- one repair
 
 
 def repair_card(store: Store, reading: Reading, mark: RepairMark) -> RepairCard:

@@ -1,6 +1,6 @@
-"""Restarts as people see them: which chain is proposed, why, and what to know before trusting it.
+"""Restarts as pages and commands show them: which chain is proposed and why, and warnings about the choice.
 
-The choice is made in the job, without gold; here it is only described.
+The job makes the choice, without gold; it is only described here.
 """
 
 from collections import Counter
@@ -131,7 +131,7 @@ def submit(
     side_by_side: int = restarts.SIDE_BY_SIDE,
     where: ClusterSpec | None = None,
 ) -> str:
-    """Start a job of so many chains, first putting a sample data set into the database; return its name."""
+    """Start a job with this many chains, first importing a sample data set; return its name."""
     put_sample(store, spec.dataset)
     return restarts.submit(store, spec, chains, side_by_side, where)
 
@@ -163,7 +163,7 @@ def warnings(found: Proposal) -> tuple[str, ...]:
 
 
 def _constant(found: Proposal) -> list[str]:
-    """Warn of a proposal that gives every example one label, which a model may find most coherent."""
+    """Warn of a proposal that gives all examples one label, which a model may find most coherent."""
     told = collapsed(Counter(support.label for support in found.supports.values()))
     return [f"Of the proposal, {told} U cannot tell: compare with the other chains."] if told else []
 
@@ -200,7 +200,7 @@ _SIZES = {
 
 
 def _close(found: Proposal) -> list[str]:
-    """Warn of another chain that is as good and disagrees."""
+    """Warn of another chain that is equally good and disagrees."""
     best, second = found.best.compared, found.second
     if best is None or second is None or second.compared is None or second.same == 1.0:
         return []
@@ -229,7 +229,7 @@ def agreement_of(store: Store, found: Proposal) -> SeedAgreement | None:
 
 
 def membership(store: Store, run: str) -> str | None:
-    """Say in a sentence which job a chain belongs to; None if to none."""
+    """Say in a sentence which job a chain belongs to; None if it belongs to none."""
     job = job_of(store, run)
     if job is None:
         return None
@@ -245,7 +245,7 @@ def membership(store: Store, run: str) -> str | None:
 
 
 def outcomes_frame(found: Proposal) -> pd.DataFrame:
-    """Return the finished chains; a column for the compared number only where it is not U itself."""
+    """Return the finished chains; the compared number has a column only if it is not U itself."""
     frame = pd.DataFrame(
         [
             {

@@ -1,6 +1,6 @@
 """Readings of runs cached between page refreshes, and how often a live page refreshes.
 
-A refreshing tab costs some 0.3 of a processor, nearly all of it in the browser; on a laptop the search needs it.
+A refreshing tab takes about 0.3 of a processor, nearly all of it in the browser. On a laptop the search needs it.
 """
 
 import time
@@ -20,7 +20,7 @@ FORGOTTEN = 30.0  # seconds without a refresh: closed, or hidden and throttled b
 
 
 class RefreshThrottle:
-    """Tracks the tabs that refresh now and slows them down together."""
+    """Tracks the refreshing tabs and slows them down together."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock, self._ticked = clock, Lock(), dict[str, float]()
@@ -47,7 +47,7 @@ class _Place:
 class RunCache:
     """Caches readings so that no event is read twice; evicts the oldest when full. Thread-safe.
 
-    A blind run, or a fork of one, is read without gold from its first event, so nothing computed from gold is in it.
+    A blind run, or a fork of one, is read without gold from its first event, so no part of it is computed from gold.
     """
 
     def __init__(self, size: int = 64) -> None:
@@ -83,5 +83,5 @@ class RunCache:
 
 
 def run_overview(store: Store, shelf: RunCache, run: str) -> Overview:
-    """Return a run's line of the list."""
+    """Return a run's line in the list of runs."""
     return overview(shelf.reading(store, run), control.status(store, run), store.created(run))

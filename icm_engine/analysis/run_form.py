@@ -1,4 +1,4 @@
-"""The run form: what a person can choose before and during a run."""
+"""The run form: the settings that a person can choose before and during a run."""
 
 import math
 import socket
@@ -34,7 +34,7 @@ SECONDS = 3.0
 def require_server(model: str) -> None:
     """Raise ServerUnavailable if a model's server does not answer, SettingError for a bad address.
 
-    Behind a proxy nothing can be said beforehand; the worker will report it.
+    Behind a proxy this cannot be checked beforehand; the worker reports it.
     """
     if not is_server(model):
         return
@@ -79,7 +79,7 @@ ABOUT = {
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
 }
 
-# what a setting is, as a phrase, and its symbol in the paper and the docs
+# each setting as a phrase, with its symbol in the paper and the docs
 PHRASES: dict[str, tuple[str, str]] = {
     "predictability": ("Form of mutual predictability", "P(D)"),
     "alpha": ("Weight of mutual predictability against conflicts", "alpha"),
@@ -118,7 +118,7 @@ class Setting:
 
     @property
     def phrase(self) -> str:
-        """What the setting is, with its symbol and its value in the preset."""
+        """The setting as a phrase, with its symbol and its value in the preset."""
         named, symbol = PHRASES[self.name]
         return labelled(named, self.value, symbol)
 
@@ -174,7 +174,7 @@ def remarks(store: Store, dataset: str, preset: str, rule: str | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What the form of a new run holds, as far as its size and its problems depend on it; rule None: the data set's."""
+    """The choices for a new run on which its size and its problems depend; rule None means the data set's own."""
 
     dataset: str
     limit: int | None
@@ -188,7 +188,7 @@ class NewRun:
     model: ModelChoice | None = None
 
     def steps(self, examples: int) -> int:
-        """The steps of a search through that many examples."""
+        """The number of steps of a search with this many examples."""
         return self.max_steps or steps_per_example(self.preset) * examples
 
 
@@ -201,7 +201,7 @@ def taken(store: Store, wish: NewRun) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One change of the form that mends a problem: the words of its button, and the field and its new value."""
+    """One change of the form that fixes a problem: the text of its button, the field and its new value."""
 
     words: str
     field: str
@@ -210,14 +210,14 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that cannot work with the data, or hardly; `remedies` are changes of the form, maybe none."""
+    """A choice that cannot work with the data, or hardly can; `remedies` change the form to fix it, if anything can."""
 
     text: str
     remedies: tuple[Remedy, ...] = ()
 
 
 def problems(store: Store, wish: NewRun) -> list[Problem]:
-    """Return what cannot work with a stored data set, before there is a run; none for one not stored yet."""
+    """Return the problems of a new run on a stored data set, before it is created; none for one not stored yet."""
     if (examples := taken(store, wish)) is None:
         return []
     info = store.dataset_info(wish.dataset)
@@ -248,13 +248,13 @@ def _too_few(info: DatasetInfo, wish: NewRun, examples: int) -> Problem | None:
 
 
 def _form(info: DatasetInfo, wish: NewRun) -> Problem | None:
-    """A form of P for two labels that a person chose; that of a preset is replaced, as a remark says."""
+    """A form of P for two labels that a person chose; a preset's form is replaced instead, and a remark says so."""
     count, form = len(info.task.labels), wish.predictability
     if count == 2 or form not in OF_TWO_LABELS or form == PRESETS[wish.preset].predictability:
         return None
     fits = form_for(form, count)
     remedy = Remedy(f"Use {fits}", "predictability", fits)
-    return Problem(f"The form {form} is of two labels, and this data set has {count}.", (remedy,))
+    return Problem(f"The form {form} is for two labels, but this data set has {count}.", (remedy,))
 
 
 def _no_rule(store: Store, info: DatasetInfo, wish: NewRun) -> Problem | None:
@@ -354,7 +354,7 @@ def model_choice(model: str, quantization: str) -> ModelChoice:
 
 
 def named_model(model: str, quantization: str) -> ModelChoice | None:
-    """Return the model that a form names; None for an address that cannot be one."""
+    """Return the model that a form names; None for an invalid address."""
     try:
         return model_choice(model, quantization)
     except SettingError:
@@ -376,7 +376,7 @@ class Tunable:
 
 
 def tunable(reading: Reading) -> dict[str, Tunable]:
-    """Return the settings that can be retuned, with the values in force; the temperature is that of the next step."""
+    """Return the settings that can be retuned, with current values; the temperature is that of the next step."""
     return {
         "alpha": Tunable(float(reading.config.alpha), EXPLANATIONS["alpha"]),
         "temperature": Tunable(

@@ -1,6 +1,6 @@
 """A run as read so far: immutable, extended by the events after its cursor, each read once.
 
-Labels change here only through the search's own `apply`, so what people see equals a replay.
+Labels change only through the search's own `apply`, so pages show exactly what a replay gives.
 """
 
 import math
@@ -82,13 +82,13 @@ def step_row(body: StepBody, seconds: float) -> StepRow:
     )
 
 
-WINDOW = 50  # proposals in the rolling acceptance rate, and steps in the pace
+WINDOW = 50  # proposals in the rolling acceptance rate, and steps in the mean time per step
 STEPS_KEPT = 200  # rows of the last-steps table
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The cost of a run so far; `tokens_full` is what separate full prompts would have cost."""
+    """The cost of a run so far; `tokens_full` is the cost with separate full prompts."""
 
     prompts: int = 0
     tokens_encoded: int = 0
@@ -147,8 +147,8 @@ class Reading:
     proposals: int = 0
     accepted: int = 0
     drawn: int = 0  # the run's own steps
-    ties: int = 0  # of these, steps whose labels tied exactly
-    window: tuple[bool, ...] = ()  # accepted or not, of the last 50 proposals
+    ties: int = 0  # of these, steps with an exact tie between labels
+    window: tuple[bool, ...] = ()  # whether each of the last 50 proposals was accepted
     pace: tuple[float, ...] = ()  # seconds of the last 50 steps
     spent: Spent = Spent()
     steps: tuple[StepRow, ...] = ()  # the last ones, oldest first
@@ -210,7 +210,7 @@ class Reading:
 def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label, int] | None = None) -> Reading:
     """Return the reading of a run before its first event; `gold` covers the run's own examples only.
 
-    `counts` says how often each label occurs in it, where known.
+    `counts` has the number of times each label occurs in it, where known.
     """
     labels = run.dataset.task.labels
     tally = LabelCounts(labels, Counter(gold.values()) if counts is None else counts)
@@ -275,7 +275,7 @@ class _Fold:
 
     def _step(self, event: Event) -> None:
         body = event.step
-        self.failure = None  # it continued after a resume
+        self.failure = None  # the run continued after a resume
         self.drawn, self.ties = self.drawn + 1, self.ties + ("tied" in body)
         if body["verdict"] != "unchanged":
             self.proposals += 1
@@ -286,7 +286,7 @@ class _Fold:
         self._point(event, body["temperature"], body["verdict"], body["delta"])
 
     def _beside(self, event: Event) -> None:
-        """Apply an event that is not a step: initial labels, a fork's start, a person's act, changed settings."""
+        """Apply an event other than a step: initial labels, a fork's start, a person's act, changed settings."""
         if event.kind == "hand":
             self.acts += [decode_done(self.codec, body) for body in event.hand["acts"]]
             self.moments += [ActTime(event.number, event.time)] * len(event.hand["acts"])
@@ -365,7 +365,7 @@ class _Fold:
 
 
 def repairs_in(event: Event) -> Sequence[RepairBody]:
-    """Return the repairs of an event; only the initial labels and steps have some."""
+    """Return the repairs of an event; only the initial labels and steps can have any."""
     if event.kind == "step":
         return event.step["repairs"]
     return event.initial["repairs"] if event.kind == "initial" else ()

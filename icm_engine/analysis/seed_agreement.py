@@ -17,9 +17,9 @@ ENOUGH = 10  # examples below which no agreement is stated
 
 
 def siblings(store: Store, run: str) -> list[str]:
-    """Return the runs that differ from this one in their seed alone, oldest first. Raises NotFound.
+    """Return the runs that differ from this one only in their seed, oldest first. Raises NotFound.
 
-    Forks are excluded: they share the beginning of another run, so their labels agree by descent.
+    Forks are excluded: they share the beginning of another run, so their labels agree for that reason.
     """
     wanted = _but_seed(store.spec(run))
     if wanted.forked_from:
@@ -28,7 +28,7 @@ def siblings(store: Store, run: str) -> list[str]:
 
 
 def _but_seed(spec: RunSpec) -> RunSpec:
-    """The spec without its seed and preset name: two names may stand for the same values."""
+    """The spec without its seed and preset name, because two presets may have the same values."""
     return replace(spec, preset="", search=replace(spec.search, seed=0))
 
 
@@ -60,7 +60,7 @@ def agreement(labelings: Sequence[Labels]) -> SeedAgreement:
         return SeedAgreement(0, None, None, kind)
     rows = [[labeling[name] for labeling in labelings] for name in common]
     raw = sum(_equal_pairs(row) for row in rows) / len(rows)
-    if len({label for row in rows for label in row}) == 1:  # all labels equal: chance would agree as well
+    if len({label for row in rows for label in row}) == 1:  # all labels equal: chance agreement is complete too
         return SeedAgreement(len(rows), raw, None, kind)
     return SeedAgreement(len(rows), raw, _cohen(rows) if len(labelings) == 2 else _fleiss(rows), kind)
 
@@ -162,7 +162,7 @@ def _rows(
 
 @dataclass(frozen=True, slots=True)
 class RunDifference:
-    """How two or more runs compare: examples labelled in all, labelled differently, labelled in some only."""
+    """How runs compare: the examples labelled in all of them, labelled differently, and labelled in only some."""
 
     common: int
     apart: int
@@ -185,7 +185,7 @@ def difference(readings: Sequence[Reading]) -> RunDifference:
 
 
 def other_settings(one: RunSpec, other: RunSpec) -> tuple[str, ...]:
-    """Return the settings in which two runs differ; U with other data or another alpha has another scale."""
+    """Return the settings in which two runs differ, because U has another scale with other data or another alpha."""
     first, second = ({**spec.to_json(), **spec.to_json()["search"]} for spec in (one, other))
     named = [name for name in first if name not in ("search", "preset") and first[name] != second[name]]
     return tuple(name.replace("_", " ") for name in named)

@@ -1,4 +1,4 @@
-"""The status tiles: the main numbers of a run, and which actions are possible now."""
+"""The status tiles: the main numbers of a run, and the actions that are possible now."""
 
 from dataclasses import dataclass
 
@@ -152,14 +152,14 @@ def look(status: RunStatus) -> PhaseStyle:
 
 
 def silence(status: RunStatus) -> str | None:
-    """Say that a worker which should be searching gives no sign of life; None if all is well."""
+    """Say that a worker which should be searching has no recent heartbeat; None if it has."""
     if not status.moving or status.silent_for is None or status.silent_for < SILENT:
         return None
     return f"The worker is silent: no heartbeat for {duration(status.silent_for)}. Resume takes over if it is gone."
 
 
 def offers(status: RunStatus) -> frozenset[str]:
-    """Return the actions possible now; resume also while the worker gives no sign of life."""
+    """Return the actions that are possible now; resume also while the worker has no recent heartbeat."""
     return OFFERS[status.phase] | ({"resume"} if silence(status) else frozenset())
 
 

@@ -20,7 +20,7 @@ from icm_engine.analysis.traces import Trajectory, every_nth
 from icm_engine.core.labeling import Label
 
 HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}
-NAME = 18  # characters of an example's id beside its bar
+NAME = 18  # characters of an example's id next to its bar
 
 
 def movers_chart(movers: Sequence[Mover], dark: bool = False) -> Chart:
@@ -75,7 +75,7 @@ def _movers_alt(movers: Sequence[Mover]) -> str:
 
 
 def movers_frame(movers: Sequence[Mover]) -> pd.DataFrame:
-    """Return the same as a table, largest gain first."""
+    """Return the same examples as a table, largest gain first."""
     return pd.DataFrame(
         [
             {
@@ -165,7 +165,7 @@ ROWS = 300
 FEW = 80  # rows separated by a line
 NAMED = 24  # rows with their text beside them
 TIMES = 20  # columns of the table
-SYMBOLS = ("square", "diamond", "circle", "cross")  # beside the colours of labels, in the legend
+SYMBOLS = ("square", "diamond", "circle", "cross")  # in the legend, next to the colours of labels
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Grid:
     """
 
     examples: tuple[int, ...]
-    steps: tuple[int, ...]  # the last step of each stretch
+    steps: tuple[int, ...]  # the last step of each interval
     codes: npt.NDArray[np.int8]  # (rows, columns)
     candidates: int  # number of examples to choose from
     queued: bool
@@ -252,7 +252,7 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
 
 
 def _bands(colours: Sequence[str]) -> list[list[object]]:
-    """A colour scale with one flat band per colour."""
+    """A colour scale with one uniform band per colour."""
     return [[edge / len(colours), colour] for k, colour in enumerate(colours) for edge in (k, k + 1)]
 
 

@@ -1,7 +1,7 @@
 """Time travel: a run as it stood after any of its events.
 
-States are found by bisection on event numbers and rebuilt from the nearest snapshot, so the cost of a look does not
-grow with the length of the run.
+States are found by bisection on event numbers and rebuilt from the nearest snapshot, so opening one takes no longer in
+a longer run.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +22,7 @@ from icm_engine.store.events import tuned
 from icm_engine.store.replay import after_event, state_at
 from icm_engine.store.store import Event, Store
 
-DRAWN = 800  # points of a cut curve: two a pixel
+DRAWN = 800  # points of a cut curve: two per pixel
 
 MARKED = ("hand", "retuned", "forked")
 
@@ -33,8 +33,8 @@ _event, _step = attrgetter("event"), attrgetter("step")
 class Moment:
     """A run at one of its states: the event that led there, the state before it, and the settings in force.
 
-    `then` is the reading as of this event: labels, pairs, curves and label counts. Its cost is that of the whole run;
-    other statistics over steps (pace, last rows, intervals of pairs) are empty.
+    `then` is the reading as of this event: labels, pairs, curves and label counts. Its cost is that of the whole run.
+    Other statistics over steps (time per step, last rows, intervals of pairs) are empty.
     """
 
     place: int  # among the points of the trajectory
@@ -52,7 +52,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Navigation:
-    """Where one can go from a state, as event numbers; None where there is nothing in that direction."""
+    """The states that can be reached from a state, as event numbers; None if there is none in a direction."""
 
     previous: int | None
     next: int | None
@@ -66,7 +66,7 @@ class Navigation:
 def place_at(reading: Reading, event: int | None = None, step: int | None = None) -> int:
     """Return the place of the last state at or before an event, else that of a step, else the newest.
 
-    Several states may share a step: the step's own is the first, followed by what a person did after it.
+    Several states may share a step: the step's own is the first, followed by those of a person's acts after it.
     """
     points = reading.trajectory.points
     if event is not None:
@@ -89,7 +89,7 @@ def open_moment(store: Store, reading: Reading, place: int) -> Moment:
 
 
 def ways(reading: Reading, place: int, example: int | None) -> Navigation:
-    """Return where one can go from a place, following an example."""
+    """Return the states that can be reached from a place, following an example."""
     points = reading.trajectory.points
     here = points[place].event
     later = points[place + 1 :]
@@ -117,7 +117,7 @@ def until(history: tuple[LabelChange, ...], event: int) -> tuple[LabelChange, ..
 def thinned(trajectory: Trajectory) -> Trajectory:
     """Return a trajectory thinned to visible points: the minimum and maximum of U in each interval.
 
-    Acts of a person, changed settings and forks are kept, so that each has its mark.
+    A person's acts, changed settings and forks are kept, so that each has its mark.
     """
     points = trajectory.points
     kept = {*extremes([point.utility for point in points], DRAWN)}
@@ -126,7 +126,7 @@ def thinned(trajectory: Trajectory) -> Trajectory:
 
 
 def _config_before(store: Store, reading: Reading, place: int) -> SearchConfig:
-    """The settings in force for the event at this place: the run's spec, and what was retuned before."""
+    """The settings in force for the event at this place: the run's spec with earlier changes."""
     config = reading.run.spec.search
     for point in reading.trajectory.points[:place]:
         if point.verdict == "retuned":

@@ -14,7 +14,7 @@ import numpy as np
 from icm_engine.analysis.label_history import Accuracy
 from icm_engine.core.labeling import Label
 
-POINTS = 500  # more than one a pixel for a curve 400 pixels wide; all are sent at every refresh
+POINTS = 500  # more than one per pixel for a curve 400 pixels wide; all are sent at every refresh
 
 
 def extremes(values: Sequence[float | None], points: int = POINTS) -> list[int]:
@@ -61,7 +61,7 @@ def corners(values: Sequence[float | None]) -> list[int]:
 
 
 def every_nth(size: int, points: int) -> list[int]:
-    """Return about `points` evenly spaced indices, always including the last: for marks, any of which will do."""
+    """Return about `points` evenly spaced indices, always including the last, to thin marks."""
     stride = max(1, -(-size // points))
     return list(range((size - 1) % stride, size, stride)) if size else []
 
@@ -72,7 +72,7 @@ BLOCK = 250  # points packed together; longer runs are drawn from their extremes
 class Point(NamedTuple):
     """One point of every curve: the accepted labeling after an event (step 0: the initial labels).
 
-    `verdict` is a step's, or what else led here: initial, forked, hand, retuned.
+    `verdict` is that of a step, or the kind of another event: initial, forked, hand, retuned.
     """
 
     step: int
@@ -176,7 +176,7 @@ class Points(Sequence[Point]):
         return unpacked(self.blocks[place // BLOCK])[place % BLOCK]
 
     def _between(self, first: int, end: int, stride: int) -> tuple[Point, ...]:
-        """Unpack only the requested blocks; forwards only."""
+        """Unpack only the requested blocks, in ascending order."""
         skipped, end = min(first // BLOCK, len(self.blocks)), max(first, end)
         found = chain(*map(unpacked, self.blocks[skipped : end // BLOCK + 1]), self.rest)
         return tuple(islice(found, first - BLOCK * skipped, end - BLOCK * skipped, stride))
@@ -195,7 +195,7 @@ WHOLE = 2000  # points drawn individually
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A run's curves: one point a step, the initial labels first."""
+    """A run's curves: one point per step, the initial labels first."""
 
     labels: tuple[Label, ...]
     points: Sequence[Point] = field(default_factory=Points)

@@ -1,4 +1,4 @@
-"""Fine-tuning as people see it: settings, progress, loss, and the tuned model on a test part."""
+"""Fine-tuning as pages and commands show it: settings, progress, loss, and the tuned model on a test part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
 LOGGED = "logged"
-TESTED = 512  # examples of a test part, at most
+TESTED = 512  # maximum number of examples of a test part
 TESTED_WORDS = (
     f"At most {TESTED} examples that the run did not label. Right: share equal to gold, with a 95 % interval over "
     "examples (whole groups). Shots: demonstrations from the run."
@@ -43,7 +43,7 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True)
 class TunedAccuracy:
-    """A model on the test part with that many demonstrations; `right` is None without gold."""
+    """A model on the test part with a number of demonstrations; `right` is None without gold."""
 
     model: str
     used: Used

@@ -1,6 +1,6 @@
 """Read models of runs: what a page or a command shows, computed from the events after a cursor.
 
-Gold is read here and in nothing that the search can reach; it only stands beside the labels.
+Gold is read here, in no module that the search can import, and is only compared with the labels.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 
-ANEW = ("retuned", "forked")  # from here on U has another scale
+ANEW = ("retuned", "forked")  # after these events, U has another scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RunEnd:
 
     @property
     def words(self) -> str:
-        """What to know about it, in sentences; empty if the run ended at its best."""
+        """How the end compares with the best state, in sentences; empty if the run ended at its best."""
         if not self.differs:
             return ""
         more = "as many" if self.best.labelled == self.last.labelled else f"{self.best.labelled:,}"
@@ -53,8 +53,8 @@ class RunEnd:
 def run_end(reading: Reading) -> RunEnd | None:
     """Return a run's current state and its best one under the current settings; None before it has labels.
 
-    Only states count that label at least as many examples as the current one; they are compared as the form of P
-    declares. Of equal states the latest is the best, so a run that rests is at its best.
+    Only states that label at least as many examples as the current one count; they are compared as the form of P
+    declares. Of equal states the latest is the best, so a run whose U no longer changes is at its best.
     """
     last = reading.trajectory.last
     if last is None:
@@ -81,7 +81,7 @@ def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
     opened = open_run(store, run)
     if withheld:
         return replace(empty_reading(opened, {}), withheld=True)
-    if opened.spec.part is not None:  # a batch is small, and its examples stand anywhere in the data set
+    if opened.spec.part is not None:  # a batch is small, and its examples can be anywhere in the data set
         return empty_reading(opened, gold_of(store, opened.dataset.name, list(opened.codec.ids)))
     gold = open_gold(store, opened.dataset.name, store.places(opened.dataset.name, opened.spec.cut))
     return empty_reading(opened, gold, gold.counts)
@@ -123,7 +123,7 @@ class Progress:
 
 
 def progress(reading: Reading, status: RunStatus) -> Progress:
-    """Return the progress; time left is estimated from the mean of the last 50 steps, while the run goes on."""
+    """Return the progress. The time left is estimated from the mean of the last 50 steps while the run is moving."""
     steps, most = status.steps, status.max_steps
     share = min(1.0, steps / most) if most else float(status.complete)
     running = status.phase == "running" and reading.pace and most > steps
@@ -155,7 +155,7 @@ class Overview:
 
     @property
     def moving(self) -> bool:
-        """Whether numbers change by themselves."""
+        """Whether the numbers change without a person."""
         return self.phase in MOVING
 
     @property
@@ -165,7 +165,7 @@ class Overview:
 
 
 def overview(reading: Reading, status: RunStatus, created: float = 0.0) -> Overview:
-    """Return a run's line of the list."""
+    """Return a run's line in the list of runs."""
     source, last, end = reading.run, reading.trajectory.last, run_end(reading)
     return Overview(
         source.name,
@@ -251,7 +251,7 @@ def acceptance_rate(reading: Reading) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One inconsistent pair, with what the rule read from it."""
+    """One inconsistent pair, with the answers that the rule read from it."""
 
     rule: str
     examples: tuple[str, str]  # ids
@@ -284,7 +284,7 @@ def rule_name(reading: Reading) -> str:
 
 
 def example_text(reading: Reading, i: int) -> str:
-    """Return an example's texts, one field a line, unescaped."""
+    """Return an example's texts, one field per line, unescaped."""
     return "\n".join(reading.run.dataset.examples[i].fields.values())
 
 
@@ -302,7 +302,7 @@ class LabelRow:
 
 
 def labels_table(reading: Reading, limit: int | None = None) -> tuple[LabelRow, ...]:
-    """Return the examples in data set order; with `limit`, at most so many, labelled ones first."""
+    """Return the examples in data set order; with `limit`, at most this many, labelled ones first."""
     order: Iterable[int] = range(len(reading.run.dataset.examples))
     if limit is not None:
         unlabelled = (i for i in order if i not in reading.labeling)
@@ -324,7 +324,7 @@ def _label_row(reading: Reading, i: int) -> LabelRow:
     )
 
 
-# -- what a person must know about the model
+# -- notices about the labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ def searches(reading: Reading) -> bool:
 
 
 def is_sample(dataset: Dataset) -> bool:
-    """Say whether the data set is one that the sample model was trained for, and not merely of that name."""
+    """Say whether the sample model was trained for this data set, and not merely for one of the same name."""
     return dataset.name in SAMPLE_DATASETS and dataset.task.name == dataset.name
 
 

@@ -1,6 +1,6 @@
 """Start a suite, from the command line or the Experiments page; and the job that drives it.
 
-The job's process sees gold, and so never has a model: the runs are done by `batch` jobs, whose processes see none.
+The job's process reads gold, so it never loads a model. `batch` jobs do the runs; their processes read no gold.
 """
 
 import shlex
@@ -109,8 +109,8 @@ def submit_from_page(
 def all_predictors(store: Store, source: str | None = None, labelled: float = 0.0) -> Json:
     """Return what predicts accuracy without gold over all runs in each suite's latest results.
 
-    Optionally only runs of one label source that labelled at least this share: bad sources are easily told from good
-    ones, good searches from better ones perhaps not. Raises NotFound if no suite is done.
+    Optionally only runs of one label source that labelled at least this share: it is easy to tell bad sources from
+    good ones, and may be harder to tell good searches from better ones. Raises NotFound if no suite is done.
     """
     latest: dict[str, Json] = {}
     for job in jobs.names(store, KIND):

@@ -1,9 +1,9 @@
 """From a suite to runs: subsets and labels made with gold, and the RunSpec of every cell.
 
-Gold and labels meet here. A run that gets either is marked `supervised`. Such subsets are data sets of their own, named
-for what they are; the search sees their examples and never why they were chosen.
+Subsets and labels made with gold are made here. A run that gets either is marked `supervised`. A subset is a data set
+of its own, named after how it was chosen; the search sees its examples, but never the reason they were chosen.
 
-Equal specs are equal runs, so a cell whose run exists is not run again; this is how a suite resumes.
+Equal specs are equal runs, so an existing run is not run again. This is how a suite resumes.
 """
 
 import random
@@ -48,7 +48,7 @@ def majority(gold: Labels, task: Task) -> Labels:
 
 
 def with_errors(gold: Labels, task: Task, wrong: int, seed: int) -> Labels:
-    """Return gold with that many wrong labels, drawn by the seed: the other label, or a random other one."""
+    """Return gold with that many wrong labels, drawn by the seed; with several other labels, a random one."""
     rng = random.Random(f"errors {seed}")
     chosen = set(rng.sample(sorted(gold), wrong))
     others = {label: [other for other in task.labels if other != label] for label in task.labels}
@@ -63,7 +63,7 @@ def mirror(gold: Labels, task: Task) -> Labels:
 
 
 def text_only(task: Task, examples: Sequence[Example], gold: Labels) -> Labels:
-    """Return the labels of a bag-of-words classifier that never asks the model, as a check for artefacts of the text.
+    """Return the labels of a bag-of-words classifier that asks no model, as a check for artefacts of the text.
 
     Logistic regression on words and word pairs, trained on gold; each example is predicted by a fold that has seen no
     example of its group. Raises SettingError if a fold has only one label.
@@ -94,7 +94,7 @@ Part = Callable[[Example], bool]
 
 
 def ensure_selected(store: Store, dataset: str, how: str, share: float, examples: int) -> str:
-    """Return the name of the subset, made once. Raises SettingError if there are too few examples."""
+    """Return the name of the subset, which is made on first use. Raises SettingError if there are too few examples."""
     name = f"{dataset}-{how}-{round(100 * share)}-of-{examples}"
     if store.has_dataset(name):
         return name
@@ -120,13 +120,13 @@ def ensure_selected(store: Store, dataset: str, how: str, share: float, examples
 
 
 def surface(text: str) -> bool:
-    """Say whether the last number of a text is even; for a text without one, whether its length is."""
+    """Say whether the last number in a text is even, or else the length of the text."""
     numbers = _NUMBER.findall(text)
     return int(numbers[-1] if numbers else len(text)) % 2 == 0
 
 
 def _chosen(known: Sequence[Example], part: Part, share: float, examples: int, dataset: str) -> list[Example]:
-    """That many examples with that share of the part, always drawn by the same seed, in data set order."""
+    """This many examples, this share of them from the part, drawn by a fixed seed, in data set order."""
     rng = random.Random(f"{dataset} {share}")
     inside, outside = [e for e in known if part(e)], [e for e in known if not part(e)]
     wanted = round(share * examples)
@@ -153,7 +153,7 @@ class Cell:
 
 
 def cells(suite: Suite) -> list[Cell]:
-    """Return every cell of a suite: each arm with every seed, or the first alone if no seed changes it."""
+    """Return every cell of a suite: each arm with every seed, or with the first one only if seeds do not matter."""
     return [
         Cell(arm, dataset, seed)
         for dataset in suite.datasets

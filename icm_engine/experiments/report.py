@@ -1,7 +1,7 @@
 """The report of a suite: a Markdown and an HTML file with tables, figures, settings, versions and the command.
 
-Both are made from the stored results alone. Figures are interactive in the HTML file, which embeds plotly; static
-pictures need Chrome or Chromium, and without it the report says so.
+Both are made only from stored results. Figures are interactive in the HTML file, which embeds plotly. Static pictures
+need Chrome or Chromium; without it the report says so.
 """
 
 import html
@@ -31,7 +31,7 @@ def figures(found: Json, dark: bool = False) -> list[Chart]:
 
 
 def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
-    """Bars with 95 % intervals per source: its labels against gold, in use, and a model tuned on them."""
+    """Bars with 95 % intervals per source: accuracy of its labels, of their use, and of a model tuned on them."""
     rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
     if not rows:
         return None

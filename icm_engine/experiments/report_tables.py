@@ -27,7 +27,7 @@ class Table:
 
 
 def tables(found: Json) -> list[Table]:
-    """Return a suite's tables: one of label sources per data set, then those about all of them."""
+    """Return a suite's tables: one of label sources per data set, then the tables about all data sets."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
     others = (
         _tuned(found),
@@ -91,7 +91,7 @@ def _sources(found: Json, dataset: str) -> Table:
 
 
 def _shown_label(rows: Sequence[Json]) -> str:
-    """The label whose share tells the balance: True, or the task's first label."""
+    """The label whose share is the balance: True, or the task's first label."""
     labels = [label for row in rows for label in row.get("balance", ())]
     return "True" if "True" in labels else next(iter(labels), "True")
 
@@ -163,7 +163,7 @@ def _right(accuracy: float | None) -> str:
 
 
 def _reasons(found: Json) -> Table | None:
-    """Why sources are not applicable or runs failed; stated once if all data sets share a reason."""
+    """Why sources are not applicable or runs failed; a reason that applies to all data sets is stated once."""
     by_source: dict[tuple[str, str], list[str]] = {}
     for row in found["rows"]:
         if row["reason"] and "best of" not in row["arm"]:
@@ -193,7 +193,7 @@ _COMPARED = {"labels": "labels", "use": "in use", "tuned": "tuned", "gain": "tun
 
 
 def _tuned(found: Json) -> Table | None:
-    """Models tuned on each source's labels, beside the base model without and with demonstrations."""
+    """Models tuned on each source's labels, compared with the base model without and with demonstrations."""
     rows = [row for row in found["rows"] if row.get("tuned")]
     if not rows:
         return None

@@ -1,10 +1,10 @@
 """The results of a suite as JSON: cells, rows with intervals, and what predicts accuracy without gold.
 
-Spearman's rank correlation within each data set, and its mean over data sets: between data sets, differences in how
-hard they are would be taken for success, and between forms of P differences in the scale of U. Only unsupervised runs
+Predictors are measured by Spearman's rank correlation within each data set, and its mean over data sets. Correlations
+across data sets would measure how hard the data sets are; across forms of P, the scale of U. Only unsupervised runs
 count.
 
-The report and the page show this and nothing else, so a stored result is the whole record.
+The report and the page show nothing else, so a stored result is the whole record.
 """
 
 import json
@@ -39,11 +39,11 @@ from icm_engine.store.store import Store
 Table = npt.NDArray[np.float64]  # (runs, 2): the number, and the accuracy
 RESAMPLES = 500
 SAME = 1e-9
-FEWEST = 5  # runs of a data set, for a correlation to be taken at all
+FEWEST = 5  # minimum number of runs of a data set for a correlation
 
 
 def agreement_of(one: "CellOutcome", outcomes: Sequence["CellOutcome"]) -> float | None:
-    """Return how often other seeds of the same arm and data set agree with this run's labels; None without others."""
+    """Return the agreement of this run's labels with other seeds of its arm and data set; None if there are none."""
     others = [
         o
         for o in outcomes
@@ -74,9 +74,9 @@ _SCALE = ("predictability", "alpha", "centring", "pair_weight")  # settings that
 def predictors(cells: Sequence[Json]) -> list[Json]:
     """Return, for every number, its mean rank correlation with accuracy and a 95 % interval; runs are resampled.
 
-    Runs are ranked within a data set, and for U within one form of P with the same weights: U has no scale that forms
-    share. Where the number or the accuracy is always the same, nothing can be ranked; `datasets` and `runs` say how
-    many are in.
+    Runs are ranked within a data set. For U they are also ranked within one form of P with the same weights, because
+    forms share no scale. If the number or the accuracy is constant, nothing can be ranked; `datasets` and `runs` say
+    how many are included.
     """
     known = [c for c in cells if c.get("reason") is None and c["accuracy"] is not None and not c["supervised"]]
     return [_predictor(name, number, known) for name, number in NUMBERS.items()]
@@ -120,7 +120,7 @@ def _mean_correlation(tables: Sequence[Table]) -> float | None:
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One cell's results; `reason` says why there are none. What needs gold is None without it."""
+    """One cell's results; `reason` says why there are none. Fields that need gold are None without it."""
 
     cell: Cell
     run: str | None = None
@@ -148,7 +148,7 @@ class CellOutcome:
     labels: Mapping[str, Label] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
     tuned: tuple[Used, ...] = ()  # use of the model tuned on the cell's labels
-    untuned: str | None = None  # why there is no such model
+    untuned: str | None = None  # why no model was tuned
 
 
 def outcome(store: Store, one: Driven) -> CellOutcome:
@@ -261,7 +261,7 @@ def _by_row(outcomes: Sequence[CellOutcome]):  # type: ignore[no-untyped-def]
 
 
 def _rows(some: list[CellOutcome]) -> list[Json]:
-    """An arm's row, and for a search with several seeds the row of the chain that restarts would propose."""
+    """An arm's row; for a search with several seeds, also the row of the chain that restarts would propose."""
     done = [one for one in some if one.reason is None]
     row = _row(some[0].cell.arm.name, some, done)
     if some[0].cell.arm.source != SEARCH or len(done) < 2:

@@ -1,6 +1,6 @@
-"""Drive a suite to its end: create missing runs, have them done, then use their labels.
+"""Drive a suite to its end: create missing runs, have workers do them, then evaluate their labels in use.
 
-Nothing here has a model. Runs and jobs go to the scheduler; an interrupted suite continues with what is left, since
+No model is loaded here: runs and jobs go to the scheduler. An interrupted suite continues with what is left, because
 finished runs and jobs are found again.
 """
 
@@ -26,9 +26,9 @@ Progress = Callable[[int, int | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a person chose for a suite: the model, the number of processes, a test data set in place of the default.
+    """A person's choices for a suite: the model, the number of processes, another test data set than the default.
 
-    `where` is a cluster to use in place of local processes.
+    `where` is a cluster to use instead of local processes.
     """
 
     model: ModelChoice
@@ -39,7 +39,7 @@ class Chosen:
 
 @dataclass
 class Driven:
-    """A cell and its outcome: its run, the job that used its labels, or why there is neither.
+    """A cell and its outcome: its run and the job that used its labels, or the reason why there is none.
 
     `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
     """
@@ -144,7 +144,7 @@ def _note_failure(store: Store, one: Driven) -> None:
 
 
 def _ask_to_use(store: Store, driven: Sequence[Driven], how: Use, chosen: Chosen) -> None:
-    """The job that uses the labels of each cell; equal labels in the same order are used once."""
+    """The job that uses the labels of each cell; cells with equal labels in the same order share one."""
     known = dict[tuple[object, ...], str]()
     for one in driven:
         if one.run and one.reason is None and one.cell.arm.use:
@@ -169,12 +169,12 @@ def _use_job(store: Store, cell: Cell, run: str, how: Use, chosen: Chosen, tuned
 
 
 def _work(store: Store, names: Sequence[str], chosen: Chosen, progress: Progress, words: str) -> None:
-    """Have these runs and jobs done and wait for them, skipping finished ones. Raises RunError."""
+    """Let workers do these runs and jobs and wait for them, skipping finished ones. Raises RunError."""
     left = [name for name in dict.fromkeys(names) if not scheduler.is_done(store, name)]
 
     def look() -> None:
         nonlocal left
-        # what is done stays done, and would cost a look
+        # finished ones stay finished; checking them again would cost time
         left = [name for name in left if not scheduler.is_done(store, name)]
         progress(len(names) - len(left), len(names), words)
 

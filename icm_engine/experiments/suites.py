@@ -1,21 +1,13 @@
-"""Suites: which label sources are compared, on which data, how often. Each is a TOML file; people can write their own.
+"""Suites: TOML files that say which label sources are compared, on which data and how often. Users can write their own.
 
 title, question         shown above the report's tables
 datasets, examples, seeds
-preset                  of every arm that names none (default: the preset `default`)
+preset                  of arms that name none (default: `default`)
 compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
 [use]                   shots ("fit" or numbers), shuffles, test (maximum examples); without it labels are not used
-[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
+[tune]                  settings of fine-tuning on each arm's labels; `shots` of the tuned model in use (default: none)
 [[arms]]                see `Arm`
 [quick]                 values for the same suite in a few minutes: datasets, examples, seeds, test, arms
-
-title, question         what the report says above its tables
-datasets, examples, seeds
-compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
-[use]                   shots ("fit" or numbers), shuffles, test (examples at most); without it labels are not used
-[tune]                  a model tuned on each arm's labels, in use with `shots` (else none): settings of fine-tuning
-[[arms]]                see `Arm`
-[quick]                 other values for the same suite in a few minutes: datasets, examples, seeds, test, arms
 """
 
 import tomllib
@@ -39,10 +31,10 @@ SHIPPED = (
 class Arm:
     """One label source of a suite, with everything that distinguishes it.
 
-    `source` is icm, given or a baseline; `labels` says which labels are given (golden, human, majority, text-only,
-    mirror, errors, perturbed, or one label for all as "all True"); `start` where a search begins (golden, wrong); `of`
-    the arm whose accuracy perturbed labels imitate; `select` a subset of the data chosen by gold (imbalance, spurious)
-    with its `share`; `once` an arm that no seed changes.
+    `source` is icm, given or a baseline. `labels` says which labels are given (golden, human, majority, text-only,
+    mirror, errors, perturbed, or one label for all, such as "all True"). `start` is where a search begins (golden,
+    wrong). `of` is the arm whose accuracy perturbed labels imitate. `select` is a subset of the data chosen by gold
+    (imbalance, spurious), with its `share`. `once` marks an arm that no seed changes.
     """
 
     name: str
@@ -65,7 +57,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How labels are used: numbers of demonstrations, shuffles for each, and the maximum of test examples."""
+    """How labels are used: numbers of demonstrations, shuffles for each, and the maximum number of test examples."""
 
     shots: tuple[int | str, ...] = ("fit",)
     shuffles: int = 1
@@ -74,7 +66,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Tune:
-    """How models are tuned on an arm's labels, with the cell's seed, and the demonstrations they are then used with."""
+    """How models are tuned on an arm's labels with the cell's seed, and with how many demonstrations they are used."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     shots: tuple[int | str, ...] = (0,)
@@ -97,7 +89,7 @@ class Suite:
 
 
 def read_suite(name: str, quick: bool = False) -> Suite:
-    """Return a shipped suite, or the one in a custom file (ends in .toml). Raises NotFound, SettingError."""
+    """Return a shipped suite, or the suite in a file whose name ends in .toml. Raises NotFound, SettingError."""
     path = expanded(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise NotFound(f"suite {name!r} does not exist: use one of {', '.join(SHIPPED)}, or a file (my_suite.toml)")

@@ -1,8 +1,8 @@
-"""Jobs: long work other than a search. A page requests one; a process of its own does it and keeps a record.
+"""Jobs: long work other than a search. A page requests a job; a separate process does it and records its events.
 
-A job is a row of `jobs`, with events under its name in the table of the runs' events and a lease like a run's:
+A job is a row of `jobs`. Its events are in the runs' event table under its name, and it has a lease like a run's:
 
-    start      a person requested it, or requested it again
+    start      a person requested the job, or requested it again
     ready      its process is ready: the model's own description
     progress   how far it is
     part       a finished piece, for kinds that continue after a crash
@@ -10,7 +10,7 @@ A job is a row of `jobs`, with events under its name in the table of the runs' e
     failed     the end, with the error and its message
     cancel     a person cancelled it
 
-The status is derived from these and from the lease. A new kind is a line in `KINDS` and the function it names.
+The status is derived from these and from the lease. A new kind needs a line in `KINDS` and the function named there.
 """
 
 import json
@@ -30,9 +30,9 @@ from icm_engine.store.database import not_found, stored_json
 from icm_engine.store.events import Json
 from icm_engine.store.store import Event, Store
 
-# The two processes that do jobs, as modules for `python -m`. A kind of the worker's never reads gold.
-WORKER = "icm_engine.jobs.job_worker"  # has a model, or takes runs, which have one
-PLAIN = "icm_engine.jobs.__main__"  # never has a model: it may read gold, or drive what other processes do
+# The two processes that do jobs, as modules for `python -m`. Kinds done by the worker never read gold.
+WORKER = "icm_engine.jobs.job_worker"  # has a model, or does runs, which have one
+PLAIN = "icm_engine.jobs.__main__"  # never has a model: it may read gold, or drive other processes
 
 ModelUse = Literal["none", "scores", "trains"]
 
@@ -41,8 +41,8 @@ ModelUse = Literal["none", "scores", "trains"]
 class JobKind:
     """A kind of job: its name, its process, its function, and whether it scores with a model or trains one.
 
-    `function` is MODULE:NAME and is imported in that process alone, so that nothing else loads its dependencies. It
-    takes the `Job` and, if it `scores`, the scorer; it returns the result as JSON. If it `trains`, it loads the model
+    `function` is MODULE:NAME and is imported only in that process, so that no other loads its dependencies. It takes
+    the `Job` and, if it `scores`, the scorer, and returns the result as JSON. If it `trains`, it loads the model
     itself.
     """
 
@@ -99,7 +99,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus(Status):
-    """Where a job stands: `done` of `total` pieces (None: unknown), described by `words`."""
+    """The state of a job: `done` of `total` pieces (None: unknown), described by `words`."""
 
     job: str
     done: int = 0
@@ -135,8 +135,8 @@ def create(store: Store, spec: JobSpec) -> str:
 def start(store: Store, job: str, how: Json | None = None) -> None:
     """Start a job, or restart it after a failure, cancellation or interruption; a finished job stays as it is.
 
-    `how` is stored with the request: options that may differ between starts, such as the number of workers side by
-    side.
+    `how` holds options that may differ between starts, such as the number of concurrent workers. It is stored with the
+    request.
     """
     with store.transaction():  # two simultaneous requests start one process
         if (now := status(store, job)).moving or now.complete:
@@ -178,7 +178,7 @@ def result(store: Store, job: str) -> Json | None:
 
 
 def status(store: Store, job: str) -> JobStatus:
-    """Return where a job stands. Raises NotFound."""
+    """Return the status of a job. Raises NotFound."""
     _row(store, job)
     return beside(store, job, lambda row, lives: _status(store, job, row, lives))
 
@@ -204,7 +204,7 @@ def _status(store: Store, job: str, row: Json | None, lives: bool) -> JobStatus:
     )
 
 
-# Where the last deciding event leaves a job; after the others it goes on.
+# The phase after the last deciding event; other events do not change it.
 _RESTS: dict[str | None, Phase] = {None: "created", "result": "done", "failed": "failed", "cancel": "cancelled"}
 _MESSAGES: dict[Phase, str] = {
     "created": "not started yet",

@@ -1,11 +1,11 @@
 """Batched runs: a data set in batches, each a run of its own.
 
-A finished batch has a summary row with the number of the event it was made after. If the run has continued since, the
-row is computed again, so rows can be deleted and never go stale.
+A finished batch has a summary row, which holds the number of the event it was made after. If the run has continued
+since, the row is computed again, so rows can be deleted and are never out of date.
 
-The job of a batched run only starts lanes (processes that take one batch after the other) and waits; it has no model
-and sees no gold. Its name stands for the whole; each batch is the run JOB-NUMBER. Progress is read from these runs, so
-another process of the job, or the same request again, continues with what is left.
+The job of a batched run only starts lanes (processes that take one batch after another) and waits; it has no model and
+reads no gold. Its name is the name of the batched run, and each batch is the run JOB-NUMBER. Progress is read from
+these runs, so another process of the job, or the same request again, continues with what is left.
 """
 
 import json
@@ -60,7 +60,7 @@ class BatchResult:
 
 
 def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None:
-    """Return where a run stands, None before its initial labels; with `snapshot`, also store its whole state."""
+    """Return the state of a run, None before its initial labels; with `snapshot`, also store its whole state."""
     opened, number = open_run(store, run), store.last_number(run)
     state = current_state(store, opened)
     if state is None:
@@ -84,7 +84,7 @@ def end_of(store: Store, run: str, snapshot: bool = False) -> BatchResult | None
 
 
 def keep_end(store: Store, run: str) -> None:
-    """Store how a run ended, with its last state, so that nobody needs to replay it."""
+    """Store how a run ended, with its last state, so that it need not be replayed."""
     with store.transaction():
         end = end_of(store, run, snapshot=True)
         if end is not None:
@@ -92,12 +92,12 @@ def keep_end(store: Store, run: str) -> None:
 
 
 def read_ends(store: Store, first: str, beyond: str) -> list[BatchResult]:
-    """Return how finished runs ended whose names lie from `first` up to, excluding, `beyond`."""
+    """Return how the finished runs ended whose names are in the range from `first` to before `beyond`."""
     names = ", ".join(f"e.{field.name}" for field in fields(BatchResult))
     found = list[BatchResult | None]()
     for run, *kept, last in store.db.execute(_KEPT.format(names=names), [first, beyond]).fetchall():
         end = BatchResult(*kept)
-        fresh = last == end.number  # not if there was no row to replace
+        fresh = last == end.number  # not if no row is replaced
         found.append(
             replace(end, balance=stored_json(end.balance, f"the end of run {run!r}")) if fresh else end_of(store, run)
         )
@@ -113,7 +113,7 @@ KIND, LANE, MODEL = "batches", "lane", "model-from"
 
 @dataclass(frozen=True, slots=True)
 class BatchedRun:
-    """A batched run: what its batches share, and how the data set is split."""
+    """A batched run: the settings its batches share, and how the data set is split."""
 
     name: str
     spec: RunSpec
@@ -139,9 +139,9 @@ def submit(
 ) -> str:
     """Start a batched run of this spec and return its name; an existing one continues with what is left.
 
-    `size` is the maximum of examples per batch; the split depends on the seed of the search. With `waits`, every batch
-    after the first waits until `label_with` names its model. `where` is a cluster that does the batches in place of
-    this machine. Raises SettingError, NotFound.
+    `size` is the maximum number of examples per batch; the split depends on the seed of the search. With `waits`, every
+    batch after the first waits until `label_with` names its model. `where` is a cluster that does the batches instead
+    of this machine. Raises SettingError, NotFound.
     """
     if side_by_side < 1:
         raise SettingError(f"{side_by_side} batches side by side cannot be: use 1 or more")
@@ -181,7 +181,7 @@ def batched(store: Store, name: str) -> BatchedRun:
 
 
 def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
-    """Return the batched run that a run belongs to and its batch number; None for any other run."""
+    """Return the batched run that a run belongs to and its batch number; None if it is not a batch."""
     name, _, number = run.rpartition("-")
     return (batched(store, name), int(number)) if is_batched(store, name) and store.has_run(run) else None
 
@@ -190,7 +190,7 @@ def batched_of(store: Store, run: str) -> tuple[BatchedRun, int] | None:
 
 
 def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None:
-    """Label the batches from this number on with another model, such as one tuned on earlier batches.
+    """Use another model for the batches from this number on, such as one tuned on earlier batches.
 
     A batch that has begun keeps its own.
     """
@@ -198,7 +198,7 @@ def label_with(store: Store, name: str, number: int, model: ModelChoice) -> None
 
 
 def spec_of(store: Store, whole: BatchedRun, number: int) -> RunSpec | None:
-    """Return the spec of a batch's run; None while the model it waits for is not named.
+    """Return the spec of a batch's run; None while it waits for its model to be named.
 
     Each batch has its own seed; otherwise all would draw the same places and be mirrored together.
     """
@@ -214,7 +214,7 @@ def _spec_of(spec: RunSpec, part: BatchPart) -> RunSpec:
     return replace(spec, part=part, search=replace(spec.search, seed=spec.search.seed + part.number - 1))
 
 
-# -- where batches stand
+# -- the state of batches
 
 
 def finished(store: Store, whole: BatchedRun) -> list[int]:
@@ -238,13 +238,13 @@ def ends(store: Store, whole: BatchedRun) -> list[BatchResult]:
 
 
 def held(store: Store, whole: BatchedRun) -> list[str]:
-    """Return the batches taken by a process, which may have died."""
+    """Return the batches that a process has taken; the process may have died."""
     query = "select run from leases where run >= ? and run < ? order by run"
     return [row[0] for row in store.db.execute(query, whole.between)]
 
 
 def at_work(store: Store, whole: BatchedRun) -> str:
-    """Describe the progress of batches in work; empty if there are none."""
+    """Describe the progress of running batches; empty if there are none."""
     now = ((run, control.status(store, run)) for run in held(store, whole))
     return ", ".join(f"{run} at step {at.steps:,} of {at.max_steps:,}" for run, at in now if at.pid is not None)
 
@@ -268,7 +268,7 @@ def batches(job: Job) -> Json:
         _drive_elsewhere(job, whole, ClusterSpec(**where))
     else:
         lanes = Lanes(store, whole, _asked(job, "side_by_side") or 1)
-        lanes.advance()  # so that the first look sees them
+        lanes.advance()  # so that the first check sees them
         scheduler.work_off(lanes, _teller(job, whole, lambda: f"{lanes.moving()} at work, batches finished"))
     if left := unfinished(store, whole):
         raise RunError(_why(store, whole, left))
@@ -276,7 +276,7 @@ def batches(job: Job) -> Json:
 
 
 def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
-    """Have a cluster do every remaining batch, each as a task."""
+    """Let a cluster do every remaining batch, each as a task."""
     store, left = job.store, unfinished(job.store, whole)
     for number in left:
         make_run(store, whole, number)
@@ -288,7 +288,7 @@ def _drive_elsewhere(job: Job, whole: BatchedRun, where: ClusterSpec) -> None:
 
 
 def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[], None]:
-    """A function that looks at the batches and reports only changes."""
+    """A function that checks the batches and reports only changes."""
     told = -1
 
     def look() -> None:
@@ -302,13 +302,13 @@ def _teller(job: Job, whole: BatchedRun, words: Callable[[], str]) -> Callable[[
 
 
 def _asked(job: Job, what: str) -> Any:
-    """The latest options of how batches are done; a start without options keeps earlier ones."""
+    """The latest options for running the batches; a start without options keeps the earlier ones."""
     starts = job.store.read_after(job.name, kinds=("start",))
     return next((event.body.get(what) for event in reversed(starts) if event.body.get("side_by_side")), None)
 
 
 def living(store: Store, whole: BatchedRun) -> list[str]:
-    """The lanes of this batched run still at work, from an earlier process of the job."""
+    """The lanes of this batched run that are still running, from an earlier process of the job."""
     made = jobs.names(store, LANE, dataset=whole.spec.dataset)
     mine = [lane for lane in made if jobs.spec(store, lane).body["batches"] == whole.name]
     return [lane for lane in mine if not jobs.status(store, lane).settled]
@@ -316,7 +316,7 @@ def living(store: Store, whole: BatchedRun) -> list[str]:
 
 @dataclass
 class Lanes:
-    """Processes that take one batch after the other; a killed one is replaced if it made progress."""
+    """Processes that take one batch after another; a killed one is replaced if it made progress."""
 
     store: Store
     whole: BatchedRun
@@ -325,7 +325,7 @@ class Lanes:
     gained: int = -1  # batches that were finished when a lane was last replaced
 
     def moving(self) -> int:
-        """Return the number of lanes at work."""
+        """Return the number of running lanes."""
         return sum(not jobs.status(self.store, lane).settled for lane in self.lanes or ())
 
     def advance(self) -> bool:
@@ -368,11 +368,11 @@ def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
 
 # -- in the process of a lane
 
-IN_A_ROW = 3  # consecutive failed batches after which a lane stops: the cause is not accidental
+IN_A_ROW = 3  # consecutive failed batches after which a lane stops: the next one would fail too
 
 
 def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
-    """Create the run of a batch unless it exists; False while the model it waits for is not named."""
+    """Create the run of a batch unless it exists; False while it waits for its model to be named."""
     with store.transaction():
         if store.has_run(whole.run(number)):
             return True
@@ -383,7 +383,7 @@ def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
 
 
 def work_lane(job: Job, search: Do) -> Json:
-    """Do every batch left to this lane as far as it goes (`search`); return how many were done, and what failed."""
+    """Run every remaining batch of this lane as far as it goes (`search`); return how many, and the failures."""
     store, whole = job.store, batched(job.store, job.spec.body["batches"])
     taken, failed, in_a_row = 0, dict[str, str](), 0
     for number in _order(whole, job.spec.body["lane"], job.spec.body["lanes"], set(finished(store, whole))):
@@ -404,7 +404,7 @@ def work_lane(job: Job, search: Do) -> Json:
 
 
 def _order(whole: BatchedRun, lane: int, lanes: int, done: set[int]) -> Iterator[int]:
-    """The batches of a lane: every n-th, so that lanes do not collide, then those that others left."""
+    """The batches of a lane: every n-th, so that lanes do not collide, then those that other lanes left."""
     mine = range(1 + lane, whole.of + 1, lanes)
     yield from (number for number in mine if number not in done)
     yield from (number for number in range(1, whole.of + 1) if number not in mine and number not in done)

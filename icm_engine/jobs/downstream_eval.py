@@ -1,7 +1,7 @@
-"""Labels in use: a run's labels as demonstrations for test examples. Gold is not read here.
+"""Labels in use: a run's labels serve as demonstrations for test examples. No gold is read here.
 
-For each number of shots and each shuffle, that many labelled examples of the run precede each test example in a random
-order: one common prefix. The result is log-probabilities; `analysis` compares them with gold.
+For each number of shots and each shuffle, that many labelled examples of the run precede each test example, in a random
+order that all test examples share as a prefix. The result is log-probabilities; `analysis` compares them with gold.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from icm_engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class DatasetPart:
-    """Examples of a data set from a position on; with `beyond`, only those that this cut does not take."""
+    """Examples of a data set from a position on; with `beyond`, only those that this limit does not take."""
 
     dataset: str
     start: int = 0
@@ -63,9 +63,9 @@ FIT = "fit"  # as many shots as fit the context
 def use_labels(job: Job, scorer: Scorer) -> Json:
     """Return the label log-probabilities of every test example. Raises IcmError, NotFound.
 
-    The body names the run, the test examples (data sets, each from a place on, together at most so many), the numbers
-    of shots ("fit", or whole numbers), how many shuffles, and the seed. Parts already kept are not asked again; each
-    new one is kept.
+    The body names the run, the test examples (data sets, each from a position on, and a maximum for all together), the
+    numbers of shots ("fit", or whole numbers), the number of shuffles, and the seed. Parts that are already stored are
+    not asked again; each new one is stored.
     """
     store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()

@@ -1,6 +1,6 @@
 """Fine-tuning requests: which runs' labels, which settings, which name.
 
-Nothing here has a model: the job's process reads the labels and passes them to `icm_engine.training`.
+No model is loaded here: the job's process reads the labels and passes them to `icm_engine.training`.
 """
 
 import hashlib
@@ -42,8 +42,8 @@ KIND = "finetune"
 class TuneSettings:
     """Settings of fine-tuning. `batch_size` rows make one step, of which `rows_at_once` are in memory at a time.
 
-    The defaults suit some dozens of labels. They were chosen on golden labels of `arithmetic`, by accuracy on examples
-    of its training file that are neither tuned nor tested on (docs/results.md).
+    The defaults suit a few dozen labels. They were chosen on golden labels of `arithmetic`, by accuracy on examples of
+    its training file that are used neither for tuning nor for testing (docs/results.md).
     """
 
     epochs: int = 20
@@ -74,7 +74,7 @@ EXPLANATIONS = {
 
 
 def settings_of(values: Mapping[str, Any]) -> TuneSettings:
-    """Return settings from values or texts by name; others have their defaults. Raises SettingError."""
+    """Return settings from values or texts by name, with defaults for the others. Raises SettingError."""
     known = {field.name: type(field.default) for field in fields(TuneSettings)}
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"fine-tuning has no setting {unknown[0]!r}: it has {', '.join(known)}")
@@ -95,7 +95,7 @@ def create(
 ) -> str:
     """Create, without starting it, the job that tunes on the labels of these runs. Raises NotFound, SettingError.
 
-    The default model is the last run's, or the one that was tuned from.
+    The default model is the last run's, or the base of that model if it was tuned.
     """
     model_registry.require_installed()
     if not runs:

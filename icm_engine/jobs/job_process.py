@@ -1,7 +1,7 @@
 """The process that does one job: it claims the job, calls the function of its kind, and records how it ended.
 
-The function reports progress, learns there of a cancellation, and may store parts that a later process of the same job
-finds again.
+The function reports progress, which is also how it learns of a cancellation. It may store parts that a later process of
+the same job finds again.
 """
 
 import importlib
@@ -88,7 +88,7 @@ def kind_of(job: Job, process: str) -> jobs.JobKind:
 
 
 def function_of(kind: jobs.JobKind) -> Callable[..., Any]:
-    """Import and return the function that does a kind of job."""
+    """Import and return the function for a kind of job."""
     module, _, name = kind.function.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found

@@ -1,6 +1,6 @@
 """The process of a job that needs a model: python -m icm_engine.jobs.job_worker --db FILE JOB.
 
-Like the search's worker it gets its scorer from one factory and reaches nothing that reads gold.
+Like the search's worker, it gets its scorer from one factory and imports nothing that reads gold.
 """
 
 import os
@@ -24,7 +24,7 @@ def perform(job: Job) -> Json:
     """Do a job of this process and return its result."""
     kind = kind_of(job, WORKER)
     if kind.model == "trains":
-        make_scorer.cache_clear()  # what is trained needs the memory of the scorer that was kept
+        make_scorer.cache_clear()  # training needs the memory of the scorer that was kept
     given = (job, _scorer(job)) if kind.model == "scores" else (job,)
     found: Json = function_of(kind)(*given)
     return found
@@ -36,7 +36,7 @@ def batch(job: Job) -> Json:
     job.ready({})
 
     def begin(number: int, of: int | None, name: str) -> None:
-        job.stop_if_cancelled()  # progress is checked once a second, and a run may take less
+        job.stop_if_cancelled()  # progress is checked once a second, and a run may take less time than that
         job.progress(number, of, name)
 
     found = do_in_turn(
@@ -47,7 +47,7 @@ def batch(job: Job) -> Json:
         lambda store, name: run_in_process(store, name, perform),
     )
     if found["failed"]:
-        job.stop_if_cancelled()  # an interrupted run is no result
+        job.stop_if_cancelled()  # an interrupted run is not a result
     return found
 
 
@@ -69,7 +69,7 @@ def _scorer(job: Job) -> Scorer:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, LOADING)
     scorer = make_scorer(located(job.store, job.spec.model))
-    run = job.spec.body.get("run")  # questions about a run use its own calls
+    run = job.spec.body.get("run")  # questions about a run use the run's own call size
     begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)
     job.ready(scorer.describe())
     return scorer

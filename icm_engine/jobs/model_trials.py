@@ -1,10 +1,11 @@
 """Trials of a model before a run: the cost of a data set (context check), and which template fits.
 
-The context check reports tokens per demonstration, how many fit the context, the resulting batch size, and tokens and
-seconds of one evaluation of such a batch. A model without a known context (the fake) takes everything.
+The context check reports the tokens per demonstration, how many demonstrations fit the context, the resulting batch
+size, and the tokens and seconds of one evaluation of such a batch. Without a known context (the fake), everything fits.
 
-A wrong template is a base model's first failure: probability falls outside the labels, or the scores hardly move. So
-each template is tried without demonstrations and with a few at random labels, as a search begins. Gold is not read.
+The most common failure of a base model is a wrong template: probability falls outside the labels, or the scores hardly
+change. So each template is tried without demonstrations, and with a few at random labels, as a search begins. No gold
+is read.
 """
 
 import math
@@ -33,13 +34,13 @@ from icm_engine.jobs.job_process import Job
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
-SAMPLE = 10_000  # examples tokenised at most; more would change little and take long
+SAMPLE = 10_000  # maximum number of tokenised examples; more would change little and take long
 CONTEXT_SEED = 0  # seed of the sample, and of labels in the measured prompts
 STRIDE = 500  # examples read and tokenised at once
 LONGEST = 5  # longest examples listed
 EXACT = 1000  # examples up to which the real prefix tree is built: it has n * n segments
 FIRST_TRIAL = 2  # examples of the first evaluation that is timed
-MEASURING = 12.0  # seconds that the timed evaluations may take together
+MEASURING = 12.0  # time budget of all timed evaluations, in seconds
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -62,8 +63,8 @@ class _Check:
     def room(self, example: Example) -> int | None:
         """Tokens available to all examples of a prompt, each counted as a demonstration; None for an unlimited context.
 
-        The query has no blank line after its label, and the prompt may have a first token of its own, so the length of
-        a prompt is that of its examples as demonstrations plus a constant.
+        The query has no blank line after its label, and the prompt may have its own first token. So the length of a
+        prompt is that of its examples as demonstrations plus a constant.
         """
         if (context := self.scorer.describe().get("context")) is None:
             return None
@@ -83,7 +84,7 @@ class _Check:
 
 
 def check_context(job: Job, scorer: Scorer) -> Json:
-    """Return the cost of a data set, or of the part `limit` takes, with a model: tokens, what fits, seconds.
+    """Return the cost of a data set (or of the part that `limit` takes) with a model: tokens, what fits, seconds.
 
     Raises IcmError.
     """
@@ -241,7 +242,7 @@ def _scaled(timed: Sequence[Json], batch: int, tokens: int) -> float:
 
 KIND = "template-trial"
 EXAMPLES = 16  # examples queried
-SHOWN = 8  # demonstrations, at random labels as a search begins
+SHOWN = 8  # demonstrations, with random labels, as a search begins
 TEMPLATE_SEED = 0
 EVALUATIONS = 2  # evaluations of the set per example of a run, for its estimated minutes
 OF_TRUTH = (("True", "False"), ("true", "false"), ("Yes", "No"), ("yes", "no"), ("correct", "incorrect"))
@@ -267,8 +268,8 @@ def suggested_labels(task: Task) -> list[tuple[Label, ...]]:
 def try_templates(job: Job, scorer: Scorer) -> Json:
     """Return a row for each template with each set of label words, best first. Raises SettingError, NotFound.
 
-    The body names the data set, the limit of the run that is meant, the templates and the label words (None: suggested
-    ones). Rows already kept are not asked again; each new one is kept.
+    The body names the data set, the limit of the planned run, the templates and the label words (None: suggested ones).
+    Rows that are already stored are not asked again; each new one is stored.
     """
     store, body = job.store, job.spec.body
     task, places = store.dataset_info(body["dataset"]).task, store.places(body["dataset"], body.get("limit"))
@@ -340,7 +341,7 @@ def _measured(task: Task, examples: Sequence[Example], scorer: Scorer, size: int
 
 
 def _spread(scores: Sequence[LabelLogProbs]) -> float:
-    """The root mean square of the centred scores, in nats: how much the queried text moves them."""
+    """The root mean square of the centred scores, in nats: how much they depend on the queried text."""
     lean = leaning(scores)
     moved = [own - usual for score in scores for own, usual in zip(against_mean(score), lean, strict=True)]
     return math.sqrt(mean([value * value for value in moved]))
@@ -354,13 +355,13 @@ def _tokens_of_one(task: Task, examples: Sequence[Example], scorer: Scorer) -> f
 
 
 def _rank(row: Json) -> tuple[bool, float]:
-    """Usable templates first; then by how much the scores move, weighted by the probability on the labels."""
+    """Usable templates first, then by the spread of the scores, weighted by the probability on the labels."""
     return bool(row["problem"]), -(row.get("spread", 0.0) * min(1.0, row.get("mass_shown", 0.0)))
 
 
 def body_of(
     dataset: str, limit: int | None, templates: Sequence[str] = (), labels: Sequence[Sequence[Label]] = ()
 ) -> Json:
-    """Return the body of a trial job; what is not named is suggested."""
+    """Return the body of a trial job; templates and label words that are not named are suggested."""
     words = [list(some) for some in labels]
     return {"dataset": dataset, "limit": limit, "templates": list(templates), "labels": words}

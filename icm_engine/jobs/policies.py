@@ -1,13 +1,12 @@
 """Requests for reward models and policies: settings, training rows, prompts, and responses to judge.
 
-As in the paper: a first reward model learns from the run's labels, labels the rest of the data with its rewards, and a
-final one learns from both. What it is tried on are rewards of examples that no label of the run is about; `analysis`
-sets them beside gold, which is not here.
+As in the paper, a first reward model learns from the run's labels and labels the rest of the data with its rewards, and
+a final one learns from both. It is tested by its rewards of examples that the run did not label.
 
-A policy is a model that continues a task's prompt with a response. No gold is here: what is right about a response is
-for `analysis` to say.
+A policy is a model that continues a task's prompt with a response. The responses are then judged by a run like any
+other: by the search, by a baseline, or by the model itself.
 
-Judging is then a run like any other: by the search, by a baseline, or by the model itself.
+No gold is read here: `analysis` compares rewards and responses with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ from icm_engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Settings common to all: rank of the LoRA adapter, maximum step of AdamW, seed."""
+    """Settings that all kinds of training share: rank of the LoRA adapter, maximum step of AdamW, seed."""
 
     learning_rate: float = 1e-3
     rank: int = 8
@@ -64,7 +63,7 @@ class RewardSettings(LoraSettings):
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSettings(LoraSettings):
-    """Settings of preference tuning (DPO); `beta` ties the policy to its start."""
+    """Settings of preference tuning (DPO); `beta` keeps the policy close to its start."""
 
     steps: int = 100
     batch_size: int = 8
@@ -101,7 +100,7 @@ Some = TypeVar("Some", bound=LoraSettings)
 
 
 def settings_from(kind: type[Some], values: Mapping[str, Any]) -> Some:
-    """Return settings from values or texts by name; others have their defaults. Raises SettingError."""
+    """Return settings from values or texts by name, with defaults for the others. Raises SettingError."""
     known = {field.name: type(field.default) for field in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"there is no setting {unknown[0]!r} here: use {', '.join(known)}")
@@ -124,8 +123,8 @@ def create(
     """Store the job of a reward model, without starting it, and return its name. Raises NotFound, SettingError,
     NotInstalled.
 
-    `rest` is what the first model labels: by default what the run's limit left of its data set; empty for a single
-    stage. The model is the run's own, or what that was tuned from, unless another is given.
+    `rest` is the data that the first model labels: by default the examples that the run's limit left out; empty for a
+    single stage. Unless another is given, the model is the run's own, or the base of that model if it was tuned.
     """
     model_registry.require_installed()
     spec = store.spec(run)
@@ -162,7 +161,7 @@ def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
 
 
 def examples_of(store: Store, parts: Sequence[Json]) -> list[tuple[str, Example]]:
-    """Return the examples of some parts with their data sets, a pair and its twin as one."""
+    """Return the examples of some parts with their data sets; a pair and its twin count as one."""
     found = list[tuple[str, Example]]()
     for part in parts:
         rows = store.open_dataset(part["dataset"]).examples
@@ -179,7 +178,7 @@ def _labeling(store: Store, opened: OpenRun) -> Labeling:
 
 
 def require_same(job: Job, now: str) -> None:
-    """Raise SettingError if the labels (a hash) differ from those that training began with."""
+    """Raise SettingError if the hash of the labels differs from the one that training began with."""
     begun = next((part["labels_sha256"] for part in job.kept()), None)
     if begun is None:
         job.keep({"labels_sha256": now})
@@ -213,7 +212,7 @@ def ask_responses(
     judges: Sequence[str] = (),
     most: int | None = None,
 ) -> str:
-    """Create the job that samples responses to at most so many prompts of some data; reward models score them."""
+    """Create the job that samples responses to a limited number of prompts of some data; reward models score them."""
     model_registry.require_installed()
     form = _form(store, parts)
     for judge in judges:
@@ -270,12 +269,12 @@ def ask_reinforcement(
 
 
 def model_of(facts: Json) -> ModelChoice:
-    """Return the model that something was trained from, loaded as it was then."""
+    """Return the base model of a trained one, loaded as it was in training."""
     return ModelChoice(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
 
 
 def prompts_of(store: Store, parts: Sequence[Json], most: int | None) -> tuple[Form, list[str]]:
-    """Return the distinct queries or questions of some data, in order, at most so many. Raises SettingError."""
+    """Return the distinct queries or questions of some data, in order, up to a maximum. Raises SettingError."""
     form = _form(store, [DatasetPart.from_json(part) for part in parts])
     asked = dict[str, None]()
     for part in parts:
@@ -312,7 +311,7 @@ def _trainable(model: ModelChoice) -> ModelChoice:
 def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dataset:
     """Store the distinct responses of a finished job as a data set under a rule. Raises NotFound, SettingError.
 
-    Pairs always get the rule asymmetry. A prompt whose responses are all equal gives nothing to judge.
+    Pairs always get the rule asymmetry. A prompt with only equal responses gives nothing to judge.
     """
     found, spec = jobs.result(store, job), jobs.spec(store, job)
     if spec.kind != RESPOND or found is None:
@@ -342,7 +341,7 @@ def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dat
 
 
 def _examples(form: Form, stem: str, asked: str, texts: Sequence[str]) -> list[Example]:
-    """Each claim, or each two neighbours as a pair and its twin; nothing for a single text."""
+    """Each claim, or each two neighbouring responses as a pair and its twin; nothing for a single text."""
     if len(texts) < 2:
         return []
     shown = {form.asking: asked} if form.asking else {}

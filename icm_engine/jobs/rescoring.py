@@ -1,10 +1,10 @@
-"""Jobs that score other labels of a run: what-if, the landscape, and its own steps again.
+"""Jobs that score a run again: other labels (what-if, the landscape), or its own steps.
 
-References arrive by name, without their origin; only zero-shot labels are made here, since they need the model. Every
-labeling has the run's own slots, so all are scored in the same orders.
+Reference labelings come with a name but without their origin. Only zero-shot labels are made here, because they need
+the model. Every labeling has the run's own slots, so all are scored in the same orders.
 
-`verify` checks a log without a model; rescoring checks what only the model can tell. Other hardware, another version of
-torch or a changed checkpoint show as drift; a log that somebody edited shows as a jump.
+`verify` checks a log without a model; rescoring checks the scores. Other hardware, another version of torch or a
+changed checkpoint appear as drift, an edited log as a jump.
 """
 
 import time
@@ -31,8 +31,8 @@ from icm_engine.store.store import Event, Store
 def try_label(job: Job, scorer: Scorer) -> Json:
     """Return what U would be after an event if an example had another label, before and after repair, as JSON.
 
-    Scored as the run scores its own proposals; repairs leave the example and all pins unchanged. The probability of
-    acceptance is at the next step's temperature. Raises SettingError, NotFound.
+    The labels are scored as the run scores its own proposals; repairs leave the example and all pins unchanged. The
+    acceptance probability is that at the next step's temperature. Raises SettingError, NotFound.
     """
     store, body = job.store, job.spec.body
     run, event, example, label = (body[key] for key in ("run", "event", "example", "label"))
@@ -107,8 +107,8 @@ References = Mapping[str, Mapping[str, Label]]
 def score_landscape(job: Job, scorer: Scorer) -> Json:
     """Return U and its terms for a run's labels and reference labelings. Raises IcmError, NotFound.
 
-    The body names the run, the event whose labels are meant, the reference labelings (each labels exactly the examples
-    labelled then), and whether zero-shot labels are wanted. Rows already stored are not scored again.
+    The body names the run, the event whose labels to score, the reference labelings (each labels exactly the examples
+    labelled at that event), and whether to add zero-shot labels. Rows that are already stored are not scored again.
     """
     store, body = job.store, job.spec.body
     opened = open_run(store, body["run"]).whole()
@@ -127,7 +127,7 @@ def score_landscape(job: Job, scorer: Scorer) -> Json:
             row = _scored(name, labeling, objective)
             parts[name] = row | {"usage": asdict(scorer.usage - before)}
             job.keep(parts[name])
-    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # also in processes killed earlier
+    used = sum((Usage(**part.get("usage", {})) for part in parts.values()), Usage())  # in killed processes too
     return {
         "run": body["run"],
         "event": body["event"],
@@ -147,7 +147,7 @@ def _state(store: Store, opened: OpenRun, event: int) -> State:
 
 
 def _reference(name: str, opened: OpenRun, found: Labeling, labels: Mapping[str, Label]) -> Labeling:
-    """A labeling by id, in the slots of the run's own."""
+    """A labeling by id, in the run's own slots."""
     ids, known = opened.codec.ids, opened.dataset.task.labels
     if missing := next((ids[i] for i in found if labels.get(ids[i]) not in known), None):
         raise SettingError(f"labeling {name!r} has no label of the task for example {missing!r}: give one for each")
@@ -182,7 +182,7 @@ def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
 
 KIND = "rescore"
 SEED = 0  # of the sample of steps
-SHOWN = 20  # steps listed among those that would be decided otherwise
+SHOWN = 20  # maximum number of listed steps that would be decided otherwise
 
 
 @dataclass
@@ -204,8 +204,8 @@ class _Drift:
 def rescore(job: Job, scorer: Scorer) -> Json:
     """Take a sample of a run's steps again and return the drift, as JSON. Raises SettingError, NotFound.
 
-    Each step starts from the state in the log. Compared are the log-probabilities of the drawn example and, for
-    accepted steps, those of all labelled examples after it; verdicts and U are compared for all.
+    Each step starts from the state in the log. Log-probabilities are compared for the drawn example and, in accepted
+    steps, for all examples labelled after the step; verdicts and U are compared in all steps.
     """
     store, run = job.store, job.spec.body["run"]
     opened = open_run(store, run).whole()
@@ -256,7 +256,7 @@ def _again(store: Store, opened: OpenRun, event: Event, scorer: Scorer, drift: _
 
 
 def _asked(objective: Objective, state: State, now: StepInfo) -> LabelLogProbs:
-    """The model's scores of the drawn example, also where the step reused earlier ones."""
+    """The model's scores of the drawn example, even if the step reused earlier ones."""
     if not now.reused:
         return now.scores
     prompt = leave_one_out_prompt(objective.task, objective.examples, state.labeling, now.example)
@@ -276,6 +276,6 @@ def _other_way(then: StepInfo, now: StepInfo) -> Json:
 
 
 def _changes(then: Json, scorer: Scorer) -> Json:
-    """What the model's own description says differently from when the run was scored."""
+    """The differences between the model's description now and when the run was scored."""
     now = dict(scorer.describe())
     return {name: [then[name], now.get(name)] for name in then if name != READING and then[name] != now.get(name)}

@@ -1,16 +1,16 @@
-"""Restarts: chains that differ in their seed alone, of which one is proposed.
+"""Restarts: chains that differ only in their seed; one of them is proposed.
 
-Chains that finished without a person's interventions are compared by U. This has two traps if chains labelled different
-numbers of examples. A sum of log p falls with every example, so the highest U belongs to the chain that labelled least:
-with that form of P, U is divided by the number of labelled examples (each form declares how it compares, in
-`core.objective`). And a few examples of one label predict each other best, in every form but the centred one: so a
-chain is compared only if it labelled at least `WIDE` of what the widest chain labelled. The margin is deliberate: a
-mirror that labelled everything must not win for that alone. Where the numbers differ, the result is shown with a
-warning.
+Chains that finished without a person's interventions are compared by U. Chains that labelled different numbers of
+examples need two precautions. A sum of log p falls with every example, so the chain that labelled least would have the
+highest U: with that form of P, U is divided by the number of labelled examples (each form declares how it compares, in
+`core.objective`). And a few examples of one label predict each other best, in every form but the centred one: a chain
+is therefore compared only if it labelled at least the share `WIDE` of the most that any chain labelled. The margin is
+deliberate, so that a mirror that labelled everything does not win for that reason alone. If the numbers differ, the
+result is shown with a warning.
 
-A chain is an ordinary run with a worker of its own. This process only starts chains, a few at a time, waits, and
-compares how they ended: it has no model, sees no gold, and is a job, so chains continue when the page is closed.
-Progress is read from the chains, so another process of the job continues with what is left.
+A chain is an ordinary run with its own worker. This process only starts chains, a few at a time, waits, and compares
+how they ended. It has no model and reads no gold. It is a job, so chains continue when the page is closed. Progress is
+read from the chains, so another process of the job continues with what is left.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
 
-WIDE = 0.75  # share of the widest chain's labels needed to be compared
+WIDE = 0.75  # a chain is compared if it labelled this share of the most that any chain labelled
 OPPOSITE = 0.25  # share of equal labels below which two labelings look like mirrors
 
 Labels = Mapping[str, Label]  # by example id
@@ -44,7 +44,7 @@ class Chain:
     seed: int
     phase: Phase
     message: str
-    steered: bool  # a person changed labels, pins or settings on the way
+    steered: bool  # a person changed labels, pins or settings during the run
     utility: float | None
     labels: Labels
 
@@ -62,7 +62,7 @@ def wide(chains: Sequence[Chain]) -> list[Chain]:
 
 
 def worth(chain: Chain, per_example: bool) -> float:
-    """Return the number to compare: U, or U per labelled example if the form of P says so; for chains that count."""
+    """Return the number by which chains that count are compared: U, or U per labelled example if P's form says so."""
     assert chain.utility is not None
     return chain.utility / len(chain.labels) if per_example else chain.utility
 
@@ -91,8 +91,8 @@ def is_mirror(chain: Labels, proposed: Labels, labels: Sequence[Label]) -> bool:
 class Support:
     """How many chains support one proposed label, the proposal included.
 
-    `chains` label the example, `same` of them as proposed; `turned` counts them with mirrors swapped back, so that one
-    mirror does not make every example look uncertain.
+    `chains` is how many label the example, `same` how many give it the proposed label. `turned` is `same` with mirrors
+    swapped back, so that one mirror does not make every example look uncertain.
     """
 
     example: str
@@ -123,18 +123,18 @@ def _support(example: str, label: Label, counted: Sequence[tuple[Labels, bool]])
 
 
 KIND = "restarts"
-SIDE_BY_SIDE = 2  # chains at once: each has its own model in memory, and too many share a processor badly
-_HOW = ("side_by_side", "where")  # options in a job's body: how its chains are done, not which
+SIDE_BY_SIDE = 2  # concurrent chains: each has its own model in memory, and too many slow each other down
+_HOW = ("side_by_side", "where")  # options in a job's body that say how its chains are run, not which
 
 
 def submit(
     store: Store, spec: RunSpec, chains: int, side_by_side: int = SIDE_BY_SIDE, where: cluster.ClusterSpec | None = None
 ) -> str:
-    """Start a job of that many chains of this spec, with seeds from its own on, and return its name; or continue it.
+    """Start or continue a job with this many chains of a spec, and return its name; seeds count up from the spec's.
 
-    With `where`, workers are on that cluster, else on this machine. Chains requested before are not made again: the
-    last job of them is left alone while it works or if it has no unfinished chain; otherwise it, or a new job, does
-    what is left. Raises SettingError, NotFound.
+    With `where`, workers are on that cluster, else on this machine. Chains that were requested before are not made
+    again: their last job is left alone while it works or if it has no unfinished chain; otherwise that job, or a new
+    one, does what is left. Raises SettingError, NotFound.
     """
     if min(chains, side_by_side) < 1:
         raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
@@ -170,7 +170,7 @@ def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
 
 
 def _as_it_is(store: Store, job: str, how: Json) -> bool:
-    """Whether a job can stay: it works, has no unfinished chain, or can be restarted with the same options."""
+    """Whether a job can be kept: it works, has no unfinished chain, or can be restarted with the same options."""
     now = jobs.status(store, job)
     if now.complete:
         return all(control.status(store, run).over for run in chains_of(store, job))
@@ -205,7 +205,7 @@ def restarts(job: Job) -> Json:
 
 
 def _teller(job: Job) -> Callable[[], None]:
-    """A function that looks at the chains and reports only changes, since they may take hours."""
+    """A function that checks the chains and reports only changes, because they may take hours."""
     told, runs = (-1, ""), job.spec.body["chains"]
 
     def look() -> None:
@@ -268,7 +268,7 @@ def _row(chain: Chain, best: Chain, compared: Sequence[Chain], per_example: bool
 
 
 def _ended(store: Store, run: str) -> Chain:
-    """A chain as its search left it; what a person changed after its end is ignored."""
+    """A chain as its search left it; changes by a person after its end are ignored."""
     status, opened = control.status(store, run), open_run(store, run)
     finished = store.last_event(run, ("finished",)) if status.complete else None
     number = finished.number if finished else store.last_number(run)

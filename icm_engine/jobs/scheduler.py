@@ -1,9 +1,9 @@
-"""Schedules runs and jobs, a few at a time, on workers of this machine or a Ray cluster.
+"""Schedules runs and jobs, a few at a time, on workers on this machine or a Ray cluster.
 
 A pool of workers does runs and jobs: `OwnWorkers` gives each run a worker of its own, `SharedWorkers` hands many to a
 few processes that load the model once, `RayWorkers` hands them to a cluster, and `jobs.batches.Lanes` takes the batches
-of a data set. Restarts, batches and suites say what to do, in which order and how many side by side; `work_off` does
-it. No state is kept: progress is read from the runs and jobs, so another process can continue with what is left.
+of a data set. Restarts, batches and suites say what to do, in which order and how many at once; `work_off` does it.
+No state is kept: progress is read from the runs and jobs, so another process can continue with what is left.
 """
 
 import os
@@ -22,13 +22,13 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
 BATCH = "batch"  # the kind of job that takes several runs and jobs in one process
-LOOK = 1.0  # seconds between two looks; a job tells its progress no more often
-PAUSING = 120.0  # seconds that what is in progress is waited for at the most when a pool is ended
+LOOK = 1.0  # seconds between two checks; a job reports its progress no more often
+PAUSING = 120.0  # maximum wait for work in progress when a pool ends, in seconds
 _GOING = ("start", "resume", "step")  # commands after which a run continues
 
 
 def wait() -> None:
-    """Wait between two looks at the workers."""
+    """Wait between two checks of the workers."""
     time.sleep(LOOK)
 
 
@@ -52,7 +52,7 @@ def missing(store: Store, name: str) -> str:
 
 
 def resume_or_start(store: Store, name: str) -> None:
-    """Queue a run or job for the process that has taken it over; repeating this has no effect."""
+    """Queue a run or job for the process that has taken it over. Idempotent."""
     if not store.has_run(name):
         if jobs.status(store, name).settled:
             store.append(name, "start", {})
@@ -70,11 +70,11 @@ class Pool(Protocol):
         """Start what there is room for; return whether anything is left. Raises RunError."""
 
     def end(self) -> None:
-        """End what is in progress: a run pauses after its step, a job after its piece."""
+        """End work in progress: a run pauses after its step, a job ends after its piece."""
 
 
 def work_off(pool: Pool, look: Callable[[], object]) -> None:
-    """Let a pool work until it is done; an error of `look`, such as Cancelled, ends the pool."""
+    """Let a pool work until it is done; an error raised by `look`, such as Cancelled, ends the pool."""
     try:
         look()
         while pool.advance():
@@ -115,8 +115,8 @@ def _end_one(store: Store, name: str) -> bool:
 class OwnWorkers:
     """One worker per run, a limited number at once; a run paused by a person is waited for.
 
-    A run is started or resumed only once (`asked`), since one that always fails would hold up the rest. A run that
-    somebody else started is theirs to finish.
+    A run is started or resumed only once (`asked`), because one that always fails would hold up the rest. A run that
+    another process started is left to it.
     """
 
     store: Store
@@ -132,7 +132,7 @@ class OwnWorkers:
             return False
         new = [run for run in left if not _busied(now[run])][: max(0, self.side_by_side - busy)]
         for run in left:
-            if run in new or _busied(now[run]):  # a paused run whose worker still waits has its place
+            if run in new or _busied(now[run]):  # a paused run keeps its place while its worker waits
                 (control.start if now[run].phase == "created" else control.resume)(self.store, run)
                 self.asked.add(run)
         return True
@@ -144,7 +144,7 @@ class OwnWorkers:
 
 
 def _busied(status: RunStatus) -> bool:
-    """Whether a run occupies a place: its worker is alive, even if waiting, or about to start."""
+    """Whether a run occupies a place: its worker is alive (even if it waits) or about to start."""
     return status.pid is not None or status.moving
 
 
@@ -198,7 +198,7 @@ class RayWorkers:
         return not now.settled
 
     def end(self) -> None:
-        """End the cluster's job; what it held is then free, at its last step."""
+        """End the cluster's job; its runs and jobs are then free, at their last step."""
         end(self.store, [self.handed] if self.handed else [], list)
 
 
@@ -211,7 +211,7 @@ Do = Callable[[Store, str], int]
 def do_in_turn(store: Store, names: Sequence[str], progress: Progress, search: Do, job: Do) -> Json:
     """Do every named run (`search`) and job (`job`) as far as it goes; return what failed, and why.
 
-    Failures are reported and the others continue; finished ones are skipped; those held by another process are waited
+    A failure is reported and the others continue. Finished ones are skipped; those held by another process are waited
     for.
     """
     failed = dict[str, str]()

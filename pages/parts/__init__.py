@@ -1,4 +1,4 @@
-"""Parts shared by pages; Streamlit does not look for pages in here.
+"""Parts shared by pages; Streamlit does not look for pages in this folder.
 
 menu                the frame of all pages
 workspace           the header, tabs and selection of one run
@@ -15,6 +15,6 @@ conflicts           pairs, groups and repairs
 annotate_queue      the queue and the list of keys
 annotate_card       one example, its buttons, blind annotation
 annotate_extras     acts on the whole queue, influence of a pin
-comparison          the views of Compare
+comparison          the views of Evaluate
 datasets            data sets; import_form: the form of one file; model_panels: trials of a model
 """

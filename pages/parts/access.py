@@ -11,12 +11,12 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from icm_engine.access.middleware import MARK, PASSED, AccessMiddleware
 from icm_engine.access.policy import AccessPolicy, ServerOptions, access_policy
 
-LOGOUT = '<a href="./_icm/logout" target="_self">Log out</a>'  # beside the page, wherever the app is served
+LOGOUT = '<a href="./_icm/logout" target="_self">Log out</a>'  # next to the page, at any base path
 _gates: list[AccessMiddleware] = []  # the middleware of an earlier server in this process
 
 
 def guarded(app: Any) -> AccessMiddleware:
-    """Return the app behind its access middleware; if it is closed, print the reason where it was started."""
+    """Return the app behind its access middleware; if access is closed, print the reason to the terminal."""
     found = access_policy(started())
     for problem in found.problems:
         print(f"icm: the app is closed. {problem}", file=sys.stderr, flush=True)
@@ -68,7 +68,7 @@ def admitted() -> bool:
 
 
 def show_login() -> None:
-    """Draw the login in place of the page for users who are not admitted."""
+    """Draw the login instead of the page for users who are not admitted."""
     st.title("Log in")
     if st.user.is_logged_in:
         st.text(f"{st.user.get('email') or 'A user without an address'} may not be here.")

@@ -86,7 +86,7 @@ def seen(reading: Reading, status: RunStatus, place: int) -> Seen:
 
 
 def news(run: str, place: int, then: Seen) -> None:
-    """Draw acts that were sent and not applied, and refusals."""
+    """Draw acts that were sent and not yet applied, and refusals."""
     reading, status = session.look(run)
     if seen(reading, status, place) != then:
         # a refresh that was in progress brings the previous example's URL
@@ -155,7 +155,7 @@ def show_buttons(store: Store, reading: Reading, found: Card) -> None:
 
 
 def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) -> None:
-    """Draw a button for each label, the current one marked; of many labels, those that have a key."""
+    """Draw a button for each label, the current one marked; with many labels, only for those with a key."""
     with st.container(horizontal=True, gap="small", key=f"{verb}_labels"):
         for k, label in enumerate(reading.tally.labels[: annotate_queue.MOST]):
             current = verb == "pin" and label == found.label
@@ -173,7 +173,7 @@ def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) 
 
 
 def _picker(reading: Reading, found: Card, ready: bool) -> None:
-    """Draw a choice of all labels that is searched by typing."""
+    """Draw a choice of all labels, which can be searched by typing."""
     labels, key = reading.tally.labels, f"pick_label_{found.place}"
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=annotate_queue.PICKER):
         st.selectbox(

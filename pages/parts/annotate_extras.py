@@ -24,7 +24,7 @@ from pages.parts import annotate_card, annotate_queue, menu, session, step_card
 
 
 def show_bulk(store: Store, reading: Reading) -> None:
-    """Draw the acts possible on the current, filtered queue."""
+    """Draw the acts that are possible on the current, filtered queue."""
     name = annotate_queue.chosen(reading)
     if name == FROM_GOLD:
         st.text(SUPERVISION)
@@ -164,7 +164,7 @@ def _keep(reading: Reading) -> None:
     )
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="keep"):
         st.text_input("Name of the source", "annotator", key="keep_source", width=240, help="Whose labels these are.")
-        st.toggle("Replace", key="keep_replace", help="Take the place of what this source has said before.")
+        st.toggle("Replace", key="keep_replace", help="Replaces the earlier labels of this source.")
         st.button(
             f"Keep {count:,} labels",
             key="keep_labels",

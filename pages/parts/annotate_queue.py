@@ -30,8 +30,8 @@ SHEET = (
     ("Y", "redo"),
     ("?", "this sheet"),
 )
-MOST = 9  # labels with a key of their own
-PICKER = "label_picker"  # key of the container whose text box / focuses
+MOST = 9  # number of labels with their own key
+PICKER = "label_picker"  # key of the container with the text box that the key / focuses
 
 # Ignored while somebody types. The function runs at every redraw, so the previous listener is removed.
 JS = """
@@ -91,7 +91,7 @@ FROZEN = "annotate_queue"  # session key of this browser's queue
 
 
 def show(store: Store, reading: Reading) -> int | None:
-    """Draw the queue and the position in it; return the place of the example, None without one."""
+    """Draw the queue and the position in it; return the place of the example, None if there is none."""
     name = _choice(reading)
     text = st.query_params.get("filter", "")
     places, made = frozen(store, reading, name, text)
@@ -135,7 +135,7 @@ def chosen(reading: Reading) -> str:
 
 
 def _picked(key: str, name: str) -> None:
-    """Put the choice into the URL and restart from its beginning."""
+    """Put the chosen queue into the URL and restart at its beginning."""
     session.address(name, key)
     for other in ("example", "at"):
         st.query_params.pop(other, None)

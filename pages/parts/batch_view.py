@@ -1,4 +1,4 @@
-"""Several runs as one: a batched run with its batches, and the chains of a restarts job."""
+"""Several runs shown as one: a batched run with its batches, and the chains of a restarts job."""
 
 import streamlit as st
 
@@ -43,7 +43,7 @@ CHAIN_COLUMNS = {
 
 
 def chain_line(run: str) -> None:
-    """Say which restarts job a run belongs to, with links to all chains; nothing for other runs."""
+    """Name the restarts job of a run, with links to all its chains; draw nothing for other runs."""
     with Store() as store:
         told = membership(store, run)
     if told is not None:
@@ -83,7 +83,7 @@ def show_chains(store: Store, run: str) -> Proposal | None:
 
 
 EVERY = 3.0  # seconds
-DOWNLOADED = 50_000  # examples up to which a page builds the file; the command line writes any number row by row
+DOWNLOADED = 50_000  # maximum examples in a file that a page builds; the command line writes any number
 COLUMNS = {
     "run": st.column_config.LinkColumn(display_text=r"run=(.+)$", help="The run of this batch."),
     "U": st.column_config.NumberColumn(format="%.2f"),
@@ -119,7 +119,7 @@ def show(store: Store, name: str) -> None:
 
 
 def line(run: str) -> None:
-    """Say which batched run a batch belongs to, with links to it and its neighbours; nothing for other runs."""
+    """Name the batched run of a batch, with links to it and to neighbouring batches; draw nothing for other runs."""
     with Store() as store:
         told = batched_of(store, run)
     if told is None:
@@ -140,7 +140,7 @@ def line(run: str) -> None:
 
 
 def _look(name: str, count: int = 0) -> BatchedRunStatus:
-    """The status of the batched run, with some more batches counted against gold."""
+    """The status of the batched run, after counting some more batches against gold."""
     with Store() as store:
         return batched_status(store, name, session.gold_counts(), count, session.shelf())
 
@@ -167,7 +167,7 @@ def _numbers(name: str) -> None:
 
 
 def _first(now: BatchedRunStatus) -> None:
-    """The first batch of the table, chosen as a number, since there may be thousands."""
+    """The first batch of the table, chosen by its number, because there may be thousands."""
     if now.whole.of > PAGE:
         st.number_input(
             "From batch",

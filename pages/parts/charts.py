@@ -1,4 +1,4 @@
-"""Charts that update in place (zoom, pan and hover survive), and the tables beside them."""
+"""Charts that update in place, keeping zoom, pan and hover, and the tables next to them."""
 
 from collections.abc import Callable
 from importlib.resources import files
@@ -28,7 +28,8 @@ PATH = "app/static/plotly.min.js"  # the path a chart requests, below server.bas
 def route() -> Route:
     """Return the route that serves the script.
 
-    It accepts any base path: Streamlit's options must not be read before the app has set where its config.toml is.
+    It accepts any base path, because Streamlit's options must not be read before the app has set the path of its
+    config.toml.
     """
     return Route(f"/{{base:path}}{PATH}", _script, methods=["GET"])
 
@@ -79,8 +80,8 @@ _curve = st.components.v2.component(
 def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = None) -> None:
     """Draw a chart, or update the one already drawn under this key.
 
-    `clicked` receives the customdata of a clicked point, or its x and y separated by a space. Clicking is never the
-    only way: not everybody has a mouse.
+    `clicked` receives the customdata of a clicked point, or its x and y separated by a space. There is always another
+    way than clicking, because not everybody has a mouse.
     """
     data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
@@ -99,7 +100,7 @@ def show(
     columns: dict[str, Any] | None = None,
     clicked: Callable[[str], None] | None = None,
 ) -> None:
-    """Draw a chart, or its table if requested; without a table the caller shows one beside it.
+    """Draw a chart, or its table if requested; without a table, the caller shows one next to the chart.
 
     `clicked` receives the customdata of a clicked point.
     """
@@ -136,7 +137,7 @@ def _chart(chart: Chart, run: str) -> None:
 
 
 ROWS = 500  # rows of the labels table
-TICKED = 100  # rows while the run goes on; they are sent at every refresh
+TICKED = 100  # rows while the run is moving; they are sent at every refresh
 
 NUMBERS = {
     "delta U": st.column_config.NumberColumn(format="%+.2f"),

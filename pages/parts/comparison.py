@@ -1,4 +1,4 @@
-"""The views of Compare: gold, seeds, other runs, reference labelings."""
+"""The views of Evaluate: gold, seeds, other runs, reference labelings."""
 
 import streamlit as st
 
@@ -56,7 +56,7 @@ from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, job_line, session
 
-ROWS = 500  # examples shown of one cell
+ROWS = 500  # maximum number of examples shown for one cell
 NONE = "no cell"
 GOLD_COLUMNS = {
     "text": st.column_config.TextColumn(width="large"),
@@ -238,7 +238,7 @@ def _found(found: landscape.Landscape, job: str, reading: Reading) -> None:
     st.caption(landscape.when(found, reading))
 
 
-MOST = 4  # other runs; more curves cannot be told apart
+MOST = 4  # maximum number of other runs; more curves cannot be told apart
 
 
 def show_runs(store: Store, reading: Reading, names: list[str]) -> None:

@@ -139,7 +139,7 @@ def _table_pairs(reading: Reading, asked: str, lines: list[PairLine], among: int
 
 
 def _select_pairs(key: str, codes: list[str]) -> None:
-    """Put the selected pair into the URL by id, since its row may move as the run continues."""
+    """Put the selected pair into the URL by id, because its row may move as the run continues."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
         st.query_params["pair"] = codes[rows[0]]
@@ -204,7 +204,7 @@ def _clicked(run: str, code: str) -> None:
     st.query_params.update({"view": "Pairs", "pair": code})
 
 
-BROKEN = 50  # pairs listed that a repair's step made inconsistent
+BROKEN = 50  # maximum number of listed pairs that a repair's step made inconsistent
 NUMBERS = {
     "U": st.column_config.NumberColumn(format="%.2f"),
     "change": st.column_config.NumberColumn(format="%+.2f", help="Change of U from the labels before."),
@@ -227,7 +227,7 @@ def show_repairs(store: Store, reading: Reading) -> None:
 
 
 def _filters(reading: Reading, pair: Pair | None) -> tuple[str, bool]:
-    """Draw the filters: outcome of a repair, and its example."""
+    """Draw the filters: the outcome of a repair and its example."""
     run = reading.run.name
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         kind = choice("repairs", FILTERS, f"repairs_{run}")
@@ -268,7 +268,7 @@ def _table_repairs(reading: Reading, marks: Sequence[RepairMark], among: int) ->
 
 
 def _select_repairs(key: str, codes: list[str]) -> None:
-    """Put the selected repair into the URL by event, since its row may move as the run continues."""
+    """Put the selected repair into the URL by event, because its row may move as the run continues."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
         st.query_params["repair"] = codes[rows[0]]

@@ -34,7 +34,7 @@ from icm_engine.store.store import Store
 from pages.parts import job_line, menu, model_panels, session
 
 ALL = "All data sets"
-SHOWN = 12  # data sets listed before a person asks for more
+SHOWN = 12  # data sets listed until a person asks for more
 
 
 def heading(names: Sequence[str], dataset: str | None) -> None:
@@ -57,7 +57,7 @@ def heading(names: Sequence[str], dataset: str | None) -> None:
 
 
 def _picked(dataset: str | None) -> None:
-    """Open the picked data set; a box that holds the value it was drawn with picks nothing (see home)."""
+    """Open the picked data set; ignore a box that still has the value it was drawn with (see home)."""
     chosen = st.session_state[f"open_{dataset}"]
     if chosen != (dataset or ALL):
         session.choose_dataset(None if chosen == ALL else chosen)
@@ -89,7 +89,7 @@ def _samples(store: Store) -> None:
 
 
 def _import(store: Store, job: str) -> None:
-    """Draw an import in progress or interrupted, and the one in the URL however it ended."""
+    """Draw an import that is in progress or interrupted, and the one in the URL in any state."""
     now = jobs.status(store, job)
     asked_for = st.query_params.get("job") == job
     if now.settled and now.phase != "interrupted" and not asked_for:
@@ -174,7 +174,7 @@ def show_dataset(store: Store, dataset: str) -> None:
 
 
 def _arrived(dataset: str) -> None:
-    """Say that the import is done, and what comes next."""
+    """Say that the import is done, and what to do next."""
     st.success("Imported. Check its rule and its context, or label it.", icon=":material/check_circle:")
     with st.container(horizontal=True, gap="small", key="next"):
         for page, label, icon in (

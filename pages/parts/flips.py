@@ -81,7 +81,7 @@ def _step(words: str, name: str, now: int, first: int, last: int) -> int:
     )
 
 
-LINKS = 12  # changes with links of their own; the table below has all
+LINKS = 12  # changes with their own links; the table below has all
 
 
 def clicked(where: str) -> None:

@@ -128,7 +128,7 @@ def _table(moving: bool) -> None:
             st.pagination(pages, key="runs_page", width=260)
     _actions([name for name in st.session_state.get("selected_runs", []) if name in names])
     if moving and not moves:
-        st.rerun()  # nothing moves any more: stop refreshing
+        st.rerun()  # nothing is moving: stop refreshing
 
 
 def _first_page() -> None:
@@ -153,7 +153,7 @@ def _table_key(names: Sequence[str]) -> str:
 
 
 def _selected(names: list[str]) -> None:
-    """Open the run whose name was clicked; keep selected rows by name, since rows may move."""
+    """Open the run whose name was clicked; remember selected rows by name, because rows may move."""
     chosen = st.session_state[_table_key(names)]["selection"]
     st.session_state["selected_runs"] = [names[row] for row in chosen["rows"]]
     for row, column in chosen.get("cells", []):
@@ -162,7 +162,7 @@ def _selected(names: list[str]) -> None:
 
 
 def _actions(chosen: list[str]) -> None:
-    """Draw what can be done with the selected runs."""
+    """Draw the actions on the selected runs."""
     if not chosen:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run_actions"):
@@ -218,7 +218,7 @@ CHOOSE = "Choose a run"
 
 
 def show_heading(title: str, names: list[str], run: str | None, nothing: str = CHOOSE) -> None:
-    """Draw the title and the choice of a run; `nothing` stands for none. If there is nothing to see, say what to do."""
+    """Draw the title and the choice of a run (`nothing`: no run); if there are no runs, say what to do."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="heading"):
         st.title(title, width="content")
         show_box(names, run, nothing)
@@ -230,7 +230,7 @@ def show_heading(title: str, names: list[str], run: str | None, nothing: str = C
 
 
 def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = False) -> None:
-    """Draw the choice of a run; `nothing` stands for no run, `hidden` leaves out the label above the box."""
+    """Draw the choice of a run; `nothing` is the choice of no run, `hidden` leaves out the label above the box."""
     options = [nothing, *names]
     st.selectbox(
         "Run",
@@ -246,9 +246,9 @@ def show_box(names: list[str], run: str | None, nothing: str, hidden: bool = Fal
 
 
 def _picked(run: str | None, nothing: str) -> None:
-    """Open the picked run; a box that holds the value it was drawn with picks nothing.
+    """Open the picked run; ignore a box that still has the value it was drawn with.
 
-    A refresh from a slow browser may bring the previous page's box, which would then count as changed.
+    A refresh from a slow browser may send the previous page's box, which would otherwise count as changed.
     """
     chosen = st.session_state[f"pick_{run}"]
     if chosen != (run or nothing):

@@ -44,9 +44,9 @@ UNUSED = "not used"
 ENCODINGS = ("windows-1252", "iso-8859-15", "utf-16", "gb18030", "shift_jis", "koi8-r")
 TIES_SAID = {"refuse": "refuse the file", "drop": "leave the rows out", "keep": "keep the rows without gold"}
 MARKS = {None: "as the file shows", "double": "they quote cells", "none": "they are text"}
-PROMPT_HEIGHT = 420  # pixels of a long prompt, which is then scrolled
+PROMPT_HEIGHT = 420  # maximum height of a prompt in pixels; a longer one scrolls
 LONG = 700  # characters
-LISTED = 30  # unused columns listed
+LISTED = 30  # maximum number of listed unused columns
 STEPS = {"file": "1. File", "columns": "2. Columns", "check": "3. Check and save"}
 TO_FILE = "[Choose another file](#file)"
 MEANING = {
@@ -99,7 +99,7 @@ def heading(step: str) -> None:
 
 
 def complain(error: Exception) -> None:
-    """Show an error of the importer in the words of the form."""
+    """Show an error of the importer with the form's terms."""
     session.complain(ImportRefused(in_page_words(str(error))))
 
 
@@ -124,7 +124,7 @@ def _check_and_save(file: IncomingFile, key: str, choices: Choices, found: Previ
 
 
 def _name(file: IncomingFile, key: str) -> str:
-    """Draw the name of the data set, which outlives a form that is not ready and so does not show it."""
+    """Draw the name of the data set; it is remembered while the form is incomplete and does not show it."""
     kept = st.session_state.setdefault("names_given", {})
     st.session_state.setdefault(f"name_{key}", kept.get(key, file.dataset))
     kept[key] = st.text_input("Name of the data set", key=f"name_{key}")
@@ -142,7 +142,7 @@ def _read(file: IncomingFile, key: str) -> tuple[IncomingFile, str, Preview] | N
         several = "--split" in str(error)
         complain(error)
     if split or several:
-        st.text_input("Split", key=f"split_{key}", help="Which of the data sets in it is meant.", width=300)
+        st.text_input("Split", key=f"split_{key}", help="Which data set in the file to import.", width=300)
     if asked is not None or (found is None and not several and file.is_text):
         st.selectbox(
             "Encoding",
@@ -196,7 +196,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _choices(file: IncomingFile, guess: Preview, key: str) -> tuple[Choices, str]:
-    """Draw a person's choices, initially as guessed; every file and task has widgets of its own, under one key."""
+    """Draw a person's choices, initially as guessed; every file and task has its own widgets under one key."""
     task_place, rule_place = st.columns(2, gap="medium")
     names = list(tasks())
     index = names.index(guess.task) if guess.task else 0
@@ -234,7 +234,7 @@ def _where(found: Preview) -> str:
 
 
 def _pair_gold(key: str) -> tuple[str, str | None]:
-    """Draw how gold of pairs is read: what happens to ties, and which cell means the first response."""
+    """Draw how gold of pairs is read: how ties are treated, and which cell means the first response."""
     ties_place, first_place = st.columns(2, gap="medium")
     ties = ties_place.selectbox(
         "Ties",
@@ -367,7 +367,7 @@ def _checks(file: IncomingFile, key: str, choices: Choices, found: Preview, plac
 
 
 def _remarks(found: Preview, choices: Choices, trial: ImportTrial | None, place: str) -> None:
-    """Draw what cannot work with this data, each with the control that mends it."""
+    """Draw the problems with this data, each with the control that fixes it."""
     for remark in data_remarks(found, choices, trial):
         with st.container(border=True, key=f"remark_{remark.kind}"):
             st.text(f"⚠ {remark.text}")

@@ -33,13 +33,13 @@ def chosen(store: Store, made: Sequence[str], words: str) -> str:
 
 
 def _picked(job: str) -> None:
-    """Open the picked job; a box that holds the value it was drawn with picks nothing (see home)."""
+    """Open the picked job; ignore a box that still has the value it was drawn with (see home)."""
     if (chosen := st.session_state[f"job_{job}"]) != job:
         st.query_params["job"] = chosen
 
 
 def show(store: Store, job: str) -> JobStatus:
-    """Draw an unfinished job and return its status; a finished one is drawn by the caller, who knows its result."""
+    """Draw an unfinished job and return its status; the caller, which knows the result, draws a finished one."""
     now = jobs.status(store, job)
     if not now.settled:
         session.fragment(_moving, EVERY)(job)
@@ -51,7 +51,7 @@ def show(store: Store, job: str) -> JobStatus:
 
 
 def _moving(job: str) -> None:
-    """Draw the bar; when nothing moves any more, redraw the whole page."""
+    """Draw the bar; once the job no longer moves, redraw the whole page."""
     with Store() as store:
         now = jobs.status(store, job)
     if now.settled:

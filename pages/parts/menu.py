@@ -1,4 +1,4 @@
-"""The frame of all pages: title, icon, CSS and menu. Untrusted text never gets into the CSS."""
+"""The frame of all pages: title, icon, CSS and menu. The CSS never contains untrusted text."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ CSS = """
 </style>
 """
 
-# One primary colour cannot serve both as background of white text and as text on black, so not as text.
+# No primary colour works both as a background of white text and as text on black, so it is not used for text.
 DARK = """
 <style>
 [data-testid="stButtonGroup"] button[data-selected="true"] p, [data-testid="stTab"][aria-selected="true"] p,
@@ -105,7 +105,7 @@ TRAINING = "pages/training.py"
 EXPERIMENTS = "pages/experiments.py"
 DATA = "pages/data.py"
 TOUR = "pages/tour.py"
-ICON = resource("static", "icon.svg")  # a local file; other icons come over the network
+ICON = resource("static", "icon.svg")  # a local file; other icons would be loaded over the network
 
 
 def show(home: Any) -> Any:
@@ -149,7 +149,7 @@ OF_A_RUN = (
 
 
 def _show_run_link() -> None:
-    """Link, below the menu, to the run last viewed, with what is selected in it."""
+    """Link, below the menu, to the run last viewed, with its selection."""
     if (run := st.query_params.get("run") or session.seen_run()) is not None:
         with st.sidebar, st.container(key="seen_run"):
             st.caption("Open run")
@@ -157,9 +157,9 @@ def _show_run_link() -> None:
 
 
 def require(home: Any) -> None:
-    """Rerun through app.py if a cold server opened this page alone: its first request skips app.py.
+    """Rerun through app.py if a new server opened this page directly: its first request skips app.py.
 
-    Streamlit treats a folder `pages/` as its older kind of app until `st.navigation` was called once.
+    Streamlit treats a folder `pages/` as its older kind of app until `st.navigation` has been called once.
     """
     access.require()
     if "menu" not in st.session_state or not access.admitted():

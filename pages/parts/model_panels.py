@@ -94,7 +94,7 @@ def _ask_context_check(dataset: str) -> None:
 
 
 def _picked(job: str) -> None:
-    """Open the picked job; a box that holds the value it was drawn with picks nothing (see home)."""
+    """Open the picked job; ignore a box that still has the value it was drawn with (see home)."""
     if (chosen := st.session_state[f"check_{job}"]) != job:
         st.query_params["check"] = chosen
 

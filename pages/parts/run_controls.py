@@ -22,11 +22,11 @@ from pages.parts import menu, session
 def show_status(run: str, drawn_for: tuple[str, int | None], annotating: bool = False) -> None:
     """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page.
 
-    While a person annotates the run blind, the last decision is left out, since it names a label.
+    While a person annotates the run blind, the last decision is left out, because it names a label.
     """
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
-        st.query_params["run"] = run  # a refresh that was in progress brings the URL from before the run was chosen
+        st.query_params["run"] = run  # a refresh that was in progress sends the URL from before the run was chosen
         st.rerun()
     with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="headline"):
         shown = look(status)
@@ -47,7 +47,7 @@ def show_status(run: str, drawn_for: tuple[str, int | None], annotating: bool = 
 
 
 def show_failure(run: str) -> None:
-    """Draw why a run failed or was interrupted, with the remedy; nothing for other runs."""
+    """Draw why a run failed or was interrupted, with the remedy; draw nothing for other runs."""
     reading, status = session.look(run)
     if status.phase == "failed" and reading.failure:
         _failure(reading.failure.error, reading.failure.message)
@@ -58,7 +58,7 @@ def show_failure(run: str) -> None:
 
 
 def show_news(run: str) -> None:
-    """Draw what a person should know now: refusals, alerts, notices."""
+    """Draw refusals, alerts and notices."""
     reading, _ = session.look(run)
     if reading.refused and reading.refused.event == reading.cursor:
         st.error(f"**{reading.refused.verb}** was refused.", icon=":material/block:")
@@ -85,7 +85,7 @@ def show_tiles(run: str) -> None:
             )
 
 
-TOLD = ("running", "paused", "finished")  # phases whose badge and buttons say it all
+TOLD = ("running", "paused", "finished")  # phases that need no sentence besides the badge and the buttons
 
 
 def _phase(status: RunStatus) -> None:
@@ -276,7 +276,7 @@ def _breakpoints(reading: Reading) -> None:
         icon=":material/pause_circle:",
         on_click=_send_breakpoints,
         args=(reading.run.name,),
-        help="Resume then runs up to the first of them. Empty fields take them away.",
+        help="Resume then runs up to the first of them. An empty field removes its breakpoint.",
     )
     st.text(run_form.breakpoint_words(now))
 
@@ -294,11 +294,11 @@ def _send_breakpoints(run: str) -> None:
 
 # -- the end of a run
 
-DOUBTS = 5  # examples listed as least certain
+DOUBTS = 5  # number of examples listed as least certain
 
 
 def show_end(reading: Reading) -> None:
-    """Draw the summary, with links to the least certain examples and to the next steps."""
+    """Draw the summary, with links to the least certain examples and to what can be done next."""
     end = run_end(reading)
     if end is None:
         return

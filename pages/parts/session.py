@@ -25,7 +25,7 @@ MISSED = {  # by URL parameter
 SEEN = "run_last_looked_at"
 # URL parameters about one run
 OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
-ZERO_WIDTH = chr(0x200B)  # an allowed line break; one in the text itself is shown by its code
+ZERO_WIDTH = chr(0x200B)  # an allowed line break; one that is in the text itself is shown as its code
 
 
 @st.cache_resource
@@ -46,21 +46,21 @@ def _pace() -> RefreshThrottle:
 
 
 def drawn_for(status: RunStatus) -> tuple[str, int | None]:
-    """Return what a page about a run depends on: its phase, and the factor that slows its refresh (None: no refresh).
+    """Return what a run's page depends on: the phase, and the factor that slows its refresh (None: no refresh).
 
-    Counts as a refresh of this tab.
+    This counts as a refresh of this tab.
     """
     tab = st.session_state.setdefault("tab", uuid4().hex)
     return status.phase, None if status.settled else _pace().stretch(tab)
 
 
 def run_names(store: Store, wholes: bool = False) -> list[str]:
-    """Return the runs to choose from, with `wholes` batched runs too; batches only while viewed."""
+    """Return the runs to choose from; with `wholes`, also batched runs. A batch is included only while it is viewed."""
     return run_choices(store, st.query_params.get("run", st.session_state.get(SEEN)), wholes)
 
 
 def look(run: str) -> tuple[Reading, RunStatus]:
-    """Return a run as it is now. Opens the database for this read alone, since fragments outlive the script."""
+    """Return a run as it is now. The database is opened for this read only, because fragments outlive the script."""
     with Store() as store:
         return shelf().reading(store, run), control.status(store, run)
 
@@ -75,7 +75,7 @@ def chosen_run(names: list[str]) -> str | None:
 
 
 def followed_run(names: list[str]) -> str | None:
-    """Return the run in the URL, else the one last viewed, since links in the menu name none."""
+    """Return the run in the URL, else the one last viewed, because links in the menu name none."""
     seen = st.session_state.get(SEEN)
     if "run" not in st.query_params and seen in names:
         st.query_params["run"] = seen
@@ -83,7 +83,7 @@ def followed_run(names: list[str]) -> str | None:
 
 
 def choose(run: str | None) -> None:
-    """Put a run into the URL, replacing what was there about another; None shows the settings of a new one."""
+    """Put a run into the URL, replacing parameters about another; None shows the settings of a new one."""
     for name in OF_A_RUN:
         st.query_params.pop(name, None)
     if run is None:
@@ -98,7 +98,7 @@ SELECTED = ("event", "step", "example")  # URL parameters that all tabs of a run
 
 
 def remember_selection(run: str) -> None:
-    """Keep what the URL selects in this run, for links that do not name it."""
+    """Remember what the URL selects in this run, for links that do not name it."""
     kept = st.session_state.get("selection", {})
     if kept.get("run") != run:
         kept = {"run": run}
@@ -115,7 +115,7 @@ def forget_selection(*names: str) -> None:
 
 
 def selection(run: str) -> dict[str, str]:
-    """Return the URL parameters of the run and of what is selected in it."""
+    """Return the URL parameters of the run and of its selection."""
     kept: dict[str, str] = st.session_state.get("selection", {})
     return dict(kept) if kept.get("run") == run else {"run": run}
 
@@ -133,7 +133,7 @@ def chosen_dataset(names: list[str]) -> str | None:
 
 
 def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
-    """Put a data set into the URL, replacing what was there about another; None shows all."""
+    """Put a data set into the URL, replacing parameters about another; None shows all."""
     for name in ("dataset", "page", "example", "check", "job"):
         st.query_params.pop(name, None)
     if dataset is not None:
@@ -191,11 +191,11 @@ def fragment(draw: Callable[..., None], every: float | None) -> Callable[..., No
 
 
 def complain(error: Exception) -> None:
-    """Show one of our errors: what, value, remedy."""
+    """Show one of our errors, which name the problem, the value and the remedy."""
     st.error("That did not work.", icon=":material/error:")
     message(str(error))
 
 
 def message(text: str) -> None:
-    """Show a message of the engine literally, without the options of the command line that it names."""
+    """Show a message of the engine literally, without the command-line options in it."""
     plain(without_flags(text))

@@ -125,13 +125,13 @@ def _movers(card: Decision) -> None:
 
 
 def repairs(found: tuple[RepairLine, ...]) -> None:
-    """Draw the repairs of an event that is not a step."""
+    """Draw the repairs of an event other than a step."""
     for repair in found:
         _repair(repair)
 
 
 def show_event(reading: Reading, moment: Moment) -> None:
-    """Draw the card of an event that is not a step."""
+    """Draw the card of an event other than a step."""
     card = event_card(reading, moment)
     with st.container(border=True, key="card"):
         st.markdown(f"**{card.title}**")

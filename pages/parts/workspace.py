@@ -12,7 +12,7 @@ from icm_engine.store.store import Store
 from pages.parts import home, menu, run_controls, session
 
 STATUS_EVERY = 1.0  # seconds between refreshes of the header while the run moves
-FOLLOW_EVERY = 2.0  # seconds between two checks whether a tab is behind its run
+FOLLOW_EVERY = 2.0  # seconds between checks of whether a tab is behind its run
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ TABS = (
     Tab("Evaluate", menu.COMPARE, ":material/balance:"),
     Tab("Annotate", menu.ANNOTATE, ":material/edit_note:"),
 )
-ACTIONS = (  # beside the tabs: what makes another run or a model from this one
+ACTIONS = (  # next to the tabs: pages that make another run or a model from this one
     Tab("Fork", menu.FORKS, ":material/fork_right:"),
     Tab("Train", menu.TRAINING, ":material/model_training:"),
 )
@@ -58,7 +58,7 @@ def show(page: str, draw: Callable[[Store, str], None]) -> None:
 def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOSE) -> None:
     """Draw the header of a run: its name, status and controls, its numbers, the last decision, the tabs.
 
-    `nothing` is the choice that stands for no run.
+    `nothing` is the choice of no run.
     """
     session.remember_selection(run)
     reading, status = session.look(run)

@@ -230,7 +230,7 @@ def test_a_form_of_two_labels_that_a_person_chose_is_mended(store: Store) -> Non
     assert "mean\\_log\\_prob in place of mean\\_log\\_odds" in shown_markup(test)
     test.selectbox(key="preset").set_value("paper").run()
     test.selectbox(key="paper_predictability").set_value("mean_log_odds").run()
-    assert "of two labels, and this data set has 3" in warned(test)
+    assert "for two labels, but this data set has 3" in warned(test)
     button(test, "mend_predictability_mean_log_prob").click().run()
     assert warned(test) == ""
     button(test, "start_new").click().run()
