@@ -43,7 +43,7 @@ CSS = """
 .st-key-datasets [data-testid="stPageLink"] a, .st-key-doubts [data-testid="stPageLink"] a {
   padding-left: 0; font-weight: 600;
 }
-.st-key-doubts [data-testid="stCaptionContainer"] { margin-bottom: 0.4rem; }
+.st-key-doubts [data-testid="stCaptionContainer"] { margin-bottom: -0.5rem; }
 .st-key-path ol { margin-left: 0.4rem; }
 .st-key-datasets [data-testid="stPageLink"] a:not(:hover) { background: transparent; }
 .st-key-datasets [data-testid="stText"] { opacity: 0.75; }

@@ -331,5 +331,6 @@ def _doubts(reading: Reading) -> None:
         for row in found:
             text = one_line(example_text(reading, row.example), 90)
             chosen = {"run": reading.run.name, "example": ids[row.example], "order": "Lowest margin"}
-            st.page_link(menu.EXAMPLES, label=escaped(f"{labels[row.example]} · {text}"), query_params=chosen)
+            label = escaped(f"{labels[row.example]} · {text}")
+            st.page_link(menu.EXAMPLES, label=label, icon=":material/arrow_forward:", query_params=chosen)
             st.caption(escaped(doubt_words(reading, row.example)))
