@@ -1,9 +1,9 @@
-"""Help: a guided tour of one run on its own steps, the terms used, and the keyboard shortcuts."""
+"""Help: the way to the labels in doubt, a guided tour of one run, the terms used, and the keyboard shortcuts."""
 
 import streamlit as st
 
 from icm_engine.analysis.run_form import FIRST_RUN, begin
-from icm_engine.analysis.tour import stations
+from icm_engine.analysis.tour import PATH_TO_DOUBTS, stations
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import home, menu, session
@@ -71,6 +71,8 @@ WORDS = (
     ("I(D)", "Inconsistency: the number of pairs of labels that contradict each other under the rule."),
     ("Temperature", "How much loss of U the search still accepts. It cools with every step."),
     ("Repair", "A proposal that leaves a conflict gets the consistent labels that raise U most."),
+    ("Conflict", "A pair of labels that contradict each other under the rule."),
+    ("Flip", "A change of an example's label after its first one."),
     ("Margin", "Log-probability of the label minus that of the best other label, given all other labels."),
     ("Label collapse", "Nearly all labels are the same. A model may find constant labels very predictable."),
     ("Mirrored labeling", "Coherent labels that all say the opposite of the truth. U cannot tell it from the truth."),
@@ -82,18 +84,21 @@ KEYS = (
     ("A", "On Steps: next accepted proposal"), ("E", "On Steps: next repair"),
     ("?", "On Annotate: all its keys"),
 )  # fmt: skip
-DOUBTS = (
-    "On Runs, choose **Start a run on sample data**.",
-    "Wait until the run has finished: both curves and the last decision stay in view.",
-    "Under **Least certain**, choose the first example.",
-    "Read its text, its labels over time and the decisions that changed it.",
-    "Choose **Annotate this example** to give it a label of your own.",
-)
+
+
+def _show_path() -> None:
+    st.header("Which labels should I doubt, and why?")
+    st.markdown(f"From an empty database to three labels in doubt, in {len(PATH_TO_DOUBTS)} clicks:")
+    with st.container(key="path"):
+        st.markdown("\n".join(f"{number}. {click.words}" for number, click in enumerate(PATH_TO_DOUBTS, 1)))
+    st.markdown(
+        "Each example shows its margin, its flips and its conflicts: a label is in doubt if the margin is small or "
+        "negative, if it flipped often, or if it is in conflict. The decision shows why the search took the label. "
+        "On Steps, **What if** scores another label; on Annotate you give one of your own."
+    )
 
 
 def _show_words() -> None:
-    st.header("Which labels should I doubt, and why?")
-    st.markdown("\n".join(f"{number}. {words}" for number, words in enumerate(DOUBTS, 1)))
     st.header("Words")
     st.dataframe([{"word": word, "meaning": meaning} for word, meaning in WORDS], hide_index=True, alt="Words")
     st.header("Keys")
@@ -107,6 +112,7 @@ try:
         names = session.run_names(store)
         run = session.followed_run(names)
         home.show_heading("Help", names, run)
+        _show_path()
         st.header("A tour of one run")
         show(run)
     _show_words()

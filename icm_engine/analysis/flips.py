@@ -1,5 +1,6 @@
 """Label changes of a run: filtered, ranked, in words, and as tables."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from icm_engine.analysis.formatting import one_line
+from icm_engine.analysis.formatting import decimal, one_line
 from icm_engine.analysis.label_history import (
     CAUSES,  # re-exported for pages
     LabelChange,
@@ -89,7 +90,7 @@ def most_flipped(reading: Reading) -> list[Queued]:
 
 def lowest_margin(reading: Reading) -> list[Queued]:
     """Return the labelled examples with the lowest margin first: those whose label the model prefers least."""
-    return [Queued(i, f"log-odds {margin:+.2f}".replace("-", "−")) for margin, i in sorted(margins(reading))]
+    return [Queued(i, f"margin {signed(margin)}") for margin, i in sorted(margins(reading))]
 
 
 def margins(reading: Reading) -> Iterator[tuple[float, int]]:
@@ -97,6 +98,38 @@ def margins(reading: Reading) -> Iterator[tuple[float, int]]:
     labels, scores = reading.tally.labels, reading.state.evaluation.scores if reading.state else {}
     for i, label in reading.labeling.items():
         yield scores[i].margin(labels.index(label)), i
+
+
+def doubt_words(reading: Reading, example: int) -> str:
+    """Say how sure the model is of an example's label, how often the label changed, its conflicts, and what set it."""
+    changes = [change for change in reading.history if change.example == example]
+    flips = reading.changes[example].flips if example in reading.changes else 0
+    conflicts = sum(example in pair for pair in (reading.state.evaluation.pairs if reading.state else ()))
+    by = f", last set at step {changes[-1].step:,} ({changes[-1].cause})" if changes else ""
+    return f"{_margin_words(reading, example)}Flips: {flips:,}, conflicts: {conflicts:,}{by}."
+
+
+def _margin_words(reading: Reading, example: int) -> str:
+    """Say which label the model favours over which, given all other labels; empty for an unlabelled example."""
+    labels, scores = reading.tally.labels, reading.state.evaluation.scores if reading.state else {}
+    label = reading.labeling.get(example)
+    if label is None or example not in scores:
+        return ""
+    raw, k = scores[example].raw, labels.index(label)
+    margin = scores[example].margin(k)
+    rival = labels[max((j for j in range(len(raw)) if j != k), key=raw.__getitem__)]
+    first, second = (label, rival) if margin >= 0 else (rival, label)
+    odds = f"{math.exp(abs(margin)):,.1f}" if abs(margin) < math.log(1000) else "over 1,000"
+    return f"Margin {signed(margin)}: given all other labels, the model favours {first} over {second} by {odds} to 1. "
+
+
+def signed(number: float) -> str:
+    """Return a number with its sign and two decimals.
+
+    >>> signed(0.114), signed(-0.33)
+    ('+0.11', '−0.33')
+    """
+    return f"{'+' if number >= 0 else ''}{decimal(number, 2)}"
 
 
 def in_conflict(reading: Reading) -> list[Queued]:

@@ -1,4 +1,4 @@
-"""The guided tour of a run: U and T, one accepted loss, one rejection and one repair, on its own steps."""
+"""Help: the clicks to three labels in doubt, and the guided tour of a run on its own steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +15,32 @@ from icm_engine.store.store import Store
 
 TOURED = FIRST_RUN.dataset
 NOT_YET = "This has not happened in this run yet. Come back when it has taken more steps."
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One click of a path through the app, which a browser test follows.
+
+    `area` is the key of a part of the page; the part has the words in bold, and `place` counts its buttons and links.
+    """
+
+    words: str  # Markdown
+    area: str
+    place: int = 0
+
+
+def _about_doubt(number: int, which: str) -> tuple[Click, ...]:
+    return (
+        Click(f"Below the curves, under **Least certain**, choose the {which} example.", "doubts", number),
+        Click("Below the table, under **Decisions that changed its label**, choose the last one.", "decisions", -1),
+        Click("Choose **Overview**.", "tab_overview_off"),
+    )
+
+
+PATH_TO_DOUBTS = (
+    Click("On Runs, choose **Start a run on sample data** and wait until the run has finished.", "first_run"),
+    *(click for number, which in enumerate(("first", "second", "third")) for click in _about_doubt(number, which)),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import html
 
 import streamlit as st
 
-from icm_engine.analysis.flips import Filter, changes_frame, counts, cycle_words, filtered, returns, times
+from icm_engine.analysis.flips import Filter, changes_frame, counts, cycle_words, doubt_words, filtered, returns
 from icm_engine.analysis.formatting import escaped
 from icm_engine.analysis.label_history import CAUSES
 from icm_engine.analysis.run_history import Reading
@@ -107,27 +107,30 @@ def show_example(reading: Reading) -> None:
             return
         if (back := returns([part.label for part in found])) and sum(back.values()) > 1:
             st.text(f"⟲ It {cycle_words(back)}.")
+        st.text(doubt_words(reading, example.place))
         run = reading.run.name
         charts.show_live(strip_chart(reading, found, session.dark()), key=f"strip_{run}", clicked=_opened)
         if event := st.session_state.pop("opened_event", None):
-            st.switch_page(menu.STEPS, query_params={"run": run, "event": event})
-        _links(run, found)
+            st.switch_page(menu.STEPS, query_params={"run": run, "event": event, "example": example.id})
+        _links({"run": run, "example": example.id}, found)
 
 
-def _links(run: str, found: list[Stretch]) -> None:
+def _links(chosen: dict[str, str], found: list[Stretch]) -> None:
+    """Link to the step clicked in the picture of all labels, and to the changes of this example."""
     if (at := whole_number(st.query_params.get("at", ""))) is not None:
         st.page_link(
-            menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:", query_params={"run": run, "step": str(at)}
+            menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:", query_params={**chosen, "step": str(at)}
         )
-    st.text(f"{times(len(found) - 1, 'change')} after its first label.")
-    with st.container(horizontal=True, gap="small", key="changes"):
-        for part in found[-LINKS:]:
-            st.page_link(
-                menu.STEPS,
-                label=escaped(part.words),
-                icon=":material/arrow_forward:",
-                query_params={"run": run, "event": str(part.event)},
-            )
+    with st.container(gap="small", key="decisions"):
+        st.markdown("**Decisions that changed its label**")
+        with st.container(horizontal=True, gap="small", key="changes"):
+            for part in found[-LINKS:]:
+                st.page_link(
+                    menu.STEPS,
+                    label=escaped(part.words),
+                    icon=":material/arrow_forward:",
+                    query_params={**chosen, "event": str(part.event)},
+                )
 
 
 def _opened(event: str) -> None:

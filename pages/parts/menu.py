@@ -40,7 +40,11 @@ CSS = """
 [class*="st-key-counts_"] [data-testid="stMetricValue"] { font-size: 1.15rem; }
 .st-key-decisive { grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)) !important; gap: 0.5rem; }
 .st-key-decisive [data-testid="stMetricValue"] { font-size: 1.15rem; }
-.st-key-datasets [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
+.st-key-datasets [data-testid="stPageLink"] a, .st-key-doubts [data-testid="stPageLink"] a {
+  padding-left: 0; font-weight: 600;
+}
+.st-key-doubts [data-testid="stCaptionContainer"] { margin-bottom: -0.5rem; }
+.st-key-path ol { margin-left: 0.4rem; }
 .st-key-datasets [data-testid="stPageLink"] a:not(:hover) { background: transparent; }
 .st-key-datasets [data-testid="stText"] { opacity: 0.75; }
 .st-key-example [data-testid="stText"] {

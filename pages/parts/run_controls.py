@@ -6,7 +6,7 @@ import streamlit as st
 
 from icm_engine.analysis import run_form
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.flips import lowest_margin
+from icm_engine.analysis.flips import doubt_words, lowest_margin
 from icm_engine.analysis.formatting import decimal, escaped, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
@@ -325,12 +325,12 @@ def _doubts(reading: Reading) -> None:
     found = lowest_margin(reading)[:DOUBTS]
     if not found:
         return
-    st.markdown("**Least certain**")
     ids, labels = reading.run.codec.ids, reading.labeling
-    for row in found:
-        text = one_line(example_text(reading, row.example), 90)
-        st.page_link(
-            menu.EXAMPLES,
-            label=escaped(f"{labels[row.example]} ({row.why}) · {text}"),
-            query_params={"run": reading.run.name, "example": ids[row.example]},
-        )
+    with st.container(gap="xsmall", key="doubts"):
+        st.markdown("**Least certain**")
+        for row in found:
+            text = one_line(example_text(reading, row.example), 90)
+            chosen = {"run": reading.run.name, "example": ids[row.example], "order": "Lowest margin"}
+            label = escaped(f"{labels[row.example]} · {text}")
+            st.page_link(menu.EXAMPLES, label=label, icon=":material/arrow_forward:", query_params=chosen)
+            st.caption(escaped(doubt_words(reading, row.example)))

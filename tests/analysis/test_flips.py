@@ -1,5 +1,6 @@
 """Label changes: filters, queues and pictures against numbers worked by hand and against a replay of the log."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from icm_engine.analysis.flips import (
     counts,
     cycles_sentence,
     cycling,
+    doubt_words,
     filtered,
     margins,
     queue_frame,
@@ -27,6 +29,8 @@ from icm_engine.analysis.label_history import CAUSES, LabelChange
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid, stretches, strip_chart
 from icm_engine.analysis.time_travel import changes_of
+from icm_engine.core.labeling import Labeling
+from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.store.replay import STATE_KINDS, after_event, state_at
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import button, page, shown_markup, texts
@@ -129,6 +133,28 @@ def test_a_margin_is_the_log_odds_of_the_label_there_is(reading: Reading) -> Non
     order = [row.example for row in QUEUES[1].find(reading)]
     assert order == [i for _, i in sorted((m, i) for m, i in margins(reading))]
     assert len(order) == len(reading.labeling)
+
+
+@pytest.mark.parametrize(
+    ("labels", "margin", "changed"),
+    [(("True", "False", "True"), "Margin −0.69", "Flips: 2, conflicts: 2, last set at step 20 (proposal)."),
+     (("True", "False"), "Margin +0.69", "Flips: 1, conflicts: 2, last set at step 10 (proposal).")],
+)  # fmt: skip
+def test_a_doubt_is_the_odds_of_the_labels_the_flips_and_what_set_it(
+    reading: Reading, labels: tuple[str, ...], margin: str, changed: str
+) -> None:
+    """p(True) = 0.3 and p(False) = 0.6, so False is favoured by 2 to 1; ln 2 = 0.69. Example 0 is in two conflicts."""
+    assert reading.state is not None
+    scores = {0: LabelLogProbs((math.log(0.3), math.log(0.6)))}
+    evaluation = replace(reading.state.evaluation, scores=scores, pairs=((0, 1), (0, 2), (3, 4)))
+    state = replace(reading.state, labeling=Labeling({0: labels[-1]}), evaluation=evaluation)
+    found = doubt_words(with_history(replace(reading, state=state), *labels), 0)
+    assert found == f"{margin}: given all other labels, the model favours False over True by 2.0 to 1. {changed}"
+
+
+def test_an_example_without_a_label_has_no_margin(reading: Reading) -> None:
+    unlabelled = replace(with_history(reading), state=None)
+    assert doubt_words(unlabelled, 0) == "Flips: 0, conflicts: 0."
 
 
 def test_without_gold_no_queue_and_no_column_know_of_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.app_server import MODEL, Server, serving
 from tests.support.chromium import NEEDS_BROWSER, PATIENCE, new_page, reload, stand_still, visit
-from tests.support.paths import ROOT
+from tests.support.pictures import in_both_themes
 
 pytestmark = NEEDS_BROWSER
 
@@ -155,12 +155,10 @@ def picture_of_an_annotation(browser: Browser, tmp_path: Path) -> None:
         control.submit_intervention(store, run, "note", ids[:1], text="checked by hand")
         control.wait_until_settled(store, run)
     with serving(database) as server:
-        page = new_page(browser, height=1180)
-        page.goto(f"{server.url}/annotate?run={run}&queue=margin")
-        expect(page.locator(".st-key-walk")).to_contain_text("1 of")
-        page.get_by_text("The whole queue at once").click()
-        page.wait_for_timeout(3000)
-        page.screenshot(path=ROOT / "docs" / "annotate.png")
+        for page in in_both_themes(browser, "annotate", 1180):
+            page.goto(f"{server.url}/annotate?run={run}&queue=margin")
+            expect(page.locator(".st-key-walk")).to_contain_text("1 of")
+            page.get_by_text("The whole queue at once").click()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -28,7 +28,7 @@ from tests.support.chromium import (
     take_another_by_keyboard,
     visit,
 )
-from tests.support.paths import ROOT
+from tests.support.pictures import in_both_themes
 from tests.support.stores import add_run
 
 pytestmark = NEEDS_BROWSER
@@ -94,11 +94,9 @@ def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
             ("compare", "view=Gold&cell=True,False", 1440),
             ("landscape", "view=Landscape", 1160),
         ):
-            page = new_page(browser, height=height)
-            page.goto(f"{server.url}/compare?run={run}&{view}")
-            expect(page.locator(CURVE).first).to_be_visible()
-            page.wait_for_timeout(3000)
-            page.screenshot(path=ROOT / "docs" / f"{name}.png")
+            for page in in_both_themes(browser, name, height):
+                visit(page, f"{server.url}/compare?run={run}&{view}")
+                expect(page.locator(CURVE).first).to_be_visible()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

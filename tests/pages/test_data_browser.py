@@ -14,6 +14,7 @@ from icm_engine.store.store import Store
 from tests.support.app_server import MODEL, Server, serving
 from tests.support.chromium import CURVE, NEEDS_BROWSER, at_address, choose, new_page, press, reload, stand_still, visit
 from tests.support.paths import ROOT
+from tests.support.pictures import in_both_themes
 from tests.support.stores import HOSTILE
 
 pytestmark = NEEDS_BROWSER
@@ -199,12 +200,10 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server, mine: s
 def picture_of_the_data_page(browser: Browser, tmp_path: Path) -> None:
     """Write docs/data.png: the form of sample data that is brought in as a file of one's own."""
     with serving(tmp_path / "icm.db") as server:
-        page = new_page(browser, height=1290)
-        page.goto(f"{server.url}/data")
-        page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
-        expect(page.get_by_text("Gold never violates the rule")).to_be_visible()
-        page.wait_for_timeout(3000)
-        page.screenshot(path=ROOT / "docs" / "data.png")
+        for page in in_both_themes(browser, "data", 1290):
+            page.goto(f"{server.url}/data")
+            page.set_input_files("input[type=file]", ROOT / "sample_data" / "arithmetic_test.csv")
+            expect(page.get_by_text("Gold never violates the rule")).to_be_visible()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

@@ -27,7 +27,7 @@ from tests.support.chromium import (
     stand_still,
     visit,
 )
-from tests.support.paths import ROOT
+from tests.support.pictures import in_both_themes
 from tests.support.search_page import paused_at, wait_for_phase, wait_for_steps
 
 pytestmark = NEEDS_BROWSER
@@ -212,16 +212,15 @@ def test_the_page_finds_the_run_again_after_the_server_died(browser: Browser, da
 
 
 def picture_of_a_running_search(browser: Browser, database: Path) -> None:
-    """Write docs/search.png: the run that the first button starts, at its hundredth step."""
-    with Store(database) as store:
-        run = begin(store, FIRST_RUN)
+    """Write docs/search.png: the run of the first button, before its hundredth step; another such run in dark."""
     with serving(database) as server:
-        page = new_page(browser, height=1720)
-        page.goto(f"{server.url}/search?run={run}")
-        wait_for_steps(page, 100)
-        _next_update(page)
-        page.wait_for_timeout(5000)  # the tables follow the curves
-        page.screenshot(path=ROOT / "docs" / "search.png")
+        for page in in_both_themes(browser, "search", 1720):
+            with Store(database) as store:
+                run = begin(store, FIRST_RUN)
+            page.goto(f"{server.url}/search?run={run}")
+            wait_for_steps(page, 40)
+            wait_for_phase(page, "running")
+            expect(page.locator(CURVE).first).to_be_visible()
 
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser

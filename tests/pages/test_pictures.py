@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from icm_engine import jobs
 from icm_engine.analysis import forks
+from icm_engine.analysis.flips import lowest_margin
 from icm_engine.analysis.repairs import repair_code
 from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.views import load
@@ -17,34 +18,35 @@ from icm_engine.experiments import launch
 from icm_engine.runs import control
 from icm_engine.store.store import Store
 from tests.support.app_server import serving
-from tests.support.chromium import CURVE, NEEDS_BROWSER, browsing, new_page, visit
-from tests.support.paths import ROOT
+from tests.support.chromium import CURVE, NEEDS_BROWSER, browsing, visit
+from tests.support.pictures import in_both_themes
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
 
 
 def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000) -> None:
-    """Open a page, wait until it is drawn, and keep what it looks like."""
-    page = new_page(browser, height=height)
-    visit(page, url)
-    expect(page.locator(seen).first).to_be_visible()
-    page.wait_for_timeout(3000)  # charts and tables follow
-    page.screenshot(path=ROOT / "docs" / f"{name}.png")
+    """Open a page, wait until it is drawn, and keep what it looks like in light and in dark."""
+    for page in in_both_themes(browser, name, height):
+        visit(page, url)
+        expect(page.locator(seen).first).to_be_visible()
 
 
 def pictures_of_a_finished_run(tmp_path: Path) -> None:
-    """Write docs/home.png, steps, flips, consistency, forks and tour: the first button's run, with a fork of it."""
+    """Write docs/home.png, steps, examples, flips, consistency, forks and tour: the first button's run, and a fork."""
     with Store(tmp_path / "icm.db") as store:
         run = begin(store, replace(FIRST_RUN, search=SearchConfig(seed=1, max_steps=256)))
         control.wait_until_settled(store, run)
         reading = load(store, run)
         child = forks.begin_fork(store, reading, 100, 60, {"seed": 7})
         control.wait_until_settled(store, child)
+        doubted = reading.run.codec.ids[lowest_margin(reading)[0].example]
         rejected = next(p.event for p in reading.trajectory.points[30:] if p.verdict == "rejected")
         repair = repair_code(next(mark for mark in reading.repairs if mark.kept and mark.step))
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
-        picture(browser, server.url, "home", ".st-key-runs")
+        picture(browser, server.url, "home", ".st-key-runs", 640)
         picture(browser, f"{server.url}/steps?run={run}&event={rejected}", "steps", CURVE, 1500)
+        link = f"{server.url}/examples?run={run}&example={doubted}&order=Lowest+margin"
+        picture(browser, link, "examples", ".st-key-one_example", 1290)
         picture(browser, f"{server.url}/flips?run={run}", "flips", CURVE, 1300)
         link = f"{server.url}/consistency?run={run}&view=Repairs&repair={repair}"
         picture(browser, link, "consistency", ".st-key-to_pair", 1400)

@@ -58,8 +58,16 @@ def test_make_targets_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_files_exist(page: Path) -> None:
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXTS[page]):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXTS[page])
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', TEXTS[page])
+    for path in (*links, *pictures):
         assert (page.parent / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_picture_in_two_themes_is_the_same_page_twice(page: Path) -> None:
+    for dark, light in re.findall(r'srcset="([^"]+)">\n  <img [^>]*src="([^"]+)"', TEXTS[page]):
+        assert dark == f"{light.removesuffix('.png')}-dark.png"
 
 
 def test_the_files_to_read_first_exist() -> None:
