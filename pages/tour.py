@@ -23,7 +23,7 @@ def show(run: str | None) -> None:
         session.choose(begun)
         st.rerun()
     if run is None:
-        st.text("The tour needs a run to look at. This one takes a few minutes; its first steps can be seen at once.")
+        st.text("The tour needs a run to look at. This one takes about a minute; its first steps can be seen at once.")
         st.button(
             "Start a run on sample data",
             type="primary",

@@ -86,7 +86,7 @@ def _list() -> None:
     if error := st.session_state.pop("delete_problem", None):
         session.complain(error)
     if not listed:
-        st.info("No runs yet. The button above starts one; it takes a few minutes.", icon=":material/info:")
+        st.info("No runs yet. The button above starts one; it takes about a minute.", icon=":material/info:")
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="run_filters"):
         st.text_input("Find", key="find_runs", placeholder="name, data set or model", width=260, on_change=_first_page)

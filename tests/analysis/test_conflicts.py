@@ -22,7 +22,7 @@ from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import InitialInfo, StepInfo, flipped
+from icm_engine.core.search import InitialInfo, StepInfo, Verdict, flipped
 from icm_engine.store.bodies import RepairBody
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Codec, Cost, RunSpec
@@ -214,7 +214,8 @@ def test_conflicts_that_only_proposals_had_are_known_by_pair_and_by_group(store:
     flips = tuple(Flip(i, None, y, "initial") for i, y in drawn)
     store.append(run, "initial", CODEC.encode_initial(InitialInfo(drawn, (), flips, calm, 1), COST))
     mended = Repair(AC, (T, T), 8.0, (Option((T, F), 10.0),), (T, F))
-    for number, verdict in ((1, "accepted"), (2, "rejected")):
+    verdicts: tuple[Verdict, ...] = ("accepted", "rejected")
+    for number, verdict in enumerate(verdicts, 1):
         both = (Flip(2, F, T, "proposal"), Flip(2, T, F, "repair"))
         info = StepInfo(number, 9.0, 2, F, T, EVEN, calm, calm, (mended,), both, 0.0, 1.0, 0.3, verdict)
         store.append(run, "step", CODEC.encode_step(info, COST, Labeling(dict(drawn))))

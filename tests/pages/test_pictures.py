@@ -32,7 +32,10 @@ def picture(browser: Browser, url: str, name: str, seen: str, height: int = 1000
 
 
 def pictures_of_a_finished_run(tmp_path: Path) -> None:
-    """Write docs/home.png, steps, examples, flips, consistency, forks and tour: the first button's run, and a fork."""
+    """Write docs/home.png, steps, examples, flips, consistency, forks and tour.
+
+    The run has the data of the first button and the former default: with the centred form no proposal is rejected here.
+    """
     with Store(tmp_path / "icm.db") as store:
         run = begin(store, replace(FIRST_RUN, search=SearchConfig(seed=1, max_steps=256)))
         control.wait_until_settled(store, run)
