@@ -1,6 +1,6 @@
 """The decision card of one step, the card of any other event, and the what-if question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -19,7 +19,7 @@ from icm_engine.analysis.decision import (
     threshold_sentence,
 )
 from icm_engine.analysis.event_cards import change_words, event_card
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.formatting import MANY, escaped
 from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
 from icm_engine.analysis.step_figures import (
     changed_frame,
@@ -157,6 +157,9 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
         st.text("What if? can be asked about examples that have a label.")
         return
     st.caption(forks.price(reading).words)
+    if len(labels) > MANY:
+        _pick_what_if(reading.run.name, event, example, labels)
+        labels = ()
     with st.container(horizontal=True, gap="small"):
         for label in labels:
             st.button(
@@ -175,6 +178,29 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
         for job in forks.asked_before(store, reading.run.name, example)[:3]:
             if job_line.show(store, job).complete:
                 _answer(store, job)
+
+
+def _pick_what_if(run: str, event: int, example: str, labels: Sequence[str]) -> None:
+    """Draw a choice of the label, which is searched by typing, in place of a button for each."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        key = f"what_if_{example}"
+        label = st.selectbox(
+            f"What if it were one of {len(labels)} other labels?",
+            labels,
+            None,
+            key=key,
+            placeholder="type to find a label",
+            width=320,
+        )
+        st.button(
+            "What if?",
+            key=f"ask_{key}",
+            icon=":material/help:",
+            disabled=label is None,
+            on_click=_ask,
+            args=(run, event, example, label),
+            help="Scores this label. Nothing changes.",
+        )
 
 
 def _ask(run: str, event: int, example: str, label: str) -> None:
