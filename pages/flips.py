@@ -4,14 +4,21 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from icm_engine.analysis.figures import COLOURED
 from icm_engine.analysis.flips import Queue, Queued, cycles_sentence, cycling, queue_frame, queues
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid
+from icm_engine.analysis.step_figures import grid_chart, grid_frame, label_grid, longest, stretches
+from icm_engine.analysis.views import known
 from icm_engine.store.store import Store
 from pages.parts import charts, flips, session, workspace
 
 EVERYTHING = "All examples"
 SHOWN = 300  # rows of a queue
+FEW = "Grey: no label."
+MANY = (
+    "In colour: the labels of the example below, then the most frequent ones. Dark grey: any other label. Pale grey: "
+    "no label."
+)
 
 
 def show(store: Store, run: str) -> None:
@@ -86,13 +93,16 @@ def _picture(reading: Reading, found: Sequence[Queued] | None) -> None:
     grid = label_grid(reading, found)
     if not grid.examples:
         return
-    chart = grid_chart(reading, grid, session.dark())
+    example = known(reading, st.query_params.get("example", ""))
+    first = longest(stretches(reading, example.place)) if example else ()
+    chart = grid_chart(reading, grid, session.dark(), first)
     st.subheader(chart.title)
     if st.toggle("As a table", key="grid_table"):
         st.dataframe(grid_frame(reading, grid), hide_index=True, placeholder="–", alt=chart.alt)
     else:
         charts.show_live(chart, key=f"grid_{reading.run.name}", clicked=flips.clicked)
-    st.caption(f"{chart.caption} Grey: no label. Click a cell to see its example below.")
+    colours = MANY if len(reading.tally.labels) > COLOURED else FEW
+    st.caption(f"{chart.caption} {colours} Click a cell to see its example below.")
 
 
 workspace.show("Label changes", show)

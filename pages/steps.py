@@ -14,11 +14,12 @@ from icm_engine.store.store import Store
 from pages.parts import charts as chart_parts
 from pages.parts import menu, session, step_card, workspace
 
+ARROWS = {"previous": "←", "next": "→"}  # keys that `step_card.listen` counts: a button loses fast presses
 # name in Ways, label, icon, key on the keyboard, explanation
 JUMPS = (
     ("first", "First", ":material/first_page:", None, "The initial labels."),
-    ("previous", "Previous", ":material/chevron_left:", "ArrowLeft", "One event back."),
-    ("next", "Next", ":material/chevron_right:", "ArrowRight", "One event on."),
+    ("previous", "Previous", ":material/chevron_left:", None, "One event back."),
+    ("next", "Next", ":material/chevron_right:", None, "One event on."),
     ("last", "Last", ":material/last_page:", None, "Where the run stands now."),
     ("flip", "Next flip", ":material/swap_horiz:", "F", "The next time the label of this example changes."),
     ("accepted", "Next accepted", ":material/check:", "A", "The next accepted proposal."),
@@ -47,7 +48,7 @@ def show_travel(reading: Reading, moment: Moment) -> None:
         for name, label, icon, key, explanation in JUMPS:
             target = getattr(found, name)
             st.button(
-                label,
+                f"{label} `{ARROWS[name]}`" if keys and name in ARROWS else label,
                 icon=icon,
                 key=f"go_{name}",
                 help=explanation,
@@ -56,6 +57,7 @@ def show_travel(reading: Reading, moment: Moment) -> None:
                 on_click=_go,
                 args=(target, example.id if example and name == "flip" else None),
             )
+    step_card.listen(reading, moment.place, keys, _go)
     _jump(run, moment)
     st.text(where(reading, moment))
     if example is not None and "example" in st.query_params:
@@ -75,10 +77,9 @@ def _jump(run: str, moment: Moment) -> None:
 
 
 def _go(event: int, example: str | None = None) -> None:
-    st.query_params.pop("step", None)
-    st.query_params["event"] = str(event)
-    if example is not None:
-        st.query_params["example"] = example
+    address = {**st.query_params.to_dict(), "event": str(event)} | ({} if example is None else {"example": example})
+    address.pop("step", None)
+    st.query_params.from_dict(address)  # in one act: a press that follows at once may end this one halfway
 
 
 def _to_step(key: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from icm_engine.analysis.figures import Chart, accuracy, blank_figure, palette
-from icm_engine.analysis.formatting import DASH, decimal, percent
+from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, palette
+from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
 from icm_engine.analysis.landscape import GOLD, Landscape, meaning
 from icm_engine.analysis.run_history import Reading
@@ -24,6 +24,8 @@ AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
 
 
 STEPS = 4000  # points of the accuracy curve: five a pixel
+REFERENCE = 28  # characters of a labeling beside its bar
+TICK = 18  # characters of a label beside a large confusion matrix
 SPACIOUS = 8  # maximum number of labels for which a cell of the confusion matrix has room for two lines
 HOVERED = "gold %{y}, labelled %{x}: %{hovertext}<extra></extra>"
 EMPTIEST = 0.06  # opacity of an empty cell
@@ -82,9 +84,17 @@ def confusion_chart(against: Against, dark: bool = False, chosen: str | None = N
         title_text="label", type="category", side="top", showgrid=False, rangemode="normal", fixedrange=True
     )
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, fixedrange=True)
+    if not roomy:  # every name, short enough to leave the cells the most of a phone
+        _named(figure.layout.xaxis, columns, tickangle=90)
+        _named(figure.layout.yaxis, rows)
     figure.update_layout(margin_t=46, margin_b=8)
     caption = "Rows: gold. Columns: labels. Click a cell to see its examples; the box below does the same."
     return Chart("Confusion matrix", caption, figure, _confusion_alt(against))
+
+
+def _named(axis: Any, names: Sequence[str], **looks: Any) -> None:
+    axis.update(tickvals=[literal(name) for name in names], tickfont={"size": 10}, **looks)
+    axis.update(ticktext=[literal(middle_cut(name, TICK)) for name in names])
 
 
 def _columns(against: Against) -> list[str]:
@@ -180,6 +190,7 @@ def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
     """U of every labeling as a bar, its two terms as marks; the found labeling and gold have patterns and words."""
     colours, figure = palette(dark), blank_figure(dark, "")
     names = [f"{literal(place.name)}  {decimal(place.utility)}" for place in found.places]
+    shown = [f"{literal(middle_cut(place.name, REFERENCE))}  {decimal(place.utility)}" for place in found.places]
     shades = {FOUND: colours.strong, GOLD: colours.second}
     patterns = {FOUND: "", GOLD: "/"}
     figure.add_bar(
@@ -203,7 +214,7 @@ def landscape_chart(found: Landscape, dark: bool = False) -> Chart:
         figure.add_scatter(x=values, y=names, mode="markers", name=name, marker=look, hovertemplate="%{x:.2f}")
     figure.update_layout(hovermode="y unified", height=110 + 30 * len(names), showlegend=True)
     figure.update_xaxes(title_text="U", rangemode="normal", zeroline=True, zerolinecolor=colours.text)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, tickvals=names, ticktext=shown)
     said = "; ".join(f"{place.name} {place.utility:.2f}" for place in found.places)
     caption = "Bars: U(D) = alpha · P(D) − I(D), highest first. Filled: found. Hatched: gold. Marks: the two terms."
     return Chart("Landscape", caption, figure, f"U of each labeling, the highest first: {said}.")
@@ -323,13 +334,24 @@ def pairs_frame(pairs: Sequence[PairAgreement]) -> pd.DataFrame:
 
 
 def balances_frame(readings: Sequence[Reading]) -> pd.DataFrame:
-    """Return how often each run gives each label."""
+    """Return how often each run gives each label; of many labels, each has a row instead of a column."""
+    if len(readings[0].tally.labels) > COLOURED:
+        return _balances_by_label(readings)
     rows = []
     for reading in readings:
         counts, labelled = balance(reading), len(reading.labeling)
         shares = {f"share {y}": counts[y] / labelled if labelled else None for y in reading.tally.labels}
         rows.append({"run": reading.run.name, "seed": reading.run.spec.search.seed, "labelled": labelled, **shares})
     return pd.DataFrame(rows)
+
+
+def _balances_by_label(readings: Sequence[Reading]) -> pd.DataFrame:
+    labels = readings[0].tally.labels
+    frame = pd.DataFrame({"label": labels})
+    for reading in readings:
+        counts, labelled = balance(reading), len(reading.labeling)
+        frame[f"share {reading.run.name}"] = [counts[y] / labelled if labelled else None for y in labels]
+    return frame
 
 
 def disagreements_frame(rows: Sequence[Disagreement], runs: Sequence[str]) -> pd.DataFrame:
@@ -372,7 +394,7 @@ def landscape_frame(found: Landscape) -> pd.DataFrame:
                 "I": decimal(place.inconsistency, 2),
                 "inconsistent pairs": place.pairs,
                 "same as found": place.same,
-                "labels": " · ".join(f"{n:,} {label}" for label, n in sorted(place.balance.items())),
+                "labels": balance_words(dict(sorted(place.balance.items()))),
                 "label mass": place.label_mass,
             }
             for place in found.places

@@ -1,15 +1,27 @@
 """Figures and tables of the page Conflicts and repairs."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from html import escape
+from math import inf
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from icm_engine.analysis.conflicts import Edge, EdgeKind, GraphNode, GroupGraph, PairLine, counted, pair_code
-from icm_engine.analysis.figures import MARKS, Chart, Palette, blank_figure, palette
-from icm_engine.analysis.formatting import decimal, one_line
+from icm_engine.analysis.figures import (
+    COLOURED,
+    MARKS,
+    Chart,
+    Palette,
+    blank_figure,
+    coloured,
+    label_name,
+    others_name,
+    palette,
+)
+from icm_engine.analysis.formatting import decimal, middle_cut, one_line
 from icm_engine.analysis.label_history import RepairMark
 from icm_engine.analysis.repairs import RepairCard, result_words
 from icm_engine.analysis.run_history import Reading
@@ -18,9 +30,10 @@ from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
 COLUMNS = 3  # groups side by side
+FEWER = 2  # where the labels are many, and their names long
 ROW = 210  # pixels
 RADIUS = 0.27  # radius of a circle of nodes; groups are at distance 1
-SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")  # of labels, in the task's order
+SHAPES = ("circle", "square", "diamond", "triangle-up")  # of labels, in the task's order
 UNLABELLED = "no label"
 
 
@@ -88,22 +101,31 @@ def _over_time(reading: Reading, values: Sequence[int]) -> str:
 
 
 def groups_chart(graphs: Sequence[GroupGraph], labels: Sequence[Label], dark: bool = False) -> Chart:
-    """Each group as a circle of its examples; inconsistent pairs are thick dashed lines with a cross."""
+    """Each group as a circle of its examples; inconsistent pairs are thick dashed lines with a cross.
+
+    Of many labels, those with most examples here have a colour and a shape.
+    """
     colours, figure = palette(dark), blank_figure(dark, "")
-    placed = [(graph, k % min(COLUMNS, len(graphs)), -(k // COLUMNS)) for k, graph in enumerate(graphs)]
+    columns = COLUMNS if len(labels) <= COLOURED else FEWER
+    placed = [(graph, k % min(columns, len(graphs)), -(k // columns)) for k, graph in enumerate(graphs)]
     _edges(figure, placed, "constrained", {"color": colours.text, "width": 1}, 0.45)
     _edges(figure, placed, "prevented", {"color": colours.second, "width": 1.5, "dash": "dashdot"}, 0.9)
     _edges(figure, placed, "was inconsistent", {"color": colours.rejected, "width": 1.5, "dash": "dot"}, 0.9)
     _edges(figure, placed, "inconsistent", {"color": colours.rejected, "width": 4, "dash": "dash"}, 1.0)
     _crosses(figure, placed, colours)
-    for k, label in enumerate((*labels, None)):
-        _nodes(figure, placed, label, k, colours, len(labels))
+    counts = Counter(node.label for graph in graphs for node in graph.nodes)
+    shown = coloured(labels, [counts[label] for label in labels])
+    shades = (colours.strong, colours.third, colours.second, colours.text)
+    for label, symbol, colour in zip(shown, SHAPES, shades, strict=False):
+        _nodes(figure, placed, {label}, label_name(label), symbol, colour)
+    _nodes(figure, placed, {*labels} - {*shown}, others_name(labels, shown), "hexagon", colours.other)
+    _nodes(figure, placed, {None}, UNLABELLED, "circle-open-dot", colours.text)
     _names(figure, placed, colours)
-    rows = -(-len(graphs) // COLUMNS)
+    rows = -(-len(graphs) // columns)
     figure.update_layout(height=rows * ROW + 50, hovermode="closest", dragmode=False, clickmode="event")
     figure.update_layout(margin={"l": 4, "r": 4, "t": 8, "b": 4})
     hidden = {"visible": False, "fixedrange": True}
-    figure.update_xaxes(range=[-0.5, min(COLUMNS, len(graphs)) - 0.5], **hidden)
+    figure.update_xaxes(range=[-0.5, min(columns, len(graphs)) - 0.5], **hidden)
     figure.update_yaxes(range=[0.5 - rows, 0.55], **hidden)
     return Chart("Groups in conflict", _groups_caption(graphs), figure, _groups_alt(graphs))
 
@@ -152,33 +174,34 @@ def _crosses(figure: go.Figure, placed: Placed, colours: Palette) -> None:
     )
 
 
-def _nodes(figure: go.Figure, placed: Placed, label: Label | None, k: int, colours: Palette, labels: int) -> None:
+def _nodes(
+    figure: go.Figure, placed: Placed, labels: Collection[Label | None], name: str, symbol: str, colour: str
+) -> None:
     chosen = [
-        (node, _spot(node, column, row)) for graph, column, row in placed for node in graph.nodes if node.label == label
+        (node, _spot(node, column, row))
+        for graph, column, row in placed
+        for node in graph.nodes
+        if node.label in labels
     ]
     if not chosen:
         return
-    shades = (colours.strong, colours.third, colours.second, colours.text)
-    symbol, colour = SHAPES[k % len(SHAPES)], shades[k % len(shades)]
-    if k == labels:
-        symbol, colour = "circle-open-dot", colours.text
     figure.add_scatter(
         x=[x for _, (x, _) in chosen],
         y=[y for _, (_, y) in chosen],
-        name=plain(label or UNLABELLED),
+        name=name,
         mode="markers+text",
         marker={"symbol": symbol, "color": colour, "size": 15},
         textfont={"size": 11},
         text=[plain(node_text(node)) for node, _ in chosen],
         textposition=["bottom center" if node.y < -0.1 else "top center" for node, _ in chosen],
-        hovertext=[plain(f"{node.id}: {one_line(node.text, 90)}") for node, _ in chosen],
+        hovertext=[plain(f"{node.id}, {node.label or UNLABELLED}: {one_line(node.text, 90)}") for node, _ in chosen],
         hoverinfo="text",
     )
 
 
 def node_text(node: GraphNode) -> str:
     """Return the text beside an example: its label, and the answer read from it if any."""
-    label = one_line(node.label, 8) if node.label else "–"
+    label = middle_cut(node.label, 9) if node.label else "–"
     return label if node.answer is None else f"{label} · {one_line(node.answer, 8)}"
 
 
@@ -210,30 +233,36 @@ def _groups_alt(graphs: Sequence[GroupGraph]) -> str:
 # -- the options of a repair
 
 
+OPTIONS = 8  # of a repair, in the chart
+
+
 def options_chart(card: RepairCard, dark: bool = False) -> Chart:
-    """Change of U for every repair option; the chosen one is filled, the others are hollow."""
+    """Change of U for every repair option, of many the best; the chosen one is filled, the others are hollow."""
     colours, figure = palette(dark), blank_figure(dark, "")
-    names = [plain(", ".join(one_line(label, 12) for label in option.labels)) for option in card.options]
-    changes = [option.change or 0.0 for option in card.options]
-    looks = [colours.strong if option.taken else "rgba(0,0,0,0)" for option in card.options]
-    words = [decimal(option.change, 2) if option.change is not None else option.outcome for option in card.options]
+    options = list(card.options)
+    if len(options) > OPTIONS:
+        options = sorted(options, key=lambda o: (not o.taken, -o.change if o.change is not None else inf))[:OPTIONS]
+    places = list(range(len(options)))
+    names = [plain(", ".join(middle_cut(label, 14) for label in option.labels)) for option in options]
+    changes = [option.change or 0.0 for option in options]
+    looks = [colours.strong if option.taken else "rgba(0,0,0,0)" for option in options]
+    words = [decimal(option.change, 2) if option.change is not None else option.outcome for option in options]
     notes = [
-        f"{words[k]} {option.outcome}" if option.change is not None else words[k]
-        for k, option in enumerate(card.options)
+        f"{words[k]} {option.outcome}" if option.change is not None else words[k] for k, option in enumerate(options)
     ]
     figure.add_bar(
         x=changes,
-        y=names,
+        y=places,
         orientation="h",
         marker={"color": looks, "line": {"color": colours.strong, "width": 2}},
         hoverinfo="skip",
         showlegend=False,
     )
-    for name, note in zip(names, notes, strict=True):
+    for place, note in zip(places, notes, strict=True):
         figure.add_annotation(
             x=0,
             xref="paper",
-            y=name,
+            y=place,
             yshift=21,
             text=note,
             showarrow=False,
@@ -243,9 +272,13 @@ def options_chart(card: RepairCard, dark: bool = False) -> Chart:
     figure.add_vline(x=0, line={"color": colours.text, "width": 1})
     figure.update_layout(height=70 + 62 * max(1, len(names)), bargap=0.62, dragmode=False, hovermode=False)
     figure.update_xaxes(title_text="change of U", rangemode="normal", fixedrange=True)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, fixedrange=True)
+    figure.update_yaxes(
+        autorange="reversed", tickvals=places, ticktext=names, showgrid=False, fixedrange=True, rangemode="normal"
+    )  # numbers, not names: two names may be cut to the same
     caption = f"U with each consistent pair of labels, against U = {decimal(card.utility, 2)} with the labels before."
-    alt = "; ".join(f"{', '.join(o.labels)}: {note}" for o, note in zip(card.options, notes, strict=True))
+    if len(options) < len(card.options):
+        caption += f" The best {len(options)} of {len(card.options)} options; the table has all."
+    alt = "; ".join(f"{', '.join(o.labels)}: {note}" for o, note in zip(options, notes, strict=True))
     return Chart("Options", caption, figure, f"Change of U by option: {alt or 'no option'}.")
 
 
@@ -258,8 +291,8 @@ def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "now": line.words,
                 "labels": " / ".join(label or "–" for label in line.labels),
+                "now": line.words,
                 "times": line.times,
                 "steps in all": line.steps,
                 "repairs": line.repairs,

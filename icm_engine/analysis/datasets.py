@@ -6,7 +6,7 @@ Only `rule_findings` reads a whole data set.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.formatting import decimal, escaped, percent
+from icm_engine.analysis.formatting import MANY, decimal, escaped, percent
 from icm_engine.core.consistency import Asymmetry
 from icm_engine.core.custom_rules import is_reference, rule_title
 from icm_engine.core.labeling import Example, Label
@@ -101,9 +101,10 @@ def runs_code(info: DatasetInfo) -> bool:
 
 
 def facts(info: DatasetInfo) -> str:
-    """Describe a data set in one line."""
+    """Describe a data set in one line; many labels are counted."""
     task = info.task
-    parts = (task.name, f"rule {rule_title(task.rule)}", f"labels {', '.join(task.labels)}", f"from {info.source}")
+    labels = f"{len(task.labels)} labels" if len(task.labels) > MANY else f"labels {', '.join(task.labels)}"
+    parts = (task.name, f"rule {rule_title(task.rule)}", labels, f"from {info.source}")
     return " · ".join(parts)
 
 

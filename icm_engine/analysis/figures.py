@@ -1,5 +1,6 @@
 """Read models as Plotly figures and pandas tables; untrusted text is never markup."""
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,12 +11,14 @@ import plotly.graph_objects as go
 from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
-from icm_engine.analysis.formatting import PHASE_STYLES, moment, one_line
+from icm_engine.analysis.formatting import PHASE_STYLES, middle_cut, moment, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
 from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
+from icm_engine.core.labeling import Label
 
 Value = Callable[[Point], float | None]
+STEPS = "step"  # title of an axis of steps, whose ticks are whole
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
 LINES = 40  # maximum number of marks; the last ones are kept
 MARKS = 200  # accepted and rejected marks each; more would hide the curve
@@ -32,10 +35,37 @@ class Palette:
     third: str
     text: str
     grid: str
+    other: str  # of labels without a colour of their own
 
 
-LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#33414D", "rgba(60,80,100,0.13)")
-DARK = Palette("#56B4E9", "#56B4E9", "#E8783B", "#2BBF95", "#E39BC5", "#C9D3DC", "rgba(200,215,230,0.14)")
+LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#33414D", "rgba(60,80,100,0.13)", "#8A949E")
+DARK = Palette("#56B4E9", "#56B4E9", "#E8783B", "#2BBF95", "#E39BC5", "#C9D3DC", "rgba(200,215,230,0.14)", "#76818C")
+
+COLOURED = 4  # labels that have a colour: more cannot be told apart
+NAME = 24  # characters of a label's name in a legend
+
+
+def coloured(labels: Sequence[Label], counts: Sequence[int], first: Sequence[Label] = ()) -> tuple[Label, ...]:
+    """Return the labels that get a colour, in the task's order: all of a few, else `first` and the most frequent ones.
+
+    `counts` are of the labels, in their order.
+    """
+    if len(labels) <= COLOURED:
+        return tuple(labels)
+    frequent = sorted(range(len(labels)), key=lambda k: -counts[k])
+    chosen = list(dict.fromkeys((*first, *(labels[k] for k in frequent))))[:COLOURED]
+    return tuple(label for label in labels if label in chosen)
+
+
+def label_name(label: Label) -> str:
+    """Return a label's name for a legend or an axis of Plotly: cut, and escaped."""
+    return html.escape(middle_cut(label, NAME), quote=False)
+
+
+def others_name(labels: Sequence[Label], shown: Sequence[Label]) -> str:
+    """Return the name of the labels without a colour."""
+    left = len(labels) - len(shown)
+    return f"{left} other label{'s' if left > 1 else ''}"
 
 
 def palette(dark: bool) -> Palette:
@@ -118,16 +148,22 @@ def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 
 def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
-    """The number of labelled examples, and of each label."""
+    """The number of labelled examples, and of each label; of many labels, the others together are one line."""
     colours, figure = palette(dark), blank_figure(dark, "examples")
     _line(figure, trajectory.points, "labelled", lambda p: p.labelled, colours.text, width=1.5)
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
     looks = list(zip(shades, ("dash", "dot", "dashdot", "longdash"), strict=True))
-    for k, label in enumerate(trajectory.labels):
-        colour, dash = looks[k % len(looks)]
-        _line(figure, trajectory.points, label, lambda p, k=k: p.balance[k], colour, dash)  # type: ignore[misc]
-    figure.update_yaxes(rangemode="tozero")
+    names, last = trajectory.labels, trajectory.last
+    shown = coloured(names, last.balance if last else [0] * len(names))
+    for label, (colour, dash) in zip(shown, looks, strict=False):
+        k = names.index(label)
+        _line(figure, trajectory.points, label_name(label), lambda p, k=k: p.balance[k], colour, dash)  # type: ignore[misc]
     caption = "Examples labelled so far, and how many have each label."
+    if rest := [k for k, label in enumerate(names) if label not in shown]:
+        total: Value = lambda p: sum(p.balance[k] for k in rest)  # noqa: E731
+        _line(figure, trajectory.points, others_name(names, shown), total, colours.other, width=1.5)
+        caption = "Examples labelled so far, and how many have each of the most frequent labels, and any other label."
+    figure.update_yaxes(rangemode="tozero")
     return Chart("Labels", caption, figure, _alt("Labelled examples", trajectory, lambda p: p.labelled))
 
 
@@ -139,11 +175,13 @@ def accuracy(trajectory: Trajectory, dark: bool = False) -> Chart | None:
     points = trajectory.points
     _line(figure, points, "accuracy", _agreement("raw"), colours.strong)
     _line(figure, points, "balanced", _agreement("balanced"), colours.second, "dash", width=1.5)
-    _line(figure, points, "flipped", _agreement("flipped"), colours.rejected, "dot", width=1.5)
+    caption = "Compared with gold, which the search never sees. Unlabelled is wrong"
+    if len(trajectory.labels) == 2:
+        _line(figure, points, "flipped", _agreement("flipped"), colours.rejected, "dot", width=1.5)
+        caption += "; flipped: both labels swapped"
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
-    caption = "Compared with gold, which the search never sees. Unlabelled is wrong; flipped: both labels swapped."
     alt = _alt("Accuracy", trajectory, _agreement("raw"))
-    return Chart("Accuracy", caption, figure, alt)
+    return Chart("Accuracy", f"{caption}.", figure, alt)
 
 
 def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
@@ -241,7 +279,7 @@ def blank_figure(dark: bool, unit: str) -> go.Figure:
         "margin": {"l": 44, "r": 8, "t": 8, "b": 36},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "xaxis": {**axis, "title": {"text": "step", "standoff": 4}, "rangemode": "tozero"},
+        "xaxis": {**axis, "title": {"text": STEPS, "standoff": 4}, "rangemode": "tozero"},
         "yaxis": {**axis, "title": {"text": unit, "standoff": 4}},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
@@ -280,9 +318,9 @@ def steps_frame(reading: Reading, dark: bool = False, limit: int = 50) -> Any:
         {
             "step": row.step,
             "verdict": row.words,
+            "label": row.proposed if row.old == row.proposed else f"{row.old or '·'} → {row.proposed}",
             "repairs": row.repair_words,
             "example": one_line(example_text(reading, reading.run.codec.index(row.example)), 90),
-            "label": row.proposed if row.old == row.proposed else f"{row.old or '·'} → {row.proposed}",
             "delta U": row.delta,
             "T": row.temperature,
             "p(accept)": row.accept_probability,
@@ -336,13 +374,13 @@ def conflicts_frame(conflicts: Sequence[Conflict]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "rule": pair.rule,
-                "first": one_line(pair.texts[0]),
                 "first label": pair.labels[0],
-                "first answer": pair.answers[0],
-                "second": one_line(pair.texts[1]),
                 "second label": pair.labels[1],
+                "first": one_line(pair.texts[0]),
+                "second": one_line(pair.texts[1]),
+                "first answer": pair.answers[0],
                 "second answer": pair.answers[1],
+                "rule": pair.rule,
             }
             for pair in conflicts
         ]
@@ -355,9 +393,9 @@ def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
         [
             {
                 "example": row.example,
-                "text": row.text,
                 "label": row.label,
                 "probability": row.probability,
+                "text": row.text,
                 "last change": row.last_change,
                 "flips": row.flips,
                 "gold": row.gold,
@@ -442,9 +480,9 @@ def differing_frame(reading: Reading, found: ForkDifference, other: str) -> pd.D
         [
             {
                 "example": row.example,
-                "text": one_line(example_text(reading, codec.index(row.example))),
                 reading.run.name: row.ours,
                 other: row.theirs,
+                "text": one_line(example_text(reading, codec.index(row.example))),
                 "pinned": "pinned" if row.pinned else "",
                 **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
             }

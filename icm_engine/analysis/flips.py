@@ -231,10 +231,10 @@ def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> pd.DataFr
         [
             {
                 "step": change.step,
-                "example": ids[change.example],
-                "text": one_line(example_text(reading, change.example), 90),
                 "before": change.old,
                 "after": change.new,
+                "example": ids[change.example],
+                "text": one_line(example_text(reading, change.example), 90),
                 "cause": change.cause,
                 "card": step_address(reading.run.name, change.event),
             }
@@ -254,8 +254,8 @@ def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
     rows = [
         {
             "example": ids[row.example],
-            "text": one_line(example_text(reading, row.example), 90),
             "label": reading.labeling.get(row.example),
+            "text": one_line(example_text(reading, row.example), 90),
             "why": row.why,
             "flips": reading.changes[row.example].flips if row.example in reading.changes else 0,
             **({"gold": reading.gold.get(ids[row.example])} if reading.gold else {}),

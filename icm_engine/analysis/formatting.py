@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -191,6 +192,35 @@ def escaped(text: str) -> str:
     """
     apart = re.sub(r"(?i)(https?(?=:)|www(?=\.)|(?<=\S)@(?=\S))", lambda found: found[0] + WORD_JOINER, text)
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", apart)
+
+
+def middle_cut(text: str, width: int) -> str:
+    """Return the text on one line, cut in its middle: labels that begin alike often end differently.
+
+    >>> middle_cut("balance not updated after bank transfer", 18)
+    'balance n…transfer'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width // 2]}…{line[-((width - 1) // 2) :]}"
+
+
+MANY = 9  # more labels than this are neither listed nor given a button each
+SAID = 5  # of many labels, the most frequent ones that a sentence names
+
+
+def balance_words(counts: Mapping[str, int]) -> str:
+    """Return how many examples have each label; of many labels, the most frequent ones alone.
+
+    >>> balance_words({"True": 3, "False": 2})
+    '3 True · 2 False'
+    >>> balance_words({f"label {k}": k for k in range(12)})
+    '11 label 11 · 10 label 10 · 9 label 9 · 8 label 8 · 7 label 7 · 21 with 7 other labels'
+    """
+    if len(counts) <= MANY:
+        return " · ".join(f"{n:,} {label}" for label, n in counts.items())
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    said = [f"{n:,} {label}" for label, n in ranked[:SAID]]
+    return " · ".join([*said, f"{sum(n for _, n in ranked[SAID:]):,} with {len(ranked) - SAID} other labels"])
 
 
 def one_line(text: str, width: int = 200) -> str:

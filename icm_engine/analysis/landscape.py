@@ -5,11 +5,11 @@ know where they come from.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from icm_engine import jobs
-from icm_engine.analysis.formatting import count, decimal, duration
+from icm_engine.analysis.formatting import MANY, count, decimal, duration
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.labeling import Label, equal_share
 from icm_engine.jobs.rescoring import FOUND, ZERO_SHOT
@@ -44,8 +44,18 @@ def meaning(name: str) -> str:
 
 
 def reference_names(references: Mapping[str, object]) -> str:
-    """Return the names of all references: the given ones and zero-shot, whose labels the job asks for."""
-    return ", ".join((*references, ZERO_SHOT))
+    """Return the names of all references: the given ones and zero-shot, whose labels the job asks for.
+
+    The labelings that give one label to everything are counted where they are many.
+    """
+    return _listed([*references, ZERO_SHOT])
+
+
+def _listed(names: Sequence[str]) -> str:
+    constant = [name for name in names if name.startswith(CONSTANT)]
+    if len(constant) <= MANY:
+        return ", ".join(names)
+    return ", ".join((f"one of {len(constant)} labels for everything", *(n for n in names if n not in constant)))
 
 
 def references(reading: Reading, gold: Mapping[int, Label]) -> dict[str, dict[str, Label]]:
@@ -196,7 +206,7 @@ def higher(found: Landscape) -> str:
     if not asked:
         return ""
     names = ", ".join(f"{place.name} ({decimal(place.utility, 2)})" for place in above)
-    rest = ", ".join(place.name for place in asked if place not in above)
+    rest = _listed([place.name for place in asked if place not in above])
     said = (
         f"Higher U than the found labels ({decimal(own.utility, 2)}): {names or 'none of the references asked about'}."
     )

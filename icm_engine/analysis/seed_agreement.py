@@ -100,14 +100,14 @@ def pairs_of(labelings: Mapping[str, Labels]) -> tuple[PairAgreement, ...]:
     return tuple(PairAgreement((a, b), agreement([labelings[a], labelings[b]])) for a, b in combinations(labelings, 2))
 
 
-def verdict(found: SeedAgreement, pairs: Sequence[PairAgreement]) -> str:
-    """Say in a sentence what the agreement of seeds means."""
+def verdict(found: SeedAgreement, pairs: Sequence[PairAgreement], two_labels: bool = True) -> str:
+    """Say in a sentence what the agreement of seeds means; only labelings with two labels have a mirror."""
     if found.raw is None:
         return "No example is labelled in all of these runs yet."
     if found.examples < ENOUGH:
         return f"Only {found.examples:,} examples are labelled in all of these runs: too few to judge."
     opposite = [pair for pair in pairs if pair.agreement.raw is not None and pair.agreement.raw < OPPOSITE]
-    if opposite:
+    if opposite and two_labels:
         a, b = opposite[0].runs
         return f"{a} and {b} are nearly opposite: one of them may be the mirror of the other."
     if found.kappa is None:

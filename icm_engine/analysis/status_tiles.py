@@ -7,6 +7,7 @@ from icm_engine.analysis.formatting import (
     OFFERS,
     PHASE_STYLES,
     PhaseStyle,
+    balance_words,
     count,
     decimal,
     duration,
@@ -93,10 +94,12 @@ def _labelled(reading: Reading) -> Tile:
 
 def _balance(reading: Reading) -> Tile:
     tally = reading.tally
-    share = percent(tally.balance[0] / tally.labelled) if tally.labelled else DASH
-    counts = " · ".join(f"{n:,} {escaped(label)}" for n, label in zip(tally.balance, tally.labels, strict=True))
-    explanation = "Label balance. Near 0 % or 100 % the labels have collapsed to a constant, which U may prefer."
-    return Tile(f"Labelled {escaped(tally.labels[0])}", share, counts, explanation)
+    two = len(tally.labels) == 2
+    share = percent((tally.balance[0] if two else max(tally.balance)) / tally.labelled) if tally.labelled else DASH
+    counts = balance_words({escaped(label): n for label, n in zip(tally.labels, tally.balance, strict=True)})
+    near = "0 % or 100 %" if two else "100 %"
+    explanation = f"Label balance. Near {near} the labels have collapsed to a constant, which U may prefer."
+    return Tile(f"Labelled {escaped(tally.labels[0])}" if two else "Most frequent label", share, counts, explanation)
 
 
 def _accuracy(reading: Reading) -> tuple[Tile, ...]:

@@ -11,9 +11,19 @@ import plotly.graph_objects as go
 
 from icm_engine.analysis.decision import LabelScore, Mover, RepairLine, Terms, two
 from icm_engine.analysis.event_cards import ChangedExample
-from icm_engine.analysis.figures import Chart, Palette, all_charts, blank_figure, palette
+from icm_engine.analysis.figures import (
+    COLOURED,
+    Chart,
+    Palette,
+    all_charts,
+    blank_figure,
+    coloured,
+    label_name,
+    others_name,
+    palette,
+)
 from icm_engine.analysis.flips import Queued
-from icm_engine.analysis.formatting import decimal, one_line
+from icm_engine.analysis.formatting import MANY, decimal, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.time_travel import thinned
 from icm_engine.analysis.traces import Trajectory, every_nth
@@ -109,25 +119,24 @@ def terms_frame(before: Terms | None, after: Terms | None) -> pd.DataFrame:
 
 
 def scores_frame(scores: Sequence[LabelScore]) -> pd.DataFrame:
-    """Return the model's score for each label."""
-    return pd.DataFrame(
-        [{"label": s.label, "log-prob": s.log_prob, "share": s.probability, "": s.role} for s in scores]
-    )
+    """Return the model's score for each label; of many, the old and the proposed one first, then the likeliest."""
+    shown = sorted(scores, key=lambda s: (not s.role, -s.log_prob)) if len(scores) > MANY else scores
+    return pd.DataFrame([{"label": s.label, "": s.role, "log-prob": s.log_prob, "share": s.probability} for s in shown])
 
 
 def options_frame(repair: RepairLine) -> pd.DataFrame:
     """Return the options of a repair, best first, untried ones last."""
     rows = [
         {
+            "": "● taken" if option.taken else "○ not taken",
             "labels": two(option.labels),
             "U": option.utility,
             "against U now": option.gain,
-            "": "● taken" if option.taken else "○ not taken",
         }
         for option in sorted(repair.options, key=lambda option: -option.utility)
     ]
     untried = [{"labels": two(labels), "": "✕ not tried: a label is pinned"} for labels in repair.withheld]
-    return pd.DataFrame([*rows, *untried], columns=["labels", "U", "against U now", ""])
+    return pd.DataFrame([*rows, *untried], columns=["", "labels", "U", "against U now"])
 
 
 def changed_frame(changed: Sequence[ChangedExample]) -> pd.DataFrame:
@@ -136,9 +145,9 @@ def changed_frame(changed: Sequence[ChangedExample]) -> pd.DataFrame:
         [
             {
                 "example": row.example.id,
-                "text": one_line(row.example.text, 90),
                 "before": row.old,
                 "after": row.new,
+                "text": one_line(row.example.text, 90),
                 "what": row.words,
             }
             for row in changed
@@ -165,7 +174,7 @@ ROWS = 300
 FEW = 80  # rows separated by a line
 NAMED = 24  # rows with their text beside them
 TIMES = 20  # columns of the table
-SYMBOLS = ("square", "diamond", "circle", "cross")  # in the legend, next to the colours of labels
+SYMBOLS = ("square", "diamond", "circle", "cross", "hexagon")  # in the legend, next to the colours of labels
 
 
 @dataclass(frozen=True)
@@ -225,15 +234,20 @@ def _steps(reading: Reading) -> tuple[int, int]:
     return points[0].step, points[-1].step
 
 
-def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
-    """Return the picture of a grid; rows are example ids, which a click reports with the step."""
+def grid_chart(reading: Reading, grid: Grid, dark: bool = False, first: Sequence[Label] = ()) -> Chart:
+    """Return the picture of a grid; rows are example ids, which a click reports with the step.
+
+    Of many labels, `first` and the most frequent ones have a colour.
+    """
     colours, figure = palette(dark), blank_figure(dark, "")
-    shades = label_colours(reading.tally.labels, colours)
+    labels = reading.tally.labels
+    shades = label_colours(labels, coloured(labels, reading.tally.balance, first), colours)
     ids = [html.escape(reading.run.codec.ids[i]) for i in grid.examples]
+    bands = np.array([0, *(1 + list(shades).index(_shade_of(shades, label)) for label in labels)], dtype=np.int8)
     figure.add_heatmap(
         x=grid.steps,
         y=ids,
-        z=grid.codes,
+        z=bands[grid.codes],
         zmin=-0.5,
         zmax=len(shades) + 0.5,
         showscale=False,
@@ -242,7 +256,7 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False) -> Chart:
         hovertemplate="step %{x}<br>%{y}<extra></extra>",
     )
     _legend(figure, shades)
-    marked = _evenly(len(ids), NAMED)
+    marked = range(0, len(ids), -(-len(ids) // NAMED) or 1)  # one distance: names must not overlap
     names = [name_of(reading.run.codec.ids[grid.examples[k]]) for k in marked]
     figure.update_yaxes(
         type="category", autorange="reversed", tickvals=[ids[k] for k in marked], ticktext=names, showgrid=False
@@ -258,8 +272,8 @@ def _bands(colours: Sequence[str]) -> list[list[object]]:
 
 def _legend(figure: go.Figure, shades: Mapping[Label, str]) -> None:
     for k, (label, colour) in enumerate(shades.items()):
-        marker = {"color": colour, "symbol": SYMBOLS[k % len(SYMBOLS)], "size": 11}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=html.escape(label), marker=marker)
+        marker = {"color": colour, "symbol": SYMBOLS[k], "size": 11}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=label_name(label), marker=marker)
 
 
 def grid_frame(reading: Reading, grid: Grid) -> pd.DataFrame:
@@ -281,10 +295,19 @@ def _grid_alt(reading: Reading, grid: Grid) -> str:
     return f"Labels of {len(grid.examples):,} examples from step {_steps(reading)[0]:,} on; at the end: {said}."
 
 
-def label_colours(labels: Sequence[Label], colours: Palette) -> Mapping[Label, str]:
-    """Return a colour for each label; words and shapes accompany it wherever it is used."""
+def label_colours(labels: Sequence[Label], shown: Sequence[Label], colours: Palette) -> Mapping[Label, str]:
+    """Return a colour for each label `shown`, and one for all others under their common name, the last.
+
+    Words and shapes accompany it wherever it is used.
+    """
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
-    return {label: shades[k % len(shades)] for k, label in enumerate(labels)}
+    found = dict(zip(shown, shades, strict=False))
+    return found if len(shown) == len(labels) else {**found, others_name(labels, shown): colours.other}
+
+
+def _shade_of(shades: Mapping[Label, str], label: Label) -> Label:
+    """Return the name under which a label has its colour."""
+    return label if label in shades else list(shades)[-1]
 
 
 # -- one example
@@ -313,27 +336,38 @@ def stretches(reading: Reading, example: int) -> list[Stretch]:
     return [Stretch(c.new, c.step, end, c.event, c.cause) for c, end in zip(changes, ends, strict=False)]
 
 
+def longest(found: Sequence[Stretch]) -> list[Label]:
+    """Return the labels of an example, the one that it had for most steps first."""
+    steps = dict[Label, int]()
+    for part in found:
+        if part.label is not None:
+            steps[part.label] = steps.get(part.label, 0) + part.last - part.first
+    return sorted(steps, key=lambda label: -steps[label])
+
+
 def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) -> Chart:
     """One example's labels over time as one bar; a click on a part reports the event that began it."""
     colours, figure = palette(dark), blank_figure(dark, "")
-    shades = label_colours(reading.tally.labels, colours)
-    for label, colour in shades.items():
-        mine = [stretch for stretch in found if stretch.label == label]
+    labels = reading.tally.labels
+    shades = label_colours(labels, coloured(labels, reading.tally.balance, longest(found)), colours)
+    for name, colour in shades.items():
+        mine = [part for part in found if part.label is not None and _shade_of(shades, part.label) == name]
         figure.add_bar(
             y=[""] * len(mine),
             base=[part.first for part in mine],
             orientation="h",
-            name=html.escape(label),
+            name=label_name(name),
             x=[max(part.last - part.first, 0.5) for part in mine],
             customdata=[str(part.event) for part in mine],
-            text=[html.escape(label)] * len(mine),
+            text=[html.escape(part.label or "") for part in mine],
             textposition="inside",
             insidetextanchor="middle",
             marker={"color": colour, "line": {"width": 1, "color": colours.grid}},
             hovertext=[html.escape(part.words) for part in mine],
             hoverinfo="text",
         )
-    figure.update_layout(height=150, hovermode="closest", barmode="overlay", bargap=0.1)
+    legend = 60 if len(labels) > COLOURED else 0  # longer names, on more lines
+    figure.update_layout(height=150 + legend, hovermode="closest", barmode="overlay", bargap=0.1)
     figure.update_xaxes(range=[0, max(1, _steps(reading)[1])])
     said = "; ".join(stretch.words for stretch in found[:TIMES])
     return Chart("One example over time", "Its label after each step.", figure, said or "It never had a label.")

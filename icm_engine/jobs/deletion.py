@@ -72,7 +72,7 @@ def _require_at_rest(store: Store, name: str) -> None:
     if store.has_run(name) and control.status(store, name).moving:
         raise RunBusy(f"run {name!r} is at work: pause or stop it first; nothing was deleted")
     if not store.has_run(name) and jobs.status(store, name).moving:
-        raise RunBusy(f"job {name!r} is at work: cancel it first (`jobs {name} --cancel`); nothing was deleted")
+        raise RunBusy(f"job {name!r} is at work: cancel it first; nothing was deleted")
 
 
 def _built_on(store: Store, runs: Sequence[str], gone: Sequence[str]) -> Iterator[str]:

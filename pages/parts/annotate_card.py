@@ -16,7 +16,7 @@ from icm_engine.analysis.annotation import (
     turns,
 )
 from icm_engine.analysis.figures import members_frame
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.formatting import escaped, middle_cut
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.errors import IcmError
 from icm_engine.runs import control
@@ -142,10 +142,12 @@ def _read(run: str, event: int) -> None:
 def show_buttons(store: Store, reading: Reading, found: Card) -> None:
     """Draw the buttons for one example. Their keys contain its place, so a late press cannot affect another example."""
     ready = reading.state is not None
-    _labels(reading, found, "pin", "", ready)
-    _labels(reading, found, "override", "Shift+", ready)
     if len(reading.tally.labels) > annotate_queue.MOST:
         _picker(reading, found, ready)
+        _labels(reading, found, "pin" if st.session_state["pin_picked"] else "override", "", ready)
+    else:
+        _labels(reading, found, "pin", "", ready)
+        _labels(reading, found, "override", "Shift+", ready)
     with st.container(horizontal=True, gap="small", key="hand"):
         _button("Pin as it is", "P", "pin", found, reading, "push_pin", ready and found.label is not None, found.label)
         _button("Unpin", "U", "unpin", found, reading, "keep_off", ready and found.pinned)
@@ -156,24 +158,27 @@ def show_buttons(store: Store, reading: Reading, found: Card) -> None:
 
 def _labels(reading: Reading, found: Card, verb: str, before: str, ready: bool) -> None:
     """Draw a button for each label, the current one marked; with many labels, only for those with a key."""
+    many = len(reading.tally.labels) > annotate_queue.MOST
+    without = ", not pinned" if verb == "override" and not many else ""
     with st.container(horizontal=True, gap="small", key=f"{verb}_labels"):
         for k, label in enumerate(reading.tally.labels[: annotate_queue.MOST]):
-            current = verb == "pin" and label == found.label
+            current = (verb == "pin" or many) and label == found.label
+            name = middle_cut(label, SHORT) if many else label
             st.button(
-                f"{escaped(label)}{CURRENT if current else ''}{', not pinned' if verb == 'override' else ''}",
+                f"{escaped(name)}{CURRENT if current and not many else ''}{without}",
                 key=f"{verb}_{k}_{found.place}",
                 icon=":material/check:" if current else None,
                 type="primary" if verb == "pin" else "secondary",
                 disabled=not ready,
                 on_click=_put,
                 shortcut=annotate_queue.shortcut(f"{before}{k + 1}"),
-                help=MEANT[verb],
+                help=f"{escaped(label)}: {MEANT[verb]}" if name != label else MEANT[verb],
                 args=(reading.run.name, verb, found, label),
             )
 
 
 def _picker(reading: Reading, found: Card, ready: bool) -> None:
-    """Draw a choice of all labels, which can be searched by typing."""
+    """Draw a choice of all labels, which can be searched by typing, and whether it and the keys pin."""
     labels, key = reading.tally.labels, f"pick_label_{found.place}"
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=annotate_queue.PICKER):
         st.selectbox(
@@ -198,6 +203,7 @@ def _pick(run: str, found: Card, key: str) -> None:
 
 
 CURRENT = " (current)"
+SHORT = 24  # characters on the button of one of many labels
 MEANT = {
     "pin": "Set this label and pin it, so that the search keeps it; then show the next example.",
     "override": "Set this label, which the search may change again; then show the next example.",

@@ -78,8 +78,11 @@ def _ask() -> None:
 
 @st.dialog("Keys", icon=":material/keyboard:")
 def _sheet(labels: Sequence[str]) -> None:
-    many = (("/", "find a label by typing"),) if len(labels) > MOST else ()
-    for keys, meaning in (*SHEET, *many):
+    many = len(labels) > MOST
+    rows = [row for row in SHEET if not (many and row[0].startswith("Shift+"))]
+    if many:
+        rows += [("/", "find a label by typing"), ("Pin it", "the switch: off, labels are put in without a pin")]
+    for keys, meaning in rows:
         left, right = st.columns([1, 2])
         left.text(keys)
         right.text(meaning)

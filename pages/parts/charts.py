@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from icm_engine.analysis.figures import (
+    STEPS,
     Chart,
     all_charts,
     conflicts_frame,
@@ -52,6 +53,13 @@ function load() {
   return window.icmPlotly;
 }
 
+// No half steps on an axis of steps, whatever is zoomed: few steps have a tick each, many those that Plotly chooses.
+function wholeSteps(node) {
+  const [low, high] = node._fullLayout.xaxis.range;
+  const few = high - low < 10, set = node.layout.xaxis.tickmode === "linear";
+  if (few !== set) window.Plotly.relayout(node, few ? { "xaxis.dtick": 1 } : { "xaxis.tickmode": "auto" });
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const node = parentElement.querySelector(".icm-curve");
   node.setAttribute("role", "figure");  // no "img", in which there can be no buttons, such as those of the toolbar
@@ -62,7 +70,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
   load()
     .then((Plotly) => node.isConnected && Plotly.react(node, data.figure.data, data.figure.layout, config))
     .then(() => {
-      if (!data.clickable || !node.on) return;
+      if (!node.on) return;
+      node.removeAllListeners("plotly_relayout");
+      if (data.steps) {
+        node.on("plotly_relayout", () => wholeSteps(node));
+        wholeSteps(node);
+      }
+      if (!data.clickable) return;
       node.removeAllListeners("plotly_click");  // the one of the drawing before
       node.on("plotly_click", ({ points: [at] }) => setTriggerValue("clicked", at.customdata ?? `${at.x} ${at.y}`));
     })
@@ -83,7 +97,8 @@ def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = No
     `clicked` receives the customdata of a clicked point, or its x and y separated by a space. There is always another
     way than clicking, because not everybody has a mouse.
     """
-    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None}
+    steps = chart.figure.layout.xaxis.title.text == STEPS
+    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "steps": steps}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
 
 

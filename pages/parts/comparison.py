@@ -6,6 +6,7 @@ from icm_engine import jobs
 from icm_engine.analysis import landscape
 from icm_engine.analysis.compare_figures import (
     AXES,
+    SPACIOUS,
     accuracy_chart,
     accuracy_frame,
     accuracy_steps_frame,
@@ -85,7 +86,8 @@ def show_gold(store: Store, reading: Reading) -> None:
     against = against_gold(reading, gold, counted)
     if reading.pins:
         st.text(pins_words(reading))
-    left, right = st.columns(2, gap="large")
+    # a large matrix and a table of many labels need the width
+    left, right = st.columns(2, gap="large") if len(against.labels) <= SPACIOUS else (st.container(), st.container())
     with left:
         _confusion(reading, against)
     with right:
@@ -322,7 +324,7 @@ def show_seeds(store: Store, reading: Reading) -> None:
     labelings = dict(zip(names, map(labels_of, readings), strict=True))
     agreed, pairs = agreement(list(labelings.values())), pairs_of(labelings)
     _agreement_tiles(len(readings), agreed)
-    st.text(verdict(agreed, pairs))
+    st.text(verdict(agreed, pairs, two_labels=len(reading.tally.labels) == 2))
     left, right = st.columns(2, gap="large")
     with left:
         _balances(readings)

@@ -48,7 +48,7 @@ from pages.parts import charts, menu, session
 
 COLUMNS = {
     "now": st.column_config.TextColumn(width=190),
-    "labels": st.column_config.TextColumn(width=90, help="Their current labels."),
+    "labels": st.column_config.TextColumn(help="Their current labels."),
     "times": st.column_config.NumberColumn(width=70, help="How often the pair became inconsistent."),
     "repairs": st.column_config.NumberColumn(width=70, help="How often a proposal was repaired because of the pair."),
     "steps in all": st.column_config.NumberColumn(width=90, help="Number of steps for which it was inconsistent."),

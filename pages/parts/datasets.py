@@ -23,7 +23,7 @@ from icm_engine.analysis.datasets import (
     zero_shot,
 )
 from icm_engine.analysis.figures import examples_frame
-from icm_engine.analysis.formatting import count, without_flags
+from icm_engine.analysis.formatting import MANY, count, without_flags
 from icm_engine.analysis.import_form import in_page_words
 from icm_engine.analysis.run_form import ask_rule_check, load_sample
 from icm_engine.core.errors import IcmError
@@ -148,6 +148,9 @@ def show_dataset(store: Store, dataset: str) -> None:
         ):
             st.metric(name, count(value), border=True)
     _actions(info, runs)
+    if len(info.task.labels) > MANY:
+        with st.expander(f"All {len(info.task.labels)} labels", icon=":material/label:"):
+            st.text(" · ".join(info.task.labels))
     if info.notes:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:

@@ -61,7 +61,7 @@ CSS = """
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 640px) {
-  [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 2rem; }
+  [data-testid="stMainBlockContainer"] { padding: 3.9rem 1rem 2rem; } /* below the bar, which is 3.75rem high */
   .st-key-headline { gap: 0.2rem 0.75rem !important; }
   .st-key-tabs { flex-wrap: nowrap !important; overflow-x: auto; gap: 0 !important; }
   [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }

@@ -7,7 +7,7 @@ import streamlit as st
 from icm_engine.analysis import run_form
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.flips import doubt_words, lowest_margin
-from icm_engine.analysis.formatting import decimal, escaped, one_line
+from icm_engine.analysis.formatting import balance_words, decimal, escaped, one_line
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
 from icm_engine.analysis.views import example_text, notices, progress, run_end, searches
@@ -304,9 +304,7 @@ def show_end(reading: Reading) -> None:
         return
     run = reading.run.name
     with st.container(border=True, key="run_end"):
-        balance = " · ".join(
-            f"{count:,} {label}" for label, count in zip(reading.tally.labels, reading.tally.balance, strict=True)
-        )
+        balance = balance_words(dict(zip(reading.tally.labels, reading.tally.balance, strict=True)))
         st.text(f"Ended at step {end.last.step:,} with U {decimal(end.last.utility, 2)}. Labels: {balance}.")
         if end.differs:
             st.text(f"{end.words} The best labels can be exported (Export with the highest U).")

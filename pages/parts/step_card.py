@@ -1,5 +1,7 @@
 """The decision card of one step, the card of any other event, and the what-if question."""
 
+from collections.abc import Callable, Sequence
+
 import streamlit as st
 
 from icm_engine import jobs
@@ -17,7 +19,7 @@ from icm_engine.analysis.decision import (
     threshold_sentence,
 )
 from icm_engine.analysis.event_cards import change_words, event_card
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.formatting import MANY, escaped
 from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
 from icm_engine.analysis.step_figures import (
     changed_frame,
@@ -155,6 +157,9 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
         st.text("What if? can be asked about examples that have a label.")
         return
     st.caption(forks.price(reading).words)
+    if len(labels) > MANY:
+        _pick_what_if(reading.run.name, event, example, labels)
+        labels = ()
     with st.container(horizontal=True, gap="small"):
         for label in labels:
             st.button(
@@ -173,6 +178,29 @@ def show_what_if(reading: Reading, event: int, example: str) -> None:
         for job in forks.asked_before(store, reading.run.name, example)[:3]:
             if job_line.show(store, job).complete:
                 _answer(store, job)
+
+
+def _pick_what_if(run: str, event: int, example: str, labels: Sequence[str]) -> None:
+    """Draw a choice of the label, which is searched by typing, in place of a button for each."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        key = f"what_if_{example}"
+        label = st.selectbox(
+            f"What if it were one of {len(labels)} other labels?",
+            labels,
+            None,
+            key=key,
+            placeholder="type to find a label",
+            width=320,
+        )
+        st.button(
+            "What if?",
+            key=f"ask_{key}",
+            icon=":material/help:",
+            disabled=label is None,
+            on_click=_ask,
+            args=(run, event, example, label),
+            help="Scores this label. Nothing changes.",
+        )
 
 
 def _ask(run: str, event: int, example: str, label: str) -> None:
@@ -221,3 +249,49 @@ def _fork(run: str, event: int, example: str, label: str) -> None:
             st.session_state["what_if_fork"] = forks.begin_with_label(store, run, event, example, label)
     except IcmError as error:
         st.session_state["what_if_problem"] = error
+
+
+# The arrow keys as places of a run. Presses that come faster than the page is drawn add up: each starts from the place
+# that was asked for last, and the newest is sent. A key that a widget has handled, or that is typed, is not a step.
+JS = """
+const PAUSE = 80;  // milliseconds for which presses are collected
+const LATE = 5000;  // milliseconds after which a place that was asked for is no longer waited for
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const state = (parentElement.icmArrows ??= {});
+  state.send = (place) => setTriggerValue("place", place);
+  if (state.run !== data.run || state.wanted === data.place) state.wanted = undefined;
+  state.run = data.run;
+  document.removeEventListener("keydown", state.listener);
+  state.listener = (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable=true], [role=slider], canvas");
+    const other = event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.defaultPrevented;
+    if (!by || !data.on || typing || other) return;
+    const now = performance.now(), from = now - state.pressed < LATE ? state.wanted ?? data.place : data.place;
+    const wanted = Math.min(Math.max(from + by, 0), data.last);
+    if (wanted === from) return;
+    event.preventDefault();
+    Object.assign(state, { wanted, pressed: now });
+    state.timer ??= setTimeout(() => { state.timer = undefined; state.send(state.wanted); }, PAUSE);
+  };
+  document.addEventListener("keydown", state.listener);
+  return () => document.removeEventListener("keydown", state.listener);
+}
+"""
+_arrows = st.components.v2.component("icm_arrow_keys", html="<span></span>", js=JS, isolate_styles=False)
+
+
+def listen(reading: Reading, place: int, on: bool, go: Callable[[int], None]) -> None:
+    """Listen for the arrow keys left and right; `go` receives the event of the place they lead to."""
+    points, run = reading.trajectory.points, reading.run.name
+    key = f"arrows_{run}"
+
+    def moved() -> None:
+        wanted = st.session_state[key].place
+        if wanted is not None:
+            go(points[min(max(int(wanted), 0), len(points) - 1)].event)
+
+    with st.container(key="arrows", width="content"):
+        data = {"run": run, "place": place, "last": len(points) - 1, "on": on}
+        _arrows(key=key, data=data, on_place_change=moved)

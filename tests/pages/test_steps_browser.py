@@ -68,6 +68,29 @@ def test_the_arrow_keys_lead_through_time_and_the_curve_stays(
     assert curve.evaluate("node => node.icmSame === true")  # updated in place, 3 times
 
 
+def test_fast_presses_of_an_arrow_key_all_count(browser: Browser, server: Server, reading: Reading) -> None:
+    """Five presses move five places, however long a page takes to draw; those of a person who types move none."""
+    points = reading.trajectory.points
+    page = opened(browser, server, f"steps?run=sums-1&event={points[20].event}")
+    wait_for_event(page, reading, points[20].event)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    wait_for_event(page, reading, points[25].event)
+    for _ in range(3):  # slow enough to be sent one by one, too fast for the page
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(120)
+    wait_for_event(page, reading, points[22].event)
+    page.get_by_role("spinbutton", name="Step", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    press(page, "go_next")
+    wait_for_event(page, reading, points[23].event)
+    page.get_by_role("heading", level=1).click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    wait_for_event(page, reading, points[24].event)
+
+
 def test_without_shortcuts_an_arrow_key_does_nothing(browser: Browser, server: Server, reading: Reading) -> None:
     event = reading.trajectory.points[20].event
     page = opened(browser, server, f"steps?run=sums-1&event={event}")

@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psutil
@@ -25,6 +25,7 @@ from icm_engine.store.events import Cost, RunSpec
 from icm_engine.store.replay import OpenRun, open_run
 from icm_engine.store.store import Store
 
+Belief = Callable[[Prompt], tuple[float, ...]]
 HOSTILE = "<b onclick=alert(1)>bold</b> **stars** $x$ :smile:"
 SENT = {"starting": "start", "running": "start", "interrupted": "start", "failed": "start", "finished": "start",
         "paused": "pause", "stopped": "stop"}  # fmt: skip
@@ -50,11 +51,13 @@ def add_run(
     steps: int = 30,
     dataset: str = "sums",
     rule: str | None = None,
+    belief: Belief | None = None,
     **settings: Any,
 ) -> str:
     """Store a run of the fake model in this phase; any phase but `created` and `starting` has taken steps.
 
-    `settings` are of the search, where they are not its defaults.
+    `belief` is what the model believes, if not `moody_belief`; `settings` are of the search, where they are not its
+    defaults.
     """
     if not store.has_dataset(dataset):
         small_dataset(store, dataset)
@@ -65,7 +68,7 @@ def add_run(
         return run
     store.append(run, "control", {"verb": "start"})
     if phase != "starting":
-        _search(store, run, steps)
+        _search(store, run, steps, belief or moody_belief)
     if SENT[phase] != "start":
         store.append(run, "control", {"verb": SENT[phase]})
     if phase == "failed":
@@ -93,12 +96,12 @@ def add_batches(store: Store, patch: pytest.MonkeyPatch, size: int = 9, dataset:
     return job
 
 
-def _search(store: Store, run: str, steps: int) -> None:
+def _search(store: Store, run: str, steps: int, belief: Belief) -> None:
     """Append what the search does; it does the same whenever asked, and so is asked once."""
     opened = open_run(store, run)
-    question = repr((opened.spec, list(opened.dataset.examples), steps))
+    question = repr((opened.spec, list(opened.dataset.examples), steps, belief.__name__))
     if question not in _SEARCHED:
-        _SEARCHED[question] = list(_events(opened, steps))
+        _SEARCHED[question] = list(_events(opened, steps, belief))
     with store.transaction():
         for kind, body, seconds in _SEARCHED[question]:
             store.append(run, kind, body, seconds)
@@ -107,10 +110,10 @@ def _search(store: Store, run: str, steps: int) -> None:
 _SEARCHED: dict[str, list[tuple[str, Mapping[str, Any], float]]] = {}
 
 
-def _events(opened: OpenRun, steps: int) -> Iterator[tuple[str, Mapping[str, Any], float]]:
-    config, scorer = opened.spec.search, TableScorer(moody_belief)
-    objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, alpha=config.alpha,
-                          pair_weight=config.pair_weight)  # fmt: skip
+def _events(opened: OpenRun, steps: int, belief: Belief) -> Iterator[tuple[str, Mapping[str, Any], float]]:
+    config, scorer = opened.spec.search, TableScorer(belief)
+    objective = Objective(opened.dataset.examples, opened.dataset.task, opened.rule, scorer, config.predictability,
+                          config.alpha, config.pair_weight, config.centring)  # fmt: skip
     yield "model", {"model": "fake", "encoding": "table", "trained_context": 100}, 0.0
     state, first = initialize(objective, config)
     yield "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5
