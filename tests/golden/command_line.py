@@ -138,6 +138,7 @@ def _said(now: Session) -> Iterator[tuple[str, Any]]:
     yield "predictors", now.json("predictors")
     yield "jobs", now.json("jobs")
     yield "jobs JOB", now.json("jobs", "context-check.1")
+    yield "delete", now.json("delete", "claims-1", "--yes")
     yield "trained", now.json("trained")
     yield "model list", now.json("model", "list")
     yield "password", now.json("password", stdin="a long enough password\n")
