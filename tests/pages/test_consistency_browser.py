@@ -67,6 +67,6 @@ def _fits_a_phone(browser: Browser, url: str) -> None:
     page = new_page(browser, width=400)
     for view in ("Pairs", "Groups", "Repairs"):
         visit(page, f"{url}&view={view}&show=ever")
-        expect(page.get_by_test_id("stMetric")).to_have_count(5)
+        expect(page.get_by_test_id("stMetric")).to_have_count(6)
         expect(page.locator(CURVE).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
