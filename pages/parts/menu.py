@@ -57,6 +57,9 @@ CSS = """
 [data-testid="stMain"] button:not(:disabled) kbd { color: inherit; opacity: 0.9; }
 .st-key-label_word [data-testid="stText"] { font-size: 1.5rem; font-weight: 600; }
 .st-key-news [data-testid="stText"], .st-key-blind [data-testid="stText"] { font-size: 0.93rem; opacity: 0.85; }
+/* Streamlit's grey boxes, for parts whose scripts are on their way: only where these take long. */
+@keyframes icm-late { from { visibility: hidden; } to { visibility: visible; } }
+[data-testid="stSkeleton"] { animation: icm-late 0.01s 0.8s backwards; }
 /* Contrast of 4.5 and more, which the theme's faded text has not. */
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }

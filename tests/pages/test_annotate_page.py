@@ -316,9 +316,13 @@ def test_many_labels_are_found_by_typing(store: Store) -> None:
     test.toggle(key="pin_picked").set_value(False).run()
     test.selectbox(key="pick_label_1").set_value("topic 10").run()
     assert bodies(store, run)[1] == {"verb": "override", "examples": ["e1"], "labels": ["topic 10"], "text": ""}
+    assert not {one.key for one in test.button} & {"pin_3_2", "override_9_2"}
+    button(test, "override_3_2").click().run()  # the switch holds for the buttons and their keys too
+    assert bodies(store, run)[2] == {"verb": "override", "examples": ["e2"], "labels": ["topic 3"], "text": ""}
     assert HOSTILE not in shown_markup(test)
     button(test, "sheet").click().run()
     assert "find a label by typing" in texts(test)
+    assert "Shift+1" not in texts(test)
 
 
 def test_nine_labels_need_no_picker(store: Store) -> None:

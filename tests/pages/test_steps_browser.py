@@ -129,7 +129,7 @@ def test_labels_of_then_equal_a_replay_and_survive_a_reload(
         expect(page.get_by_text(" · ".join(counts))).to_be_visible()
         rows = page.get_by_test_id("stDataFrame").last.locator("table tbody tr")
         expect(rows.first).to_be_attached()
-        shown = {cells[0]: cells[2] for cells in (row.locator("td").all_text_contents() for row in rows.all())}
+        shown = {cells[0]: cells[1] for cells in (row.locator("td").all_text_contents() for row in rows.all())}
         expected = {reading.run.codec.ids[i]: label for i, label in state.labeling.items()}
         assert {name: shown[name] for name in list(shown) if name in expected} == {
             name: label for name, label in expected.items() if name in shown
