@@ -1,6 +1,7 @@
 """A whole search on each sample data set: what it costs, and what it would have cost with separate full prompts.
 
     python -m benchmarks.search --n 128 --steps 600
+    python -m benchmarks.search --n 128 --steps 512 --whole --datasets arithmetic --paired 0 --terms all 16
 
 The full prompts' time is that of a random sample of the prompts the search really asked, timed in the same process;
 both times are the process's own, which other work on the machine disturbs less, unless a GPU does the work. Operations
@@ -10,19 +11,24 @@ are counted from the configuration: their quotient is what the orders can give w
 import argparse
 import random
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from benchmarks.limit import Work, work_of
 from benchmarks.models import examples_for, load_any
 from benchmarks.report import Row, clock, median_seconds, show, synchronize
+from icm_engine.core.advance import advance
 from icm_engine.core.custom_rules import make_rule
+from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs
-from icm_engine.core.search import initialize, step
+from icm_engine.core.search import RefreshInfo, StepInfo, initialize
 from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
+from icm_engine.data.gold import load_gold
 from icm_engine.models.loading import LoadedModel
 from icm_engine.models.transformers_scorer import TransformersScorer
+from icm_engine.store.store import Store
 
 
 class WatchedScorer(TransformersScorer):
@@ -58,23 +64,27 @@ class WatchedScorer(TransformersScorer):
 
 
 def measure(loaded: LoadedModel, dataset: str, config: SearchConfig, given: argparse.Namespace) -> Row:
-    """One search from the beginning until everything is labelled or the steps are used up."""
+    """One search from the beginning until everything is labelled, or the steps are used up."""
     task, examples = examples_for(loaded, given.n, 0, dataset, given.db)
     scorer = WatchedScorer(loaded, given.sample)
     rule = make_rule(task.rule, examples, task.labels, task.true_label)
     objective = Objective(examples, task, rule, scorer, config.predictability, config.alpha, config.pair_weight)
     began = clock()
     state, first = initialize(objective, config)
-    evaluations = first.set_evaluations
-    while len(state.labeling) < len(examples) and state.step < given.steps:
-        state, info = step(state, objective, config)
-        evaluations += info.set_evaluations
+    infos: list[StepInfo | RefreshInfo] = []
+    while (given.whole or len(state.labeling) < len(examples)) and state.step < given.steps:
+        records = list(advance(state, objective, config))
+        state = records[-1][0]
+        infos += [info for _, info in records]
+    refreshes = [info for info in infos if isinstance(info, RefreshInfo)]
+    evaluations = first.set_evaluations + sum(info.set_evaluations for info in infos)
     seconds, labelled = clock() - began - scorer.watching, len(state.labeling)
     full = TransformersScorer(loaded, "full-prompts")
     one = median_seconds(lambda: full.score(scorer.sample), given.repeat) / len(scorer.sample)
     return {
         "data set": dataset,
         "paired": config.paired,
+        "terms": config.terms or "all",
         "labelled": f"{labelled} of {len(examples)}",
         "steps": state.step,
         "seconds": seconds,
@@ -87,7 +97,17 @@ def measure(loaded: LoadedModel, dataset: str, config: SearchConfig, given: argp
         "s, full prompts": one * scorer.asked,
         "x full prompts": one * scorer.asked / scorer.seconds,
         "x by operations": scorer.operations_full / scorer.operations,
+        "new samples": sum(info.block is not None for info in refreshes),
+        "exact evaluations": sum(info.exact is not None for info in refreshes),
+        "right": right(dataset, [e.id for e in examples], state.labeling, given.db),
     }
+
+
+def right(dataset: str, ids: Sequence[str], labeling: Labeling, db: Path) -> float:
+    """The share of examples whose label is gold's; unlabelled ones are wrong."""
+    with Store(db) as store:
+        gold = load_gold(store, dataset).labels
+    return sum(labeling.get(i) == gold[example] for i, example in enumerate(ids)) / len(ids)
 
 
 def main() -> None:
@@ -103,6 +123,8 @@ def main() -> None:
     parser.add_argument(
         "--paired", type=int, nargs="+", choices=(0, 1), default=[0, 1], help="how proposals are scored"
     )
+    parser.add_argument("--terms", nargs="+", default=["all"], help="terms of U a step: all, or numbers")
+    parser.add_argument("--whole", action="store_true", help="take all steps, also once everything is labelled")
     parser.add_argument("--sample", type=int, default=24)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--output", type=Path)
@@ -111,8 +133,8 @@ def main() -> None:
     loaded = load_any(given.model, given.quantization, given.dtype)
     rows = []
     for dataset in given.datasets:
-        for paired in given.paired:
-            config = with_settings(PRESETS["default"], {"seed": given.seed, "paired": bool(paired)})
+        for paired, terms in product(given.paired, given.terms):
+            config = with_settings(PRESETS["default"], {"seed": given.seed, "paired": bool(paired), "terms": terms})
             rows.append(measure(loaded, dataset, config, given))
             print(rows[-1], flush=True)
     show(rows, given.output)

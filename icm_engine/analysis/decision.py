@@ -13,10 +13,11 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import Tile
 from icm_engine.analysis.time_travel import Moment
 from icm_engine.analysis.views import ExampleView, shown
-from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.labeling import Label
 from icm_engine.core.scoring import LabelLogProbs, no_scorer
+from icm_engine.core.search import asked
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.bodies import EvaluationBody, RepairBody, StepBody
+from icm_engine.store.bodies import EstimateBody, EvaluationBody, RepairBody, StepBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,16 @@ class Decision:
     seconds: float
     prompt_sha256: str
     tied: tuple[Label, ...] = ()  # labels with exactly equal scores; the first was proposed
+    estimate: EstimateBody | None = None  # how delta was estimated from sampled terms; None: it is exact
 
     @property
     def threshold(self) -> float | None:
-        """The lowest temperature at which this draw accepts the loss: delta / ln(draw); None for a gain."""
+        """The lowest temperature at which this draw accepts the loss: delta / ln(draw).
+
+        None for a gain, and for an estimated delta, whose correction depends on the temperature too.
+        """
+        if self.estimate is not None:
+            return None
         if self.delta is None or self.draw is None or self.delta >= 0 or not 0 < self.draw < 1:
             return None
         return self.delta / math.log(self.draw)
@@ -161,6 +168,7 @@ def decision(reading: Reading, moment: Moment) -> Decision:
         paired=body.get("paired", False),
         reused=body.get("reused", False),
         tied=tuple(body.get("tied", ())),
+        estimate=body.get("estimate"),
         pins=len(before.hand.pins) if before else 0,
         prompts=usage["prompts"],
         tokens_encoded=usage["tokens_encoded"],
@@ -234,11 +242,20 @@ def sentence(card: Decision) -> str:
         return "Unchanged: the model prefers the label it has, and nothing was proposed."
     if card.verdict == "unchanged":
         return _unchanged(card)
-    said = f"delta = {decimal(card.delta, 2)}"
+    said = f"delta = {delta_words(card)}"
+    if card.estimate is not None and card.probability != 1:
+        given = f"at T = {figures(card.temperature)} is accepted with probability {chance(card.probability)}"
+        return f"{card.verdict.capitalize()}: {said} {given}, draw {figures(card.draw)}."
     if card.delta > 0:
         return f"Accepted: {said} is a gain, and gains are always accepted."
     against = f"{said} at T = {figures(card.temperature)} gives {chance(card.probability)}, draw {figures(card.draw)}."
     return f"Accepted, although it is no gain: {against}" if card.verdict == "accepted" else f"Rejected: {against}"
+
+
+def delta_words(card: Decision) -> str:
+    """Return delta U, with its standard error if it is an estimate."""
+    error = card.estimate and card.estimate["error"]
+    return decimal(card.delta, 2) + (f" ± {error:.2f}" if error else "")
 
 
 def _unchanged(card: Decision) -> str:
@@ -267,16 +284,22 @@ def proposal_sentence(card: Decision) -> str:
 
 def scored_sentence(card: Decision) -> str:
     """Say how the labelings before and after were scored, and where the example's own scores come from."""
-    asked = (
+    said = (
         "The model was not asked again about the drawn example: these are its scores from the labels before."
         if card.reused
         else "The model was asked about the drawn example, with all other labels as demonstrations."
     )
     if card.after is None:
-        return asked
+        return said
+    if card.estimate is not None:
+        found = card.estimate
+        terms = (
+            f"{len(found['certain']):,} examples that the proposal touches were scored, and {found['terms']:,} drawn "
+        )
+        return f"{said} Delta is estimated: {terms}at random for the other {found['of']:,}."
     if card.paired:
-        return f"{asked} Before and after were scored together, in the same orders of demonstrations."
-    return f"{asked} Before was scored when it was accepted; before and after each in their own orders."
+        return f"{said} Before and after were scored together, in the same orders of demonstrations."
+    return f"{said} Before was scored when it was accepted; before and after each in their own orders."
 
 
 def cost_sentence(card: Decision) -> str:
@@ -294,6 +317,13 @@ def settings_words(config: SearchConfig) -> str:
     return f"U = {config.alpha:g} · P − {config.pair_weight:g} a pair; P is {config.predictability}"
 
 
+DELTA_EXACT = "U after minus U before. A gain is always accepted."
+DELTA_ESTIMATED = "U after minus U before, estimated from a sample of the terms, ± its standard error."
+CHANCE_ESTIMATED = (
+    "min(1, exp(delta / T − error² / 2T²)): the second part corrects for the standard error of the estimated delta."
+)
+
+
 def decision_tiles(card: Decision) -> tuple[Tile, ...]:
     """Return the numbers behind the decision, each with its explanation."""
     after = card.after.utility if card.after else None
@@ -304,9 +334,14 @@ def decision_tiles(card: Decision) -> tuple[Tile, ...]:
             "",
             "U(D) before → after the proposal and its repairs.",
         ),
-        Tile("delta U", decimal(card.delta, 2), "", "U after minus U before. A gain is always accepted."),
+        Tile("delta U", delta_words(card), "", DELTA_ESTIMATED if card.estimate else DELTA_EXACT),
         Tile("T", figures(card.temperature), "", "The temperature of this step, on the scale of U."),
-        Tile("exp(delta / T)", chance(card.probability), "", "The probability of accepting a loss; 100 % for a gain."),
+        Tile(
+            "Probability" if card.estimate else "exp(delta / T)",
+            chance(card.probability),
+            "",
+            CHANCE_ESTIMATED if card.estimate else "The probability of accepting a loss; 100 % for a gain.",
+        ),
         Tile("Draw", figures(card.draw), "", "A loss is accepted if the draw is below its probability."),
         Tile("Label mass", chance(card.label_mass), "", "Probability on the labels before renormalising."),
     )
@@ -334,9 +369,9 @@ class PromptRead:
 
 def prompt_read(reading: Reading, moment: Moment) -> PromptRead:
     """Return the prompt of a `step` event; if scores were reused, the prompt that first produced them."""
-    body, labeling = moment.event.step, moment.before.labeling if moment.before else Labeling()
-    objective = reading.run.objective(moment.config, no_scorer())
-    prompt = objective.asked(labeling, reading.run.codec.index(body["example"]), body.get("reused", False))
+    body, objective = moment.event.step, reading.run.objective(moment.config, no_scorer())
+    assert moment.before is not None  # a step follows the initial labels
+    prompt = asked(moment.before, objective, reading.run.codec.index(body["example"]), body.get("reused", False))
     found = hashlib.sha256(prompt.text.encode()).hexdigest()
     recorded = body["prompt_sha256"]
     return PromptRead(prompt.text, len(prompt.segments) - 1, found, found == recorded if recorded else None)

@@ -1,4 +1,4 @@
-"""Cards of events other than steps: initial labels, a person's acts, changed settings, forks."""
+"""Cards of events other than steps: initial labels, a person's acts, changed settings, exact evaluations, forks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,16 @@ from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.interventions import AppliedIntervention, ExampleState
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import Evaluation
-from icm_engine.store.bodies import EvaluationBody, ForkedBody, HandBody, InitialBody, LabelledBody, RoundBody
+from icm_engine.core.search import Reason
+from icm_engine.store.bodies import (
+    EvaluationBody,
+    ForkedBody,
+    HandBody,
+    InitialBody,
+    LabelledBody,
+    RefreshedBody,
+    RoundBody,
+)
 from icm_engine.store.events import Json, decode_done
 
 VERBS = {
@@ -49,9 +58,14 @@ class EventCard:
 
 def event_card(reading: Reading, moment: Moment) -> EventCard:
     """Return the card of an event that is not a step."""
-    make = {"initial": _initial, "hand": _hand, "retuned": _retuned, "forked": _forked, "labelled": _labelled}[
-        moment.event.kind
-    ]
+    make = {
+        "initial": _initial,
+        "hand": _hand,
+        "retuned": _retuned,
+        "refreshed": _refreshed,
+        "forked": _forked,
+        "labelled": _labelled,
+    }[moment.event.kind]
     title, sentences, changed = make(reading, moment)
     after: EvaluationBody | None = moment.event.body["after"]  # every kind that has a card has one
     before = None if moment.before is None else _terms_of(moment.before.evaluation)
@@ -135,6 +149,31 @@ def _retuned(reading: Reading, moment: Moment) -> Made:
     return "Other settings", [*said, "Labels and log-probabilities stayed; U was recomputed."], ()
 
 
+def _refreshed(_: Reading, moment: Moment) -> Made:
+    body = moment.event.refreshed
+    said = []
+    if body["after"]:
+        changes = f"{decimal(body['estimated_change'], 2)} by estimates, {decimal(body['exact_change'], 2)} exactly"
+        said = [f"All terms of U were scored. U had changed since the last time by {changes}."]
+    if body["block"]:
+        terms = len(body["block"]["sample"])
+        said.append(
+            f"The next steps estimate changes of U from a new sample of {terms:,} terms: {DRAWN_FOR[body['why']]}."
+        )
+    return "An exact evaluation" if body["after"] else "Another sample", [*said, _cost(body)], ()
+
+
+DRAWN_FOR: dict[Reason, str] = {
+    "first": "it is the first one",
+    "next": "the last one has served its number of steps",
+    "exact": "U was evaluated exactly",
+    "drawn": "the next example to be drawn was among those that stay in place",
+    "larger": "the standard error of the last proposal was too large for the temperature",
+    "memory": "the model reads fewer tokens per call, since memory ran out",
+    "end": "all steps are taken",
+}
+
+
 def _forked(reading: Reading, moment: Moment) -> Made:
     spec, state = reading.run.spec, moment.state
     said = (
@@ -162,7 +201,7 @@ def _rounds(rounds: Sequence[RoundBody]) -> list[str]:
     return [f"Round {k}: {balance}." for k, balance in enumerate(balances)]
 
 
-def _cost(body: InitialBody | HandBody | LabelledBody) -> str:
+def _cost(body: InitialBody | HandBody | LabelledBody | RefreshedBody) -> str:
     usage = body["usage"]
     scored = f"{body['set_evaluations']:,} labelings scored"
     return f"{scored}, {usage['prompts']:,} prompts, {usage['tokens_encoded']:,} tokens."

@@ -30,6 +30,7 @@ class ExampleRow:
     conflicts: int  # inconsistent pairs now
     pinned: bool
     gold: Label | None
+    read_at: int | None = None  # step at which the scores were read; only with sampled terms
 
 
 Keep = Callable[[ExampleRow], bool]
@@ -85,6 +86,7 @@ def _rows(reading: Reading) -> Iterator[ExampleRow]:
             conflicts[i],
             i in reading.pins,
             reading.gold.get(ids[i]),
+            state.read_at.get(i) if state else None,
         )
 
 
@@ -105,6 +107,7 @@ def examples_frame(
             "label": row.label,
             "probability": row.probability,
             "margin": row.margin,
+            "scored at step": row.read_at,
             "flips": row.flips,
             "last change": row.last_change,
             "conflicts": row.conflicts,

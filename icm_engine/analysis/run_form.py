@@ -10,11 +10,12 @@ from urllib.request import getproxies
 
 from icm_engine import jobs
 from icm_engine.analysis.run_history import Reading
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.batching import Cut
 from icm_engine.core.consistency import RULES, ExactlyOne, Exclusive, SameAnswer, Unconstrained
 from icm_engine.core.errors import NotFound, ServerUnavailable, SettingError
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, form_for
-from icm_engine.core.search import Breakpoints, temperature
+from icm_engine.core.search import temperature
 from icm_engine.core.server_address import is_server, server_address
 from icm_engine.core.settings import EXPLANATIONS, PRESETS, ModelChoice, SearchConfig, steps_per_example, with_settings
 from icm_engine.core.text import home_expanded
@@ -96,6 +97,9 @@ PHRASES: dict[str, tuple[str, str]] = {
     "keep_worse_repair": ("Keep the best repair even if U falls", ""),
     "repair_unchanged": ("Repair conflicts even when the label stays", ""),
     "paired": ("Score labelings before and after a step together", "paired"),
+    "terms": ("Terms of U that a step scores, 0 for all", "sampled terms"),
+    "redraw_every": ("Steps with one sample of terms", "sampled terms"),
+    "exact_every": ("Steps between exact evaluations of U", "sampled terms"),
     "neighbour_weight": ("Weight of unlabelled neighbours in the draw", "neighbour weight"),
     "max_steps": ("Steps of the search", "Algorithm 1"),
     "seed": ("Seed of all randomness", "seed"),

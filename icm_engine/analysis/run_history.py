@@ -20,11 +20,12 @@ from icm_engine.analysis.label_history import (
     last_turn,
 )
 from icm_engine.analysis.traces import BLOCK, WHOLE, Point, Points, Trajectory, packed, sketched
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.consistency import Pair
 from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.scoring import Retries
-from icm_engine.core.search import Breakpoints, State
+from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.remarks import SHRUNK
 from icm_engine.store.bodies import RepairBody, ScoredBody, ShrunkBody, StepBody
@@ -292,6 +293,8 @@ class _Fold:
             self.moments += [ActTime(event.number, event.time)] * len(event.hand["acts"])
         elif event.kind == "retuned":
             self.config = tuned(self.config, event.retuned["settings"])
+        elif event.kind == "refreshed" and event.refreshed["after"] is None:
+            return  # another sample: U stays
         self._point(event, self.last.temperature if self.last else None, event.kind, 0.0)
 
     def _become(self, state: State, event: Event) -> None:

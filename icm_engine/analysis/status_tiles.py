@@ -84,6 +84,9 @@ def _utility(reading: Reading) -> Tile:
     last = reading.trajectory.last
     terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"
     explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, minus the cost of conflicts."
+    if reading.state is not None and reading.state.estimated:
+        terms += " · an estimate"
+        explanation += f" Since step {reading.state.exact_at or 0:,}, its changes are estimated from sampled terms."
     return Tile("Utility U(D)", decimal(last.utility if last else None), terms, explanation)
 
 

@@ -80,7 +80,7 @@ def open_moment(store: Store, reading: Reading, place: int) -> Moment:
     """Return a run as it stood at this place of its trajectory, replayed from its log."""
     run, points = reading.run, reading.trajectory.points
     event = store.event(run.name, points[place].event)
-    before = state_at(store, run, points[place - 1].event) if place else None
+    before = state_at(store, run, event.number - 1) if place else None
     state = after_event(run.codec, event, before)
     assert state is not None
     config = _config_before(store, reading, place)
@@ -178,6 +178,7 @@ KINDS = {
     "forked": "a fork",
     "hand": "a person's hand",
     "retuned": "other settings",
+    "refreshed": "an exact evaluation",
     "labelled": "a label source",
 }
 

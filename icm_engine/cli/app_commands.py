@@ -1,4 +1,4 @@
-"""Commands about this installation: `app` and `password`, which open no database; `model fetch`, `model list`."""
+"""Commands about this installation: `app`, `password` (which open no database), `jobs`, `model fetch`, `model list`."""
 
 import getpass
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from icm_engine import jobs
 from icm_engine.access.password import HASH, hashed
 from icm_engine.cli import options
 from icm_engine.cli.options import command
@@ -158,3 +159,20 @@ def _next(name: str) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+@command("jobs")
+@click.argument("job", required=False, metavar="[JOB]")
+@click.option("--cancel", is_flag=True, help="End the job.")
+@click.option("--again", is_flag=True, help="Start a job again that failed or was interrupted.")
+def jobs_command(store: Store, job: str | None, cancel: bool, again: bool) -> Json | Output:
+    """Show all jobs, newest first, or one; cancel or restart one."""
+    if job is None:
+        rows = [jobs.summary(store, name) for name in jobs.names(store)]
+        lines = [f"{row['job']:<24} {row['status']:<12} {row['asked'].get('dataset', '')}" for row in rows]
+        return Output(rows, "\n".join(lines) or "no jobs yet")
+    if cancel:
+        jobs.cancel(store, job)
+    if again:
+        jobs.start(store, job)
+    return jobs.summary(store, job)

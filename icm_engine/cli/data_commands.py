@@ -1,4 +1,4 @@
-"""The commands about data: `import` a file, `check` a rule, and try `templates` on a model."""
+"""The commands about data: `import` a file, `check` a rule, try `templates` on a model, and count its `context`."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from icm_engine import jobs
 from icm_engine.analysis import model_trials
 from icm_engine.analysis.datasets import rule_sentences
 from icm_engine.cli import options
-from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import ModelOptions, command
-from icm_engine.cli.terminal import Output
+from icm_engine.cli.terminal import Output, follow
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import SettingError
 from icm_engine.core.text import expanded
@@ -215,3 +215,24 @@ def _write(store: Store, found: dict[str, Any], row: int, path: Path) -> None:
     except FileExistsError:
         raise SettingError(f"{path} exists already, nothing was written: name another file (--write)") from None
     print(f"Wrote {path}: import the file again with --task {path}.", file=sys.stderr)
+
+
+@command("context")
+@options.dataset_argument
+@options.model_options(required=True)
+@options.limit("Check a run with this limit.")
+@options.detach
+def context_command(store: Store, dataset: str, model: ModelOptions, limit: int | None, detach: bool) -> Json | Output:
+    """Count tokens, prompts that fit the context, and time.
+
+    Counts what a run on this data set costs with this model.
+    """
+    if dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, dataset)
+    store.dataset_info(dataset)  # an unknown one is refused before anything is stored
+    spec = jobs.JobSpec("context-check", {"dataset": dataset, "limit": limit}, model.choice())
+    job = jobs.request(store, spec)
+    if detach:
+        return {"job": job, "status": "starting"}
+    found = follow(store, job)
+    return Output(found, "\n".join(model_trials.check_sentences(found)))

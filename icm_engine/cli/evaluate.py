@@ -11,9 +11,8 @@ import click
 from icm_engine import jobs
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.cli import options, several_runs
-from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import ClusterOptions, Many, ModelOptions, command
-from icm_engine.cli.terminal import Output, text_of
+from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.text import expanded
 from icm_engine.experiments import launch

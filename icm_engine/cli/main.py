@@ -13,7 +13,6 @@ from icm_engine.cli import (
     app_commands,
     data_commands,
     evaluate,
-    job_commands,
     run_commands,
     steer,
     train,
@@ -28,7 +27,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         data_commands.import_command,
         data_commands.check_command,
         data_commands.templates_command,
-        job_commands.context_command,
+        data_commands.context_command,
     ),
     "Runs": (
         run_commands.run_command,
@@ -55,7 +54,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         steer.fork_command,
         steer.what_if_command,
     ),
-    "Jobs": (job_commands.jobs_command,),
+    "Jobs": (app_commands.jobs_command,),
     "Models": (app_commands.model_command,),
     "Training": (
         train.finetune_command,

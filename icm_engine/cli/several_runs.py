@@ -9,7 +9,7 @@ from icm_engine import cluster, jobs
 from icm_engine.analysis import batches, restarts
 from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.views import run_summary
-from icm_engine.cli import job_commands
+from icm_engine.cli import terminal
 from icm_engine.cli.options import ClusterOptions, count
 from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import RunError
@@ -43,7 +43,7 @@ def run_there(store: Store, run: str, where: cluster.ClusterSpec, detach: bool) 
     job = cluster.hand_over(store, [run], where)
     if detach:
         return {"run": run, "job": job, "status": "starting"}
-    failed = job_commands.follow(store, job)["failed"]
+    failed = terminal.follow(store, job)["failed"]
     if run in failed:
         raise RunError(f"run {run!r} did not finish: {failed[run]} (`jobs {job}` shows the job)")
     return run_summary(store, run)
@@ -67,7 +67,7 @@ def run_batches(
 def followed(store: Store, name: str) -> Json:
     """Show progress over all batches on stderr until nothing more happens; return the summary."""
     whole = batches.batched(store, name)
-    job_commands.follow(store, name, lambda: batches.at_work(store, whole))
+    terminal.follow(store, name, lambda: batches.at_work(store, whole))
     return batches.summary(store, name)
 
 
@@ -118,7 +118,7 @@ def run_chains(
     job = restarts.submit(store, spec, chains, many, where.spec(many))
     if detach:
         return {"job": job, "runs": restarts.chains_of(store, job), "status": "starting"}
-    job_commands.follow(store, job)
+    terminal.follow(store, job)
     found = restarts.proposal_of(store, job)
     if found is None:
         raise RunError(f"job {job!r} has no result: `jobs {job} --again` starts it again")

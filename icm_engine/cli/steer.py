@@ -6,7 +6,7 @@ import click
 
 from icm_engine.analysis.forks import answer_words, begin_fork, submit_what_if
 from icm_engine.analysis.views import load, run_summary
-from icm_engine.cli import job_commands, options
+from icm_engine.cli import options, terminal
 from icm_engine.cli.options import command, pairs, run_argument
 from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import NotFound, RunError
@@ -114,7 +114,7 @@ def what_if_command(store: Store, run: str, example: str, label: str) -> Output:
     The labels are scored with the change alone, and with the change and repair.
     """
     reading = load(store, run)
-    found = job_commands.follow(store, submit_what_if(store, reading, reading.cursor, example, label))
+    found = terminal.follow(store, submit_what_if(store, reading, reading.cursor, example, label))
     return Output(found, "\n".join(answer_words(found)))
 
 

@@ -3,12 +3,18 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+from tqdm import tqdm
+
+from icm_engine import jobs
+from icm_engine.core.errors import RunError
 from icm_engine.core.text import escape_controls, one_line
+from icm_engine.runs.control import wait
+from icm_engine.store.store import Store
 
 
 class PlainStream:
@@ -64,3 +70,28 @@ def show(output: Output | Mapping[str, Any] | None, as_json: bool) -> None:
 def text_of(found: Mapping[str, Any]) -> str:
     """Return a line for each name and its value."""
     return "\n".join(f"{name:<22} {one_line(str(value))}" for name, value in found.items())
+
+
+def follow(store: Store, job: str, words: Callable[[], str] = str) -> dict[str, Any]:
+    """Show a job's progress on stderr and return its result; Ctrl-C cancels it. Raises RunError if there is none.
+
+    `words` say more of it than its own log does, where they say anything.
+    """
+    live, told = sys.stderr.isatty(), None
+    with tqdm(desc=job, file=sys.stderr, mininterval=1, unit="") as bar:
+        while True:
+            try:
+                now = jobs.status(store, job)
+                news = now.done, now.total, words() or now.words or now.phase
+                bar.n, bar.total, said = news
+                bar.set_postfix_str(said, refresh=live or news != told)  # a file gets changes only
+                told = news
+                if now.settled:
+                    break
+                wait()
+            except KeyboardInterrupt:
+                jobs.cancel(store, job)
+    found = jobs.result(store, job)
+    if found is None:
+        raise RunError(f"job {job!r} {now.phase}: {now.message} (`jobs {job} --again` starts it again)")
+    return found

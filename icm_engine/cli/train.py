@@ -12,9 +12,8 @@ from icm_engine.analysis import tuned_models
 from icm_engine.analysis.evaluation import accuracy, asked, unlabelled_parts
 from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
-from icm_engine.cli.job_commands import follow
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
-from icm_engine.cli.terminal import Output
+from icm_engine.cli.terminal import Output, follow
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.text import whole_number

@@ -9,7 +9,9 @@ protocol, and its deterministic fake ships with it.
     prompting           templates, segments, the order of demonstrations, leave-one-out prompts
     scoring             the Scorer protocol, LabelLogProbs, TableScorer (the fake)
     objective           U(D) = alpha * P(D) - I(D), and the named forms of mutual predictability P
-    search              Algorithm 1: initialize, step, apply; interventions between steps; breakpoints
+    search              Algorithm 1: initialize, step, apply; interventions between steps
+    sampled_terms       the change of U estimated from some of its terms
+    advance             what a step needs before it: a new sample, an exact evaluation; breakpoints
     repair              Algorithm 2: repair of inconsistent pairs, in a proposal only
     interventions       what a person puts in, pins, notes and takes back
     rng                 randomness as a function of (seed, step)

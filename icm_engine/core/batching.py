@@ -15,19 +15,6 @@ Version 2:
 
 A run keeps the version it was made with through resume, fork, replay and verify. New runs get the newest.
 
-Version 1:
-- a limit takes the longest prefix of whole groups;
-- texts are tokenised one by one, each as if at the beginning of a text;
-- log-probabilities come from logits in the model's own precision;
-- the memory of unrepairable pairs is cleared when a step is accepted.
-
-Version 2:
-- a limit takes whole groups wherever they stand in the file (`Cut`);
-- texts are tokenised so that the token ids of a prompt decode to its text;
-- the last projection and the softmax are computed in float32;
-- pairs that no repair helped since the labels last changed are remembered after an accepted step too;
-- a step records the labels of an exact tie.
-
 Each batch is labelled by a search of its own (the paper's have 256 examples). Groups are never cut, so every
 constraint, and a pair with its twin, lies within one batch.
 """

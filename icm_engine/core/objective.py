@@ -26,7 +26,7 @@ from icm_engine.core.consistency import Rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompt, leave_one_out_prompts, query_prompt
-from icm_engine.core.scoring import LabelLogProbs, Scorer
+from icm_engine.core.scoring import KeepsPrefix, LabelLogProbs, Scorer
 
 LEAST_CENTRED = 2  # other labelled examples needed for a mean
 
@@ -68,11 +68,15 @@ def against_mean(score: LabelLogProbs) -> tuple[float, ...]:
 class Predictability:
     """One form of P(D).
 
-    `value` takes labels, scores and the strength of centring; `whose` names its origin. With `per_example`, chains and
-    states with different numbers of labels are compared by U per labelled example, else by U itself.
+    `value` takes labels, scores and the strength of centring. P is also the sum over the examples of their `weights`
+    (label, examples with each label, strength of centring) times the `row` of their scores. `whose` names its origin.
+    With `per_example`, chains and states with different numbers of labels are compared by U per labelled example, else
+    by U itself.
     """
 
     value: Callable[[Sequence[int], Sequence[LabelLogProbs], float], float]
+    row: Callable[[LabelLogProbs], Sequence[float]]
+    weights: Callable[[int, Sequence[int], float], tuple[float, ...]]
     whose: str
     per_example: bool = False
     of_two_labels: bool = False
@@ -86,14 +90,53 @@ def _of_terms(
     return lambda labels, scores, _: combine([term(score, k) for score, k in zip(scores, labels, strict=True)])
 
 
+def _own(label: int, counts: Sequence[int], _: float) -> tuple[float, ...]:
+    """Weights of a sum of the labels' own values."""
+    return tuple(float(k == label) for k in range(len(counts)))
+
+
+def _own_mean(label: int, counts: Sequence[int], _: float) -> tuple[float, ...]:
+    """Weights of their mean."""
+    return tuple((k == label) / sum(counts) for k in range(len(counts)))
+
+
+def _against_chance(label: int, counts: Sequence[int], centring: float) -> tuple[float, ...]:
+    """Weights of the centred form."""
+    scale, count = len(counts) / (len(counts) - 1), sum(counts)
+    return tuple(scale * ((k == label) - centring * counts[k] / count) for k in range(len(counts)))
+
+
+def _both_log_odds(score: LabelLogProbs) -> tuple[float, float]:
+    return log_odds(score, 0), log_odds(score, 1)
+
+
 PREDICTABILITY = {
-    "sum_log_prob": Predictability(_of_terms(log_prob, math.fsum), "the paper's formula", per_example=True),
-    "mean_log_odds": Predictability(
-        _of_terms(log_odds, mean), "the authors' released code; two labels only", of_two_labels=True
+    "sum_log_prob": Predictability(
+        _of_terms(log_prob, math.fsum),
+        lambda score: score.normalized,
+        _own,
+        "the paper's formula",
+        per_example=True,
     ),
-    "mean_log_prob": Predictability(_of_terms(log_prob, mean), "ours: the paper's term, free of the set-size effect"),
+    "mean_log_odds": Predictability(
+        _of_terms(log_odds, mean),
+        _both_log_odds,
+        _own_mean,
+        "the authors' released code; two labels only",
+        of_two_labels=True,
+    ),
+    "mean_log_prob": Predictability(
+        _of_terms(log_prob, mean),
+        lambda score: score.normalized,
+        _own_mean,
+        "ours: the paper's term, free of the set-size effect",
+    ),
     "centred_log_odds": Predictability(
-        centred_log_odds, "ours: a sum in which constant labels are worth 0", centred=True
+        centred_log_odds,
+        against_mean,
+        _against_chance,
+        "ours: a sum in which constant labels are worth 0",
+        centred=True,
     ),
 }
 OF_TWO_LABELS = frozenset(name for name, form in PREDICTABILITY.items() if form.of_two_labels)
@@ -181,15 +224,11 @@ class Objective:
         """The form of P(D)."""
         return form_of(self.predictability)
 
-    def predict(self, labeling: Labeling, i: int) -> LabelLogProbs:
-        """Return p(y | x_i, D without i) for every label y (Algorithm 1, line 6)."""
-        return self.scorer.score([self.asked(labeling, i)])[0]
-
     def asked(self, labeling: Labeling, i: int, reused: bool = False) -> Prompt:
-        """Return the prompt about a drawn example; if its scores were `reused`, the prompt from the evaluation.
+        """Return the prompt about a drawn example (Algorithm 1, line 6): p(y | x_i, D without i) for every label y.
 
-        A centred form also uses the order of an evaluation: another order would shift the drawn example against the
-        mean of the others by position alone.
+        If its scores were `reused`, it is the prompt from the evaluation. A centred form also uses the order of an
+        evaluation: another order would shift the drawn example against the mean of the others by position alone.
         """
         if reused or self.form.centred:
             placed = labeling if i in labeling else labeling.assign(i, self.task.labels[0])
@@ -207,6 +246,11 @@ class Objective:
         """Return the label to propose; for an exact tie all tied labels, the one to propose first."""
         lean = leaning(score for j, score in known.items() if j != i) if self.form.centred else ()
         return tuple(self.task.labels[place] for place in foremost(scores, lean, self.centring))
+
+    def keep(self, prompt: Prompt) -> None:
+        """Tell a scorer that can keep a prefix from call to call to encode this prompt's, and count it once."""
+        if isinstance(self.scorer, KeepsPrefix):
+            self.scorer.keep(prompt)
 
     def evaluate(self, labeling: Labeling) -> Evaluation:
         """Score a labeling: one leave-one-out prompt for each labelled example, then the inconsistent pairs."""

@@ -23,6 +23,7 @@ class Prompt:
 
     `lead` stands between the query and a label. A `whole` text brings its own beginning and control tokens, as a chat
     template does, so no beginning-of-sequence token is added; in its part `user` nothing is read as a control token.
+    A scorer may keep the first `kept` segments encoded from call to call.
     """
 
     segments: tuple[Segment, ...]
@@ -30,6 +31,7 @@ class Prompt:
     lead: str = " "
     whole: bool = False
     user: str = ""
+    kept: int = 0
 
     @property
     def text(self) -> str:

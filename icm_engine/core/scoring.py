@@ -134,6 +134,18 @@ def begin_calls(scorer: object, tokens: int | None) -> None:
 
 
 @runtime_checkable
+class KeepsPrefix(Protocol):
+    """A scorer that keeps the first `kept` segments of prompts encoded from call to call.
+
+    A scorer that has lost them encodes them again, to the same digits; only `keep` counts their tokens, so the cost on
+    record does not depend on interruptions.
+    """
+
+    def keep(self, prompt: Prompt) -> None:
+        """Encode the prompt's kept segments, and add them to the usage."""
+
+
+@runtime_checkable
 class HasReading(Protocol):
     """A scorer that can report how its model reads texts."""
 

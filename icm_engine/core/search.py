@@ -1,8 +1,9 @@
 """Algorithm 1: simulated annealing over labelings. Algorithm 2, which it calls, is in `repair`.
 
 `initialize` and `step` are pure: they return a record of what happened, rejections included, and the next state. So
-does `intervene`, for a person's changes between steps. `apply` is the only way a state changes, live or replayed. Line
-numbers are the paper's (Wen et al. 2025, arXiv 2506.10139).
+does `intervene`, for a person's changes between steps. `apply` is the only way a state changes, live or replayed. What
+comes between two steps with sampled terms is in `advance`. Line numbers are the paper's (Wen et al. 2025, arXiv
+2506.10139).
 """
 
 import math
@@ -18,12 +19,17 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.interventions import Act, AppliedIntervention, Hand, apply_changes, flips_of, resolve
 from icm_engine.core.labeling import Cause, Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
+from icm_engine.core.prompting import Prompt
 from icm_engine.core.repair import CachedEvaluator, ConsistencyFix, Repair
 from icm_engine.core.rng import randbelow, random_of, sample
+from icm_engine.core.sampled_terms import LARGEST_ERROR, Block, DeltaEstimate, SampledEvaluator
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
 
 Verdict = Literal["accepted", "rejected", "unchanged"]
+Reason = Literal[
+    "first", "next", "exact", "drawn", "larger", "memory", "end"
+]  # why a sample was drawn, or U evaluated exactly
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,10 @@ class State:
     `unrepairable` are inconsistent pairs that no repair of this labeling helps; they are not tried again. `hand` holds
     a person's interventions; `since` gives for each inconsistent pair the step after which it became so; `version` is
     the run's.
+
+    The rest is of searches with sampled terms: the `block` that the next step goes on with (None: it begins one); the
+    step of the last exact evaluation and the U it found (None: the next step begins with one), and for each example the
+    step at which its scores were read. Between two exact evaluations, U is a sum of estimates.
     """
 
     labeling: Labeling
@@ -43,6 +53,15 @@ class State:
     hand: Hand = field(default_factory=Hand)
     since: Mapping[Pair, int] = field(default_factory=dict)
     version: int = NEWEST
+    block: Block | None = None
+    exact_at: int | None = 0
+    exact_utility: float | None = None
+    read_at: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether U is a sum of estimates: steps with sampled terms were taken since it was evaluated exactly."""
+        return bool(self.read_at) and self.exact_at != self.step
 
     def relabelled(self, labeling: Labeling, evaluation: Evaluation, step: int, **others: Any) -> "State":
         """Return the state with another labeling and its score after this step."""
@@ -91,6 +110,27 @@ class StepInfo:
     paired: bool = False
     reused: bool = False
     tied: tuple[Label, ...] = ()
+    estimate: DeltaEstimate | None = None
+
+    @property
+    def too_coarse(self) -> bool:
+        """Whether the standard error is too large for the temperature, so that the step needs more terms."""
+        return self.estimate is not None and self.estimate.error > LARGEST_ERROR * self.temperature
+
+
+@dataclass(frozen=True)
+class RefreshInfo:
+    """Between two steps of a search with sampled terms: a new block, an exact evaluation, or both.
+
+    With an exact evaluation, `exact_change` of U since the last one stands beside the sum of the accepted estimates.
+    """
+
+    why: Reason
+    block: Block | None
+    exact: Evaluation | None = None
+    estimated_change: float = 0.0
+    exact_change: float = 0.0
+    set_evaluations: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,8 +191,8 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     rng = random_of(config.seed, n)
     heat = temperature(n, state.accepted, config)  # line 4
     i = draw_example(state.labeling, objective, config, rng, state.hand.pins)  # line 5
-    reused = i in state.labeling and not config.paired
-    scores = state.evaluation.scores[i] if reused else objective.predict(state.labeling, i)  # line 6
+    reused = i in state.labeling and not config.paired and state.block is None
+    scores = state.evaluation.scores[i] if reused else objective.scorer.score([asked(state, objective, i)])[0]  # line 6
     old, foremost = state.labeling.get(i), objective.foremost(state.evaluation.scores, i, scores)
     label, tied = foremost[0], foremost if len(foremost) > 1 else ()
     info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused, tied=tied)
@@ -161,17 +201,25 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     return apply(state, info), info
 
 
+def asked(state: State, objective: Objective, i: int, reused: bool = False) -> Prompt:
+    """Return the prompt about a drawn example; if its scores were `reused`, the prompt from the evaluation."""
+    if state.block is not None:
+        return state.block.prompt(objective, state.labeling, i)
+    return objective.asked(state.labeling, i, reused)
+
+
 def _decide(info: StepInfo, state: State, objective: Objective, config: SearchConfig, rng: random.Random) -> StepInfo:
     """Score the proposal, repair it, and accept or reject it (lines 7-16)."""
-    score = CachedEvaluator(objective, state.labeling, state.evaluation, config.paired)
+    score = _evaluator(info, state, objective, config)
     proposal = state.labeling.assign(info.example, info.proposed)  # line 7
     unrepairable = state.unrepairable if info.proposed == info.old else frozenset[Pair]()
     repairer = ConsistencyFix(score, objective.rule, config, state.hand.pins, unrepairable, config.keep_worse_repair)
     repaired = repairer(proposal, rng)  # line 8
     delta = repaired.after.utility - repaired.before.utility  # line 9
-    probability = accept_probability(delta, info.temperature)
+    estimate = score.estimates[repaired.labeling] if isinstance(score, SampledEvaluator) else None
+    probability = accept_probability(delta, info.temperature, estimate.error if estimate else 0.0)
     draw = rng.random()
-    accepted = delta > 0 or draw < probability  # lines 10-16
+    accepted = draw < probability  # lines 10-16
     unchanged = repaired.labeling == state.labeling
     flips = flips_between(state.labeling, proposal, "proposal")
     return replace(
@@ -186,25 +234,76 @@ def _decide(info: StepInfo, state: State, objective: Objective, config: SearchCo
         verdict="unchanged" if unchanged else "accepted" if accepted else "rejected",
         set_evaluations=score.set_evaluations,
         paired=config.paired,
+        estimate=estimate,
     )
 
 
-def apply(state: State, info: StepInfo | HandInfo | TuneInfo) -> State:
+def _evaluator(
+    info: StepInfo, state: State, objective: Objective, config: SearchConfig
+) -> CachedEvaluator | SampledEvaluator:
+    """What scores the candidates of a step: exactly, or by sampled terms."""
+    if state.block is None:
+        return CachedEvaluator(objective, state.labeling, state.evaluation, config.paired)
+    return SampledEvaluator(objective, state.block, state.labeling, state.evaluation, {info.example: info.scores})
+
+
+def apply(state: State, info: StepInfo | RefreshInfo | HandInfo | TuneInfo) -> State:
     """Return the state after a recorded step or act: the only way a state changes, live or replayed."""
+    if isinstance(info, RefreshInfo):
+        return _refreshed(state, info)
     if isinstance(info, HandInfo):
         changes = [change for done in info.done for change in done.changes]
         labeling, hand = apply_changes(state.labeling, state.hand, changes)
-        if info.after is None:
-            return replace(state, hand=hand, unrepairable=frozenset())  # an unpinned example may help a pair
+        if info.after is None:  # an unpinned example may help a pair, and other examples can be drawn
+            return replace(state, hand=hand, unrepairable=frozenset(), block=None)
+        if state.read_at:
+            state = replace(state, block=None, exact_at=state.step, exact_utility=None, read_at={})
         return state.relabelled(labeling, info.after, state.step, hand=hand)
     if isinstance(info, TuneInfo):
+        if state.read_at:
+            state = replace(state, block=None, exact_at=None, exact_utility=None)
         return state.relabelled(state.labeling, info.after, state.step)
+    block = _strained(state.block, info)
     if info.verdict != "accepted" or info.after is None:
-        return replace(state, step=info.number, unrepairable=state.unrepairable | _unhelped_before(info, state.version))
+        known = state.unrepairable | _unhelped_before(info, state.version)
+        return replace(state, step=info.number, unrepairable=known, block=block)
     # when paired, the next step scores these labels in other orders
     known = _unhelped_at_end(info.repairs) if state.version > FIRST and not info.paired else frozenset()
     labeling, accepted = flipped(state.labeling, info.flips), state.accepted + 1
+    if block is not None and info.estimate is not None:
+        read = dict.fromkeys((*block.sample, *info.estimate.certain), info.number)
+        block = replace(block, read={i: info.after.scores[i] for i in read})
+        read_at = {**state.read_at, **read}
+        state = replace(state, block=block, read_at=read_at)
     return state.relabelled(labeling, info.after, info.number, accepted=accepted, unrepairable=known)
+
+
+def _strained(block: Block | None, info: StepInfo) -> Block | None:
+    """The block after a step: with the largest standard error so far, in temperatures."""
+    if block is None or info.estimate is None:
+        return block
+    return replace(block, strain=max(block.strain, info.estimate.error / info.temperature))
+
+
+def _refreshed(state: State, info: RefreshInfo) -> State:
+    """The state after a new block, an exact evaluation, or both. The labels and the pairs that resist repair stay."""
+    if not state.read_at:  # all scores are from an exact evaluation
+        read_at = {i: state.exact_at or 0 for i in state.labeling}
+        state = replace(state, exact_utility=state.evaluation.utility, read_at=read_at)
+    if info.exact is not None:
+        state = replace(
+            state,
+            evaluation=info.exact,
+            exact_at=state.step,
+            exact_utility=info.exact.utility,
+            read_at=dict.fromkeys(state.labeling, state.step),
+        )
+    if info.block is not None and info.exact is None:
+        scores = {**state.evaluation.scores, **info.block.read}
+        evaluation = replace(state.evaluation, scores={i: scores[i] for i in state.labeling})
+        read_at = {**state.read_at, **dict.fromkeys(info.block.sample, state.step)}
+        state = replace(state, evaluation=evaluation, read_at=read_at)
+    return replace(state, block=info.block)
 
 
 def _unhelped_before(info: StepInfo, version: int) -> frozenset[Pair]:
@@ -261,9 +360,14 @@ def temperature(n: int, accepted: int, config: SearchConfig) -> float:
     return max(config.final_temperature, config.initial_temperature / (1 + config.cooling_rate * math.log(count)))
 
 
-def accept_probability(delta: float, temperature: float) -> float:
-    """Return 1 for a gain, else exp(delta / T). A gain is decided first, since its exp can overflow."""
-    return 1.0 if delta > 0 else math.exp(delta / temperature)
+def accept_probability(delta: float, temperature: float, error: float = 0.0) -> float:
+    """Return min(1, exp(delta / T - error^2 / (2 T^2))); a gain is decided first, since its exp can overflow.
+
+    The second term corrects for the standard error of an estimated delta: it is exact for normal noise of known
+    variance (penalty method, Ceperley and Dewing 1999, arXiv physics/9812035). An exact delta has none.
+    """
+    gain = delta / temperature - (error / temperature) ** 2 / 2
+    return 1.0 if gain > 0 else math.exp(gain)
 
 
 def draw_example(
@@ -306,36 +410,3 @@ def _coins(rng: random.Random, labels: tuple[Label, ...], config: SearchConfig, 
 def flips_between(before: Labeling, after: Labeling, cause: Cause) -> tuple[Flip, ...]:
     """Return the label changes from one labeling to another, in its order."""
     return tuple(Flip(i, before.get(i), y, cause) for i, y in after.items() if before.get(i) != y)
-
-
-@dataclass(frozen=True, slots=True)
-class Breakpoints:
-    """Breakpoints: a label change of one of these examples (ids), a step that lowers U by this much, or a pair
-    inconsistent for this many steps.
-    """
-
-    flips: tuple[str, ...] = ()
-    utility_falls: float | None = None
-    inconsistent_for: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.utility_falls is not None and self.utility_falls <= 0:
-            raise SettingError(f"utility_falls is {self.utility_falls}: use a value above 0, or none")
-        if self.inconsistent_for is not None and self.inconsistent_for < 1:
-            raise SettingError(f"inconsistent_for is {self.inconsistent_for}: use 1 step or more, or none")
-
-
-def reached(points: Breakpoints, before: State, info: StepInfo, after: State, ids: Sequence[str]) -> str | None:
-    """Return why to stop after this step, in one sentence; None to continue."""
-    if before.labeling != after.labeling:
-        for flip in info.flips:
-            old, new = before.labeling.get(flip.example), after.labeling.get(flip.example)
-            if ids[flip.example] in points.flips and old != new:
-                return f"{ids[flip.example]} went from {old or 'no label'} to {new} at step {info.number}"
-        fall = before.evaluation.utility - after.evaluation.utility
-        if points.utility_falls is not None and fall >= points.utility_falls:
-            return f"U fell by {fall:.2f} at step {info.number}, a drop of {points.utility_falls:g} was waited for"
-    for (i, j), since in after.since.items():
-        if after.step - since == points.inconsistent_for:
-            return f"{ids[i]} and {ids[j]} have been inconsistent for {after.step - since} steps, since step {since}"
-    return None

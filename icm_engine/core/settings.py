@@ -53,6 +53,9 @@ class SearchConfig:
     keep_worse_repair: bool = False  # a proposal's repair keeps the best option even if U falls
     repair_unchanged: bool = True  # an unchanged label still repairs what is inconsistent
     paired: bool = False  # score a proposal, its repairs and the pre-step labeling in one walk
+    terms: int = 0  # 0: all terms of U in every step; else this many sampled ones (`sampled_terms`)
+    redraw_every: int = 8  # steps with one sample
+    exact_every: int = 64  # steps between two exact evaluations of a sampled search
     neighbour_weight: int = 100
     max_steps: int = 0  # 0: the preset's steps an example, one for `paper` and four for the others
     seed: int = 0
@@ -69,6 +72,8 @@ class SearchConfig:
                 raise SettingError(f"{name} is {getattr(self, name)}, so that U has no finite value: use less")
         if self.centring > 1:
             raise SettingError(f"centring is {self.centring}: use a number between 0 and 1")
+        if self.terms and self.paired:
+            raise SettingError(f"terms is {self.terms} with paired, which scores all terms: turn one of them off")
         if self.final_temperature <= 0:
             raise SettingError(f"final_temperature is {self.final_temperature}: use a value above 0, such as 0.01")
         for name, choices in (("cooling", get_args(Cooling)), ("initial_draw", get_args(InitialDraw))):
@@ -79,7 +84,7 @@ class SearchConfig:
 _FINITE = ("alpha", "centring", "pair_weight", "initial_temperature", "final_temperature", "cooling_rate")
 _AT_LEAST = {
     "alpha": 0, "centring": 0, "pair_weight": 0, "initial_temperature": 0, "cooling_rate": 0, "initial_labels": 0,
-    "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0,
+    "max_repairs": 0, "neighbour_weight": 1, "max_steps": 0, "terms": 0, "redraw_every": 1, "exact_every": 1,
 }  # fmt: skip
 
 _WEIGHTS = ("alpha", "pair_weight")
@@ -133,6 +138,10 @@ EXPLANATIONS: dict[str, str] = {
     "paired": "Score a proposal, its repairs and the pre-step labeling in the same orders of demonstrations, in one "
     "walk: cheaper, and deltas are free of order noise, but the changed examples come last before every "
     "query.",
+    "terms": "Terms of U that a step scores: 0 or all scores every labelled example; a number, such as 16, estimates "
+    "the change of U from a random sample of that size, which grows where its error asks for it.",
+    "redraw_every": "With sampled terms: steps until another sample is drawn.",
+    "exact_every": "With sampled terms: steps until U is evaluated exactly.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
     "max_steps": "Steps of Algorithm 1; 0 means one an example with the preset paper, as in the paper, and four with "
     "the others.",
@@ -154,6 +163,8 @@ def parsed(name: str, value: Any, kind: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+        if name == "terms" and value == "all":
+            return 0
         return kind(value) if kind in (int, float) else str(value)
     except (KeyError, ValueError, TypeError, OverflowError):
         wanted = "true or false" if kind is bool else "a whole number" if kind is int else "a number"

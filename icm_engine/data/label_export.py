@@ -122,12 +122,15 @@ class LabelledRun:
 
         Input columns that look like labels are included only with `gold`. `icm_probability` is the label's,
         renormalised over the labels, in the last accepted labeling; `icm_last_change_step` is 0 for an initial label;
-        `icm_flips` counts changes after the first; `icm_pinned` is "pinned" if a person fixed the label.
+        `icm_flips` counts changes after the first; `icm_pinned` is "pinned" if a person fixed the label. Runs with
+        sampled terms have `icm_scored_at_step`: when the probability was read.
         """
         dataset, sources = self.opened.dataset, self.human if human else {}
         columns = dataset.columns if gold else self.public_columns()
         for i, (example, inputs) in enumerate(zip(dataset.examples, dataset.inputs, strict=True)):
             row = {column: inputs.get(column) for column in columns} | self._labelled(example, i)
+            if self.state is not None and self.state.read_at:
+                row["icm_scored_at_step"] = self.state.read_at.get(i)
             if gold and self.gold:
                 row["icm_gold"] = self.gold.get(example.id)
             row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in sources.items()}

@@ -23,7 +23,7 @@ from icm_engine.jobs.finetuning import settings_of
 FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
-    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real",
+    "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real", "terms",
 )  # fmt: skip
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from icm_engine import jobs
 from icm_engine.core.errors import SettingError
-from icm_engine.runs import process
-from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -102,7 +101,7 @@ def perform(job: Job) -> Json:
 
 def main(perform: Perform, arguments: Sequence[str] | None = None) -> int:
     """Run one job to its end; 0 if done or cancelled, 1 if it failed or another process holds it."""
-    return process.main("job", lambda store, job: run_in_process(store, job, perform), arguments)
+    return in_database("job", lambda store, job: run_in_process(store, job, perform), arguments)
 
 
 def run_in_process(store: Store, job: str, perform: Perform) -> int:
@@ -110,7 +109,7 @@ def run_in_process(store: Store, job: str, perform: Perform) -> int:
     lease = claim(store, job)
     with heartbeat(store, job, lease):
         held = Job(store, job, jobs.spec(store, job), lease)
-        return process.guarded(lambda: _do(held, perform), lambda error: held.append("failed", error))
+        return guarded(lambda: _do(held, perform), lambda error: held.append("failed", error))
 
 
 def _do(job: Job, perform: Perform) -> None:

@@ -43,7 +43,8 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     config, began, used = config_at(store, opened, event), time.perf_counter(), scorer.usage
     objective = opened.objective(config, scorer)
     proposal = state.labeling.assign(i, label)
-    score = CachedEvaluator(objective, state.labeling, state.evaluation, config.paired)
+    known = objective.evaluate(state.labeling) if state.estimated else state.evaluation
+    score = CachedEvaluator(objective, state.labeling, known, config.paired)
     before, (after,) = score([proposal])
     pins = state.hand.pins | {i}
     repaired = ConsistencyFix(score, opened.rule, config, pins)(proposal, random_of(config.seed, state.step))

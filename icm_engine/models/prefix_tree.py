@@ -146,12 +146,13 @@ class Step:
     keep: bool
 
 
-def walk(root: PrefixNode, budget: int) -> Iterator[Step]:
+def walk(root: PrefixNode, budget: int, depth: int = 0) -> Iterator[Step]:
     """Yield the model calls of a depth-first walk; subtrees of up to `budget` tokens go into one call.
 
-    Before each step the cache is cropped to `depth` tokens, so it never holds more than one path and one chunk.
+    The tree stands behind `depth` tokens that are cached already. Before each step the cache is cropped to the step's
+    depth, so it never holds more than one path and one chunk.
     """
-    stack: list[tuple[PrefixNode, int]] = [(root, 0)]
+    stack: list[tuple[PrefixNode, int]] = [(root, depth)]
     while stack:
         node, depth = stack.pop()
         if node.tokens:

@@ -1,8 +1,10 @@
 """Label log-probabilities from a causal language model of transformers; each distinct prefix is encoded once.
 
 Prompts become a tree of distinct prefixes, walked depth first with the model's own key-value cache: extend, recurse,
-crop. Small subtrees go into one call under a tree attention mask. Models whose cache cannot be cropped (state spaces),
-and the mode `full-prompts`, encode every prompt separately.
+crop. A prefix that prompts keep from call to call stays in the cache, encoded in calls of its own whose boundaries
+depend on its tokens alone: encoded again, it has the same digits. Small subtrees go into one call under a tree
+attention mask. Models whose cache cannot be cropped (state spaces), and the mode `full-prompts`, encode every prompt
+separately.
 """
 
 import math
@@ -10,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, takewhile
 from typing import Any
 
 import torch
@@ -123,6 +126,7 @@ class TransformersScorer(PromptReader):
         self._head: Float32Head | None = None
         self._cache: DynamicCache | None = None
         self._room = 0  # tokens that the cache can hold
+        self._kept: Tokens = ()  # the tokens at the beginning of the cache that stay from call to call
         self._windows: Mapping[str, int | None] = {}
         self.tokenize = lru_cache(maxsize=200_000)(self._tokenize)
         if version > FIRST:
@@ -153,16 +157,29 @@ class TransformersScorer(PromptReader):
         self.usage += Usage(len(prompts), seen, full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
 
+    def keep(self, prompt: Prompt) -> None:
+        """Count the tokens of the prompt's kept segments, which the next calls find or encode.
+
+        They are counted as a whole, although the cache may hold the first of them: what a run costs does not depend on
+        when it was interrupted.
+        """
+        if self.encoding == "prefix-tree":
+            self.usage += Usage(0, len(self._kept_tokens(self.segments(prompt), prompt.kept)), 0)
+
+    def _kept_tokens(self, segments: Sequence[Tokens], kept: int) -> Tokens:
+        """The tokens of the first `kept` demonstrations, with what begins every prompt."""
+        return tuple(chain.from_iterable(segments[: len(self.beginning) + kept])) if kept else ()
+
     def _scored(self, prompts: Sequence[Prompt], requests: Sequence[PrefixRequest]) -> tuple[list[list[float]], int]:
         """The label log-probabilities of each prompt, and the tokens encoded. Raises OutOfMemory."""
         seen, scores = 0, [[0.0] * len(prompt.labels) for prompt in prompts]
         try:
             with self.attending(), self._head.projecting() if self._head else nullcontext():
-                for read, value, encoded in self._log_probs(requests):
+                for read, value, encoded in self._log_probs(requests, min(prompt.kept for prompt in prompts)):
                     scores[read.prompt][read.continuation] += value
                     seen = encoded
         except (RuntimeError, MemoryError) as error:
-            self._cache, self._room = None, 0
+            self._cache, self._room, self._kept = None, 0, ()
             raise as_memory_error(error, f"scoring {len(prompts)} prompts") or error from error
         return scores, seen
 
@@ -173,13 +190,13 @@ class TransformersScorer(PromptReader):
 
     def begin_calls(self, tokens: int | None) -> None:
         """Use that many tokens per call from now on; None for this scorer's initial number."""
-        self.chunk_tokens, self._shrunk = tokens or self._made_with, ""
+        self.chunk_tokens, self._shrunk, self._kept = tokens or self._made_with, "", ()
 
     def _shrink(self, why: str) -> bool:
         """Halve the tokens per call; False at the minimum or with full prompts."""
         if self.encoding != "prefix-tree" or self.chunk_tokens // 2 < LEAST_TOKENS:
             return False
-        self.chunk_tokens, self._shrunk = self.chunk_tokens // 2, why.partition(": use ")[0]
+        self.chunk_tokens, self._shrunk, self._kept = self.chunk_tokens // 2, why.partition(": use ")[0], ()
         return True
 
     def describe(self) -> Mapping[str, object]:
@@ -214,12 +231,12 @@ class TransformersScorer(PromptReader):
 
     # -- the walk
 
-    def _log_probs(self, requests: Sequence[PrefixRequest]) -> Iterator[tuple[Read, float, int]]:
-        """Yield every read with its log-probability and the tokens encoded so far."""
+    def _log_probs(self, requests: Sequence[PrefixRequest], kept: int) -> Iterator[tuple[Read, float, int]]:
+        """Yield every read with its log-probability and the tokens encoded so far, without those of a kept prefix."""
         encoded = 0
-        for tree, cache in self._trees(requests):
-            cached = 0
-            for step in walk(tree, self.chunk_tokens if cache is not None else tree.size):
+        for tree, cache, held in self._trees(requests, kept):
+            cached = held
+            for step in walk(tree, self.chunk_tokens if cache is not None else tree.size, held):
                 if cache is not None and cached > step.depth:
                     cache.crop(step.depth - cached)  # a negative count: tokens to remove
                 cached = step.depth + len(step.chunk.tokens)
@@ -227,22 +244,42 @@ class TransformersScorer(PromptReader):
                 for read, value in self._encode(step.chunk, step.depth, cache):
                     yield read, value, encoded
 
-    def _trees(self, requests: Sequence[PrefixRequest]) -> Iterator[tuple[PrefixNode, DynamicCache | None]]:
-        """One tree of all prompts with its cache, or one branchless tree for each prompt."""
+    def _trees(
+        self, requests: Sequence[PrefixRequest], kept: int
+    ) -> Iterator[tuple[PrefixNode, DynamicCache | None, int]]:
+        """One tree of all prompts, its cache and the kept tokens in it; or one branchless tree for each prompt."""
         if self.encoding == "prefix-tree":
-            yield build(requests), self._empty_cache(requests)
+            cache = self._cache_for(requests)
+            first = len(self.beginning) + kept if kept else 0
+            self._hold(self._kept_tokens(requests[0].segments, kept), cache)
+            rest = [replace(request, segments=request.segments[first:]) for request in requests] if first else requests
+            yield build(rest), cache, len(self._kept)
         else:
-            yield from ((build([single]), None) for request in requests for single in request.alone())
+            yield from ((build([single]), None, 0) for request in requests for single in request.alone())
 
-    def _empty_cache(self, requests: Sequence[PrefixRequest]) -> DynamicCache:
+    def _hold(self, tokens: Tokens, cache: DynamicCache) -> None:
+        """Bring the cache to hold exactly these tokens, and encode what it lacks.
+
+        Calls begin at multiples of the tokens per call, so what is encoded again has the digits it had.
+        """
+        known = len(tokens)
+        if tokens != self._kept:
+            known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._kept, tokens, strict=False)))
+            known -= known % self.chunk_tokens
+        cache.crop(known - cache.get_seq_length())
+        for step in walk(PrefixNode(tokens), self.chunk_tokens):
+            if step.depth >= known:
+                self._encode(step.chunk, step.depth, cache)
+        self._kept = tokens
+
+    def _cache_for(self, requests: Sequence[PrefixRequest]) -> DynamicCache:
         """A cache for the longest path and one chunk, which the walk never exceeds. Raises OutOfMemory."""
         sizes = [longest(request) for request in requests]
         room = max(sizes, default=0) + min(self.chunk_tokens, sum(sizes))
         if self._cache is None or room > self._room:
-            self._cache, self._room = None, 0  # the cache's memory is freed before more is requested
+            self._cache, self._room, self._kept = None, 0, ()  # the cache's memory is freed before more is requested
             self._check_memory(room)
             self._cache, self._room = path_cache(self.loaded.model.config, room), room
-        self._cache.crop(-self._cache.get_seq_length())
         return self._cache
 
     def _check_memory(self, room: int) -> None:

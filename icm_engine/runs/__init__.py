@@ -4,8 +4,7 @@ worker              the process that searches; it waits for a server that went a
 command_handler     validation of commands; the event and receipt each becomes
 control             what a person can ask of a run; launching; its status; a progress bar until it is settled
 life_cycle          the phases of runs and jobs, derived from the log and the lease
-lease               one worker a run; temporary files named after their process
-process             what the processes of runs and jobs share: arguments, and how they end
+lease               one worker a run: how its process begins and ends; temporary files named after it
 model_registry      which model a run or job uses; models trained here (trained:NAME)
 fetched_models      small models from a package index: the list, fetching, those fetched
 remarks             remarks about a run, in words

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.errors import IcmError, NotFound, RunBusy, SettingError, StoreError
 from icm_engine.core.interventions import Act, AppliedIntervention, Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.scoring import Scorer, no_scorer
-from icm_engine.core.search import Breakpoints, HandInfo, State, intervene, resolved, retune
+from icm_engine.core.search import HandInfo, State, intervene, resolved, retune
 from icm_engine.core.settings import SearchConfig, with_settings
 from icm_engine.store.events import (
     RETUNABLE,

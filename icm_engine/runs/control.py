@@ -13,7 +13,6 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,13 +20,13 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from icm_engine.baselines.llm_judge import EXPLANATIONS
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.consistency import Unconstrained
 from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, RunError, SettingError, StoreError
 from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.resources import search_path
-from icm_engine.core.search import Breakpoints
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
 from icm_engine.core.text import escape_controls, home_expanded
@@ -239,12 +238,6 @@ def log_tail(store: Store, run: str, lines: int = 20) -> str:
     if not path.is_file():
         return ""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-def log(words: str) -> None:
-    """Write a line to this process's log, where a worker explains why it stops if the database takes no events."""
-    with suppress(OSError):  # the full disk may be the log's
-        print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
 
 
 def last_words(store: Store, run: str) -> str:

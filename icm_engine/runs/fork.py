@@ -33,6 +33,8 @@ def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None 
     child = OpenRun("", spec, parent.dataset, parent.codec)
     evaluation = child.objective(search, no_scorer()).evaluation(state.labeling, state.evaluation.scores)
     begun: State = replace(state.relabelled(state.labeling, evaluation, state.step), unrepairable=frozenset())
+    if state.read_at:  # scores read at different steps: the fork begins with an exact evaluation
+        begun = replace(begun, block=None, exact_at=None, exact_utility=None)
     with store.transaction():
         name = store.add_run(spec)
         body = {"run": run, "event": event, **encode_state(child.codec, begun), "data_sha256": child.data_sha256}

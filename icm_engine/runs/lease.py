@@ -4,14 +4,17 @@ No clock decides about a process on this host, since clocks are set and jump. A 
 heartbeat alone: a clock may show that it is fresh, but only watching it may show that it is stale.
 """
 
+import argparse
 import glob
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
+import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import TypeVar
 
 import psutil
 
-from icm_engine.core.errors import RunBusy, StoreError
+from icm_engine.core.errors import IcmError, RunBusy, StoreError
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
@@ -206,3 +209,48 @@ def _is_dead(maker: str) -> bool:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def log(words: str) -> None:
+    """Write a line to this process's log, where a worker explains why it stops if the database takes no events."""
+    with suppress(OSError):  # the full disk may be the log's
+        print(f"process {os.getpid()} {' '.join(words.split())}", file=sys.stderr)
+
+
+def in_database(what: str, do: Callable[[Store, str], int], arguments: Sequence[str] | None = None) -> int:
+    """Do the run or job (`what`) named by the arguments, in their database; return the result of `do`, else 1.
+
+    A lease held by another process, or an unusable database, is reported in one line.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--db", type=Path, required=True)
+    parser.add_argument("name", metavar=what)
+    given = parser.parse_args(arguments)
+    try:
+        with Store(given.db) as store:
+            return do(store, given.name)
+    except RunBusy as error:
+        print(error, file=sys.stderr)
+    except StoreError as error:
+        log(f"stops: {error}")
+    return 1
+
+
+def guarded(do: Callable[[], None], fail: Callable[[Json], None]) -> int:
+    """Run `do`, recording any failure with `fail`; return 0, or 1 if it failed. Raises RunBusy.
+
+    For errors that are not ours, the process log has the traceback. Failures that cannot be recorded are raised.
+    """
+    try:
+        do()
+    except RunBusy:
+        raise
+    except Exception as error:  # any error must be recorded in the run or job
+        if not isinstance(error, IcmError):
+            traceback.print_exc()
+        try:
+            fail({"error": type(error).__name__, "message": str(error) or type(error).__name__})
+        except StoreError:  # the database cannot take that either; its first error is the cause
+            raise error from None
+        return 1
+    return 0

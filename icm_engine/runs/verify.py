@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icm_engine.core.advance import due, planned_block
 from icm_engine.core.batching import FIRST
 from icm_engine.core.consistency import Pair
 from icm_engine.core.errors import IcmError
@@ -37,6 +38,7 @@ from icm_engine.runs.verify_records import (
     close,
     data_problems,
     end_problems,
+    estimate_problems,
     evaluation_problems,
     form_problems,
     hand_problems,
@@ -44,10 +46,11 @@ from icm_engine.runs.verify_records import (
     mass_after,
     movers_problems,
     pairs_problems,
+    refresh_problems,
     undecided_problems,
 )
 from icm_engine.store.bodies import EvaluationBody, StepBody
-from icm_engine.store.events import SEARCH, decode_done, encode_state, tuned
+from icm_engine.store.events import SEARCH, decode_done, decode_refresh, encode_state, tuned
 from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event, Store
 
@@ -123,6 +126,8 @@ class LogWalk:
             yield from _initial_problems(info, objective, self.config, given)
         elif event.kind == "step" and self.state is not None:
             yield from self._of_step(event, self.state, objective)
+        elif event.kind == "refreshed" and self.state is not None:
+            yield from self._of_refresh(event, self.state, objective)
         elif event.kind == "hand" and self.state is not None:
             yield from hand_problems(self.opened.codec, event.hand, self.state, self.acts)
             self.acts += tuple(decode_done(self.opened.codec, done) for done in event.hand["acts"])
@@ -131,8 +136,19 @@ class LogWalk:
         yield from _sum_problems(event.body)
         if known is None:
             yield from beginning_problems(self.store, self.opened, event, self.state)
-        if known is None or known.evaluation is not self.state.evaluation:
+        estimated = "estimate" in event.body or (event.kind == "refreshed" and event.refreshed["after"] is None)
+        if (known is None or known.evaluation is not self.state.evaluation) and not estimated:
             yield from _utility_problems(event, self.state, objective)
+
+    def _of_refresh(self, event: Event, state: State, objective: Objective) -> Iterator[str]:
+        info = decode_refresh(self.opened.codec, event.refreshed, state)
+        yield from refresh_problems(
+            info,
+            event.refreshed,
+            state,
+            lambda now: due(now, objective, self.config),
+            lambda now, size: planned_block(now, objective, self.config, size),
+        )
 
     def _of_step(self, event: Event, state: State, objective: Objective) -> Iterator[str]:
         info, body = self.opened.codec.decode_step(event.step, state), event.step
@@ -140,6 +156,7 @@ class LogWalk:
         yield from form_problems(event.body, info, self.opened.codec, state.labeling)
         yield from before_problems(info, body, state)
         yield from self._decision_problems(event, info, state, objective)
+        yield from estimate_problems(info, state, objective, self.config)
         yield from _mass_problems(body["label_mass"], info.scores.mass)
         yield from movers_problems(body, info, state, self.opened.codec)
         yield from self._prompt_problems(info, body["prompt_sha256"], state)
@@ -149,7 +166,7 @@ class LogWalk:
         """Problems with prompt hashes; a log has them for all steps or for none."""
         self.hashed = bool(said) if self.hashed is None else self.hashed
         placed = info.reused or form_of(self.config.predictability).centred
-        if said != (self.prompts.sha256(state.labeling, info.example, placed) if self.hashed else ""):
+        if said != (self.prompts.sha256(state, info.example, placed) if self.hashed else ""):
             yield "asked another prompt than its texts, template and labels give"
 
     def _decision_problems(self, event: Event, info: StepInfo, state: State, objective: Objective) -> Iterator[str]:
@@ -158,7 +175,7 @@ class LogWalk:
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
         self.first_version = first
-        if "reused" in event.step and info.reused != (info.example in state.labeling and not self.config.paired):
+        if "reused" in event.step and info.reused != _can_reuse(info, state, self.config):
             yield f"{'took over' if info.reused else 'asked again for'} log-probabilities against its settings"
         unrepairable = frozenset[Pair]() if first else state.unrepairable
         open_pairs = self.config.repair_unchanged and not unrepairable.issuperset(state.evaluation.pairs)
@@ -182,6 +199,11 @@ class LogWalk:
             return
         if kept[1] != encode_state(self.opened.codec, self.state):
             yield "the state kept after it is not what the log leads to"
+
+
+def _can_reuse(info: StepInfo, state: State, config: SearchConfig) -> bool:
+    """Whether the drawn example's scores are those of the last evaluation."""
+    return info.example in state.labeling and not config.paired and state.block is None
 
 
 class _Unlike(ValueError):
@@ -269,10 +291,10 @@ def _step_problems(
         return
     if not close(info.delta, info.after.utility - info.before.utility):
         yield f"delta {info.delta} is not U after minus U before"
-    probability = accept_probability(info.delta, info.temperature)
+    probability = accept_probability(info.delta, info.temperature, info.estimate.error if info.estimate else 0.0)
     if info.accept_probability != probability:
         yield f"accepted with a chance of {info.accept_probability}, its delta and temperature give {probability}"
-    if info.verdict not in ("unchanged", "accepted" if info.delta > 0 or info.draw < probability else "rejected"):
+    if info.verdict not in ("unchanged", "accepted" if info.draw < probability else "rejected"):
         yield f"{info.verdict} against its delta, temperature and draw"
 
 
@@ -291,8 +313,9 @@ def _decision_problems(
     except _Unlike as error:
         yield f"its repairs are not what Algorithm 2 does: {error}"
         return
-    if score.set_evaluations != info.set_evaluations:
-        yield f"scored {score.set_evaluations} labelings, and says {info.set_evaluations}"
+    scored = 0 if info.estimate else score.set_evaluations
+    if scored != info.set_evaluations:
+        yield f"scored {scored} labelings, and says {info.set_evaluations}"
     if repaired.repairs != info.repairs:
         yield "its repairs are not what Algorithm 2 does with these utilities"
     flips = flips_between(state.labeling, proposal, "proposal")

@@ -4,7 +4,7 @@ Each check yields problems in words and asks no model.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import isclose
@@ -15,15 +15,18 @@ from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import demonstration, leave_one_out_order, render
+from icm_engine.core.sampled_terms import Block, certain_of, estimated_change
 from icm_engine.core.scoring import Usage
-from icm_engine.core.search import InitialInfo, State, StepInfo, flipped, resolved
+from icm_engine.core.search import InitialInfo, Reason, RefreshInfo, State, StepInfo, apply, flipped, resolved
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.baseline_run import given_labels
-from icm_engine.store.bodies import ForkedBody, HandBody, StepBody
+from icm_engine.store.bodies import ForkedBody, HandBody, RefreshedBody, StepBody
 from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, decode_hand
 from icm_engine.store.replay import OpenRun, open_run, state_at
 from icm_engine.store.store import Event, Store
 
+Due = Callable[[State], tuple[Reason, int] | None]
+Planned = Callable[[State, int], Block]
 TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
 
@@ -39,10 +42,15 @@ class Prompts:
         self._task, self._examples = task, examples
         self._shown: dict[tuple[int, Label], bytes] = {}
 
-    def sha256(self, labeling: Labeling, i: int, placed: bool) -> str:
-        """Return the hash of the prompt about example i, `placed` in the order of an evaluation."""
-        slots = tuple(labeling) if i in labeling else (*labeling, i)
-        order = leave_one_out_order(slots, i) if placed else tuple(j for j in labeling if j != i)
+    def sha256(self, state: State, i: int, placed: bool) -> str:
+        """Return the hash of the prompt about example i: in the block's order, that of an evaluation, or slot order."""
+        labeling = state.labeling
+        if state.block is not None:
+            order = tuple(j for j in state.block.order(i) if j in labeling)
+        elif placed:
+            order = leave_one_out_order(tuple(labeling) if i in labeling else (*labeling, i), i)
+        else:
+            order = tuple(j for j in labeling if j != i)
         shown = b"".join([self._demonstration(j, labeling[j]) for j in order])
         return hashlib.sha256(shown + render(self._task, self._examples[i]).encode()).hexdigest()
 
@@ -101,6 +109,60 @@ def pairs_problems(info: StepInfo, after: Evaluation, state: State, objective: O
     found = objective.rule.conflicts(flipped(state.labeling, info.flips))
     if sorted(after.pairs) != sorted(found):
         yield f"has {len(after.pairs)} inconsistent pairs after, its labels have {len(found)}, or other ones"
+
+
+def refresh_problems(info: RefreshInfo, body: RefreshedBody, state: State, due: Due, planned: Planned) -> Iterator[str]:
+    """A new block must be the one that the state, the rule and the seed give, when one is due.
+
+    `due` says whether and why the state needs another block; `planned` returns the block of a size after a state.
+    """
+    if body["step"] != state.step:
+        yield f"says that {body['step']} steps were taken, it were {state.step}"
+    if info.why in ("larger", "memory", "end"):
+        size = 2 * state.block.size if state.block is not None and info.why == "larger" else 0
+    else:
+        wanted = due(state)
+        if wanted is None or wanted[0] != info.why:
+            yield f"has the reason {info.why!r}, its state gives {wanted[0] if wanted else 'none'}"
+        size = wanted[1] if wanted else 0
+    last = state.exact_utility if state.exact_utility is not None else state.evaluation.utility
+    if info.exact is not None:
+        changes = state.evaluation.utility - last, info.exact.utility - last
+        if changes != (info.estimated_change, info.exact_change):
+            yield f"says that U changed by {info.estimated_change} and {info.exact_change}, its log gives {changes}"
+        state = apply(state, replace(info, block=None))
+    if info.block is None:
+        return
+    found = planned(state, size)
+    for name in ("number", "size", "prefix", "front", "sample"):
+        if getattr(info.block, name) != getattr(found, name):
+            yield f"has another {name} in its block than the state, the rule and the seed give"
+
+
+def estimate_problems(info: StepInfo, state: State, objective: Objective, config: SearchConfig) -> Iterator[str]:
+    """An estimated step must say what its sample gives: fully if accepted, else which terms were scored."""
+    if bool(config.terms) != (state.block is not None):
+        yield f"has {'no' if state.block is None else 'a'} sample of terms against its settings"
+    if (info.estimate is None) != (state.block is None or info.after is None):
+        yield f"has {'no' if info.estimate is None else 'an'} estimate against its settings"
+    if info.estimate is None or state.block is None or info.after is None or info.verdict == "unchanged":
+        return
+    after = flipped(state.labeling, info.flips)
+    if info.estimate.certain != certain_of(state.block, objective.rule, state.labeling, after):
+        yield "scored other examples for themselves than its proposal touches"
+    if info.too_coarse:
+        yield f"has a standard error of {info.estimate.error} at temperature {info.temperature}, which is too large"
+    if info.verdict != "accepted":
+        return
+    then = {**state.block.read, **info.estimate.before}
+    change, error, terms, of = estimated_change(objective, state.block, state.labeling, after, then, info.after.scores)
+    if not close(info.after.mutual_predictability, state.evaluation.mutual_predictability + change):
+        yield f"P after is {info.after.mutual_predictability}, its estimate gives a change of {change}"
+    if not close(info.estimate.error, objective.alpha * error) or (info.estimate.terms, info.estimate.of) != (
+        terms,
+        of,
+    ):
+        yield f"has a standard error of {info.estimate.error} from {info.estimate.terms} terms, its scores give another"
 
 
 def form_problems(body: Mapping[str, Any], info: StepInfo, codec: Codec, before: Labeling) -> Iterator[str]:
@@ -200,5 +262,7 @@ def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[s
     """A search must end with its last step and take none after it."""
     if event.kind == "step" and state.step >= config.max_steps > 0:
         yield f"is a step after all {config.max_steps}"
+    if event.kind == "finished" and state.estimated:
+        yield "finished without an exact evaluation of the last labels"
     if event.kind == "finished" and event.finished["steps"] < config.max_steps:
         yield f"finished after {event.finished['steps']} of {config.max_steps} steps"

@@ -12,25 +12,34 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from icm_engine.baselines.llm_judge import Chat, NoChat, TableChat
+from icm_engine.core.advance import advance, evaluated, reached
 from icm_engine.core.errors import IcmError, PromptTooLong, ServerUnavailable
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, render
-from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief, begin_calls, calls_of, reading_of, retries_of
-from icm_engine.core.search import State, initialize, reached, step
+from icm_engine.core.scoring import (
+    Scorer,
+    TableScorer,
+    Usage,
+    agreeable_belief,
+    begin_calls,
+    calls_of,
+    reading_of,
+    retries_of,
+)
+from icm_engine.core.search import RefreshInfo, State, apply, asked, initialize
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import ModelChoice
-from icm_engine.runs import process
 from icm_engine.runs.baseline_run import given_labels, label_at_once
 from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
-from icm_engine.runs.lease import claim, heartbeat
+from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
 from icm_engine.runs.model_registry import located, model_of_run
 from icm_engine.runs.remarks import READING, SHRUNK, shrunk, tokens_of_run
-from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_state
+from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_refresh, encode_state
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Command, Event, Store
 
@@ -167,7 +176,7 @@ class Worker:
         self.state = current_state(self.store, self.opened)
         hand = CommandHandler(self.store, self.opened, self.lease)
         self.state = hand.obey(self.state, None)
-        if not self.store.pending(run) and (self._ended() or steps_left(self.store, run) == 0):
+        if not self.store.pending(run) and (self._ended() or self._waiting()):
             return  # the commands needed no model
         while True:
             try:
@@ -208,7 +217,7 @@ class Worker:
             self._record_shrunk(scorer)
             if self._ended():
                 return
-            if steps_left(self.store, self.opened.name) == 0:
+            if self._waiting():
                 if time.monotonic() - idle_since >= self.idle or self._dismissed():
                     return
                 time.sleep(POLL)
@@ -218,6 +227,15 @@ class Worker:
             finally:
                 self._record_retries(scorer)
             idle_since = time.monotonic()
+
+    def _waiting(self) -> bool:
+        """Whether no step may be taken now."""
+        return steps_left(self.store, self.opened.name) == 0 and not self._settling()
+
+    def _settling(self) -> bool:
+        """Whether all steps of a search with sampled terms are taken, and U is still a sum of estimates."""
+        state, spec = self.state, self.opened.spec
+        return spec.source == SEARCH and state is not None and state.step >= spec.search.max_steps and state.estimated
 
     def _dismissed(self) -> bool:
         """Whether the run was deleted, or taken over by another worker."""
@@ -238,7 +256,7 @@ class Worker:
 
     def _at_end(self, state: State) -> bool:
         spec = self.opened.spec
-        return spec.source != SEARCH or state.step >= spec.search.max_steps
+        return not self._settling() and (spec.source != SEARCH or state.step >= spec.search.max_steps)
 
     def _advance(self, objective: Objective, hand: CommandHandler) -> None:
         """Draw the initial labels or take one step, append it whole, then check whether to stop."""
@@ -258,15 +276,29 @@ class Worker:
                 begun = {**codec.encode_initial(first, cost), "data_sha256": self.opened.data_sha256}
                 self._append("initial", begun, time.perf_counter() - began)
             return
-        after, info = step(before, objective, hand.config)
-        if self._record_shrunk(objective.scorer):
-            return  # the step is taken again, with calls of one size
-        prompt = objective.asked(before.labeling, info.example, info.reused)
-        cost = Cost(objective.scorer.usage - used, hashlib.sha256(prompt.text.encode()).hexdigest())
-        self._append("step", codec.encode_step(info, cost, before.labeling), time.perf_counter() - began, after)
-        self.state = after
-        if (reason := reached(hand.breakpoints, before, info, after, codec.ids)) is not None:
-            self._append("control", {"verb": "pause", "reason": reason})
+        self._take_step(before, objective, hand)
+
+    def _take_step(self, before: State, objective: Objective, hand: CommandHandler) -> None:
+        """Take one step and append all that it records; at the end of a search with sampled terms, evaluate exactly."""
+        codec, scorer = self.opened.codec, objective.scorer
+        end = [evaluated(before, objective, "end")] if self._settling() else []
+        records = iter(end) if end else advance(before, objective, hand.config)
+        while True:
+            began, used = time.perf_counter(), scorer.usage
+            after, info = next(records, (None, None))
+            if after is None or info is None or self._record_shrunk(scorer):
+                return  # after less memory, the step is taken again, with calls of one size
+            cost, seconds = Cost(scorer.usage - used), time.perf_counter() - began
+            if isinstance(info, RefreshInfo):
+                self._append("refreshed", encode_refresh(codec, info, before, cost), seconds)
+                self.state = before = after
+                continue
+            prompt = asked(before, objective, info.example, info.reused)
+            cost = replace(cost, prompt_sha256=hashlib.sha256(prompt.text.encode()).hexdigest())
+            self._append("step", codec.encode_step(info, cost, before.labeling), seconds, after)
+            self.state = after
+            if (reason := reached(hand.breakpoints, before, info, after, codec.ids)) is not None:
+                self._append("control", {"verb": "pause", "reason": reason})
 
     def _append(self, kind: str, body: Mapping[str, Any], seconds: float = 0.0, state: State | None = None) -> None:
         """Append an event, and regularly a snapshot of the state after it."""
@@ -288,6 +320,10 @@ class Worker:
             return False
         self._append(SHRUNK, body)
         self.tokens = body["tokens"]
+        if self.state is not None and self.state.block is not None:  # its scores were read in larger calls
+            info = RefreshInfo("memory", None)
+            self._append("refreshed", encode_refresh(self.opened.codec, info, self.state, Cost(Usage())))
+            self.state = apply(self.state, info)
         return True
 
     def _record_model(self, scorer: Scorer, objective: Objective) -> None:
@@ -328,7 +364,7 @@ def require_example(objective: Objective, texts: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker to its end; 0 if the run can be left as it is, 1 if it failed or another worker holds it."""
-    return process.main("run", work, arguments)
+    return in_database("run", work, arguments)
 
 
 def work(store: Store, run: str) -> int:
@@ -350,7 +386,7 @@ def run_in_process(store: Store, run: str, idle: float) -> int:
     lease = claim(store, run)
     with heartbeat(store, run, lease):
         searching = Worker(store, open_run(store, run).whole(), lease, idle)
-        return process.guarded(searching.work, searching.fail)
+        return guarded(searching.work, searching.fail)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Cause, Label
-from icm_engine.core.search import Verdict
+from icm_engine.core.search import Reason, Verdict
 
 
 class UsageBody(TypedDict):
@@ -91,6 +91,58 @@ class InitialBody(TypedDict):
     data_sha256: NotRequired[str]
 
 
+class EstimateBody(TypedDict):
+    """How a step with sampled terms estimated delta; `terms` stand for `of` terms, `before` is packed."""
+
+    error: float
+    terms: int
+    of: int
+    certain: list[str]
+    before: str
+
+
+class BlockBody(TypedDict):
+    """What stays in place for some steps of a search with sampled terms. `read` is packed, in the order of `sample`."""
+
+    number: int
+    size: int
+    prefix: list[str]
+    front: list[str]
+    sample: list[str]
+    read: str
+
+
+class KeptBlockBody(BlockBody):
+    """A block within a whole state: with the scores known when its sample was drawn, and the examples read."""
+
+    old: dict[str, list[float]]
+    also: list[str]  # read beside the sample
+    strain: float
+
+
+class SampledStateBody(TypedDict):
+    """The part of a whole state that only a search with sampled terms has."""
+
+    block: KeptBlockBody | None
+    exact_at: int | None
+    exact_utility: float | None
+    read_at: list[int]  # in the order of the labels
+
+
+class RefreshedBody(TypedDict):
+    """`refreshed`: a new block, an exact evaluation, or both, between two steps with sampled terms."""
+
+    step: int
+    why: Reason
+    block: BlockBody | None
+    after: EvaluationBody | None
+    scores: str | None
+    estimated_change: float
+    exact_change: float
+    set_evaluations: int
+    usage: UsageBody
+
+
 class StepBody(TypedDict):
     """`step`: one iteration of Algorithm 1. `after` is None where nothing was scored."""
 
@@ -116,6 +168,7 @@ class StepBody(TypedDict):
     paired: NotRequired[bool]
     reused: NotRequired[bool]
     tied: NotRequired[list[Label]]
+    estimate: NotRequired[EstimateBody]  # with sampled terms
     usage: UsageBody
     prompt_sha256: str
 
@@ -178,6 +231,7 @@ class StateBody(TypedDict):
     pins: list[str]
     notes: dict[str, str]
     since: list[int]
+    sampled: NotRequired[SampledStateBody]
 
 
 class ForkedBody(StateBody):

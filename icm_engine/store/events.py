@@ -8,32 +8,39 @@ snapshots store a whole state.
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypedDict
 
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.batching import FIRST, NEWEST, BatchPart, Cut
 from icm_engine.core.errors import StoreError
 from icm_engine.core.interventions import Act, AppliedIntervention, ExampleChange, ExampleState, Hand
 from icm_engine.core.labeling import Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
+from icm_engine.core.sampled_terms import Block, DeltaEstimate
 from icm_engine.core.scoring import LabelLogProbs, Usage
-from icm_engine.core.search import Breakpoints, HandInfo, InitialInfo, State, StepInfo, TuneInfo, apply, flipped
+from icm_engine.core.search import HandInfo, InitialInfo, RefreshInfo, State, StepInfo, TuneInfo, apply, flipped
 from icm_engine.core.server_address import settle_server
 from icm_engine.core.settings import ModelChoice, SearchConfig
 from icm_engine.store.bodies import (
     ActBody,
+    BlockBody,
     BreakpointsBody,
+    EstimateBody,
     EvaluationBody,
     ExampleStateBody,
     FlipBody,
     HandBody,
     InitialBody,
+    KeptBlockBody,
     MoverBody,
+    RefreshedBody,
     RepairBody,
     RetunedBody,
+    SampledStateBody,
     StateBody,
     StepBody,
     UsageBody,
@@ -43,6 +50,7 @@ from icm_engine.store.database import DAMAGED
 Json = dict[str, Any]
 Scores = Mapping[int, LabelLogProbs]
 SEARCH, GIVEN = "icm", "given"  # label sources: the search, and labels that come with the spec
+OF_SAMPLED_TERMS = ("terms", "redraw_every", "exact_every")
 _USUAL = ModelChoice("fake")  # what is asked of a model where nobody chose
 MOVERS = 20  # examples with the largest change of predictability, stored for every proposal
 
@@ -110,7 +118,10 @@ class RunSpec:
         return RunSpec(dataset, **asdict(choice), **rest)
 
     def to_json(self) -> Json:
-        return asdict(self)
+        """Return the spec as stored; settings of sampled terms are left out where they are the usual ones."""
+        found, usual = asdict(self), asdict(SearchConfig())
+        found["search"] = {k: v for k, v in found["search"].items() if k not in OF_SAMPLED_TERMS or v != usual[k]}
+        return found
 
     @staticmethod
     def from_json(value: Json) -> "RunSpec":
@@ -129,6 +140,14 @@ class Cost:
 
 class _Tied(TypedDict, total=False):
     tied: list[Label]
+
+
+class _Estimated(TypedDict, total=False):
+    estimate: EstimateBody
+
+
+class _Sampled(TypedDict, total=False):
+    sampled: SampledStateBody
 
 
 class _Withheld(TypedDict, total=False):
@@ -179,6 +198,7 @@ class Codec:
         """Return the body of a `step` event; `before` is the labeling the step started from."""
         kept = info.verdict == "accepted" and info.after is not None
         tied: _Tied = {"tied": list(info.tied)} if info.tied and self.version > FIRST else {}
+        estimated: _Estimated = {"estimate": self._encode_estimate(info.estimate)} if info.estimate else {}
         return {
             "step": info.number,
             "temperature": info.temperature,
@@ -202,6 +222,7 @@ class Codec:
             "paired": info.paired,
             "reused": info.reused,
             **tied,
+            **estimated,
             "usage": encode_usage(cost.usage),
             "prompt_sha256": cost.prompt_sha256,
         }
@@ -226,6 +247,26 @@ class Codec:
             "options": [{"labels": list(option.labels), "utility": option.utility} for option in repair.options],
             "taken": list(repair.taken) if repair.taken else None,
             **withheld,
+        }
+
+    def _encode_estimate(self, estimate: DeltaEstimate) -> EstimateBody:
+        return {
+            "error": estimate.error,
+            "terms": estimate.terms,
+            "of": estimate.of,
+            "certain": [self.ids[i] for i in estimate.certain],
+            "before": self.pack(estimate.before),
+        }
+
+    def encode_block(self, block: Block) -> BlockBody:
+        """Return a block with the scores of its sample."""
+        return {
+            "number": block.number,
+            "size": block.size,
+            "prefix": [self.ids[i] for i in block.prefix],
+            "front": [self.ids[i] for i in block.front],
+            "sample": [self.ids[i] for i in block.sample],
+            "read": self.pack({i: block.read[i] for i in block.sample}),
         }
 
     def encode_flip(self, flip: Flip) -> FlipBody:
@@ -290,7 +331,21 @@ class Codec:
             paired=body.get("paired", False),  # absent in logs older than these fields
             reused=body.get("reused", False),
             tied=tuple(body.get("tied", ())),
+            estimate=self._decode_estimate(body["estimate"], state.labeling) if "estimate" in body else None,
         )
+
+    def _decode_estimate(self, body: EstimateBody, before: Labeling) -> DeltaEstimate:
+        certain = tuple(self.index(example) for example in body["certain"])
+        scores = self.unpack(body["before"], [i for i in certain if i in before])
+        return DeltaEstimate(body["error"], body["terms"], body["of"], certain, scores)
+
+    def decode_block(self, body: BlockBody, old: Scores, also: Sequence[str] = (), strain: float = 0.0) -> Block:
+        """Return a block; `old` are the scores known when its sample was drawn, `also` the examples read beside it."""
+        prefix = tuple(map(self.index, body["prefix"]))
+        front = tuple(map(self.index, body["front"]))
+        sample = tuple(map(self.index, body["sample"]))
+        read = dict(self.unpack(body["read"], (*sample, *map(self.index, also))))
+        return Block(body["number"], body["size"], prefix, front, sample, old, read, strain)
 
     def decode_evaluation(self, body: EvaluationBody, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
         """Return an evaluation with these log-probabilities."""
@@ -312,7 +367,7 @@ class Codec:
         """Return the label changes of an event."""
         return tuple(Flip(self.index(f["example"]), f["old"], f["new"], f["cause"]) for f in flips)
 
-    def unpack(self, packed: str, labeling: Labeling) -> Mapping[int, LabelLogProbs]:
+    def unpack(self, packed: str, labeling: Collection[int]) -> Mapping[int, LabelLogProbs]:
         """Return packed label log-probabilities by example of this labeling, unpacked on first access.
 
         A replay passes thousands of labelings and reads only the last one's scores. Damaged data raises StoreError on
@@ -324,7 +379,7 @@ class Codec:
 class _Packed(Mapping[int, LabelLogProbs]):
     """Label log-probabilities that are not unpacked yet."""
 
-    def __init__(self, packed: str, labeling: Labeling, width: int) -> None:
+    def __init__(self, packed: str, labeling: Collection[int], width: int) -> None:
         self._packed, self._labeling, self._width = packed, labeling, width
 
     @cached_property
@@ -416,8 +471,71 @@ def decode_tune(codec: Codec, body: RetunedBody, state: State) -> TuneInfo:
     return TuneInfo(body["settings"], codec.decode_evaluation(body["after"], state.evaluation.scores))
 
 
+def encode_refresh(codec: Codec, info: RefreshInfo, state: State, cost: Cost) -> RefreshedBody:
+    """Return the body of a `refreshed` event."""
+    return {
+        "step": state.step,
+        "why": info.why,
+        "block": codec.encode_block(info.block) if info.block else None,
+        "after": codec.encode_evaluation(info.exact) if info.exact else None,
+        "scores": codec.pack(info.exact.scores) if info.exact else None,
+        "estimated_change": info.estimated_change,
+        "exact_change": info.exact_change,
+        "set_evaluations": info.set_evaluations,
+        "usage": encode_usage(cost.usage),
+    }
+
+
+def decode_refresh(codec: Codec, body: RefreshedBody, state: State) -> RefreshInfo:
+    """Return the record of a `refreshed` event; `state` is the one before it."""
+    exact = body["after"] and codec.decode_evaluation(body["after"], codec.unpack(body["scores"] or "", state.labeling))
+    block = None
+    if (drawn := body["block"]) is not None:
+        begun = state.block if state.block is not None and state.block.number == drawn["number"] else None
+        old = exact.scores if exact else begun.old if begun else state.evaluation.scores
+        block = codec.decode_block(drawn, old)
+    changes = body["estimated_change"], body["exact_change"]
+    return RefreshInfo(body["why"], block, exact, *changes, set_evaluations=body["set_evaluations"])
+
+
+def _encode_sampled(codec: Codec, state: State) -> SampledStateBody:
+    """The part of a state that only a search with sampled terms has."""
+    block: KeptBlockBody | None = None
+    if state.block is not None:
+        also = [i for i in state.block.read if i not in state.block.sample]
+        block = {
+            **codec.encode_block(state.block),
+            "read": codec.pack({i: state.block.read[i] for i in (*state.block.sample, *also)}),
+            "old": {codec.ids[i]: list(score.raw) for i, score in state.block.old.items()},
+            "also": [codec.ids[i] for i in also],
+            "strain": state.block.strain,
+        }
+    return {
+        "block": block,
+        "exact_at": state.exact_at,
+        "exact_utility": state.exact_utility,
+        "read_at": [state.read_at[i] for i in state.labeling],
+    }
+
+
+def _with_sampled(codec: Codec, body: SampledStateBody, state: State) -> State:
+    """The state with the part written by `_encode_sampled`."""
+    block = None
+    if (kept := body["block"]) is not None:
+        old = {codec.index(example): LabelLogProbs(tuple(raw)) for example, raw in kept["old"].items()}
+        block = codec.decode_block(kept, old, kept["also"], kept["strain"])
+    return replace(
+        state,
+        block=block,
+        exact_at=body["exact_at"],
+        exact_utility=body["exact_utility"],
+        read_at=dict(zip(state.labeling, body["read_at"], strict=True)),
+    )
+
+
 def encode_state(codec: Codec, state: State) -> StateBody:
     """Return a whole state: the body of a `forked` event or a snapshot."""
+    sampled: _Sampled = {"sampled": _encode_sampled(codec, state)} if state.read_at else {}
     return {
         "step": state.step,
         "accepted": state.accepted,
@@ -428,6 +546,7 @@ def encode_state(codec: Codec, state: State) -> StateBody:
         "pins": [codec.ids[i] for i in sorted(state.hand.pins)],
         "notes": {codec.ids[i]: note for i, note in state.hand.notes.items()},
         "since": [state.since[pair] for pair in state.evaluation.pairs],
+        **sampled,
     }
 
 
@@ -435,7 +554,7 @@ def decode_state(codec: Codec, body: StateBody) -> State:
     """Return the state written by `encode_state`."""
     labeling = Labeling({codec.index(example): label for example, label in body["labels"]})
     evaluation = codec.decode_evaluation(body["after"], codec.unpack(body["scores"], labeling))
-    return State(
+    state = State(
         labeling,
         evaluation,
         body["step"],
@@ -445,6 +564,7 @@ def decode_state(codec: Codec, body: StateBody) -> State:
         dict(zip(evaluation.pairs, body["since"], strict=True)),
         codec.version,
     )
+    return _with_sampled(codec, body["sampled"], state) if "sampled" in body else state
 
 
 def breakpoints_of(body: BreakpointsBody) -> Breakpoints:

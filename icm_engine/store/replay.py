@@ -15,12 +15,20 @@ from icm_engine.core.search import State, apply, start
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.bodies import StateBody
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import Codec, RunSpec, decode_hand, decode_state, decode_tune, tuned
+from icm_engine.store.events import Codec, RunSpec, decode_hand, decode_refresh, decode_state, decode_tune, tuned
 from icm_engine.store.lazy_examples import StoredIds
 from icm_engine.store.store import Event, Store
 
 _JSON = json.JSONEncoder(sort_keys=True)
-STATE_KINDS = ("initial", "forked", "labelled", "step", "hand", "retuned")  # the events that a state follows from
+STATE_KINDS = (
+    "initial",
+    "forked",
+    "labelled",
+    "step",
+    "refreshed",
+    "hand",
+    "retuned",
+)  # the events that a state follows from
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,8 @@ def after_event(codec: Codec, event: Event, state: State | None) -> State | None
         return None
     if event.kind == "step":
         return apply(state, codec.decode_step(event.step, state))
+    if event.kind == "refreshed":
+        return apply(state, decode_refresh(codec, event.refreshed, state))
     if event.kind == "hand":
         return apply(state, decode_hand(codec, event.hand, state))
     return apply(state, decode_tune(codec, event.retuned, state)) if event.kind == "retuned" else state

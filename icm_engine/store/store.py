@@ -31,6 +31,7 @@ from icm_engine.store.bodies import (
     HandBody,
     InitialBody,
     LabelledBody,
+    RefreshedBody,
     RefusedBody,
     RetriedBody,
     RetunedBody,
@@ -102,6 +103,10 @@ class Event:
     @property
     def retuned(self) -> RetunedBody:
         return cast(RetunedBody, self.body)
+
+    @property
+    def refreshed(self) -> RefreshedBody:
+        return cast(RefreshedBody, self.body)
 
     @property
     def control(self) -> ControlBody:

@@ -5,8 +5,9 @@ import pytest
 from icm_engine import jobs
 from icm_engine.analysis import forks, run_form
 from icm_engine.analysis.views import load
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.errors import NotFound, SettingError
-from icm_engine.core.search import Breakpoints, temperature
+from icm_engine.core.search import temperature
 from icm_engine.core.settings import with_settings
 from icm_engine.jobs import job_process, job_worker
 from icm_engine.runs import fork, model_registry, worker

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
-from icm_engine.cli import job_commands
 from icm_engine.cli.main import main
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
@@ -156,11 +155,11 @@ def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
         elif look == 20:
             store.append(job, "result", {"found": look})
 
-    monkeypatch.setattr(job_commands, "wait", nap)
+    monkeypatch.setattr(terminal, "wait", nap)
     spawn_by(monkeypatch, lambda store, module, name: None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     jobs.start(store, job)
-    assert job_commands.follow(store, job) == {"found": 20}
+    assert terminal.follow(store, job) == {"found": 20}
     assert len(capsys.readouterr().err.strip().split("\r")) == lines
 
 

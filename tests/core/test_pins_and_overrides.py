@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icm_engine.core.advance import Breakpoints, reached
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.interventions import Act, AppliedIntervention, Hand, apply_changes, resolve
@@ -14,17 +15,7 @@ from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.repair import CachedEvaluator, ConsistencyFix
 from icm_engine.core.scoring import TableScorer, no_scorer
-from icm_engine.core.search import (
-    Breakpoints,
-    State,
-    draw_example,
-    initialize,
-    intervene,
-    reached,
-    resolved,
-    retune,
-    step,
-)
+from icm_engine.core.search import State, draw_example, initialize, intervene, resolved, retune, step
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.datasets import Dataset
 from tests.support.problems import probabilities, problem

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,34 @@ def test_the_tree_equals_separate_full_prompts(llama: str, dtype: str, labels: t
             assert one.raw == pytest.approx(other.raw, abs=TOLERANCE[dtype])
         assert tree.usage.tokens_encoded < full.usage.tokens_encoded / 2
         assert tree.usage.tokens_full == full.usage.tokens_full
+
+
+def test_a_kept_prefix_is_encoded_once_and_gives_the_same_scores(llama: str) -> None:
+    """Behind a kept prefix: what prompts without one give; after other prompts and a lost cache, the same digits."""
+    labeling = Labeling({i: "TF"[i % 2] for i in range(12)})
+    task = Task("t", TASK.template, labels=("T", "F"), true_label="T")
+    plain = list(leave_one_out_prompts(task, EXAMPLES, [labeling])[0].values())
+    shown = plain[0].segments[:8]
+    behind = [Prompt((*shown, *plain[0].segments[8:k], plain[k].segments[-1]), task.labels) for k in (8, 9, 10)]
+    kept = [replace(prompt, kept=8) for prompt in behind]
+    for chunk in (50, 200, 100_000):
+        scorer = TransformersScorer(transformers_scorer(llama, "prefix-tree").loaded, chunk_tokens=chunk)
+        wanted = scorer.score(behind)
+        whole = scorer.usage.tokens_encoded
+        scorer.keep(kept[0])
+        first = scorer.score(kept)
+        assert scorer.usage.tokens_encoded == 2 * whole  # `keep` counted the prefix, `score` the rest
+        for one, other in zip(first, wanted, strict=True):
+            assert one.raw == pytest.approx(other.raw, abs=1e-5)
+        before = scorer.usage.tokens_encoded
+        assert scorer.score(kept) == first
+        again = scorer.usage.tokens_encoded - before
+        assert again == whole - sum(len(scorer.segment(segment)) for segment in shown) - len(scorer.beginning)
+        cut = [replace(p, segments=(*p.segments[:3], *p.segments[4:]), kept=7) for p in kept]
+        anew = TransformersScorer(scorer.loaded, chunk_tokens=chunk).score(cut)
+        assert scorer.score(cut) == anew  # the prefix was cut, and encoded again from there
+        scorer.score(plain)
+        assert scorer.score(kept) == first  # another walk came between
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from icm_engine.core.advance import Breakpoints
 from icm_engine.core.errors import SettingError
-from icm_engine.core.search import Breakpoints, State
+from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.label_export import read_labels
 from icm_engine.jobs.rescoring import try_label

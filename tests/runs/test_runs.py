@@ -9,6 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from icm_engine.core import advance
 from icm_engine.core.errors import NotFound, RunBusy, SettingError, StoreError
 from icm_engine.core.search import step
 from icm_engine.core.settings import SearchConfig
@@ -36,9 +37,9 @@ def facts(events: list[Event]) -> list[tuple[int, str, str]]:
 
 def test_replay_equals_live(store: Store, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     live = []
-    advance = worker.Worker._advance
+    take = worker.Worker._advance
     monkeypatch.setattr(
-        worker.Worker, "_advance", lambda self, *given: (advance(self, *given), live.append(self.state))[0]
+        worker.Worker, "_advance", lambda self, *given: (take(self, *given), live.append(self.state))[0]
     )
     assert work(store, run) == 0
     assert len(live) == 61  # the initial labels and 60 steps
@@ -180,7 +181,7 @@ def test_an_error_in_a_step_leaves_no_half_step(store: Store, run: str, monkeypa
             raise RuntimeError("the card fell off")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(worker, "step", fails_at_ten)
+    monkeypatch.setattr(advance, "step", fails_at_ten)
     assert work(store, run) == 1
     assert control.status(store, run).message == "the card fell off"
     assert control.status(store, run).steps == 9

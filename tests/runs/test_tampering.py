@@ -163,10 +163,12 @@ CHANGED_SETTINGS: dict[str, Any] = {
     "final_temperature": 9.0, "cooling_rate": 0.5, "cooling": "per-acceptance", "initial_labels": 7,
     "initial_draw": "balanced", "max_repairs": 0, "offer_neither": False, "keep_worse_repair": True,
     "centring": 0.5, "repair_unchanged": False, "paired": True, "neighbour_weight": 99, "max_steps": 39, "seed": 12,
+    "terms": 8, "redraw_every": 4, "exact_every": 32,
 }  # fmt: skip
 RUNS = ((5, NEWEST), (11, FIRST))  # one search meets what another does not
-# with exactly one True in a pair, FF is no option; centring is of a form of its own (tests/core/test_centred.py)
-OF_NO_EFFECT = {"offer_neither", "centring"}
+# with exactly one True in a pair, FF is no option; centring is of a form of its own (tests/core/test_centred.py), and
+# the last two are of searches with sampled terms (tests/core/test_sampled_terms.py)
+OF_NO_EFFECT = {"offer_neither", "centring", "redraw_every", "exact_every"}
 
 
 def test_a_setting_that_would_decide_otherwise(store: Store, pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

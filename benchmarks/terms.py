@@ -1,0 +1,161 @@
+"""Sampled terms against exact evaluations: cost per step, decisions on the same proposals, and the standard error.
+
+    python -m benchmarks.terms --n 32 64 128 256 --terms 8 16 32
+    python -m benchmarks.terms --n 64 --terms 16 --model gemma-3-270m --datasets reviews
+
+Each search begins with gold labels of which 15 % were changed, at step 2n. Its steps are estimated. Beside each stands
+the exact change of U by the same proposal, with both labelings scored in the same orders and so without order noise,
+and what the same draw decides with it. An exact step's cost is that of the step from the same state. Tokens of a
+sampled step include those of new samples, and of exact evaluations as often as they come.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.models import examples_for, load_any
+from benchmarks.report import Row, clock, show
+from icm_engine.core.advance import advance
+from icm_engine.core.custom_rules import make_rule
+from icm_engine.core.labeling import Labeling
+from icm_engine.core.objective import Objective
+from icm_engine.core.rng import randbelow, random_of, sample
+from icm_engine.core.search import RefreshInfo, State, StepInfo, accept_probability, flipped, step
+from icm_engine.core.settings import PRESETS, SearchConfig
+from icm_engine.data.gold import load_gold
+from icm_engine.models.loading import LoadedModel
+from icm_engine.models.transformers_scorer import TransformersScorer
+from icm_engine.store.store import Store
+
+CHANGED = 0.15  # of the labels
+NEVER = -1  # in place of a step number: which labels are changed
+
+
+@dataclass
+class Walk:
+    """What the steps of one search cost, and how far their estimates were from exact."""
+
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    exact_tokens: list[int] = field(default_factory=list)
+    exact_seconds: list[float] = field(default_factory=list)
+    off: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    refreshes: list[str] = field(default_factory=list)
+    otherwise: int = 0
+
+
+def begin(objective: Objective, gold: Sequence[str], at: int) -> State:
+    """A state at this step, all examples labelled."""
+    labels, rng = list(gold), random_of(0, NEVER)
+    for i in sample(rng, len(labels), round(CHANGED * len(labels))):
+        others = [label for label in objective.task.labels if label != labels[i]]
+        labels[i] = others[randbelow(rng, len(others))]
+    labeling = Labeling(dict(enumerate(labels)))
+    return State(labeling, objective.evaluate(labeling), step=at, exact_at=at)
+
+
+def walk(state: State, objective: Objective, config: SearchConfig, steps: int) -> Walk:
+    """Take the steps, and compare each with an exact one."""
+    done, scorer, last = Walk(), objective.scorer, state.step + steps
+    while state.step < last:
+        exact_from = replace(state, block=None)
+        used, began = scorer.usage, clock()
+        records = list(advance(state, objective, config))
+        done.seconds.append(clock() - began)
+        done.tokens.append((scorer.usage - used).tokens_encoded)
+        done.refreshes += [info.why for _, info in records if isinstance(info, RefreshInfo)]
+        after, info = records[-1]
+        assert isinstance(info, StepInfo)
+        used, began = scorer.usage, clock()
+        step(exact_from, objective, config)
+        done.exact_seconds.append(clock() - began)
+        done.exact_tokens.append((scorer.usage - used).tokens_encoded)
+        if info.estimate is not None and info.verdict != "unchanged":
+            compare(done, info, state.labeling, objective)
+        state = after
+    return done
+
+
+def compare(done: Walk, info: StepInfo, before: Labeling, objective: Objective) -> None:
+    """Add how far the estimate of a proposal is from its exact change, and whether that decides otherwise."""
+    then, now = objective.evaluate_together([before, flipped(before, info.flips)])
+    delta = now.utility - then.utility
+    assert info.estimate is not None
+    done.off.append(info.delta - delta)
+    done.errors.append(info.estimate.error)
+    accepted = info.draw < accept_probability(delta, info.temperature)
+    done.otherwise += accepted != (info.verdict == "accepted")
+
+
+def measure(loaded: LoadedModel, dataset: str, n: int, terms: int, given: argparse.Namespace) -> Row:
+    """One row: a data set, a size, a number of terms."""
+    task, examples = examples_for(loaded, n, 0, dataset, given.db)
+    with Store(given.db) as store:
+        known = load_gold(store, dataset).labels
+    gold = [known[example.id] for example in examples]
+    config = replace(PRESETS[given.preset], terms=terms, seed=given.seed)
+    rule = make_rule(given.rule or task.rule, examples, task.labels, task.true_label)
+    scorer = TransformersScorer(loaded)
+    objective = Objective(
+        examples, task, rule, scorer, config.predictability, config.alpha, config.pair_weight, config.centring
+    )
+    done = walk(begin(objective, gold, 2 * n), objective, config, given.steps)
+    compared = len(done.off)
+    return {
+        "data set": dataset,
+        "n": len(examples),
+        "terms": terms,
+        "steps": len(done.tokens),
+        "tokens a step, exact": statistics.fmean(done.exact_tokens),
+        "tokens a step": statistics.fmean(done.tokens),
+        "x fewer tokens": sum(done.exact_tokens) / sum(done.tokens),
+        "s a step, exact": statistics.fmean(done.exact_seconds),
+        "s a step": statistics.fmean(done.seconds),
+        "x faster": sum(done.exact_seconds) / sum(done.seconds),
+        "proposals": compared,
+        "decided otherwise": done.otherwise / compared if compared else math.nan,
+        "standard error": statistics.fmean(done.errors) if compared else math.nan,
+        "off, rms": root_mean_square(done.off),
+        "z, rms": root_mean_square([off / s for off, s in zip(done.off, done.errors, strict=True) if s]),
+        "enlarged": done.refreshes.count("larger"),
+        "new samples": len(done.refreshes) - done.refreshes.count("exact"),
+        "exact evaluations": done.refreshes.count("exact"),
+    }
+
+
+def root_mean_square(values: Sequence[float]) -> float:
+    """The root of the mean square; not a number for no values."""
+    return math.sqrt(statistics.fmean(value * value for value in values)) if values else math.nan
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="sample")
+    parser.add_argument("--quantization", default="nf4")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--datasets", nargs="+", default=["arithmetic"])
+    parser.add_argument("--n", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--terms", type=int, nargs="+", default=[16])
+    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--preset", choices=PRESETS, default="default")
+    parser.add_argument("--rule", help="in place of the data set's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
+    given = parser.parse_args()
+    loaded, rows = load_any(given.model, given.quantization, given.dtype), []
+    for dataset in given.datasets:
+        for n in given.n:
+            for terms in given.terms:
+                rows.append(measure(loaded, dataset, n, terms, given))
+                print(rows[-1], flush=True)
+    show(rows, given.output)
+
+
+if __name__ == "__main__":
+    main()
