@@ -155,11 +155,11 @@ def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
         elif look == 20:
             store.append(job, "result", {"found": look})
 
-    monkeypatch.setattr(terminal, "wait", nap)
+    monkeypatch.setattr("icm_engine.cli.terminal.wait", nap)
     spawn_by(monkeypatch, lambda store, module, name: None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     jobs.start(store, job)
-    assert terminal.follow(store, job) == {"found": 20}
+    assert follow(store, job) == {"found": 20}
     assert len(capsys.readouterr().err.strip().split("\r")) == lines
 
 
