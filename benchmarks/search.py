@@ -36,7 +36,7 @@ class WatchedScorer(TransformersScorer):
 
     def __init__(self, loaded: LoadedModel, keep: int) -> None:
         super().__init__(loaded)
-        self.seconds, self.watching, self.asked, self.keep = 0.0, 0.0, 0, keep
+        self.seconds, self.watching, self.asked, self.wanted = 0.0, 0.0, 0, keep
         self.operations, self.operations_full, self.work = 0, 0, Work(loaded)
         self.sample: list[Prompt] = []
         self._rng = random.Random(0)
@@ -46,7 +46,7 @@ class WatchedScorer(TransformersScorer):
         began = clock()
         scores = super().score(prompts)
         synchronize()
-        if hasattr(self, "keep"):  # not during the trial at load
+        if hasattr(self, "wanted"):  # not during the trial at load
             ended = clock()
             self._watch(prompts)
             self.seconds, self.watching = self.seconds + ended - began, self.watching + clock() - ended
@@ -57,9 +57,9 @@ class WatchedScorer(TransformersScorer):
         for prompt in prompts:
             self.asked += 1
             self.operations_full += self.work.of_pass(sum(map(len, self.segments(prompt))))
-            if len(self.sample) < self.keep:
+            if len(self.sample) < self.wanted:
                 self.sample.append(prompt)
-            elif (place := self._rng.randrange(self.asked)) < self.keep:
+            elif (place := self._rng.randrange(self.asked)) < self.wanted:
                 self.sample[place] = prompt
 
 

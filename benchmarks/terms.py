@@ -3,16 +3,17 @@
     python -m benchmarks.terms --n 32 64 128 256 --terms 8 16 32
     python -m benchmarks.terms --n 64 --terms 16 --model gemma-3-270m --datasets reviews
 
-Each search begins with gold labels of which 15 % were changed, at step 2n. Its steps are estimated. Beside each stands
-the exact change of U by the same proposal, with both labelings scored in the same orders and so without order noise,
-and what the same draw decides with it. An exact step's cost is that of the step from the same state. Tokens of a
-sampled step include those of new samples, and of exact evaluations as often as they come.
+Each search begins with gold labels of which 15 % were changed, at step 2n, and its steps are estimated. Beside each
+proposal stand three exact changes of U: in the block's own orders, which is what the estimate is of; with both
+labelings in the same leave-one-out orders; and with each in its own, as the exact search does. So the sampling error is
+told apart from order noise. Decisions are compared with the same draw. Tokens of a sampled step include those of new
+samples, and of exact evaluations as often as they come; an exact step starts from the same state.
 """
 
 import argparse
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from icm_engine.core.advance import advance
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import Prompt, demonstration, render
 from icm_engine.core.rng import randbelow, random_of, sample
+from icm_engine.core.sampled_terms import Block
+from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.search import RefreshInfo, State, StepInfo, accept_probability, flipped, step
 from icm_engine.core.settings import PRESETS, SearchConfig
 from icm_engine.data.gold import load_gold
@@ -42,10 +46,25 @@ class Walk:
     seconds: list[float] = field(default_factory=list)
     exact_tokens: list[int] = field(default_factory=list)
     exact_seconds: list[float] = field(default_factory=list)
-    off: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
     refreshes: list[str] = field(default_factory=list)
-    otherwise: int = 0
+    proposals: list["Proposal"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposal: its estimated change of U, the exact ones, and what decides it."""
+
+    estimated: float
+    error: float
+    own: float  # in the block's orders
+    paired: float
+    separate: float
+    temperature: float
+    draw: float
+
+    def accepted(self, delta: float, error: float = 0.0) -> bool:
+        """Whether its draw accepts this change."""
+        return self.draw < accept_probability(delta, self.temperature, error)
 
 
 def begin(objective: Objective, gold: Sequence[str], at: int) -> State:
@@ -75,20 +94,42 @@ def walk(state: State, objective: Objective, config: SearchConfig, steps: int) -
         done.exact_seconds.append(clock() - began)
         done.exact_tokens.append((scorer.usage - used).tokens_encoded)
         if info.estimate is not None and info.verdict != "unchanged":
-            compare(done, info, state.labeling, objective)
+            before = records[-2][0] if len(records) > 1 else state
+            done.proposals.append(compared(info, before, objective))
         state = after
     return done
 
 
-def compare(done: Walk, info: StepInfo, before: Labeling, objective: Objective) -> None:
-    """Add how far the estimate of a proposal is from its exact change, and whether that decides otherwise."""
-    then, now = objective.evaluate_together([before, flipped(before, info.flips)])
-    delta = now.utility - then.utility
+def compared(info: StepInfo, state: State, objective: Objective) -> Proposal:
+    """Evaluate a proposal exactly, in three ways."""
     assert info.estimate is not None
-    done.off.append(info.delta - delta)
-    done.errors.append(info.estimate.error)
-    accepted = info.draw < accept_probability(delta, info.temperature)
-    done.otherwise += accepted != (info.verdict == "accepted")
+    assert state.block is not None
+    before, after = state.labeling, flipped(state.labeling, info.flips)
+    then, now = objective.evaluate_together([before, after])
+    alone = objective.evaluate(after).utility - objective.evaluate(before).utility
+    own = [objective.evaluation(labeling, in_block(objective, state.block, labeling)) for labeling in (before, after)]
+    return Proposal(
+        info.delta,
+        info.estimate.error,
+        own[1].utility - own[0].utility,
+        now.utility - then.utility,
+        alone,
+        info.temperature,
+        info.draw,
+    )
+
+
+def in_block(objective: Objective, block: Block, labeling: Labeling) -> dict[int, LabelLogProbs]:
+    """Score all labelled examples in a block's orders; one of the prefix is asked about behind the rest of it."""
+    prompts = []
+    for i in labeling:
+        rest = replace(block, prefix=tuple(j for j in block.prefix if j != i))
+        order = rest.order(i) if i not in block.prefix else (*rest.prefix, *rest.sample, *rest.front)
+        shown = [
+            demonstration(render(objective.task, objective.examples[j]), labeling[j]) for j in order if j in labeling
+        ]
+        prompts.append(Prompt((*shown, (render(objective.task, objective.examples[i]),)), objective.task.labels))
+    return dict(zip(labeling, objective.scorer.score(prompts), strict=True))
 
 
 def measure(loaded: LoadedModel, dataset: str, n: int, terms: int, given: argparse.Namespace) -> Row:
@@ -104,7 +145,7 @@ def measure(loaded: LoadedModel, dataset: str, n: int, terms: int, given: argpar
         examples, task, rule, scorer, config.predictability, config.alpha, config.pair_weight, config.centring
     )
     done = walk(begin(objective, gold, 2 * n), objective, config, given.steps)
-    compared = len(done.off)
+    made = done.proposals
     return {
         "data set": dataset,
         "n": len(examples),
@@ -116,15 +157,25 @@ def measure(loaded: LoadedModel, dataset: str, n: int, terms: int, given: argpar
         "s a step, exact": statistics.fmean(done.exact_seconds),
         "s a step": statistics.fmean(done.seconds),
         "x faster": sum(done.exact_seconds) / sum(done.seconds),
-        "proposals": compared,
-        "decided otherwise": done.otherwise / compared if compared else math.nan,
-        "standard error": statistics.fmean(done.errors) if compared else math.nan,
-        "off, rms": root_mean_square(done.off),
-        "z, rms": root_mean_square([off / s for off, s in zip(done.off, done.errors, strict=True) if s]),
+        "proposals": len(made),
+        "standard error": root_mean_square([one.error for one in made]),
+        "off, rms": root_mean_square([one.estimated - one.own for one in made]),
+        "z, rms": root_mean_square([(one.estimated - one.own) / one.error for one in made if one.error]),
+        "order noise, rms": root_mean_square([one.own - one.paired for one in made]),
+        "of the exact search, rms": root_mean_square([one.separate - one.paired for one in made]),
+        "decided otherwise": share(one.accepted(one.own) != one.accepted(one.estimated, one.error) for one in made),
+        "than paired": share(one.accepted(one.paired) != one.accepted(one.estimated, one.error) for one in made),
+        "exact than paired": share(one.accepted(one.paired) != one.accepted(one.separate) for one in made),
         "enlarged": done.refreshes.count("larger"),
         "new samples": len(done.refreshes) - done.refreshes.count("exact"),
         "exact evaluations": done.refreshes.count("exact"),
     }
+
+
+def share(found: Iterable[bool]) -> float:
+    """The share of true values; not a number for none."""
+    values = list(found)
+    return sum(values) / len(values) if values else math.nan
 
 
 def root_mean_square(values: Sequence[float]) -> float:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from icm_engine.core.errors import SettingError
 from icm_engine.core.objective import Objective
 from icm_engine.core.rng import random_of
-from icm_engine.core.sampled_terms import Block, block_of, connected, next_size, read_sample
+from icm_engine.core.sampled_terms import Block, block_of, connected, next_size
 from icm_engine.core.search import Reason, RefreshInfo, State, StepInfo, apply, draw_example, step
 from icm_engine.core.settings import SearchConfig
+
+QUIET = 0.25  # of a block's steps: while no more were accepted, the next block asks about its draws together
 
 
 def advance(state: State, objective: Objective, config: SearchConfig) -> Iterator[tuple[State, StepInfo | RefreshInfo]]:
@@ -54,7 +56,7 @@ def due(state: State, objective: Objective, config: SearchConfig) -> tuple[Reaso
         return "exact", next_size(block, config.terms)
     if block is None or block.number != state.step // config.redraw_every:
         return "next" if block else "first", next_size(block, config.terms)
-    if not block.holds(_in_play(state, objective, config, state.step + 1)):
+    if not block.holds(_in_play(state, objective, _drawn(state, objective, config, state.step + 1))):
         return "drawn", block.size
     return None
 
@@ -69,31 +71,46 @@ def evaluated(state: State, objective: Objective, why: Reason) -> tuple[State, R
 
 
 def _new_block(state: State, objective: Objective, config: SearchConfig, why: Reason, size: int) -> RefreshInfo:
-    """A block for the steps up to the next redrawing, with its sample scored."""
-    block = planned_block(state, objective, config, size)
-    return RefreshInfo(why, read_sample(block, objective, state.labeling))
+    """A block for the steps up to the next redrawing; while few proposals are accepted, its draws are asked about."""
+    block, asked = planned_block(state, objective, config, size)
+    if block.prefix:
+        before = state.block.kept(objective, state.labeling) if state.block is not None else None
+        objective.keep(block.kept(objective, state.labeling), before)
+    scores = objective.scorer.score([block.prompt(objective, state.labeling, i) for i in asked])
+    return RefreshInfo(why, replace(block, read={**block.read, **dict(zip(asked, scores, strict=True))}))
 
 
-def planned_block(state: State, objective: Objective, config: SearchConfig, size: int) -> Block:
-    """Return the next block, not yet scored: a function of the state, the rule and the seed.
+def planned_block(state: State, objective: Objective, config: SearchConfig, size: int) -> tuple[Block, tuple[int, ...]]:
+    """Return the next block, and whom to ask about: functions of the state, the rule and the seed.
 
-    If the state has a block of the same number, the new one keeps its old scores and its front.
+    If the state has a block of the same number, the new one keeps its old scores and its front. If it only lacks
+    unlabelled examples, they join the front, and nothing moves. The block's draws are asked about together if the last
+    block changed few labels: an answer holds until a label changes.
     """
-    number = state.step // config.redraw_every
-    begun = state.block if state.block is not None and state.block.number == number else None
-    steps = range(state.step + 1, (number + 1) * config.redraw_every + 1)
+    number, last = state.step // config.redraw_every, state.block
+    begun = last if last is not None and last.number == number else None
+    draws = [_drawn(state, objective, config, n) for n in range(state.step + 1, (number + 1) * config.redraw_every + 1)]
     front = dict.fromkeys(begun.front if begun else ())
-    for n in steps:
-        front |= dict.fromkeys(_in_play(state, objective, config, n))
-    old = begun.old if begun else state.evaluation.scores
-    return block_of(state.labeling, old, config.seed, number, size, tuple(front))
+    front |= dict.fromkeys(j for i in draws for j in _in_play(state, objective, i))
+    if begun is not None and begun.size == size and not any(i in state.labeling for i in front if not begun.holds([i])):
+        block = replace(begun, front=(*begun.front, *(i for i in front if not begun.holds([i]))))
+    else:
+        old = begun.old if begun else state.evaluation.scores
+        block = block_of(state.labeling, old, config.seed, number, size, tuple(front))
+        block = replace(block, strain=begun.strain if begun else 0.0, changes=begun.changes if begun else 0)
+    quiet = last is not None and last.changes <= config.redraw_every * QUIET
+    return block, tuple(i for i in dict.fromkeys(draws) if i not in block.read) if quiet else ()
 
 
-def _in_play(state: State, objective: Objective, config: SearchConfig, n: int) -> list[int]:
-    """The examples whose labels step n can change, as far as can be foreseen: the drawn one, those in conflict, and all
-    that constraints connect with them.
+def _drawn(state: State, objective: Objective, config: SearchConfig, n: int) -> int:
+    """The example that step n draws, if the labels stay as they are."""
+    return draw_example(state.labeling, objective, config, random_of(config.seed, n), state.hand.pins)
+
+
+def _in_play(state: State, objective: Objective, drawn: int) -> list[int]:
+    """The examples whose labels a step can change: the drawn one, those in conflict, and all that constraints connect
+    with them.
     """
-    drawn = draw_example(state.labeling, objective, config, random_of(config.seed, n), state.hand.pins)
     return connected(objective.rule, [drawn, *(i for pair in state.evaluation.pairs for i in pair)])
 
 

@@ -25,7 +25,15 @@ from functools import cached_property
 from icm_engine.core.consistency import Rule
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
-from icm_engine.core.prompting import Prompt, leave_one_out_prompt, leave_one_out_prompts, query_prompt
+from icm_engine.core.prompting import (
+    Prompt,
+    Segment,
+    demonstration,
+    leave_one_out_prompt,
+    leave_one_out_prompts,
+    query_prompt,
+    render,
+)
 from icm_engine.core.scoring import KeepsPrefix, LabelLogProbs, Scorer
 
 LEAST_CENTRED = 2  # other labelled examples needed for a mean
@@ -235,6 +243,10 @@ class Objective:
             return leave_one_out_prompt(self.task, self.examples, placed, i)
         return query_prompt(self.task, self.examples, labeling, i)
 
+    def shown(self, i: int, label: Label) -> Segment:
+        """Return an example with a label as it is shown in prompts."""
+        return demonstration(render(self.task, self.examples[i]), label)
+
     def proposed(self, known: Mapping[int, LabelLogProbs], i: int, scores: LabelLogProbs) -> Label:
         """Return the label to propose for a drawn example (line 7); `known` are the scores of the labelled examples.
 
@@ -247,10 +259,10 @@ class Objective:
         lean = leaning(score for j, score in known.items() if j != i) if self.form.centred else ()
         return tuple(self.task.labels[place] for place in foremost(scores, lean, self.centring))
 
-    def keep(self, prompt: Prompt) -> None:
-        """Tell a scorer that can keep a prefix from call to call to encode this prompt's, and count it once."""
+    def keep(self, prompt: Prompt, before: Prompt | None) -> None:
+        """Tell a scorer that can keep a prefix from call to call which one follows, and which one it kept before."""
         if isinstance(self.scorer, KeepsPrefix):
-            self.scorer.keep(prompt)
+            self.scorer.keep(prompt, before)
 
     def evaluate(self, labeling: Labeling) -> Evaluation:
         """Score a labeling: one leave-one-out prompt for each labelled example, then the inconsistent pairs."""

@@ -18,13 +18,13 @@ The weights come from all labels, so only r is estimated. Its standard error is 
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from icm_engine.core.batching import SPLIT
 from icm_engine.core.consistency import Rule
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
-from icm_engine.core.prompting import Prompt, demonstration, leave_one_out_order, render
+from icm_engine.core.prompting import Prompt, leave_one_out_order, render
 from icm_engine.core.rng import random_of, shuffled
 from icm_engine.core.scoring import LabelLogProbs
 
@@ -39,8 +39,9 @@ class Block:
 
     `prefix` are labelled examples whose labels do not change; `front` are those that the steps can draw or change, a
     place each whether labelled or not; `sample` is a random part of those labelled when it was drawn. `old` are the
-    scores of all labelled examples at that time, `read` the sample's for the present labels, in the block's orders.
-    `size` is the wanted number of terms; `strain` the largest standard error so far, in temperatures.
+    scores of all labelled examples at that time; `read` are scores for the present labels, in the block's orders.
+    `size` is the wanted number of terms; `strain` is the largest standard error so far, in temperatures, and `changes`
+    counts the accepted proposals.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Block:
     old: Scores = field(repr=False)
     read: Scores = field(repr=False)
     strain: float = 0.0
+    changes: int = 0
 
     def holds(self, examples: Iterable[int]) -> bool:
         """Whether none of these examples is in the prefix, which a label change would break, and each has a place."""
@@ -62,11 +64,16 @@ class Block:
             return (*self.prefix, *self.front, *leave_one_out_order(self.sample, i))
         return (*self.prefix, *self.sample, *leave_one_out_order(self.front, i))
 
+    def kept(self, objective: Objective, labeling: Labeling) -> Prompt:
+        """Return the prompt of the prefix alone."""
+        shown = [objective.shown(j, labeling[j]) for j in self.prefix]
+        return Prompt(tuple(shown), objective.task.labels, kept=len(shown))
+
     def prompt(self, objective: Objective, labeling: Labeling, i: int) -> Prompt:
         """Return the question about example i under this labeling; the prefix is kept from call to call."""
-        task, examples = objective.task, objective.examples
-        shown = [demonstration(render(task, examples[j]), labeling[j]) for j in self.order(i) if j in labeling]
-        return Prompt((*shown, (render(task, examples[i]),)), task.labels, kept=len(self.prefix))
+        shown = [objective.shown(j, labeling[j]) for j in self.order(i) if j in labeling]
+        query = (render(objective.task, objective.examples[i]),)
+        return Prompt((*shown, query), objective.task.labels, kept=len(self.prefix))
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class DeltaEstimate:
     """How the change of U by a proposal was estimated.
 
     `error` is the standard error of delta, in units of U; `terms` of the sample stand for `of` terms. `certain` are
-    the examples scored for themselves, `before` the scores of those labelled before the step.
+    the examples scored for themselves. `before` are the scores that were read for the labels before the step.
     """
 
     error: float
@@ -95,20 +102,11 @@ def connected(rule: Rule, examples: Iterable[int]) -> list[int]:
     return list(found)
 
 
-def block_of(
-    labeling: Labeling,
-    scores: Scores,
-    seed: int,
-    number: int,
-    size: int,
-    front: Sequence[int],
-    of: Scores | None = None,
-) -> Block:
-    """Return the block of this number, its sample not yet read; `of` are the scores when its sample was first drawn.
+def block_of(labeling: Labeling, old: Scores, seed: int, number: int, size: int, front: Sequence[int]) -> Block:
+    """Return the block of this number, with nothing read; its sample is of the examples with an old score.
 
     A larger sample of the same block contains the smaller one.
     """
-    old = scores if of is None else of
     pool = [i for i in labeling if i in old]
     chosen = frozenset(pool[place] for place in shuffled(random_of(seed, SPLIT - 1 - number), len(pool))[:size])
     sample = tuple(i for i in pool if i in chosen)
@@ -202,7 +200,7 @@ class SampledEvaluator:
     """Estimates U of candidate labelings; stands in for `repair.CachedEvaluator` in a sampled step.
 
     U of a candidate is U before the step plus alpha times the estimated change of P; inconsistency is exact. `asked`
-    are the scores of the drawn example for the labels before the step.
+    are the scores of the drawn example for the labels before the step, for which the sample is scored too, once.
     """
 
     set_evaluations = 0
@@ -210,6 +208,7 @@ class SampledEvaluator:
     def __init__(self, objective: Objective, block: Block, before: Labeling, known: Evaluation, asked: Scores) -> None:
         self.objective, self.block, self.before, self.known = objective, block, before, known
         self.then: dict[int, LabelLogProbs] = {**block.read, **asked}
+        self.read: dict[int, LabelLogProbs] = {}
         self.estimates: dict[Labeling, DeltaEstimate] = {before: DeltaEstimate(0.0, 0, 0, (), {})}
         self._drawn = dict(asked)
         self._seen = {before: known}
@@ -222,15 +221,17 @@ class SampledEvaluator:
         asked += [(labeling, i) for labeling, certain in wanted.items() for i in self._to_read(labeling, certain)]
         scores = self.objective.scorer.score([self.block.prompt(self.objective, *one) for one in asked])
         found = dict(zip(asked, scores, strict=True))
-        self.then |= {i: score for (labeling, i), score in found.items() if labeling is self.before}
+        self.read |= {i: score for (labeling, i), score in found.items() if labeling is self.before}
+        self.then |= self.read
         for labeling, certain in wanted.items():
             now = {i: score for (other, i), score in found.items() if other is labeling}
             self._take_in(labeling, certain, self._unmoved(labeling) | now)
         return self.known, [self._seen[labeling] for labeling in labelings]
 
     def _unread(self, wanted: Iterable[Sequence[int]]) -> Iterator[int]:
-        """The certain examples whose scores before the step are not known in the block's orders."""
-        yield from dict.fromkeys(i for certain in wanted for i in certain if i in self.before and i not in self.then)
+        """The certain and the sampled examples whose scores before the step are not known in the block's orders."""
+        needed = dict.fromkeys(i for certain in wanted for i in (*certain, *self.block.sample))
+        yield from (i for i in needed if i in self.before and i not in self.then)
 
     def _to_read(self, labeling: Labeling, certain: Sequence[int]) -> Iterator[int]:
         """The examples to score for a candidate, each once."""
@@ -245,19 +246,10 @@ class SampledEvaluator:
     def _take_in(self, labeling: Labeling, certain: tuple[int, ...], now: Scores) -> None:
         objective, block = self.objective, self.block
         change, error, terms, of = estimated_change(objective, block, self.before, labeling, self.then, now)
-        before = {i: self.then[i] for i in certain if i in self.before}
-        self.estimates[labeling] = DeltaEstimate(objective.alpha * error, terms, of, certain, before)
+        self.estimates[labeling] = DeltaEstimate(objective.alpha * error, terms, of, certain, self.read)
         predictability = self.known.mutual_predictability + change
         pairs = tuple(objective.rule.conflicts(labeling))
         scores = {i: now[i] if i in now else self.known.scores[i] for i in labeling}
         self._seen[labeling] = Evaluation(
             objective.alpha * predictability, predictability, objective.pair_weight * len(pairs), pairs, scores
         )
-
-
-def read_sample(block: Block, objective: Objective, labeling: Labeling) -> Block:
-    """Return the block with its sample scored for these labels; the prefix is encoded first, in calls of its own."""
-    prompts = [block.prompt(objective, labeling, i) for i in block.sample]
-    if prompts:
-        objective.keep(prompts[0])
-    return replace(block, read=dict(zip(block.sample, objective.scorer.score(prompts), strict=True)))

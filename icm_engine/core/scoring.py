@@ -141,8 +141,8 @@ class KeepsPrefix(Protocol):
     record does not depend on interruptions.
     """
 
-    def keep(self, prompt: Prompt) -> None:
-        """Encode the prompt's kept segments, and add them to the usage."""
+    def keep(self, prompt: Prompt, before: Prompt | None) -> None:
+        """Add to the usage what encoding the prompt's kept segments costs after those of `before`, if any."""
 
 
 @runtime_checkable

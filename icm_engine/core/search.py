@@ -191,14 +191,22 @@ def step(state: State, objective: Objective, config: SearchConfig) -> tuple[Stat
     rng = random_of(config.seed, n)
     heat = temperature(n, state.accepted, config)  # line 4
     i = draw_example(state.labeling, objective, config, rng, state.hand.pins)  # line 5
-    reused = i in state.labeling and not config.paired and state.block is None
-    scores = state.evaluation.scores[i] if reused else objective.scorer.score([asked(state, objective, i)])[0]  # line 6
+    known = known_scores(state, config)
+    reused = i in known
+    scores = known[i] if reused else objective.scorer.score([asked(state, objective, i)])[0]  # line 6
     old, foremost = state.labeling.get(i), objective.foremost(state.evaluation.scores, i, scores)
     label, tied = foremost[0], foremost if len(foremost) > 1 else ()
     info = StepInfo(n, heat, i, old, label, scores, state.evaluation, None, reused=reused, tied=tied)
     if label != old or (config.repair_unchanged and not state.unrepairable.issuperset(state.evaluation.pairs)):
         info = _decide(info, state, objective, config, rng)
     return apply(state, info), info
+
+
+def known_scores(state: State, config: SearchConfig) -> Mapping[int, LabelLogProbs]:
+    """Return the scores for the present labels that line 6 would only read again: from an evaluation, or a block."""
+    if state.block is not None:
+        return state.block.read
+    return {} if config.paired else state.evaluation.scores
 
 
 def asked(state: State, objective: Objective, i: int, reused: bool = False) -> Prompt:
@@ -263,26 +271,30 @@ def apply(state: State, info: StepInfo | RefreshInfo | HandInfo | TuneInfo) -> S
         if state.read_at:
             state = replace(state, block=None, exact_at=None, exact_utility=None)
         return state.relabelled(state.labeling, info.after, state.step)
-    block = _strained(state.block, info)
+    block = _block_after(state.block, info)
     if info.verdict != "accepted" or info.after is None:
         known = state.unrepairable | _unhelped_before(info, state.version)
         return replace(state, step=info.number, unrepairable=known, block=block)
     # when paired, the next step scores these labels in other orders
     known = _unhelped_at_end(info.repairs) if state.version > FIRST and not info.paired else frozenset()
     labeling, accepted = flipped(state.labeling, info.flips), state.accepted + 1
-    if block is not None and info.estimate is not None:
-        read = dict.fromkeys((*block.sample, *info.estimate.certain), info.number)
-        block = replace(block, read={i: info.after.scores[i] for i in read})
-        read_at = {**state.read_at, **read}
-        state = replace(state, block=block, read_at=read_at)
+    if block is not None:
+        state = replace(state, block=block, read_at={**state.read_at, **dict.fromkeys(block.read, info.number)})
     return state.relabelled(labeling, info.after, info.number, accepted=accepted, unrepairable=known)
 
 
-def _strained(block: Block | None, info: StepInfo) -> Block | None:
-    """The block after a step: with the largest standard error so far, in temperatures."""
-    if block is None or info.estimate is None:
-        return block
-    return replace(block, strain=max(block.strain, info.estimate.error / info.temperature))
+def _block_after(block: Block | None, info: StepInfo) -> Block | None:
+    """The block after a step: with what was read for the labels that it leaves."""
+    if block is None:
+        return None
+    found = info.estimate
+    if found is not None:
+        block = replace(block, strain=max(block.strain, found.error / info.temperature))
+    if found is not None and info.verdict == "accepted" and info.after is not None:
+        scores = info.after.scores
+        read = {i: scores[i] for i in dict.fromkeys((*block.sample, *found.certain))}
+        return replace(block, read=read, changes=block.changes + 1)
+    return replace(block, read={**block.read, info.example: info.scores, **(found.before if found else {})})
 
 
 def _refreshed(state: State, info: RefreshInfo) -> State:
@@ -298,11 +310,6 @@ def _refreshed(state: State, info: RefreshInfo) -> State:
             exact_utility=info.exact.utility,
             read_at=dict.fromkeys(state.labeling, state.step),
         )
-    if info.block is not None and info.exact is None:
-        scores = {**state.evaluation.scores, **info.block.read}
-        evaluation = replace(state.evaluation, scores={i: scores[i] for i in state.labeling})
-        read_at = {**state.read_at, **dict.fromkeys(info.block.sample, state.step)}
-        state = replace(state, evaluation=evaluation, read_at=read_at)
     return replace(state, block=info.block)
 
 

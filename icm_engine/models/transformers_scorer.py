@@ -157,14 +157,22 @@ class TransformersScorer(PromptReader):
         self.usage += Usage(len(prompts), seen, full_tokens(requests))
         return [LabelLogProbs(tuple(row)) for row in scores]
 
-    def keep(self, prompt: Prompt) -> None:
-        """Count the tokens of the prompt's kept segments, which the next calls find or encode.
+    def keep(self, prompt: Prompt, before: Prompt | None) -> None:
+        """Count the tokens of the prompt's kept segments that those of `before` do not have, which calls encode next.
 
-        They are counted as a whole, although the cache may hold the first of them: what a run costs does not depend on
-        when it was interrupted.
+        What the cache holds makes no difference, so what a run costs does not depend on when it was interrupted.
         """
         if self.encoding == "prefix-tree":
-            self.usage += Usage(0, len(self._kept_tokens(self.segments(prompt), prompt.kept)), 0)
+            held = self._kept_tokens(self.segments(before), before.kept) if before else ()
+            tokens = self._kept_tokens(self.segments(prompt), prompt.kept)
+            self.usage += Usage(0, len(tokens) - self._common(held, tokens), 0)
+
+    def _common(self, held: Tokens, tokens: Tokens) -> int:
+        """How many of the tokens need not be encoded again if these are held: up to where a call began."""
+        if held == tokens:
+            return len(tokens)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, tokens, strict=False)))
+        return same - same % self.chunk_tokens
 
     def _kept_tokens(self, segments: Sequence[Tokens], kept: int) -> Tokens:
         """The tokens of the first `kept` demonstrations, with what begins every prompt."""
@@ -262,10 +270,7 @@ class TransformersScorer(PromptReader):
 
         Calls begin at multiples of the tokens per call, so what is encoded again has the digits it had.
         """
-        known = len(tokens)
-        if tokens != self._kept:
-            known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._kept, tokens, strict=False)))
-            known -= known % self.chunk_tokens
+        known = self._common(self._kept, tokens)
         cache.crop(known - cache.get_seq_length())
         for step in walk(PrefixNode(tokens), self.chunk_tokens):
             if step.depth >= known:

@@ -27,6 +27,7 @@ from icm_engine.core.search import (
     draw_example,
     flips_between,
     initial_labels,
+    known_scores,
     temperature,
 )
 from icm_engine.core.settings import SearchConfig
@@ -175,7 +176,7 @@ class LogWalk:
         if first and not self.first_version:
             yield "is a step of the first version of this program after one of a later version"
         self.first_version = first
-        if "reused" in event.step and info.reused != _can_reuse(info, state, self.config):
+        if "reused" in event.step and info.reused != (info.example in known_scores(state, self.config)):
             yield f"{'took over' if info.reused else 'asked again for'} log-probabilities against its settings"
         unrepairable = frozenset[Pair]() if first else state.unrepairable
         open_pairs = self.config.repair_unchanged and not unrepairable.issuperset(state.evaluation.pairs)
@@ -199,11 +200,6 @@ class LogWalk:
             return
         if kept[1] != encode_state(self.opened.codec, self.state):
             yield "the state kept after it is not what the log leads to"
-
-
-def _can_reuse(info: StepInfo, state: State, config: SearchConfig) -> bool:
-    """Whether the drawn example's scores are those of the last evaluation."""
-    return info.example in state.labeling and not config.paired and state.block is None
 
 
 class _Unlike(ValueError):
@@ -274,7 +270,7 @@ def _step_problems(
         yield f"drew {ids[info.example]!r}, the seed draws {ids[drawn]!r}"
     if info.old != state.labeling.get(info.example):
         yield f"says that the label was {info.old!r}, it was {state.labeling.get(info.example)!r}"
-    if info.reused and info.scores != state.evaluation.scores[info.example]:
+    if info.reused and info.scores != known_scores(state, config).get(info.example):
         yield "took log-probabilities for the drawn example that the labels before it do not have"
     foremost = objective.foremost(state.evaluation.scores, info.example, info.scores)
     if info.proposed != foremost[0]:

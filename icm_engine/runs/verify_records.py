@@ -26,7 +26,7 @@ from icm_engine.store.replay import OpenRun, open_run, state_at
 from icm_engine.store.store import Event, Store
 
 Due = Callable[[State], tuple[Reason, int] | None]
-Planned = Callable[[State, int], Block]
+Planned = Callable[[State, int], tuple[Block, tuple[int, ...]]]
 TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
 
@@ -133,10 +133,13 @@ def refresh_problems(info: RefreshInfo, body: RefreshedBody, state: State, due: 
         state = apply(state, replace(info, block=None))
     if info.block is None:
         return
-    found = planned(state, size)
+    found, asked = planned(state, size)
     for name in ("number", "size", "prefix", "front", "sample"):
         if getattr(info.block, name) != getattr(found, name):
             yield f"has another {name} in its block than the state, the rule and the seed give"
+    read = info.block.read
+    if tuple(read) != (*found.read, *asked) or any(read[i] != score for i, score in found.read.items()):
+        yield "has scores in its block of other examples than those it goes on with, and those to be drawn"
 
 
 def estimate_problems(info: StepInfo, state: State, objective: Objective, config: SearchConfig) -> Iterator[str]:
@@ -154,7 +157,7 @@ def estimate_problems(info: StepInfo, state: State, objective: Objective, config
         yield f"has a standard error of {info.estimate.error} at temperature {info.temperature}, which is too large"
     if info.verdict != "accepted":
         return
-    then = {**state.block.read, **info.estimate.before}
+    then = {**state.block.read, info.example: info.scores, **info.estimate.before}
     change, error, terms, of = estimated_change(objective, state.block, state.labeling, after, then, info.after.scores)
     if not close(info.after.mutual_predictability, state.evaluation.mutual_predictability + change):
         yield f"P after is {info.after.mutual_predictability}, its estimate gives a change of {change}"

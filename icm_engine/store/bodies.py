@@ -92,32 +92,40 @@ class InitialBody(TypedDict):
 
 
 class EstimateBody(TypedDict):
-    """How a step with sampled terms estimated delta; `terms` stand for `of` terms, `before` is packed."""
+    """How a step with sampled terms estimated delta; `terms` stand for `of` terms.
+
+    `before` are the packed scores of the examples in `read`, for the labels before the step.
+    """
 
     error: float
     terms: int
     of: int
     certain: list[str]
+    read: list[str]
     before: str
 
 
 class BlockBody(TypedDict):
-    """What stays in place for some steps of a search with sampled terms. `read` is packed, in the order of `sample`."""
+    """What stays in place for some steps of a search with sampled terms.
+
+    `scores` are the packed scores of the examples in `read`, for the labels after the event.
+    """
 
     number: int
     size: int
     prefix: list[str]
     front: list[str]
     sample: list[str]
-    read: str
+    read: list[str]
+    scores: str
 
 
 class KeptBlockBody(BlockBody):
-    """A block within a whole state: with the scores known when its sample was drawn, and the examples read."""
+    """A block within a whole state: with the scores known when its sample was drawn, and how its steps went."""
 
     old: dict[str, list[float]]
-    also: list[str]  # read beside the sample
     strain: float
+    changes: int
 
 
 class SampledStateBody(TypedDict):

@@ -255,18 +255,20 @@ class Codec:
             "terms": estimate.terms,
             "of": estimate.of,
             "certain": [self.ids[i] for i in estimate.certain],
+            "read": [self.ids[i] for i in estimate.before],
             "before": self.pack(estimate.before),
         }
 
     def encode_block(self, block: Block) -> BlockBody:
-        """Return a block with the scores of its sample."""
+        """Return a block with the scores read in it."""
         return {
             "number": block.number,
             "size": block.size,
             "prefix": [self.ids[i] for i in block.prefix],
             "front": [self.ids[i] for i in block.front],
             "sample": [self.ids[i] for i in block.sample],
-            "read": self.pack({i: block.read[i] for i in block.sample}),
+            "read": [self.ids[i] for i in block.read],
+            "scores": self.pack(block.read),
         }
 
     def encode_flip(self, flip: Flip) -> FlipBody:
@@ -331,21 +333,25 @@ class Codec:
             paired=body.get("paired", False),  # absent in logs older than these fields
             reused=body.get("reused", False),
             tied=tuple(body.get("tied", ())),
-            estimate=self._decode_estimate(body["estimate"], state.labeling) if "estimate" in body else None,
+            estimate=self._decode_estimate(body["estimate"]) if "estimate" in body else None,
         )
 
-    def _decode_estimate(self, body: EstimateBody, before: Labeling) -> DeltaEstimate:
-        certain = tuple(self.index(example) for example in body["certain"])
-        scores = self.unpack(body["before"], [i for i in certain if i in before])
-        return DeltaEstimate(body["error"], body["terms"], body["of"], certain, scores)
+    def _decode_estimate(self, body: EstimateBody) -> DeltaEstimate:
+        scores = dict(self.unpack(body["before"], self._indices(body["read"])))
+        return DeltaEstimate(body["error"], body["terms"], body["of"], self._indices(body["certain"]), scores)
 
-    def decode_block(self, body: BlockBody, old: Scores, also: Sequence[str] = (), strain: float = 0.0) -> Block:
-        """Return a block; `old` are the scores known when its sample was drawn, `also` the examples read beside it."""
-        prefix = tuple(map(self.index, body["prefix"]))
-        front = tuple(map(self.index, body["front"]))
-        sample = tuple(map(self.index, body["sample"]))
-        read = dict(self.unpack(body["read"], (*sample, *map(self.index, also))))
-        return Block(body["number"], body["size"], prefix, front, sample, old, read, strain)
+    def decode_block(self, body: BlockBody, begun: Block | None, old: Scores) -> Block:
+        """Return a block; if it goes on with one of the same number, that is `begun`.
+
+        `old` are the scores known when its sample was drawn.
+        """
+        prefix, front, sample = (self._indices(some) for some in (body["prefix"], body["front"], body["sample"]))
+        read = dict(self.unpack(body["scores"], self._indices(body["read"])))
+        strain, changes = (begun.strain, begun.changes) if begun else (0.0, 0)
+        return Block(body["number"], body["size"], prefix, front, sample, old, read, strain, changes)
+
+    def _indices(self, examples: Sequence[str]) -> tuple[int, ...]:
+        return tuple(map(self.index, examples))
 
     def decode_evaluation(self, body: EvaluationBody, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
         """Return an evaluation with these log-probabilities."""
@@ -493,7 +499,7 @@ def decode_refresh(codec: Codec, body: RefreshedBody, state: State) -> RefreshIn
     if (drawn := body["block"]) is not None:
         begun = state.block if state.block is not None and state.block.number == drawn["number"] else None
         old = exact.scores if exact else begun.old if begun else state.evaluation.scores
-        block = codec.decode_block(drawn, old)
+        block = codec.decode_block(drawn, begun, old)
     changes = body["estimated_change"], body["exact_change"]
     return RefreshInfo(body["why"], block, exact, *changes, set_evaluations=body["set_evaluations"])
 
@@ -501,15 +507,9 @@ def decode_refresh(codec: Codec, body: RefreshedBody, state: State) -> RefreshIn
 def _encode_sampled(codec: Codec, state: State) -> SampledStateBody:
     """The part of a state that only a search with sampled terms has."""
     block: KeptBlockBody | None = None
-    if state.block is not None:
-        also = [i for i in state.block.read if i not in state.block.sample]
-        block = {
-            **codec.encode_block(state.block),
-            "read": codec.pack({i: state.block.read[i] for i in (*state.block.sample, *also)}),
-            "old": {codec.ids[i]: list(score.raw) for i, score in state.block.old.items()},
-            "also": [codec.ids[i] for i in also],
-            "strain": state.block.strain,
-        }
+    if (kept := state.block) is not None:
+        old = {codec.ids[i]: list(score.raw) for i, score in kept.old.items()}
+        block = {**codec.encode_block(kept), "old": old, "strain": kept.strain, "changes": kept.changes}
     return {
         "block": block,
         "exact_at": state.exact_at,
@@ -523,7 +523,7 @@ def _with_sampled(codec: Codec, body: SampledStateBody, state: State) -> State:
     block = None
     if (kept := body["block"]) is not None:
         old = {codec.index(example): LabelLogProbs(tuple(raw)) for example, raw in kept["old"].items()}
-        block = codec.decode_block(kept, old, kept["also"], kept["strain"])
+        block = replace(codec.decode_block(kept, None, old), strain=kept["strain"], changes=kept["changes"])
     return replace(
         state,
         block=block,

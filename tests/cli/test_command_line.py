@@ -8,6 +8,7 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.cli.main import main
+from icm_engine.cli.terminal import follow
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store

@@ -343,7 +343,7 @@ def smaller_error(body: dict[str, Any]) -> bool:
 
 
 def other_sample(body: dict[str, Any]) -> bool:
-    if not body["block"] or not body["block"]["prefix"]:
+    if not body["block"] or not body["block"]["prefix"] or body["after"]:
         return False
     body["block"]["prefix"][0], body["block"]["sample"][0] = body["block"]["sample"][0], body["block"]["prefix"][0]
     return True
@@ -380,7 +380,7 @@ def test_a_changed_log_is_found_out(store: Store, pairs: Dataset, kind: str, cha
 
 
 @pytest.mark.parametrize("settings", [{"terms": 0}, {"terms": 6}, {"redraw_every": 5}, {"exact_every": 32}])
-def test_a_log_made_with_other_settings_is_found_out(store: Store, pairs: Dataset, settings: dict[str, int]) -> None:
+def test_a_log_made_with_other_settings_is_found_out(store: Store, pairs: Dataset, settings: dict[str, Any]) -> None:
     run = sampled_run(store, pairs, 40)
     assert work(store, run) == 0
     opened = open_run(store, run)

@@ -81,7 +81,7 @@ def test_a_kept_prefix_is_encoded_once_and_gives_the_same_scores(llama: str) -> 
         scorer = TransformersScorer(transformers_scorer(llama, "prefix-tree").loaded, chunk_tokens=chunk)
         wanted = scorer.score(behind)
         whole = scorer.usage.tokens_encoded
-        scorer.keep(kept[0])
+        scorer.keep(kept[0], None)
         first = scorer.score(kept)
         assert scorer.usage.tokens_encoded == 2 * whole  # `keep` counted the prefix, `score` the rest
         for one, other in zip(first, wanted, strict=True):
@@ -93,6 +93,11 @@ def test_a_kept_prefix_is_encoded_once_and_gives_the_same_scores(llama: str) -> 
         cut = [replace(p, segments=(*p.segments[:3], *p.segments[4:]), kept=7) for p in kept]
         anew = TransformersScorer(scorer.loaded, chunk_tokens=chunk).score(cut)
         assert scorer.score(cut) == anew  # the prefix was cut, and encoded again from there
+        before = scorer.usage.tokens_encoded
+        scorer.keep(cut[0], kept[0])
+        rest = sum(len(scorer.segment(segment)) for segment in shown[4:])
+        assert scorer.usage.tokens_encoded - before > rest - chunk
+        assert scorer.usage.tokens_encoded - before <= rest + chunk  # from where the call began in which they part
         scorer.score(plain)
         assert scorer.score(kept) == first  # another walk came between
 
