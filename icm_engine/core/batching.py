@@ -1,18 +1,5 @@
 """Which examples go together: run versions, whole groups under a limit, batches, and what fits a context.
 
-Version 1:
-- a limit takes the largest prefix of whole groups;
-- texts are tokenised one by one, as if each began a text;
-- log-probabilities come from logits in the model's own precision;
-- which inconsistent pairs no repair helps is forgotten when a step is accepted.
-
-Version 2:
-- a limit takes whole groups wherever they stand in the file (`Cut`);
-- texts are tokenised so that the token ids of a prompt decode to its text;
-- the last projection and the softmax are computed in float32;
-- pairs that no repair helped since the labels last changed are remembered after an accepted step too;
-- a step names the labels of an exact tie.
-
 A run keeps the version it was made with through resume, fork, replay and verify. New runs get the newest.
 
 Version 1:
