@@ -310,7 +310,7 @@ def submit(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where:
 def begin_batches(store: Store, spec: RunSpec, size: int, chains: int) -> str:
     """Start a batched run and return its name. Raises SettingError if several chains are asked for."""
     if chains > 1:
-        raise SettingError(f"{chains} chains and a batch size of {size} do not go together: use one")
+        raise SettingError(f"{chains} chains and a batch size of {size} cannot be combined: use one")
     return submit(store, spec, size)
 
 

@@ -88,7 +88,7 @@ def trained_command(store: Store, name: str | None) -> Json | Output:
 
 @command("use")
 @run_argument
-@click.option("--model", metavar="MODEL", help="In place of the run's own, such as trained:NAME.")
+@click.option("--model", metavar="MODEL", help="A model to use instead of the run's, such as trained:NAME.")
 @click.option(
     "--shots",
     cls=Many,

@@ -134,7 +134,7 @@ EXPLANATIONS: dict[str, str] = {
     "walk: cheaper, and deltas are free of order noise, but the changed examples come last before every "
     "query.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
-    "max_steps": "Steps of Algorithm 1; 0 means one an example with the preset paper, as in the paper, and four with "
+    "max_steps": "Steps of Algorithm 1; 0 means one per example with the preset paper, as in the paper, and four with "
     "the others.",
     "seed": "All randomness is a pure function of the seed and the step number.",
 }

@@ -273,7 +273,7 @@ def _files(parts: Iterable[CardTable], gold: bool, human: bool) -> str:
     asked = [
         name for name, wanted in (("gold (`icm_gold`)", gold), ("human labels (`icm_human_...`)", human)) if wanted
     ]
-    apart = f"\n\nThe labels also have, as was asked for: {' and '.join(asked)}." if asked else ""
+    apart = f"\n\nThe labels also include, as requested: {' and '.join(asked)}." if asked else ""
     return _table("Files", rows) + apart
 
 

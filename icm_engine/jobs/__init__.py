@@ -256,6 +256,6 @@ def _last_turn(store: Store, job: str) -> Event | None:
 def _row(store: Store, job: str) -> Any:
     row = store.db.execute("select spec, created from jobs where name = ?", [job]).fetchone()
     if row is None:
-        message = f"job {job!r} does not exist: `python -m icm_engine jobs` shows the jobs there are"
+        message = f"job {job!r} does not exist: `python -m icm_engine jobs` lists the jobs"
         raise not_found(store.db.conn, "jobs", message)
     return row

@@ -78,7 +78,7 @@ def model_facts(store: Store, name: str) -> Json:
     path = folder(store, name) / FACTS
     if not path.is_file():
         known = ", ".join(names(store)) or "nothing yet"
-        raise NotFound(f"nothing of the name {name!r} was trained beside {store.path}; there is: {known}")
+        raise NotFound(f"no model named {name!r} was trained with database {store.path}; trained models: {known}")
     return read_facts(path.parent)
 
 

@@ -103,7 +103,7 @@ def load_rewards(loaded: LoadedModel, folder: Path) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         raise ModelNotUsable(
-            f"reward model {str(folder)!r} does not go with {loaded.name!r} ({reason}): use the base it came from"
+            f"reward model {str(folder)!r} does not match {loaded.name!r} ({reason}): use the base it came from"
         ) from error
 
 

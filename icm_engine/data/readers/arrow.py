@@ -209,7 +209,7 @@ def _refuse_strangers(paths: Sequence[Path], content: bytes | None) -> None:
         refuse_strangers(beginning := _beginning(path, content), path.name)
         if beginning.startswith(_OLD):
             raise ImportRefused(
-                f"{path.name}: the file is of Feather's first version: write it again (pandas.read_feather, to_feather)"
+                f"{path.name}: the file is in version 1 of Feather: write it again (pandas.read_feather, to_feather)"
             )
 
 
