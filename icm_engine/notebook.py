@@ -208,7 +208,7 @@ def list_runs(db: Database = None) -> pandas.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stored run; every table is read anew on access."""
+    """A stored run; every table is read again on access."""
 
     name: str
     database: Path

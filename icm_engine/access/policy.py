@@ -123,8 +123,8 @@ def _wrong_hosts(hosts: tuple[str, ...]) -> Iterator[str]:
     for host in hosts:
         if not (_is_address(host) or (_HOST.fullmatch(host) and re.search("[a-z]", host))):
             yield (
-                f"{EXPOSE} has {host[:60]!r}, which is no host: give the names or addresses that people type, without "
-                "http:// and port, separated by commas."
+                f"{EXPOSE} has {host[:60]!r}, which is not a host: give the names or addresses that people type, "
+                "without http:// and port, separated by commas."
             )
 
 

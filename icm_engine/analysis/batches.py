@@ -277,7 +277,7 @@ def _phase(store: Store, name: str, apart: Collection[str]) -> Phase:
 
 
 def any_moves(store: Store) -> bool:
-    """Say whether any run or batched run is at work. Only what somebody holds or has asked for can be."""
+    """Say whether any run or batched run is at work. Only runs with a lease or a request can be."""
     asked = "select run from leases union select run from commands where applied is null"
     whole = names(store)
     held = [row[0] for row in store.db.execute(asked)]

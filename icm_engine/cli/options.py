@@ -245,7 +245,7 @@ def trained_model_option(function: Function) -> Function:
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """The Ray cluster that was asked for; without an address, this machine."""
+    """The requested Ray cluster; without an address, this machine."""
 
     ray: str | None = None
     ray_cpus: int | None = None

@@ -260,7 +260,7 @@ def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json])
 
 
 def _responses_found(store: Store, arguments: RespondArguments, job: str, found: Json) -> Json:
-    """How many responses there are and how they were scored; they are stored where that was asked for."""
+    """How many responses there are and how they were scored; they are stored if requested."""
     kept = policies.keep_responses(store, job, arguments.keep, arguments.rule) if arguments.keep else None
     return {
         "job": job,

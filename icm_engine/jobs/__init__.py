@@ -221,7 +221,7 @@ def _message(store: Store, job: str, phase: Phase, last: Event | None) -> str:
         why = f"its process stopped ({words})" if words else "its process is gone"
         return f"{why}; starting it again does what is left"
     if phase == "running" and last is not None and last.kind == "cancel":
-        return "ending, as asked"
+        return "ending, as requested"
     return last.failed["message"] if phase == "failed" and last is not None else _MESSAGES[phase]
 
 

@@ -289,7 +289,7 @@ def _step_of(event: Event | None) -> int:
 
 
 def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
-    """The phase in which the last deciding event leaves a run; None if it goes on."""
+    """The phase in which the last deciding event leaves a run; None if it continues."""
     if last is None:
         return "created"
     if last.kind != "control":

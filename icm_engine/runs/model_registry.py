@@ -3,7 +3,7 @@
     icm.db
     icm-models/
       NAME/               adapter_model.safetensors, adapter_config.json, trained.json (facts), README.md (card)
-      .NAME.training/     while it is being trained: the checkpoints that training goes on from after a crash
+      .NAME.training/     while it is being trained: the checkpoints from which training continues after a crash
 
 A folder of this name that is there is finished: it is moved to its place whole.
 """

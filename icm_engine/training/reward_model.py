@@ -1,6 +1,6 @@
 """Reward models: the head that scores a response, and training from preference labels with trl's RewardTrainer.
 
-The model reads a prompt and a response up to the token that ends it, the last of the row: where the template goes on, a
+The model reads a prompt and a response up to the token that ends the response, which is the last of the row. There a
 base model has seen the whole response.
 """
 

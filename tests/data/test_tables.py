@@ -115,7 +115,7 @@ def test_a_stray_mark_that_merges_rows_is_refused_with_the_ways_out(separator: s
     assert "--quoting none" in said
     unquoted, notes = read(text, quoting="none")
     assert unquoted == [('"good day', "pos"), ("bad day", "neg"), ('other day"', "pos"), ("fine", "neg")]
-    assert notes[-1] == "All quotation marks were read as text, as asked."
+    assert notes[-1] == "All quotation marks were read as text, as requested."
     merged = f"good day{separator}pos\nbad day{separator}neg\nother day"
     assert read(text, quoting="double")[0] == [(merged, "pos"), ("fine", "neg")]
 
