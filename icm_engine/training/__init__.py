@@ -11,6 +11,6 @@ How another trainer plugs in (a reward model, DPO, reinforcement):
    reports progress and the trainer's logs to the job, and stops when the job is cancelled.
 4. `runs.model_registry.put` moves the complete result to its place, with its facts; `trainers.card` writes the README.
 
-The package never imports `data`, so it cannot reach gold. It trains on the labels of runs, which are marked as supervised
-where gold or people made them.
+The package never imports `data`, so it cannot reach gold. It trains on the labels of runs, marked as supervised
+if gold or people made them.
 """
