@@ -334,7 +334,7 @@ def test_events_that_are_no_steps_have_cards_too(store: Store, reading: Reading)
 def test_a_fork_has_a_card(store: Store, reading: Reading) -> None:
     child = views.load(store, forked_run(store, reading.run.name))
     card = event_card(child, open_moment(store, child, 0))
-    assert f"where run {reading.run.name} stood after its event {child.run.spec.forked_at}" in card.sentences[0]
+    assert f"in the state of run {reading.run.name} after its event {child.run.spec.forked_at}" in card.sentences[0]
     assert card.parent == {"run": reading.run.name, "event": str(child.run.spec.forked_at)}
     (moment, *_) = moments(store, child)
     assert decision(child, moment).step == card.step + 1
