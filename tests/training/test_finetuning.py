@@ -279,7 +279,7 @@ def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> No
     model_registry.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
     assert model_registry.is_supervised(store, "trained:silent")
     assert not model_registry.is_supervised(store, "sample")
-    with pytest.raises(NotFound, match="there is: gold, icm, silent"):
+    with pytest.raises(NotFound, match="trained models: gold, icm, silent"):
         control.create_run(store, RunSpec("sums", "trained:nothing"))
 
 
