@@ -123,7 +123,7 @@ def _ids(examples: Sequence[Example], cells: Sequence[Cells], mapping: Mapped, n
     own = tuple(_own(examples, given))
     if len(own) != len(cells):
         raise ImportRefused(
-            f"the frame has {len(cells)} rows, and would become {len(own)} examples: bring it into one answer a row, "
+            f"the frame has {len(cells)} rows, and would become {len(own)} examples: bring it into one answer per row, "
             "or import it as a file"
         )
     return own
@@ -208,7 +208,7 @@ def list_runs(db: Database = None) -> pandas.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stored run; every table is read anew on access."""
+    """A stored run; every table is read again on access."""
 
     name: str
     database: Path
@@ -307,7 +307,7 @@ def _go_on(store: Store, run: str, progress: bool) -> None:
 def _wait(store: Store, run: str, progress: bool) -> None:
     now, interrupted = follow(store, run, tqdm, quiet=not progress)
     if not now.over:
-        words = f"run {run!r} is {now.phase} at step {now.steps} of {now.max_steps}: the same call goes on with it"
+        words = f"run {run!r} is {now.phase} at step {now.steps} of {now.max_steps}: the same call continues it"
         raise KeyboardInterrupt(words) if interrupted else RunError(words)
 
 

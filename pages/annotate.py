@@ -33,7 +33,7 @@ def show(store: Store, run: str) -> None:
 
 def _without_labels(run: str, status: RunStatus) -> None:
     st.info(
-        "This run has no labels yet. Labels can be put in once the search has drawn its first ones.",
+        "This run has no labels yet. Labels can be set once the search has drawn its first ones.",
         icon=":material/info:",
     )
     if status.moving or status.pending:

@@ -203,7 +203,7 @@ def _size(preset: str) -> None:
         left, middle, right = st.columns(3, gap="medium")
         words = labelled("Preset: a named set of values", presets()[0])
         left.selectbox(words, presets(), key="preset", help=ABOUT["preset"])
-        words = labelled("Label at most so many examples", USUAL["limit"], "limit")
+        words = labelled("Examples to label at most", USUAL["limit"], "limit")
         middle.number_input(words, 1, value=None, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
         words = labelled("Examples in a batch", "no batches", "batch size")
         right.number_input(

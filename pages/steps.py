@@ -185,7 +185,7 @@ def _labels(reading: Reading, moment: Moment) -> None:
         hide_index=True,
         column_config=chart_parts.NUMBERS,
         placeholder="–",
-        alt="The labels as of then",
+        alt="The labels after this step",
     )
     st.caption(f"Labelled examples first, at most {chart_parts.ROWS} here.")
 
@@ -205,7 +205,7 @@ def _what_if(reading: Reading, moment: Moment) -> None:
     if example is None:
         st.text("This event drew no example: put one into the address, or go to a step.")
         return
-    st.text(f"Example {example.id}, with the labels as of then:")
+    st.text(f"Example {example.id}, with the labels after this step:")
     step_card.show_what_if(moment.then, moment.event.number, example.id)
 
 

@@ -12,8 +12,8 @@ from icm_engine.store.store import Store
 from pages.parts import charts, job_line, session, workspace
 
 WHAT = (
-    "Fine-tuning teaches a model the labels of this run: matrices beside its own weights (LoRA) learn to answer each "
-    "example, asked without demonstrations, with its label. The model itself stays as it is."
+    "Fine-tuning teaches a model the labels of this run: small matrices added to its weights (LoRA) learn to answer "
+    "each example, asked without demonstrations, with its label. The model itself stays as it is."
 )
 
 
@@ -96,7 +96,7 @@ def _curve(job: str) -> None:
 
 def _result(facts: Json) -> None:
     st.header("The tuned model")
-    st.text("Give this name wherever a model is asked for: a new run, a context check, a suite.")
+    st.text("Use this name wherever a model is needed: a new run, a context check, a suite.")
     session.plain(tuned_models.how_to_use(facts))
     with st.expander("What it is", icon=":material/receipt_long:"):
         st.dataframe(tuned_models.card_frame(facts), hide_index=True, height="content", alt="What the tuned model is")

@@ -1,4 +1,4 @@
-"""Write the rows that `make torture` kept into the table of docs/reliability.md: `python -m tools.reliability`."""
+"""Write the rows recorded by `make torture` into the table of docs/reliability.md: `python -m tools.reliability`."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ HEAD = "| fault | times tried | promised | what happened | test |\n|---|---|---|
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row of the table; a fault that was tried a number of times that says nothing has a dash."""
+    """Return one row of the table, with a dash for a fault whose number of tries has no meaning."""
     cells = (row["fault"], f"{row['tried']:,}" if row["tried"] else "-", row["promised"], row["happened"])
     file, test = row["test"].removeprefix("tests/").split("::", 1)
     return f"| {' | '.join(cells)} | `{file}` {test} |"
@@ -22,7 +22,7 @@ def _test(line: str) -> str:
 
 
 def main() -> None:
-    """Put one row a test between the two marks of the page; rows of tests that were not run stay as they were."""
+    """Put one row per test between the two marks of the page; rows of tests that did not run stay unchanged."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     table, after = rest.split(END)
     kept = {_test(old): old for old in table.splitlines() if old.startswith("| ") and ".py` test_" in old}

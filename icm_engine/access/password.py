@@ -63,7 +63,7 @@ def read_hash(text: str) -> Password:
             return Password(int(cost), salt, digest)
     except (ValueError, binascii.Error):
         pass
-    raise SettingError(f"{HASH} is no hash of a password: make one with `python -m icm_engine password`")
+    raise SettingError(f"{HASH} is not a password hash: make one with `python -m icm_engine password`")
 
 
 def _digest(password: str, salt: bytes, cost: int) -> bytes:

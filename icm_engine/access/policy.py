@@ -101,10 +101,14 @@ def _unsafe(started: ServerOptions) -> Iterator[str]:
     for is_wrong, found, remedy in (
         (not started.cors, "server.enableCORS is off", "any web page could open the app: leave it on"),
         (not started.xsrf, "server.enableXsrfProtection is off", "any web page could upload files: leave it on"),
-        (started.development, "global.developmentMode is on", "it takes the checks of origins away: leave it off"),
+        (started.development, "global.developmentMode is on", "it disables the origin checks: leave it off"),
         (started.under_test, "global.appTest is on", "it is for tests: leave it off"),
-        (started.agents, "server.enableAgentApi is on", "programs could drive the app past its pages: leave it off"),
-        (started.trusted_headers, "server.trustedUserHeaders is set", "the app trusts no header: take it away"),
+        (
+            started.agents,
+            "server.enableAgentApi is on",
+            "programs could control the app without its pages: leave it off",
+        ),
+        (started.trusted_headers, "server.trustedUserHeaders is set", "the app trusts no header: remove it"),
         (
             not 0 < started.upload <= LARGEST_UPLOAD,
             f"server.maxUploadSize is {started.upload}",
@@ -119,8 +123,8 @@ def _wrong_hosts(hosts: tuple[str, ...]) -> Iterator[str]:
     for host in hosts:
         if not (_is_address(host) or (_HOST.fullmatch(host) and re.search("[a-z]", host))):
             yield (
-                f"{EXPOSE} has {host[:60]!r}, which is no host: give the names or addresses that people type, without "
-                "http:// and port, parted by commas."
+                f"{EXPOSE} has {host[:60]!r}, which is not a host: give the names or addresses that people type, "
+                "without http:// and port, separated by commas."
             )
 
 
@@ -149,14 +153,14 @@ def _wrong_oidc(secret: int | None, users: tuple[str, ...]) -> Iterator[str]:
     if secret is None:
         yield (
             f"{EXPOSE} is set, but no login is: set {HASH} (make one with `python -m icm_engine password`), or set up "
-            f"OIDC ([auth] in .streamlit/secrets.toml) and name who may come in {USERS}."
+            f"OIDC ([auth] in .streamlit/secrets.toml) and name who may log in {USERS}."
         )
         return
     if secret < SHORTEST_SECRET:
         yield f"cookie_secret in secrets.toml has {secret} characters: use {SHORTEST_SECRET} or more, made at random."
     if not users or not all(re.fullmatch(r"(\*|[^@\s*]+)@[^@\s*]+", user) for user in users):
         yield (
-            f"{USERS} does not say who may come in: name e-mail addresses, parted by commas; *@example.org is "
+            f"{USERS} does not say who may log in: name e-mail addresses, separated by commas; *@example.org is "
             "everybody there."
         )
 

@@ -158,7 +158,7 @@ def act_words(reading: Reading, act: Act, place: int | None = None) -> str:
     few = [place] if place is not None else act.examples
     where = ids[few[0]] if len(few) == 1 else f"{len(act.examples):,} examples"
     if act.verb == "note":
-        return f"note on {where}: {one_line(act.text, 60) or 'taken away'}"
+        return f"note on {where}: {one_line(act.text, 60) or 'removed'}"
     labels = {act.labels[k] for k, i in enumerate(act.examples) if i in few} if act.labels else set()
     return f"{act.verb} {where}" + (f" as {', '.join(sorted(labels))}" if labels else "")
 

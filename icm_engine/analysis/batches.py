@@ -277,7 +277,7 @@ def _phase(store: Store, name: str, apart: Collection[str]) -> Phase:
 
 
 def any_moves(store: Store) -> bool:
-    """Say whether any run or batched run is at work. Only what somebody holds or has asked for can be."""
+    """Say whether any run or batched run is at work. Only runs with a lease or a request can be."""
     asked = "select run from leases union select run from commands where applied is null"
     whole = names(store)
     held = [row[0] for row in store.db.execute(asked)]
@@ -310,7 +310,7 @@ def submit(store: Store, spec: RunSpec, size: int, side_by_side: int = 1, where:
 def begin_batches(store: Store, spec: RunSpec, size: int, chains: int) -> str:
     """Start a batched run and return its name. Raises SettingError if several chains are asked for."""
     if chains > 1:
-        raise SettingError(f"{chains} chains and a batch size of {size} do not go together: use one")
+        raise SettingError(f"{chains} chains and a batch size of {size} cannot be combined: use one")
     return submit(store, spec, size)
 
 

@@ -249,7 +249,7 @@ def sentence(card: Decision) -> str:
     if card.delta > 0:
         return f"Accepted: {said} is a gain, and gains are always accepted."
     against = f"{said} at T = {figures(card.temperature)} gives {chance(card.probability)}, draw {figures(card.draw)}."
-    return f"Accepted, although it is no gain: {against}" if card.verdict == "accepted" else f"Rejected: {against}"
+    return f"Accepted, although it is not a gain: {against}" if card.verdict == "accepted" else f"Rejected: {against}"
 
 
 def delta_words(card: Decision) -> str:

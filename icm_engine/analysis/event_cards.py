@@ -177,7 +177,7 @@ DRAWN_FOR: dict[Reason, str] = {
 def _forked(reading: Reading, moment: Moment) -> Made:
     spec, state = reading.run.spec, moment.state
     said = (
-        f"This run began where run {spec.forked_from} stood after its event {spec.forked_at}: step {state.step:,}, "
+        f"This run began in the state of run {spec.forked_from} after its event {spec.forked_at}: step {state.step:,}, "
         f"{len(state.labeling):,} labels, {len(state.hand.pins):,} pins."
     )
     return "A fork", [said], ()

@@ -166,7 +166,7 @@ def _regular(path: Path, root: Path) -> list[Path]:
     files = [file for file in found if not file.is_dir()]
     for file in files:
         if not file.is_file() or not file.resolve().is_relative_to(root):
-            raise ImportRefused(f"{file.name}: this is no regular file inside {root}: copy its content into one")
+            raise ImportRefused(f"{file.name}: this is not a regular file inside {root}: copy its content into one")
     return files
 
 

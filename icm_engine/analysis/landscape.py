@@ -28,7 +28,7 @@ LOOKED_BACK = 200  # events searched for a scored set
 SAME = 1e-6  # differences of U up to this size count as zero
 CLOSE = 0.01  # share of the landscape's spread; the order alone changed U by 0.3 to 1.2 at alpha 50
 _NO_GOLD = "No reference scores higher than the found labels: nothing here shows that the search failed."
-_WELL = "Gold scores as high as the found labels, and no reference higher: search and objective did their work."
+_WELL = "Gold scores as high as the found labels, and no reference higher: search and objective work as intended."
 
 MEANING = {
     FOUND: "what the search has now",

@@ -53,8 +53,8 @@ def require_server(model: str) -> None:
 
 
 QUANTIZATIONS = {
-    "nf4": "4 bits a weight, by bitsandbytes: the smallest",
-    "int8": "8 bits a weight, by bitsandbytes",
+    "nf4": "4 bits per weight, by bitsandbytes: the smallest",
+    "int8": "8 bits per weight, by bitsandbytes",
     "none": "unquantized weights, in bfloat16, or float32 where the processor has no bfloat16",
 }
 FIRST_RUN = RunSpec("arithmetic", "sample", limit=64, search=PRESETS["default"])  # behind the button on Runs
@@ -68,11 +68,11 @@ ABOUT = {
     "quantization": "How the model's weights are stored: "
     + "; ".join(f"{k}: {v}" for k, v in QUANTIZATIONS.items())
     + ". A server has its own.",
-    "limit": "Label at most so many examples: whole consistency groups in the order of the file, wherever their "
-    "examples stand. Empty means all of them.",
-    "batch_size": "For data larger than the context: splits what the limit leaves into batches of at most so many "
-    "examples, drawn by the seed, no consistency group cut, each a search of its own. Empty means one run.",
-    "max_steps": "Steps of Algorithm 1. Empty means one an example with the preset paper, as in the paper, and four "
+    "limit": "The largest number of examples to label. Takes whole consistency groups in the order of the file, "
+    "wherever their examples stand. Empty means all examples.",
+    "batch_size": "For data larger than the context: the largest number of examples in a batch. The seed decides which "
+    "consistency groups form a batch, groups stay whole, and each batch is a search of its own. Empty means one run.",
+    "max_steps": "Steps of Algorithm 1. Empty means one per example with the preset paper, as in the paper, and four "
     "with the others.",
     "chains": "Number of searches, each a run with the next seed, two at a time. Of several, the best by U is "
     "proposed, shown with the agreement of all. Gold plays no part in the choice.",
@@ -385,7 +385,7 @@ def tunable(reading: Reading) -> dict[str, Tunable]:
         "alpha": Tunable(float(reading.config.alpha), EXPLANATIONS["alpha"]),
         "temperature": Tunable(
             round(_next_temperature(reading), 4),
-            "T of the next step, on the scale of U. It cools on from there: the initial temperature is changed.",
+            "T of the next step, on the scale of U. It cools from there: the initial temperature changes.",
         ),
         "neighbour_weight": Tunable(reading.config.neighbour_weight, EXPLANATIONS["neighbour_weight"]),
     }

@@ -343,7 +343,7 @@ def notices(reading: Reading) -> tuple[Notice, ...]:
         text = "A sample model is in use: its labels on data that is not sample data mean nothing."
         found.append(Notice("sample-model", text))
     if spec.model == "fake":
-        found.append(Notice("fake-model", "A stand-in for a model is in use: its labels mean nothing."))
+        found.append(Notice("fake-model", "The fake model is in use: its labels mean nothing."))
     if spec.supervised:
         where = f" ({spec.given_from})" if spec.given_from else ""
         found.append(Notice("supervised", f"Supervised: this run has labels from a person or from gold{where}."))

@@ -284,10 +284,10 @@ class Chat(Protocol):
 
 
 class TableChat:
-    """The stand-in's chat: it answers in words, and has no chat format."""
+    """The chat of the fake model: it answers in words, and has no chat format."""
 
     def prompts(self, task: Task, examples: Sequence[Example]) -> list[Prompt]:
-        raise NotApplicable("the stand-in for a model has no chat template: use a chat model")
+        raise NotApplicable("the fake model has no chat template: use a chat model")
 
     def generator(self) -> Generator:
         return TableGenerator(stand_in_reply)

@@ -107,7 +107,7 @@ def fetch_command(store: Store, name: str, accept_terms: bool) -> Json:
     try:
         path = fetched_models.fetch(store, model.name, _say)
     except KeyboardInterrupt:
-        raise FetchFailed(f"{model.name} was not fetched, as asked; nothing was kept") from None
+        raise FetchFailed(f"{model.name} was not fetched, because it was interrupted; nothing was kept") from None
     return {
         "name": model.name,
         "path": str(path),
@@ -141,7 +141,7 @@ def _agree(model: Fetchable, accepted: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise FetchFailed(
-            f"{model.name} is under the {licence.name} ({licence.link}), which nobody has accepted here: read them, "
+            f"{model.name} is under the {licence.name} ({licence.link}), which have not been accepted here: read them, "
             "and if you accept them, add --accept-terms"
         )
     _say(f"Do you accept the {licence.name}? [y/N]")

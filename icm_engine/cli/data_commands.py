@@ -138,7 +138,7 @@ def _facts(found: RuleCheck) -> Json:
 
 
 def rule_of(given: str | None) -> str | None:
-    """Return the rule that was asked for; a path to a Python file becomes a reference to it as it is now."""
+    """Return the requested rule; a path to a Python file becomes a reference to it as it is now."""
     return rule_reference(given) if given is not None and given.endswith(".py") else given
 
 

@@ -99,7 +99,7 @@ class EvaluateArguments:
     detach: bool
 
     def instead(self) -> Json:
-        """Return what replaces the suite's own."""
+        """Return the arguments that override the suite."""
         given = {"datasets": self.datasets, "examples": self.examples, "seeds": self.seeds}
         return {name: value for name, value in given.items() if value}
 
@@ -108,10 +108,10 @@ class EvaluateArguments:
 @click.argument("suite", metavar="SUITE", help=f"{', '.join(SHIPPED)}, or a file (my_suite.toml).")
 @click.option("--quick", is_flag=True, help="The smaller form of the suite, which takes a few minutes.")
 @options.model_options(default="sample")
-@click.option("--datasets", cls=Many, metavar="NAME...", help="In place of the suite's own.")
+@click.option("--datasets", cls=Many, metavar="NAME...", help="Data sets to use instead of the suite's.")
 @click.option("--test", metavar="NAME", help="Data set on which labels are tried out as demonstrations.")
-@click.option("--examples", type=options.count, metavar="N", help="In place of the suite's own.")
-@click.option("--seeds", cls=Many, type=int, metavar="S...", help="In place of the suite's own.")
+@click.option("--examples", type=options.count, metavar="N", help="How many examples, instead of the suite's number.")
+@click.option("--seeds", cls=Many, type=int, metavar="S...", help="Seeds to use instead of the suite's.")
 @click.option("--processes", type=options.count, default=1, metavar="P", help="How many runs at the same time.")
 @options.cluster_options
 @click.option("--output", type=Path, metavar="FOLDER", help="Where the report goes (default: reports/SUITE).")

@@ -1,6 +1,6 @@
-"""The command line: the same things as the pages, without a browser. JSON goes to stdout alone.
+"""The command line: what the pages do, without a browser. JSON goes to stdout alone.
 
-Exit status 0 when it did what was asked, 2 for arguments, 1 otherwise with one line on stderr.
+Exit status: 0 for success, 2 for wrong arguments, 1 otherwise, with one line on stderr.
 """
 
 import sys
@@ -99,8 +99,8 @@ class Commands(click.Group):
 def icm() -> None:
     """ICM Workbench, without a browser.
 
-    Each command has its own help: COMMAND --help. JSON goes to stdout alone (--json). The exit status is 0 when a
-    command did what it was asked for, 2 for wrong arguments, and 1 otherwise, with one line on stderr.
+    Each command has its own help: COMMAND --help. JSON goes to stdout alone (--json). The exit status is 0 for
+    success, 2 for wrong arguments, and 1 otherwise, with one line on stderr.
     """
 
 
@@ -127,7 +127,7 @@ def _called() -> str:
 
 
 def script() -> int:
-    """Run the command of this process and return its exit status; that nobody reads on is no failure to be traced."""
+    """Run the command of this process and return its exit status. A closed output pipe is not traced as a failure."""
     try:
         code = main()
         sys.stdout.flush()

@@ -151,7 +151,7 @@ database = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 run_argument = click.argument("run", metavar="RUN")
 dataset_argument = click.argument("dataset", metavar="DATASET")
-detach = click.option("--detach", is_flag=True, help="Return at once with the name; the work goes on.")
+detach = click.option("--detach", is_flag=True, help="Return at once with the name; the work continues.")
 settings = click.option(
     "--set",
     "settings",
@@ -245,7 +245,7 @@ def trained_model_option(function: Function) -> Function:
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """The Ray cluster that was asked for; without an address, this machine."""
+    """The requested Ray cluster; without an address, this machine."""
 
     ray: str | None = None
     ray_cpus: int | None = None

@@ -73,7 +73,7 @@ steps_option = click.option(
     "--steps",
     type=options.count,
     metavar="N",
-    help="Steps of the search (default: one an example with --preset paper, four with the others).",
+    help="Steps of the search (default: one per example with --preset paper, four with the others).",
 )
 preset_option = click.option(
     "--preset",
@@ -136,7 +136,7 @@ def _started(store: Store, arguments: RunArguments, spec: RunSpec) -> Json | Out
     several = arguments.side_by_side, arguments.where, arguments.detach
     if arguments.batch_size is not None and arguments.restarts is not None:
         raise SettingError(
-            f"--restarts {arguments.restarts} and --batch-size {arguments.batch_size} do not go together: use one"
+            f"--restarts {arguments.restarts} and --batch-size {arguments.batch_size} cannot be combined: use one"
         )
     if arguments.batch_size is not None:
         return several_runs.run_batches(store, spec, arguments.batch_size, *several)
@@ -278,7 +278,9 @@ def delete_command(store: Store, runs: tuple[str, ...], yes: bool) -> Output:
     A run that something else is built on (a fork, a trained model, a suite) stays until that is deleted too.
     """
     if not yes and not sys.stdin.isatty():
-        raise SettingError(f"nobody can be asked whether to delete {', '.join(runs)}: add --yes; nothing was deleted")
+        raise SettingError(
+            f"deleting {', '.join(runs)} needs a confirmation and there is no terminal: add --yes; nothing was deleted"
+        )
     if not yes and not click.confirm(f"Delete {', '.join(runs)} for good?", err=True):
         return Output({"deleted": []}, "nothing was deleted")
     gone = deletion.delete(store, runs)
@@ -288,7 +290,7 @@ def delete_command(store: Store, runs: tuple[str, ...], yes: bool) -> Output:
 def _event_of_best(store: Store, run: str) -> int | None:
     """The event that led to the best state of a run; None before it has labels. Raises SettingError, NotFound."""
     if batches.is_batched(store, run):
-        raise SettingError(f"{run!r} is a batched run, whose batches end each for itself: leave out --at best")
+        raise SettingError(f"{run!r} is a batched run, whose batches end separately: leave out --at best")
     end = run_end(load(store, run))
     return end.best.event if end else None
 
@@ -299,7 +301,7 @@ def _follow(store: Store, run: str) -> Json:
     reading, status = load(store, run), control.status(store, run)
     end = run_end(reading)
     if status.phase == "finished" and end is not None and end.differs:
-        print(f"{end.words} `export {run} --at best` writes the labels of then.", file=sys.stderr)
+        print(f"{end.words} `export {run} --at best` writes the labels of that step.", file=sys.stderr)
     return summary(reading, status)
 
 

@@ -52,7 +52,7 @@ def run_there(store: Store, run: str, where: cluster.ClusterSpec, detach: bool) 
 def run_batches(
     store: Store, spec: RunSpec, size: int, side_by_side: int | None, where: ClusterOptions, detach: bool
 ) -> Json:
-    """Label every batch and return the summary over all. Ctrl-C pauses; the same command goes on."""
+    """Label every batch and return the summary over all. Ctrl-C pauses; the same command continues."""
     many = side_by_side or 1
     name = batches.submit(store, spec, size, many, where=where.spec(many))
     if detach:
@@ -112,7 +112,7 @@ def run_chains(
 ) -> Json | Output:
     """Run the chains and return the summary of the proposed one, `restarts`, agreement and what to know.
 
-    Ctrl-C pauses the chains; the same command goes on with them.
+    Ctrl-C pauses the chains; the same command continues them.
     """
     many = side_by_side or SIDE_BY_SIDE
     job = restarts.submit(store, spec, chains, many, where.spec(many))

@@ -46,7 +46,7 @@ def sanitized() -> Iterator[None]:
 
 
 def hang_up() -> None:
-    """Let nothing more be written, since nobody reads on (`| head`): Python would complain when it ends."""
+    """Discard further output after the pipe was closed (`| head`); else Python would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -87,7 +87,7 @@ def trained_command(store: Store, name: str | None) -> Json | Output:
 
 @command("use")
 @run_argument
-@click.option("--model", metavar="MODEL", help="In place of the run's own, such as trained:NAME.")
+@click.option("--model", metavar="MODEL", help="A model to use instead of the run's, such as trained:NAME.")
 @click.option(
     "--shots",
     cls=Many,
@@ -259,7 +259,7 @@ def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json])
 
 
 def _responses_found(store: Store, arguments: RespondArguments, job: str, found: Json) -> Json:
-    """How many responses there are and how they were scored; they are stored where that was asked for."""
+    """How many responses there are and how they were scored; they are stored if requested."""
     kept = policies.keep_responses(store, job, arguments.keep, arguments.rule) if arguments.keep else None
     return {
         "job": job,

@@ -40,7 +40,7 @@ def require_ray(where: ClusterSpec) -> None:
         raise SettingError(f"Ray is not installed: python -m {install_command('ray')}, or leave out --ray")
     if where.address.startswith("ray://"):
         raise SettingError(
-            f"address {where.address!r} is one of Ray's client: the database stays here, so this machine must be one "
+            f"address {where.address!r} is a Ray client address: the database stays here, so this machine must be one "
             "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT"
         )
 

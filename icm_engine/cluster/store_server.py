@@ -60,7 +60,7 @@ def pack(store: Store, name: str) -> RunBundle:
     """Return what a worker needs to continue this run or job. Raises NotFound, SettingError."""
     if store.has_run(name):
         if (model := store.spec(name).model).startswith(model_registry.PREFIX):
-            raise SettingError(f"model {model!r} lies beside this machine's database: start {name!r} without Ray")
+            raise SettingError(f"model {model!r} is stored with this machine's database: start {name!r} without Ray")
         part = _part(store, name)
         return RunBundle((part,) if part else _pieces(store, _reads(store, name)), _record(store, name))
     spec = jobs.spec(store, name)
@@ -167,8 +167,8 @@ class StoreServer:
         """
         if code != self._code:
             raise RunError(
-                f"{place} has other code of icm_engine ({code[:12]}) than this machine ({self._code[:12]}): "
-                "bring both to one version and start it again"
+                f"{place} has other icm_engine code ({code[:12]}) than this machine ({self._code[:12]}): "
+                "install the same version on both and start it again"
             )
         token = claim(self._store, name, place, self._holder)
         return token, pack(self._store, name)

@@ -52,13 +52,13 @@ def load_rule(rule: str) -> type[Rule]:
     """Return the rule class of a referenced file. Raises SettingError if the file changed or has no such class."""
     match = _REFERENCE.fullmatch(rule)
     if match is None:
-        raise SettingError(f"rule {rule!r} is no rule file: give its path on the command line (--rule my_rule.py)")
+        raise SettingError(f"rule {rule!r} is not a rule file: give its path on the command line (--rule my_rule.py)")
     path, content = Path(match["path"]), _read(Path(match["path"]))
     found = hashlib.sha256(content).hexdigest()
     if found != match["sha256"]:
         raise SettingError(
             f"rule file {path} has changed: its sha256 is {found[:12]}…, it was {match['sha256'][:12]}…: "
-            "put the file back as it was, or begin anew with the new one"
+            "put the file back as it was, or start a new run with the changed file"
         )
     return _rule_of(path, content)
 

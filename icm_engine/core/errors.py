@@ -4,17 +4,17 @@
     ├── SettingError             a setting that does not exist or cannot have this value
     ├── ImportRefused            a file that cannot become a data set
     ├── HubError                 the hub cannot be reached, or does not let us
-    ├── FetchFailed          a model that cannot be fetched: no index within reach, another file, no room
-    ├── NotInstalled             an optional package that what was asked for needs
+    ├── FetchFailed              a model that cannot be fetched: no index within reach, another file, no room
+    ├── NotInstalled             a missing optional package
     ├── ModelError               anything at the model edge
     │   ├── ModelNotUsable       not a causal language model, no such directory, pickled weights
-    │   ├── DeviceMissing        a GPU was asked for and there is none
+    │   ├── DeviceMissing        a GPU was requested and there is none
     │   ├── LabelNotTokenizable  a label that becomes no token, or two labels that become the same ones
     │   ├── PromptTooLong        a prompt that does not fit the context: never cut
     │   ├── OutOfMemory          the model or its cache does not fit
     │   ├── ScoreNotFinite       NaN or infinity where a log-probability should be
     │   ├── NotApplicable        a form of asking that this model does not have: no chat template
-    │   └── ServerUnavailable    a server that does not answer now: a run pauses, and goes on when it is back
+    │   └── ServerUnavailable    a server that does not answer now: a run pauses, and continues when it is back
     └── RunError                 anything about a run as a thing that lasts
         ├── NotFound             no run, data set or example of that name
         ├── RunBusy              another worker holds the run

@@ -107,7 +107,7 @@ def _turned(labeling: Labeling, hand: Hand, done: AppliedIntervention, back: boo
 
 def _last(stack: Sequence[AppliedIntervention], verb: str) -> AppliedIntervention:
     if not stack:
-        raise SettingError(f"there is nothing to {verb}: no act of a person stands before this")
+        raise SettingError(f"there is nothing to {verb}: no earlier change was made by hand")
     return stack[-1]
 
 

@@ -24,7 +24,7 @@ class LabelLogProbs:
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.raw):
             raise ScoreNotFinite(
-                f"the model gave label log-probabilities {self.raw}: a run cannot go on with these; "
+                f"the model gave label log-probabilities {self.raw}: a run cannot continue with these; "
                 "try quantization none, or another dtype"
             )
 

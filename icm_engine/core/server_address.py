@@ -71,7 +71,7 @@ def _options(fragment: str) -> dict[str, Any]:
     for name, value in parse_qsl(fragment, keep_blank_values=True):
         if name not in OPTIONS:
             raise SettingError(
-                f"the server's address has an unknown part after #: use {', '.join(OPTIONS)}; a key belongs into {KEY}"
+                f"the server's address has an unknown part after #: use {', '.join(OPTIONS)}; put a key into {KEY}"
             )
         options[name] = value if name in ("model", "tokenizer") else _count(name, value)
     return options

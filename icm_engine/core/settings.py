@@ -143,7 +143,7 @@ EXPLANATIONS: dict[str, str] = {
     "redraw_every": "With sampled terms: steps until another sample is drawn.",
     "exact_every": "With sampled terms: steps until U is evaluated exactly.",
     "neighbour_weight": "Draw weight of an unlabelled example that shares a constrained pair with a labelled one.",
-    "max_steps": "Steps of Algorithm 1; 0 means one an example with the preset paper, as in the paper, and four with "
+    "max_steps": "Steps of Algorithm 1; 0 means one per example with the preset paper, as in the paper, and four with "
     "the others.",
     "seed": "All randomness is a pure function of the seed and the step number.",
 }

@@ -203,7 +203,7 @@ class WideAnswers(Answers):
         if found is not None:
             return found
         if isinstance(cell, NoText):
-            refuse(name, record.where, column, "a nested value that is no list of texts", 'write ["...", "..."]')
+            refuse(name, record.where, column, "a nested value that is not a list of texts", 'write ["...", "..."]')
         return split_answers(cell) if _is_list(column) else [cell]
 
 

@@ -111,7 +111,7 @@ class ColumnSample:
             )
         if self.first is None and self._base() is None and self._counts(column) and undecided_cells(cells):
             raise ImportRefused(
-                f"{name}: column {column!r} has nothing but 1, which may be the first response (of 1 and 2) or the "
+                f"{name}: column {column!r} contains only 1, which may be the first response (of 1 and 2) or the "
                 "second (of 0 and 1): say which cell means the first (--first-wins 1 or --first-wins 0)"
             )
 

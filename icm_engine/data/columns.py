@@ -369,7 +369,7 @@ class _Planner:
         if not found:
             return []
         return [
-            f"Kept beside the examples, and out of exports without gold, since they look like labels: "
+            "Stored with the examples, but left out of exports without gold, because they look like labels: "
             f"{', '.join(map(repr, found))}."
         ]
 

@@ -97,9 +97,9 @@ def export_run(
     if format not in FORMATS:
         raise SettingError(f"format {format!r} does not exist: use one of {', '.join(FORMATS)}")
     if format in TRAINING and (gold or human):
-        raise SettingError(f"format {format!r} never holds gold or human labels: use format datasets for these")
+        raise SettingError(f"format {format!r} cannot hold gold or human labels: use format datasets for these")
     if excel and format != "csv":
-        raise SettingError(f"excel goes with format csv, not {format!r}: leave one of them out (--excel, --format)")
+        raise SettingError(f"excel needs format csv, not {format!r}: leave one of them out (--excel, --format)")
     if batches.is_batched(store, run):
         return _export_batches(store, run, Path(path), format, excel)
     labels, path = read_labels(store, run, until), Path(path)
@@ -179,12 +179,12 @@ def upload_folder(folder: Path, repo: str, public: bool, update: bool) -> str:
     from huggingface_hub.errors import HTTPError as NetworkError  # type: ignore[attr-defined]  # its client's own
 
     if get_token() is None:
-        raise HubError("there is no token of the hub: log in with `hf auth login`, or set HF_TOKEN")
+        raise HubError("there is no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
     try:
         made = HfApi().create_repo(repo, repo_type="dataset", private=not public, exist_ok=update)
         HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, repo_type="dataset")
     except HFValidationError:
-        raise HubError(f"repository {repo!r} is no name the hub takes: use OWNER/NAME") from None
+        raise HubError(f"repository {repo!r} is not a name that the hub accepts: use OWNER/NAME") from None
     except HfHubHTTPError as error:
         raise HubError(_refused(repo, error.response.status_code, str(error))) from None
     except (NetworkError, OSError) as error:

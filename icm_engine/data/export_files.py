@@ -257,7 +257,7 @@ def _opening(facts: Json) -> str:
         if spec["supervised"]
         else "No gold and no human label was used: these are the labels the model finds coherent, right or wrong."
     )
-    stand_in = " The model is a stand-in for a real one: its labels mean nothing." if spec["model"] == "fake" else ""
+    stand_in = " The model is fake: its labels mean nothing." if spec["model"] == "fake" else ""
     return (
         f"{facts['labelled']:,} of {facts['examples']:,} examples of data set {_code(facts['dataset'])} were labelled "
         f"by Internal Coherence Maximization ({CITATION}) with the model {_code(spec['model'])}. {how}{stand_in}"
@@ -273,7 +273,7 @@ def _files(parts: Iterable[CardTable], gold: bool, human: bool) -> str:
     asked = [
         name for name, wanted in (("gold (`icm_gold`)", gold), ("human labels (`icm_human_...`)", human)) if wanted
     ]
-    apart = f"\n\nThe labels also have, as was asked for: {' and '.join(asked)}." if asked else ""
+    apart = f"\n\nThe labels also include, as requested: {' and '.join(asked)}." if asked else ""
     return _table("Files", rows) + apart
 
 

@@ -170,7 +170,7 @@ def _check(store: Store, dataset: str, labels: Mapping[str, Label]) -> None:
         return
     known = {row[0] for row in store.db.execute("select id from examples where dataset = ?", [dataset])}
     if unknown := next((i for i in labels if i not in known), None):
-        raise NotFound(f"data set {dataset!r} has no example {unknown!r}: use the ids the import gave")
+        raise NotFound(f"data set {dataset!r} has no example {unknown!r}: use ids that the import assigned")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class MappedAnswers:
             )
         if self.different:
             notes.append(
-                f"Warning: the final answer of column {column!r} is another one than the claim's in "
+                f"Warning: the final answer of column {column!r} differs from the claim's in "
                 f"{self.different:,} of {self.compared:,} examples whose claim has one."
             )
         return notes

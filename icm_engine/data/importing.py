@@ -47,7 +47,7 @@ def delete_dataset(store: Store, name: str) -> None:
         store.dataset_info(name)
         if runs := runs_using(store, name):
             named = ", ".join(runs[:LISTED]) + (", …" if len(runs) > LISTED else "")
-            raise StoreError(f"data set {name!r} is used by {len(runs)} runs ({named}): delete these before it")
+            raise StoreError(f"data set {name!r} is used by {len(runs)} runs ({named}): delete these first")
         for table in ("human", "gold", "parts", "examples"):
             store.db.execute(f"delete from {table} where dataset = ?", [name])
         store.db.execute("delete from datasets where name = ?", [name])
@@ -62,7 +62,7 @@ def runs_using(store: Store, name: str) -> list[str]:
 BATCH = 2000  # rows written at once
 CACHE = 96 * 1024  # KiB of cache for index pages while a data set is copied in
 
-_ROOM = "free some space there, and see that this user can write there"
+_ROOM = "free some space there, and make sure that this user can write there"
 _TABLES = """
 pragma journal_mode = off;
 pragma synchronous = off;
@@ -285,7 +285,9 @@ class _Import:
     def _notes(self, dropped: int) -> list[str]:
         notes = []
         if is_our_export(self.source.columns):
-            notes.append("The file is an export of ours: its ids were kept, the labels of its run were left behind.")
+            notes.append(
+                "The file is an export of this program: its ids were kept, and the labels of its run were left out."
+            )
         if dropped:
             notes.append(f"Left out, since their gold is a tie: {dropped:,} row{'s' if dropped > 1 else ''}.")
         return notes

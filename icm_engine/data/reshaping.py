@@ -156,7 +156,7 @@ class Pairs:
             for column, text in zip((self.first, self.second), texts, strict=True):
                 if isinstance(text, NoText) and messages_in(text) is None:
                     remedy = 'write a text, or a list of {"role": ..., "content": ...}'
-                    refuse(name, record.where, column, "a nested value that is no conversation", remedy)
+                    refuse(name, record.where, column, "a nested value that is not a conversation", remedy)
             a, b = (text if talk is None else reply(talk) for text, talk in zip(texts, talks, strict=True))
             return (query, a, b) if asked is None else (query, a.strip(), b.strip())
         common = _common(talks[0], talks[1])

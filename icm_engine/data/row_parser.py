@@ -279,7 +279,7 @@ class RowBuilder:
             keep = f"keep such rows without {field} (--ties keep; Ties on the page)"
             remedy = f"leave such rows out (--ties drop), or {keep}" if field == "gold" else keep
             refuse(self.name, record.where, column, f"the value {short(cell)}, a tie", remedy)
-        refuse(self.name, record.where, column, f"the value {short(cell)}, which is no label", remedy)
+        refuse(self.name, record.where, column, f"the value {short(cell)}, which is not a label", remedy)
 
     def _name(self, record: Record, fields: Mapping[str, str]) -> str:
         """The id from the row's id column, else a hash of the texts; never of gold."""
@@ -290,7 +290,7 @@ class RowBuilder:
         if not name:
             refuse(self.name, record.where, self.plan.id, "no id", "fill it, or do without (--map id=)")
         if strange(name):
-            refuse(self.name, record.where, self.plan.id, "an id with a character nobody sees", "remove it")
+            refuse(self.name, record.where, self.plan.id, "an id with an invisible character", "remove it")
         return name
 
     def _twin(self, row: ParsedRow, name: str) -> ParsedRow:

@@ -105,7 +105,7 @@ def _curves(found: Json, dark: bool) -> Chart | None:
             )
     if not figure.data:
         return None
-    caption = "One line a seed; examples without a label count as wrong."
+    caption = "One line per seed; examples without a label count as wrong."
     return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
 
 

@@ -234,8 +234,8 @@ def _forms(found: Json) -> Table | None:
         for row in rows
     ]
     caption = (
-        "U of the labels each source came to, with each form of P and the same alpha, from the same log-probabilities; "
-        "one value a seed. A sum depends on how many examples are labelled."
+        "U of each source's labels, with each form of P and the same alpha, from the same log-probabilities; one value "
+        "per seed. A sum depends on how many examples are labelled."
     )
     return Table("U with each form of P", caption, ("source", "data set", *names), tuple(body))
 
@@ -268,7 +268,7 @@ def facts(found: Json) -> list[tuple[str, str]]:
     described: Sequence[tuple[str, str]] = [(f"source {arm['name']!r}", _arm(arm)) for arm in found["arms"]]
     return [
         ("command", found["command"]),
-        ("time", f"{duration(found['seconds'])} ({found['seconds']:.0f} seconds) for what was not there yet"),
+        ("time", f"{duration(found['seconds'])} ({found['seconds']:.0f} seconds) for what had not been computed yet"),
         ("model", f"{model['model']}, {model['quantization']}, {model['dtype']}, {model['encoding']}"),
         *([("fine-tuning", _settings(found["tune"]))] if found.get("tune") else []),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),

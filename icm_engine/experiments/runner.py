@@ -135,7 +135,9 @@ def _accuracy_of(store: Store, cell: Cell, driven: Sequence[Driven]) -> float:
             accuracy = run_summary(store, one.run).get("accuracy")
             if isinstance(accuracy, float):
                 return accuracy
-    raise SettingError(f"{cell.words} goes by {cell.arm.of!r}, which has no labels beside gold")
+    raise SettingError(
+        f"{cell.words} needs the accuracy of {cell.arm.of!r}, which has no labels for examples with gold"
+    )
 
 
 def _note_failure(store: Store, one: Driven) -> None:

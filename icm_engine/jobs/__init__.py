@@ -221,7 +221,7 @@ def _message(store: Store, job: str, phase: Phase, last: Event | None) -> str:
         why = f"its process stopped ({words})" if words else "its process is gone"
         return f"{why}; starting it again does what is left"
     if phase == "running" and last is not None and last.kind == "cancel":
-        return "ending, as asked"
+        return "ending, as requested"
     return last.failed["message"] if phase == "failed" and last is not None else _MESSAGES[phase]
 
 
@@ -256,6 +256,6 @@ def _last_turn(store: Store, job: str) -> Event | None:
 def _row(store: Store, job: str) -> Any:
     row = store.db.execute("select spec, created from jobs where name = ?", [job]).fetchone()
     if row is None:
-        message = f"job {job!r} does not exist: `python -m icm_engine jobs` shows the jobs there are"
+        message = f"job {job!r} does not exist: `python -m icm_engine jobs` lists the jobs"
         raise not_found(store.db.conn, "jobs", message)
     return row

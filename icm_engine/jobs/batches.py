@@ -144,9 +144,9 @@ def submit(
     of this machine. Raises SettingError, NotFound.
     """
     if side_by_side < 1:
-        raise SettingError(f"{side_by_side} batches side by side cannot be: use 1 or more")
+        raise SettingError(f"{side_by_side} batches side by side are not possible: use 1 or more")
     if waits and where is not None:
-        raise SettingError("batches that wait for their models are done on this machine: leave the cluster out")
+        raise SettingError("batches that wait for their models run on this machine only: leave out the cluster")
     with store.transaction():
         job = _asked_before(store, spec, size, waits)
         if job is None:
@@ -363,7 +363,7 @@ def _why(store: Store, whole: BatchedRun, left: Sequence[int]) -> str:
         if first
         else ""
     )
-    return f"{len(left):,} of {whole.of:,} batches have not finished{told}: mend what failed and ask again"
+    return f"{len(left):,} of {whole.of:,} batches have not finished{told}: fix what failed and request it again"
 
 
 # -- in the process of a lane

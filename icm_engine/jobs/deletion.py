@@ -1,8 +1,8 @@
 """Deleting runs: with all that is only about them, and only if nothing else is built on them.
 
 Landscapes, what-ifs, rescorings and tests of a run's labels go with it. Forks, chains that were compared with it, and
-models trained on its labels need it as their origin: they go in the same deletion, or it is refused. No name is given
-again, so no link, file or report comes to mean another run.
+models trained on its labels need it as their origin: they go in the same deletion, or it is refused. No name is used
+again, so no link, file or report can come to refer to another run.
 """
 
 from collections.abc import Iterator, Sequence

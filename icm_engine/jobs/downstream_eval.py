@@ -108,7 +108,7 @@ def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:
         places = DatasetPart.from_json(part).places(store)[: body["most"] - len(found)]
         found += [(part["dataset"], examples[place]) for place in places]
     if not found:
-        raise SettingError(f"there is no test example beside those of run {body['run']!r}: name a test data set")
+        raise SettingError(f"there is no test example besides those of run {body['run']!r}: name a test data set")
     return found
 
 

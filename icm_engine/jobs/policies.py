@@ -183,7 +183,7 @@ def require_same(job: Job, now: str) -> None:
     if begun is None:
         job.keep({"labels_sha256": now})
     elif begun != now:
-        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for it anew")
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: request it again")
 
 
 RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"
@@ -218,7 +218,9 @@ def ask_responses(
     for judge in judges:
         _require_reward_model(store, judge)
     if not form.ends_with_a_line:
-        raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
+        raise SettingError(
+            f"the template continues on the line of the response ({form.after!r}): a policy cannot end it"
+        )
     body = {
         "parts": [part.to_json() for part in parts],
         "most": most,
@@ -256,7 +258,9 @@ def ask_reinforcement(
     facts = _require_reward_model(store, reward)
     form = _form(store, parts)
     if not form.ends_with_a_line:
-        raise SettingError(f"the template goes on in the line of the response ({form.after!r}): a policy cannot end it")
+        raise SettingError(
+            f"the template continues on the line of the response ({form.after!r}): a policy cannot end it"
+        )
     body = {
         "reward": reward,
         "parts": [part.to_json() for part in parts],
@@ -298,7 +302,7 @@ def _form(store: Store, parts: Sequence[DatasetPart]) -> Form:
 def _require_reward_model(store: Store, name: str) -> Json:
     facts = model_registry.model_facts(store, name)
     if facts["kind"] != KIND:
-        raise SettingError(f"{name!r} is no reward model but comes from {facts['kind']}: train one (`reward RUN`)")
+        raise SettingError(f"{name!r} is not a reward model, but comes from {facts['kind']}: train one (`reward RUN`)")
     return facts
 
 

@@ -137,7 +137,7 @@ def submit(
     one, does what is left. Raises SettingError, NotFound.
     """
     if min(chains, side_by_side) < 1:
-        raise SettingError(f"{chains} chains with {side_by_side} side by side cannot be: use 1 or more of each")
+        raise SettingError(f"{chains} chains with {side_by_side} side by side are not possible: use 1 or more of each")
     if where is not None:
         cluster.require_ray(where)
     how: Json = {"side_by_side": side_by_side, **({"where": asdict(where)} if where else {})}
@@ -239,7 +239,7 @@ def judged(store: Store, runs: Sequence[str]) -> Json:
     best = propose(chains, per_example)
     if best is None:
         told = "; ".join(f"{chain.run} {chain.phase}: {chain.message}" for chain in chains)
-        raise RunError(f"none of {len(chains)} chains can be proposed ({told}): mend what failed and start it again")
+        raise RunError(f"none of {len(chains)} chains can be proposed ({told}): fix what failed and start it again")
     return {
         "proposed": best.run,
         "predictability": form,

@@ -82,7 +82,7 @@ def read_header(model: str) -> GgufHeader:
     with path.open("rb") as file:
         if (start := file.read(8))[:4] != MAGIC:
             raise ModelNotUsable(
-                f"model {model!r} is no GGUF file (it begins with {start[:4]!r}, not {MAGIC!r}): download it again"
+                f"model {model!r} is not a GGUF file (it begins with {start[:4]!r}, not {MAGIC!r}): download it again"
             )
         _require_version(model, start[4:])
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:

@@ -43,7 +43,9 @@ def base_of(source: str) -> str:
     if kind != "LORA":
         raise ModelNotUsable(f"adapter {source!r} is of kind {kind}: use a LoRA adapter, or a whole model")
     if config.get("task_type") == "SEQ_CLS":
-        raise ModelNotUsable(f"adapter {source!r} is a reward model, which says no next token: use a policy or a model")
+        raise ModelNotUsable(
+            f"adapter {source!r} is a reward model, which predicts no next token: use a policy or a model"
+        )
     if not isinstance(base, str) or not base:
         raise ModelNotUsable(f"adapter {source!r} names no base model: put base_model_name_or_path into its {CONFIG}")
     if is_adapter(base):
@@ -61,7 +63,7 @@ def attach(base: "LoadedModel", source: str) -> "LoadedModel":
     except Exception as error:  # any error of the library on damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         raise ModelNotUsable(
-            f"adapter {source!r} does not go with model {base.name!r} ({reason}): use the base it was trained from"
+            f"adapter {source!r} does not match model {base.name!r} ({reason}): use the base it was trained from"
         ) from error
     # the model's own class with LoRA inside; its users need not know of the adapter
     return replace(base, model=joined.get_base_model().eval(), name=source, adapter=_described(source, base.name))
@@ -199,7 +201,7 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceMissing(f"device {device!r} was asked for and no CUDA GPU is visible: use device cpu or auto")
+        raise DeviceMissing(f"device {device!r} was requested, but no CUDA GPU is visible: use device cpu or auto")
     if device != "cpu" and not device.startswith("cuda"):
         raise DeviceMissing(f"device {device!r} is not known: use cpu, cuda or auto")
     return device
@@ -265,7 +267,7 @@ def _means_folder(source: str) -> bool:
 def _require_folder(model: str, folder: Path) -> None:
     if folder.is_file():
         raise ModelNotUsable(
-            f"model {model!r} is a file, and no GGUF file: give one, or the folder that holds config.json and "
+            f"model {model!r} is a file, but not a GGUF file: give one, or the folder that holds config.json and "
             "safetensors weights"
         )
     if not folder.is_dir():

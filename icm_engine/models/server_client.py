@@ -178,7 +178,7 @@ def cache_figures(client: ServerClient, model: str) -> CacheFigures:
     found = {"queries": 0.0, "hits": 0.0}
     rows = [match.groups() for match in _LINE.finditer(text) if f'model_name="{model}"' in match[2]]
     if not rows:
-        raise ModelNotUsable(f"server {client.address.root}/metrics tells nothing of a prefix cache for {model!r}")
+        raise ModelNotUsable(f"server {client.address.root}/metrics reports no prefix cache for {model!r}")
     for name, _, value in rows:
         found[name] += float(value)
     return CacheFigures(int(found["queries"]), int(found["hits"]))

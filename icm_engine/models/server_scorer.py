@@ -173,8 +173,8 @@ class LogProbQuery:
             return
         if self.fingerprint and now != self.fingerprint:
             raise ServerUnavailable(
-                f"server {self.client.address.base} is no longer the one that was asked ({self.fingerprint}), but "
-                f"{now}: start that one again, or resume to go on with this one"
+                f"server {self.client.address.base} is no longer the one that the run used ({self.fingerprint}), but "
+                f"{now}: start that one again, or resume to continue with this one"
             )
         self.fingerprint = now
 
@@ -221,7 +221,7 @@ def _require_same_reading(asking: LogProbQuery, tokens: OwnTokens) -> None:
     both = by_text.keys() & by_ids.keys()
     if len(both) < len(by_text) / 2 or any(abs(by_text[k] - by_ids[k]) > TOLERANCE for k in both):
         raise ModelNotUsable(
-            f"server {base} answers otherwise to a text than to its token ids by tokenizer {tokens.words}: it is "
+            f"server {base} answers a text differently from its token ids by tokenizer {tokens.words}: it is "
             f"another model's; name the one of the model that is served ({base}#tokenizer=DIRECTORY)"
         )
 
@@ -230,7 +230,7 @@ def _require_log_probs(values: Collection[float], base: str) -> None:
     """Check that values are log-probabilities: those of different tokens sum to at most one. Raises ModelNotUsable."""
     if (mass := sum(math.exp(min(value, 50.0)) for value in values)) > 1.01:
         raise ModelNotUsable(
-            f"server {base} tells numbers that are no log-probabilities (their exponentials add up to {mass:,.2f}): "
+            f"server {base} returns numbers that are not log-probabilities (their exponentials add up to {mass:,.2f}): "
             "start it without logits (vLLM: --logprobs-mode raw_logprobs)"
         )
 
@@ -253,7 +253,7 @@ def _number(name: str, value: object) -> float:
     """A log-probability as a float. Raises ScoreNotFinite."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < FLOOR:
         raise ScoreNotFinite(
-            f"the server gave {value!r} as the log-probability of {name!r}: a run cannot go on with this; start it "
+            f"the server gave {value!r} as the log-probability of {name!r}: a run cannot continue with this; start it "
             "with another dtype (vLLM: --dtype)"
         )
     return float(value)

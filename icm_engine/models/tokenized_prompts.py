@@ -123,7 +123,7 @@ class TextReader:
                     return
                 said = said or found
         raise ModelNotUsable(
-            f"tokenizer {self._name} does not give back what it reads, in whatever pieces: {shown!r} becomes {said!r}; "
+            f"tokenizer {self._name} does not reproduce its input, however it is split: {shown!r} becomes {said!r}; "
             "use a model whose tokenizer keeps every character"
         )
 

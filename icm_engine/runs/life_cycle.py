@@ -26,7 +26,7 @@ MOVING: frozenset[Phase] = frozenset({"starting", "running"})  # things happen b
 COMPLETE: frozenset[Phase] = frozenset({"finished", "done"})
 OVER: frozenset[Phase] = COMPLETE | {"stopped", "cancelled"}  # nothing more comes of it: whoever ended it meant it
 BROKEN: frozenset[Phase] = frozenset({"failed", "interrupted"})  # not as anybody wanted
-LEFT: frozenset[Phase] = BROKEN | {"created", "paused"}  # to be started, or gone on with
+LEFT: frozenset[Phase] = BROKEN | {"created", "paused"}  # to be started or continued
 
 LAUNCH_GRACE = 20.0  # seconds during which an unheld run or job counts as about to start
 
@@ -91,8 +91,8 @@ def held(row: Json | None, lives: bool) -> Holding:
 def phase_of(rests: Phase | None, holding: Holding, asked: float | None = None, ending: bool = False) -> Phase:
     """Return the phase of a run or job.
 
-    `rests` is the phase in which its last deciding event leaves it, None if it should go on. `asked` is the time of a
-    request that nobody has taken up yet, None if there is none. `ending` says that a living process is about to leave.
+    `rests` is the phase in which its last deciding event leaves it, None if it should continue. `asked` is the time of
+    a request that no process has taken up yet, None if there is none. `ending`: a living process is about to leave.
     """
     if asked is not None and holding.lost:
         return "interrupted"

@@ -3,7 +3,7 @@
     icm.db
     icm-models/
       NAME/               adapter_model.safetensors, adapter_config.json, trained.json (facts), README.md (card)
-      .NAME.training/     while it is being trained: the checkpoints that training goes on from after a crash
+      .NAME.training/     while it is being trained: the checkpoints from which training continues after a crash
 
 A folder of this name that is there is finished: it is moved to its place whole.
 """
@@ -78,7 +78,7 @@ def model_facts(store: Store, name: str) -> Json:
     path = folder(store, name) / FACTS
     if not path.is_file():
         known = ", ".join(names(store)) or "nothing yet"
-        raise NotFound(f"nothing of the name {name!r} was trained beside {store.path}; there is: {known}")
+        raise NotFound(f"no model named {name!r} was trained with database {store.path}; trained models: {known}")
     return read_facts(path.parent)
 
 

@@ -30,7 +30,7 @@ def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
     fits = form_for(form, len(task.labels))
     if named or form != PRESETS.get(spec.preset, SearchConfig()).predictability:
         raise SettingError(
-            f"predictability {form} is of two labels, task {task.name!r} has {len(task.labels)}: "
+            f"predictability {form} is for two labels, but task {task.name!r} has {len(task.labels)}: "
             f"use {fits} (--set predictability={fits})"
         )
     return replace(spec, search=replace(spec.search, predictability=fits))
@@ -47,7 +47,9 @@ def form_words(form: str, labels: tuple[Label, ...]) -> str:
     """Return which form of P replaces a form for two labels; empty if the form fits."""
     if form not in OF_TWO_LABELS or len(labels) == 2:
         return ""
-    return f"P is {form_for(form, len(labels))} in place of {form}, which is of two labels: there are {len(labels)}."
+    return (
+        f"P is {form_for(form, len(labels))} in place of {form}, which is for two labels: the task has {len(labels)}."
+    )
 
 
 def remarks(store: Store, spec: RunSpec) -> list[str]:

@@ -100,7 +100,7 @@ class ServerWait:
         if not _waits(last):
             return True  # paused by a person: only their other commands are applied
         if different := self._different(found):
-            self._pause(f"the server is back, but not as it was ({different}): resume goes on with it as it is", None)
+            self._pause(f"the server is back, but not as it was ({different}): resume continues with it as it is", None)
             return True
         steps = {"verb": "step", "steps": last.control["left"]} if last.control["left"] else {"verb": "resume"}
         self.append("control", {**steps, "reason": BACK})
@@ -149,7 +149,7 @@ def make_chat(scorer: Scorer) -> Chat:
         return TableChat()
     if "server" in scorer.describe():
         return NoChat(
-            "through a server labels are scored, and nothing is asked in words: load a chat model here for that"
+            "a server scores labels only and is not asked in words: load a chat model on this machine for that"
         )
     from icm_engine.models.generator import TransformersChat
     from icm_engine.models.transformers_scorer import TransformersScorer

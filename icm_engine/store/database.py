@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from icm_engine.core.errors import NotFound, StoreError
 
-DAMAGED = "the file is damaged: put a copy from before in its place, or begin anew with another one (--db)"
+DAMAGED = "the file is damaged: restore a backup, or start with another file (--db)"
 WRITABLE = (
     "see that the file and its folder can be read and written by this user, and the files -wal and -shm beside it"
 )
@@ -27,7 +27,7 @@ _REMEDIES = {  # by SQLite's primary result code
     sqlite3.SQLITE_LOCKED: "another program holds it: end that one, or let it finish",
     sqlite3.SQLITE_PROTOCOL: "another program holds it: end that one, or let it finish",
     sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: "the file is no database: put a copy from before in its place, or use another one (--db)",
+    sqlite3.SQLITE_NOTADB: "the file is not a database: restore a backup, or use another file (--db)",
     sqlite3.SQLITE_ERROR: "the file does not have what this program keeps in it: use another one (--db)",
 }
 

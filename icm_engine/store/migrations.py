@@ -317,7 +317,7 @@ def m009_lease_file(db: Database) -> None:
 
 @migrations()
 def m010_deleted(db: Database) -> None:
-    """Names of deleted runs are never given again, so that no link or file comes to mean another run."""
+    """Names of deleted runs are never used again, so that no link or file can come to refer to another run."""
     db.table("deleted").create({"name": str, "created": float, "deleted": float}, pk="name")
     db.create_view("v_deleted", DELETED)
 

@@ -1,6 +1,6 @@
 """Reward models: the head that scores a response, and training from preference labels with trl's RewardTrainer.
 
-The model reads a prompt and a response up to the token that ends it, the last of the row: where the template goes on, a
+The model reads a prompt and a response up to the token that ends the response, which is the last of the row. There a
 base model has seen the whole response.
 """
 
@@ -103,7 +103,7 @@ def load_rewards(loaded: LoadedModel, folder: Path) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:240]
         raise ModelNotUsable(
-            f"reward model {str(folder)!r} does not go with {loaded.name!r} ({reason}): use the base it came from"
+            f"reward model {str(folder)!r} does not match {loaded.name!r} ({reason}): use the base it came from"
         ) from error
 
 

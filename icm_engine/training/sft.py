@@ -63,7 +63,7 @@ def _require_same(job: Job, made: TrainingSet) -> None:
     if begun is None:
         job.keep({"labels_sha256": now})
     elif begun != now:
-        raise SettingError(f"the labels of {job.name!r} have changed since it began: ask for a new fine-tuning")
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: request a new fine-tuning")
     if not made.rows:
         raise SettingError(f"no label of {', '.join(job.spec.body['runs'])} is left to tune on: {dict(made.left_out)}")
 

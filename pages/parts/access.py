@@ -54,7 +54,7 @@ def _cookie_secret() -> int | None:
 def require() -> None:
     """Stop here unless this request passed the middleware."""
     if not _came_through():
-        st.error("This is not a way in: start the app with `streamlit run app.py`.")
+        st.error("This file does not start the app: start the app with `streamlit run app.py`.")
         st.stop()
 
 
@@ -71,7 +71,7 @@ def show_login() -> None:
     """Draw the login instead of the page for users who are not admitted."""
     st.title("Log in")
     if st.user.is_logged_in:
-        st.text(f"{st.user.get('email') or 'A user without an address'} may not be here.")
+        st.text(f"{st.user.get('email') or 'A user without an address'} has no access.")
         st.button("Log out", key="log_out", on_click=st.logout)
     for provider in [] if st.user.is_logged_in else _providers():
         st.button(

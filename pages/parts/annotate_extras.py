@@ -150,17 +150,17 @@ def show(store: Store, reading: Reading, place: int | None) -> None:
 def _acts(reading: Reading) -> None:
     rows = act_rows(reading)
     if not rows:
-        st.text("Nobody has put anything into this run yet.")
+        st.text("Nothing has been changed by hand in this run yet.")
         return
-    st.dataframe(acts_frame(rows), hide_index=True, placeholder="–", alt="What people put in, the newest first")
+    st.dataframe(acts_frame(rows), hide_index=True, placeholder="–", alt="Changes made by hand, newest first")
 
 
 def _keep(reading: Reading) -> None:
     """Draw the form that saves a person's labels as human labels of the data set."""
     count, dataset = len(own_labels(reading)), reading.run.dataset.name
     st.text(
-        f"{count:,} labels of this run are a person's: pinned, or put in and not changed since. Kept, they are a set "
-        "of human labels of the data set: a baseline beside the others, never seen by the search."
+        f"{count:,} labels of this run are a person's: pinned, or set and not changed since. Saved, they become "
+        "human labels of the data set: another baseline, never seen by the search."
     )
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="keep"):
         st.text_input("Name of the source", "annotator", key="keep_source", width=240, help="Whose labels these are.")

@@ -20,11 +20,11 @@ from icm_engine.store.store import Store
 from pages.parts import session
 
 SHEET = (
-    ("1, 2, …", "pin the first, second, … label and go on"),
-    ("Shift+1, Shift+2, …", "put that label in without a pin, and go on"),
-    ("P", "pin the label as it is and go on"),
+    ("1, 2, …", "pin the first, second, … label and continue"),
+    ("Shift+1, Shift+2, …", "set that label without pinning it, and continue"),
+    ("P", "pin the label as it is and continue"),
     ("U", "take the pin away"),
-    ("→", "go on without a label"),
+    ("→", "continue without a label"),
     ("←", "go back"),
     ("Z", "undo the last act"),
     ("Y", "redo"),
@@ -81,7 +81,10 @@ def _sheet(labels: Sequence[str]) -> None:
     many = len(labels) > MOST
     rows = [row for row in SHEET if not (many and row[0].startswith("Shift+"))]
     if many:
-        rows += [("/", "find a label by typing"), ("Pin it", "the switch: off, labels are put in without a pin")]
+        rows += [
+            ("/", "find a label by typing"),
+            ("Pin it", "the switch; when it is off, labels are set without pinning"),
+        ]
     for keys, meaning in rows:
         left, right = st.columns([1, 2])
         left.text(keys)

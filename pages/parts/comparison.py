@@ -72,7 +72,7 @@ SHARES = {
 INTERVALS = (
     "In brackets: 95 % intervals (Wilson), which assume independent examples; under a rule examples depend on each "
     "other, so the true intervals are wider. All examples: unlabelled ones count as wrong, as in recall. Flipped: "
-    "both labels swapped, shown beside the accuracy and never instead of it."
+    "both labels swapped, shown next to the accuracy, never instead of it."
 )
 
 

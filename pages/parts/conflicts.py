@@ -102,7 +102,7 @@ EMPTY = {
     "now": "Nothing is inconsistent now.",
     "ever": "Nothing has been inconsistent so far.",
     "back": "No pair has become inconsistent more than once.",
-    "prevented": "No proposal was inconsistent that the labels did not become too.",
+    "prevented": "No pair was inconsistent in a proposal only.",
 }
 
 
@@ -174,7 +174,7 @@ def _to_repairs(run: str, code: str) -> None:
 
 
 # after the sentence that nothing is inconsistent
-PREVENTED = "Proposals made {} inconsistent, which no labels became: see Proposed and prevented."
+PREVENTED = "In proposals only, {} became inconsistent: see Proposed and prevented."
 GROUPS_SHOWS = {"now": "In conflict now", "ever": "Ever in conflict", "prevented": "With prevented conflicts"}
 NO_GROUPS = {
     "now": "No group is in conflict now.",

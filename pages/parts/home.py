@@ -187,8 +187,8 @@ def _delete_later(chosen: Sequence[str]) -> None:
 def _ask_to_delete(chosen: Sequence[str]) -> None:
     st.text(", ".join(chosen))
     st.text(
-        "All steps and labels of these runs go, with what was computed about them. Data sets, gold and labels of "
-        "people stay. A run stays if something else is built on it: a fork, a trained model, a suite."
+        "This deletes all steps and labels of these runs, and what was computed about them. Data sets, gold and human "
+        "labels are kept. A run is kept if something else is built on it: a fork, a trained model, a suite."
     )
     with st.container(horizontal=True):
         if st.button("Keep", key="keep_runs"):

@@ -113,7 +113,7 @@ def _follow(run: str, drawn: int, frozen: tuple[str, ...]) -> None:
     if status.settled:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="behind"):
-        st.text(f"The run goes on: it is at step {status.steps:,}.")
+        st.text(f"The run continues: it is at step {status.steps:,}.")
         st.button(
             "Follow the run", key="follow", icon=":material/sync:", type="tertiary", on_click=_unfreeze, args=(frozen,)
         )

@@ -61,16 +61,16 @@ def test_what_opens_a_door_closes_the_app(wrong: dict[str, object], said: str) -
     ("environment", "oidc", "said"),
     [
         ({"ICM_EXPOSE": "labels.example.org"}, None, "no login is"),
-        ({"ICM_EXPOSE": "1", "ICM_PASSWORD_HASH": HASHED}, None, "'1', which is no host"),
-        ({"ICM_EXPOSE": "*", "ICM_PASSWORD_HASH": HASHED}, None, "'*', which is no host"),
-        ({"ICM_EXPOSE": "0.0.0.0", "ICM_PASSWORD_HASH": HASHED}, None, "'0.0.0.0', which is no host"),
-        ({"ICM_EXPOSE": "http://a.example:80", "ICM_PASSWORD_HASH": HASHED}, None, "which is no host"),
-        ({"ICM_EXPOSE": "a.example,", "ICM_PASSWORD_HASH": HASHED}, None, "'', which is no host"),
-        ({"ICM_EXPOSE": "a.example", "ICM_PASSWORD_HASH": "hunter2"}, None, "no hash of a password"),
-        ({"ICM_EXPOSE": "a.example", "ICM_PASSWORD_HASH": HASHED[:-8]}, None, "no hash of a password"),
+        ({"ICM_EXPOSE": "1", "ICM_PASSWORD_HASH": HASHED}, None, "'1', which is not a host"),
+        ({"ICM_EXPOSE": "*", "ICM_PASSWORD_HASH": HASHED}, None, "'*', which is not a host"),
+        ({"ICM_EXPOSE": "0.0.0.0", "ICM_PASSWORD_HASH": HASHED}, None, "'0.0.0.0', which is not a host"),
+        ({"ICM_EXPOSE": "http://a.example:80", "ICM_PASSWORD_HASH": HASHED}, None, "which is not a host"),
+        ({"ICM_EXPOSE": "a.example,", "ICM_PASSWORD_HASH": HASHED}, None, "'', which is not a host"),
+        ({"ICM_EXPOSE": "a.example", "ICM_PASSWORD_HASH": "hunter2"}, None, "not a password hash"),
+        ({"ICM_EXPOSE": "a.example", "ICM_PASSWORD_HASH": HASHED[:-8]}, None, "not a password hash"),
         ({"ICM_EXPOSE": "a.example", "ICM_PASSWORD_HASH": HASHED}, 64, "keep one of them"),
-        ({"ICM_EXPOSE": "a.example"}, 64, "does not say who may come in"),
-        ({"ICM_EXPOSE": "a.example", "ICM_USERS": "*"}, 64, "does not say who may come in"),
+        ({"ICM_EXPOSE": "a.example"}, 64, "does not say who may log in"),
+        ({"ICM_EXPOSE": "a.example", "ICM_USERS": "*"}, 64, "does not say who may log in"),
         ({"ICM_EXPOSE": "a.example", "ICM_USERS": "*@a.example"}, 31, "cookie_secret in secrets.toml has 31"),
     ],
 )
@@ -189,7 +189,7 @@ def at_home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
 
 
 @pytest.mark.fault(
-    "a page of another site, or of a name that was bound to 127.0.0.1 (DNS rebinding), asks the app",
+    "another site's page, or a host name rebound to 127.0.0.1 (DNS rebinding), sends requests to the app",
     "no request is answered and no socket opens; the app's own page is served",
 )
 def test_other_sites_get_nothing(at_home: Server, fault: Fault) -> None:
@@ -267,7 +267,8 @@ def exposed(database: Path) -> Server:  # type: ignore[misc]
 @pytest.mark.smoke
 @pytest.mark.fault(
     "the app is exposed and requested without a password and with wrong ones",
-    "nothing but the login is shown; ten wrong tries, then one every six seconds; the right password opens one browser",
+    "only the login is shown; after ten wrong passwords, one is checked every six seconds; the right one admits one "
+    "browser",
 )
 def test_without_the_password_there_is_nothing(exposed: Server, fault: Fault) -> None:
     port = exposed.port
@@ -289,7 +290,7 @@ def test_without_the_password_there_is_nothing(exposed: Server, fault: Fault) ->
     slow = fault.tried - wrong
     assert wrong >= BURST
     assert slow > 0
-    fault.happened = f"{wrong} wrong passwords were looked at, {slow} more put off; no page, file or socket opened"
+    fault.happened = f"{wrong} wrong passwords were checked, {slow} more were delayed; no page, file or socket opened"
 
 
 def test_the_password_opens_one_browser_until_it_logs_out(database: Path) -> None:

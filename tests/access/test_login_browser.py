@@ -133,9 +133,9 @@ def test_whom_the_app_does_not_name_the_provider_lets_in_in_vain(
     with a_browser_of_their_own(browser) as page:
         page.goto(f"{behind_it.url}/search?run={RUN}")
         log_in(page, who)
-        expect(page.get_by_text(f"{called} may not be here.")).to_be_visible()
+        expect(page.get_by_text(f"{called} has no access.")).to_be_visible()
         page.goto(f"{behind_it.url}/search?run={RUN}")
-        expect(page.get_by_text(f"{called} may not be here.")).to_be_visible()
+        expect(page.get_by_text(f"{called} has no access.")).to_be_visible()
         assert "sums" not in page.locator("[data-testid=stApp]").inner_text()
         log_out(page)
         expect(page.get_by_role("button", name="Log in")).to_be_visible()

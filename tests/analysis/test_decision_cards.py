@@ -260,7 +260,7 @@ def test_the_verdict_is_one_sentence_with_its_numbers() -> None:
     # -1.84 / ln 0.41 = 1.84 / 0.8916 = 2.064
     assert threshold_sentence(CARD).startswith("It would be accepted at T of at least 2.06 ")
     lucky = replace(CARD, draw=0.05, verdict="accepted")
-    assert sentence(lucky).startswith("Accepted, although it is no gain: delta = −1.84")
+    assert sentence(lucky).startswith("Accepted, although it is not a gain: delta = −1.84")
     assert threshold_sentence(lucky).startswith("It would be rejected at T below 0.61 ")  # 1.84 / 2.9957
     gain = replace(CARD, delta=3.0, probability=1.0, verdict="accepted")
     assert sentence(gain) == "Accepted: delta = 3.00 is a gain, and gains are always accepted."
@@ -334,7 +334,7 @@ def test_events_that_are_no_steps_have_cards_too(store: Store, reading: Reading)
 def test_a_fork_has_a_card(store: Store, reading: Reading) -> None:
     child = views.load(store, forked_run(store, reading.run.name))
     card = event_card(child, open_moment(store, child, 0))
-    assert f"where run {reading.run.name} stood after its event {child.run.spec.forked_at}" in card.sentences[0]
+    assert f"in the state of run {reading.run.name} after its event {child.run.spec.forked_at}" in card.sentences[0]
     assert card.parent == {"run": reading.run.name, "event": str(child.run.spec.forked_at)}
     (moment, *_) = moments(store, child)
     assert decision(child, moment).step == card.step + 1

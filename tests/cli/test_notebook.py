@@ -96,7 +96,9 @@ WIDE = {
 
 
 def test_a_frame_with_several_answers_a_row_is_refused_before_anything_is_stored(store: Store) -> None:
-    with pytest.raises(ImportRefused, match="has 2 rows, and would become 8 examples: bring it into one answer a row"):
+    with pytest.raises(
+        ImportRefused, match="has 2 rows, and would become 8 examples: bring it into one answer per row"
+    ):
         icm.label(pandas.DataFrame(WIDE), "truthfulness", "fake", db=store.path)
     assert store.dataset_names() == []
     assert store.run_names() == []
@@ -257,7 +259,7 @@ def test_an_interrupt_pauses_and_the_same_call_goes_on(store: Store) -> None:
 
     watcher = threading.Thread(target=interrupt)
     watcher.start()
-    with pytest.raises(KeyboardInterrupt, match=r"is paused at step .* the same call goes on with it"):
+    with pytest.raises(KeyboardInterrupt, match=r"is paused at step .* the same call continues it"):
         claims(steps=20_000)
     watcher.join()
     (run,) = store.run_names()

@@ -158,7 +158,7 @@ def test_a_worker_of_this_machine_keeps_its_run(store: Store) -> None:
 
 def test_a_machine_with_other_code_is_refused(store: Store) -> None:
     run = begun(store)
-    with pytest.raises(RunError, match=r"there has other code .* bring both to one version"):
+    with pytest.raises(RunError, match=r"there has other icm_engine code .* install the same version on both"):
         StoreServer(store.path, this_process()).begin(run, "0" * 64, "there")
     assert store.lease_row(run) is None
 
@@ -302,7 +302,7 @@ def test_without_ray_there_is_one_line_with_the_remedy(
     asked = ("run", "--dataset", "sums", "--model", "fake", "--ray")
     assert icm(capsys, *asked, "ray://head:10001")[::2] == (
         1,
-        "icm: address 'ray://head:10001' is one of Ray's client: the database stays here, so this machine must be one "
+        "icm: address 'ray://head:10001' is a Ray client address: the database stays here, so this machine must be one "
         "of the cluster's (ray start --address=HOST:PORT --num-cpus=0); then use --ray HOST:PORT\n",
     )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -418,7 +418,7 @@ def test_a_batch_elsewhere_has_the_log_of_one_here(store: Store, monkeypatch: py
         [(n, kind, body.replace("others", "sums")) for n, kind, body in log(store, one.run(2))] for one in (whole, here)
     )
     assert ours == theirs
-    with pytest.raises(SettingError, match="leave the cluster out"):
+    with pytest.raises(SettingError, match="leave out the cluster"):
         batches.submit(store, SPEC, 6, waits=True, where=ClusterSpec("head:6379"))
 
 

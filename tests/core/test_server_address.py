@@ -47,7 +47,7 @@ def test_other_models_are_no_servers(name: str) -> None:
         ("http://h:1/v1?key=s3cret", "has a query"),
         (
             "http://h:1/v1#key=s3cret",
-            "unknown part after #: use model, tokenizer, .* a key belongs into ICM_SERVER_KEY",
+            "unknown part after #: use model, tokenizer, .* put a key into ICM_SERVER_KEY",
         ),
         ("http://h:1", r"no path: give http://h:1/v1"),
         ("http:///v1", "names no host"),

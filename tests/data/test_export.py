@@ -406,5 +406,5 @@ def test_excel_goes_with_csv_alone(store: Store, tmp_path: Path) -> None:
     json_import(store, CLAIMS)
     run = store.add_run(RunSpec("d", "fake"))
     for form in ("jsonl", "datasets"):
-        with pytest.raises(SettingError, match=r"excel goes with format csv, not .*\(--excel, --format\)"):
+        with pytest.raises(SettingError, match=r"excel needs format csv, not .*\(--excel, --format\)"):
             export_run(store, run, tmp_path / "x", form, excel=True)

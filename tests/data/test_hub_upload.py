@@ -50,7 +50,7 @@ def test_without_a_token_nothing_is_sent(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.HfApi", None)  # not even made
     run = add_run(store, "finished", 10)
     assert main(["push", run, "--repo", "me/labels", "--db", str(store.path)]) == 1
-    assert "icm: there is no token of the hub: log in with `hf auth login`, or set HF_TOKEN" in capsys.readouterr().err
+    assert "icm: there is no token for the hub: log in with `hf auth login`, or set HF_TOKEN" in capsys.readouterr().err
 
 
 class _Answer:
@@ -90,7 +90,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_test")
-    with pytest.raises(HubError, match="'a/b/c' is no name"):
+    with pytest.raises(HubError, match="'a/b/c' is not a name"):
         upload_folder(tmp_path, "a/b/c", public=False, update=False)
 
 

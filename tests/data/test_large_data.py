@@ -144,7 +144,7 @@ def test_a_data_set_that_runs_use_is_not_deleted(store: Store) -> None:
     csv_import(store, "question,claim,gold,crowd\nq,c,1,1\n")
     csv_import(store, "question,claim,gold,crowd\nq,c,1,1\n", name="other")
     run = control.create_run(store, RunSpec("data", "fake"))
-    with pytest.raises(StoreError, match=rf"'data' is used by 1 runs \({run}\): delete these before it"):
+    with pytest.raises(StoreError, match=rf"'data' is used by 1 runs \({run}\): delete these first"):
         delete_dataset(store, "data")
     delete_dataset(store, "other")
     with pytest.raises(NotFound):

@@ -108,7 +108,7 @@ def test_claims_go_before_lists_of_answers(store: Store) -> None:
 
 def test_a_list_that_is_none_is_refused(store: Store) -> None:
     rows = [{"question": "Q", "correct_answers": [{"a": 1}], "incorrect_answers": ["No"]}]
-    with pytest.raises(ImportRefused, match="column 'correct_answers' has a nested value that is no list of texts"):
+    with pytest.raises(ImportRefused, match="column 'correct_answers' has a nested value that is not a list of texts"):
         json_import(store, rows)
 
 
@@ -216,7 +216,7 @@ def test_two_conversations_and_a_winner(store: Store) -> None:
 
 
 def test_nested_values_that_are_no_conversation_are_refused(store: Store) -> None:
-    with pytest.raises(ImportRefused, match="column 'chosen' has a nested value that is no conversation"):
+    with pytest.raises(ImportRefused, match="column 'chosen' has a nested value that is not a conversation"):
         json_import(store, [{"chosen": [{"x": 1}], "rejected": "b"}], "preference")
 
 

@@ -151,7 +151,7 @@ def test_only_the_command_line_takes_a_file(store: Store, rule_file: Path, capsy
         csv_import(store, CLAIMS, rule=str(rule_file))
     with pytest.raises(SettingError, match="does not exist"):
         make_rule(str(rule_file), (), ("True", "False"), "True")
-    with pytest.raises(SettingError, match="no rule file"):
+    with pytest.raises(SettingError, match="not a rule file"):
         load_rule(str(rule_file))
     data = rule_file.with_name("d.csv")
     data.write_text(CLAIMS)

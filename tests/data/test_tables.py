@@ -115,7 +115,7 @@ def test_a_stray_mark_that_merges_rows_is_refused_with_the_ways_out(separator: s
     assert "--quoting none" in said
     unquoted, notes = read(text, quoting="none")
     assert unquoted == [('"good day', "pos"), ("bad day", "neg"), ('other day"', "pos"), ("fine", "neg")]
-    assert notes[-1] == "All quotation marks were read as text, as asked."
+    assert notes[-1] == "All quotation marks were read as text, as requested."
     merged = f"good day{separator}pos\nbad day{separator}neg\nother day"
     assert read(text, quoting="double")[0] == [(merged, "pos"), ("fine", "neg")]
 
@@ -153,9 +153,7 @@ def test_a_mark_that_never_closes_is_named_where_it_opens() -> None:
 def test_a_mark_that_never_closes_holds_no_more_than_some_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialect, "MOST_LINES", 50)
     lines = [f"day {k}" for k in range(200)]
-    assert "line 2 is not valid CSV (a cell goes on for more than 50 lines)" in refused(
-        "a,b\n" + '"x,1\n' + "y,2\n" * 200
-    )
+    assert "line 2 is not valid CSV (a cell has more than 50 lines)" in refused("a,b\n" + '"x,1\n' + "y,2\n" * 200)
     rows, _ = read("a\tb\n" + '"x\t1\n' + "".join(f"{line}\t2\n" for line in lines), "d.tsv")
     assert rows == [('"x', "1"), *((line, "2") for line in lines)]
 
@@ -174,7 +172,7 @@ def test_what_is_read_with_quotes_is_what_was_written(rows: list[tuple[str, str]
 
 
 def test_quoting_is_for_tables_alone(store: Store) -> None:
-    with pytest.raises(SettingError, match=r"but d.jsonl is no CSV or TSV: leave it out \(--quoting\)"):
+    with pytest.raises(SettingError, match=r"but d.jsonl is not CSV or TSV: leave it out \(--quoting\)"):
         open_source("d.jsonl", b"{}", quoting="none")
     with pytest.raises(SettingError, match="use one of double, none"):
         open_source("d.csv", b"a\n", quoting="maybe")

@@ -60,8 +60,8 @@ def test_answers_are_read_as_the_task_says(store: Store, tmp_path: Path) -> None
         ("template = 'no field'", "template has no field"),
         ("template = '{claim} is '", "template ends in a space"),
         ("template = '{the claim} {x}'", "template has {the claim}"),
-        ("template = '{answer}'", "template has {answer}, a name with a meaning of its own"),
-        ("template = '{x}'\nlables = ['a', 'b']", "lables is no key of a task: use name, summary, template, labels"),
+        ("template = '{answer}'", "template has {answer}, a reserved name"),
+        ("template = '{x}'\nlables = ['a', 'b']", "lables is not a key of a task: use name, summary, template, labels"),
         ("template = '{x}'\nlabels = ['a']", "name two or more different ones"),
         ("template = '{x}'\nlabels = ['a', 1]", "labels is ['a', 1]"),
         ("template = '{x}'\nlabels = ['a', ' b']", "name two or more different ones"),
@@ -76,8 +76,11 @@ def test_answers_are_read_as_the_task_says(store: Store, tmp_path: Path) -> None
         ("template = '{claim}'\nanswer = 'magic'", "answer is 'magic': use one of final-answer, last-number"),
         ("template = '{claim}'\nanswer_pattern = '('", "answer_pattern is '(' ("),
         ("template = '{claim}'\nanswer_pattern = 'x'", "it has 0 groups"),
-        ("template = '{claim}'\nanswer_pattern = '(x)'\nanswer = 'last-line'", "answer_pattern stands beside answer"),
-        ("template = '{x}'\n[columns]\ny = ['z']", "columns has 'y', which is no field: use x, group"),
+        (
+            "template = '{claim}'\nanswer_pattern = '(x)'\nanswer = 'last-line'",
+            "answer_pattern is given together with answer",
+        ),
+        ("template = '{x}'\n[columns]\ny = ['z']", "columns has 'y', which is not a field: use x, group"),
         ("template = '{x}'\n[columns]\nx = [3]", "columns.x is [3]"),
         ("template = '{x}'\nname = ''", "name is ''"),
     ],
@@ -117,5 +120,5 @@ def test_neutral_words_name_no_concept(store: Store, name: str) -> None:
 
 
 def test_a_number_is_never_guessed_to_be_a_category(store: Store) -> None:
-    with pytest.raises(Exception, match="the value '1', which is no label"):
+    with pytest.raises(Exception, match="the value '1', which is not a label"):
         csv_import(store, "text,gold\nx,1\n", "classification", labels=["negative", "positive"])

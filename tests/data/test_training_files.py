@@ -167,7 +167,7 @@ def test_gold_and_human_labels_are_only_where_they_were_asked_for(store: Store, 
         assert set(load_jsonl(tmp_path / name)[0]) == (
             {"prompt", "completion"} if name == "sft" else {"prompt", "chosen", "rejected"}
         )
-        with pytest.raises(SettingError, match="never holds gold"):
+        with pytest.raises(SettingError, match="cannot hold gold"):
             export_run(store, run, tmp_path / "out", name, gold=True)
     export_run(store, run, tmp_path / "apart", "datasets")
     export_run(store, run, tmp_path / "asked", "datasets", gold=True, human=True)

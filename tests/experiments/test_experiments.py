@@ -232,7 +232,7 @@ def test_use_needs_labels_and_test_examples(store: Store, tmp_path: Path, monkey
     (one, *_) = drive(store, read_suite(suite_file(tmp_path)), "sides", FAKE, quiet)
     assert one.use is not None
     assert jobs.status(store, one.use).phase == "failed"
-    assert "no test example beside those" in jobs.status(store, one.use).message
+    assert "no test example besides those" in jobs.status(store, one.use).message
 
 
 # -- intervals

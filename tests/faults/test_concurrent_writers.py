@@ -73,7 +73,9 @@ def test_twenty_take_one_run(filled: Store, crowds: Crowds, fault: Fault) -> Non
         kinds = Counter(event.kind for event in log)
         assert kinds == {"control": 2, "model": 1, "initial": 1, "step": len(log) - 4}
         assert verify(filled, open_run(filled, run)) == (len(log) - 4, [])
-    fault.happened = f"each time 1 of {MANY} did, and its log is that of one worker; {MANY - 1} named its pid and host"
+    fault.happened = (
+        f"1 of {MANY} took it each time, and its log is that of one worker; {MANY - 1} reported its pid and host"
+    )
 
 
 @pytest.mark.fault("20 processes take one job at the same moment", "one does it, once; 19 report who holds it")
@@ -93,7 +95,7 @@ def test_twenty_take_one_job(filled: Store, crowds: Crowds, fault: Fault) -> Non
             assert late.told(1)[0][1:] == (0, "")
         assert [event.kind for event in filled.read_after(job)] == ["start", "ready", "result"]
         assert jobs.result(filled, job) == {"pid": pid}
-    fault.happened = f"1 of {MANY} did; one that came when it was done did nothing"
+    fault.happened = f"1 of {MANY} did it; one that came later did nothing"
 
 
 @pytest.mark.fault("20 tabs resume one run, and start one job, at the same moment", "one process each is launched")
@@ -150,7 +152,7 @@ def test_one_token_sent_by_twenty(filled: Store, crowds: Crowds, fault: Fault) -
         worker.run_in_process(filled, run, idle=0.0)
         assert control.status(filled, run).steps == 2 * (k + 1)
     receipts_of(filled, run, fault.tried)
-    fault.happened = f"{fault.tried} tokens, {fault.tried * (MANY + 1)} times sent: {fault.tried} events"
+    fault.happened = f"{fault.tried} tokens, sent {fault.tried * (MANY + 1)} times: {fault.tried} events"
 
 
 def commands(rng: Random, count: int) -> list[tuple[str, str, int, Json]]:
@@ -231,7 +233,8 @@ def test_clocks_do_not_decide_who_lives(
         assert control.wait_until_settled(filled, run).phase == "finished"
         assert searched(filled, run) == whole
     fault.happened = (
-        f"clock {offset / 3600:+.0f} h{' and back' if jumps else ''}: refused while it lived, taken when not"
+        f"clock {offset / 3600:+.0f} h{' and back' if jumps else ''}: takeover refused while it was alive, "
+        "allowed after it was killed"
     )
 
 
@@ -257,7 +260,7 @@ def test_setting_the_clock_steals_no_lease(filled: Store, fault: Fault, monkeypa
     monkeypatch.undo()
     control.stop(filled, run)
     assert control.wait_until_settled(filled, run).phase == "stopped"
-    fault.tried, fault.happened = len(shifts), "by 5 h and 3 s, forward and back: still the same worker's"
+    fault.tried, fault.happened = len(shifts), "set by 5 h and by 3 s, forward and back: the worker kept its lease"
 
 
 @pytest.fixture
@@ -301,7 +304,9 @@ def test_another_host_is_watched_before_it_counts_as_dead(
         with monkeypatch.context() as inner:
             inner.setattr(lease, "WATCH", 0.2)
             assert lease.claim(filled, run) == filled.lease_token(run)
-    fault.happened = f"heartbeats {ahead / 3600:+.0f} h off: refused while they went on, taken once they stood still"
+    fault.happened = (
+        f"heartbeats {ahead / 3600:+.0f} h off: takeover refused while they continued, allowed after they stopped"
+    )
 
 
 def test_a_fresh_heartbeat_elsewhere_is_believed(filled: Store, elsewhere: Callable[[float], str]) -> None:
@@ -311,7 +316,7 @@ def test_a_fresh_heartbeat_elsewhere_is_believed(filled: Store, elsewhere: Calla
 
 @pytest.mark.fault(
     "a worker is suspended, another host takes its run, and it wakes up",
-    "it writes nothing more, says so, and exits with status 1",
+    "it writes nothing more, reports this, and exits with status 1",
 )
 def test_a_worker_that_wakes_up_too_late_writes_nothing(filled: Store, crowds: Crowds, fault: Fault) -> None:
     for _ in range(fault.times(quick=1, long=20)):
@@ -334,7 +339,7 @@ def test_a_worker_that_wakes_up_too_late_writes_nothing(filled: Store, crowds: C
         )
         assert filled.last_number(run) == last
         assert filled.lease_token(run) == "theirs"
-    fault.happened = "no event after the other's lease; the other's lease untouched"
+    fault.happened = "no event after the other host took the lease; that lease unchanged"
 
 
 def _suspended_between_writes(store: Store, process: psutil.Process) -> bool:

@@ -93,7 +93,7 @@ def able(folder: Path) -> Alone:
 @pytest.mark.timeout(1200)
 @pytest.mark.fault(
     "a path with spaces, a user without root, no network, the environment being installed",
-    "the app answers, its pages are drawn, a search on the sample model runs to its end",
+    "the app answers, its pages are drawn, and a search on the sample model finishes",
 )
 def test_alone_in_a_path_with_spaces(there: Alone, fault: Fault) -> None:
     for _ in range(fault.times(quick=1, long=3)):
@@ -103,7 +103,7 @@ def test_alone_in_a_path_with_spaces(there: Alone, fault: Fault) -> None:
         found = there.run(*search)
         assert found.returncode == 0, found.stderr[-2000:]
         assert json.loads(found.stdout)["status"] == "finished"
-    fault.happened = "it did, with no connection but loopback"
+    fault.happened = "all three, with no connection but loopback"
 
 
 @pytest.mark.timeout(1200)

@@ -102,7 +102,9 @@ def test_any_command_is_answered(store: Store, fault: Fault) -> None:
     each()
     assert set(answered) == {"control", "refused", "hand", "retuned", "breakpoints"}
     done, said = sum(answered.values()) - answered["refused"], answered["refused"]
-    fault.happened = f"{fault.tried:,} runs got {done + said:,} receipts: {done:,} done, {said:,} refused; none died"
+    fault.happened = (
+        f"{fault.tried:,} runs got {done + said:,} receipts: {done:,} done, {said:,} refused; no worker crashed"
+    )
 
 
 # -- the command line
@@ -142,8 +144,7 @@ def arguments(command: click.Command, draw: random.Random) -> list[str]:
 
 
 @pytest.mark.fault(
-    "every command with malformed arguments: names, paths, numbers, settings, control characters, "
-    "halves of surrogate pairs",
+    "every command with malformed arguments: names, paths, numbers, settings, control characters, unpaired surrogates",
     "exit status 0, 1 or 2, one line on stderr where it is 1, no traceback, and no control character written",
 )
 def test_any_arguments_are_obeyed_or_refused(
@@ -177,7 +178,10 @@ def test_any_arguments_are_obeyed_or_refused(
         assert not any(sign < " " and sign not in "\n\t\r" for sign in out + err), (given, out, err)
         assert not {"\u202e", "\u200b", "\x9b", "\x7f"} & set(out + err), (given, out, err)
     done, refused, unknown = statuses.values()
-    fault.happened = f"{len(names)} commands: {done:,} done, {refused:,} refused in a line, {unknown:,} not understood"
+    fault.happened = (
+        f"{len(names)} commands: {done:,} calls succeeded, {refused:,} were refused in one line, "
+        f"{unknown:,} were usage errors"
+    )
 
 
 def refusing_worker(store: Store, _: str, name: str) -> None:

@@ -201,7 +201,7 @@ def test_any_file_is_imported_whole_or_refused_whole(store: Store, fault: Fault)
     each()
     assert seen["taken"] > 5
     assert seen["refused"] > 5
-    fault.happened = f"{seen['taken']:,} became data sets, {seen['refused']:,} were refused; nothing else was raised"
+    fault.happened = f"{seen['taken']:,} became data sets, {seen['refused']:,} were refused; no other error was raised"
 
 
 TOML_VALUES = st.one_of(
@@ -215,7 +215,7 @@ TOML_LINES = st.builds(lambda key, value: f"{key} = {value}", st.sampled_from([*
 
 
 @pytest.mark.fault(
-    "malformed task files: values of wrong types, damaged shipped files, arbitrary text",
+    "malformed task files: values of wrong types, damaged built-in files, arbitrary text",
     "each is a task that makes prompts, or is refused in one sentence",
 )
 def test_any_task_file_is_a_task_or_refused(fault: Fault) -> None:
@@ -237,4 +237,4 @@ def test_any_task_file_is_a_task_or_refused(fault: Fault) -> None:
 
     each()
     assert seen["tasks"] > 5
-    fault.happened = f"{seen['tasks']:,} were tasks, {seen['refused']:,} were refused; nothing else was raised"
+    fault.happened = f"{seen['tasks']:,} were tasks, {seen['refused']:,} were refused; no other error was raised"

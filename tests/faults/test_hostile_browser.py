@@ -91,7 +91,9 @@ def test_hostile_texts_are_texts_on_every_page(page: Page, server: Server, fault
     assert not dialogs
     assert not [words for words in said if words]
     fault.tried = len(LINKS) * len(themes)
-    fault.happened = f"{fault.tried} pages, {len(asked):,} requests, all to the app; nothing ran, nothing was markup"
+    fault.happened = (
+        f"{fault.tried} pages, {len(asked):,} requests, all to the app; no script ran, no text was read as markup"
+    )
 
 
 def blocked(message: ConsoleMessage) -> str:

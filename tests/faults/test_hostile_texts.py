@@ -143,7 +143,7 @@ def test_a_number_in_an_address_is_digits_and_not_too_many(text: str, number: in
 
 @pytest.mark.fault(
     "URLs with malformed parameters: unknown names, huge numbers, NUL, 10 kB, any page",
-    "every page draws a view, a form, or one clear error",
+    "every page shows a view, a form, or one clear error",
 )
 def test_any_address_draws_a_page(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     spawn_by(monkeypatch, lambda store, module, name: None)
@@ -171,7 +171,7 @@ def test_any_address_draws_a_page(store: Store, fault: Fault, monkeypatch: pytes
 
     each()
     assert len(seen) > 6
-    fault.happened = f"{fault.tried:,} addresses on {len(PAGES)} pages: every one drew, none ended in a traceback"
+    fault.happened = f"{fault.tried:,} addresses on {len(PAGES)} pages: every page was drawn, none showed a traceback"
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_a_worker_with_a_model_killed_at_random_moments(store: Store, fault: Fau
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.fault("SIGKILL of the worker at each of its points: lease, load, step, transaction, snapshot, end", SAME)
+@pytest.mark.fault("SIGKILL of the worker at each stage: lease, load, step, transaction, snapshot, end", SAME)
 def test_a_worker_killed_at_every_point(
     store: Store, pairs: Dataset, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

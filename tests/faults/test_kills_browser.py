@@ -91,7 +91,7 @@ def require_undisturbed(store: Store, run: str) -> int:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.fault("SIGKILL of the Streamlit server while a run goes on that was started from its page", GOES_ON)
+@pytest.mark.fault("SIGKILL of the Streamlit server during a run that was started from its page", GOES_ON)
 def test_the_server_is_killed(browser: Browser, store: Store, run: str, fault: Fault) -> None:
     with serving(store.path) as server:
         taken = 0
@@ -106,11 +106,11 @@ def test_the_server_is_killed(browser: Browser, store: Store, run: str, fault: F
             seen_anew(page, server, store, run, "running", control.status(store, run).steps)
             press(page, "do_pause")
             taken = paused_at(page, store.path)
-    fault.happened = f"the worker went on each time, the same process; {require_undisturbed(store, run):,} steps, equal"
+    fault.happened = f"the same worker process continued each time; {require_undisturbed(store, run):,} steps, equal"
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.fault("SIGKILL of the browser while a run goes on", GOES_ON)
+@pytest.mark.fault("SIGKILL of the browser during a run", GOES_ON)
 def test_the_browser_is_killed(browser: Browser, store: Store, run: str, fault: Fault) -> None:
     with serving(store.path) as server:
         taken = 0
@@ -123,7 +123,7 @@ def test_the_browser_is_killed(browser: Browser, store: Store, run: str, fault: 
             seen_anew(page, server, store, run, "running", control.status(store, run).steps)
             press(page, "do_pause")
             taken = paused_at(page, store.path)
-    fault.happened = f"the worker went on each time; {require_undisturbed(store, run):,} steps, equal"
+    fault.happened = f"the worker continued each time; {require_undisturbed(store, run):,} steps, equal"
 
 
 @pytest.mark.timeout(3600)
@@ -148,4 +148,6 @@ def test_everything_is_killed_at_once(browser: Browser, store: Store, run: str, 
             set_going(page, server, run, "do_resume", taken)
             press(page, "do_pause")
             taken = paused_at(page, store.path)
-    fault.happened = f"interrupted each time, at its last step; {require_undisturbed(store, run):,} steps, equal"
+    fault.happened = (
+        f"shown as interrupted at its last step each time; {require_undisturbed(store, run):,} steps, equal"
+    )

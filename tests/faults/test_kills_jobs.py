@@ -45,7 +45,7 @@ def killed_at_every_point(store: Store, dying: Dying, job: str, points: Points, 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.fault(
-    "SIGKILL of an import job at each of its points", "restarted, it ends with the whole data set; nothing is left over"
+    "SIGKILL of an import job at each stage", "restarted, it ends with the whole data set; nothing is left over"
 )
 def test_an_import_killed_at_every_point(
     store: Store, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
@@ -90,7 +90,7 @@ def _rows(store: Store, dataset: str) -> list[Any]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.fault("SIGKILL of a landscape job at each of its points", "restarted, it reaches the same result")
+@pytest.mark.fault("SIGKILL of a landscape job at each stage", "restarted, it reaches the same result")
 def test_a_landscape_killed_at_every_point(store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two labelings too: what is scored is kept, and counted once."""
     run = add_run(store, "finished", 40)
@@ -107,8 +107,8 @@ def test_a_landscape_killed_at_every_point(store: Store, fault: Fault, monkeypat
 
 @pytest.mark.timeout(7200)
 @pytest.mark.fault(
-    "SIGKILL of a batched run's job or of one of its lanes at random moments",
-    "requested again it continues; every batch has the log, and the whole has the labels, of an undisturbed one",
+    "SIGKILL of a batched run's job or of one of its worker processes at random moments",
+    "when requested again it continues; logs and labels equal those of an undisturbed batched run",
 )
 def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tmp_path: Path, fault: Fault) -> None:
     store.add_dataset(pairs)
@@ -132,7 +132,7 @@ def test_a_batched_run_killed_at_random_moments(store: Store, pairs: Dataset, tm
         killed, rounds = killed + more, rounds + 1
     fault.tried = killed
     fault.happened = (
-        f"{rounds} batched runs of {whole.of} batches and 2 lanes, processes drawn by seed {SEED}: "
+        f"{rounds} batched runs of {whole.of} batches and 2 worker processes, those to kill drawn with seed {SEED}: "
         f"{whole.of * rounds} logs and {rounds} label sets equal"
     )
 
@@ -170,7 +170,7 @@ def _kill_until_done(
 @pytest.mark.timeout(7200)
 @pytest.mark.fault(
     "SIGKILL of a restarts job or of one of its chains at random moments",
-    "requested again it continues, and proposes what an undisturbed one proposes",
+    "when requested again it continues, and its proposal equals that of an undisturbed job",
 )
 def test_restarts_killed_at_random_moments(store: Store, pairs: Dataset, fault: Fault) -> None:
     store.add_dataset(pairs)
@@ -189,7 +189,9 @@ def test_restarts_killed_at_random_moments(store: Store, pairs: Dataset, fault: 
             assert searched(store, run) == searched(store, like)
         assert _unnamed(store, job) == _unnamed(store, whole)
     fault.tried = killed
-    fault.happened = f"{rounds} times 3 chains, processes drawn by seed {SEED}: every log and every proposal equal"
+    fault.happened = (
+        f"{rounds} times 3 chains, processes to kill drawn with seed {SEED}: every log and every proposal equal"
+    )
 
 
 def _unnamed(store: Store, job: str) -> Any:
@@ -231,8 +233,8 @@ MOMENTS = [
 
 
 @pytest.mark.fault(
-    "SIGKILL of an export among its rows, before and after its rename",
-    "the file or folder is the old one or the new one, whole; nothing is left over after the next export",
+    "SIGKILL of an export while it writes rows, before and after its rename",
+    "the file or folder is the complete old or new one; nothing is left over after the next export",
 )
 def test_an_export_killed_at_every_point(store: Store, tmp_path: Path, fault: Fault) -> None:
     run, folder = add_run(store, "finished", 40), tmp_path / "out"
@@ -254,7 +256,7 @@ def test_an_export_killed_at_every_point(store: Store, tmp_path: Path, fault: Fa
         assert _content(output) == _content(whole)
         assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
         os.rename(output, tmp_path / f"done {form} {point}")
-    fault.happened = "old or new, byte for byte, never a part of either"
+    fault.happened = "old or new, byte for byte, never a part of one"
 
 
 def _content(path: Path) -> dict[str, bytes]:

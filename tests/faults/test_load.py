@@ -42,7 +42,7 @@ def test_a_worker_keeps_nothing_of_its_steps(
         tracemalloc.stop()
     growth, logged = growth_a_step(held, STEPS), bytes_of_a_step(store)
     assert growth < logged / 10
-    fault.happened = f"{growth:.0f} bytes a step more in the second half, {logged:.0f} a step in the log"
+    fault.happened = f"{growth:.0f} bytes of growth per step in the second half, {logged:.0f} per step in the log"
 
 
 @pytest.mark.timeout(1800)
@@ -64,7 +64,7 @@ def test_a_page_keeps_little_of_the_steps(store: Store, pairs: Dataset, fault: F
         tracemalloc.stop()
     growth, logged = growth_a_step(held, BLOCK), bytes_of_a_step(store)
     assert growth < logged / 30
-    fault.happened = f"{growth:.0f} bytes a step more in the second half, {logged:.0f} a step in the log"
+    fault.happened = f"{growth:.0f} bytes of growth per step in the second half, {logged:.0f} per step in the log"
 
 
 def growth_a_step(held: list[int], steps: int) -> float:

@@ -19,8 +19,8 @@ def told(seen: Figures) -> str:
     assert seen.ticks > 0
     memory = (*seen.server, *seen.worker)
     return (
-        f"{seen.steps:,} steps, {seen.pace:.1f} a second and run, none lost; of {seen.ticks:,} ticks the median took "
-        f"{seen.median:.0f} ms, the 95th percentile {seen.percentile95:.0f} ms; after a tenth of the time and last "
+        f"{seen.steps:,} steps, {seen.pace:.1f} per second and run, none lost; {seen.ticks:,} ticks, median "
+        f"{seen.median:.0f} ms, 95th percentile {seen.percentile95:.0f} ms; after a tenth of the time and at the end, "
         "the server held {:.0f} and {:.0f} MB, the largest worker {:.0f} and {:.0f} MB".format(*memory)
     )
 

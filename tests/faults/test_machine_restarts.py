@@ -60,7 +60,7 @@ def other() -> Iterator[psutil.Process]:
 @pytest.mark.fault(
     "the machine restarts: the worker is gone, its lease remains, its pid belongs to another "
     "program, even with the same start time",
-    "the run shows as interrupted at once, and `resume` continues at once to the log of an uninterrupted run",
+    "the run is shown as interrupted at once, and `resume` continues it to the log of an uninterrupted run",
 )
 @pytest.mark.parametrize("change", LEFT.values(), ids=LEFT.keys())
 def test_a_lease_from_before_the_restart(
@@ -78,7 +78,7 @@ def test_a_lease_from_before_the_restart(
         control.resume(filled, run)
         assert control.wait_until_settled(filled, run).phase == "finished"
         require_same(filled, run, whole)
-    fault.happened = "interrupted at once, the log equal byte for byte"
+    fault.happened = "shown as interrupted at once; logs equal byte for byte"
 
 
 def row_of(process: psutil.Process) -> Json:

@@ -93,7 +93,7 @@ def test_scores_that_are_no_numbers(fault: Fault, llama: Path, tmp_path: Path, s
         assert [event.kind for event in store.read_after(run)] == ["control", "failed"], what
         failure = store.read_after(run, kinds=("failed",))[0].body
         assert failure["error"] == "ScoreNotFinite", what
-        assert "a run cannot go on with these; try quantization none, or another dtype" in failure["message"]
+        assert "a run cannot continue with these; try quantization none, or another dtype" in failure["message"]
     fault.happened = f"all {len(POISON)} kinds were refused before the first label"
 
 
@@ -346,7 +346,7 @@ def test_an_adapter_that_is_damaged_or_pickled_is_refused(llama: Path, tmp_path:
     for k, damage in enumerate((cut("adapter_model.safetensors", 0.9), write("adapter_model.safetensors", b"noise"))):
         folder = lora(tmp_path / str(k), llama)
         damage(folder)
-        with pytest.raises(ModelNotUsable, match="does not go with model"):
+        with pytest.raises(ModelNotUsable, match="does not match model"):
             load(ModelChoice(str(folder), "none", "float32", "cpu"))
     alone = lora(tmp_path / "alone", llama)
     (alone / "adapter_model.safetensors").unlink()

@@ -105,12 +105,12 @@ def test_whichever_call_it_is(fault: Fault, loaded: LoadedModel, monkeypatch: py
         memory.fails = never
     assert small.calls.why == ""
     fault.happened = (
-        f"at each of {tried} calls: asked again in calls of half as many tokens, and equal to the last digit"
+        f"at each of {tried} calls: repeated with half as many tokens per call, and equal to the last digit"
     )
 
 
 @pytest.mark.fault(
-    "a process's memory is really limited (RLIMIT_AS), to several amounts above its model's size",
+    "a process's memory is limited (RLIMIT_AS) to several amounts above its model's size",
     "scores equal those of smaller calls, or one error says what to do",
 )
 def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_real_limit_on_memory(fault: Fault, tmp_path: Path) -> None:
         assert ("can't allocate memory" in told["why"]) == (room < 2000), room
     calls = ", ".join(f"{told['tokens']} with {room} MB" for room, told in sorted(scored.items()))
     refused = ", ".join(f"{room} MB" for room in sorted(found.keys() - scored.keys())) or "none"
-    fault.happened = f"equal to the last digit in calls of so many tokens: {calls}; refused with the remedy: {refused}"
+    fault.happened = f"equal to the last digit, with these tokens per call: {calls}; refused with the remedy: {refused}"
 
 
 def limited(model: str, megabytes: int) -> dict[str, Any]:
@@ -208,7 +208,8 @@ def test_a_run_on_too_small_a_machine_has_the_log_of_smaller_calls(
 
 
 @pytest.mark.fault(
-    "memory runs out in a step, then the worker is gone", "resumed, the run has the log of an uninterrupted one"
+    "memory runs out in a step, and later the worker is replaced",
+    "after `resume` the log equals that of an uninterrupted run",
 )
 def test_a_run_goes_on_with_the_calls_that_its_log_names(
     fault: Fault, data: Store, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
@@ -234,7 +235,9 @@ def test_a_run_goes_on_with_the_calls_that_its_log_names(
         seen.append(kinds(data, whole).index("shrunk") - 2)
         forked = fork(data, cut, data.last_number(cut))
         assert tokens_of_run(data, forked) == 320
-    fault.happened = f"before event {min(seen)} to {max(seen)} of the search: an event says so, and the logs are equal"
+    fault.happened = (
+        f"before events {min(seen)} to {max(seen)} of the search: an event records it, and the logs are equal"
+    )
 
 
 def test_a_person_is_told(

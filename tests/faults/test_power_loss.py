@@ -107,7 +107,7 @@ WAYS = ("as it is", "with shm", "WAL cut", "WAL torn", "database alone")
 
 @pytest.mark.fault(
     "a power cut at any moment, with the end of the WAL torn or lost",
-    "it opens, is sound, has the beginning of the whole run's log, and continues to the same log",
+    "the database opens, is intact and holds the beginning of the log; `resume` leads to the same log",
 )
 def test_a_power_cut(fault: Fault, tmp_path: Path, pairs_and_steps: tuple[Dataset, int]) -> None:
     pairs, steps = pairs_and_steps
@@ -137,8 +137,8 @@ def test_a_power_cut(fault: Fault, tmp_path: Path, pairs_and_steps: tuple[Datase
         shutil.rmtree(copy.parent)
     fault.tried = len(copies)
     fault.happened = (
-        f"all sound, with the first {min(kept)} to {max(kept)} of {len(whole)} events; {gone_on} of them were gone on "
-        "with and came to the same log"
+        f"all intact, with the first {min(kept)} to {max(kept)} of {len(whole)} events; {gone_on} of them were resumed "
+        "and reached the same log"
     )
 
 

@@ -134,7 +134,8 @@ def resumed(icm: Icm, path: Path, whole: list[str]) -> None:
 
 
 @pytest.mark.fault(
-    "a limit on file size is reached in the middle of a step", "the worker stops with the reason; resumed, the same log"
+    "a limit on file size is reached in the middle of a step",
+    "the worker stops with the reason; `resume` leads to the same log",
 )
 def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm) -> None:
     kept = []
@@ -158,7 +159,7 @@ def test_a_limit_on_the_size_of_files(fault: Fault, tmp_path: Path, pairs: Datas
 
 
 @pytest.mark.smoke
-@pytest.mark.fault("the disk is full in the middle of a step", "no half step; resumed, the same log")
+@pytest.mark.fault("the disk is full in the middle of a step", "no partial step; `resume` leads to the same log")
 def test_a_full_disk(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -191,7 +192,10 @@ def test_a_full_disk(
     fault.happened = f"stopped after {min(kept)} to {max(kept)} of {STEPS} steps, each resumed to the same log"
 
 
-@pytest.mark.fault("a file system of 600 kB that is full, or read-only", "one line; with room again, the same log")
+@pytest.mark.fault(
+    "a file system of 600 kB that is full, or read-only",
+    "one line; once writable with free space, `resume` leads to the same log",
+)
 def test_a_small_file_system(fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm) -> None:
     """A real one, where it may be mounted: as root, with --torture. Elsewhere the folder alone is read-only."""
     mounted = fault.torture and os.geteuid() == 0
@@ -261,7 +265,9 @@ def work_until_idle(path: Path) -> int:
 # -- the file
 
 
-@pytest.mark.fault("the file or its folder is read-only", "one line with the remedy; writable again, the same log")
+@pytest.mark.fault(
+    "the file or its folder is read-only", "one line with the remedy; once writable, `resume` leads to the same log"
+)
 def test_a_read_only_file_or_folder(fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm) -> None:
     path = made(tmp_path / "here" / "icm.db", pairs)
     sent(path, "step", 5)
@@ -281,7 +287,10 @@ def test_a_read_only_file_or_folder(fault: Fault, tmp_path: Path, pairs: Dataset
     fault.happened = f"{', '.join(ways)}: refused in one line, and resumed to the same log"
 
 
-@pytest.mark.fault("another process holds the database longer than a writer waits", "one line; freed, the same log")
+@pytest.mark.fault(
+    "another process holds the database longer than a writer waits",
+    "one line; once it is free, `resume` leads to the same log",
+)
 def test_a_locked_database(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -333,7 +342,9 @@ def lock(path: Path) -> Iterator[None]:
             process.kill()
 
 
-@pytest.mark.fault("the database, or its WAL, is removed or replaced under a worker", "it stops; resumed, the same log")
+@pytest.mark.fault(
+    "the database, or its WAL, is removed or replaced under a worker", "it stops; `resume` leads to the same log"
+)
 def test_a_file_that_is_removed_under_a_worker(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm
 ) -> None:
@@ -392,7 +403,7 @@ def damages(size: int, page: int, rng: random.Random) -> Iterator[tuple[str, Dam
 
 
 @pytest.mark.fault(
-    "bytes cut off, header, pages or sectors overwritten, another file in its place",
+    "the database file is truncated, overwritten (header, pages or sectors) or replaced by another file",
     "every command works as before or says in one line what is wrong; nothing is lost silently or made up",
 )
 def test_a_damaged_database(
@@ -426,7 +437,7 @@ def test_a_damaged_database(
                 found["unnoticed"] += 1
         shutil.rmtree(bad.parent)
     fault.happened = (
-        f"{found['one line']:,} answers of one line, {found['unnoticed']:,} the same as before the damage, no other"
+        f"{found['one line']:,} errors of one line, {found['unnoticed']:,} answers as before the damage, nothing else"
     )
 
 
@@ -439,7 +450,8 @@ def answer(icm: Icm, path: Path, words: tuple[str, ...], folder: Path) -> tuple[
 
 
 @pytest.mark.fault(
-    "a worker meets a damaged page", "it stops with the reason and no traceback; with the file restored, the same log"
+    "a worker meets a damaged page",
+    "it stops with the reason and no traceback; with the file restored, `resume` leads to the same log",
 )
 def test_a_worker_on_a_damaged_database(
     fault: Fault, tmp_path: Path, pairs: Dataset, whole: list[str], icm: Icm, capsys: pytest.CaptureFixture[str]
@@ -468,7 +480,7 @@ def test_a_worker_on_a_damaged_database(
         assert complaint.count("\n") <= 1, (way, complaint)
         shutil.rmtree(bad.parent)
     resumed(icm, path, whole)
-    fault.happened = f"{stopped} of {times} workers stopped with one line, the others had what they needed"
+    fault.happened = f"{stopped} of {times} workers stopped with one line, the others finished correctly"
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "newer"])

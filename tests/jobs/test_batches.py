@@ -136,7 +136,7 @@ def test_numbers_that_cannot_be_are_refused_and_nothing_is_kept(store: Store, ba
         batches.submit(store, replace(BATCHED, limit=1), 7)
     with pytest.raises(SettingError, match="use 1 or more"):
         batches.submit(store, BATCHED, 7, 0)
-    with pytest.raises(SettingError, match="do not go together"):
+    with pytest.raises(SettingError, match="cannot be combined"):
         told.begin_batches(store, BATCHED, 7, 2)
     assert (jobs.names(store), store.db.execute("select count(*) from parts").fetchone()[0]) == ([], 0)
 
@@ -214,7 +214,7 @@ def test_what_always_fails_is_said_and_ends_soon(
     assert len(runs(store, job)) == batches.IN_A_ROW == 3
     message = jobs.status(store, job).message
     assert message == (
-        "6 of 6 batches have not finished (first batches.1-1, failed: no device): mend what failed and ask again"
+        "6 of 6 batches have not finished (first batches.1-1, failed: no device): fix what failed and request it again"
     )
     assert batches.submit(store, BATCHED, 3) == job
     assert batch_machine.do(job) == {"batches": 6}
@@ -519,7 +519,7 @@ def test_commands_about_the_whole(store: Store, done: BatchedRun, capsys: pytest
     assert err == "icm: 'batches.1' is a batched run: name one of its batches, such as 'batches.1-1'\n"
     common = ("run", "--dataset", "sums", "--model", "fake", "--batch-size", 7)
     code, _, err = icm(capsys, *common, "--restarts", 2)
-    assert (code, err) == (1, "icm: --restarts 2 and --batch-size 7 do not go together: use one\n")
+    assert (code, err) == (1, "icm: --restarts 2 and --batch-size 7 cannot be combined: use one\n")
 
 
 def test_from_the_command_line_with_real_processes(

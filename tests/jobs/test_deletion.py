@@ -141,7 +141,7 @@ def test_the_command_asks_and_says_what_is_gone(store: Store, capsys: pytest.Cap
     run = add_run(store, "finished")
     code, out, err = icm(capsys, "delete", run)
     assert (code, out) == (1, "")
-    assert f"nobody can be asked whether to delete {run}: add --yes; nothing was deleted" in err
+    assert f"deleting {run} needs a confirmation and there is no terminal: add --yes; nothing was deleted" in err
     code, out, _ = icm(capsys, "delete", run, "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"deleted": [run]})
     code, _, err = icm(capsys, "show", run)

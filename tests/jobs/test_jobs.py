@@ -111,7 +111,7 @@ def test_a_cancelled_job_ends_at_its_next_piece(store: Store, launched: list[tup
 
     def kind(held: Job) -> dict[str, object]:
         jobs.cancel(store, job)
-        assert jobs.status(store, job).message == "ending, as asked"
+        assert jobs.status(store, job).message == "ending, as requested"
         held.progress(1, 2)
         raise AssertionError("it went on")
 

@@ -75,5 +75,5 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     source = adapter(tmp_path / "a", config)
     layer = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
     save_file({layer.format("A"): torch.zeros(2, 64), layer.format("B"): torch.zeros(64, 2)}, tmp_path / "a" / WEIGHTS)
-    with pytest.raises(ModelNotUsable, match="does not go with model 'sample'"):
+    with pytest.raises(ModelNotUsable, match="does not match model 'sample'"):
         load(ModelChoice(source, "none", "float32", "cpu"))

@@ -128,8 +128,8 @@ def test_a_file_that_is_cut_short_is_refused_with_its_sizes(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"<html>not found</html>", "is no GGUF file .it begins with b'<htm'"),
-        (b"", "is no GGUF file"),
+        (b"<html>not found</html>", "is not a GGUF file .it begins with b'<htm'"),
+        (b"", "is not a GGUF file"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
             "is a git-LFS pointer .* `git lfs pull`",

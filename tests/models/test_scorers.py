@@ -164,7 +164,7 @@ def test_a_model_directory_that_is_not_there_is_not_looked_for_on_the_hub(
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    with pytest.raises(ModelNotUsable, match="is a file, and no GGUF file: give one, or the folder"):
+    with pytest.raises(ModelNotUsable, match="is a file, but not a GGUF file: give one, or the folder"):
         load(ModelChoice(str(tmp_path / "model.safetensors")))
 
 

@@ -232,14 +232,14 @@ def one_blank(pattern: str) -> object:
 def test_a_tokenizer_that_loses_text_is_refused_with_both_texts(tokenizer: PreTrainedTokenizerFast, said: str) -> None:
     with pytest.raises(ModelNotUsable) as refusal:
         TransformersScorer(small_model(tokenizer))
-    assert "does not give back what it reads, in whatever pieces: 'Question: What is 17 + 25?" in str(refusal.value)
+    assert "does not reproduce its input, however it is split: 'Question: What is 17 + 25?" in str(refusal.value)
     assert f"becomes '{said}" in str(refusal.value)
     assert "use a model whose tokenizer keeps every character" in str(refusal.value)
 
 
 def test_a_server_whose_tokenizer_loses_text_is_refused_too() -> None:
     server = served(small_model(made_of(normalizers.Lowercase())))
-    with serving(server) as address, pytest.raises(ModelNotUsable, match="does not give back what it reads"):
+    with serving(server) as address, pytest.raises(ModelNotUsable, match="does not reproduce its input"):
         ServerScorer(address)
 
 

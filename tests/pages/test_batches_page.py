@@ -44,7 +44,7 @@ def test_chains_and_batches_are_not_asked_for_together(store: Store, batch_machi
     test.number_input(key="batch_size").set_value(7)
     test.number_input(key="chains").set_value(2)
     test.button(key="start_new").click().run()
-    assert "do not go together" in "\n".join(code.value for code in test.code)
+    assert "cannot be combined" in "\n".join(code.value for code in test.code)
     assert jobs.names(store) == []
 
 

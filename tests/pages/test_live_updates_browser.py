@@ -127,7 +127,7 @@ def _start(page: Page) -> None:
     page.get_by_text("How the model is loaded", exact=True).click()
     choose(page, "How the weights are stored (quantization, default nf4)", "none")
     page.get_by_text("Preset, number of examples, batches, seed, steps and chains", exact=True).click()
-    fill(page, "Label at most so many examples (limit, default 64)", "16")
+    fill(page, "Examples to label at most (limit, default 64)", "16")
     fill(page, "Steps of the search (default 4 × examples)", "5000000")  # more than will be taken
     stand_still(page)
     press(page, "start_new")

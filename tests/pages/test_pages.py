@@ -133,7 +133,7 @@ def test_search_shows_each_phase_with_its_own_look(store: Store, phase: Phase) -
     begun = phase not in ("created", "starting")
     assert {metric.label: metric.value for metric in test.metric}["Labelled"] == ("12" if begun else "0")
     assert ("No step has been taken yet." in texts(test)) != begun
-    assert "A stand-in for a model is in use" in shown_markup(test)
+    assert "The fake model is in use" in shown_markup(test)
 
 
 def test_a_failed_run_shows_its_error_as_plain_text_and_can_be_resumed(store: Store) -> None:

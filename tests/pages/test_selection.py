@@ -68,14 +68,14 @@ def test_what_links_carry_may_be_changed_without_harm(url: dict[str, str]) -> No
 
 def test_steps_says_how_far_a_running_run_is_once_an_event_is_selected(store: Store) -> None:
     run = add_run(store, "running")
-    assert "The run goes on" not in texts(page("steps", run=run))
+    assert "The run continues" not in texts(page("steps", run=run))
     test = page("steps", run=run, step="3")
-    assert "The run goes on: it is at step 30." in texts(test)
+    assert "The run continues: it is at step 30." in texts(test)
     button(test, "follow").click().run()
     assert not test.exception
     assert "step" not in test.query_params
-    assert "The run goes on" not in texts(test)
+    assert "The run continues" not in texts(test)
 
 
 def test_steps_of_a_run_that_rests_offers_nothing_to_follow(store: Store) -> None:
-    assert "The run goes on" not in texts(page("steps", run=add_run(store), step="3"))
+    assert "The run continues" not in texts(page("steps", run=add_run(store), step="3"))

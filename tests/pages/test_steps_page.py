@@ -143,7 +143,7 @@ def test_acts_settings_and_forks_have_cards(store: Store, run: str) -> None:
     assert "alpha: 50 → 20" in said
     child = forked_run(store, run)
     test = page("steps", run=child, event="1")
-    assert f"This run began where run {run} stood" in texts(test)
+    assert f"This run began in the state of run {run} after" in texts(test)
 
 
 @pytest.mark.parametrize("view", ["Curves", "Prompt", "Labels", "Inconsistent pairs", "What if"])

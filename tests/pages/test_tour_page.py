@@ -15,7 +15,7 @@ def test_each_station_is_the_first_step_of_its_kind(store: Store) -> None:
     lost = next(e for e in steps if e.body["accepted"] and e.body["delta"] < 0)
     assert loss.query == {"run": run, "event": str(lost.number)}
     assert f"Step {lost.body['step']}" in loss.seen
-    assert "although it is no gain" in loss.seen
+    assert "although it is not a gain" in loss.seen
     turned_down = next(e for e in steps if e.body["verdict"] == "rejected")
     assert rejected.query["event"] == str(turned_down.number)
     assert "Rejected" in rejected.seen

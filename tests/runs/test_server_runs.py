@@ -208,7 +208,7 @@ def test_another_server_at_the_address_is_a_persons_decision(
     assert worker.run_in_process(store, run, 3.0) == 0
     now = control.status(store, run)
     assert (now.phase, 0 < now.steps < 12) == ("paused", True)
-    assert "not as it was (fingerprint: vllm-0-test -> vllm-0-another): resume goes on" in now.message
+    assert "not as it was (fingerprint: vllm-0-test -> vllm-0-another): resume continues" in now.message
     control.queue(store, run)
     assert worker.run_in_process(store, run, 0.0) == 0
     assert control.status(store, run).phase == "finished"
@@ -245,7 +245,7 @@ def test_jobs_score_through_a_server(store: Store, pairs: Dataset, said: Complet
 def test_what_is_asked_in_words_does_not_go_through_a_server(store: Store, address: str, pairs: Dataset) -> None:
     run = begun(store, pairs, spec(address, source="judge"))
     assert worker.run_in_process(store, run, 0.0) == 1
-    assert "through a server labels are scored" in control.status(store, run).message
+    assert "a server scores labels only" in control.status(store, run).message
     other = control.create_run(store, spec(address, source="bootstrap"))
     control.queue(store, other)
     assert worker.run_in_process(store, other, 0.0) == 0

@@ -149,7 +149,7 @@ def test_every_dropped_event_is_found(fault: Fault, store: Store, run: str) -> N
     store.db.execute("update events set number = -number - 1 where run = ? and number < 0", [run])
     assert any("event 50: follows step" in problem for problem in verify(store, opened)[1])
     store.db.execute("rollback")
-    fault.happened = f"found at every one of {times} places, also where the numbers were closed up"
+    fault.happened = f"found at each of {times} places, also after renumbering"
 
 
 def test_a_changed_snapshot_is_found(store: Store, run: str) -> None:

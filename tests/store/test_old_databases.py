@@ -79,7 +79,7 @@ def test_an_old_database_is_read_and_gone_on_with(
     fault.tried = len(FILES)
     for version, file in FILES.items():
         read_and_go_on(Path(shutil.copy(file, tmp_path / f"{version}.db")), capsys)
-    fault.happened = f"{', '.join(FILES)}: two runs each read without a change, the unfinished one went on to its end"
+    fault.happened = f"{', '.join(FILES)}: two runs each read without a change, and the unfinished one finished"
 
 
 def read_and_go_on(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,10 +128,10 @@ class RandomKills:
         """Where a run's worker was when it was killed, from what it left."""
         row = self.store.lease_row(run)
         if control.status(self.store, run).phase == "finished":
-            return "on the way out"
+            return "while exiting"
         if self.store.pending(run):
             return "before it answered its command"
-        return "in the search" if row is not None and row["ready"] else "while loading"
+        return "during the search" if row is not None and row["ready"] else "while loading"
 
     def _go_on(self, run: str) -> None:
         if control.status(self.store, run).phase != "finished":
@@ -141,7 +141,7 @@ class RandomKills:
         """What happened, in words."""
         where = ", ".join(f"{count} {phase}" for phase, count in self.phases.most_common())
         return (
-            f"{self.runs} runs, each killed until it ended: {where}; every log equal byte for byte "
+            f"{self.runs} runs, each killed until it finished: {where}; every log equal byte for byte "
             f"({len(self.whole)} events)"
         )
 

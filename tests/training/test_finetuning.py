@@ -279,7 +279,7 @@ def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> No
     model_registry.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
     assert model_registry.is_supervised(store, "trained:silent")
     assert not model_registry.is_supervised(store, "sample")
-    with pytest.raises(NotFound, match="there is: gold, icm, silent"):
+    with pytest.raises(NotFound, match="trained models: gold, icm, silent"):
         control.create_run(store, RunSpec("sums", "trained:nothing"))
 
 
@@ -353,7 +353,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
     assert run_in_process(store, job, job_worker.perform) == 1
-    assert "have changed since it began: ask for a new fine-tuning" in jobs.status(store, job).message
+    assert "have changed since it began: request a new fine-tuning" in jobs.status(store, job).message
 
 
 def test_runs_of_different_labels_are_not_tuned_on_together(store: Store) -> None:
@@ -371,7 +371,7 @@ def test_runs_of_different_labels_are_not_tuned_on_together(store: Store) -> Non
 def test_the_facts_of_a_folder_that_cannot_be_read_are_an_error(store: Store) -> None:
     from icm_engine.core.errors import ModelNotUsable
 
-    with pytest.raises(NotFound, match=r"nothing of the name 'x' was trained beside .*; there is: nothing yet"):
+    with pytest.raises(NotFound, match=r"no model named 'x' was trained with database .*; trained models: nothing yet"):
         model_registry.located(store, ModelChoice("trained:x"))
     place = model_registry.put(store, "x", lambda folder: None, {"name": "x"})
     assert json.loads((place / "trained.json").read_text()) == {"name": "x"}

@@ -37,16 +37,16 @@ def test_what_cannot_be_asked_of_a_policy_is_refused_at_once(store: Store) -> No
     add(store, "same_line", Task("same", "{question}: {claim} is", fields=("question", "claim")), capitals())
     with pytest.raises(SettingError, match="samples is 0: use a value above 0"):
         Sampling(samples=0)
-    with pytest.raises(SettingError, match=r"goes on in the line of the response \(' is'\)"):
+    with pytest.raises(SettingError, match=r"continues on the line of the response \(' is'\)"):
         policies.ask_responses(store, SAMPLE, [DatasetPart("same_line")], Sampling())
     with pytest.raises(SettingError, match="no data set is named"):
         policies.ask_responses(store, SAMPLE, [], Sampling())
     with pytest.raises(SettingError, match="the fake model cannot be trained"):
         policies.ask_preference_tuning(store, run, PreferenceSettings(), model=ModelChoice("fake"))
-    with pytest.raises(NotFound, match="nothing of the name 'mine' was trained"):
+    with pytest.raises(NotFound, match="no model named 'mine' was trained"):
         policies.ask_reinforcement(store, "mine", [DatasetPart("capitals")], ReinforceSettings())
     model_registry.put(store, "tuned", lambda place: None, {"name": "tuned", "kind": "finetune"})
-    with pytest.raises(SettingError, match="'tuned' is no reward model but comes from finetune"):
+    with pytest.raises(SettingError, match="'tuned' is not a reward model, but comes from finetune"):
         policies.ask_reinforcement(store, "tuned", [DatasetPart("capitals")], ReinforceSettings())
 
 

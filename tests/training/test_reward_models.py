@@ -227,7 +227,7 @@ def test_a_saved_reward_model_gives_the_rewards_it_gave(store: Store, tested: st
     examples = [e for e in store.examples("capitals") if e.id[:5] in ("Ghana", "Japan")]
     again = example_rewards(model, reader, examples)
     assert again == [pytest.approx(row["rewards"], abs=1e-5) for row in facts["test"]["first"]]
-    with pytest.raises(ModelNotUsable, match="is a reward model, which says no next token"):
+    with pytest.raises(ModelNotUsable, match="is a reward model, which predicts no next token"):
         load(ModelChoice(str(model_registry.folder(store, "one")), "none", "float32", "cpu"))
 
 
@@ -288,7 +288,7 @@ def test_labels_that_change_under_a_reward_model_are_refused(store: Store, teste
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
     assert run_in_process(store, job, job_worker.perform) == 1
-    assert "have changed since it began: ask for it anew" in jobs.status(store, job).message
+    assert "have changed since it began: request it again" in jobs.status(store, job).message
 
 
 @pytest.mark.model

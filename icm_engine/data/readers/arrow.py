@@ -209,7 +209,7 @@ def _refuse_strangers(paths: Sequence[Path], content: bytes | None) -> None:
         refuse_strangers(beginning := _beginning(path, content), path.name)
         if beginning.startswith(_OLD):
             raise ImportRefused(
-                f"{path.name}: the file is of Feather's first version: write it again (pandas.read_feather, to_feather)"
+                f"{path.name}: the file is in version 1 of Feather: write it again (pandas.read_feather, to_feather)"
             )
 
 
@@ -271,6 +271,6 @@ def _open_shards(path: Path, split: str | None) -> ArrowSource:
         shards.setdefault(match[1] if match else file.stem, []).append(file)
     if not shards:
         raise ImportRefused(
-            f"{path}: the directory is no data set that `datasets` saved and has no Parquet file: name a file in it"
+            f"{path}: the directory was not saved by `datasets` and has no Parquet file: name a file in it"
         )
     return ParquetSource(path.name, shards[chosen_split(list(shards), split, path.name)])

@@ -88,7 +88,7 @@ class DelimitedSource:
                 "all quotation marks were read as text (--quoting double: they quote)."
             )
         if self.quoting == "none":
-            notes.append("All quotation marks were read as text, as asked.")
+            notes.append("All quotation marks were read as text, as requested.")
         return notes
 
     def _settle(self, most: int | None) -> None:

@@ -76,7 +76,7 @@ def _kept(text: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in text:
         taken.append(line)
         if len(taken) > MOST_LINES:
-            raise csv.Error(f"a cell goes on for more than {MOST_LINES:,} lines")
+            raise csv.Error(f"a cell has more than {MOST_LINES:,} lines")
         yield line
 
 

@@ -35,8 +35,8 @@ class Unpacked(io.RawIOBase):
         self._given += len(piece)
         if self._given > max(UNSUSPICIOUS, MOST * self._stored.tell()):
             raise ImportRefused(
-                f"{self._name}: the file unpacks to more than {MOST} times its size, which no table of texts does: "
-                "unpack it yourself (gunzip), look at it, and import what it holds"
+                f"{self._name}: the file unpacks to more than {MOST} times its size, far more than a table of texts "
+                "does: unpack it yourself (gunzip), look at it, and import what it holds"
             )
         return len(piece)
 
@@ -128,7 +128,7 @@ class TextFile:
         return self.name.lower().endswith(PACKED) and not self.packed
 
     def _refuse_misnamed(self) -> NoReturn:
-        raise ImportRefused(f"{self.name}: the file is neither packed by gzip nor text: download or pack it again")
+        raise ImportRefused(f"{self.name}: the file is neither gzip nor text: download or pack it again")
 
     def _refuse_byte(self, line: int, found: str) -> None:
         if self._misnamed:
@@ -173,7 +173,7 @@ def refuse_strangers(beginning: bytes, name: str) -> None:
     """Raise ImportRefused for files that are never data: a git-LFS pointer, a spreadsheet, an archive."""
     if is_pointer(beginning):
         raise ImportRefused(
-            f"{name}: this is a git-LFS pointer, which stands for the file: fetch it (git lfs pull), then import it"
+            f"{name}: this is a git-LFS pointer, not the file itself: fetch it (git lfs pull), then import it"
         )
     if beginning.startswith(_ZIP):
         raise ImportRefused(

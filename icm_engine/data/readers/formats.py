@@ -57,7 +57,9 @@ def _load(name: str, identity: str, subset: str | None, split: str | None) -> An
         return datasets.load_dataset(identity, subset, split=split)
     except Exception as error:  # errors of the library, the hub client and the network have no common class
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise HubError(f"{name}: the hub did not give it ({said}): check the name, the split and the network") from None
+        raise HubError(
+            f"{name}: the download from the hub failed ({said}): check the name, the split and the network"
+        ) from None
 
 
 KINDS = {
@@ -87,7 +89,7 @@ def open_source(
     if quoting is not None and quoting not in QUOTINGS:
         raise SettingError(f"quoting is {quoting!r}: use one of {', '.join(QUOTINGS)}")
     if quoting is not None and kind != "csv":
-        raise SettingError(f"quoting is {quoting!r}, but {path.name} is no CSV or TSV: leave it out (--quoting)")
+        raise SettingError(f"quoting is {quoting!r}, but {path.name} is not CSV or TSV: leave it out (--quoting)")
     if content is None and str(path).startswith(PREFIX):
         return HubSource(str(path), split)
     if content is None and path.is_dir():

@@ -162,7 +162,7 @@ class _TaskReader:
     def _check_keys(self) -> None:
         for key, value in self.given.items():
             if key not in KEYS:
-                raise self._refuse(key, "is no key of a task", f"use {', '.join(KEYS)}")
+                raise self._refuse(key, "is not a key of a task", f"use {', '.join(KEYS)}")
             if not isinstance(value, KEYS[key]):
                 raise self._refuse(key, f"is {value!r}", f"write {_KIND[KEYS[key]]}")
 
@@ -187,8 +187,8 @@ class _TaskReader:
         if reserved:
             raise self._refuse(
                 "template",
-                f"has {{{reserved[0]}}}, a name with a meaning of its own",
-                f'name it otherwise and say [columns] my_{reserved[0]} = ["{reserved[0]}"]',
+                f"has {{{reserved[0]}}}, a reserved name",
+                f'use another name and write [columns] my_{reserved[0]} = ["{reserved[0]}"]',
             )
         return template
 
@@ -230,7 +230,7 @@ class _TaskReader:
         if not {"answer", "answer_pattern", "answer_field"} & set(self.given) and rule != "same-answer":
             return None
         if "answer" in self.given and "answer_pattern" in self.given:
-            raise self._refuse("answer_pattern", "stands beside answer", "keep one of them")
+            raise self._refuse("answer_pattern", "is given together with answer", "keep one of them")
         field = self.given.get("answer_field", "claim")
         if field not in fields:
             raise self._refuse("answer_field", f"is {field!r}", f"use a field of the template, {', '.join(fields)}")
@@ -247,7 +247,7 @@ class _TaskReader:
         for name, names in self.given.get("columns", {}).items():
             if name not in (*fields, *RESERVED):
                 known = ", ".join((*fields, *RESERVED))
-                raise self._refuse("columns", f"has {name!r}, which is no field", f"use {known}")
+                raise self._refuse("columns", f"has {name!r}, which is not a field", f"use {known}")
             listed = names if isinstance(names, list) else [names]
             columns[name] = tuple(self._texts(f"columns.{name}", listed))
         return columns
