@@ -45,8 +45,8 @@ def refreshed(state: State, objective: Objective, config: SearchConfig) -> Refre
     why, size = wanted
     if why != "exact":
         return _new_block(state, objective, config, why, size)
-    state, exact = evaluated(state, objective, why)
-    return replace(exact, block=_new_block(state, objective, config, why, size).block)
+    after, exact = evaluated(state, objective, why)
+    return replace(exact, block=_new_block(replace(after, block=state.block), objective, config, why, size).block)
 
 
 def due(state: State, objective: Objective, config: SearchConfig) -> tuple[Reason, int] | None:
@@ -74,7 +74,8 @@ def _new_block(state: State, objective: Objective, config: SearchConfig, why: Re
     """A block for the steps up to the next redrawing; while few proposals are accepted, its draws are asked about."""
     block, asked = planned_block(state, objective, config, size)
     if block.prefix:
-        before = state.block.kept(objective, state.labeling) if state.block is not None else None
+        held = state.block if why != "exact" else None  # an exact evaluation leaves no prefix
+        before = held.kept(objective, state.labeling) if held is not None else None
         objective.keep(block.kept(objective, state.labeling), before)
     scores = objective.scorer.score([block.prompt(objective, state.labeling, i) for i in asked])
     return RefreshInfo(why, replace(block, read={**block.read, **dict(zip(asked, scores, strict=True))}))
@@ -84,8 +85,8 @@ def planned_block(state: State, objective: Objective, config: SearchConfig, size
     """Return the next block, and whom to ask about: functions of the state, the rule and the seed.
 
     If the state has a block of the same number, the new one keeps its old scores and its front. If it only lacks
-    unlabelled examples, they join the front, and nothing moves. The block's draws are asked about together if the last
-    block changed few labels: an answer holds until a label changes.
+    unlabelled examples, they join the front, and nothing moves. The draws of a block that begins are asked about
+    together if the last block changed few labels: an answer holds until a label changes.
     """
     number, last = state.step // config.redraw_every, state.block
     begun = last if last is not None and last.number == number else None
@@ -96,9 +97,10 @@ def planned_block(state: State, objective: Objective, config: SearchConfig, size
         block = replace(begun, front=(*begun.front, *(i for i in front if not begun.holds([i]))))
     else:
         old = begun.old if begun else state.evaluation.scores
-        block = block_of(state.labeling, old, config.seed, number, size, tuple(front))
+        strata = begun.strata if begun else {i: objective.label_index(y) for i, y in state.labeling.items()}
+        block = block_of(state.labeling, strata, old, config.seed, number, size, tuple(front))
         block = replace(block, strain=begun.strain if begun else 0.0, changes=begun.changes if begun else 0)
-    quiet = last is not None and last.changes <= config.redraw_every * QUIET
+    quiet = begun is None and last is not None and last.changes <= config.redraw_every * QUIET
     return block, tuple(i for i in dict.fromkeys(draws) if i not in block.read) if quiet else ()
 
 

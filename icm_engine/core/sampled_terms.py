@@ -12,7 +12,8 @@ of them in the sample,
     delta P = sum over all of (w' - w) z_old  +  sum over the certain of r  +  N / m * sum over the sample of r,
     r = w' z' - w z - (w' - w) z_old.
 
-The weights come from all labels, so only r is estimated. Its standard error is that of a sample without replacement.
+The last term is a sum over the labels, with N and m of each. The weights come from all labels, so only r is estimated.
+Its standard error is that of a stratified sample without replacement.
 """
 
 import math
@@ -30,6 +31,7 @@ from icm_engine.core.scoring import LabelLogProbs
 
 Scores = Mapping[int, LabelLogProbs]
 LARGEST_ERROR = 0.5  # of the temperature: a larger standard error enlarges the sample
+CLEAR = 3.0  # standard errors between delta and the threshold of acceptance: more terms are not needed
 CALM = LARGEST_ERROR / 2  # after a block in which no error was larger, half of the sample would do
 
 
@@ -40,8 +42,10 @@ class Block:
     `prefix` are labelled examples whose labels do not change; `front` are those that the steps can draw or change, a
     place each whether labelled or not; `sample` is a random part of those labelled when it was drawn. `old` are the
     scores of all labelled examples at that time; `read` are scores for the present labels, in the block's orders.
-    `size` is the wanted number of terms; `strain` is the largest standard error so far, in temperatures, and `changes`
-    counts the accepted proposals.
+    `size` is the wanted number of terms; `strain` is the largest `strain` of a step so far, and `changes`
+    counts the accepted proposals. `strata` are the labels, by their places in the task, when the sample was drawn: it
+    is drawn from each of them in proportion, since what a proposal does to all examples with one label alike would
+    otherwise be the largest part of the error.
     """
 
     number: int
@@ -49,6 +53,7 @@ class Block:
     prefix: tuple[int, ...]
     front: tuple[int, ...]
     sample: tuple[int, ...]
+    strata: Mapping[int, int] = field(repr=False)
     old: Scores = field(repr=False)
     read: Scores = field(repr=False)
     strain: float = 0.0
@@ -102,17 +107,31 @@ def connected(rule: Rule, examples: Iterable[int]) -> list[int]:
     return list(found)
 
 
-def block_of(labeling: Labeling, old: Scores, seed: int, number: int, size: int, front: Sequence[int]) -> Block:
+def block_of(
+    labeling: Labeling, strata: Mapping[int, int], old: Scores, seed: int, number: int, size: int, front: Sequence[int]
+) -> Block:
     """Return the block of this number, with nothing read; its sample is of the examples with an old score.
 
     A larger sample of the same block contains the smaller one.
     """
     pool = [i for i in labeling if i in old]
-    chosen = frozenset(pool[place] for place in shuffled(random_of(seed, SPLIT - 1 - number), len(pool))[:size])
+    shuffle = [pool[place] for place in shuffled(random_of(seed, SPLIT - 1 - number), len(pool))]
+    chosen = frozenset(drawn(shuffle, strata, size))
     sample = tuple(i for i in pool if i in chosen)
     front = tuple(i for i in front if i not in chosen)
     prefix = tuple(i for i in labeling if i not in chosen and i not in front)
-    return Block(number, size, prefix, front, sample, dict(old), {})
+    return Block(number, size, prefix, front, sample, dict(strata), dict(old), {})
+
+
+def drawn(shuffle: Sequence[int], strata: Mapping[int, int], size: int) -> Iterator[int]:
+    """Yield the first of each stratum of a random order, in proportion and rounded up, at least two of each.
+
+    >>> list(drawn([4, 1, 0, 3, 2, 5], {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 0}, 4))
+    [1, 0, 2, 4, 3]
+    """
+    for stratum in sorted({strata[i] for i in shuffle}):
+        members = [i for i in shuffle if strata[i] == stratum]
+        yield from members[: max(2, math.ceil(size * len(members) / len(shuffle)))]
 
 
 def next_size(block: Block | None, terms: int) -> int:
@@ -157,24 +176,28 @@ def estimated_change(
         earlier = old_weights.times(before.get(i), objective.form.row(then[i])) if i in before else 0.0
         return later - earlier - by_weights(i)
 
-    sampled = [remainder(i) for i in block.sample if i not in certain]
-    rest = sum(i not in certain for i in before)
-    change = math.fsum(by_weights(i) for i in after) + math.fsum(remainder(i) for i in sorted(certain))
-    if sampled:
-        change += rest * math.fsum(sampled) / len(sampled)
-    return change, _standard_error(sampled, rest), len(sampled), rest
+    change = [by_weights(i) for i in after] + [remainder(i) for i in sorted(certain)]
+    variance, terms, rest = 0.0, 0, 0
+    for stratum in sorted(set(block.strata.values())):
+        sampled = [remainder(i) for i in block.sample if block.strata[i] == stratum and i not in certain]
+        of = sum(block.strata[i] == stratum and i not in certain for i in before if i in block.strata)
+        if sampled:
+            change.append(of * math.fsum(sampled) / len(sampled))
+        variance += _variance(sampled, of)
+        terms, rest = terms + len(sampled), rest + of
+    return math.fsum(change), math.sqrt(variance), terms, rest
 
 
-def _standard_error(sampled: Sequence[float], rest: int) -> float:
-    """The standard error of a total of `rest` terms, from a sample without replacement."""
+def _variance(sampled: Sequence[float], of: int) -> float:
+    """The variance of a total of `of` terms, estimated from a sample of them without replacement."""
     count = len(sampled)
-    if count >= rest:
+    if count >= of:
         return 0.0
     if count < 2:
         return math.inf
     middle = math.fsum(sampled) / count
     variance = math.fsum((value - middle) ** 2 for value in sampled) / (count - 1)
-    return rest * math.sqrt(variance / count * (1 - count / rest))
+    return of * of * variance / count * (1 - count / of)
 
 
 class Weights:

@@ -22,7 +22,7 @@ from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.repair import CachedEvaluator, ConsistencyFix, Repair
 from icm_engine.core.rng import randbelow, random_of, sample
-from icm_engine.core.sampled_terms import LARGEST_ERROR, Block, DeltaEstimate, SampledEvaluator
+from icm_engine.core.sampled_terms import CLEAR, LARGEST_ERROR, Block, DeltaEstimate, SampledEvaluator
 from icm_engine.core.scoring import LabelLogProbs
 from icm_engine.core.settings import SearchConfig
 
@@ -113,9 +113,24 @@ class StepInfo:
     estimate: DeltaEstimate | None = None
 
     @property
+    def strain(self) -> float:
+        """The standard error of delta in temperatures, where more terms might decide otherwise; else 0.
+
+        The draw accepts any delta above a threshold. If delta is `CLEAR` standard errors away from it, more terms would
+        hardly change the verdict.
+        """
+        if self.estimate is None or self.estimate.error == 0.0:
+            return 0.0
+        error, heat = self.estimate.error, self.temperature
+        if math.isinf(error):
+            return math.inf
+        threshold = heat * math.log(self.draw) + error * error / (2 * heat) if self.draw > 0.0 else -math.inf
+        return error / heat if abs(self.delta - threshold) < CLEAR * error else 0.0
+
+    @property
     def too_coarse(self) -> bool:
-        """Whether the standard error is too large for the temperature, so that the step needs more terms."""
-        return self.estimate is not None and self.estimate.error > LARGEST_ERROR * self.temperature
+        """Whether the step needs more terms."""
+        return self.strain > LARGEST_ERROR
 
 
 @dataclass(frozen=True)
@@ -289,7 +304,7 @@ def _block_after(block: Block | None, info: StepInfo) -> Block | None:
         return None
     found = info.estimate
     if found is not None:
-        block = replace(block, strain=max(block.strain, found.error / info.temperature))
+        block = replace(block, strain=max(block.strain, info.strain))
     if found is not None and info.verdict == "accepted" and info.after is not None:
         scores = info.after.scores
         read = {i: scores[i] for i in dict.fromkeys((*block.sample, *found.certain))}

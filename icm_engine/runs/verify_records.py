@@ -130,7 +130,7 @@ def refresh_problems(info: RefreshInfo, body: RefreshedBody, state: State, due: 
         changes = state.evaluation.utility - last, info.exact.utility - last
         if changes != (info.estimated_change, info.exact_change):
             yield f"says that U changed by {info.estimated_change} and {info.exact_change}, its log gives {changes}"
-        state = apply(state, replace(info, block=None))
+        state = replace(apply(state, replace(info, block=None)), block=state.block)
     if info.block is None:
         return
     found, asked = planned(state, size)

@@ -124,6 +124,7 @@ class KeptBlockBody(BlockBody):
     """A block within a whole state: with the scores known when its sample was drawn, and how its steps went."""
 
     old: dict[str, list[float]]
+    strata: list[int]  # of these examples
     strain: float
     changes: int
 

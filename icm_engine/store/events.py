@@ -340,15 +340,15 @@ class Codec:
         scores = dict(self.unpack(body["before"], self._indices(body["read"])))
         return DeltaEstimate(body["error"], body["terms"], body["of"], self._indices(body["certain"]), scores)
 
-    def decode_block(self, body: BlockBody, begun: Block | None, old: Scores) -> Block:
+    def decode_block(self, body: BlockBody, begun: Block | None, strata: Mapping[int, int], old: Scores) -> Block:
         """Return a block; if it goes on with one of the same number, that is `begun`.
 
-        `old` are the scores known when its sample was drawn.
+        `strata` and `old` are the labels and the scores known when its sample was drawn.
         """
         prefix, front, sample = (self._indices(some) for some in (body["prefix"], body["front"], body["sample"]))
         read = dict(self.unpack(body["scores"], self._indices(body["read"])))
         strain, changes = (begun.strain, begun.changes) if begun else (0.0, 0)
-        return Block(body["number"], body["size"], prefix, front, sample, old, read, strain, changes)
+        return Block(body["number"], body["size"], prefix, front, sample, strata, old, read, strain, changes)
 
     def _indices(self, examples: Sequence[str]) -> tuple[int, ...]:
         return tuple(map(self.index, examples))
@@ -499,7 +499,8 @@ def decode_refresh(codec: Codec, body: RefreshedBody, state: State) -> RefreshIn
     if (drawn := body["block"]) is not None:
         begun = state.block if state.block is not None and state.block.number == drawn["number"] else None
         old = exact.scores if exact else begun.old if begun else state.evaluation.scores
-        block = codec.decode_block(drawn, begun, old)
+        labels = {i: codec.labels.index(y) for i, y in state.labeling.items()}
+        block = codec.decode_block(drawn, begun, begun.strata if begun else labels, old)
     changes = body["estimated_change"], body["exact_change"]
     return RefreshInfo(body["why"], block, exact, *changes, set_evaluations=body["set_evaluations"])
 
@@ -509,7 +510,9 @@ def _encode_sampled(codec: Codec, state: State) -> SampledStateBody:
     block: KeptBlockBody | None = None
     if (kept := state.block) is not None:
         old = {codec.ids[i]: list(score.raw) for i, score in kept.old.items()}
-        block = {**codec.encode_block(kept), "old": old, "strain": kept.strain, "changes": kept.changes}
+        strata = [kept.strata[i] for i in kept.old]
+        usual = codec.encode_block(kept)
+        block = {**usual, "old": old, "strata": strata, "strain": kept.strain, "changes": kept.changes}
     return {
         "block": block,
         "exact_at": state.exact_at,
@@ -523,7 +526,9 @@ def _with_sampled(codec: Codec, body: SampledStateBody, state: State) -> State:
     block = None
     if (kept := body["block"]) is not None:
         old = {codec.index(example): LabelLogProbs(tuple(raw)) for example, raw in kept["old"].items()}
-        block = replace(codec.decode_block(kept, None, old), strain=kept["strain"], changes=kept["changes"])
+        strata = dict(zip(old, kept["strata"], strict=True))
+        block = codec.decode_block(kept, None, strata, old)
+        block = replace(block, strain=kept["strain"], changes=kept["changes"])
     return replace(
         state,
         block=block,
