@@ -13,11 +13,15 @@ from icm_engine.analysis.decision import (
     RepairOption,
     Terms,
     decision,
+    decision_tiles,
+    delta_words,
     prompt_read,
+    scored_sentence,
     sentence,
     threshold_sentence,
 )
 from icm_engine.analysis.event_cards import event_card
+from icm_engine.analysis.example_table import example_rows
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import curves_then, movers_chart, movers_frame, options_frame, terms_frame
 from icm_engine.analysis.time_travel import Moment, open_moment
@@ -358,3 +362,26 @@ def test_curves_end_at_the_moment_on_the_time_axis_of_the_whole_run(store: Store
         drawn = [x for trace in chart.figure.data for x in trace.x]
         assert max(drawn) == moment.state.step < last
         assert moment.state.step in [shape.x0 for shape in chart.figure.layout.shapes]
+
+
+def test_the_card_of_a_sampled_step_shows_its_standard_error_and_the_prompt_that_was_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a run that a person steered: steps are estimated, exact evaluations have cards of their own."""
+    search = SearchConfig(seed=3, max_steps=90, terms=4, redraw_every=4, exact_every=16)
+    reading = views.load(store, steered_run(store, monkeypatch, search))
+    sampled = [moment for moment in moments(store, reading) if "estimate" in moment.event.step]
+    cards = [decision(reading, moment) for moment in sampled]
+    card = next(card for card in cards if card.estimate is not None and card.estimate["error"] and card.delta)
+    assert card.estimate is not None
+    assert f"± {card.estimate['error']:.2f}" in delta_words(card)
+    assert f"{card.estimate['terms']:,} drawn at random for the other {card.estimate['of']:,}." in scored_sentence(card)
+    assert next(tile for tile in decision_tiles(card) if tile.name == "delta U").value == delta_words(card)
+    for moment in sampled:
+        assert prompt_read(reading, moment).matches
+    (*_, exact) = moments(store, reading, "refreshed")
+    shown = event_card(reading, exact)
+    assert shown.title == "An exact evaluation"
+    assert "by estimates" in shown.sentences[0]
+    assert shown.after.utility == exact.event.refreshed["after"]["utility"]  # type: ignore[index]
+    assert any(row.read_at is not None for row in example_rows(reading, "All examples", "", "Data set order"))
