@@ -4,9 +4,10 @@
     python -m benchmarks.clicks tabs --steps 100000 --examples 10000
     python -m benchmarks.clicks first-run
 
-`tabs` clicks each tab of a run in turn: until its heading and its table, chart or card are drawn and the script of the
-page has ended. `first-run` starts a run on sample data with the button of the home page, in a new database each time:
-until the header shows U; beside it, from the run's own log, when its worker was ready and had the first labels.
+`tabs` opens a run, then clicks each of its tabs in turn: until its heading and its table, chart or card are drawn and
+the script of the page has ended. `first-run` starts a run on sample data with the button of the home page, in a new
+database each time: until the header shows U; beside it, from the run's own log, when its worker was ready and had the
+first labels.
 """
 
 import argparse
@@ -56,9 +57,10 @@ def timed(act: Callable[[], object], seen: Callable[[], object]) -> float:
 
 
 def tabs(page: Page, url: str, repeat: int) -> list[Row]:
-    """Click through all tabs `repeat` times after one round that is not counted."""
-    page.goto(f"{url}/search?run={RUN}")
+    """Open a run, then click through all tabs `repeat` times after one round that is not counted."""
     first, *others = CONTENT
+    opened = partial(page.wait_for_function, DONE, arg=[first, CONTENT[first]], timeout=600_000)
+    print(f"opened after {timed(partial(page.goto, f'{url}/search?run={RUN}'), opened):.1f} s", flush=True)
     times: dict[str, list[float]] = {name: [] for name in CONTENT}
     for _ in range(repeat + 1):
         for name in (*others, first):

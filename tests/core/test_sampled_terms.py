@@ -407,11 +407,11 @@ def test_a_spec_says_of_sampled_terms_only_what_is_unusual(pairs: Dataset) -> No
 
 
 def test_more_terms_are_asked_for_only_where_they_might_decide_otherwise() -> None:
-    """At T 1 and a draw of 1/e, an error of 0.8 puts the threshold at -1 + 0.32 = -0.68; three errors are 2.4."""
+    """At T 1 and a draw of 1/e, an error of 0.8 puts the threshold at -1 + 0.32 = -0.68; two errors are 1.6."""
     score = LabelLogProbs((-0.5, -1.0))
     nothing = Evaluation(0.0, 0.0, 0.0, ())
     info = StepInfo(1, 1.0, 0, None, "A", score, nothing, nothing, draw=math.exp(-1), verdict="accepted")
-    for delta, error, wanted in ((0.0, 0.8, True), (1.8, 0.8, False), (-3.2, 0.8, False), (0.0, 0.4, False)):
+    for delta, error, wanted in ((0.0, 0.8, True), (1.0, 0.8, False), (-2.4, 0.8, False), (0.0, 0.4, False)):
         estimate = DeltaEstimate(error, 4, 9, (0,), {})
         assert replace(info, delta=delta, estimate=estimate).too_coarse is wanted
     assert replace(info, delta=99.0, estimate=DeltaEstimate(math.inf, 1, 9, (0,), {})).too_coarse
