@@ -3,11 +3,11 @@
     python -m benchmarks.terms --n 32 64 128 256 --terms 8 16 32
     python -m benchmarks.terms --n 64 --terms 16 --model gemma-3-270m --datasets reviews
 
-Each search begins with gold labels of which 15 % were changed, at step 2n, and its steps are estimated. Beside each
-proposal stand three exact changes of U: in the block's own orders, which is what the estimate is of; with both
-labelings in the same leave-one-out orders; and with each in its own, as the exact search does. So the sampling error is
-told apart from order noise. Decisions are compared with the same draw. Tokens of a sampled step include those of new
-samples, and of exact evaluations as often as they come; an exact step starts from the same state.
+Each search begins at step n with three quarters of the examples labelled, 15 % of them not as gold, and its steps are
+estimated. Beside each proposal stand three exact changes of U: in the block's own orders, which is what the estimate is
+of; with both labelings in the same leave-one-out orders; and with each in its own, as the exact search does. So the
+sampling error is told apart from order noise. Decisions are compared with the same draw. Tokens of a sampled step
+include those of new samples, and of exact evaluations as often as they come; an exact step starts from the same state.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from icm_engine.models.loading import LoadedModel
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.store.store import Store
 
-CHANGED = 0.15  # of the labels
+LABELLED, CHANGED = 0.75, 0.15  # shares of the examples, and of their labels
 NEVER = -1  # in place of a step number: which labels are changed
 
 
@@ -68,12 +68,13 @@ class Proposal:
 
 
 def begin(objective: Objective, gold: Sequence[str], at: int) -> State:
-    """A state at this step, all examples labelled."""
-    labels, rng = list(gold), random_of(0, NEVER)
-    for i in sample(rng, len(labels), round(CHANGED * len(labels))):
+    """A state at this step: some examples labelled, most of them as gold."""
+    rng = random_of(0, NEVER)
+    labels = {i: gold[i] for i in sample(rng, len(gold), round(LABELLED * len(gold)))}
+    for i in list(labels)[: round(CHANGED * len(labels))]:
         others = [label for label in objective.task.labels if label != labels[i]]
         labels[i] = others[randbelow(rng, len(others))]
-    labeling = Labeling(dict(enumerate(labels)))
+    labeling = Labeling(labels)
     return State(labeling, objective.evaluate(labeling), step=at, exact_at=at)
 
 
@@ -124,7 +125,7 @@ def in_block(objective: Objective, block: Block, labeling: Labeling) -> dict[int
     prompts = []
     for i in labeling:
         rest = replace(block, prefix=tuple(j for j in block.prefix if j != i))
-        order = rest.order(i) if i not in block.prefix else (*rest.prefix, *rest.sample, *rest.front)
+        order = rest.order(i) if i not in block.prefix else (*rest.prefix, *rest.front, *rest.sample)
         shown = [
             demonstration(render(objective.task, objective.examples[j]), labeling[j]) for j in order if j in labeling
         ]
@@ -144,7 +145,7 @@ def measure(loaded: LoadedModel, dataset: str, n: int, terms: int, given: argpar
     objective = Objective(
         examples, task, rule, scorer, config.predictability, config.alpha, config.pair_weight, config.centring
     )
-    done = walk(begin(objective, gold, 2 * n), objective, config, given.steps)
+    done = walk(begin(objective, gold, n), objective, config, given.steps)
     made = done.proposals
     return {
         "data set": dataset,
