@@ -26,7 +26,7 @@ MARKS = 200  # accepted and rejected marks each; more would hide the curve
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Okabe-Ito colours that stand out on this background."""
+    """Okabe-Ito colours, changed as far as it takes to stand out on this background: a contrast of 3 and more."""
 
     strong: str
     accepted: str
@@ -38,11 +38,50 @@ class Palette:
     other: str  # of labels without a colour of their own
 
 
-LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#33414D", "rgba(60,80,100,0.13)", "#8A949E")
+LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#C873A2", "#33414D", "rgba(60,80,100,0.13)", "#8A949E")
 DARK = Palette("#56B4E9", "#56B4E9", "#E8783B", "#2BBF95", "#E39BC5", "#C9D3DC", "rgba(200,215,230,0.14)", "#76818C")
 
-COLOURED = 4  # labels that have a colour: more cannot be told apart
+LOOKS = (  # of several lines: the colour and the dash
+    ("strong", "solid"), ("rejected", "dash"), ("second", "dot"), ("third", "dashdot"), ("text", "longdash")
+)  # fmt: skip
+HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}  # of bars, beside their colour
+BLACK, WHITE = "#000000", "#FFFFFF"
+
+
+def line_look(number: int, dark: bool) -> dict[str, str]:
+    """Return the colour and the dash of one of several lines; after five, the colours repeat with other dashes."""
+    turn, place = divmod(number, len(LOOKS))
+    dash = LOOKS[(place + turn) % len(LOOKS)][1]
+    return {"color": str(getattr(palette(dark), LOOKS[place][0])), "dash": dash}
+
+
+def ink(colour: str) -> str:
+    """Return the colour of text on an area of this colour: black or white, whichever contrasts more.
+
+    >>> ink("#0072B2"), ink("#56B4E9")
+    ('#FFFFFF', '#000000')
+    """
+    return max(BLACK, WHITE, key=lambda text: contrast(text, colour))
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG defines it, from 1 to 21.
+
+    >>> contrast("#000000", "#FFFFFF")
+    21.0
+    """
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    shares = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 NAME = 24  # characters of a label's name in a legend
+COLOURED = 4  # labels that have a colour: more cannot be told apart
 
 
 def coloured(labels: Sequence[Label], counts: Sequence[int], first: Sequence[Label] = ()) -> tuple[Label, ...]:

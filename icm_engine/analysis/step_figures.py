@@ -13,11 +13,13 @@ from icm_engine.analysis.decision import LabelScore, Mover, RepairLine, Terms, t
 from icm_engine.analysis.event_cards import ChangedExample
 from icm_engine.analysis.figures import (
     COLOURED,
+    HATCH,
     Chart,
     Palette,
     all_charts,
     blank_figure,
     coloured,
+    ink,
     label_name,
     others_name,
     palette,
@@ -29,7 +31,6 @@ from icm_engine.analysis.time_travel import thinned
 from icm_engine.analysis.traces import Trajectory, every_nth
 from icm_engine.core.labeling import Label
 
-HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}
 NAME = 18  # characters of an example's id next to its bar
 
 
@@ -362,6 +363,7 @@ def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) 
             text=[html.escape(part.label or "") for part in mine],
             textposition="inside",
             insidetextanchor="middle",
+            insidetextfont={"color": ink(colour)},
             marker={"color": colour, "line": {"width": 1, "color": colours.grid}},
             hovertext=[html.escape(part.words) for part in mine],
             hoverinfo="text",
