@@ -12,6 +12,7 @@ CSS = """
 <style>
 .st-key-tiles { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0.75rem; }
 .st-key-tiles > * { width: 100% !important; }
+.st-key-theme { display: none !important; }
 .st-key-runs [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
 .st-key-runs [data-testid="stText"] { opacity: 0.75; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: sticky; top: 2.6rem; z-index: 99; }
@@ -102,6 +103,26 @@ def apply(dark: bool) -> None:
 
 SEARCH = "pages/search.py"
 STEPS = "pages/steps.py"
+    with st.container(key="theme"):
+        _theme(key="theme_listener", on_changed_change=lambda: None)
+
+
+# Streamlit runs no page again when the system or a person changes the theme, for which charts and this CSS are drawn.
+JS = """
+export default function ({ parentElement, setTriggerValue }) {
+  const app = document.querySelector("[data-testid=stApp]"), scheme = () => getComputedStyle(app).colorScheme;
+  let seen = scheme();
+  parentElement.icmTheme?.disconnect();
+  parentElement.icmTheme = new MutationObserver(() => {
+    if (scheme() === seen) return;
+    seen = scheme();
+    setTriggerValue("changed", seen);
+  });
+  parentElement.icmTheme.observe(app, { attributes: true, attributeFilter: ["class"] });
+  return () => parentElement.icmTheme.disconnect();
+}
+"""
+_theme = st.components.v2.component("icm_theme", html="<span></span>", js=JS, isolate_styles=False)
 EXAMPLES = "pages/examples.py"
 FLIPS = "pages/flips.py"
 CONSISTENCY = "pages/consistency.py"
