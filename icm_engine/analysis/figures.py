@@ -19,6 +19,7 @@ from icm_engine.core.labeling import Label
 
 Value = Callable[[Point], float | None]
 STEPS = "step"  # title of an axis of steps, whose ticks are whole
+COUNTS = ("pairs", "examples")  # titles of axes whose ticks are whole too
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
 LINES = 40  # maximum number of marks; the last ones are kept
 MARKS = 200  # accepted and rejected marks each; more would hide the curve

@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from icm_engine.analysis.figures import (
+    COUNTS,
     STEPS,
     Chart,
     all_charts,
@@ -53,11 +54,15 @@ function load() {
   return window.icmPlotly;
 }
 
-// No half steps on an axis of steps, whatever is zoomed: few steps have a tick each, many those that Plotly chooses.
-function wholeSteps(node) {
-  const [low, high] = node._fullLayout.xaxis.range;
-  const few = high - low < 10, set = node.layout.xaxis.tickmode === "linear";
-  if (few !== set) window.Plotly.relayout(node, few ? { "xaxis.dtick": 1 } : { "xaxis.tickmode": "auto" });
+// Only whole ticks on these axes, whatever is zoomed: all of a short range, of a long one those that Plotly chooses.
+function wholeTicks(node, axes) {
+  const changes = {};
+  for (const axis of axes) {
+    const [low, high] = node._fullLayout[axis].range;
+    const few = high - low < 10, set = node.layout[axis].tickmode === "linear";
+    if (few !== set) Object.assign(changes, few ? { [`${axis}.dtick`]: 1 } : { [`${axis}.tickmode`]: "auto" });
+  }
+  if (Object.keys(changes).length) window.Plotly.relayout(node, changes);
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -72,9 +77,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     .then(() => {
       if (!node.on) return;
       node.removeAllListeners("plotly_relayout");
-      if (data.steps) {
-        node.on("plotly_relayout", () => wholeSteps(node));
-        wholeSteps(node);
+      if (data.whole.length) {
+        node.on("plotly_relayout", () => wholeTicks(node, data.whole));
+        wholeTicks(node, data.whole);
       }
       if (!data.clickable) return;
       node.removeAllListeners("plotly_click");  // the one of the drawing before
@@ -97,8 +102,9 @@ def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = No
     `clicked` receives the customdata of a clicked point, or its x and y separated by a space. There is always another
     way than clicking, because not everybody has a mouse.
     """
-    steps = chart.figure.layout.xaxis.title.text == STEPS
-    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "steps": steps}
+    layout = chart.figure.layout
+    whole = [axis for axis in ("xaxis", "yaxis") if layout[axis].title.text in (STEPS, *COUNTS)]
+    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "whole": whole}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
 
 
