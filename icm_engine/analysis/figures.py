@@ -81,8 +81,8 @@ def _luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-NAME = 24  # characters of a label's name in a legend
 COLOURED = 4  # labels that have a colour: more cannot be told apart
+NAME = 24  # characters of a label's name in a legend
 
 
 def coloured(labels: Sequence[Label], counts: Sequence[int], first: Sequence[Label] = ()) -> tuple[Label, ...]:
@@ -382,7 +382,10 @@ def _coloured(frame: pd.DataFrame, dark: bool) -> Any:
 
 
 def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
-    """Return the table, newest first; columns without any value are left out."""
+    """Return the table, newest first, what a screen of 1280 pixels has no room for last.
+
+    Columns without any value are left out.
+    """
     frame = pd.DataFrame(
         [
             {
@@ -396,12 +399,12 @@ def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
                 "conflicts": row.conflicts,
                 "data set": row.dataset,
                 "model": row.model,
+                "seed": row.seed,
+                "created": moment(row.created),
+                "edited": "by hand" if row.edited else None,
                 "source": row.source,
                 "preset": row.preset,
                 "alpha": row.alpha,
-                "seed": row.seed,
-                "edited": "by hand" if row.edited else None,
-                "created": moment(row.created),
             }
             for row in rows
         ]
@@ -434,11 +437,11 @@ def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
             {
                 "example": row.example,
                 "label": row.label,
+                "gold": row.gold,
                 "probability": row.probability,
                 "text": row.text,
                 "last change": row.last_change,
                 "flips": row.flips,
-                "gold": row.gold,
             }
             for row in rows
         ]
@@ -522,9 +525,9 @@ def differing_frame(reading: Reading, found: ForkDifference, other: str) -> pd.D
                 "example": row.example,
                 reading.run.name: row.ours,
                 other: row.theirs,
+                **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
                 "text": one_line(example_text(reading, codec.index(row.example))),
                 "pinned": "pinned" if row.pinned else "",
-                **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
             }
             for row in found.differing
         ]

@@ -160,18 +160,37 @@ def _chart(chart: Chart, run: str) -> None:
 ROWS = 500  # rows of the labels table
 TICKED = 100  # rows while the run is moving; they are sent at every refresh
 
-NUMBERS = {
-    "delta U": st.column_config.NumberColumn(format="%+.2f"),
-    "T": st.column_config.NumberColumn(format="%.2f"),
-    "p(accept)": st.column_config.NumberColumn(format="percent", help="Probability of acceptance at this temperature."),
-    "draw": st.column_config.NumberColumn(format="%.2f", help="Accepted if the draw is below the probability."),
-    "label mass": st.column_config.NumberColumn(
-        format="percent", help="Probability on the labels before renormalising; small: the template does not fit."
+MARGIN = "Log-probability of the label minus that of the best other label, given all other labels."
+NUMBERS = {  # of examples; widths in pixels, so that labels, gold and numbers are in view at 1280 beside a text
+    "label": st.column_config.TextColumn(width=96),
+    "gold": st.column_config.TextColumn(width=80),
+    "probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=112),
+    "margin": st.column_config.NumberColumn(format="%+.2f", width=66, help=MARGIN),
+    "flips": st.column_config.NumberColumn(width=52),
+    "conflicts": st.column_config.NumberColumn(width=72),
+    "last change": st.column_config.NumberColumn(width=88, help="The step that set the label."),
+    "text": st.column_config.TextColumn(width=290),
+}
+STEP_COLUMNS = {  # widths in pixels, as of a step's longest words: all columns fit beside the menu at 1280
+    "step": st.column_config.NumberColumn(width=60),
+    "verdict": st.column_config.TextColumn(width=98),
+    "label": st.column_config.TextColumn(width=112),
+    "repairs": st.column_config.TextColumn(width=98),
+    "example": st.column_config.TextColumn(width=150),
+    "delta U": st.column_config.NumberColumn(format="%+.2f", width=64),
+    "T": st.column_config.NumberColumn(format="%.2f", width=52),
+    "p(accept)": st.column_config.NumberColumn(
+        format="percent", width=78, help="Probability of acceptance at this temperature."
     ),
-    "seconds": st.column_config.NumberColumn(format="%.1f"),
-    "probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
-    "example": st.column_config.TextColumn(width="medium"),
-    "text": st.column_config.TextColumn(width="large"),
+    "draw": st.column_config.NumberColumn(
+        format="%.2f", width=54, help="Accepted if the draw is below the probability."
+    ),
+    "label mass": st.column_config.NumberColumn(
+        format="percent",
+        width=84,
+        help="Probability on the labels before renormalising; small: the template does not fit.",
+    ),
+    "seconds": st.column_config.NumberColumn(format="%.1f", width=66),
 }
 
 
@@ -192,7 +211,9 @@ def _steps(reading: Reading) -> None:
         st.text("No step has been taken yet.")
         return
     frame = steps_frame(reading, session.dark())
-    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, newest first")
+    st.dataframe(
+        frame, hide_index=True, column_config=STEP_COLUMNS, placeholder="–", alt="The last steps, newest first"
+    )
     st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
 
 
