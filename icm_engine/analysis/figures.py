@@ -158,6 +158,7 @@ def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
     figure.data[-1].visible = figure.data[-2].visible = "legendonly"
+    figure.update_xaxes(rangemode="normal")  # with room for a mark at step 0
     figure.update_yaxes(range=_fitted([point.utility for point in points]))
     caption = (
         "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected. Diamond: repaired. "
