@@ -80,7 +80,7 @@ WORDS = (
 )
 KEYS = (
     ("S", "Start a run"), ("N", "Take one step"), ("M", "Take N steps"), ("P", "Pause"), ("U", "Resume"),
-    ("X", "Stop"), ("← →", "On Steps: one event back or on"), ("F", "On Steps: next label change"),
+    ("X", "Stop"), ("← →", "On Steps and Annotate: back or on"), ("F", "On Steps: next label change"),
     ("A", "On Steps: next accepted proposal"), ("E", "On Steps: next repair"),
     ("?", "On Annotate: all its keys"),
 )  # fmt: skip

@@ -142,16 +142,21 @@ def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
                 on_click=_press,
                 args=(run, verb),
             )
-        if "steps" in offered:
-            st.number_input(
-                "N steps",
-                1,
-                value=10,
-                key="step_count",
-                width=96,
-                label_visibility="collapsed",
-                help="Steps that Step N takes.",
-            )
+            if verb == "steps":
+                _step_count()
+
+
+def _step_count() -> None:
+    """Draw the field of Step N, beside its button."""
+    st.number_input(
+        "N steps",
+        1,
+        value=10,
+        key="step_count",
+        width=96,
+        label_visibility="collapsed",
+        help="Steps that Step N takes.",
+    )
 
 
 def show_problem() -> None:
