@@ -283,6 +283,8 @@ def show_run(run: str, names: list[str]) -> None:
     """Draw a run; its fragments refresh only while something moves."""
     workspace.show_header("Overview", names, run, NEW)
     run_controls.show_failure(run)
+    if workspace.asks_first(run):
+        return
     reading, now = session.look(run)
     _, stretch = session.drawn_for(now)
     every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}

@@ -351,6 +351,12 @@ QUEUES: Mapping[str, str] = {
     "notes": "With a note",
     FROM_GOLD: "Disagrees with gold",
 }
+GIVEN_AWAY = {  # what the order of a queue tells a person who annotates blind
+    "margin": "This order gives something away: the earlier an example, the less sure the model is of its label.",
+    "flipped": "This order gives something away: the earlier an example, the more often its label changed.",
+    "conflict": "This queue gives something away: each label in it contradicts that of another example here, often the "
+    "next one.",
+}
 SUPERVISION = (
     "This queue uses gold: labels you give here are supervision, and accuracy then no longer measures what the "
     "search finds by itself. Acts on the whole queue are not available."

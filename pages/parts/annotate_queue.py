@@ -6,6 +6,7 @@ import streamlit as st
 
 from icm_engine.analysis.annotation import (
     FROM_GOLD,
+    GIVEN_AWAY,
     QUEUES,
     SUPERVISION,
     moved,
@@ -102,6 +103,8 @@ def show(store: Store, reading: Reading) -> int | None:
     _position(reading, places, place, here, inside, made)
     if name == FROM_GOLD:
         st.warning(SUPERVISION, icon=":material/visibility:")
+    if reading.blind and name in GIVEN_AWAY:
+        st.caption(GIVEN_AWAY[name])
     return place
 
 
@@ -203,12 +206,12 @@ def _listen(reading: Reading, places: Sequence[int], place: int | None, here: in
     order = f"annotate_{run}_{chosen(reading)}"
     standing = step_card.Standing(order, here if inside else None, here - 1, after, len(places) - 1)
     step_card.listen(standing, on(), lambda there: _open(run, places, there))
-    if not places:
-        return "This queue is empty."
-    if not inside:
 
 
 def _words(places: Sequence[int], here: int, inside: bool) -> str:
+    if not places:
+        return "This queue is empty."
+    if not inside:
         return f"Beside the queue of {len(places):,}"
     end = " · the end" if here + 1 == len(places) else ""
     return f"{here + 1:,} of {len(places):,}{end}"
