@@ -145,7 +145,9 @@ def write_report(found: Json, folder: Path) -> list[Path]:
         markdown.write_text(as_markdown(found, charts, pictures), encoding="utf-8")
         page.write_text(as_html(found, charts), encoding="utf-8")
     except OSError as error:
-        raise SettingError(f"the report cannot be written to {folder} ({error}): use another --output") from None
+        raise SettingError(
+            f"the report cannot be written to {folder} ({error}): use another folder (--output)"
+        ) from None
     return [markdown, page, *(folder / name for name in pictures.values())]
 
 
