@@ -71,7 +71,11 @@ CSS = """
   [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }
-  .st-key-controls button { width: 100%; }
+  /* Streamlit cuts links at the edge. Here they wrap; tabs scroll, and a changing sentence keeps its height. */
+  [data-testid="stMain"] [data-testid="stPageLink"] a { align-items: flex-start; }
+  [data-testid="stMain"] [data-testid="stPageLink"] a span { white-space: normal; overflow-wrap: anywhere; }
+  .st-key-tabs [data-testid="stPageLink"] a span, .st-key-parts [data-testid="stPageLink"] a span,
+  .st-key-last_decision [data-testid="stPageLink"] a span { white-space: nowrap !important; }
 }
 </style>
 """
@@ -99,10 +103,6 @@ DARK_PAGE = _coloured(CSS + DARK, background="#12181E", border="#2C3843", primar
 def apply(dark: bool) -> None:
     """Add the style to the page."""
     st.html(DARK_PAGE if dark else LIGHT_PAGE)
-
-
-SEARCH = "pages/search.py"
-STEPS = "pages/steps.py"
     with st.container(key="theme"):
         _theme(key="theme_listener", on_changed_change=lambda: None)
 
@@ -123,6 +123,10 @@ export default function ({ parentElement, setTriggerValue }) {
 }
 """
 _theme = st.components.v2.component("icm_theme", html="<span></span>", js=JS, isolate_styles=False)
+
+
+SEARCH = "pages/search.py"
+STEPS = "pages/steps.py"
 EXAMPLES = "pages/examples.py"
 FLIPS = "pages/flips.py"
 CONSISTENCY = "pages/consistency.py"
