@@ -58,9 +58,11 @@ CSS = """
 [data-testid="stMain"] button:not(:disabled) kbd { color: inherit; opacity: 0.9; }
 .st-key-label_word [data-testid="stText"] { font-size: 1.5rem; font-weight: 600; }
 .st-key-news [data-testid="stText"], .st-key-blind [data-testid="stText"] { font-size: 0.93rem; opacity: 0.85; }
-/* Streamlit's grey boxes, for parts whose scripts are on their way: only where these take long. */
+/* Streamlit's grey boxes, for parts whose scripts are on their way: only where these take long, and apart. */
 @keyframes icm-late { from { visibility: hidden; } to { visibility: visible; } }
-[data-testid="stSkeleton"] { animation: icm-late 0.01s 0.8s backwards; }
+[data-testid="stSkeleton"] {
+  animation: icm-late 0.01s 0.8s backwards; min-width: 4.5rem; height: 1.7rem !important; margin: 0.3rem 0;
+}
 /* Contrast of 4.5 and more, which the theme's faded text has not. */
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
@@ -68,6 +70,7 @@ CSS = """
   [data-testid="stMainBlockContainer"] { padding: 3.9rem 1rem 2rem; } /* below the bar, which is 3.75rem high */
   .st-key-headline { gap: 0.2rem 0.75rem !important; }
   .st-key-tabs { flex-wrap: nowrap !important; overflow-x: auto; gap: 0 !important; }
+  .st-key-tabs [data-testid="stSkeleton"] { margin-right: 0.4rem; }
   [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }
