@@ -103,7 +103,7 @@ def show(store: Store, reading: Reading) -> int | None:
     _position(reading, places, place, here, inside, made)
     if name == FROM_GOLD:
         st.warning(SUPERVISION, icon=":material/visibility:")
-    if reading.blind and name in GIVEN_AWAY:
+    if reading.blind and places and name in GIVEN_AWAY:
         st.caption(GIVEN_AWAY[name])
     return place
 
@@ -197,10 +197,10 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
             on_click=_again,
             help=f"It was built after step {made:,}; it does not change while you annotate.",
         )
-    _listen(reading, places, place, here, inside)
+        _listen(reading, places, here, inside)
 
 
-def _listen(reading: Reading, places: Sequence[int], place: int | None, here: int, inside: bool) -> None:
+def _listen(reading: Reading, places: Sequence[int], here: int, inside: bool) -> None:
     """Count presses of the arrow keys, which a button would lose while the page is drawn."""
     run, after = reading.run.name, here + 1 if inside else here  # what left the queue leaves a gap
     order = f"annotate_{run}_{chosen(reading)}"

@@ -75,7 +75,6 @@ CSS = """
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }
   /* Streamlit cuts links at the edge. Here they wrap; tabs scroll, and a changing sentence keeps its height. */
-  [data-testid="stMain"] [data-testid="stPageLink"] a { align-items: flex-start; }
   [data-testid="stMain"] [data-testid="stPageLink"] a span { white-space: normal; overflow-wrap: anywhere; }
   .st-key-tabs [data-testid="stPageLink"] a span, .st-key-parts [data-testid="stPageLink"] a span,
   .st-key-last_decision [data-testid="stPageLink"] a span { white-space: nowrap !important; }
