@@ -122,7 +122,7 @@ def _table(moving: bool) -> None:
         part = f"{first + 1:,} to {first + len(shown):,} of " if pages > 1 else ""
         st.caption(
             f"{part}{counted(len(listed), 'run')}. Click a name to open a run; select rows to compare or delete. "
-            f"{_further(list(frame))}",
+            f"{_further([str(name) for name in frame.columns])}",
             width="content",
         )
         if pages > 1:
