@@ -155,7 +155,7 @@ def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
     )
     figure.update_layout(hovermode="closest", bargap=0)
     figure.update_xaxes(title_text="probability of the label", range=[0, 1.02], tickformat=".0%", dtick=0.2)
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%")
+    figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     error = f"The expected calibration error is {decimal(found.error, 3)}, of {found.count:,} labels."
     caption = f"{error} Bars: share right. Diamonds: at the mean probability of the bin."
     bins = "; ".join(f"{one.low:.1f} to {one.high:.1f}: {percent(one.right)} of {one.count:,}" for one in found.bins)

@@ -165,11 +165,12 @@ def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tupl
     charts = all_charts(drawn, dark)
     here = reading.trajectory.points[-1].step
     for chart in charts:
-        chart.figure.update_xaxes(range=[0, max(1, last)])
+        chart.figure.update_xaxes(range=[-ROOM * max(1, last), max(1, last)])
         chart.figure.add_vline(x=here, line={"width": 1.5, "dash": "dot", "color": palette(dark).text})
     return charts
 
 
+ROOM = 0.03  # left of step 0, so that a mark there is whole
 COLUMNS = 400
 ROWS = 300
 FEW = 80  # rows separated by a line

@@ -91,8 +91,8 @@ def _shots(found: Json, dark: bool) -> Chart | None:
     if not figure.data:
         return None
     figure.update_layout(height=HEIGHT, hovermode="closest", showlegend=True)
-    figure.update_xaxes(title_text="number of shots")
-    figure.update_yaxes(range=PERCENT)
+    figure.update_xaxes(title_text="number of shots", rangemode="normal")  # with room for a mark at 0 shots
+    figure.update_yaxes(range=[-3, 103])
     return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
 
 
