@@ -283,14 +283,19 @@ def show_run(run: str, names: list[str]) -> None:
     """Draw a run; its fragments refresh only while something moves."""
     workspace.show_header("Overview", names, run, NEW)
     run_controls.show_failure(run)
+    if workspace.asks_first(run):
+        return
     reading, now = session.look(run)
     _, stretch = session.drawn_for(now)
     every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}
-    if searches(reading):
-        session.fragment(charts.show_curves, every["curves"])(run)
-    session.fragment(run_controls.show_news, every["curves"])(run)
+    curves = session.fragment(charts.show_curves, every["curves"])
+    if searches(reading) and not now.over:
+        curves(run)
     if now.over:
-        run_controls.show_end(reading)
+        run_controls.show_end(reading)  # first: at its end, people ask which labels to doubt
+    session.fragment(run_controls.show_news, every["curves"])(run)
+    if searches(reading) and now.over:
+        curves(run)
     session.fragment(charts.show_tables, every["tables"])(run)
     session.fragment(run_controls.show_tiles, every["tables"])(run)
     run_controls.show_extras(run)

@@ -57,7 +57,9 @@ def show_travel(reading: Reading, moment: Moment) -> None:
                 on_click=_go,
                 args=(target, example.id if example and name == "flip" else None),
             )
-    step_card.listen(reading, moment.place, keys, _go)
+    place = moment.place
+    here = step_card.Standing(f"steps_{run}", place, place - 1, place + 1, len(points) - 1)
+    step_card.listen(here, keys, lambda wanted: _go(points[wanted].event))
     _jump(run, moment)
     st.text(where(reading, moment))
     if example is not None and "example" in st.query_params:

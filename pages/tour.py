@@ -6,7 +6,7 @@ from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.tour import PATH_TO_DOUBTS, stations
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
-from pages.parts import home, menu, session
+from pages.parts import home, menu, session, workspace
 
 EVERY = 4.0  # seconds between two checks of a moving run
 LINKS = {
@@ -34,6 +34,8 @@ def show(run: str | None) -> None:
         )
         if error := st.session_state.pop("tour_problem", None):
             session.complain(error)
+        return
+    if workspace.asks_first(run):
         return
     _, status = session.look(run)
     session.fragment(_stations, EVERY if status.moving else None)(run)
@@ -80,7 +82,7 @@ WORDS = (
 )
 KEYS = (
     ("S", "Start a run"), ("N", "Take one step"), ("M", "Take N steps"), ("P", "Pause"), ("U", "Resume"),
-    ("X", "Stop"), ("← →", "On Steps: one event back or on"), ("F", "On Steps: next label change"),
+    ("X", "Stop"), ("← →", "On Steps and Annotate: back or on"), ("F", "On Steps: next label change"),
     ("A", "On Steps: next accepted proposal"), ("E", "On Steps: next repair"),
     ("?", "On Annotate: all its keys"),
 )  # fmt: skip

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from icm_engine.analysis.formatting import decimal, moment, one_line, percent
+from icm_engine.analysis.flips import signed
+from icm_engine.analysis.formatting import moment, one_line, percent
 from icm_engine.analysis.gold_agreement import gold_by_place, gold_shown
 from icm_engine.analysis.label_history import ActTime, LabelChange
 from icm_engine.analysis.run_history import Reading
@@ -225,7 +226,7 @@ def margin_words(found: Card) -> str:
     if found.margin is None:
         return ""
     wish = ": the model prefers another label" if found.margin < 0 else ""
-    return f"margin {decimal(found.margin, 2)} nats{wish}"
+    return f"margin {signed(found.margin)}{wish}"
 
 
 # -- acts on many examples
@@ -349,6 +350,12 @@ QUEUES: Mapping[str, str] = {
     "pinned": "Pinned",
     "notes": "With a note",
     FROM_GOLD: "Disagrees with gold",
+}
+GIVEN_AWAY = {  # what the order of a queue tells a person who annotates blind
+    "margin": "This order gives something away: the earlier an example, the less sure the model is of its label.",
+    "flipped": "This order gives something away: the earlier an example, the more often its label changed.",
+    "conflict": "This queue gives something away: each label in it contradicts that of another example here, often the "
+    "next one.",
 }
 SUPERVISION = (
     "This queue uses gold: labels you give here are supervision, and accuracy then no longer measures what the "

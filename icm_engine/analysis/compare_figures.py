@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, palette
+from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, line_look, palette
 from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
 from icm_engine.analysis.landscape import GOLD, Landscape, meaning
@@ -16,7 +16,6 @@ from icm_engine.analysis.seed_agreement import Disagreement, PairAgreement, bala
 from icm_engine.analysis.traces import Point, every_nth, extremes
 from icm_engine.jobs.rescoring import FOUND
 
-LOOKS = (("strong", "solid"), ("rejected", "dash"), ("second", "dot"), ("third", "dashdot"), ("text", "longdash"))
 AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
     "step": ("step", lambda point: point.step),
     "tokens": ("tokens encoded", lambda point: point.tokens),
@@ -156,7 +155,7 @@ def reliability_chart(found: Calibration, dark: bool = False) -> Chart:
     )
     figure.update_layout(hovermode="closest", bargap=0)
     figure.update_xaxes(title_text="probability of the label", range=[0, 1.02], tickformat=".0%", dtick=0.2)
-    figure.update_yaxes(range=[0, 1.04], tickformat=".0%")
+    figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     error = f"The expected calibration error is {decimal(found.error, 3)}, of {found.count:,} labels."
     caption = f"{error} Bars: share right. Diamonds: at the mean probability of the bin."
     bins = "; ".join(f"{one.low:.1f} to {one.high:.1f}: {percent(one.right)} of {one.count:,}" for one in found.bins)
@@ -168,7 +167,6 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
     figure, (unit, place) = blank_figure(dark, "U"), AXES[by]
     ends = []
     for k, reading in enumerate(readings):
-        colour, dash = LOOKS[k % len(LOOKS)]
         points = reading.trajectory.points
         kept = extremes([point.utility for point in points])
         figure.add_scatter(
@@ -176,7 +174,7 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
             y=[float(f"{points[j].utility:.6g}") for j in kept],
             mode="lines",
             name=literal(reading.run.name),
-            line={"color": getattr(palette(dark), colour), "dash": dash, "width": 2, "shape": "hv"},
+            line={**line_look(k, dark), "width": 2, "shape": "hv"},
         )
         if points:
             ends.append(f"{reading.run.name} ends at U = {points[-1].utility:.2f}, {unit} {place(points[-1]):,}")

@@ -29,6 +29,7 @@ from icm_engine.analysis.traces import corners, every_nth, extremes
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
 
+ROOM = 0.06  # above and below a curve, so that a mark on its edge is whole
 COLUMNS = 3  # groups side by side
 FEWER = 2  # where the labels are many, and their names long
 ROW = 210  # pixels
@@ -61,7 +62,9 @@ def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
     )
     _repairs(figure, reading, "repair not kept", lambda mark: not mark.kept, colours.rejected, "circle-open")
     _repairs(figure, reading, "repair kept", lambda mark: mark.kept, colours.second, "circle")
-    figure.update_yaxes(rangemode="tozero")
+    high = max(1, *values)
+    figure.update_yaxes(range=[-ROOM * high, (1 + ROOM) * high])
+    figure.update_xaxes(rangemode="normal")  # with room for a mark at step 0
     caption = (
         "Pairs of labels that violate the rule after each step. Filled: a repair that was kept. Hollow: one not kept."
     )

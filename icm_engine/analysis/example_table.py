@@ -100,20 +100,20 @@ def human_labels(store: Store, reading: Reading, rows: Sequence[ExampleRow]) -> 
 def examples_frame(
     reading: Reading, rows: Sequence[ExampleRow], human: Mapping[str, Mapping[str, Label]]
 ) -> pd.DataFrame:
-    """Return the rows as a table, text first; columns without any value are left out."""
+    """Return the rows as a table, text and labels first; columns without any value are left out."""
     columns = [
         {
             "text": one_line(example_text(reading, row.place), TEXT),
             "label": row.label,
+            "gold": row.gold,
+            **{f"human: {source}": labels.get(row.example) for source, labels in human.items()},
             "probability": row.probability,
             "margin": row.margin,
             "scored at step": row.read_at,
             "flips": row.flips,
-            "last change": row.last_change,
             "conflicts": row.conflicts,
+            "last change": row.last_change,
             "pinned": "pinned" if row.pinned else None,
-            **{f"human: {source}": labels.get(row.example) for source, labels in human.items()},
-            "gold": row.gold,
             "example": row.example,
         }
         for row in rows

@@ -19,6 +19,7 @@ from icm_engine.core.labeling import Label
 
 Value = Callable[[Point], float | None]
 STEPS = "step"  # title of an axis of steps, whose ticks are whole
+COUNTS = ("pairs", "examples")  # titles of axes whose ticks are whole too
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
 LINES = 40  # maximum number of marks; the last ones are kept
 MARKS = 200  # accepted and rejected marks each; more would hide the curve
@@ -26,7 +27,7 @@ MARKS = 200  # accepted and rejected marks each; more would hide the curve
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Okabe-Ito colours that stand out on this background."""
+    """Okabe-Ito colours, changed as far as it takes to stand out on this background: a contrast of 3 and more."""
 
     strong: str
     accepted: str
@@ -38,8 +39,47 @@ class Palette:
     other: str  # of labels without a colour of their own
 
 
-LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#33414D", "rgba(60,80,100,0.13)", "#8A949E")
+LIGHT = Palette("#0072B2", "#0072B2", "#D55E00", "#009E73", "#C873A2", "#33414D", "rgba(60,80,100,0.13)", "#8A949E")
 DARK = Palette("#56B4E9", "#56B4E9", "#E8783B", "#2BBF95", "#E39BC5", "#C9D3DC", "rgba(200,215,230,0.14)", "#76818C")
+
+LOOKS = (  # of several lines: the colour and the dash
+    ("strong", "solid"), ("rejected", "dash"), ("second", "dot"), ("third", "dashdot"), ("text", "longdash")
+)  # fmt: skip
+HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}  # of bars, beside their colour
+BLACK, WHITE = "#000000", "#FFFFFF"
+
+
+def line_look(number: int, dark: bool) -> dict[str, str]:
+    """Return the colour and the dash of one of several lines; after five, the colours repeat with other dashes."""
+    turn, place = divmod(number, len(LOOKS))
+    dash = LOOKS[(place + turn) % len(LOOKS)][1]
+    return {"color": str(getattr(palette(dark), LOOKS[place][0])), "dash": dash}
+
+
+def ink(colour: str) -> str:
+    """Return the colour of text on an area of this colour: black or white, whichever contrasts more.
+
+    >>> ink("#0072B2"), ink("#56B4E9")
+    ('#FFFFFF', '#000000')
+    """
+    return max(BLACK, WHITE, key=lambda text: contrast(text, colour))
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG defines it, from 1 to 21.
+
+    >>> contrast("#000000", "#FFFFFF")
+    21.0
+    """
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    shares = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
 
 COLOURED = 4  # labels that have a colour: more cannot be told apart
 NAME = 24  # characters of a label's name in a legend
@@ -118,6 +158,7 @@ def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None
     _line(figure, points, "alpha · P(D)", lambda p: p.weighted_predictability, colours.second, "dash", width=1.5)
     _line(figure, points, "I(D)", lambda p: p.inconsistency, colours.third, "dot", width=1.5)
     figure.data[-1].visible = figure.data[-2].visible = "legendonly"
+    figure.update_xaxes(rangemode="normal")  # with room for a mark at step 0
     figure.update_yaxes(range=_fitted([point.utility for point in points]))
     caption = (
         "U(D) = alpha · P(D) − I(D) after each step. Filled: accepted. Hollow: rejected. Diamond: repaired. "
@@ -342,7 +383,10 @@ def _coloured(frame: pd.DataFrame, dark: bool) -> Any:
 
 
 def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
-    """Return the table, newest first; columns without any value are left out."""
+    """Return the table, newest first, what a screen of 1280 pixels has no room for last.
+
+    Columns without any value are left out.
+    """
     frame = pd.DataFrame(
         [
             {
@@ -356,12 +400,12 @@ def runs_frame(rows: Sequence[Overview]) -> pd.DataFrame:
                 "conflicts": row.conflicts,
                 "data set": row.dataset,
                 "model": row.model,
+                "seed": row.seed,
+                "created": moment(row.created),
+                "edited": "by hand" if row.edited else None,
                 "source": row.source,
                 "preset": row.preset,
                 "alpha": row.alpha,
-                "seed": row.seed,
-                "edited": "by hand" if row.edited else None,
-                "created": moment(row.created),
             }
             for row in rows
         ]
@@ -394,11 +438,11 @@ def labels_frame(rows: Sequence[LabelRow]) -> pd.DataFrame:
             {
                 "example": row.example,
                 "label": row.label,
+                "gold": row.gold,
                 "probability": row.probability,
                 "text": row.text,
                 "last change": row.last_change,
                 "flips": row.flips,
-                "gold": row.gold,
             }
             for row in rows
         ]
@@ -482,9 +526,9 @@ def differing_frame(reading: Reading, found: ForkDifference, other: str) -> pd.D
                 "example": row.example,
                 reading.run.name: row.ours,
                 other: row.theirs,
+                **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
                 "text": one_line(example_text(reading, codec.index(row.example))),
                 "pinned": "pinned" if row.pinned else "",
-                **({"gold": reading.gold.get(row.example)} if reading.gold else {}),
             }
             for row in found.differing
         ]

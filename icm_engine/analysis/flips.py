@@ -255,10 +255,10 @@ def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
         {
             "example": ids[row.example],
             "label": reading.labeling.get(row.example),
-            "text": one_line(example_text(reading, row.example), 90),
-            "why": row.why,
-            "flips": reading.changes[row.example].flips if row.example in reading.changes else 0,
             **({"gold": reading.gold.get(ids[row.example])} if reading.gold else {}),
+            "why": row.why,
+            "text": one_line(example_text(reading, row.example), 90),
+            "flips": reading.changes[row.example].flips if row.example in reading.changes else 0,
         }
         for row in queue
     ]

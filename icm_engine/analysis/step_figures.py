@@ -13,11 +13,13 @@ from icm_engine.analysis.decision import LabelScore, Mover, RepairLine, Terms, t
 from icm_engine.analysis.event_cards import ChangedExample
 from icm_engine.analysis.figures import (
     COLOURED,
+    HATCH,
     Chart,
     Palette,
     all_charts,
     blank_figure,
     coloured,
+    ink,
     label_name,
     others_name,
     palette,
@@ -29,7 +31,6 @@ from icm_engine.analysis.time_travel import thinned
 from icm_engine.analysis.traces import Trajectory, every_nth
 from icm_engine.core.labeling import Label
 
-HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.55)", "size": 5}
 NAME = 18  # characters of an example's id next to its bar
 
 
@@ -164,11 +165,12 @@ def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tupl
     charts = all_charts(drawn, dark)
     here = reading.trajectory.points[-1].step
     for chart in charts:
-        chart.figure.update_xaxes(range=[0, max(1, last)])
+        chart.figure.update_xaxes(range=[-ROOM * max(1, last), max(1, last)])
         chart.figure.add_vline(x=here, line={"width": 1.5, "dash": "dot", "color": palette(dark).text})
     return charts
 
 
+ROOM = 0.03  # left of step 0, so that a mark there is whole
 COLUMNS = 400
 ROWS = 300
 FEW = 80  # rows separated by a line
@@ -362,6 +364,7 @@ def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) 
             text=[html.escape(part.label or "") for part in mine],
             textposition="inside",
             insidetextanchor="middle",
+            insidetextfont={"color": ink(colour)},
             marker={"color": colour, "line": {"width": 1, "color": colours.grid}},
             hovertext=[html.escape(part.words) for part in mine],
             hoverinfo="text",

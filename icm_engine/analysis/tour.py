@@ -31,7 +31,7 @@ class Click:
 
 def _about_doubt(number: int, which: str) -> tuple[Click, ...]:
     return (
-        Click(f"Below the curves, under **Least certain**, choose the {which} example.", "doubts", number),
+        Click(f"At the top, under **Least certain**, choose the {which} example.", "doubts", number),
         Click("Below the table, under **Decisions that changed its label**, choose the last one.", "decisions", -1),
         Click("Choose **Overview**.", "tab_overview_off"),
     )

@@ -52,7 +52,7 @@ def load_rule(rule: str) -> type[Rule]:
     """Return the rule class of a referenced file. Raises SettingError if the file changed or has no such class."""
     match = _REFERENCE.fullmatch(rule)
     if match is None:
-        raise SettingError(f"rule {rule!r} is not a rule file: give its path on the command line (--rule my_rule.py)")
+        raise SettingError(f"rule {rule!r} is not a rule file: name one by its path (--rule my_rule.py)")
     path, content = Path(match["path"]), _read(Path(match["path"]))
     found = hashlib.sha256(content).hexdigest()
     if found != match["sha256"]:

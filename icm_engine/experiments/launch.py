@@ -118,7 +118,7 @@ def all_predictors(store: Store, source: str | None = None, labelled: float = 0.
         if found is not None:
             latest.setdefault(jobs.spec(store, job).body["key"], found)
     if not latest:
-        raise NotFound("no suite has been run to its end: `python -m icm_engine evaluate main --quick` runs one")
+        raise NotFound("no suite has been run to its end: run one (python -m icm_engine evaluate main --quick)")
     done = [cell for found in latest.values() for cell in found["cells"] if cell["reason"] is None]
     cells = {
         cell["run"]: cell

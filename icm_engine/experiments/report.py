@@ -14,14 +14,17 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from icm_engine.analysis.figures import Chart, palette
+from icm_engine.analysis.figures import HATCH, Chart, blank_figure, line_look, palette
 from icm_engine.core.errors import SettingError
 from icm_engine.core.resources import search_path
 from icm_engine.experiments.report_tables import Table, facts, tables
 from icm_engine.store.events import Json
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+FILLS = ("strong", "rejected", "second")  # of the bars of one source: its labels, their use, a model tuned on them
+HATCHES = ("", "/", "x")
+OPACITY = 0.6  # of a bar, so that the whisker shows on it
+HEIGHT = 420  # pixels
+PERCENT = [0, 101]  # range of an axis
 
 
 def figures(found: Json, dark: bool = False) -> list[Chart]:
@@ -35,32 +38,37 @@ def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
     rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
     if not rows:
         return None
-    figure = _figure(dark, "", "percent right")
-    _add_bars(figure, "labels", [(row["arm"], row["accuracy"]) for row in rows], COLOURS[0], "")
-    used = [(row["arm"], row["used"][-1]) for row in rows if row["used"]]
-    if used:
-        _add_bars(figure, "in use", used, COLOURS[1], "/")
-    tuned = [(row["arm"], row["tuned"][0]) for row in rows if row.get("tuned")]
-    if tuned:
-        _add_bars(figure, "tuned", tuned, COLOURS[2], "x")
-    axis = figure.layout.yaxis
-    axis.range, axis.autorange, axis.automargin = None, "reversed", True
-    figure.layout.xaxis.range, figure.layout.height = [0, 101], 130 + len(rows) * (10 + 14 * len(figure.data))
+    kinds = {
+        "labels": [(row["arm"], row["accuracy"]) for row in rows],
+        "in use": [(row["arm"], row["used"][-1]) for row in rows if row["used"]],
+        "tuned": [(row["arm"], row["tuned"][0]) for row in rows if row.get("tuned")],
+    }
+    colours, figure = palette(dark), blank_figure(dark, "")
+    for (name, values), fill, hatch in zip(kinds.items(), FILLS, HATCHES, strict=True):
+        if values:
+            _add_bars(figure, name, values, getattr(colours, fill), hatch, colours.text)
+    height = 130 + len(rows) * (10 + 14 * len(figure.data))
+    figure.update_layout(height=height, barmode="group", hovermode="closest", showlegend=True)
+    figure.update_xaxes(title_text="percent right", range=PERCENT)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     caption = "Percent right, mean over seeds; the whiskers are 95 % intervals over seeds and examples."
     alt = f"Bars for each label source on {dataset}; the same numbers are in the table"
     return Chart(f"Label sources on {dataset}", caption, figure, alt)
 
 
-def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], colour: str, pattern: str) -> None:
+def _add_bars(
+    figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], colour: str, hatch: str, whiskers: str
+) -> None:
     figure.add_bar(
         name=name,
         orientation="h",
         y=[arm for arm, _ in rows],
         x=[100 * made["mean"] for _, made in rows],
-        marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "white", "size": 6}},
+        marker={"color": colour, "opacity": OPACITY, "line_width": 0, "pattern": {**HATCH, "shape": hatch}},
         error_x={
             "type": "data",
             "symmetric": False,
+            "color": whiskers,
             "thickness": 1.5,
             "width": 3,
             "array": [100 * (made["high"] - made["mean"]) for _, made in rows],
@@ -71,60 +79,46 @@ def _add_bars(figure: go.Figure, name: str, rows: Sequence[tuple[str, Json]], co
 
 def _shots(found: Json, dark: bool) -> Chart | None:
     """Accuracy in use by number of demonstrations, for suites with several."""
-    figure = _figure(dark, "percent right", "number of shots")
+    figure = blank_figure(dark, "percent right")
     for k, row in enumerate(row for row in found["rows"] if len(row.get("used", ())) > 1):
         figure.add_scatter(
             name=f"{row['arm']}, {row['dataset']}",
             x=[made["shots"] for made in row["used"]],
             y=[100 * made["mean"] for made in row["used"]],
             mode="lines+markers",
-            line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6]},
+            line=line_look(k, dark),
         )
     if not figure.data:
         return None
+    figure.update_layout(height=HEIGHT, hovermode="closest", showlegend=True)
+    figure.update_xaxes(title_text="number of shots", rangemode="normal")  # with room for a mark at 0 shots
+    figure.update_yaxes(range=[-3, 103])
     return Chart("Use by number of shots", "Mean over seeds and shuffles.", figure, "Accuracy by number of shots")
 
 
 def _curves(found: Json, dark: bool) -> Chart | None:
     """Accuracy over the steps of every search."""
-    figure, names = _figure(dark, "percent right", "step"), list[str]()
+    figure, names = blank_figure(dark, "percent right"), list[str]()
     for row in found["rows"]:
         name = f"{row['arm']}, {row['dataset']}"
         for curve in row.get("curves", ()) if "best of" not in row["arm"] else ():
             if name not in names:
                 names.append(name)
-            k = names.index(name)
             figure.add_scatter(
                 name=name,
                 x=[step for step, _ in curve],
                 y=[100 * value for _, value in curve],
                 mode="lines",
-                line={"color": COLOURS[k % 6], "dash": DASHES[k // 6 % 6], "width": 1.5},
+                line={**line_look(names.index(name), dark), "width": 1.5},
                 legendgroup=name,
                 showlegend=curve is row["curves"][0],
             )
     if not figure.data:
         return None
+    figure.update_layout(height=HEIGHT, hovermode="closest", showlegend=True)
+    figure.update_yaxes(range=PERCENT)
     caption = "One line per seed; examples without a label count as wrong."
     return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
-
-
-def _figure(dark: bool, y: str, x: str = "") -> go.Figure:
-    colours = palette(dark)
-    axis, ground = {"gridcolor": colours.grid, "zeroline": False}, "rgba(0,0,0,0)"
-    return go.Figure(
-        layout={
-            "height": 420,
-            "margin": {"l": 50, "r": 10, "t": 30, "b": 40},
-            "barmode": "group",
-            "paper_bgcolor": ground,
-            "plot_bgcolor": ground,
-            "font": {"color": colours.text, "size": 13},
-            "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"},
-            "xaxis": {**axis, "title": {"text": x}},
-            "yaxis": {**axis, "title": {"text": y}, "range": [0, 101]},
-        }
-    )
 
 
 NOT_DRAWN = "(The figure is in report.html: no Chrome could draw it here.)"
@@ -151,7 +145,9 @@ def write_report(found: Json, folder: Path) -> list[Path]:
         markdown.write_text(as_markdown(found, charts, pictures), encoding="utf-8")
         page.write_text(as_html(found, charts), encoding="utf-8")
     except OSError as error:
-        raise SettingError(f"the report cannot be written to {folder} ({error}): use another --output") from None
+        raise SettingError(
+            f"the report cannot be written to {folder} ({error}): use another folder (--output)"
+        ) from None
     return [markdown, page, *(folder / name for name in pictures.values())]
 
 

@@ -82,7 +82,7 @@ def kind_of(job: Job, process: str) -> jobs.JobKind:
     """Return the kind of a job of this process. Raises SettingError for another process's kind."""
     kind = jobs.KINDS[job.spec.kind]
     if kind.process != process:
-        raise SettingError(f"job {job.name!r} is not done by {process}: start it with `jobs {job.name} --again`")
+        raise SettingError(f"job {job.name!r} is not done by {process}: start it again (jobs {job.name} --again)")
     return kind
 
 

@@ -211,7 +211,7 @@ def _require_room(model: Fetchable, folder: Path) -> None:
     if (free := shutil.disk_usage(folder).free) < needed:
         raise FetchFailed(
             f"{model.name} needs {needed / 1e6:,.0f} MB in {folder} while it is fetched, and {free / 1e6:,.0f} MB are "
-            "free: make room, or use --db with a file elsewhere"
+            "free: make room, or use a database elsewhere (--db FILE)"
         )
 
 

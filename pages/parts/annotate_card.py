@@ -285,6 +285,11 @@ def _send(run: str, verb: str) -> None:
     send(run, verb)
 
 
+def _go_blind(run: str) -> None:
+    session.show_labels(run, False)
+    send(run, "blind")
+
+
 def show_blinding(reading: Reading) -> None:
     """Draw the badge of a blind run with the way back, or the button that blinds a run."""
     run = reading.run.name
@@ -305,15 +310,16 @@ def show_blinding(reading: Reading) -> None:
                 "Go blind",
                 key="go_blind",
                 icon=":material/visibility_off:",
-                on_click=_send,
-                args=(run, "blind"),
+                on_click=_go_blind,
+                args=(run,),
                 disabled=reading.state is None,
                 help="Hides gold and accuracy of this run everywhere in the app; and here the label, probability "
-                "and history of an example until you have labelled it, so that they cannot sway you.",
+                "and history of an example until you have labelled it, so that they cannot sway you. The other tabs "
+                "ask before they show labels.",
             )
 
 
 BLIND = (
     "The model's label of an example is hidden on this page until you have given yours. Gold of this run and its forks "
-    "is hidden too; other runs and the Data page still show it."
+    "is hidden too; other runs and the Data page still show it. The other tabs ask before they show labels."
 )

@@ -6,6 +6,7 @@ import streamlit as st
 
 from icm_engine.analysis.annotation import (
     FROM_GOLD,
+    GIVEN_AWAY,
     QUEUES,
     SUPERVISION,
     moved,
@@ -17,7 +18,7 @@ from icm_engine.analysis.annotation import (
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.text import whole_number
 from icm_engine.store.store import Store
-from pages.parts import session
+from pages.parts import session, step_card
 
 SHEET = (
     ("1, 2, …", "pin the first, second, … label and continue"),
@@ -105,6 +106,8 @@ def show(store: Store, reading: Reading) -> int | None:
     _position(reading, places, place, here, inside, made)
     if name == FROM_GOLD:
         st.warning(SUPERVISION, icon=":material/visibility:")
+    if reading.blind and places and name in GIVEN_AWAY:
+        st.caption(GIVEN_AWAY[name])
     return place
 
 
@@ -178,12 +181,11 @@ def _here(reading: Reading, places: Sequence[int]) -> tuple[int | None, int, boo
 
 def _position(reading: Reading, places: Sequence[int], place: int | None, here: int, inside: bool, made: int) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="walk"):
-        for by, label, key, icon in ((-1, "Previous", "Left", "arrow_back"), (1, "Next", "Right", "arrow_forward")):
+        for by, label, key, icon in ((-1, "Previous", "←", "arrow_back"), (1, "Next", "→", "arrow_forward")):
             st.button(
-                label,
+                f"{label} `{key}`" if on() else label,
                 key=f"go_{by}_{place}",
                 icon=f":material/{icon}:",
-                shortcut=shortcut(key),
                 disabled=moved(places, place, here, by) is None,
                 on_click=go,
                 args=(reading.run.name, place, by),
@@ -198,6 +200,15 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
             on_click=_again,
             help=f"It was built after step {made:,}; it does not change while you annotate.",
         )
+        _listen(reading, places, here, inside)
+
+
+def _listen(reading: Reading, places: Sequence[int], here: int, inside: bool) -> None:
+    """Count presses of the arrow keys, which a button would lose while the page is drawn."""
+    run, after = reading.run.name, here + 1 if inside else here  # what left the queue leaves a gap
+    order = f"annotate_{run}_{chosen(reading)}"
+    standing = step_card.Standing(order, here if inside else None, here - 1, after, len(places) - 1)
+    step_card.listen(standing, on(), lambda there: _open(run, places, there))
 
 
 def _words(places: Sequence[int], here: int, inside: bool) -> str:
@@ -224,6 +235,12 @@ def go(run: str, place: int | None, by: int) -> None:
         return
     there = moved(kept[1], place, _at(), by)
     if there is not None:
-        reading, _ = session.look(run)
-        st.query_params["example"] = reading.run.codec.ids[kept[1][there]]
-        st.query_params["at"] = str(there + 1)
+        _open(run, kept[1], there)
+
+
+def _open(run: str, places: Sequence[int], there: int) -> None:
+    """Put a position in the queue, and its example, into the URL."""
+    reading, _ = session.look(run)
+    found = {"example": reading.run.codec.ids[places[there]], "at": str(there + 1)}
+    # in one act: a press that follows at once may end this one halfway
+    st.query_params.from_dict({**st.query_params.to_dict(), **found})

@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from icm_engine.analysis.figures import (
+    COUNTS,
     STEPS,
     Chart,
     all_charts,
@@ -53,11 +54,15 @@ function load() {
   return window.icmPlotly;
 }
 
-// No half steps on an axis of steps, whatever is zoomed: few steps have a tick each, many those that Plotly chooses.
-function wholeSteps(node) {
-  const [low, high] = node._fullLayout.xaxis.range;
-  const few = high - low < 10, set = node.layout.xaxis.tickmode === "linear";
-  if (few !== set) window.Plotly.relayout(node, few ? { "xaxis.dtick": 1 } : { "xaxis.tickmode": "auto" });
+// Only whole ticks on these axes, whatever is zoomed: all of a short range, of a long one those that Plotly chooses.
+function wholeTicks(node, axes) {
+  const changes = {};
+  for (const axis of axes) {
+    const [low, high] = node._fullLayout[axis].range;
+    const few = high - low < 10, set = node.layout[axis].tickmode === "linear";
+    if (few !== set) Object.assign(changes, few ? { [`${axis}.dtick`]: 1 } : { [`${axis}.tickmode`]: "auto" });
+  }
+  if (Object.keys(changes).length) window.Plotly.relayout(node, changes);
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -72,9 +77,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     .then(() => {
       if (!node.on) return;
       node.removeAllListeners("plotly_relayout");
-      if (data.steps) {
-        node.on("plotly_relayout", () => wholeSteps(node));
-        wholeSteps(node);
+      if (data.whole.length) {
+        node.on("plotly_relayout", () => wholeTicks(node, data.whole));
+        wholeTicks(node, data.whole);
       }
       if (!data.clickable) return;
       node.removeAllListeners("plotly_click");  // the one of the drawing before
@@ -97,8 +102,9 @@ def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = No
     `clicked` receives the customdata of a clicked point, or its x and y separated by a space. There is always another
     way than clicking, because not everybody has a mouse.
     """
-    steps = chart.figure.layout.xaxis.title.text == STEPS
-    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "steps": steps}
+    layout = chart.figure.layout
+    whole = [axis for axis in ("xaxis", "yaxis") if layout[axis].title.text in (STEPS, *COUNTS)]
+    data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "whole": whole}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
 
 
@@ -154,18 +160,37 @@ def _chart(chart: Chart, run: str) -> None:
 ROWS = 500  # rows of the labels table
 TICKED = 100  # rows while the run is moving; they are sent at every refresh
 
-NUMBERS = {
-    "delta U": st.column_config.NumberColumn(format="%+.2f"),
-    "T": st.column_config.NumberColumn(format="%.2f"),
-    "p(accept)": st.column_config.NumberColumn(format="percent", help="Probability of acceptance at this temperature."),
-    "draw": st.column_config.NumberColumn(format="%.2f", help="Accepted if the draw is below the probability."),
-    "label mass": st.column_config.NumberColumn(
-        format="percent", help="Probability on the labels before renormalising; small: the template does not fit."
+MARGIN = "Log-probability of the label minus that of the best other label, given all other labels."
+NUMBERS = {  # of examples; widths in pixels, so that labels, gold and numbers are in view at 1280 beside a text
+    "label": st.column_config.TextColumn(width=96),
+    "gold": st.column_config.TextColumn(width=80),
+    "probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=112),
+    "margin": st.column_config.NumberColumn(format="%+.2f", width=66, help=MARGIN),
+    "flips": st.column_config.NumberColumn(width=52),
+    "conflicts": st.column_config.NumberColumn(width=72),
+    "last change": st.column_config.NumberColumn(width=88, help="The step that set the label."),
+    "text": st.column_config.TextColumn(width=290),
+}
+STEP_COLUMNS = {  # widths in pixels, as of a step's longest words: all columns fit beside the menu at 1280
+    "step": st.column_config.NumberColumn(width=60),
+    "verdict": st.column_config.TextColumn(width=98),
+    "label": st.column_config.TextColumn(width=112),
+    "repairs": st.column_config.TextColumn(width=98),
+    "example": st.column_config.TextColumn(width=150),
+    "delta U": st.column_config.NumberColumn(format="%+.2f", width=64),
+    "T": st.column_config.NumberColumn(format="%.2f", width=52),
+    "p(accept)": st.column_config.NumberColumn(
+        format="percent", width=78, help="Probability of acceptance at this temperature."
     ),
-    "seconds": st.column_config.NumberColumn(format="%.1f"),
-    "probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
-    "example": st.column_config.TextColumn(width="medium"),
-    "text": st.column_config.TextColumn(width="large"),
+    "draw": st.column_config.NumberColumn(
+        format="%.2f", width=54, help="Accepted if the draw is below the probability."
+    ),
+    "label mass": st.column_config.NumberColumn(
+        format="percent",
+        width=84,
+        help="Probability on the labels before renormalising; small: the template does not fit.",
+    ),
+    "seconds": st.column_config.NumberColumn(format="%.1f", width=66),
 }
 
 
@@ -186,7 +211,9 @@ def _steps(reading: Reading) -> None:
         st.text("No step has been taken yet.")
         return
     frame = steps_frame(reading, session.dark())
-    st.dataframe(frame, hide_index=True, column_config=NUMBERS, placeholder="–", alt="The last steps, newest first")
+    st.dataframe(
+        frame, hide_index=True, column_config=STEP_COLUMNS, placeholder="–", alt="The last steps, newest first"
+    )
     st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
 
 

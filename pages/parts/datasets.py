@@ -305,8 +305,8 @@ def _whole(store: Store, info: DatasetInfo, line: ExampleLine) -> None:
 def _rule(store: Store, info: DatasetInfo) -> None:
     if runs_code(info):
         st.text(
-            f"The rule is a Python file of your own, which pages do not run. On the command line:\n"
-            f"python -m icm_engine check {info.name}"
+            "The rule is a Python file of your own, which pages do not run: its pairs are not counted here. A run "
+            "applies it; the command check counts its pairs."
         )
         return
     if info.examples <= QUICK:

@@ -106,10 +106,10 @@ def _table(moving: bool) -> None:
         first = SHOWN * (min(state.get("runs_page", 1), pages) - 1)
         shown = run_lines(store, session.shelf(), session.gold_counts(), listed[first : first + SHOWN])
         moves = any_moves(store)
-    names = [row.run for row in shown]
+    names, frame = [row.run for row in shown], runs_frame(shown)
     with st.container(key="runs"):
         st.dataframe(
-            runs_frame(shown),
+            frame,
             hide_index=True,
             key=_table_key(names),
             on_select=lambda: _selected(names),
@@ -121,7 +121,8 @@ def _table(moving: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         part = f"{first + 1:,} to {first + len(shown):,} of " if pages > 1 else ""
         st.caption(
-            f"{part}{counted(len(listed), 'run')}. Click a name to open a run; select rows to compare or delete.",
+            f"{part}{counted(len(listed), 'run')}. Click a name to open a run; select rows to compare or delete. "
+            f"{_further([str(name) for name in frame.columns])}",
             width="content",
         )
         if pages > 1:
@@ -131,15 +132,29 @@ def _table(moving: bool) -> None:
         st.rerun()  # nothing is moving: stop refreshing
 
 
+def _further(columns: Sequence[str]) -> str:
+    """Name the columns that a screen of 1280 pixels has no room for."""
+    return f"Further to the right: {', '.join(columns[columns.index('created') :])}." if columns else ""
+
+
 def _first_page() -> None:
     st.session_state["runs_page"] = 1
 
 
-COLUMNS = {
-    "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
-    "U": st.column_config.NumberColumn(format="%.2f"),
-    "best U": st.column_config.NumberColumn(format="%.2f", help="Highest U of a state with at least as many labels."),
-    "accuracy": st.column_config.NumberColumn(format="percent", help="Share of labels that equal gold."),
+COLUMNS = {  # widths in pixels: up to the seed, they fit beside the menu at 1280
+    "run": st.column_config.TextColumn(width=124),
+    "status": st.column_config.TextColumn(width=92),
+    "progress": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width=76),
+    "U": st.column_config.NumberColumn(format="%.2f", width=62),
+    "best U": st.column_config.NumberColumn(
+        format="%.2f", width=62, help="Highest U of a state with at least as many labels."
+    ),
+    "accuracy": st.column_config.NumberColumn(format="percent", width=70, help="Share of labels that equal gold."),
+    "labelled": st.column_config.TextColumn(width=88),
+    "conflicts": st.column_config.NumberColumn(width=70),
+    "data set": st.column_config.TextColumn(width=94),
+    "model": st.column_config.TextColumn(width=94),
+    "seed": st.column_config.NumberColumn(width=52),
 }
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from icm_engine import jobs
-from icm_engine.analysis.formatting import moment
+from icm_engine.analysis.formatting import moment, without_flags
+from icm_engine.analysis.import_form import in_page_words
 from icm_engine.jobs import JobStatus
 from icm_engine.store.store import Store
 from pages.parts import session
@@ -69,9 +70,14 @@ def _share(now: JobStatus) -> float:
 
 def _words(now: JobStatus) -> str:
     if not now.words:
-        return now.message
+        return _message(now)
     of = f" of {now.total:,}" if now.total else ""
     return f"{now.words}: {now.done:,}{of}" if now.done or now.total else now.words
+
+
+def _message(now: JobStatus) -> str:
+    """Return the message of a job with the page's controls in place of options of the command line."""
+    return in_page_words(now.message) if now.job.startswith("import.") else without_flags(now.message)
 
 
 def _ended(store: Store, now: JobStatus) -> None:
@@ -82,7 +88,7 @@ def _ended(store: Store, now: JobStatus) -> None:
     )
     st.error(message, icon=":material/error:")
     if now.phase == "failed":
-        session.message(now.message)
+        session.message(_message(now))
     if tail := jobs.log_tail(store, now.job):
         with st.expander("The last lines of its process"):
             session.plain(tail)

@@ -12,6 +12,7 @@ CSS = """
 <style>
 .st-key-tiles { display: grid !important; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0.75rem; }
 .st-key-tiles > * { width: 100% !important; }
+.st-key-theme { display: none !important; }
 .st-key-runs [data-testid="stPageLink"] a { padding-left: 0; font-weight: 600; }
 .st-key-runs [data-testid="stText"] { opacity: 0.75; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: sticky; top: 2.6rem; z-index: 99; }
@@ -57,9 +58,11 @@ CSS = """
 [data-testid="stMain"] button:not(:disabled) kbd { color: inherit; opacity: 0.9; }
 .st-key-label_word [data-testid="stText"] { font-size: 1.5rem; font-weight: 600; }
 .st-key-news [data-testid="stText"], .st-key-blind [data-testid="stText"] { font-size: 0.93rem; opacity: 0.85; }
-/* Streamlit's grey boxes, for parts whose scripts are on their way: only where these take long. */
+/* Streamlit's grey boxes, for parts whose scripts are on their way: only where these take long, and apart. */
 @keyframes icm-late { from { visibility: hidden; } to { visibility: visible; } }
-[data-testid="stSkeleton"] { animation: icm-late 0.01s 0.8s backwards; }
+[data-testid="stSkeleton"] {
+  animation: icm-late 0.01s 0.8s backwards; min-width: 4.5rem; height: 1.7rem !important; margin: 0.3rem 0;
+}
 /* Contrast of 4.5 and more, which the theme's faded text has not. */
 [data-testid="stCaptionContainer"] { color: inherit !important; opacity: 0.78 !important; }
 @media (max-width: 900px) { .st-key-tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
@@ -67,10 +70,14 @@ CSS = """
   [data-testid="stMainBlockContainer"] { padding: 3.9rem 1rem 2rem; } /* below the bar, which is 3.75rem high */
   .st-key-headline { gap: 0.2rem 0.75rem !important; }
   .st-key-tabs { flex-wrap: nowrap !important; overflow-x: auto; gap: 0 !important; }
+  .st-key-tabs [data-testid="stSkeleton"] { margin-right: 0.4rem; }
   [data-testid="stLayoutWrapper"]:has(> .st-key-run_header) { position: static; }
   .st-key-controls { display: grid !important; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; }
   .st-key-controls > * { width: 100% !important; }
-  .st-key-controls button { width: 100%; }
+  /* Streamlit cuts links at the edge. Here they wrap; tabs scroll, and a changing sentence keeps its height. */
+  [data-testid="stMain"] [data-testid="stPageLink"] a span { white-space: normal; overflow-wrap: anywhere; }
+  .st-key-tabs [data-testid="stPageLink"] a span, .st-key-parts [data-testid="stPageLink"] a span,
+  .st-key-last_decision [data-testid="stPageLink"] a span { white-space: nowrap !important; }
 }
 </style>
 """
@@ -98,6 +105,26 @@ DARK_PAGE = _coloured(CSS + DARK, background="#12181E", border="#2C3843", primar
 def apply(dark: bool) -> None:
     """Add the style to the page."""
     st.html(DARK_PAGE if dark else LIGHT_PAGE)
+    with st.container(key="theme"):
+        _theme(key="theme_listener", on_changed_change=lambda: None)
+
+
+# Streamlit runs no page again when the system or a person changes the theme, for which charts and this CSS are drawn.
+JS = """
+export default function ({ parentElement, setTriggerValue }) {
+  const app = document.querySelector("[data-testid=stApp]"), scheme = () => getComputedStyle(app).colorScheme;
+  let seen = scheme();
+  parentElement.icmTheme?.disconnect();
+  parentElement.icmTheme = new MutationObserver(() => {
+    if (scheme() === seen) return;
+    seen = scheme();
+    setTriggerValue("changed", seen);
+  });
+  parentElement.icmTheme.observe(app, { attributes: true, attributeFilter: ["class"] });
+  return () => parentElement.icmTheme.disconnect();
+}
+"""
+_theme = st.components.v2.component("icm_theme", html="<span></span>", js=JS, isolate_styles=False)
 
 
 SEARCH = "pages/search.py"

@@ -19,10 +19,10 @@ from icm_engine.store.store import Store
 from pages.parts import menu, session
 
 
-def show_status(run: str, drawn_for: tuple[str, int | None], annotating: bool = False) -> None:
+def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = False) -> None:
     """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page.
 
-    While a person annotates the run blind, the last decision is left out, because it names a label.
+    With `hiding`, the last decision of a run that is annotated blind is left out, because it names a label.
     """
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
@@ -36,7 +36,7 @@ def show_status(run: str, drawn_for: tuple[str, int | None], annotating: bool = 
             st.progress(done.share, text=done.words, width=240)
         st.text(headline(reading), width="content")
     _phase(status)
-    if (decided := last_decision(reading)) and not (annotating and reading.blind):
+    if (decided := last_decision(reading)) and not (hiding and reading.blind):
         with st.container(key="last_decision"):
             st.page_link(
                 menu.STEPS,
@@ -142,16 +142,21 @@ def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
                 on_click=_press,
                 args=(run, verb),
             )
-        if "steps" in offered:
-            st.number_input(
-                "N steps",
-                1,
-                value=10,
-                key="step_count",
-                width=96,
-                label_visibility="collapsed",
-                help="Steps that Step N takes.",
-            )
+            if verb == "steps":
+                _step_count()
+
+
+def _step_count() -> None:
+    """Draw the field of Step N, beside its button."""
+    st.number_input(
+        "N steps",
+        1,
+        value=10,
+        key="step_count",
+        width=96,
+        label_visibility="collapsed",
+        help="Steps that Step N takes.",
+    )
 
 
 def show_problem() -> None:

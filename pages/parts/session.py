@@ -120,6 +120,17 @@ def selection(run: str) -> dict[str, str]:
     return dict(kept) if kept.get("run") == run else {"run": run}
 
 
+def labels_shown(run: str) -> bool:
+    """Say whether the labels of a run that is annotated blind were asked for in this session."""
+    return run in st.session_state.get("labels_shown", ())
+
+
+def show_labels(run: str, shown: bool = True) -> None:
+    """Show the labels of a run that is annotated blind on all its tabs, or hide them again."""
+    others = st.session_state.get("labels_shown", frozenset()) - {run}
+    st.session_state["labels_shown"] = others | ({run} if shown else set())
+
+
 def seen_run() -> str | None:
     """Return the run last viewed in this session; None if there was none."""
     run: str | None = st.session_state.get(SEEN)

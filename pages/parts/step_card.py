@@ -1,6 +1,7 @@
 """The decision card of one step, the card of any other event, and the what-if question."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import streamlit as st
 
@@ -251,8 +252,8 @@ def _fork(run: str, event: int, example: str, label: str) -> None:
         st.session_state["what_if_problem"] = error
 
 
-# The arrow keys as places of a run. Presses that come faster than the page is drawn add up: each starts from the place
-# that was asked for last, and the newest is sent. A key that a widget has handled, or that is typed, is not a step.
+# The arrow keys as places in an order. Presses that come faster than the page is drawn add up: each starts from the
+# place that was asked for last, and the newest is sent. A key that a widget has handled, or that is typed, is no step.
 JS = """
 const PAUSE = 80;  // milliseconds for which presses are collected
 const LATE = 5000;  // milliseconds after which a place that was asked for is no longer waited for
@@ -260,17 +261,17 @@ const LATE = 5000;  // milliseconds after which a place that was asked for is no
 export default function ({ data, parentElement, setTriggerValue }) {
   const state = (parentElement.icmArrows ??= {});
   state.send = (place) => setTriggerValue("place", place);
-  if (state.run !== data.run || state.wanted === data.place) state.wanted = undefined;
-  state.run = data.run;
+  if (state.order !== data.order || state.wanted === data.place) state.wanted = undefined;
+  state.order = data.order;
   document.removeEventListener("keydown", state.listener);
   state.listener = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const typing = event.target.closest?.("input, textarea, select, [contenteditable=true], [role=slider], canvas");
     const other = event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.defaultPrevented;
     if (!by || !data.on || typing || other) return;
-    const now = performance.now(), from = now - state.pressed < LATE ? state.wanted ?? data.place : data.place;
-    const wanted = Math.min(Math.max(from + by, 0), data.last);
-    if (wanted === from) return;
+    const now = performance.now(), waiting = state.wanted !== undefined && now - state.pressed < LATE;
+    const wanted = waiting ? state.wanted + by : by < 0 ? data.left : data.right;
+    if (wanted < 0 || wanted > data.last) return;
     event.preventDefault();
     Object.assign(state, { wanted, pressed: now });
     state.timer ??= setTimeout(() => { state.timer = undefined; state.send(state.wanted); }, PAUSE);
@@ -282,16 +283,25 @@ export default function ({ data, parentElement, setTriggerValue }) {
 _arrows = st.components.v2.component("icm_arrow_keys", html="<span></span>", js=JS, isolate_styles=False)
 
 
-def listen(reading: Reading, place: int, on: bool, go: Callable[[int], None]) -> None:
-    """Listen for the arrow keys left and right; `go` receives the event of the place they lead to."""
-    points, run = reading.trajectory.points, reading.run.name
-    key = f"arrows_{run}"
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A place in an order of things, from 0, and the places that the arrow keys lead to; None: beside the order."""
+
+    order: str  # its name
+    place: int | None
+    left: int
+    right: int
+    last: int
+
+
+def listen(now: Standing, on: bool, go: Callable[[int], None]) -> None:
+    """Listen for the arrow keys left and right; `go` receives the place they lead to."""
+    key = f"arrows_{now.order}"
 
     def moved() -> None:
         wanted = st.session_state[key].place
         if wanted is not None:
-            go(points[min(max(int(wanted), 0), len(points) - 1)].event)
+            go(min(max(int(wanted), 0), now.last))
 
     with st.container(key="arrows", width="content"):
-        data = {"run": run, "place": place, "last": len(points) - 1, "on": on}
-        _arrows(key=key, data=data, on_place_change=moved)
+        _arrows(key=key, data={**asdict(now), "on": on}, on_place_change=moved)

@@ -50,7 +50,8 @@ def show(page: str, draw: Callable[[Store, str], None]) -> None:
                 home.show_heading(page, names, None)
                 return
             show_header(page, names, run)
-            draw(store, run)
+            if page == "Annotate" or not asks_first(run):
+                draw(store, run)
     except IcmError as error:
         session.complain(error)
 
@@ -70,10 +71,23 @@ def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOS
                 run_controls.show_buttons(run, offers(status), keys=page != "Annotate")
         phase, stretch = session.drawn_for(status)
         session.fragment(run_controls.show_status, stretch and STATUS_EVERY * stretch)(
-            run, (phase, stretch), page == "Annotate"
+            run, (phase, stretch), page == "Annotate" or not session.labels_shown(run)
         )
         _tabs(page, run)
     run_controls.show_problem()
+
+
+def asks_first(run: str) -> bool:
+    """Ask before labels of a run that is annotated blind are shown; return whether the question is open."""
+    reading, _ = session.look(run)
+    if not reading.blind or session.labels_shown(run):
+        return False
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="labels_hidden"):
+        st.text("This run is annotated blind, and what comes here shows the model's labels.")
+        st.button(
+            "Show them", key="show_labels", icon=":material/visibility:", on_click=session.show_labels, args=(run,)
+        )
+    return True
 
 
 def _tabs(page: str, run: str) -> None:

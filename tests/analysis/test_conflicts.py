@@ -16,6 +16,7 @@ import pytest
 
 from icm_engine.analysis import conflict_figures, repairs, views
 from icm_engine.analysis import conflicts as groups
+from icm_engine.analysis.figures import COUNTS
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.consistency import Pair
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
@@ -294,6 +295,8 @@ def test_the_curve_marks_repairs_kept_and_not_kept(reading: Reading) -> None:
     assert list(zip(traces["repair kept"].x, traces["repair kept"].y, strict=True)) == [(3, 0), (3, 0)]
     assert list(zip(traces["repair not kept"].x, traces["repair not kept"].y, strict=True)) == [(0, 2), (2, 3), (4, 2)]
     assert (traces["repair kept"].marker.symbol, traces["repair not kept"].marker.symbol) == ("circle", "circle-open")
+    assert list(chart.figure.layout.yaxis.range) == pytest.approx([-0.18, 3.18])  # a mark at 0 is not cut
+    assert chart.figure.layout.yaxis.title.text in COUNTS  # whose ticks are whole
     assert chart.alt == ("Inconsistent pairs: 2 at step 0, 2 at step 5; most: 3 at step 1. 5 repairs, 2 kept.")
     assert list(conflict_figures.pairs_curve_frame(reading)["inconsistent pairs"]) == [2, 2, 0, 3, 3, 2]
 

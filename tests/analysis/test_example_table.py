@@ -98,7 +98,7 @@ def test_words_and_a_filter_hold_together(four: Reading) -> None:
 def test_the_frame_starts_with_the_text_and_leaves_out_empty_columns(four: Reading) -> None:
     frame = examples_frame(four, example_rows(four, ALL, "", FIRST), {})
     assert list(frame) == [
-        "text", "label", "probability", "margin", "flips", "last change", "conflicts", "gold", "example",
+        "text", "label", "gold", "probability", "margin", "flips", "conflicts", "last change", "example",
     ]  # fmt: skip
     assert frame["text"][0] == "Q a C a"
     assert len(examples_frame(four, [], {})) == 0

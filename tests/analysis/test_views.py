@@ -1,6 +1,8 @@
 """Read models against numbers worked by hand, on a log of four examples written by hand."""
 
 import math
+import re
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +21,7 @@ from icm_engine.runs import control
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.four_examples import CODEC, COST, IDS, add_four, initial_info, steps, write_four
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -203,6 +206,28 @@ def test_accepted_and_rejected_differ_by_colour_shape_and_word(reading: Reading)
     chart = figures.utility(reading.trajectory)
     assert chart.alt == "Utility U(D): 9.00 at step 0, 20.00 at step 4."
     assert chart.figure.layout.uirevision == "kept"
+
+
+@pytest.mark.parametrize(("theme", "colours"), [("light", figures.LIGHT), ("dark", figures.DARK)])
+def test_colours_stand_out_on_the_page_and_texts_on_them(theme: str, colours: figures.Palette) -> None:
+    page = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"][theme]
+    shown = {name: getattr(colours, name) for name in colours.__slots__ if name != "grid"}
+    assert not [name for name, colour in shown.items() if figures.contrast(colour, page["backgroundColor"]) < 3]
+    assert not [name for name, colour in shown.items() if figures.contrast(colour, figures.ink(colour)) < 4.5]
+
+
+def test_one_of_many_lines_has_its_own_colour_and_dash() -> None:
+    looks = [tuple(figures.line_look(k, dark=True).values()) for k in range(26)]
+    assert looks[:2] == [(figures.DARK.strong, "solid"), (figures.DARK.rejected, "dash")]
+    assert looks[5] == (figures.DARK.strong, "dash")  # the first colour again
+    assert len(set(looks)) == 25
+    assert looks[25] == looks[0]
+
+
+def test_every_figure_begins_as_a_blank_one_which_has_the_theme() -> None:
+    own = re.compile(r"go\.Figure\((?!chart\.figure)|make_subplots|plotly\.express")
+    paths = [path for room in ("icm_engine", "pages") for path in (ROOT / room).rglob("*.py")]
+    assert [path.name for path in paths if own.search(path.read_text(encoding="utf-8"))] == ["figures.py"]
 
 
 def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:

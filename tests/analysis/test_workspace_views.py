@@ -160,6 +160,7 @@ def test_the_frame_of_runs_leaves_out_columns_without_any_value() -> None:
     assert frame["U"].tolist()[0] == 2.0
     assert frame["edited"].tolist()[1] == "by hand"
     assert not {"accuracy", "best U", "alpha", "seed"} & set(frame)
+    assert list(frame)[-4:] == ["created", "edited", "source", "preset"]  # the page says that these are to the right
     assert len(runs_frame([])) == 0
 
 

@@ -104,7 +104,7 @@ def test_the_estimate_is_right_on_average_and_so_is_its_error(form: tuple[str, i
 
     In one stratum, three of the six are drawn; in two, of the even and the odd ones, two of three each.
     """
-    samples = list(combinations(range(1, 7), 3))
+    samples: list[tuple[int, ...]] = list(combinations(range(1, 7), 3))
     if parts == 2:
         samples = [(*odd, *even) for odd in combinations((1, 3, 5), 2) for even in combinations((2, 4, 6), 2)]
     found = [changed(*form, sample, parts) for sample in samples]

@@ -12,6 +12,7 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import difference, estimate
+from icm_engine.analysis.figures import DARK, LIGHT
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.prompting import Prompt
@@ -21,7 +22,7 @@ from icm_engine.data.gold import add_gold, add_human, load_gold
 from icm_engine.experiments import launch, plan
 from icm_engine.experiments.launch import all_predictors
 from icm_engine.experiments.plan import ensure_selected, surface
-from icm_engine.experiments.report import write_report
+from icm_engine.experiments.report import figures, write_report
 from icm_engine.experiments.report_tables import tables
 from icm_engine.experiments.results import predictors
 from icm_engine.experiments.runner import Chosen, drive
@@ -396,6 +397,21 @@ def test_a_report_has_every_number_and_needs_no_network(
     assert "<script src=" not in html
     with pytest.raises(SettingError, match="cannot be written"):
         write_report(found, markdown / "below-a-file")
+
+
+def test_the_figures_of_a_report_follow_the_theme(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_dataset(store, groups=6)
+    found = suite_results(store, monkeypatch, tmp_path)
+    for dark, colours in ((False, LIGHT), (True, DARK)):
+        bars, shots, curves = figures(found, dark)
+        labels, used = bars.figure.data
+        assert (labels.marker.color, used.marker.color) == (colours.strong, colours.rejected)
+        assert labels.error_x.color == colours.text
+        assert shots.figure.data[1].line.color == colours.rejected
+        assert {line.line.color for line in curves.figure.data} == {colours.strong}
+        assert {chart.figure.layout.font.color for chart in (bars, shots, curves)} == {colours.text}
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def test_a_process_does_its_own_kinds_alone(store: Store, launched: list[tuple[s
     job = jobs.request(store, SPEC)
     assert job_process.run_in_process(store, job, job_process.perform) == 1
     assert jobs.status(store, job).message == (
-        "job 'context-check.1' is not done by icm_engine.jobs.__main__: start it with `jobs context-check.1 --again`"
+        "job 'context-check.1' is not done by icm_engine.jobs.__main__: start it again (jobs context-check.1 --again)"
     )
     assert job_process.run_in_process(store, jobs.request(store, JobSpec("import", {})), job_worker.perform) == 1
 

@@ -111,6 +111,26 @@ def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
     assert reading.labeling[0] == "True"
 
 
+def test_fast_presses_of_an_arrow_key_all_count(
+    browser: Browser, server: Server, database: Path, pairs: Dataset
+) -> None:
+    run = begun(database, pairs)
+    page = new_page(browser)
+    visit(page, f"{server.url}/annotate?run={run}")
+    at(page, "e0")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    at(page, "e5")
+    for _ in range(3):  # slow enough to be sent one by one, too fast for the page
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(120)
+    at(page, "e2")
+    visit(page, f"{server.url}/annotate?run={run}&queue=pinned&example=e7")  # beside a queue, which is empty
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(500)  # for what must not come
+    at(page, "e7")
+
+
 def test_keys_have_a_sheet_and_a_switch_and_are_quiet_while_one_types(
     browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:

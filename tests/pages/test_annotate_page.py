@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from icm_engine.analysis.annotation import GIVEN_AWAY, queue
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core.labeling import Example, Task
@@ -137,6 +138,14 @@ def test_own_labels_are_kept_under_a_name(store: Store) -> None:
     assert "has labels already" in "\n".join(code.value for code in test.code)
 
 
+OTHERS = ("search", "steps", "examples", "flips", "consistency", "compare", "forks", "training")
+
+
+def asked(test: AppTest) -> AppTest:
+    """The page after a person asked for the labels of a blind run."""
+    return button(test, "show_labels").click().run()  # type: ignore[no-any-return]
+
+
 def gold_seen(test: AppTest) -> list[str]:
     """Every word of gold or accuracy that a page says."""
     said = [shown_markup(test), texts(test), *(metric.label + metric.value for metric in test.metric)]
@@ -151,8 +160,8 @@ def test_a_blind_run_shows_gold_nowhere_until_it_is_unblinded(store: Store) -> N
     button(test, "go_blind").click().run()
     assert gold_seen(page("search", run=run)) == []  # at once
     obey(store, run)
-    for name in ("search", "steps", "examples", "flips", "consistency", "compare", "annotate", "forks"):
-        assert gold_seen(page(name, run=run)) == [], name
+    for name in OTHERS:
+        assert gold_seen(asked(page(name, run=run))) == [], name
     assert gold_seen(page()) == []  # nor in the table of runs
     test = page("annotate", run=run, queue="gold")
     assert test.selectbox(key=f"queue_{run}_order").value == "order"
@@ -258,11 +267,40 @@ def test_an_answer_taken_back_is_hidden_again(store: Store) -> None:
     assert acts.set_index("act").loc["undo", "labels"] == ""
 
 
-def test_other_pages_of_a_blind_run_still_tell_the_last_decision(store: Store) -> None:
+def test_other_tabs_of_a_blind_run_ask_before_they_show_its_labels(store: Store) -> None:
     run = add_run(store)
     control.submit_intervention(store, run, "blind")
     obey(store, run)
-    assert "Step 30" in everything(page("steps", run=run))
+    for name in OTHERS:
+        test = page(name, run=run)
+        assert [words for words in TELLING if words in everything(test)] == [], name
+        assert "annotated blind, and what comes here shows the model's labels" in texts(test)
+        assert "annotated blind, and" not in texts(asked(test))
+    test = page("tour", run=run)
+    assert "In this run" not in shown_markup(test)
+    assert "In this run" in shown_markup(asked(test))
+    test = asked(page("steps", run=run))
+    assert "Step 30" in everything(test)
+    test.switch_page("pages/annotate.py").run()
+    assert "Step 30" not in everything(test)  # what was asked for elsewhere is not shown here
+    button(test, "unblind").click().run()
+    obey(store, run)
+    test.run()
+    button(test, "go_blind").click().run()
+    test.switch_page("pages/steps.py").run()
+    assert "Step 30" not in everything(test)  # it asks again
+
+
+def test_a_queue_says_what_its_order_gives_away_to_the_blind(store: Store) -> None:
+    run = add_run(store)
+    assert GIVEN_AWAY["margin"] not in shown_markup(page("annotate", run=run, queue="margin"))
+    control.submit_intervention(store, run, "blind")
+    obey(store, run)
+    for name in ("order", *GIVEN_AWAY):
+        markup = shown_markup(page("annotate", run=run, queue=name))
+        said = [other for other, words in GIVEN_AWAY.items() if words in markup]
+        tells = name in GIVEN_AWAY and queue(store, load(store, run), name)  # an empty one tells nothing
+        assert said == ([name] if tells else [])
 
 
 def test_labels_of_a_blind_run_are_not_pinned_unseen(store: Store) -> None:

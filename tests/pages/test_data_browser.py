@@ -101,6 +101,11 @@ def _the_form_is_corrected(page: Page) -> None:
     expect(page.get_by_text("Gold itself violates the rule in 2 of 10 pairs")).to_be_visible()
     stand_still(page)
     prompt = page.get_by_test_id("stCode").filter(has_text="I·").first
+    page.set_viewport_size({"width": 400, "height": 800})  # the form fits a phone
+    stand_still(page)
+    fits_the_window(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    stand_still(page)
     shown = prompt.inner_text().replace(chr(0x200B), "")
     assert "Question:·What·is·0·+·2?·<b·onclick=alert(1)>bold</b>·**stars**·$x$·:smile:·<img·src=x" in shown
     assert shown.rstrip().endswith("I·think·this·claim·is")
@@ -193,6 +198,10 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, server: Server, mine: s
     page = new_page(browser, width=400)
     visit(page, f"{server.url}/data?dataset={mine}&view={view.replace(' ', '+')}")
     shows(page, "Examples", "60")
+    fits_the_window(page)
+
+
+def fits_the_window(page: Page) -> None:
     main = page.get_by_test_id("stMain")
     assert main.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
 

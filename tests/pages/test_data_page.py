@@ -255,6 +255,16 @@ def test_an_import_that_fails_says_why_and_keeps_nothing(store: Store, tmp_path:
     assert store.dataset_names() == []
 
 
+def test_an_import_in_the_background_fails_in_the_words_of_the_form(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "data" / "mine.csv").write_text("frage,satz\nWer war es,sie war es\n")
+    job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))
+    assert job_process.main(job_process.perform, ["--db", str(store.path), job]) == 1
+    assert "--map" in jobs.status(store, job).message  # for the command line
+    test = page("data", job=job)
+    (said,) = [code for code in test.code.values if "under Columns" in code]
+    assert "--" not in said
+
+
 def test_an_import_that_was_cut_short_can_be_tried_again_or_forgotten(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.csv").write_text(CLAIMS)
     job = jobs.request(store, importing.import_spec(tmp_path / "data" / "mine.csv", "truthfulness", "mine"))

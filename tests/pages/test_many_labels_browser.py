@@ -75,21 +75,27 @@ def test_every_view_of_a_run_with_twenty_labels(browser: Browser, server: Server
     assert not errors
 
 
-def test_an_axis_of_steps_has_no_half_steps_whatever_is_zoomed(
+def test_axes_of_steps_and_counts_have_no_half_ticks_whatever_is_zoomed(
     browser: Browser, server: Server, database: Path
 ) -> None:
     with Store(database) as store:
         short, long = add_run(store, "finished", steps=2), add_run(store, "finished", steps=30)
     page = new_page(browser, 1280, 800)
     for run, zoomed in ((short, [0, 1]), (long, [7, 9])):
-        visit(page, f"{server.url}/search?run={run}")
-        for curve in page.locator(CURVE).all():
-            for show in ("() => null", f"node => Plotly.relayout(node, {{'xaxis.range': {zoomed}}})"):
-                curve.evaluate(show)
-                page.wait_for_timeout(300)
-                ticks = curve.locator(".xtick text").all_text_contents()
-                assert len(ticks) == len(set(ticks)) >= 2, (run, ticks)
-                assert all(float(tick).is_integer() for tick in ticks), (run, ticks)
+        for name in ("consistency", "search"):
+            visit(page, f"{server.url}/{name}?run={run}")
+            for curve in page.locator(CURVE).all():
+                for show in ("() => null", f"node => Plotly.relayout(node, {{'xaxis.range': {zoomed}}})"):
+                    curve.evaluate(show)
+                    page.wait_for_timeout(300)
+                    are_whole(curve.locator(".xtick text").all_text_contents(), run)
+                if curve.evaluate("node => ['pairs', 'examples'].includes(node.layout.yaxis.title.text)"):
+                    are_whole(curve.locator(".ytick text").all_text_contents(), run)
         curve.evaluate("node => Plotly.relayout(node, {'xaxis.autorange': true})")
         page.wait_for_timeout(300)
         assert len(curve.locator(".xtick text").all()) <= 9  # a long run has not a tick for each step
+
+
+def are_whole(ticks: list[str], run: str) -> None:
+    assert len(ticks) == len(set(ticks)) >= 2, (run, ticks)
+    assert all(float(tick).is_integer() for tick in ticks), (run, ticks)

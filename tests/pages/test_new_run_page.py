@@ -241,8 +241,8 @@ def test_a_form_of_two_labels_that_a_person_chose_is_mended(store: Store) -> Non
 
 FLAG = re.compile(r"(?:^|[\s(])--[a-z]")
 # asked for on the command line alone; or arguments of a process; or what is said before there is a page, or in a file
-NOT_ON_PAGES = ("cli/", "experiments/", "cluster/", "access/policy.py", "notebook.py", "runs/lease.py",
-                "runs/fetched_models.py", "jobs/__main__.py", "jobs/job_process.py", "store/migrations.py",
+NOT_ON_PAGES = ("cli/", "cluster/", "access/policy.py", "notebook.py", "runs/lease.py",
+                "runs/fetched_models.py", "jobs/__main__.py", "store/migrations.py",
                 "training/trainers.py", "models/gguf_header.py")  # fmt: skip
 
 

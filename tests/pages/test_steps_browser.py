@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from icm_engine.analysis import views
+from icm_engine.analysis.figures import DARK, LIGHT
 from icm_engine.analysis.flips import QUEUES
 from icm_engine.analysis.run_history import Reading
 from icm_engine.store.replay import state_at
@@ -66,6 +67,12 @@ def test_the_arrow_keys_lead_through_time_and_the_curve_stays(
     end = f"Math.max(...{drawn}.find(t => t.name === 'U(D)').x)"
     page.wait_for_function(f"step => {end} === step", arg=points[21].step)
     assert curve.evaluate("node => node.icmSame === true")  # updated in place, 3 times
+    for theme, colours in (("dark", DARK), ("light", LIGHT)):  # as a system does in the evening
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.wait_for_function(
+            "color => document.querySelector('.st-key-then_Utility_sums-1 .icm-curve').layout.font.color === color",
+            arg=colours.text,
+        )
 
 
 def test_fast_presses_of_an_arrow_key_all_count(browser: Browser, server: Server, reading: Reading) -> None:
