@@ -30,7 +30,7 @@ from icm_engine.core.rng import random_of, shuffled
 from icm_engine.core.scoring import LabelLogProbs
 
 Scores = Mapping[int, LabelLogProbs]
-LARGEST_ERROR = 1.0  # of the temperature: a larger standard error enlarges the sample
+LARGEST_ERROR = 0.5  # of the temperature: a larger standard error enlarges the sample
 CLEAR = 2.0  # standard errors between delta and the threshold of acceptance: more terms are not needed
 CALM = LARGEST_ERROR / 2  # after a block in which no error was larger, half of the sample would do
 
