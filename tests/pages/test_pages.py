@@ -235,3 +235,25 @@ def test_a_link_to_what_is_there_warns_of_nothing(store: Store, name: str, query
     small_dataset(store)
     add_run(store, "paused", steps=3)
     assert not [element for element in page(name, **query).warning if "of this name" in element.value]
+
+
+SHOWING_A_RUN = ("search", "steps", "examples", "flips", "consistency", "compare", "annotate", "forks")
+
+
+@pytest.mark.parametrize("name", SHOWING_A_RUN)
+def test_every_page_draws_a_run_with_sampled_terms(store: Store, name: str) -> None:
+    run = add_run(store, "paused", terms=3, redraw_every=4, exact_every=8)
+    drawn = page(name, run=run)
+    assert not drawn.exception
+    if name == "examples":
+        assert "scored at step" in drawn.dataframe[0].value.columns
+
+
+def test_a_sampled_step_shows_its_error_and_an_exact_evaluation_has_a_card(store: Store) -> None:
+    run = add_run(store, "paused", terms=3, redraw_every=4, exact_every=8)
+    steps = store.read_after(run, kinds=("step",))
+    inexact = next(event for event in steps if "estimate" in event.step and event.step["estimate"]["error"])
+    shown = page("steps", run=run, event=str(inexact.number))
+    assert any("±" in metric.value for metric in shown.metric if metric.label == "delta U")
+    exact = next(event for event in store.read_after(run, kinds=("refreshed",)) if event.refreshed["after"])
+    assert "An exact evaluation" in shown_markup(page("steps", run=run, event=str(exact.number)))

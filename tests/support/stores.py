@@ -5,23 +5,25 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
 
 from icm_engine import jobs
+from icm_engine.core.advance import advance
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer, agreeable_belief
-from icm_engine.core.search import initialize, step
+from icm_engine.core.search import RefreshInfo, asked, initialize
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.gold import add_gold
 from icm_engine.jobs import batches, job_process
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
-from icm_engine.store.events import Cost, RunSpec
+from icm_engine.store.events import Cost, RunSpec, encode_refresh
 from icm_engine.store.replay import OpenRun, open_run
 from icm_engine.store.store import Store
 
@@ -117,12 +119,17 @@ def _events(opened: OpenRun, steps: int, belief: Belief) -> Iterator[tuple[str, 
     yield "model", {"model": "fake", "encoding": "table", "trained_context": 100}, 0.0
     state, first = initialize(objective, config)
     yield "initial", opened.codec.encode_initial(first, Cost(scorer.usage)), 0.5
-    for _ in range(steps):
-        before, used = state.labeling, scorer.usage
-        state, info = step(state, objective, config)
-        asked = objective.asked(before, info.example, info.reused).text
-        cost = Cost(scorer.usage - used, hashlib.sha256(asked.encode()).hexdigest())
-        yield "step", opened.codec.encode_step(info, cost, before), 0.25
+    while state.step < steps:
+        before, used = state, scorer.usage
+        for state, info in advance(before, objective, config):
+            cost, used = Cost(scorer.usage - used), scorer.usage
+            if isinstance(info, RefreshInfo):
+                yield "refreshed", encode_refresh(opened.codec, info, before, cost), 0.25
+            else:
+                prompt = asked(before, objective, info.example, info.reused).text
+                cost = replace(cost, prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest())
+                yield "step", opened.codec.encode_step(info, cost, before.labeling), 0.25
+            before = state
 
 
 def moody_belief(prompt: Prompt) -> tuple[float, ...]:
