@@ -75,10 +75,9 @@ def confusion_chart(against: Against, dark: bool = False, chosen: str | None = N
         **({"hoverinfo": "none"} if roomy else {"hovertext": words, "hovertemplate": HOVERED}),
     )
     if chosen in address:
-        k, j = divmod(address.index(chosen), width)
-        edge = {"color": colours.rejected, "width": 3}
-        figure.add_shape(type="rect", x0=j - 0.48, x1=j + 0.48, y0=k - 0.48, y1=k + 0.48, line=edge)
-    figure.update_layout(hovermode="closest", showlegend=False, clickmode="event", dragmode=False, height=_tall(rows))
+        _boxed(figure, *divmod(address.index(chosen), width), colours.rejected)
+    looks = {"hovermode": "closest", "showlegend": False, "margin_t": 46, "margin_b": 8}
+    figure.update_layout(**looks, clickmode="event", dragmode=False, height=_tall(rows))
     figure.update_xaxes(
         title_text="label", type="category", side="top", showgrid=False, rangemode="normal", fixedrange=True
     )
@@ -86,9 +85,13 @@ def confusion_chart(against: Against, dark: bool = False, chosen: str | None = N
     if not roomy:  # every name, short enough to leave the cells the most of a phone
         _named(figure.layout.xaxis, columns, tickangle=90)
         _named(figure.layout.yaxis, rows)
-    figure.update_layout(margin_t=46, margin_b=8)
     caption = "Rows: gold. Columns: labels. Click a cell to see its examples; the box below does the same."
     return Chart("Confusion matrix", caption, figure, _confusion_alt(against))
+
+
+def _boxed(figure: Any, row: int, column: int, colour: str) -> None:
+    edge, half = {"color": colour, "width": 3}, 0.48
+    figure.add_shape(type="rect", x0=column - half, x1=column + half, y0=row - half, y1=row + half, line=edge)
 
 
 def _named(axis: Any, names: Sequence[str], **looks: Any) -> None:

@@ -262,16 +262,8 @@ def options_chart(card: RepairCard, dark: bool = False) -> Chart:
         showlegend=False,
     )
     for place, note in zip(places, notes, strict=True):
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            y=place,
-            yshift=21,
-            text=note,
-            showarrow=False,
-            xanchor="left",
-            font={"color": colours.text},
-        )
+        look = {"showarrow": False, "xanchor": "left", "font": {"color": colours.text}}
+        figure.add_annotation(x=0, xref="paper", y=place, yshift=21, text=note, **look)
     figure.add_vline(x=0, line={"color": colours.text, "width": 1})
     figure.update_layout(height=70 + 62 * max(1, len(names)), bargap=0.62, dragmode=False, hovermode=False)
     figure.update_xaxes(title_text="change of U", rangemode="normal", fixedrange=True)

@@ -34,13 +34,12 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     The labels are scored as the run scores its own proposals; repairs leave the example and all pins unchanged. The
     acceptance probability is that at the next step's temperature. Raises SettingError, NotFound.
     """
-    store, body = job.store, job.spec.body
-    run, event, example, label = (body[key] for key in ("run", "event", "example", "label"))
+    run, event, example, label = (job.spec.body[key] for key in ("run", "event", "example", "label"))
     job.progress(0, None, "scoring the other label")
-    opened = open_run(store, run).whole()
-    state, i = _standing(store, opened, event), _place(opened, example)
+    opened = open_run(job.store, run).whole()
+    state, i = _standing(job.store, opened, event), _place(opened, example)
     _require_other(state.labeling.get(i), label, example, opened)
-    config, began, used = config_at(store, opened, event), time.perf_counter(), scorer.usage
+    config, began, used = config_at(job.store, opened, event), time.perf_counter(), scorer.usage
     objective = opened.objective(config, scorer)
     proposal = state.labeling.assign(i, label)
     known = objective.evaluate(state.labeling) if state.estimated else state.evaluation

@@ -155,8 +155,20 @@ def show_dataset(store: Store, dataset: str) -> None:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:
                 st.text(f"· {in_page_words(note)}")
+    view = _view(dataset)
+    if view == VIEWS[1]:
+        _rule(store, info)
+    elif view == VIEWS[2]:
+        model_panels.show_context_check(store, dataset)
+    elif view == VIEWS[3]:
+        model_panels.show_template_trial(store, dataset)
+    else:
+        _examples(store, info)
+
+
+def _view(dataset: str) -> str:
     asked, key = st.query_params.get("view"), f"view_{dataset}"
-    view = st.segmented_control(
+    return st.segmented_control(
         "View",
         VIEWS,
         default=asked if asked in VIEWS else VIEWS[0],
@@ -166,14 +178,6 @@ def show_dataset(store: Store, dataset: str) -> None:
         on_change=session.address,
         args=("view", key),
     )
-    if view == VIEWS[1]:
-        _rule(store, info)
-    elif view == VIEWS[2]:
-        model_panels.show_context_check(store, dataset)
-    elif view == VIEWS[3]:
-        model_panels.show_template_trial(store, dataset)
-    else:
-        _examples(store, info)
 
 
 def _arrived(dataset: str) -> None:
