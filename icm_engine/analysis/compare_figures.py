@@ -45,6 +45,9 @@ def literal(text: str) -> str:
     return escape(text, quote=False)
 
 
+CONFUSION = "Rows: gold. Columns: labels. Click a cell to see its examples; the box below does the same."
+
+
 def confusion_chart(against: Against, dark: bool = False, chosen: str | None = None) -> Chart:
     """Confusion matrix: gold in rows, labels in columns; cells show count, share of the row, right or wrong.
 
@@ -85,8 +88,7 @@ def confusion_chart(against: Against, dark: bool = False, chosen: str | None = N
     if not roomy:  # every name, short enough to leave the cells the most of a phone
         _named(figure.layout.xaxis, columns, tickangle=90)
         _named(figure.layout.yaxis, rows)
-    caption = "Rows: gold. Columns: labels. Click a cell to see its examples; the box below does the same."
-    return Chart("Confusion matrix", caption, figure, _confusion_alt(against))
+    return Chart("Confusion matrix", CONFUSION, figure, _confusion_alt(against))
 
 
 def _boxed(figure: Any, row: int, column: int, colour: str) -> None:
