@@ -18,6 +18,7 @@ from icm_engine import jobs
 from icm_engine.analysis import batches as told
 from icm_engine.analysis.batches import GoldCounts
 from icm_engine.analysis.views import run_summary
+from icm_engine.core import advance
 from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import DeviceMissing, SettingError
 from icm_engine.core.prompting import Prompt
@@ -162,7 +163,7 @@ def test_a_killed_process_loses_nothing(
         batch_machine.store = other
         job = batches.submit(other, BATCHED, 3)
         with monkeypatch.context() as patch:
-            patch.setattr(worker, "step", killed)
+            patch.setattr(advance, "step", killed)
             with pytest.raises(Killed):
                 batch_machine.do(job)
         assert jobs.status(other, job).phase == "interrupted"
@@ -190,7 +191,7 @@ def test_cancelled_batches_pause_and_asking_again_goes_on(
                 store.send(run, "pause", "by the job")
         return real(*given)
 
-    monkeypatch.setattr(worker, "step", watched)
+    monkeypatch.setattr(advance, "step", watched)
     job = batches.submit(store, BATCHED, 3)
     assert batch_machine.do(job) is None
     assert jobs.status(store, job).phase == "cancelled"

@@ -286,7 +286,7 @@ def logits(said: Completions) -> None:
         (without(), "#context=5000", r"takes 4,096 tokens, and the address says 5,000.*--max-model-len"),
         (without(tokenizes=False), "", r"does not tokenize.*#tokenizer=DIRECTORY"),
         (without(key="right"), "", r"refuses access \(401\): put its API key into .*ICM_SERVER_KEY"),
-        (logits, "", "no log-probabilities .*raw_logprobs"),
+        (logits, "", "not log-probabilities .*raw_logprobs"),
         (without(most=3), "", "refuses a request.*logprobs is greater than 3"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_prompt_that_does_not_fit_is_not_sent(said: Completions, address: str)
 def test_a_server_that_begins_to_tell_logits_is_not_believed(said: Completions, address: str) -> None:
     scorer = ServerScorer(address)
     logits(said)
-    with pytest.raises(ModelNotUsable, match="no log-probabilities"):
+    with pytest.raises(ModelNotUsable, match="not log-probabilities"):
         scorer.score([ASK])
 
 
