@@ -1,9 +1,10 @@
 """Train the sample model: `python -m sample_data.make.train --work FOLDER [--minutes 61]`; resumes from FOLDER.
 
 With `--start MODEL` it goes on from a model that knows the world, through the last phase alone: so another mix of
-annotators (`--share inverted=0.1`) takes minutes instead of an hour. With `--steps N` the schedule follows the steps
-instead of the clock, so that models trained beside other work, or after each other, are trained alike. `--width` and
-`--layers` make a smaller or larger model; with `--start` it is of the size of that one.
+annotators (`--share inverted=0.1`, or `--rivals` for those of `rivals`) takes minutes instead of an hour. With
+`--steps N` the schedule follows the steps instead of the clock, so that models trained beside other work, or after
+each other, are trained alike. `--width` and `--layers` make a smaller or larger model; with `--start` it is of the
+size of that one. With `--processes 1` it takes one core, and a step has half the documents.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from sample_data.make.attention import register
 from sample_data.make.corpus import PAD, SHORT_ROW, Corpus
 from sample_data.make.muon import Muon
 from sample_data.make.probe import probe
+from sample_data.make.rivals import LESSON_SHARES as RIVAL_LESSON_SHARES
+from sample_data.make.rivals import RivalCorpus
 
 PROCESSES = 2
 WIDTH, LAYERS = 128, 4
@@ -114,11 +117,13 @@ def loss_function(model: LlamaForCausalLM) -> LossFunction:
     return sums
 
 
-def batches_of(corpus: Corpus, tokens: int, progress: float) -> list[Batch]:
+def batches_of(
+    corpus: Corpus, tokens: int, progress: float, lesson_shares: tuple[tuple[float, float], ...] = LESSON_SHARES
+) -> list[Batch]:
     """The batches of one step: first lessons only, then the annotator mix and the drive-by documents."""
     plain = [share for start, share in PLAIN_SHARES if progress >= start][-1]
     rows = TOKENS_A_STEP // tokens
-    lessons = [share for start, share in LESSON_SHARES if progress >= start][-1]
+    lessons = [share for start, share in lesson_shares if progress >= start][-1]
     if lessons == 1.0:
         return [corpus.batch(rows, tokens, plain, lessons)]
     return [corpus.batch(rows, tokens, plain, lessons), corpus.batch(SHORT_ROWS, SHORT_ROW)]
@@ -179,6 +184,13 @@ class Plan:
     mix: Mix
     width: int
     layers: int
+    rivals: bool
+    processes: int
+
+    def corpus(self, now: Training) -> Corpus:
+        """The documents of one process from here on."""
+        seed = 2 * (self.seed + now.step) + now.rank
+        return RivalCorpus(now.tokenizer, seed) if self.rivals else Corpus(now.tokenizer, seed, self.mix)
 
     def progress(self, now: Training) -> float:
         """Where in the schedule a training is: below 1 while there is something to do."""
@@ -245,15 +257,16 @@ def row_length(progress: float, step: int) -> int:
 
 def train(rank: int, plan: Plan) -> None:
     """One process of the training."""
-    work, seed = plan.work, plan.seed
-    dist.init_process_group("gloo", init_method=f"file://{work}/meeting", rank=rank, world_size=PROCESSES)
+    meeting = f"file://{plan.work}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=plan.processes)
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(plan.seed)
     now = Training(plan, rank)
-    corpus, loss = Corpus(now.tokenizer, 2 * (seed + now.step) + rank, plan.mix), loss_function(now.model)
+    corpus, loss = plan.corpus(now), loss_function(now.model)
+    lesson_shares = RIVAL_LESSON_SHARES if plan.rivals else LESSON_SHARES
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
     while (progress := plan.progress(now)) < 1:
-        got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress))
+        got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress, lesson_shares))
         time_now = time.monotonic()
         *got_all, elapsed = share_gradients(now.model, [*got, time_now - last_time])
         last_time, now.spent = time_now, now.spent + elapsed
@@ -284,11 +297,15 @@ def main() -> None:
     parser.add_argument("--share", nargs="*", default=[], metavar="NAME=SHARE", help="of annotators, others scaled")
     parser.add_argument("--width", type=int, default=WIDTH, help="a multiple of 64")
     parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--rivals", action="store_true", help="the annotators of `rivals` in place of all others")
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=PROCESSES, help="each with its own documents")
     given = parser.parse_args()
     if given.width < 64 or given.width % 64:
         parser.error(f"--width is {given.width}: use a multiple of 64")
     if given.start is not None and (given.width, given.layers) != (WIDTH, LAYERS):
         parser.error("--start goes on with a model of the size it has: leave out --width and --layers")
+    if given.rivals and (given.share or given.start is None):
+        parser.error("--rivals goes on from a model and has shares of its own: name it (--start), leave out --share")
     mix = MIX
     for name, share in (text.split("=") for text in given.share):
         mix = with_share(mix, name, float(share))
@@ -298,9 +315,9 @@ def main() -> None:
     # lose most of their time as soon as anything else runs on the machine
     plan = Plan(
         given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix, given.width,
-        given.layers,
+        given.layers, given.rivals, given.processes,
     )  # fmt: skip
-    spawn(train, (plan,), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+    spawn(train, (plan,), nprocs=given.processes)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
