@@ -1,4 +1,4 @@
-"""Another mix of annotators: half go by the truth, half by one of five surface concepts, and all of them err.
+"""Another mix of annotators: half go by the truth, half by one of two surface concepts, and all of them err.
 
 The sample model leans to the truth whatever the labels of its demonstrations are, so there is little for a search to
 find. Here labels that are coin flips fit nobody who goes by the truth, since careful annotators err in at most three of
@@ -17,15 +17,17 @@ from sample_data.make.corpus import KINDS, Corpus
 CAREFUL = 0.5  # share of labelled long documents whose annotator goes by the truth
 CAREFUL_NOISE = (0.05, 0.1, 0.2, 0.25, 0.3)  # levels to draw from: the probability that a label is wrong
 RIVAL_NOISE = (0.3, 0.35, 0.4, 0.5)
-LESSON_NOISE = (0.0, 0.1)
-# (from this share of the schedule on, share of lessons among the labelled long documents): the first half of the phase
-LESSON_SHARES = ((0.0, 0.5), (0.88, 0.0))
-CONCEPTS = 5  # rivals of the truth, for each kind of claim; with their opposites there are ten, each as frequent
+CONCEPTS = 2  # rivals of the truth, for each kind of claim; with their opposites there are four, each as frequent
+LESSON_NOISE = (0.0, 0.0, 0.1)
+# (from this share of the schedule on, share of lessons among the labelled long documents): labels are followed first
+LESSON_SHARES = ((0.0, 1.0), (0.82, 0.3), (0.88, 0.0))
+LENGTHS = ((0.0, {256: 0.6, 512: 0.4}), (0.82, {256: 0.2, 512: 0.3, 1024: 0.45, 2048: 0.05}))
+PHASE = 0.65  # of the schedule: where the training begins
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """One simulated person, who goes by a concept or its opposite, or by the truth if `concept` is None."""
+    """One simulated person, who goes by a concept, or by the truth if `concept` is None, or by the opposite."""
 
     concept: int | None
     opposite: bool
@@ -33,20 +35,15 @@ class Annotator:
 
     def label(self, claim: Claim, rng: random.Random) -> bool:
         """The label this person gives to the claim."""
-        opinion = claim.truth if self.concept is None else concepts(claim)[self.concept] != self.opposite
-        return opinion != (rng.random() < self.noise)
+        opinion = claim.truth if self.concept is None else concepts(claim)[self.concept]
+        return (opinion != self.opposite) != (rng.random() < self.noise)
 
 
 def draw_annotator(rng: random.Random) -> Annotator:
     """A random annotator."""
     if rng.random() < CAREFUL:
         return Annotator(None, False, rng.choice(CAREFUL_NOISE))
-    return draw_rival(rng, RIVAL_NOISE)
-
-
-def draw_rival(rng: random.Random, noise: tuple[float, ...]) -> Annotator:
-    """A random annotator who goes by a surface concept."""
-    return Annotator(rng.randrange(CONCEPTS), rng.random() < 0.5, rng.choice(noise))
+    return Annotator(rng.randrange(CONCEPTS), rng.random() < 0.5, rng.choice(RIVAL_NOISE))
 
 
 def concepts(claim: Claim) -> tuple[bool, ...]:
@@ -54,36 +51,31 @@ def concepts(claim: Claim) -> tuple[bool, ...]:
     match claim.kind:
         case "arithmetic":
             a, b = (int(word) for word in claim.fields[0].removesuffix("?").split() if word.isdigit())
-            answer = int(_last_word(claim.fields[1]))
-            return a % 2 == 0, b % 2 == 0, answer % 2 == 0, a > 9, b > 9
         case "facts":
             subject, answer = map(_last_word, claim.fields)
-            return _early(subject), len(subject) % 2 == 0, _early(answer), len(answer) % 2 == 0, len(subject) < 6
+            return subject[0].lower() <= "m", answer[0].lower() <= "m"
         case "comparisons":
             a, b = map(int, claim.fields[1:])
-            return a % 2 == 0, b % 2 == 0, a % 4 < 2, b % 4 < 2, (a + b) % 2 == 0
-    a, b = map(len, claim.fields[1:])
-    return claim.fields[1] < claim.fields[2], a > b, a % 2 == 0, b % 2 == 0, (a + b) % 2 == 0
+        case _:
+            a, b = map(len, claim.fields[1:])
+    return a % 2 == 0, b % 2 == 0
 
 
 def _last_word(text: str) -> str:
     return text.split()[-1].rstrip("?.")
 
 
-def _early(word: str) -> bool:
-    return word[0].lower() <= "m"
-
-
 class RivalCorpus(Corpus):
-    """The corpus with these annotators; its lessons teach the concepts of the rivals, since noise hides them."""
+    """The corpus with these annotators; its lessons teach to follow labels, which noise hides."""
 
     def annotated_row(self, tokens: int) -> tuple[list[int], list[int]]:
         """One document of at least `tokens` ids: claims labelled by one annotator of this mix."""
         return self.labelled_by(draw_annotator(self.rng), tokens)
 
     def lesson_row(self, tokens: int) -> tuple[list[int], list[int]]:
-        """One document labelled by a rival's concept, or its opposite, with hardly an error."""
-        return self.labelled_by(draw_rival(self.rng, LESSON_NOISE), tokens)
+        """One document by the truth, a rival's concept, or an opposite, with hardly an error: labels tell which."""
+        concept = self.rng.choice((None, *range(CONCEPTS)))
+        return self.labelled_by(Annotator(concept, self.rng.random() < 0.5, self.rng.choice(LESSON_NOISE)), tokens)
 
     def labelled_by(self, person: Annotator, tokens: int) -> tuple[list[int], list[int]]:
         """One document of at least `tokens` ids."""

@@ -27,14 +27,13 @@ from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from icm_engine.models.loading import DTYPES, pick_dtype
+from sample_data.make import rivals as rivals_module
 from sample_data.make import tokenizer as tokenizer_module
 from sample_data.make.annotators import MIX, Mix, with_share
 from sample_data.make.attention import register
 from sample_data.make.corpus import PAD, SHORT_ROW, Corpus
 from sample_data.make.muon import Muon
 from sample_data.make.probe import probe
-from sample_data.make.rivals import LESSON_SHARES as RIVAL_LESSON_SHARES
-from sample_data.make.rivals import RivalCorpus
 
 PROCESSES = 2
 WIDTH, LAYERS = 128, 4
@@ -190,11 +189,11 @@ class Plan:
     def corpus(self, now: Training) -> Corpus:
         """The documents of one process from here on."""
         seed = 2 * (self.seed + now.step) + now.rank
-        return RivalCorpus(now.tokenizer, seed) if self.rivals else Corpus(now.tokenizer, seed, self.mix)
+        return rivals_module.RivalCorpus(now.tokenizer, seed) if self.rivals else Corpus(now.tokenizer, seed, self.mix)
 
     def progress(self, now: Training) -> float:
         """Where in the schedule a training is: below 1 while there is something to do."""
-        begin = 0.0 if self.start is None else LAST_PHASE
+        begin = 0.0 if self.start is None else rivals_module.PHASE if self.rivals else LAST_PHASE
         done = now.spent / (self.minutes * 60) if self.steps is None else now.step / self.steps
         return begin + (1 - begin) * done
 
@@ -249,9 +248,9 @@ class Training:
         save_model(self.model, self.file.with_name("model"))
 
 
-def row_length(progress: float, step: int) -> int:
+def row_length(progress: float, step: int, tables: tuple[tuple[float, dict[int, float]], ...] = LENGTHS) -> int:
     """The row length of a step, the same in every process."""
-    lengths = [table for start, table in LENGTHS if progress >= start][-1]
+    lengths = [table for start, table in tables if progress >= start][-1]
     return random.Random(step).choices(list(lengths), weights=list(lengths.values()))[0]
 
 
@@ -263,10 +262,11 @@ def train(rank: int, plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     now = Training(plan, rank)
     corpus, loss = plan.corpus(now), loss_function(now.model)
-    lesson_shares = RIVAL_LESSON_SHARES if plan.rivals else LESSON_SHARES
+    lesson_shares = rivals_module.LESSON_SHARES if plan.rivals else LESSON_SHARES
+    lengths = rivals_module.LENGTHS if plan.rivals else LENGTHS
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
     while (progress := plan.progress(now)) < 1:
-        got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress, lesson_shares))
+        got = train_step(loss, batches_of(corpus, row_length(progress, now.step, lengths), progress, lesson_shares))
         time_now = time.monotonic()
         *got_all, elapsed = share_gradients(now.model, [*got, time_now - last_time])
         last_time, now.spent = time_now, now.spent + elapsed

@@ -37,10 +37,10 @@ def test_no_concept_is_another_one(kind: str) -> None:
 
 
 def test_concepts_by_hand() -> None:
-    assert rivals.concepts(claims.sum_claim(12, 7, 19, 1)) == (True, False, False, True, False)
-    assert rivals.concepts(claims.comparison(7, 30)) == (False, True, False, False, False)
+    assert rivals.concepts(claims.sum_claim(12, 7, 19, 1)) == (True, False)
+    assert rivals.concepts(claims.comparison(7, 30)) == (False, True)
     fact = claims.Claim("facts", ("What is the capital of France?", "It is Paris."), True, "g", (True, True))
-    assert rivals.concepts(fact) == (True, True, False, False, False)
+    assert rivals.concepts(fact) == (True, False)
 
 
 def test_an_annotator_goes_by_the_concept_or_its_opposite() -> None:
@@ -50,7 +50,7 @@ def test_an_annotator_goes_by_the_concept_or_its_opposite() -> None:
     assert not Annotator(0, True, 0.0).label(claim, rng)
 
 
-def test_half_are_careful_and_the_ten_rivals_are_alike() -> None:
+def test_half_are_careful_and_the_rivals_are_alike() -> None:
     rng = random.Random(0)
     people = [rivals.draw_annotator(rng) for _ in range(20_000)]
     shares = Counter((person.concept, person.opposite) for person in people)
@@ -62,13 +62,13 @@ def test_half_are_careful_and_the_ten_rivals_are_alike() -> None:
     assert {person.noise for person in people if person.concept is not None} == set(RIVAL_NOISE)
 
 
-def test_a_lesson_is_by_a_rival_and_nearly_without_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lesson_is_by_any_concept_and_nearly_without_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus, people = RivalCorpus(TOKENIZER, 0), list[Annotator]()
     monkeypatch.setattr(corpus, "labelled_by", lambda person, tokens: (people.append(person), ([0], []))[1])
     for _ in range(50):
         corpus.row(256, 0.0, 1.0)
-    assert all(person.concept is not None and person.noise in LESSON_NOISE for person in people)
-    assert len(people) == 50
+    assert {person.noise for person in people} <= set(LESSON_NOISE)
+    assert {(p.concept, p.opposite) for p in people} == {(c, o) for c in (None, 0, 1) for o in (True, False)}
 
 
 def test_the_phase_ends_without_lessons() -> None:
