@@ -83,6 +83,17 @@ def build_model(vocabulary: int, width: int = WIDTH, layers: int = LAYERS) -> Ll
     return LlamaForCausalLM(config)
 
 
+def deepened(known: LlamaForCausalLM, vocabulary: int, more: int) -> LlamaForCausalLM:
+    """The same model with so many more layers on top, which change nothing until they are trained."""
+    depth = known.config.num_hidden_layers
+    model = build_model(vocabulary, known.config.hidden_size, depth + more)
+    model.load_state_dict(known.state_dict(), strict=not more)
+    for layer in model.model.layers[depth:]:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model
+
+
 def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
     named = list(model.named_parameters())
@@ -185,6 +196,7 @@ class Plan:
     layers: int
     rivals: bool
     processes: int
+    more_layers: int
 
     def corpus(self, now: Training) -> Corpus:
         """The documents of one process from here on."""
@@ -207,8 +219,7 @@ class Training:
             self.model = build_model(len(self.tokenizer), plan.width, plan.layers)
         else:
             known = LlamaForCausalLM.from_pretrained(str(plan.start), dtype=torch.float32)
-            self.model = build_model(len(self.tokenizer), known.config.hidden_size, known.config.num_hidden_layers)
-            self.model.load_state_dict(known.state_dict())
+            self.model = deepened(known, len(self.tokenizer), plan.more_layers)
         self.optimizers = optimizers(self.model)
         self.file, self.rank = plan.work / "state.pt", rank
         self.spent, self.step, self.tokens = 0.0, 0, 0
@@ -297,6 +308,7 @@ def main() -> None:
     parser.add_argument("--share", nargs="*", default=[], metavar="NAME=SHARE", help="of annotators, others scaled")
     parser.add_argument("--width", type=int, default=WIDTH, help="a multiple of 64")
     parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--more-layers", type=int, default=0, help="on top of those of --start")
     parser.add_argument("--rivals", action="store_true", help="the annotators of `rivals` in place of all others")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=PROCESSES, help="each with its own documents")
     given = parser.parse_args()
@@ -315,7 +327,7 @@ def main() -> None:
     # lose most of their time as soon as anything else runs on the machine
     plan = Plan(
         given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix, given.width,
-        given.layers, given.rivals, given.processes,
+        given.layers, given.rivals, given.processes, given.more_layers,
     )  # fmt: skip
     spawn(train, (plan,), nprocs=given.processes)  # type: ignore[no-untyped-call]
 
