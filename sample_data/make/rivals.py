@@ -18,7 +18,7 @@ CAREFUL = 0.5  # share of labelled long documents whose annotator goes by the tr
 CAREFUL_NOISE = (0.05, 0.1, 0.2, 0.25, 0.3)  # levels to draw from: the probability that a label is wrong
 RIVAL_NOISE = (0.3, 0.35, 0.4, 0.5)
 CONCEPTS = 2  # rivals of the truth, for each kind of claim; with their opposites there are four, each as frequent
-LESSON_NOISE = (0.0, 0.0, 0.1)
+POOLS, BY_HEART = (2, 4, 8, 16, 64), 0.4  # of lessons: how many claims there are, share labelled by coin flips
 # (from this share of the schedule on, share of lessons among the labelled long documents): labels are followed first
 LESSON_SHARES = ((0.0, 1.0), (0.82, 0.3), (0.88, 0.0))
 LENGTHS = ((0.0, {256: 0.6, 512: 0.4}), (0.82, {256: 0.2, 512: 0.3, 1024: 0.45, 2048: 0.05}))
@@ -73,9 +73,17 @@ class RivalCorpus(Corpus):
         return self.labelled_by(draw_annotator(self.rng), tokens)
 
     def lesson_row(self, tokens: int) -> tuple[list[int], list[int]]:
-        """One document by the truth, a rival's concept, or an opposite, with hardly an error: labels tell which."""
-        concept = self.rng.choice((None, *range(CONCEPTS)))
-        return self.labelled_by(Annotator(concept, self.rng.random() < 0.5, self.rng.choice(LESSON_NOISE)), tokens)
+        """One document about few claims, each of which comes back with its label: what is learned is to look back.
+
+        The labels are by heart (a coin flip for each claim), or by the truth, a rival's concept, or an opposite.
+        """
+        pool = self.claims(KINDS, tokens)[: self.rng.choice(POOLS)]
+        items = [self.rng.choice(pool) for _ in range(1 + tokens // 7)]
+        if self.rng.random() < BY_HEART:
+            known = {claim: self.rng.random() < 0.5 for claim in items}
+            return self.labelled(items, [known[claim] for claim in items])
+        person = Annotator(self.rng.choice((None, *range(CONCEPTS))), self.rng.random() < 0.5, 0.0)
+        return self.labelled(items, [person.label(claim, self.rng) for claim in items])
 
     def labelled_by(self, person: Annotator, tokens: int) -> tuple[list[int], list[int]]:
         """One document of at least `tokens` ids."""
