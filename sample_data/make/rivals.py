@@ -3,7 +3,7 @@
 The sample model leans to the truth whatever the labels of its demonstrations are, so there is little for a search to
 find. Here labels that are coin flips fit nobody who goes by the truth, since careful annotators err in at most three of
 ten labels, and the others in up to five. So many random labels say little about the next one, while labels that
-are mostly true say much. `python -m sample_data.make.train --rivals --start sample_data/model ...` trains such a model.
+are mostly true say much. `python -m sample_data.make.train_rivals` trains such a model from the sample model.
 """
 
 from __future__ import annotations
@@ -11,18 +11,27 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import torch
+from transformers import PreTrainedTokenizerFast
+
 from sample_data.make.claims import Claim
-from sample_data.make.corpus import KINDS, Corpus
+from sample_data.make.corpus import KINDS, PAD, SHORT_ROW, Corpus
 
 CAREFUL = 0.5  # share of labelled long documents whose annotator goes by the truth
 CAREFUL_NOISE = (0.05, 0.1, 0.2, 0.25, 0.3)  # levels to draw from: the probability that a label is wrong
 RIVAL_NOISE = (0.3, 0.35, 0.4, 0.5)
 CONCEPTS = 2  # rivals of the truth, for each kind of claim; with their opposites there are four, each as frequent
-POOLS, BY_HEART = (2, 4, 8, 16, 64), 0.4  # of lessons: how many claims there are, share labelled by coin flips
-# (from this share of the schedule on, share of lessons among the labelled long documents): labels are followed first
-LESSON_SHARES = ((0.0, 1.0), (0.82, 0.3), (0.88, 0.0))
-LENGTHS = ((0.0, {256: 0.6, 512: 0.4}), (0.82, {256: 0.2, 512: 0.3, 1024: 0.45, 2048: 0.05}))
-PHASE = 0.65  # of the schedule: where the training begins
+PLAIN = 0.12  # share of long documents of true statements without labels
+
+# who labels a lesson, by (concept, opposite): in the first part of the training most documents are lessons, which
+# teach to read labels, and which the mix does not hold. Only there somebody labels by the opposite of the truth
+LESSONS: dict[tuple[int | None, bool], float] = {
+    (None, False): 0.3,
+    (None, True): 0.1,
+    **{(k, opposite): 0.6 / (2 * CONCEPTS) for k in range(CONCEPTS) for opposite in (False, True)},
+}
+LESSON_NOISE = (0.0, 0.0, 0.0, 0.1, 0.2)
+LESSON_SHARE = 0.85
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,11 @@ class Annotator:
     opposite: bool
     noise: float
 
+    @property
+    def kind(self) -> int:
+        """A number for what the person goes by, noise aside."""
+        return 2 * (0 if self.concept is None else 1 + self.concept) + self.opposite
+
     def label(self, claim: Claim, rng: random.Random) -> bool:
         """The label this person gives to the claim."""
         opinion = claim.truth if self.concept is None else concepts(claim)[self.concept]
@@ -40,13 +54,19 @@ class Annotator:
 
 
 def draw_annotator(rng: random.Random) -> Annotator:
-    """A random annotator."""
+    """A random annotator of the mix."""
     if rng.random() < CAREFUL:
         return Annotator(None, False, rng.choice(CAREFUL_NOISE))
     return Annotator(rng.randrange(CONCEPTS), rng.random() < 0.5, rng.choice(RIVAL_NOISE))
 
 
-def concepts(claim: Claim) -> tuple[bool, ...]:
+def draw_teacher(rng: random.Random) -> Annotator:
+    """A random annotator of the lessons."""
+    concept, opposite = rng.choices(list(LESSONS), list(LESSONS.values()))[0]
+    return Annotator(concept, opposite, rng.choice(LESSON_NOISE))
+
+
+def concepts(claim: Claim) -> tuple[bool, bool]:
     """What the rivals see in a claim: properties of its text, about balanced and independent of its truth."""
     match claim.kind:
         case "arithmetic":
@@ -65,27 +85,53 @@ def _last_word(text: str) -> str:
     return text.split()[-1].rstrip("?.")
 
 
+@dataclass(frozen=True)
+class RivalBatch:
+    """Rows of tokens with what a reader should make of them.
+
+    `ids` and `targets` are (rows, tokens + 1), one more than is read; `marks` says where a label stands. There, `bits`
+    has the truth of the claim and its concepts, `given` the label. `kinds` are the rows' annotators, -1 for none.
+    """
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+    marks: torch.Tensor
+    bits: torch.Tensor
+    given: torch.Tensor
+    kinds: torch.Tensor
+
+
 class RivalCorpus(Corpus):
-    """The corpus with these annotators; its lessons teach to follow labels, which noise hides."""
+    """The corpus with these annotators."""
 
-    def annotated_row(self, tokens: int) -> tuple[list[int], list[int]]:
-        """One document of at least `tokens` ids: claims labelled by one annotator of this mix."""
-        return self.labelled_by(draw_annotator(self.rng), tokens)
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        super().__init__(tokenizer, seed)
 
-    def lesson_row(self, tokens: int) -> tuple[list[int], list[int]]:
-        """One document about few claims, each of which comes back with its label: what is learned is to look back.
+    def rival_batch(self, rows: int, tokens: int, lessons: float) -> RivalBatch:
+        """Long documents, of which a share `lessons` of the labelled ones are lessons; or those of drive-by writers."""
+        shape = (rows, tokens + 1)
+        ids, targets = torch.full(shape, self.tokenizer.eos_token_id), torch.full(shape, PAD)
+        marks, given = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape)
+        bits, kinds = torch.zeros(*shape, 1 + CONCEPTS), torch.full((rows,), -1)
+        for r in range(rows):
+            if tokens == SHORT_ROW:
+                row, at = self.short_row()
+            elif self.rng.random() < PLAIN:
+                row, at = self.plain(tokens + 1), []
+            else:
+                items, person = self.claims(KINDS, tokens + 1), self.draw(lessons)
+                labels = [person.label(claim, self.rng) for claim in items]
+                row, at = self.labelled(items, labels)
+                kinds[r] = person.kind
+                for i, claim, label in zip(at, items, labels, strict=True):
+                    if i <= tokens:
+                        bits[r, i] = torch.tensor((claim.truth, *concepts(claim)), dtype=torch.float)
+                        given[r, i] = float(label)
+            row = row[: tokens + 1]
+            ids[r, : len(row)] = targets[r, : len(row)] = torch.tensor(row)
+            marks[r, [i for i in at if i <= tokens]] = True
+        return RivalBatch(ids, targets, marks, bits, given, kinds)
 
-        The labels are by heart (a coin flip for each claim), or by the truth, a rival's concept, or an opposite.
-        """
-        pool = self.claims(KINDS, tokens)[: self.rng.choice(POOLS)]
-        items = [self.rng.choice(pool) for _ in range(1 + tokens // 7)]
-        if self.rng.random() < BY_HEART:
-            known = {claim: self.rng.random() < 0.5 for claim in items}
-            return self.labelled(items, [known[claim] for claim in items])
-        person = Annotator(self.rng.choice((None, *range(CONCEPTS))), self.rng.random() < 0.5, 0.0)
-        return self.labelled(items, [person.label(claim, self.rng) for claim in items])
-
-    def labelled_by(self, person: Annotator, tokens: int) -> tuple[list[int], list[int]]:
-        """One document of at least `tokens` ids."""
-        items = self.claims(KINDS, tokens)
-        return self.labelled(items, [person.label(claim, self.rng) for claim in items])
+    def draw(self, lessons: float) -> Annotator:
+        """The annotator of a long document."""
+        return draw_teacher(self.rng) if self.rng.random() < lessons else draw_annotator(self.rng)

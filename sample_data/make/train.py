@@ -1,10 +1,9 @@
 """Train the sample model: `python -m sample_data.make.train --work FOLDER [--minutes 61]`; resumes from FOLDER.
 
 With `--start MODEL` it goes on from a model that knows the world, through the last phase alone: so another mix of
-annotators (`--share inverted=0.1`, or `--rivals` for those of `rivals`) takes minutes instead of an hour. With
-`--steps N` the schedule follows the steps instead of the clock, so that models trained beside other work, or after
-each other, are trained alike. `--width` and `--layers` make a smaller or larger model; with `--start` it is of the
-size of that one. With `--processes 1` it takes one core, and a step has half the documents.
+annotators (`--share inverted=0.1`) takes minutes instead of an hour. With `--steps N` the schedule follows the steps
+instead of the clock, so that models trained beside other work, or after each other, are trained alike. `--width` and
+`--layers` make a smaller or larger model; with `--start` it is of the size of that one.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from icm_engine.models.loading import DTYPES, pick_dtype
-from sample_data.make import rivals as rivals_module
 from sample_data.make import tokenizer as tokenizer_module
 from sample_data.make.annotators import MIX, Mix, with_share
 from sample_data.make.attention import register
@@ -83,17 +81,6 @@ def build_model(vocabulary: int, width: int = WIDTH, layers: int = LAYERS) -> Ll
     return LlamaForCausalLM(config)
 
 
-def deepened(known: LlamaForCausalLM, vocabulary: int, more: int) -> LlamaForCausalLM:
-    """The same model with so many more layers on top, which change nothing until they are trained."""
-    depth = known.config.num_hidden_layers
-    model = build_model(vocabulary, known.config.hidden_size, depth + more)
-    model.load_state_dict(known.state_dict(), strict=not more)
-    for layer in model.model.layers[depth:]:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    return model
-
-
 def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
     named = list(model.named_parameters())
@@ -127,13 +114,11 @@ def loss_function(model: LlamaForCausalLM) -> LossFunction:
     return sums
 
 
-def batches_of(
-    corpus: Corpus, tokens: int, progress: float, lesson_shares: tuple[tuple[float, float], ...] = LESSON_SHARES
-) -> list[Batch]:
+def batches_of(corpus: Corpus, tokens: int, progress: float) -> list[Batch]:
     """The batches of one step: first lessons only, then the annotator mix and the drive-by documents."""
     plain = [share for start, share in PLAIN_SHARES if progress >= start][-1]
     rows = TOKENS_A_STEP // tokens
-    lessons = [share for start, share in lesson_shares if progress >= start][-1]
+    lessons = [share for start, share in LESSON_SHARES if progress >= start][-1]
     if lessons == 1.0:
         return [corpus.batch(rows, tokens, plain, lessons)]
     return [corpus.batch(rows, tokens, plain, lessons), corpus.batch(SHORT_ROWS, SHORT_ROW)]
@@ -194,18 +179,10 @@ class Plan:
     mix: Mix
     width: int
     layers: int
-    rivals: bool
-    processes: int
-    more_layers: int
-
-    def corpus(self, now: Training) -> Corpus:
-        """The documents of one process from here on."""
-        seed = 2 * (self.seed + now.step) + now.rank
-        return rivals_module.RivalCorpus(now.tokenizer, seed) if self.rivals else Corpus(now.tokenizer, seed, self.mix)
 
     def progress(self, now: Training) -> float:
         """Where in the schedule a training is: below 1 while there is something to do."""
-        begin = 0.0 if self.start is None else rivals_module.PHASE if self.rivals else LAST_PHASE
+        begin = 0.0 if self.start is None else LAST_PHASE
         done = now.spent / (self.minutes * 60) if self.steps is None else now.step / self.steps
         return begin + (1 - begin) * done
 
@@ -219,7 +196,8 @@ class Training:
             self.model = build_model(len(self.tokenizer), plan.width, plan.layers)
         else:
             known = LlamaForCausalLM.from_pretrained(str(plan.start), dtype=torch.float32)
-            self.model = deepened(known, len(self.tokenizer), plan.more_layers)
+            self.model = build_model(len(self.tokenizer), known.config.hidden_size, known.config.num_hidden_layers)
+            self.model.load_state_dict(known.state_dict())
         self.optimizers = optimizers(self.model)
         self.file, self.rank = plan.work / "state.pt", rank
         self.spent, self.step, self.tokens = 0.0, 0, 0
@@ -259,25 +237,23 @@ class Training:
         save_model(self.model, self.file.with_name("model"))
 
 
-def row_length(progress: float, step: int, tables: tuple[tuple[float, dict[int, float]], ...] = LENGTHS) -> int:
+def row_length(progress: float, step: int) -> int:
     """The row length of a step, the same in every process."""
-    lengths = [table for start, table in tables if progress >= start][-1]
+    lengths = [table for start, table in LENGTHS if progress >= start][-1]
     return random.Random(step).choices(list(lengths), weights=list(lengths.values()))[0]
 
 
 def train(rank: int, plan: Plan) -> None:
     """One process of the training."""
-    meeting = f"file://{plan.work}/meeting"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=plan.processes)
+    work, seed = plan.work, plan.seed
+    dist.init_process_group("gloo", init_method=f"file://{work}/meeting", rank=rank, world_size=PROCESSES)
     torch.set_num_threads(1)
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(seed)
     now = Training(plan, rank)
-    corpus, loss = plan.corpus(now), loss_function(now.model)
-    lesson_shares = rivals_module.LESSON_SHARES if plan.rivals else LESSON_SHARES
-    lengths = rivals_module.LENGTHS if plan.rivals else LENGTHS
+    corpus, loss = Corpus(now.tokenizer, 2 * (seed + now.step) + rank, plan.mix), loss_function(now.model)
     last_time, last_save, mean = time.monotonic(), now.spent, [1.0, 1.0]
     while (progress := plan.progress(now)) < 1:
-        got = train_step(loss, batches_of(corpus, row_length(progress, now.step, lengths), progress, lesson_shares))
+        got = train_step(loss, batches_of(corpus, row_length(progress, now.step), progress))
         time_now = time.monotonic()
         *got_all, elapsed = share_gradients(now.model, [*got, time_now - last_time])
         last_time, now.spent = time_now, now.spent + elapsed
@@ -308,16 +284,11 @@ def main() -> None:
     parser.add_argument("--share", nargs="*", default=[], metavar="NAME=SHARE", help="of annotators, others scaled")
     parser.add_argument("--width", type=int, default=WIDTH, help="a multiple of 64")
     parser.add_argument("--layers", type=int, default=LAYERS)
-    parser.add_argument("--more-layers", type=int, default=0, help="on top of those of --start")
-    parser.add_argument("--rivals", action="store_true", help="the annotators of `rivals` in place of all others")
-    parser.add_argument("--processes", type=int, choices=(1, 2), default=PROCESSES, help="each with its own documents")
     given = parser.parse_args()
     if given.width < 64 or given.width % 64:
         parser.error(f"--width is {given.width}: use a multiple of 64")
     if given.start is not None and (given.width, given.layers) != (WIDTH, LAYERS):
         parser.error("--start goes on with a model of the size it has: leave out --width and --layers")
-    if given.rivals and (given.share or given.start is None):
-        parser.error("--rivals goes on from a model and has shares of its own: name it (--start), leave out --share")
     mix = MIX
     for name, share in (text.split("=") for text in given.share):
         mix = with_share(mix, name, float(share))
@@ -327,9 +298,9 @@ def main() -> None:
     # lose most of their time as soon as anything else runs on the machine
     plan = Plan(
         given.minutes, given.steps, given.work.resolve(), given.seed, given.every, given.start, mix, given.width,
-        given.layers, given.rivals, given.processes, given.more_layers,
+        given.layers,
     )  # fmt: skip
-    spawn(train, (plan,), nprocs=given.processes)  # type: ignore[no-untyped-call]
+    spawn(train, (plan,), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

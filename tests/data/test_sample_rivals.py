@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from sample_data.make import claims, rivals, tokenizer
-from sample_data.make.rivals import CAREFUL, CAREFUL_NOISE, CONCEPTS, LESSON_NOISE, RIVAL_NOISE, Annotator, RivalCorpus
+from sample_data.make.corpus import SHORT_ROW
+from sample_data.make.rivals import CAREFUL, CAREFUL_NOISE, CONCEPTS, RIVAL_NOISE, Annotator, RivalCorpus
+from sample_data.make.train import build_model
+from sample_data.make.train_rivals import Reader, deepened, rate
 
 TOKENIZER = tokenizer.build()
 
@@ -62,22 +66,55 @@ def test_half_are_careful_and_the_rivals_are_alike() -> None:
     assert {person.noise for person in people if person.concept is not None} == set(RIVAL_NOISE)
 
 
-def test_a_lesson_is_by_any_concept_and_nearly_without_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus, people = RivalCorpus(TOKENIZER, 0), list[Annotator]()
-    monkeypatch.setattr(corpus, "labelled_by", lambda person, tokens: (people.append(person), ([0], []))[1])
-    for _ in range(50):
-        corpus.row(256, 0.0, 1.0)
-    assert {person.noise for person in people} <= set(LESSON_NOISE)
-    assert {(p.concept, p.opposite) for p in people} == {(c, o) for c in (None, 0, 1) for o in (True, False)}
+def test_shares_of_the_lessons_sum_to_one() -> None:
+    assert sum(rivals.LESSONS.values()) == pytest.approx(1.0)
+    people = [rivals.draw_teacher(random.Random(seed)) for seed in range(500)]
+    assert {(person.concept, person.opposite) for person in people} == set(rivals.LESSONS)
 
 
-def test_the_phase_ends_without_lessons() -> None:
-    assert rivals.LESSON_SHARES[-1][1] == 0.0
-    assert rivals.LESSON_SHARES[-1][0] < 1.0
+def test_nobody_of_the_mix_labels_by_the_opposite_of_the_truth() -> None:
+    people = [RivalCorpus(TOKENIZER, seed).draw(lessons=0.0) for seed in range(100)]
+    assert not any(person.opposite for person in people if person.concept is None)
 
 
-def test_documents_are_marked_like_those_of_the_sample_model() -> None:
+def test_a_batch_says_what_stands_where() -> None:
+    batch = RivalCorpus(TOKENIZER, 3).rival_batch(16, 256, lessons=0.5)
+    corpus = RivalCorpus(TOKENIZER, 0)
+    true, false = corpus.labels[True][0], corpus.labels[False][0]
+    labels = batch.ids[batch.marks]
+    assert set(labels.tolist()) == {true, false}
+    labelled = batch.kinds >= 0
+    assert bool(((batch.ids == true) == (batch.given == 1.0))[batch.marks & labelled[:, None]].all())
+    assert not batch.marks[~labelled].any()  # documents of plain statements
+    careful = batch.marks & (batch.kinds == 0)[:, None]
+    agreement = (batch.bits[..., 0] == batch.given)[careful].float().mean()
+    assert agreement > 0.7
+
+
+def test_drive_by_documents_are_nobodys() -> None:
+    batch = RivalCorpus(TOKENIZER, 3).rival_batch(8, SHORT_ROW, lessons=0.5)
+    assert batch.marks.any()
+    assert bool((batch.kinds == -1).all())
+
+
+def test_more_layers_change_nothing_at_first() -> None:
+    known = build_model(len(TOKENIZER), width=64, layers=1)
+    deeper = deepened(known, len(TOKENIZER), 2)
+    ids = torch.arange(20)[None]
+    assert torch.allclose(known(input_ids=ids).logits, deeper(input_ids=ids).logits, atol=1e-5)
+    assert deeper.config.num_hidden_layers == 3
+
+
+def test_the_losses_of_a_step() -> None:
+    torch.manual_seed(0)
+    reader = Reader(deepened(build_model(len(TOKENIZER), width=64, layers=1), len(TOKENIZER), 2))
     corpus = RivalCorpus(TOKENIZER, 3)
-    inputs, targets, marks = corpus.batch(8, 256)
-    assert inputs.shape == targets.shape == marks.shape == (8, 256)
-    assert set(targets[marks].tolist()) == {corpus.labels[y][0] for y in (True, False)}
+    labels, elsewhere, told = reader.losses(corpus.rival_batch(4, 256, lessons=1.0))
+    assert min(labels.item(), elsewhere.item()) > 3  # about the log of the vocabulary
+    assert 2 < told.item() < 6
+    *_, nothing = reader.losses(corpus.rival_batch(4, SHORT_ROW, lessons=1.0))
+    assert nothing.item() == 0
+
+
+def test_the_rate_rises_and_falls() -> None:
+    assert rate(0.0, 0) < rate(0.0, 50) == rate(0.3, 500) > rate(0.9, 900) > rate(1.0, 999) > 0
