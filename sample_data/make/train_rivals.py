@@ -128,7 +128,13 @@ def train(minutes: float, work: Path, seed: int = 0) -> None:
         if step % 50 == 0:
             print(f"{progress * minutes:6.2f} min, step {step}: loss at labels {mean:.4f}", flush=True)
     work.mkdir(parents=True, exist_ok=True)
-    save_model(reader.model, work / "model")
+    store(reader.model, work / "model")
+
+
+def store(model: LlamaForCausalLM, folder: Path) -> None:
+    """Write the model with two bytes a weight, and the length of row it has seen."""
+    model.config.trained_context = max(tokens for lengths in LENGTHS for tokens in lengths)
+    save_model(model.to(torch.bfloat16), folder)
 
 
 def main() -> None:

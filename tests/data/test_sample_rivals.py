@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,8 @@ from sample_data.make.rivals import CAREFUL, CAREFUL_NOISE, CONCEPTS, RIVAL_NOIS
 from sample_data.make.train import build_model
 from sample_data.make.train_rivals import Reader, deepened, rate
 
+FOLDER = Path(rivals.__file__).parents[1]
+MODEL = FOLDER / "rivals-model"
 TOKENIZER = tokenizer.build()
 
 
@@ -118,3 +124,24 @@ def test_the_losses_of_a_step() -> None:
 
 def test_the_rate_rises_and_falls() -> None:
     assert rate(0.0, 0) < rate(0.0, 50) == rate(0.3, 500) > rate(0.9, 900) > rate(1.0, 999) > 0
+
+
+def test_what_is_frozen_is_as_the_card_says() -> None:
+    """The figures in docs/results.md are those of these weights and this mix."""
+    listed = re.findall(r"\| (\S+) \| `([0-9a-f]{64})` \|", (MODEL / "README.md").read_text(encoding="utf-8"))
+    assert {name for name, _ in listed} >= {"rivals-model/model.safetensors", "make/rivals.py"}
+    for name, known in listed:
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == known, name
+
+
+def test_the_stored_model_loads_and_is_small() -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(str(MODEL))
+    stored = AutoTokenizer.from_pretrained(str(MODEL))
+    assert model.config.num_hidden_layers == 6
+    assert model.config.trained_context == 1024
+    assert sum(f.stat().st_size for f in MODEL.iterdir()) < 3_700_000
+    assert "_name_or_path" not in json.loads((MODEL / "config.json").read_text())
+    text = "Question: What is 3 + 4?\nClaim: naïve 😀"
+    assert stored.encode(text, add_special_tokens=False) == TOKENIZER.encode(text, add_special_tokens=False)
