@@ -1,5 +1,6 @@
 # make app: set-up and the app on sample data.  make setup: the environment with all that tests need.
-# make test: set-up and the tests of every part, in minutes.  make test-all: every test.  PROCESSES files of them at once.
+# make test: set-up and the tests of every part, in minutes.  make test-all: every test.  PROCESSES files of them at once:
+#   three keep two cores busy, since browsers and processes are waited for.
 # make torture: the tests that break things on purpose, as often as docs/reliability.md says (hours), and its table.
 # make coverage: which lines of icm_engine and pages the tests reach, in their own process and in those they start, with a
 #   page a file in build/coverage/html. All tests, or only some: make coverage TESTS="tests/core tests/jobs".
@@ -7,7 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
