@@ -1,6 +1,6 @@
 # make app: set-up and the app on sample data.  make setup: the environment with all that tests need.
 # make test: set-up and the tests of every part, in minutes.  make test-all: every test.  PROCESSES files of them at once:
-#   three keep two cores busy, since browsers and processes are waited for.
+#   three in the first, which waits for browsers and processes; two in the second, whose slow tests keep the cores busy.
 # make torture: the tests that break things on purpose, as often as docs/reliability.md says (hours), and its table.
 # make coverage: which lines of icm_engine and pages the tests reach, in their own process and in those they start, with a
 #   page a file in build/coverage/html. All tests, or only some: make coverage TESTS="tests/core tests/jobs".
@@ -8,9 +8,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROCESSES ?= 3
+PROCESSES ?=
 
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: app setup test test-all torture coverage check server
 
@@ -20,10 +20,10 @@ app: $(VENV)/app-ready
 setup: $(VENV)/dev-ready
 
 test: $(VENV)/dev-ready
-	$(PYTEST) -m "not slow" --durations 40
+	$(PYTEST) --numprocesses $(or $(PROCESSES),3) -m "not slow" --durations 40
 
 test-all: $(VENV)/dev-ready
-	$(PYTEST) --durations 80
+	$(PYTEST) --numprocesses $(or $(PROCESSES),2) --durations 80
 
 torture: $(VENV)/dev-ready
 	$(BIN)/python -m pytest -m fault --torture --timeout 7200 -v
@@ -32,7 +32,7 @@ torture: $(VENV)/dev-ready
 coverage: $(VENV)/dev-ready
 	mkdir -p build/coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --numprocesses $(PROCESSES) --dist loadfile --timeout 1200 $(TESTS)
+	$(BIN)/python -m coverage run -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile --timeout 1200 $(TESTS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage html --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort cover
