@@ -23,7 +23,7 @@ from icm_engine.core.advance import advance
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
-from icm_engine.core.prompting import Prompt, demonstration, render
+from icm_engine.core.prompting import Prompt, render
 from icm_engine.core.rng import randbelow, random_of, sample
 from icm_engine.core.sampled_terms import Block
 from icm_engine.core.scoring import LabelLogProbs
@@ -126,9 +126,7 @@ def in_block(objective: Objective, block: Block, labeling: Labeling) -> dict[int
     for i in labeling:
         rest = replace(block, prefix=tuple(j for j in block.prefix if j != i))
         order = rest.order(i) if i not in block.prefix else (*rest.prefix, *rest.front, *rest.sample)
-        shown = [
-            demonstration(render(objective.task, objective.examples[j]), labeling[j]) for j in order if j in labeling
-        ]
+        shown = [objective.shown(j, labeling[j]) for j in order if j in labeling]
         prompts.append(Prompt((*shown, (render(objective.task, objective.examples[i]),)), objective.task.labels))
     return dict(zip(labeling, objective.scorer.score(prompts), strict=True))
 

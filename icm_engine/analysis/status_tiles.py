@@ -86,7 +86,8 @@ def _utility(reading: Reading) -> Tile:
     explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, minus the cost of conflicts."
     if reading.state is not None and reading.state.estimated:
         terms += " · an estimate"
-        explanation += f" Since step {reading.state.exact_at or 0:,}, its changes are estimated from sampled terms."
+        since = "the settings changed" if reading.state.exact_at is None else f"step {reading.state.exact_at:,}"
+        explanation += f" Since {since}, it is not exact: its changes are estimated from sampled terms."
     return Tile("Utility U(D)", decimal(last.utility if last else None), terms, explanation)
 
 

@@ -1,4 +1,4 @@
-"""Sampled steps: the change of U estimated from some of its terms, so that a step costs nearly the same at any n.
+"""Sampled steps: the change of U estimated from some of its terms, so that a step need not score every example again.
 
 An exact step scores every labelled example again. A sampled one scores those that the proposal touches (they are
 *certain*) and a random sample of the others, which stands for the rest. For a number of steps, a *block*, most
@@ -240,14 +240,14 @@ class SampledEvaluator:
         """Return the evaluation of the labeling before the step, and those of the candidates."""
         new = [labeling for labeling in dict.fromkeys(labelings) if labeling not in self._seen]
         wanted = {labeling: certain_of(self.block, self.objective.rule, self.before, labeling) for labeling in new}
-        asked = [(self.before, i) for i in self._unread(wanted.values())]
-        asked += [(labeling, i) for labeling, certain in wanted.items() for i in self._to_read(labeling, certain)]
-        scores = self.objective.scorer.score([self.block.prompt(self.objective, *one) for one in asked])
-        found = dict(zip(asked, scores, strict=True))
-        self.read |= {i: score for (labeling, i), score in found.items() if labeling is self.before}
-        self.then |= self.read
-        for labeling, certain in wanted.items():
-            now = {i: score for (other, i), score in found.items() if other is labeling}
+        asked = [(self.before, tuple(self._unread(wanted.values())))]
+        asked += [(labeling, tuple(self._to_read(labeling, certain))) for labeling, certain in wanted.items()]
+        prompts = [self.block.prompt(self.objective, labeling, i) for labeling, some in asked for i in some]
+        scores = iter(self.objective.scorer.score(prompts))
+        then, *later = [{i: next(scores) for i in some} for _, some in asked]
+        self.read |= then
+        self.then |= then
+        for (labeling, certain), now in zip(wanted.items(), later, strict=True):
             self._take_in(labeling, certain, self._unmoved(labeling) | now)
         return self.known, [self._seen[labeling] for labeling in labelings]
 

@@ -315,7 +315,8 @@ def _block_after(block: Block | None, info: StepInfo) -> Block | None:
 def _refreshed(state: State, info: RefreshInfo) -> State:
     """The state after a new block, an exact evaluation, or both. The labels and the pairs that resist repair stay."""
     if not state.read_at:  # all scores are from an exact evaluation
-        read_at = {i: state.exact_at or 0 for i in state.labeling}
+        assert state.exact_at is not None
+        read_at = dict.fromkeys(state.labeling, state.exact_at)
         state = replace(state, exact_utility=state.evaluation.utility, read_at=read_at)
     if info.exact is not None:
         state = replace(

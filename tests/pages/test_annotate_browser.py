@@ -32,6 +32,15 @@ def begun(database: Path, pairs: Dataset) -> str:
     return run
 
 
+def annotating(browser: Browser, server: Server, database: Path, pairs: Dataset) -> tuple[str, Page]:
+    """Such a run, and the page on its first example."""
+    run = begun(database, pairs)
+    page = new_page(browser)
+    visit(page, f"{server.url}/annotate?run={run}")
+    at(page, "e0")
+    return run, page
+
+
 def read(database: Path, run: str) -> Reading:
     with Store(database) as store:
         control.wait_until_settled(store, run)
@@ -97,10 +106,7 @@ def test_labels_by_keyboard_are_applied_undone_and_found_again(
 def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
     browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
-    run = begun(database, pairs)
-    page = new_page(browser)
-    visit(page, f"{server.url}/annotate?run={run}")
-    at(page, "e0")
+    run, page = annotating(browser, server, database, pairs)
     press = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', code: 'Digit1', bubbles: true}))"
     page.evaluate(f"for (let k = 0; k < 4; k++) {{ {press} }}")  # all of them before anything is drawn anew
     while not read(database, run).acts:
@@ -114,10 +120,7 @@ def test_keys_pressed_before_the_page_moved_on_are_about_what_was_seen(
 def test_fast_presses_of_an_arrow_key_all_count(
     browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
-    run = begun(database, pairs)
-    page = new_page(browser)
-    visit(page, f"{server.url}/annotate?run={run}")
-    at(page, "e0")
+    run, page = annotating(browser, server, database, pairs)
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     at(page, "e5")
@@ -134,10 +137,7 @@ def test_fast_presses_of_an_arrow_key_all_count(
 def test_keys_have_a_sheet_and_a_switch_and_are_quiet_while_one_types(
     browser: Browser, server: Server, database: Path, pairs: Dataset
 ) -> None:
-    run = begun(database, pairs)
-    page = new_page(browser)
-    visit(page, f"{server.url}/annotate?run={run}")
-    at(page, "e0")
+    run, page = annotating(browser, server, database, pairs)
     page.get_by_role("textbox", name="Note").fill("1 2 p z")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Acts so far: 1")).to_be_visible()  # the worker has it, and the page knows
