@@ -1,17 +1,12 @@
 """Labels against gold: accuracy with intervals, and calibration of probabilities.
 
-Every function counts only the examples it is given, so labels fixed by a person can be left out. The arithmetic is here
-because scikit-learn and statsmodels take more than a second to import, while a person waits for the page. Tests compare
-the two.
+Every function counts only the examples it is given, so labels fixed by a person can be left out.
 """
 
 import math
-from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
 
 from icm_engine.analysis.formatting import one_line
 from icm_engine.analysis.label_history import LabelCounts, counted, is_right
@@ -105,15 +100,14 @@ def area_under_curve(
 
     The given labels are not used: this measures whether the model orders the examples as gold does.
     """
-    k, odds = labels.index(true_label), dict[bool, list[float]]({True: [], False: []})
-    for i in _known(scores, gold, counted):
-        odds[gold[i] == true_label].append(log_odds(scores[i], k))
-    true, others = odds[True], sorted(odds[False])
-    if not true or not others:
+    places = _known(scores, gold, counted)
+    truth = [gold[i] == true_label for i in places]
+    if len(set(truth)) < 2:
         return None
-    # of all pairs of a true example and another, those in which the true one has higher odds; a tie counts half
-    above = sum(bisect_left(others, x) + bisect_right(others, x) for x in true)
-    return above / (2 * len(true) * len(others))
+    from sklearn.metrics import roc_auc_score
+
+    k = labels.index(true_label)
+    return float(roc_auc_score(truth, [log_odds(scores[i], k) for i in places]))
 
 
 def _known(scores: Mapping[int, LabelLogProbs], gold: Mapping[int, Label], counted: Sequence[int]) -> list[int]:
@@ -122,7 +116,6 @@ def _known(scores: Mapping[int, LabelLogProbs], gold: Mapping[int, Label], count
 
 UNLABELLED = "unlabelled"  # the last column of the confusion matrix
 LEVEL = 0.95  # of every interval
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)  # 1.96
 
 
 def counted_examples(reading: Reading) -> Sequence[int]:
@@ -179,10 +172,10 @@ class Share:
         """
         if not self.total:
             return None
-        share, square = self.count / self.total, Z * Z / self.total
-        centre = (share + square / 2) / (1 + square)
-        half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        from statsmodels.stats.proportion import proportion_confint
+
+        low, high = proportion_confint(self.count, self.total, alpha=1 - LEVEL, method="wilson")
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +202,13 @@ class Against:
     @cached_property
     def confusion(self) -> tuple[tuple[int, ...], ...]:
         """Examples by gold label (rows) and label (columns; the last one is unlabelled)."""
-        counts = Counter((true, self.given.get(i, UNLABELLED)) for i, true in self.gold.items())
-        return tuple(tuple(counts[true, said] for said in (*self.labels, UNLABELLED)) for true in self.labels)
+        from sklearn.metrics import confusion_matrix
+
+        if not self.gold:
+            return ((0,) * (len(self.labels) + 1),) * len(self.labels)
+        said = [self.given.get(i, UNLABELLED) for i in self.gold]
+        counts = confusion_matrix(list(self.gold.values()), said, labels=[*self.labels, UNLABELLED])
+        return tuple(tuple(map(int, row)) for row in counts[:-1])
 
     @cached_property
     def counts(self) -> LabelCounts:

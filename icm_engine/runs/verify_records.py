@@ -117,7 +117,7 @@ def refresh_problems(info: RefreshInfo, body: RefreshedBody, state: State, due: 
     `due` says whether and why the state needs another block; `planned` returns the block of a size after a state.
     """
     if body["step"] != state.step:
-        yield f"says that {body['step']} steps were taken, it were {state.step}"
+        yield f"follows step {body['step']}, the log has {state.step} before it"
     if info.why in ("larger", "memory", "end"):
         size = 2 * state.block.size if state.block is not None and info.why == "larger" else 0
     else:
@@ -161,10 +161,8 @@ def estimate_problems(info: StepInfo, state: State, objective: Objective, config
     change, error, terms, of = estimated_change(objective, state.block, state.labeling, after, then, info.after.scores)
     if not close(info.after.mutual_predictability, state.evaluation.mutual_predictability + change):
         yield f"P after is {info.after.mutual_predictability}, its estimate gives a change of {change}"
-    if not close(info.estimate.error, objective.alpha * error) or (info.estimate.terms, info.estimate.of) != (
-        terms,
-        of,
-    ):
+    same_terms = (info.estimate.terms, info.estimate.of) == (terms, of)
+    if not (same_terms and close(info.estimate.error, objective.alpha * error)):
         yield f"has a standard error of {info.estimate.error} from {info.estimate.terms} terms, its scores give another"
 
 

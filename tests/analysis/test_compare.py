@@ -7,15 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix, roc_auc_score
-from statsmodels.stats.proportion import proportion_confint
 
 from icm_engine.analysis import views
 from icm_engine.analysis.compare_figures import confusion_chart, literal, reliability_chart, utilities
 from icm_engine.analysis.figures import DARK, LIGHT
 from icm_engine.analysis.gold_agreement import (
     Against,
-    Share,
     against_gold,
     area_under_curve,
     calibration,
@@ -83,20 +80,6 @@ def test_the_interval_is_wilsons() -> None:
     centre = (0.6 + z**2 / 10) / (1 + z**2 / 5)
     half = z / (1 + z**2 / 5) * math.sqrt(0.24 / 5 + z**2 / 100)
     assert AGAINST.accuracy(labelled_only=True).interval == pytest.approx((centre - half, centre + half), abs=1e-6)
-
-
-@given(st.integers(1, 300).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_intervals_are_those_of_statsmodels(found: tuple[int, int]) -> None:
-    count, total = found
-    assert Share(count, total).interval == pytest.approx(proportion_confint(count, total, 0.05, "wilson"), abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["a", "b", None])), min_size=1))
-def test_a_confusion_matrix_is_that_of_scikit_learn(pairs: list[tuple[str, str | None]]) -> None:
-    gold = {i: true for i, (true, _) in enumerate(pairs)}
-    labels = {i: said for i, (_, said) in enumerate(pairs) if said}
-    expected = confusion_matrix([true for true, _ in pairs], [said or "-" for _, said in pairs], labels=["a", "b", "-"])
-    assert Against(("a", "b"), gold, labels).confusion == tuple(map(tuple, expected[:2].tolist()))
 
 
 def test_balanced_accuracy_and_classes() -> None:
@@ -216,15 +199,6 @@ def test_the_area_under_the_curve_by_hand() -> None:
     assert area_under_curve(LABELS, "True", found, gold, range(4)) == 0.75
     assert area_under_curve(LABELS, "False", found, gold, range(4)) == 0.75  # the other way round is the same
     assert area_under_curve(LABELS, "True", found, gold, [0, 2]) is None  # gold has one side only
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), min_size=2).filter(lambda rows: len(dict(rows)) == 2))
-def test_the_area_under_the_curve_is_that_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:
-    """With ties: there are only nine probabilities."""
-    gold = {i: str(true) for i, (true, _) in enumerate(rows)}
-    found = dict(enumerate(scores(*(tenths / 10 for _, tenths in rows)).values()))
-    expected = roc_auc_score([true for true, _ in rows], [tenths for _, tenths in rows])
-    assert area_under_curve(LABELS, "True", found, gold, range(len(rows))) == pytest.approx(expected)
 
 
 # -- runs beside runs

@@ -218,17 +218,6 @@ def loaded_by(statement: str) -> set[str]:
     )
 
 
-def test_what_the_evaluate_tab_shows_first_needs_no_library_of_statistics() -> None:
-    """scikit-learn, scipy and statsmodels take more than a second to import, while a person waits for the tab."""
-    statement = (
-        "import pages.parts.comparison, pages.parts.workspace\n"
-        "from icm_engine.analysis.gold_agreement import Against\n"
-        "found = Against(('a', 'b'), {0: 'a', 1: 'b'}, {0: 'a', 1: 'a'})\n"
-        "assert found.accuracy(True).interval and found.confusion == ((1, 0, 0), (1, 0, 0))"
-    )
-    assert not {"sklearn", "scipy", "statsmodels"} & loaded_by(statement)
-
-
 KNOW_GOLD = ("icm_engine.data", "icm_engine.analysis", "icm_engine.experiments")
 
 
