@@ -1,4 +1,4 @@
-"""Seconds of this process that a long log takes, read from the database and replayed to its last state.
+"""Seconds of this process that a long log takes: replayed to its last state, and read with its curves for a page.
 
     python -m benchmarks.replay --steps 100000 --labelled 64
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.report import Row, median_seconds, show
 from benchmarks.run_pages import RUN, written
+from icm_engine.analysis.views import load
 from icm_engine.store.replay import open_run, replay
 from icm_engine.store.store import Store
 
@@ -21,7 +22,8 @@ def measure(database: Path, repeats: int) -> Row:
     with Store(database) as store:
         opened, last = open_run(store, RUN).whole(), store.last_number(RUN)
         replayed = median_seconds(lambda: replay(opened, store.read_between(RUN, 0, last)), repeats)
-    return {"events": last, "replay, s": round(replayed, 3)}
+        read = median_seconds(lambda: load(store, RUN), repeats)
+    return {"events": last, "replay, s": round(replayed, 3), "page, s": round(read, 3)}
 
 
 def main() -> None:

@@ -58,6 +58,11 @@ class RunCache:
         seen = self._read(store, run)
         return self._read(store, run, withheld=True) if self._blind(store, seen) else seen
 
+    def unread(self, store: Store, run: str) -> int:
+        """Return how many events of the run are not in the cache. Raises NotFound."""
+        known = self._place(self._key(store, run)).reading
+        return store.last_number(run) - (known.cursor if known else 0)
+
     def _blind(self, store: Store, seen: Reading) -> bool:
         """Whether the run is blind. Blinding counts when requested, unblinding when logged; forks inherit."""
         asked = (command.body for command in store.pending(seen.run.name) if command.verb == "hand")
@@ -69,10 +74,13 @@ class RunCache:
         return turn == "blind"
 
     def _read(self, store: Store, run: str, withheld: bool = False) -> Reading:
-        place = self._place((str(store.path), run, store.created(run), withheld))
+        place = self._place(self._key(store, run, withheld))
         with place.lock:
             place.reading = refreshed(store, place.reading or open_reading(store, run, withheld))
             return place.reading
+
+    def _key(self, store: Store, run: str, withheld: bool = False) -> Key:
+        return str(store.path), run, store.created(run), withheld
 
     def _place(self, key: Key) -> _Place:
         with self._lock:

@@ -73,9 +73,6 @@ def _worth(point: Point, per_example: bool) -> float:
     return point.utility / point.labelled if per_example and point.labelled else point.utility
 
 
-BATCH = 2000  # events read at once, so that a long run is not in memory twice
-
-
 def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
     """Return a reading of a run at its beginning, without gold if `withheld`. Raises NotFound."""
     opened = open_run(store, run)
@@ -88,10 +85,13 @@ def open_reading(store: Store, run: str, withheld: bool = False) -> Reading:
 
 
 def refreshed(store: Store, reading: Reading) -> Reading:
-    """Return the reading extended by all events since."""
-    while events := store.read_after(reading.run.name, reading.cursor, limit=BATCH):
-        reading = reading.extended(events)
-    return reading
+    """Return the reading extended by all events since.
+
+    They are taken one by one: a list of thousands of decoded events keeps the garbage collector busy for far longer
+    than it takes to read them.
+    """
+    run, newest = reading.run.name, store.last_number(reading.run.name)
+    return reading.extended(store.read_between(run, reading.cursor, newest)) if newest > reading.cursor else reading
 
 
 def load(store: Store, run: str) -> Reading:

@@ -61,8 +61,6 @@ def withheld(
 Value = str | int | float | None
 LabelledRow = dict[str, Value]
 
-BATCH = 2000  # events read at once
-
 
 @dataclass
 class _History:
@@ -187,19 +185,12 @@ def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun
 
 def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
     """Follow the initial labels and every step, up to an event or the end; rejected steps change nothing."""
-    history, cursor = _History(), 0
-    if until is not None:
-        for event in store.read_between(opened.name, 0, until):
-            state = replay(opened, [event], history.state)
-            if state is not None:
-                history.reach(state)
-        return history
-    while events := store.read_after(opened.name, cursor, limit=BATCH):
-        for event in events:
-            state = replay(opened, [event], history.state)
-            if state is not None:
-                history.reach(state)
-        cursor = events[-1].number
+    history = _History()
+    until = store.last_number(opened.name) if until is None else until
+    for event in store.read_between(opened.name, 0, until):
+        state = replay(opened, [event], history.state)
+        if state is not None:
+            history.reach(state)
     return history
 
 

@@ -55,7 +55,7 @@ from icm_engine.store.events import SEARCH, decode_done, decode_refresh, encode_
 from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event, Store
 
-READ_AT_ONCE = 1000  # events
+READ_AT_ONCE = 50  # events: decoded, thousands would keep the garbage collector busy
 BEGINNINGS = ("initial", "forked", "labelled")
 
 

@@ -179,6 +179,8 @@ class StoredIds(Sequence[str]):
 
     def place(self, example: str) -> int:
         """Return the index of an id. Raises KeyError."""
+        if (place := self._places.get(example)) is not None:
+            return place
         if not self._places and not self._stored:
             self._places = {name: place for place, name in enumerate(self)}
         if example not in self._places and isinstance(self._examples, StoredRows):

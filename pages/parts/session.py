@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ MISSED = {  # by URL parameter
     "dataset": "No data set of this name is here: it was deleted, or its link belongs to another database.",
 }
 SEEN = "run_last_looked_at"
+LONG = 5000  # events, which take about a second to read
 # URL parameters about one run
 OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
 ZERO_WIDTH = chr(0x200B)  # an allowed line break; one that is in the text itself is shown as its code
@@ -62,7 +64,9 @@ def run_names(store: Store, wholes: bool = False) -> list[str]:
 def look(run: str) -> tuple[Reading, RunStatus]:
     """Return a run as it is now. The database is opened for this read only, because fragments outlive the script."""
     with Store() as store:
-        return shelf().reading(store, run), control.status(store, run)
+        unread = shelf().unread(store, run)
+        with st.spinner(f"Reading {unread:,} events of the run …") if unread > LONG else nullcontext():
+            return shelf().reading(store, run), control.status(store, run)
 
 
 def chosen_run(names: list[str]) -> str | None:

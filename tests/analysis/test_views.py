@@ -11,15 +11,16 @@ from threading import Barrier, BrokenBarrierError
 
 import pytest
 
-from icm_engine.analysis import figures, status_tiles, views
+from icm_engine.analysis import figures, run_history, status_tiles, views
 from icm_engine.analysis import run_cache as shelf_module
 from icm_engine.analysis.batches import run_list
 from icm_engine.analysis.run_cache import FORGOTTEN, RefreshThrottle, RunCache
 from icm_engine.analysis.run_history import WINDOW, Reading
 from icm_engine.analysis.traces import BLOCK, Points, every_nth, extremes, packed
 from icm_engine.runs import control
-from icm_engine.store.events import RunSpec
-from icm_engine.store.store import Store
+from icm_engine.store import store as store_module
+from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.store import Event, Store
 from tests.support.four_examples import CODEC, COST, IDS, add_four, initial_info, steps, write_four
 from tests.support.paths import ROOT
 
@@ -237,6 +238,28 @@ def test_the_shelf_forgets_the_oldest_reading(store: Store) -> None:
     assert shelf.reading(store, "four-1").cursor == 7
     assert shelf.reading(store, "four-2").cursor == 0
     assert run_list(store) == ["four-2", "four-1"]
+
+
+def test_a_run_is_read_one_event_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_four(store)
+    shelf, decoded, waiting = RunCache(), list[int](), list[int]()
+    event, take = store_module._event, run_history._Fold.take
+
+    def decoding(row: Json) -> Event:
+        decoded.append(row["number"])
+        return event(row)
+
+    def taking(fold: run_history._Fold, taken: Event) -> None:
+        waiting.append(decoded[-1] - taken.number)
+        take(fold, taken)
+
+    monkeypatch.setattr(store_module, "_event", decoding)
+    monkeypatch.setattr(run_history._Fold, "take", taking)
+    assert shelf.unread(store, "four-1") == 7
+    shelf.reading(store, "four-1")
+    assert decoded == list(range(1, 8))
+    assert waiting == [0] * 7
+    assert shelf.unread(store, "four-1") == 0
 
 
 def test_many_who_look_at_once_read_every_event_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
