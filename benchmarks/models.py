@@ -14,6 +14,9 @@ from icm_engine.store.store import Store
 
 SIZES = {
     "random-90m": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12},
+    "width-32": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 3, "num_attention_heads": 8},
+    "width-64": {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 3, "num_attention_heads": 8},
+    "width-128": {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 3, "num_attention_heads": 8},
     "random-8b": {
         "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 8, "vocab_size": 128256,

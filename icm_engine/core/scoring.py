@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from icm_engine.core.errors import ScoreNotFinite
 from icm_engine.core.labeling import Label
@@ -110,6 +110,16 @@ class TokenBudget:
     why: str = ""
 
 
+class Kernel(NamedTuple):
+    """How a model on this machine is called: the name of its attention, and the tokens per call to begin with.
+
+    Another one rounds differently, so a run keeps the one that it began with.
+    """
+
+    attention: str
+    tokens: int
+
+
 @runtime_checkable
 class HasTokenBudget(Protocol):
     """A scorer that reduces tokens per call when memory runs out, and can be told where to begin."""
@@ -118,8 +128,10 @@ class HasTokenBudget(Protocol):
     def calls(self) -> TokenBudget:
         """The current token budget per call."""
 
-    def begin_calls(self, tokens: int | None) -> None:
-        """Read that many tokens per call from now on; None for the scorer's own number."""
+    def begin_calls(self, tokens: int | None, kernel: Kernel | None = None) -> None:
+        """Use this kernel from now on, with that many tokens per call; None for what the scorer chose, and for the
+        kernel's number. A kernel that this model or machine does not have leaves the scorer's own.
+        """
 
 
 def calls_of(scorer: object) -> TokenBudget:
@@ -127,10 +139,10 @@ def calls_of(scorer: object) -> TokenBudget:
     return scorer.calls if isinstance(scorer, HasTokenBudget) else TokenBudget(0)
 
 
-def begin_calls(scorer: object, tokens: int | None) -> None:
-    """Tell a scorer how many tokens per call to begin with, if it has such a budget."""
+def begin_calls(scorer: object, tokens: int | None, kernel: Kernel | None = None) -> None:
+    """Tell a scorer how many tokens per call to begin with, and with which kernel, if it has such a budget."""
     if isinstance(scorer, HasTokenBudget):
-        scorer.begin_calls(tokens)
+        scorer.begin_calls(tokens, kernel)
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from icm_engine.jobs.scheduler import do_in_turn
 from icm_engine.runs import worker
 from icm_engine.runs.control import LOADING
 from icm_engine.runs.model_registry import located
-from icm_engine.runs.remarks import tokens_of_run
+from icm_engine.runs.remarks import kernel_of_run, tokens_of_run
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import Json
 
@@ -69,8 +69,9 @@ def _scorer(job: Job) -> Scorer:
         raise SettingError(f"a {job.spec.kind} needs a model: name one (--model)")
     job.progress(0, None, LOADING)
     scorer = make_scorer(located(job.store, job.spec.model))
-    run = job.spec.body.get("run")  # questions about a run use the run's own call size
-    begin_calls(scorer, tokens_of_run(job.store, run) if run and job.store.has_run(run) else None)
+    run = job.spec.body.get("run")  # questions about a run are asked as the run asks
+    about = run if run and job.store.has_run(run) else None
+    begin_calls(scorer, *((tokens_of_run(job.store, about), kernel_of_run(job.store, about)) if about else (None,)))
     job.ready(scorer.describe())
     return scorer
 

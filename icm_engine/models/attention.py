@@ -7,7 +7,7 @@ and for the chunk, and the results are combined by their log-sums of weights. Th
 the tokens that are read, since nothing else of its output is used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,16 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, get_layer_types
 from icm_engine.models.prefix_tree import Chunk
 
 NAME = "icm_path_attention"
+OURS, TORCH = True, False  # which attention is faster
+UNMEASURED = (TORCH, 640)  # a processor or dtype that nobody has measured
+# By instruction set, dtype and head width: whose attention, and how many tokens per call, take the shortest time for a
+# whole-set evaluation of 127 examples (`python -m benchmarks.kernels`). A width between two takes the nearer one.
+FASTEST: Mapping[tuple[str, str], Mapping[int, tuple[bool, int]]] = {
+    ("avx2", "float32"): {32: (OURS, 640), 64: (OURS, 640), 128: (OURS, 640)},
+    ("avx512", "float32"): {32: (OURS, 640), 64: (OURS, 640), 128: (OURS, 640)},
+    ("avx512_bf16", "bfloat16"): {32: (OURS, 640), 64: (OURS, 640), 128: (OURS, 640)},
+    ("amx", "bfloat16"): {64: (TORCH, 640)},  # ours had 0.78 to 0.85 of the speed of torch's
+}
 BLOCK = 256  # rows of scores at a time: larger blocks leave the processor's cache
 TREE_BLOCK = 128  # rows of a chunk at a time in float32; later keys are skipped
 
@@ -43,6 +53,24 @@ def reading_rows(rows: torch.Tensor, layers: int) -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+def instruction_set(dtype: str) -> str:
+    """Return the instructions of this processor that torch computes this dtype with: avx2, avx512, avx512_bf16, amx, or
+    another that torch names.
+    """
+    widest = torch.backends.cpu.get_cpu_capability().lower()
+    if dtype != "bfloat16" or widest != "avx512":
+        return widest
+    if torch.cpu._is_amx_tile_supported():
+        return "amx"
+    return "avx512_bf16" if torch.cpu._is_avx512_bf16_supported() else widest
+
+
+def fastest(dtype: str, width: int) -> tuple[bool, int]:
+    """Return whether this module's attention is the faster one here at this head width, and the tokens per call."""
+    measured = FASTEST.get((instruction_set(dtype), dtype))
+    return measured[min(measured, key=lambda known: abs(known - width))] if measured else UNMEASURED
 
 
 def register() -> str:

@@ -116,8 +116,14 @@ class LoadedModel:
         """Bytes of keys and values of one token in all layers."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * width * DTYPES[self.dtype].itemsize)
+        return int(2 * config.num_hidden_layers * heads * self.head_width * DTYPES[self.dtype].itemsize)
+
+    @property
+    def head_width(self) -> int:
+        """The numbers per key of one attention head; 0 if the model has none."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_attention_heads", 0)
+        return int(getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0))
 
     def free_bytes(self) -> int:
         """Free memory where the model is."""

@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache
 from icm_engine.core.batching import FIRST, NEWEST
 from icm_engine.core.errors import IcmError, ModelNotUsable, OutOfMemory, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.scoring import LabelLogProbs, TokenBudget, Usage
+from icm_engine.core.scoring import Kernel, LabelLogProbs, TokenBudget, Usage
 from icm_engine.models import attention
 from icm_engine.models.attention import own_mask, path_cache, path_mask, positions, windows
 from icm_engine.models.loading import DTYPES, LoadedModel, as_memory_error, free_memory
@@ -86,7 +86,7 @@ class Float32Head:
 
 
 ENCODINGS = ("prefix-tree", "full-prompts")
-CHUNK_TOKENS = 640  # measured on two cores: smaller calls pay overhead, larger ones masked attention
+CHUNK_TOKENS = 640  # on a GPU, where nobody has measured it; on a CPU `attention.fastest` says how many
 LEAST_TOKENS = 40  # at once: with a sixteenth of the tokens and no memory left, less would not help
 ROUNDING = 1e-4  # log-odds in float32: allowed difference between tree and full prompts, from rounding alone
 # otherwise rounding depends on the model: up to a third of one demonstration's effect, or this much
@@ -114,15 +114,17 @@ class TransformersScorer(PromptReader):
         self,
         loaded: LoadedModel,
         encoding: str = "prefix-tree",
-        chunk_tokens: int = CHUNK_TOKENS,
+        chunk_tokens: int | None = None,
         version: int = NEWEST,
     ) -> None:
         if encoding not in ENCODINGS:
             raise SettingError(f"encoding is {encoding!r}: use one of {', '.join(ENCODINGS)}")
-        self.loaded, self.encoding, self.chunk_tokens = loaded, encoding, chunk_tokens
-        self._made_with, self._shrunk = chunk_tokens, ""
+        self.loaded, self.encoding = loaded, encoding
+        self._ways, tokens = self._attentions()
+        self.chunk_tokens, self._shrunk = chunk_tokens or tokens, ""
         self.usage, self.reason = Usage(), "as asked"
         self.attention = loaded.attention
+        self._reasons: dict[Kernel, str] = {}  # what a trial found, of those that can walk the tree
         self._head: Float32Head | None = None
         self._cache: DynamicCache | None = None
         self._room = 0  # tokens that the cache can hold
@@ -137,6 +139,7 @@ class TransformersScorer(PromptReader):
         self.beginning = ((bos,),) if bos is not None else ()
         if encoding == "prefix-tree":
             self._choose_encoding()
+        self._chosen = self._kernel = Kernel(self.attention, self.chunk_tokens)
 
     def score(self, prompts: Sequence[Prompt]) -> list[LabelLogProbs]:
         """Return the log-probability of each label of each prompt, in order.
@@ -198,9 +201,26 @@ class TransformersScorer(PromptReader):
         """Tokens per model call, and why they were reduced if memory ran out."""
         return TokenBudget(self.chunk_tokens, self._shrunk)
 
-    def begin_calls(self, tokens: int | None) -> None:
-        """Use that many tokens per call from now on; None for this scorer's initial number."""
-        self.chunk_tokens, self._shrunk, self._kept = tokens or self._made_with, "", ()
+    def begin_calls(self, tokens: int | None, kernel: Kernel | None = None) -> None:
+        """Use this kernel from now on, with that many tokens per call; None for what was chosen when the model was
+        loaded, and for the kernel's own number. A kernel that is not possible here leaves the chosen one.
+        """
+        self._kernel = kernel if kernel is not None and self._possible(kernel) else self._chosen
+        self.attention = self._kernel.attention
+        self.reason = self._reasons.get(self._kernel, self.reason)
+        self.chunk_tokens, self._shrunk, self._kept = tokens or self._kernel.tokens, "", ()
+
+    def _possible(self, kernel: Kernel) -> bool:
+        """Whether a kernel that was chosen elsewhere, or earlier, scores like full prompts here too."""
+        if kernel in self._reasons:
+            return True
+        if self.encoding != "prefix-tree" or kernel.attention not in self._ways:
+            return False
+        usage, self.chunk_tokens = self.usage, kernel.tokens
+        try:
+            return not self._why_not(kernel.attention, self._trial())
+        finally:
+            self.usage = usage
 
     def _shrink(self, why: str) -> bool:
         """Halve the tokens per call; False at the minimum or with full prompts."""
@@ -225,6 +245,7 @@ class TransformersScorer(PromptReader):
             "encoding": self.encoding,
             "reason": self.reason,
             "attention": self.attention,
+            "tokens_per_call": self._kernel.tokens,
             "torch": torch.__version__,
             **({"logits": "float32"} if self._head else {}),  # runs of version 1 use the model's own precision
         }
@@ -340,7 +361,7 @@ class TransformersScorer(PromptReader):
         """Use the prefix tree only if the cache can be cropped and a trial agrees with full prompts."""
         reason = self._why_not_croppable()
         trial = self._trial()
-        for way in [] if reason else self._attentions():
+        for way in [] if reason else self._ways:
             if not (reason := self._why_not(way, trial)):
                 return
         self.encoding, self.reason, self.attention = "full-prompts", reason, self.loaded.attention
@@ -353,9 +374,12 @@ class TransformersScorer(PromptReader):
             return str(error)
         return ""
 
-    def _attentions(self) -> list[str]:
-        """The available attention implementations for a walk, fastest first."""
-        return [*([attention.register()] if self.loaded.device == "cpu" else []), self.loaded.attention]
+    def _attentions(self) -> tuple[list[str], int]:
+        """The available attention implementations for a walk, the faster one first, and its tokens per call."""
+        if self.loaded.device != "cpu":
+            return [self.loaded.attention], CHUNK_TOKENS
+        ours, tokens = attention.fastest(self.loaded.dtype, self.loaded.head_width)
+        return [attention.register(), self.loaded.attention][:: 1 if ours else -1], tokens
 
     @contextmanager
     def attending(self) -> Iterator[None]:
@@ -411,6 +435,7 @@ class TransformersScorer(PromptReader):
         if difference > ROUNDING if fine else _distance(found, trial.odds) > allowed:
             return f"tree and full prompts differ by {difference:.1e} in a trial"
         self.reason = f"cache can be cropped; differs from full prompts by {difference:.1e} in a trial"
+        self._reasons[Kernel(way, self.chunk_tokens)] = self.reason
         return ""
 
     def _odds(self, prompts: Sequence[Prompt]) -> list[float]:

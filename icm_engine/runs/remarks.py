@@ -10,7 +10,7 @@ from icm_engine.core.consistency import Asymmetry
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, form_for
-from icm_engine.core.scoring import Scorer, calls_of
+from icm_engine.core.scoring import Kernel, Scorer, calls_of
 from icm_engine.core.settings import PRESETS, SearchConfig, steps_per_example
 from icm_engine.store.bodies import ShrunkBody
 from icm_engine.store.events import SEARCH, Json, RunSpec
@@ -111,6 +111,21 @@ def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | Non
     if spec.forked_from is None or not store.has_run(spec.forked_from):
         return None
     return tokens_of_run(store, spec.forked_from, spec.forked_at)
+
+
+BEFORE_KERNELS = 640  # tokens per call of runs whose record does not name them
+
+
+def kernel_of_run(store: Store, run: str) -> Kernel | None:
+    """Return the kernel that a run began with; None before its model was loaded, or if it has none to choose.
+
+    A fork begins with its parent's.
+    """
+    for event in store.read_between(run, 0, store.last_number(run), ("model",)):
+        if "attention" in event.body:
+            return Kernel(event.body["attention"], event.body.get("tokens_per_call", BEFORE_KERNELS))
+    parent = store.spec(run).forked_from
+    return kernel_of_run(store, parent) if parent is not None and store.has_run(parent) else None
 
 
 def shrunk(scorer: Scorer, before: int) -> ShrunkBody | None:

@@ -38,7 +38,7 @@ from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
 from icm_engine.runs.model_registry import located, model_of_run
-from icm_engine.runs.remarks import READING, SHRUNK, shrunk, tokens_of_run
+from icm_engine.runs.remarks import READING, SHRUNK, kernel_of_run, shrunk, tokens_of_run
 from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_refresh, encode_state
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Command, Event, Store
@@ -193,7 +193,8 @@ class Worker:
         """The scorer, once checked that it can score the run. Raises ModelError."""
         scorer = self._connected()
         self.retries = retries_of(scorer).count
-        begin_calls(scorer, tokens_of_run(self.store, self.opened.name))
+        run = self.opened.name
+        begin_calls(scorer, tokens_of_run(self.store, run), kernel_of_run(self.store, run))
         self.tokens = calls_of(scorer).tokens
         objective = self.opened.objective(hand.config, scorer)
         require_context(objective, self.opened.spec)

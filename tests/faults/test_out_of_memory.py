@@ -31,6 +31,8 @@ from tests.support.paths import ROOT
 from tests.support.scorer_contract import PROMPTS
 from tests.support.small_models import save_model
 
+pytestmark = pytest.mark.usefixtures("our_attention")
+
 WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB"
 Fails = Callable[[int, int], bool]  # of the number of a call and its tokens
 

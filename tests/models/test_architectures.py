@@ -69,6 +69,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Family(request.param, str(folder), encoding)
 
 
+@pytest.mark.usefixtures("our_attention")
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
 def test_label_log_probs_equal_those_of_separate_prompts(family: Family, dtype: str, tolerance: float) -> None:
     tree = TransformersScorer(load(ModelChoice(family.folder, "none", dtype)), "prefix-tree", chunk_tokens=150)

@@ -204,6 +204,7 @@ def test_sampling_leaves_the_global_generator_alone(loaded: LoadedModel) -> None
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.usefixtures("our_attention")
 def test_a_scorer_of_the_same_model_does_not_change_answers(folder: str) -> None:
     """On a CPU the scorer's walk puts attention of its own into the model, and takes it out again."""
     loaded = load(ModelChoice(folder, "none", "bfloat16"))
