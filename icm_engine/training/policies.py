@@ -7,7 +7,7 @@ from typing import Any
 
 from icm_engine.baselines.generation import Generated, GenerationRequest
 from icm_engine.core.errors import SettingError
-from icm_engine.core.rng import randbelow, random_of
+from icm_engine.core.rng import seed_of
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import Form, Row
 from icm_engine.jobs import policies
@@ -59,8 +59,7 @@ def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling)
     generator = Continuer(loaded)
     requests = [GenerationRequest(form.prompt(one)) for one in asked]
     rounds = [
-        generator.generate(requests, how.max_tokens, how.temperature, randbelow(random_of(how.seed, k), 2**31))
-        for k in range(how.samples)
+        generator.generate(requests, how.max_tokens, how.temperature, seed_of(how.seed, k)) for k in range(how.samples)
     ]
     return [[one[k] for one in rounds] for k in range(len(asked))]
 
