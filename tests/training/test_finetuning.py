@@ -353,7 +353,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
     assert run_in_process(store, job, job_worker.perform) == 1
-    assert "have changed since it began: request a new fine-tuning" in jobs.status(store, job).message
+    assert "have changed since it began: request it again" in jobs.status(store, job).message
 
 
 def test_runs_of_different_labels_are_not_tuned_on_together(store: Store) -> None:
