@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from icm_engine.analysis.decision import prompt_read
 from icm_engine.analysis.figures import conflicts_frame, labels_frame
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import tiles_then
+from icm_engine.analysis.step_card import prompt_read
 from icm_engine.analysis.step_figures import curves_then
 from icm_engine.analysis.time_travel import Moment, followed, open_moment, place_at, ways, where
 from icm_engine.analysis.views import conflicts_now, labels_table, notices

@@ -135,3 +135,18 @@ def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
     for event in store.read_between(opened.name, 0, number, ("retuned",)):
         config = tuned(config, event.retuned["settings"])
     return config
+
+
+def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | None:
+    """Return the tokens per call in force after event `until`; None for the scorer's own number.
+
+    A fork begins with its parent's.
+    """
+    last = store.last_number(run) if until is None else until
+    found = list(store.read_between(run, 0, last, ("shrunk",)))
+    if found:
+        return found[-1].shrunk["tokens"]
+    spec = store.spec(run)
+    if spec.forked_from is None or not store.has_run(spec.forked_from):
+        return None
+    return tokens_of_run(store, spec.forked_from, spec.forked_at)

@@ -21,7 +21,7 @@ from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
 from icm_engine.jobs.finetuning import TuneSettings, settings_of
 from icm_engine.jobs.job_process import run_in_process
-from icm_engine.runs import control, model_registry
+from icm_engine.runs import control, model_registry, new_run
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -275,7 +275,7 @@ def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> No
         for model in (f"trained:{name}", str(model_registry.folder(store, name))):
             run = control.create_run(store, RunSpec("sums", model))
             assert store.spec(run).supervised is supervised
-            assert control.resolved(store, store.spec(run)) == store.spec(run)
+            assert new_run.resolved(store, store.spec(run)) == store.spec(run)
     model_registry.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
     assert model_registry.is_supervised(store, "trained:silent")
     assert not model_registry.is_supervised(store, "sample")
