@@ -294,3 +294,9 @@ def test_what_pages_import_does_not_bring_torch_along() -> None:
     )
     assert "icm_engine.analysis.views" in loaded
     assert not loaded & RUNTIMES
+
+
+def test_the_help_of_the_command_line_loads_no_slow_library() -> None:
+    loaded = loaded_by("from icm_engine.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass")
+    assert "icm_engine.cli.train" in loaded
+    assert not loaded & {*RUNTIMES, "pandas", "plotly", "pyarrow", "sklearn", "sqlite_utils", "statsmodels", "streamlit"}
