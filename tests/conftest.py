@@ -1,7 +1,9 @@
 """What the tests share: a small problem with a table for a model, and a database of its own for every test."""
 
 import os
+import shutil
 import sys
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of several processes only wait for each other
 
@@ -130,6 +132,30 @@ def pairs() -> Dataset:
     examples = tuple(Example(f"e{i}", {"text": f"claim {i}"}, f"g{i // 2}") for i in range(40))
     task = Task("pairs", "{text} is", rule="exactly-one", fields=("text",))
     return Dataset("pairs", task, examples, tuple({"text": e.fields["text"]} for e in examples), ("text",))
+
+
+MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
+ROOM = 4 * 2**30  # bytes; the tests of `make test` fill a seventh of it
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the temporary files of `make test` in memory, where that is possible, unless --basetemp says where.
+
+    SQLite waits for the disk at every commit, which is what many of these tests did for most of their time.
+    """
+    wanted = config.option.markexpr == "not slow" and config.option.basetemp is None
+    if wanted and not hasattr(config, "workerinput") and _is_roomy(MEMORY):
+        place = tempfile.mkdtemp(prefix="icm-tests-", dir=MEMORY)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = place
+        config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Whether a folder can be written to, has room, and lets a test run a program that it installed there."""
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    now = os.statvfs(folder)
+    return now.f_bavail * now.f_frsize > ROOM and not now.f_flag & os.ST_NOEXEC
 
 
 SLOW_KINDS = {"browser", "cluster", "fault", "server"}
