@@ -23,7 +23,7 @@ from icm_engine.store.store import Store  # noqa: E402
 from tests.support.app_server import Server, end_workers, serving  # noqa: E402
 from tests.support.faults import Fault, of  # noqa: E402
 from tests.support.machines import BatchMachine, RestartMachine  # noqa: E402
-from tests.support.processes import score_by, spawn_by  # noqa: E402
+from tests.support.processes import score_by, spawn_by, workers_as_threads  # noqa: E402
 from tests.support.stores import moody_belief, small_dataset  # noqa: E402
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run and no job launches a process; a worker in the test's own does not wait while its run is paused."""
     spawn_by(monkeypatch, lambda store, module, name: None)
     monkeypatch.setattr(worker, "IDLE", 0.05)
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs, and jobs with a model, are done in this process, which has loaded what their processes would load."""
+    with workers_as_threads(monkeypatch):
+        yield
 
 
 @pytest.fixture
