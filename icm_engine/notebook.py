@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from icm_engine.analysis.alerts import notes_of_run
 from icm_engine.analysis.views import run_summary
 from icm_engine.core.custom_rules import rule_reference
 from icm_engine.core.errors import ImportRefused, RunError, SettingError, StoreError
@@ -35,9 +36,8 @@ from icm_engine.data.label_export import read_labels
 from icm_engine.data.row_parser import TWIN_SUFFIX
 from icm_engine.data.spellings import PREFIX, plain
 from icm_engine.data.tasks import task_spec
-from icm_engine.runs import control, remarks
+from icm_engine.runs import control, new_run
 from icm_engine.runs.control import follow
-from icm_engine.runs.remarks import notes_of_run
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 
@@ -184,8 +184,8 @@ def label(
         rule = rule_reference(rule) if rule is not None and rule.endswith(".py") else rule
         made = import_frame(store, frame, task, name, columns, rule, labels)
         spec = replace(asked, dataset=made.dataset)
-        remarks.fitted(store, spec, named="predictability" in chosen)
-        for words in remarks.remarks(store, spec) if progress else ():
+        new_run.fitted(store, spec, named="predictability" in chosen)
+        for words in new_run.remarks(store, spec) if progress else ():
             print(words, file=sys.stderr)
         run = _run(store, spec, fresh)
         _go_on(store, run, progress)
@@ -285,7 +285,7 @@ def _spec(
 
 def _run(store: Store, spec: RunSpec, fresh: bool) -> str:
     """The newest run with exactly this spec, which would take the same steps again; else a new one."""
-    spec = control.resolved(store, spec)  # as `create_run` does
+    spec = new_run.resolved(store, spec)  # as `create_run` does
     same = [] if fresh else [run for run in store.run_names() if store.spec(run) == spec]
     return same[0] if same else control.create_run(store, spec)
 

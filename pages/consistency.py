@@ -7,7 +7,6 @@ from icm_engine.analysis.conflicts import groups_in_conflict, has_rule, pairs_ba
 from icm_engine.analysis.formatting import count
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import rule_name
-from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
 from pages.parts import charts, conflicts, session, workspace
 
@@ -18,7 +17,7 @@ RHYTHM = 2.0  # seconds between two checks of the curve of a moving run
 def show(store: Store, run: str) -> None:
     """Draw the view that the URL names."""
     reading, status = session.look(run)
-    _about(reading, status)
+    workspace.about(reading, status, f"rule {rule_name(reading)}")
     if not has_rule(reading):
         st.info("This run has no consistency rule: nothing in it can be inconsistent.", icon=":material/info:")
         return
@@ -27,28 +26,14 @@ def show(store: Store, run: str) -> None:
         return
     _counts(reading)
     session.fragment(_curve, None if status.settled else RHYTHM)(run)
-    view = _view(run)
+    meant = "Repairs" if "repair" in st.query_params else None
+    view = session.choice("view", VIEWS, f"view_{run}", meant)
     if view == "Pairs":
         conflicts.show_pairs(reading)
     elif view == "Groups":
         conflicts.show_groups(store, reading)
     else:
         conflicts.show_repairs(store, reading)
-
-
-def _about(reading: Reading, status: RunStatus) -> None:
-    spec, done = reading.run.spec, f"{status.steps:,} of {status.max_steps:,} steps"
-    facts = (spec.dataset, spec.model, f"rule {rule_name(reading)}", f"seed {spec.search.seed}", done, status.phase)
-    with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
-        st.text(" · ".join(facts), width="content")
-        if not status.settled:
-            st.button(
-                "Refresh",
-                key="read_on",
-                icon=":material/refresh:",
-                type="tertiary",
-                help="The run continues; the tables are updated when you press Refresh.",
-            )
 
 
 def _counts(reading: Reading) -> None:
@@ -68,21 +53,6 @@ def _counts(reading: Reading) -> None:
 def _curve(run: str) -> None:
     reading, _ = session.look(run)
     charts.show(pairs_chart(reading, session.dark()), pairs_curve_frame(reading), f"conflict_curve_{run}")
-
-
-def _view(run: str) -> str:
-    asked, key = st.query_params.get("view"), f"view_{run}"
-    meant = "Repairs" if "repair" in st.query_params else VIEWS[0]
-    return st.segmented_control(
-        "View",
-        VIEWS,
-        default=asked if asked in VIEWS else meant,
-        required=True,
-        key=key,
-        label_visibility="collapsed",
-        on_change=session.address,
-        args=("view", key),
-    )
 
 
 workspace.show("Conflicts and repairs", show)

@@ -119,25 +119,11 @@ def show_results(store: Store) -> None:
     if not made:
         st.info("No suite has been run yet.", icon=":material/info:")
         return
-    asked = st.query_params.get("job")
-    job = asked if asked in made else made[0]
-    st.selectbox(
-        "Results of",
-        made,
-        made.index(job),
-        key=f"suite_{job}",
-        on_change=_picked,
-        args=(job,),
-        width=520,
-        format_func=lambda name: _title(store, name),
-        help="The newest first.",
-    )
+    job = job_line.chosen(store, made, "Results of", title=_title)
+    if len(made) == 1:
+        st.caption(_title(store, job))
     if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         _found(found, job)
-
-
-def _picked(job: str) -> None:
-    st.query_params["job"] = st.session_state[f"suite_{job}"]
 
 
 def _title(store: Store, job: str) -> str:

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from icm_engine.analysis.decision import prompt_read
 from icm_engine.analysis.figures import conflicts_frame, labels_frame
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import tiles_then
+from icm_engine.analysis.step_card import prompt_read
 from icm_engine.analysis.step_figures import curves_then
 from icm_engine.analysis.time_travel import Moment, followed, open_moment, place_at, ways, where
 from icm_engine.analysis.views import conflicts_now, labels_table, notices
@@ -131,29 +131,10 @@ def _views(reading: Reading, moment: Moment) -> None:
             query_params={"run": reading.run.name, "step": str(moment.state.step)},
         )
     with st.container(key="counts"):
-        for tile in tiles_then(moment.then):
-            st.metric(
-                tile.name,
-                tile.value,
-                tile.note,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-                help=tile.explanation,
-            )
-    asked, key = st.query_params.get("view"), f"view_{reading.run.name}"
-    view = st.segmented_control(
-        "View",
-        VIEWS,
-        default=asked if asked in VIEWS else VIEWS[0],
-        required=True,
-        key=key,
-        label_visibility="collapsed",
-        on_change=session.address,
-        args=("view", key),
-    )
+        chart_parts.tiles(tiles_then(moment.then))
+    view = session.choice("view", VIEWS, f"view_{reading.run.name}")
     drawn = {VIEWS[1]: _prompt, VIEWS[2]: _labels, VIEWS[3]: _pairs, VIEWS[4]: _what_if}
-    drawn.get(str(view), _curves)(reading, moment)
+    drawn.get(view, _curves)(reading, moment)
 
 
 def _curves(reading: Reading, moment: Moment) -> None:

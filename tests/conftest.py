@@ -1,7 +1,9 @@
 """What the tests share: a small problem with a table for a model, and a database of its own for every test."""
 
 import os
+import shutil
 import sys
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads of several processes only wait for each other
 
@@ -21,7 +23,7 @@ from icm_engine.store.store import Store  # noqa: E402
 from tests.support.app_server import Server, end_workers, serving  # noqa: E402
 from tests.support.faults import Fault, of  # noqa: E402
 from tests.support.machines import BatchMachine, RestartMachine  # noqa: E402
-from tests.support.processes import score_by, spawn_by  # noqa: E402
+from tests.support.processes import score_by, spawn_by, workers_as_threads  # noqa: E402
 from tests.support.stores import moody_belief, small_dataset  # noqa: E402
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run and no job launches a process; a worker in the test's own does not wait while its run is paused."""
     spawn_by(monkeypatch, lambda store, module, name: None)
     monkeypatch.setattr(worker, "IDLE", 0.05)
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs, and jobs with a model, are done in this process, which has loaded what their processes would load."""
+    with workers_as_threads(monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -138,6 +147,30 @@ def pairs() -> Dataset:
     examples = tuple(Example(f"e{i}", {"text": f"claim {i}"}, f"g{i // 2}") for i in range(40))
     task = Task("pairs", "{text} is", rule="exactly-one", fields=("text",))
     return Dataset("pairs", task, examples, tuple({"text": e.fields["text"]} for e in examples), ("text",))
+
+
+MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
+ROOM = 4 * 2**30  # bytes; the tests of `make test` fill a seventh of it
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the temporary files of `make test` in memory, where that is possible, unless --basetemp says where.
+
+    SQLite waits for the disk at every commit, which is what many of these tests did for most of their time.
+    """
+    wanted = config.option.markexpr == "not slow" and config.option.basetemp is None
+    if wanted and not hasattr(config, "workerinput") and _is_roomy(MEMORY):
+        place = tempfile.mkdtemp(prefix="icm-tests-", dir=MEMORY)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = place
+        config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Whether a folder can be written to, has room, and lets a test run a program that it installed there."""
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    now = os.statvfs(folder)
+    return now.f_bavail * now.f_frsize > ROOM and not now.f_flag & os.ST_NOEXEC
 
 
 SLOW_KINDS = {"browser", "cluster", "fault", "server"}

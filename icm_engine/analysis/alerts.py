@@ -10,7 +10,9 @@ from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.traces import Point
 from icm_engine.core.labeling import Label
-from icm_engine.runs.remarks import reading_notes
+from icm_engine.store.bodies import READING
+from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 FEW = 16  # labelled examples; with fewer, shares mean little
 COLLAPSED = 0.95  # share of one label
@@ -157,6 +159,39 @@ def _tied(reading: Reading) -> Alert | None:
     were = "was an exact tie" if reading.ties == 1 else "were exact ties"
     text = f"{reading.ties:,} of {reading.drawn:,} proposals {were}, decided by the order of the labels."
     return Alert("exact ties", text)
+
+
+SHOWN = 40  # characters of a text that the model reads otherwise
+
+
+def reading_notes(model: Json) -> list[str]:
+    """Return the notes on how the model reads the texts, from a `model` event."""
+    found = model.get(READING) or {}
+    notes = []
+    if tokens := found.get("control_tokens"):
+        notes.append(
+            f"{_of(tokens)} {'contains' if tokens['texts'] == 1 else 'contain'} a control token of the model, such as "
+            f"{tokens['first']}: it is read as plain text."
+        )
+    if changed := found.get("read_otherwise"):
+        shown, read = map(_short, changed["first"])
+        what = "is not what the tokenizer keeps" if changed["texts"] == 1 else "are not what the tokenizer keeps"
+        notes.append(f"{_of(changed)} {what}: {shown!r} is read as {read!r}.")
+    return notes
+
+
+def notes_of_run(store: Store, run: str) -> list[str]:
+    """Return the notes on the texts of a stored run; none if no model has read them."""
+    told = store.last_event(run, ("model",))
+    return reading_notes(told.body) if told is not None else []
+
+
+def _of(counted: Json) -> str:
+    return f"{counted['texts']:,} of {counted['of']:,} texts"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def _read(reading: Reading) -> Alert | None:

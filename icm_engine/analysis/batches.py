@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from icm_engine import jobs
 from icm_engine.analysis.formatting import DASH, count, decimal, duration, escaped, percent
@@ -33,6 +32,9 @@ from icm_engine.runs.life_cycle import Phase
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass
@@ -411,9 +413,11 @@ def _line(store: Store, now: BatchedRunStatus, number: int, end: BatchResult | N
     return BatchLine(number, run, status.phase, end.steps, end.labelled, end.utility, right, end.seconds)
 
 
-def lines_frame(found: Sequence[BatchLine], gold: bool) -> pd.DataFrame:
+def lines_frame(found: Sequence[BatchLine], gold: bool) -> "pandas.DataFrame":
     """Return the table, with the address of the run of each batch that has begun."""
-    frame = pd.DataFrame(
+    import pandas
+
+    frame = pandas.DataFrame(
         [
             {
                 "batch": one.number,

@@ -29,6 +29,7 @@ from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 
 RESAMPLES = 2000
+AT_ONCE = 1_000_000  # numbers of resampled tables in memory at a time
 LEVEL = 0.95
 
 Right = Mapping[str, tuple[float, int]]  # by consistency group: number correct (or a sum), out of how many
@@ -89,11 +90,15 @@ def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], w
         return Estimate(float(values.mean()), *widest, tuple(map(float, values)))
     rng = np.random.default_rng(0)
     seeds, groups = sums.shape
-    means = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        rows, columns = rng.integers(seeds, size=seeds), rng.integers(groups, size=groups)
-        some, of = sums[np.ix_(rows, columns)], counts[np.ix_(rows, columns)]
-        means[k] = (some.sum(axis=1) / of.sum(axis=1)).mean()
+    means, at_once = list[float](), max(1, AT_ONCE // sums.size)
+    while len(means) < RESAMPLES:
+        count = min(at_once, RESAMPLES - len(means))
+        draws = [(rng.integers(seeds, size=seeds), rng.integers(groups, size=groups)) for _ in range(count)]
+        chosen = (
+            np.array([rows for rows, _ in draws])[:, :, None],
+            np.array([columns for _, columns in draws])[:, None, :],
+        )
+        means += (sums[chosen].sum(axis=2) / counts[chosen].sum(axis=2)).mean(axis=1).tolist()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values.mean()), float(low), float(high), tuple(map(float, values)))
 

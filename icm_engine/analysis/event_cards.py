@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.decision import RepairLine, Terms, repairs, terms
 from icm_engine.analysis.formatting import decimal, one_line
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_card import RepairLine, Terms, repairs, terms
 from icm_engine.analysis.time_travel import Moment
 from icm_engine.analysis.views import ExampleView, shown
 from icm_engine.baselines.llm_judge import EXPLANATIONS

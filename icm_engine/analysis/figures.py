@@ -1,4 +1,7 @@
-"""Read models as Plotly figures and pandas tables; untrusted text is never markup."""
+"""The curves of a run (U, temperature and acceptance, labels, accuracy) in Plotly, and its tables in pandas.
+
+The style that all figures share is here too. Untrusted text is never markup.
+"""
 
 import html
 from collections.abc import Callable, Mapping, Sequence

@@ -4,9 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import pandas as pd
 
 from icm_engine.analysis.formatting import decimal, one_line
 from icm_engine.analysis.label_history import (
@@ -17,6 +16,9 @@ from icm_engine.analysis.label_history import (
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text
 from icm_engine.core.labeling import Label
+
+if TYPE_CHECKING:
+    import pandas
 
 CYCLES = 2  # number of returns to an earlier label from which an example counts as oscillating
 
@@ -224,10 +226,12 @@ QUEUES = (
 )  # fmt: skip
 
 
-def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> pd.DataFrame:
+def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> "pandas.DataFrame":
     """Return label changes, newest first, each with the address of its decision card."""
+    import pandas
+
     ids = reading.run.codec.ids
-    return pd.DataFrame(
+    return pandas.DataFrame(
         [
             {
                 "step": change.step,
@@ -248,8 +252,10 @@ def step_address(run: str, event: int) -> str:
     return f"steps?run={quote(run, safe='')}&event={event}"
 
 
-def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
+def queue_frame(reading: Reading, queue: Sequence[Queued]) -> "pandas.DataFrame":
     """Return a queue, one example per row; gold only where it is shown."""
+    import pandas
+
     ids = reading.run.codec.ids
     rows = [
         {
@@ -262,4 +268,4 @@ def queue_frame(reading: Reading, queue: Sequence[Queued]) -> pd.DataFrame:
         }
         for row in queue
     ]
-    return pd.DataFrame(rows)
+    return pandas.DataFrame(rows)

@@ -4,11 +4,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from icm_engine import jobs
-from icm_engine.analysis.figures import Chart, blank_figure, palette
 from icm_engine.analysis.formatting import count, decimal, duration, figures
 from icm_engine.analysis.run_form import NewRun, Problem, Remedy
 from icm_engine.analysis.status_tiles import Tile
@@ -19,6 +17,11 @@ from icm_engine.jobs import JobSpec
 from icm_engine.jobs.model_trials import EVALUATIONS, KIND, body_of
 from icm_engine.store.events import Json  # re-exported for pages
 from icm_engine.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+    from icm_engine.analysis.figures import Chart
 
 
 def check_sentences(found: Json) -> list[str]:
@@ -72,8 +75,10 @@ def _evaluation_tiles(evaluation: Json) -> tuple[Tile, ...]:
     )
 
 
-def token_histogram(found: Json, dark: bool = False) -> Chart:
+def token_histogram(found: Json, dark: bool = False) -> "Chart":
     """Return the histogram of tokens per demonstration."""
+    from icm_engine.analysis.figures import Chart, blank_figure, palette
+
     bars = [Bar(**bar) for bar in found["histogram"]]
     colours, figure = palette(dark), blank_figure(dark, "examples")
     named = [f"{bar.low:,}" if bar.low == bar.high else f"{bar.low:,} – {bar.high:,}" for bar in bars]
@@ -90,11 +95,13 @@ def token_histogram(found: Json, dark: bool = False) -> Chart:
     return Chart("Tokens a demonstration", _tokens(found), figure, _alt(bars, found))
 
 
-def histogram_frame(found: Json) -> pd.DataFrame:
+def histogram_frame(found: Json) -> "pandas.DataFrame":
     """Return the histogram as a table."""
+    import pandas
+
     bars = found["histogram"]
     named = {"tokens from": "low", "to": "high", "examples": "count"}
-    return pd.DataFrame({title: [bar[field] for bar in bars] for title, field in named.items()})
+    return pandas.DataFrame({title: [bar[field] for bar in bars] for title, field in named.items()})
 
 
 def _alt(bars: Sequence[Bar], found: Json) -> str:
@@ -289,9 +296,11 @@ def written(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
-def trial_frame(found: Json) -> pd.DataFrame:
+def trial_frame(found: Json) -> "pandas.DataFrame":
     """Return the rows of a trial as a table, in their order."""
-    return pd.DataFrame(
+    import pandas
+
+    return pandas.DataFrame(
         [
             {
                 "": "★" if row["own"] else "",

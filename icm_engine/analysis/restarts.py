@@ -6,9 +6,7 @@ The job makes the choice, without gold; it is only described here.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from icm_engine import jobs
 from icm_engine.analysis.alerts import collapsed
@@ -23,6 +21,9 @@ from icm_engine.jobs.restarts import chains_of as chains_of
 from icm_engine.runs import control
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas
 
 # a share of U: a smaller lead may come from the order of demonstrations, which differs by seed. On the sample model,
 # chains with identical labels had U from 83.6 to 93.4 (16 examples) and from 88.3 to 91.6 (32 examples)
@@ -244,9 +245,11 @@ def membership(store: Store, run: str) -> str | None:
 # -- tables
 
 
-def outcomes_frame(found: Proposal) -> pd.DataFrame:
+def outcomes_frame(found: Proposal) -> "pandas.DataFrame":
     """Return the finished chains; the compared number has a column only if it is not U itself."""
-    frame = pd.DataFrame(
+    import pandas
+
+    frame = pandas.DataFrame(
         [
             {
                 "run": one.run,
@@ -264,18 +267,22 @@ def outcomes_frame(found: Proposal) -> pd.DataFrame:
     return frame if found.per_example else frame.drop(columns="U per example")
 
 
-def standing_frame(outcomes: Sequence[ChainOutcome]) -> pd.DataFrame:
+def standing_frame(outcomes: Sequence[ChainOutcome]) -> "pandas.DataFrame":
     """Return the chains in progress."""
+    import pandas
+
     rows: list[dict[str, Any]] = []
     for one in outcomes:
         rows.append({"run": one.run, "seed": one.seed, "status": one.phase, "so far": one.message})
-    return pd.DataFrame(rows)
+    return pandas.DataFrame(rows)
 
 
-def supports_frame(rows: pd.DataFrame, found: Proposal) -> pd.DataFrame:
+def supports_frame(rows: "pandas.DataFrame", found: Proposal) -> "pandas.DataFrame":
     """Return examples with the proposed label and the share of chains that give it."""
+    import pandas
+
     supports = [found.supports[example] for example in rows["example"]]
-    front = pd.DataFrame({"proposed": [one.label for one in supports], "give it": [one.share for one in supports]})
+    front = pandas.DataFrame({"proposed": [one.label for one in supports], "give it": [one.share for one in supports]})
     if found.has_mirror:
         front["mirrors turned"] = [one.turned_share for one in supports]
-    return pd.concat([front, rows], axis="columns")
+    return pandas.concat([front, rows], axis="columns")

@@ -23,8 +23,7 @@ from icm_engine.data.gold import labels_in_gold
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.runs import control, fetched_models
-from icm_engine.runs import remarks as run_remarks
+from icm_engine.runs import control, fetched_models, new_run
 from icm_engine.store.datasets import DatasetInfo
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -173,7 +172,7 @@ def remarks(store: Store, dataset: str, preset: str, rule: str | None = None) ->
     """Return remarks about a new run on a stored data set; none for a data set not stored yet."""
     if not store.has_dataset(dataset):
         return []
-    return run_remarks.remarks(store, RunSpec(dataset, "fake", preset=preset, rule=rule, search=PRESETS[preset]))
+    return new_run.remarks(store, RunSpec(dataset, "fake", preset=preset, rule=rule, search=PRESETS[preset]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.scoring import Retries
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.remarks import SHRUNK
 from icm_engine.store.bodies import RepairBody, ScoredBody, ShrunkBody, StepBody
 from icm_engine.store.events import Codec, Json, breakpoints_of, decode_done, tuned
 from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
@@ -257,7 +256,7 @@ class _Fold:
             self.refused = Refusal(event.number, event.refused["verb"], event.refused["message"])
         elif event.kind == "retried":
             self.retries = Retries(self.retries.count + event.retried["retries"], event.retried["why"])
-        elif event.kind == SHRUNK:
+        elif event.kind == "shrunk":
             self.shrunk = event.shrunk
         elif event.kind == "failed":
             self.failure = Failure(event.failed.get("error", ""), event.failed.get("message", ""))

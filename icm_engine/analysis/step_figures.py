@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from icm_engine.analysis.decision import LabelScore, Mover, RepairLine, Terms, two
 from icm_engine.analysis.event_cards import ChangedExample
 from icm_engine.analysis.figures import (
     COLOURED,
@@ -27,6 +26,7 @@ from icm_engine.analysis.figures import (
 from icm_engine.analysis.flips import Queued
 from icm_engine.analysis.formatting import MANY, decimal, one_line
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_card import LabelScore, Mover, RepairLine, Terms, two
 from icm_engine.analysis.time_travel import thinned
 from icm_engine.analysis.traces import Trajectory, every_nth
 from icm_engine.core.labeling import Label

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icm_engine.analysis import decision as decisions
-from icm_engine.analysis.decision import decision
+from icm_engine.analysis import step_card
 from icm_engine.analysis.formatting import decimal
 from icm_engine.analysis.repairs import repair_card, repair_code
 from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_card import decision
 from icm_engine.analysis.time_travel import open_moment
 from icm_engine.analysis.traces import Point
 from icm_engine.store.store import Store
@@ -111,7 +111,7 @@ def _step(store: Store, reading: Reading, title: str, meaning: str, wanted: Call
     if place is None:
         return Station(title, meaning, NOT_YET)
     card = decision(reading, open_moment(store, reading, place))
-    seen = f"Step {points[place].step:,}: {decisions.proposal_sentence(card)} {decisions.sentence(card)}"
+    seen = f"Step {points[place].step:,}: {step_card.proposal_sentence(card)} {step_card.sentence(card)}"
     return Station(title, meaning, seen, "steps", {"run": reading.run.name, "event": str(points[place].event)})
 
 

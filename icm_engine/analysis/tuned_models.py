@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import Estimate, Used, asked, estimate, unlabelled_parts, used
-from icm_engine.analysis.figures import Chart, blank_figure, palette
 from icm_engine.analysis.formatting import decimal
 from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
@@ -19,6 +18,8 @@ from icm_engine.store.store import Store
 
 if TYPE_CHECKING:
     import pandas
+
+    from icm_engine.analysis.figures import Chart
 
 LOGGED = "logged"
 TESTED = 512  # maximum number of examples of a test part
@@ -82,8 +83,10 @@ def points(store: Store, job: str) -> list[LossPoint]:
     return [found[step] for step in sorted(found)]
 
 
-def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> Chart:
+def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> "Chart":
     """Loss of the labels over training steps."""
+    from icm_engine.analysis.figures import Chart, blank_figure, palette
+
     figure = blank_figure(dark, "loss")
     figure.add_scatter(
         x=[point.step for point in some],

@@ -1,9 +1,10 @@
 """Text generation as a judge needs it: one verb, `generate`, with a deterministic fake."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from icm_engine.core.rng import digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +105,5 @@ def stand_in_reply(request: GenerationRequest, seed: int | None) -> str:
     offered = [line for line in request.text.splitlines() if request.last_line and line.startswith(request.last_line)]
     if not offered:
         return "- It says what is so.\n- It answers what was asked."
-    digest = hashlib.sha256(f"{seed}:{request.text}".encode()).digest()
+    digest = digest_of(seed, request.text)
     return f"This was thought about for a while.\n{offered[digest[0] % len(offered)]}"

@@ -28,7 +28,7 @@ from icm_engine.core.errors import NotApplicable, SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import FIELD, Prompt, render
-from icm_engine.core.rng import randbelow, random_of
+from icm_engine.core.rng import seed_of
 
 VERDICT = "Verdict:"
 CRITERIA = 3  # odd, so that two labels without abstentions cannot tie
@@ -147,7 +147,7 @@ class Judge:
                 [request for asked in requests for request in asked],
                 self.max_tokens or STYLES[self.style].max_tokens,
                 TEMPERATURE if self.samples > 1 else 0.0,
-                randbelow(random_of(self.seed, n), 2**31),
+                seed_of(self.seed, n),
             )
         )
         return [tuple(self._answer(request, next(answers)) for request in asked) for asked in requests]

@@ -16,7 +16,6 @@ from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.text import expanded
 from icm_engine.experiments import launch
-from icm_engine.experiments.report import write_report
 from icm_engine.experiments.report_tables import predictors_table
 from icm_engine.experiments.suites import SHIPPED
 from icm_engine.jobs.batches import is_batched
@@ -121,6 +120,8 @@ def evaluate_command(store: Store, **given: Any) -> Json:
 
     The same command again continues with what is left.
     """
+    from icm_engine.experiments.report import write_report  # imported late: it draws with plotly
+
     arguments = EvaluateArguments(**given)
     job = _submit(store, arguments)
     if arguments.detach:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from icm_engine.analysis import batches
+from icm_engine.analysis.alerts import notes_of_run
 from icm_engine.analysis.views import load, run_end, run_summary, summary
 from icm_engine.baselines.llm_judge import EXPLANATIONS, source_options
 from icm_engine.cli import options, several_runs
@@ -21,9 +22,8 @@ from icm_engine.data.export import FORMATS, export_run, push_run
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs import deletion
-from icm_engine.runs import control, remarks
+from icm_engine.runs import control, new_run
 from icm_engine.runs.control import follow
-from icm_engine.runs.remarks import notes_of_run
 from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.store import Store
 
@@ -123,10 +123,10 @@ def run_command(store: Store, **given: Any) -> Json | Output:
     if arguments.dataset in SAMPLE_DATASETS:
         ensure_sample_dataset(store, arguments.dataset)
     spec = arguments.spec()
-    remarks.fitted(store, spec, named="predictability" in arguments.changed())
-    for words in remarks.remarks(store, spec):
+    new_run.fitted(store, spec, named="predictability" in arguments.changed())
+    for words in new_run.remarks(store, spec):
         print(words, file=sys.stderr)
-    if words := control.taken_words(store, spec):
+    if words := new_run.taken_words(store, spec):
         print(f"The limit takes {words}.", file=sys.stderr)
     return _started(store, arguments, spec)
 

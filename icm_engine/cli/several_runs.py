@@ -7,6 +7,7 @@ import click
 
 from icm_engine import cluster, jobs
 from icm_engine.analysis import batches, restarts
+from icm_engine.analysis.alerts import notes_of_run
 from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.views import run_summary
 from icm_engine.cli import terminal
@@ -15,7 +16,6 @@ from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import RunError
 from icm_engine.jobs.restarts import SIDE_BY_SIDE
 from icm_engine.runs.control import wait
-from icm_engine.runs.remarks import notes_of_run
 from icm_engine.runs.verify import verify
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run

@@ -24,6 +24,7 @@ from icm_engine.jobs import scheduler
 from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.jobs.scheduler import Do, RayWorkers
 from icm_engine.runs import control
+from icm_engine.runs.new_run import resolved
 from icm_engine.store.database import stored_json
 from icm_engine.store.datasets import make_parts
 from icm_engine.store.events import Json, RunSpec, encode_state
@@ -152,7 +153,7 @@ def submit(
         if job is None:
             places = store.places(spec.dataset, spec.cut)
             of = make_parts(store.db, spec.dataset, places, size, spec.search.seed)
-            control.resolved(store, _spec_of(spec, BatchPart(1, of, size, spec.search.seed)) if of else spec)
+            resolved(store, _spec_of(spec, BatchPart(1, of, size, spec.search.seed)) if of else spec)
             body = {"dataset": spec.dataset, "spec": spec.to_json(), "size": size, "of": of, "waits": waits}
             job = jobs.create(store, jobs.JobSpec(KIND, body))
     jobs.start(store, job, {"side_by_side": side_by_side, "where": asdict(where) if where else None})
@@ -378,7 +379,7 @@ def make_run(store: Store, whole: BatchedRun, number: int) -> bool:
             return True
         spec = spec_of(store, whole, number)
         if spec is not None:
-            store.add_run(control.resolved(store, spec), whole.run(number))
+            store.add_run(resolved(store, spec), whole.run(number))
         return spec is not None
 
 

@@ -15,9 +15,9 @@ from icm_engine.jobs.scheduler import do_in_turn
 from icm_engine.runs import worker
 from icm_engine.runs.control import LOADING
 from icm_engine.runs.model_registry import located
-from icm_engine.runs.remarks import kernel_of_run, tokens_of_run
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import Json
+from icm_engine.store.replay import kernel_of_run, tokens_of_run
 
 
 def perform(job: Job) -> Json:

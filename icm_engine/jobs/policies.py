@@ -30,7 +30,6 @@ from icm_engine.core.training_rows import (
 from icm_engine.jobs import JobSpec
 from icm_engine.jobs.downstream_eval import DatasetPart, rest_of
 from icm_engine.jobs.finetuning import free_name
-from icm_engine.jobs.job_process import Job
 from icm_engine.runs import model_registry
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Json
@@ -175,15 +174,6 @@ def _labeling(store: Store, opened: OpenRun) -> Labeling:
     if state is None or not state.labeling:
         raise SettingError(f"run {opened.name!r} has no labels to train on: let it finish first")
     return state.labeling
-
-
-def require_same(job: Job, now: str) -> None:
-    """Raise SettingError if the hash of the labels differs from the one that training began with."""
-    begun = next((part["labels_sha256"] for part in job.kept()), None)
-    if begun is None:
-        job.keep({"labels_sha256": now})
-    elif begun != now:
-        raise SettingError(f"the labels of {job.name!r} have changed since it began: request it again")
 
 
 RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"

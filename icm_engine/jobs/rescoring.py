@@ -22,7 +22,7 @@ from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
 from icm_engine.core.search import State, StepInfo, accept_probability, step, temperature
 from icm_engine.jobs.job_process import Job
-from icm_engine.runs.remarks import READING
+from icm_engine.store.bodies import READING
 from icm_engine.store.events import Codec, Json
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Event, Store

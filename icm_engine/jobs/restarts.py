@@ -26,6 +26,7 @@ from icm_engine.jobs.scheduler import OwnWorkers, RayWorkers
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.life_cycle import Phase
+from icm_engine.runs.new_run import resolved
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.replay import open_run, state_at
 from icm_engine.store.store import Event, Store
@@ -164,7 +165,7 @@ def job_of(store: Store, run: str) -> str | None:
 
 def _asked_before(store: Store, spec: RunSpec, chains: int) -> str | None:
     """The newest job whose chains have these specs."""
-    wanted = _seeded(control.resolved(store, spec), chains)
+    wanted = _seeded(resolved(store, spec), chains)
     made = jobs.names(store, KIND, dataset=spec.dataset)
     return next((job for job in made if [store.spec(run) for run in chains_of(store, job)] == wanted), None)
 

@@ -6,7 +6,6 @@ text is whole: it is tokenised unchanged and nothing is put before it.
 A chat model gets a request through its chat template; a base model gets a text that continues with an answer.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from icm_engine.baselines.llm_judge import label_question
 from icm_engine.core.errors import NotApplicable, PromptTooLong, ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.prompting import Prompt
+from icm_engine.core.rng import digest_of
 from icm_engine.models.loading import LoadedModel, as_memory_error
 
 _ANSWER = "[answer]"  # stands in for an answer, to see how the template begins one
@@ -36,8 +36,6 @@ class TransformersChat:
 
     def generator(self) -> Generator:
         """Return the generator of the model, with its chat template if it has one."""
-        pass  # which needs this file
-
         return TransformersGenerator(self.loaded)
 
 
@@ -210,7 +208,7 @@ def up_to_line(text: str, start: str) -> str:
 
 
 def _row_seed(seed: int, request: GenerationRequest) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{request.text}".encode()).digest()[:7])
+    return int.from_bytes(digest_of(seed, request.text)[:7])
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]

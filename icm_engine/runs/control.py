@@ -13,31 +13,26 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from tqdm import tqdm
 
-from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.advance import Breakpoints
-from icm_engine.core.consistency import Unconstrained
-from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, RunError, SettingError, StoreError
 from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.resources import search_path
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import with_settings
-from icm_engine.core.text import escape_controls, home_expanded
-from icm_engine.runs import fetched_models
+from icm_engine.core.text import escape_controls
 from icm_engine.runs.lease import LAUNCH, alive, beside, claim_for
 from icm_engine.runs.life_cycle import Phase, Status, held, phase_of
-from icm_engine.runs.model_registry import is_supervised
-from icm_engine.runs.remarks import fitted, with_steps
+from icm_engine.runs.new_run import resolved
 from icm_engine.store.bodies import FailedBody
 from icm_engine.store.database import DAMAGED, WRITABLE
-from icm_engine.store.events import GIVEN, RETUNABLE, SEARCH, Json, RunSpec
+from icm_engine.store.events import RETUNABLE, Json, RunSpec
 from icm_engine.store.store import Event, Store
 
 LOADING = "loading the model"
@@ -76,41 +71,6 @@ class RunStatus(Status):
 def create_run(store: Store, spec: RunSpec) -> str:
     """Store a new run, completed by `resolved`, and return its name. Raises NotFound, SettingError."""
     return store.add_run(resolved(store, spec))
-
-
-def resolved(store: Store, spec: RunSpec) -> RunSpec:
-    """Return the spec as stored: steps and form of P resolved, marked supervised if its model is.
-
-    Raises NotFound, SettingError, ModelNotUsable.
-    """
-    spec = replace(spec, model=home_expanded(spec.model))
-    examples = store.dataset_size(spec.dataset, spec.cut, spec.part)
-    rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # an unknown one is refused at once
-    if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
-        known = ", ".join((SEARCH, *EXPLANATIONS))
-        raise SettingError(f"label source {spec.source!r} does not exist: use one of {known}")
-    if not examples:
-        raise SettingError(
-            f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
-        )
-    fetched_models.place(store, spec.model)  # an unfetched model is refused at once
-    if is_supervised(store, spec.model):  # a model that learned gold must not pass for one that never saw any
-        spec = replace(spec, supervised=True)
-    return with_steps(fitted(store, spec), examples)
-
-
-def taken_words(store: Store, spec: RunSpec) -> str:
-    """Describe what the limit takes of the data set; empty if it takes everything. Raises NotFound.
-
-    Groups are counted if a rule constrains them.
-    """
-    places, info = store.places(spec.dataset, spec.cut), store.dataset_info(spec.dataset)
-    if len(places) == info.examples:
-        return ""
-    words = f"{len(places):,} of {info.examples:,} examples"
-    if (spec.rule or info.task.rule) == Unconstrained.name:
-        return words
-    return f"{words}, {store.groups_among(info.name, places):,} of {info.groups:,} groups"
 
 
 def start(store: Store, run: str) -> None:

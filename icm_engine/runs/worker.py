@@ -38,9 +38,9 @@ from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
 from icm_engine.runs.model_registry import located, model_of_run
-from icm_engine.runs.remarks import READING, SHRUNK, kernel_of_run, shrunk, tokens_of_run
+from icm_engine.store.bodies import READING
 from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_refresh, encode_state
-from icm_engine.store.replay import OpenRun, current_state, open_run
+from icm_engine.store.replay import OpenRun, current_state, kernel_of_run, open_run, tokens_of_run
 from icm_engine.store.store import Command, Event, Store
 
 SERVER_LOOK = 3.0  # seconds between two checks whether the server is back
@@ -315,12 +315,15 @@ class Worker:
             self.retries = now.count
 
     def _record_shrunk(self, scorer: Scorer) -> bool:
-        """Record that the model reads fewer tokens per call since memory ran out; return whether that is new."""
-        body = shrunk(scorer, self.tokens)
-        if body is None:
+        """Record that the model reads fewer tokens per call since memory ran out; return whether that is new.
+
+        Scores depend slightly on that number, so the step in which it changed is taken again after this event.
+        """
+        now = calls_of(scorer)
+        if now.tokens >= self.tokens:
             return False
-        self._append(SHRUNK, body)
-        self.tokens = body["tokens"]
+        self._append("shrunk", {"tokens": now.tokens, "was": self.tokens, "why": now.why})
+        self.tokens = now.tokens
         if self.state is not None and self.state.block is not None:  # its scores were read in larger calls
             info = RefreshInfo("memory", None)
             self._append("refreshed", encode_refresh(self.opened.codec, info, self.state, Cost(Usage())))

@@ -310,6 +310,9 @@ class BreakpointsBody(TypedDict):
     inconsistent_for: int | None
 
 
+READING = "reading"  # the key of a `model` event with what the model reads otherwise than it stands in the data
+
+
 class RetriedBody(TypedDict):
     """`retried`: how often requests to a server were retried since the last event, and why."""
 

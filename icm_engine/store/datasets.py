@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-
-from sqlite_utils import Database
+from typing import TYPE_CHECKING
 
 from icm_engine.core.batching import FIRST, BatchPart, Cut, fitting_groups, split
 from icm_engine.core.consistency import Unconstrained
@@ -23,6 +22,9 @@ from icm_engine.core.labeling import Example, Task
 from icm_engine.store.database import not_found, stored_json
 from icm_engine.store.events import Json
 from icm_engine.store.lazy_examples import PartRows, StoredRows, among, example_of, inputs_of
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 
 def make_parts(db: Database, dataset: str, places: Sequence[int], size: int, seed: int) -> int:

@@ -10,7 +10,7 @@ from typing import cast
 from icm_engine.core.consistency import Rule
 from icm_engine.core.custom_rules import make_rule, rule_title
 from icm_engine.core.objective import Objective
-from icm_engine.core.scoring import Scorer
+from icm_engine.core.scoring import Kernel, Scorer
 from icm_engine.core.search import State, apply, start
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.bodies import StateBody
@@ -135,3 +135,33 @@ def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
     for event in store.read_between(opened.name, 0, number, ("retuned",)):
         config = tuned(config, event.retuned["settings"])
     return config
+
+
+def tokens_of_run(store: Store, run: str, until: int | None = None) -> int | None:
+    """Return the tokens per call in force after event `until`; None for the scorer's own number.
+
+    A fork begins with its parent's.
+    """
+    last = store.last_number(run) if until is None else until
+    found = list(store.read_between(run, 0, last, ("shrunk",)))
+    if found:
+        return found[-1].shrunk["tokens"]
+    spec = store.spec(run)
+    if spec.forked_from is None or not store.has_run(spec.forked_from):
+        return None
+    return tokens_of_run(store, spec.forked_from, spec.forked_at)
+
+
+BEFORE_KERNELS = 640  # tokens per call of runs whose record does not name them
+
+
+def kernel_of_run(store: Store, run: str) -> Kernel | None:
+    """Return the kernel that a run began with; None before its model was loaded, or if it has none to choose.
+
+    A fork begins with its parent's.
+    """
+    for event in store.read_between(run, 0, store.last_number(run), ("model",)):
+        if "attention" in event.body:
+            return Kernel(event.body["attention"], event.body.get("tokens_per_call", BEFORE_KERNELS))
+    parent = store.spec(run).forked_from
+    return kernel_of_run(store, parent) if parent is not None and store.has_run(parent) else None

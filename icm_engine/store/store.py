@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from platformdirs import user_data_path
-from sqlite_utils import Database
 
 from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import NotFound, RunBusy, StoreError
@@ -42,7 +41,9 @@ from icm_engine.store.bodies import (
 from icm_engine.store.database import DAMAGED, identity, not_found, opening, require_identity, stored_json
 from icm_engine.store.datasets import Dataset, DatasetInfo, Wanted, read_part
 from icm_engine.store.events import Json, RunSpec
-from icm_engine.store.migrations import LISTED, OF_EXPERIMENT, migrate, require_known
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 OF_A_RUN = (  # tables with rows of one run or job, and the column with its name
     ("events", "run"), ("snapshots", "run"), ("commands", "run"), ("leases", "run"), ("ends", "run"),
@@ -152,7 +153,13 @@ class Command:
 class Store:
     """One database file. Every method is one transaction; `transaction` combines several."""
 
+    db: "Database"
+
     def __init__(self, path: Path | str | None = None) -> None:
+        from sqlite_utils import Database  # imported late: it imports pandas
+
+        from icm_engine.store.migrations import migrate, require_known
+
         self.path = expanded(path) if path is not None else default_path()
         with opening(self.path, BUSY_TIMEOUT) as connection:
             self.db = Database(connection)
@@ -271,6 +278,8 @@ class Store:
 
         The runs of batches are not included; see `jobs.batches`.
         """
+        from icm_engine.store.migrations import LISTED, OF_EXPERIMENT
+
         query = (
             f"select name from runs where {LISTED} and (:all or not ({OF_EXPERIMENT})) "
             f"order by {OF_EXPERIMENT}, created desc, rowid desc"

@@ -7,7 +7,7 @@ from typing import Any
 
 from icm_engine.baselines.generation import Generated, GenerationRequest
 from icm_engine.core.errors import SettingError
-from icm_engine.core.rng import randbelow, random_of
+from icm_engine.core.rng import seed_of
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import Form, Row
 from icm_engine.jobs import policies
@@ -21,7 +21,7 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from icm_engine.training import trainers
 from icm_engine.training.reward_model import RewardReader, load_rewards, rewards
-from icm_engine.training.trainers import in_float32, lora, policy_facts, require_choice, save_policy
+from icm_engine.training.trainers import adapter_facts, in_float32, lora, require_choice, save_adapter, training_facts
 
 
 def respond(job: Job) -> Json:
@@ -59,8 +59,7 @@ def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling)
     generator = Continuer(loaded)
     requests = [GenerationRequest(form.prompt(one)) for one in asked]
     rounds = [
-        generator.generate(requests, how.max_tokens, how.temperature, randbelow(random_of(how.seed, k), 2**31))
-        for k in range(how.samples)
+        generator.generate(requests, how.max_tokens, how.temperature, seed_of(how.seed, k)) for k in range(how.samples)
     ]
     return [[one[k] for one in rounds] for k in range(len(asked))]
 
@@ -84,7 +83,7 @@ def prefer(job: Job) -> Json:
     if body["name"] in model_registry.names(job.store):
         return model_registry.model_facts(job.store, body["name"])
     form, made = policies.preferences(job.store, body["run"])
-    policies.require_same(job, labels_sha256(made.rows))
+    trainers.require_same(job, made.rows)
     settings, folder = (
         settings_from(PreferenceSettings, body["settings"]),
         model_registry.workplace(job.store, body["name"]),
@@ -93,14 +92,16 @@ def prefer(job: Job) -> Json:
     job.ready({"run": body["run"], "rows": len(made.rows)})
     trainer = make_dpo_trainer(loaded, RewardReader(loaded, form), made.rows, settings, folder)
     told = trainers.train(trainer, job, folder)
-    facts = policy_facts(job, loaded, trainer, told, policies.PREFER) | {
+    facts = {
+        **adapter_facts(job, choice.model),
+        **training_facts(loaded, trainer, told),
         "runs": [trainers.about_run(job.store, body["run"])],
         "supervised": job.store.spec(body["run"]).supervised,
         "rows": len(made.rows),
         "left_out": dict(made.left_out),
         "labels_sha256": labels_sha256(made.rows),
     }
-    model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
+    model_registry.put(job.store, body["name"], lambda place: save_adapter(trainer.model, place, facts), facts)
     return facts
 
 
@@ -112,12 +113,9 @@ def make_dpo_trainer(
     from trl import DPOConfig, DPOTrainer
 
     config = DPOConfig(
-        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        **trainers.arguments(loaded, folder, settings.steps, settings),
         max_steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=settings.batch_size,
-        weight_decay=0.0,
         max_length=None,
         beta=settings.beta,
     )
@@ -167,7 +165,9 @@ def reinforce(job: Job) -> Json:
     trainer = make_rloo_trainer(loaded, form, asked, reward_of(model, RewardReader(own, form)), settings, folder)
     told = trainers.train(trainer, job, folder)
     logs = [log for log in trainer.state.log_history if "reward" in log]
-    facts = policy_facts(job, loaded, trainer, told, policies.REINFORCE) | {
+    facts = {
+        **adapter_facts(job, choice.model),
+        **training_facts(loaded, trainer, told),
         "runs": judge["runs"],
         "supervised": judge["supervised"],
         "reward": body["reward"],
@@ -179,7 +179,7 @@ def reinforce(job: Job) -> Json:
         "last_reward": logs[-1]["reward"],
         "last_kl": logs[-1]["kl"],
     }
-    model_registry.put(job.store, body["name"], lambda place: save_policy(trainer.model, place, facts), facts)
+    model_registry.put(job.store, body["name"], lambda place: save_adapter(trainer.model, place, facts), facts)
     return facts
 
 
@@ -204,16 +204,13 @@ def make_rloo_trainer(
         raise SettingError(f"responses is {settings.responses}: rewards are compared within a prompt, use 2 or more")
     loaded.model.generation_config.eos_token_id = line_ends(loaded)
     config = RLOOConfig(
-        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        **trainers.arguments(loaded, folder, settings.steps, settings),
         max_steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=settings.prompts * settings.responses,
         num_generations=settings.responses,
         max_completion_length=settings.max_tokens,
         temperature=1.0,
         beta=settings.beta,
-        weight_decay=0.0,
     )
     beginning = _beginning(loaded)
     again = math.ceil(settings.prompts / len(asked))  # a step takes whole batches of prompts

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from icm_engine.core.errors import ModelNotUsable, PromptTooLong, ScoreNotFinite, SettingError
+from icm_engine.core.errors import ModelNotUsable, PromptTooLong, ScoreNotFinite
 from icm_engine.core.labeling import Example
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.training_rows import Form, Row, ranked_rows
@@ -28,6 +28,7 @@ from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.training import trainers
+from icm_engine.training.trainers import adapter_facts, in_float32, lora, require_choice, training_facts
 
 Tokens = list[int]
 AT_ONCE = 64  # responses in one call
@@ -123,7 +124,6 @@ def rewards(model: Any, rows: Sequence[Tokens]) -> list[float]:
     return found
 
 
-SCALE = 2  # LoRA's alpha in units of its rank
 FIRST, FINAL = "first", "final"
 
 
@@ -140,10 +140,7 @@ class _Stages:
         return model_registry.workplace(self.job.store, self.job.spec.body["name"])
 
     def load(self) -> LoadedModel:
-        choice = self.job.spec.model
-        if choice is None:
-            raise SettingError("a reward model needs a model to begin from: name one (--model)")
-        return load(choice)
+        return load(require_choice(self.job))
 
     def train(self, stage: str, rows: Sequence[Row]) -> Json:
         """Train a stage unless it is done, and return its report."""
@@ -154,18 +151,10 @@ class _Stages:
         reader, folder = RewardReader(loaded, self.form), self.place / stage
         trainer = make_trainer(with_head(loaded, self.settings.seed), loaded, reader, rows, self.settings, folder)
         told = trainers.train(trainer, self.job, folder)
-        losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         facts = {
             "rows": len(rows),
             "labels_sha256": labels_sha256(rows),
-            "steps": trainer.state.global_step,
-            "first_loss": losses[0],
-            "last_loss": losses[-1],
-            "resumed_from": told["resumed_from"],
-            "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            "dtype": loaded.dtype,
-            "device": loaded.device,
-            "quantization": loaded.quantization,
+            **training_facts(loaded, trainer, told),
         }
         part = self.place / f"{stage}-part"
         shutil.rmtree(part, ignore_errors=True)
@@ -188,7 +177,7 @@ def reward(job: Job) -> Json:
     if body["name"] in model_registry.names(job.store):
         return model_registry.model_facts(job.store, body["name"])
     form, made = policies.preferences(job.store, body["run"])
-    policies.require_same(job, labels_sha256(made.rows))
+    trainers.require_same(job, made.rows)
     stages = _Stages(job, form, settings_from(RewardSettings, body["settings"]))
     job.ready({"run": body["run"], "rows": len(made.rows)})
     told = {FIRST: stages.train(FIRST, made.rows)}
@@ -212,36 +201,26 @@ def make_trainer(
 ) -> Any:
     """Return the trainer of a reward model: the loss is -log sigmoid(reward of chosen - reward of rejected)."""
     from datasets import Dataset
-    from peft import LoraConfig
     from trl import RewardConfig, RewardTrainer
 
     config = RewardConfig(
-        **trainers.arguments(loaded, folder, settings.steps, settings.seed),
+        **trainers.arguments(loaded, folder, settings.steps, settings),
         max_steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=settings.batch_size,
-        weight_decay=0.0,
         max_length=None,
-    )
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=SCALE * settings.rank,
-        target_modules="all-linear",
-        task_type="SEQ_CLS",
-        modules_to_save=[HEAD],
     )
     tokens = [
         {f"{side}_ids": reader.whole(row.get("prompt", ""), row[side]) for side in ("chosen", "rejected")}
         for row in rows
     ]
-    return RewardTrainer(
+    trainer = RewardTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(tokens),
         processing_class=loaded.tokenizer,
-        peft_config=lora,
+        peft_config=lora(settings.rank, "SEQ_CLS", [HEAD]),
     )
+    return in_float32(trainer)
 
 
 def example_rewards(model: Any, reader: RewardReader, examples: Sequence[Example]) -> list[list[float]]:
@@ -261,24 +240,16 @@ def _by_example(examples: Sequence[tuple[str, Example]], scored: Sequence[Sequen
 
 def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) -> Json:
     """The facts for the card and the job's result."""
-    choice, body = job.spec.model, job.spec.body
-    assert choice is not None
-    last = told[FINAL if FINAL in told else FIRST]
+    body = job.spec.body
     return {
-        "name": body["name"],
-        "kind": policies.KIND,
-        "job": job.name,
-        "base": choice.model,
-        **last,
-        "scale": SCALE,
-        "settings": body["settings"],
+        **adapter_facts(job, require_choice(job).model),
+        **told[FINAL if FINAL in told else FIRST],
         "runs": [trainers.about_run(job.store, body["run"])],
         "supervised": job.store.spec(body["run"]).supervised,
         "left_out": dict(left_out),
         "stages": told,
         "rest": labelled,
         "test": tested,
-        "versions": trainers.versions(),
     }
 
 

@@ -22,22 +22,20 @@ from icm_engine.runs import model_registry
 from icm_engine.runs.control import LOADING
 from icm_engine.store.events import Json
 from icm_engine.training import trainers
+from icm_engine.training.trainers import adapter_facts, in_float32, lora, require_choice, save_adapter, training_facts
 
-SCALE = 2  # LoRA's alpha in units of its rank: W + 2 B A
 IGNORED = -100  # marks tokens without loss for a trainer
 
 
 def finetune(job: Job) -> Json:
     """Tune a model on the labels of runs; return the facts of the adapter. Raises IcmError, Cancelled."""
     trainers.require()
-    body, choice = job.spec.body, job.spec.model
-    if choice is None:
-        raise SettingError("fine-tuning needs a model: name one (--model)")
+    body, choice = job.spec.body, require_choice(job)
     settings, name = finetuning.settings_of(body["settings"]), body["name"]
     if name in model_registry.names(job.store):  # left by a process killed between the last move and the job's result
         return model_registry.model_facts(job.store, name)
     made = training_rows(job.store, body["runs"])
-    _require_same(job, made)
+    _require_labels(job, made)
     job.progress(0, None, LOADING)
     base = base_model(model_registry.located(job.store, choice).model)
     loaded = load(replace(choice, model=base))
@@ -46,8 +44,16 @@ def finetune(job: Job) -> Json:
     folder = model_registry.workplace(job.store, name)
     trainer = make_trainer(loaded, rows, settings, folder)
     told = trainers.train(trainer, job, folder)
-    facts = _facts(job, loaded, made, settings, trainer, told)
-    model_registry.put(job.store, name, lambda place: _save(trainer.model, place, facts), facts)
+    facts = {
+        **adapter_facts(job, loaded.name),
+        **training_facts(loaded, trainer, told),
+        "runs": [trainers.about_run(job.store, run) for run in body["runs"]],
+        "supervised": any(job.store.spec(run).supervised for run in body["runs"]),
+        "rows": len(made.rows),
+        "left_out": dict(made.left_out),
+        "labels_sha256": labels_sha256(made.rows),
+    }
+    model_registry.put(job.store, name, lambda place: save_adapter(trainer.model, place, facts), facts)
     return facts
 
 
@@ -56,14 +62,9 @@ def base_model(model: str) -> str:
     return base_of(model) if is_adapter(model) else model
 
 
-def _require_same(job: Job, made: TrainingSet) -> None:
-    """Raise SettingError if the labels differ from those that training began with."""
-    now = labels_sha256(made.rows)
-    begun = next((part["labels_sha256"] for part in job.kept()), None)
-    if begun is None:
-        job.keep({"labels_sha256": now})
-    elif begun != now:
-        raise SettingError(f"the labels of {job.name!r} have changed since it began: request a new fine-tuning")
+def _require_labels(job: Job, made: TrainingSet) -> None:
+    """Raise SettingError if there is no label, or if the labels differ from those that training began with."""
+    trainers.require_same(job, made.rows)
     if not made.rows:
         raise SettingError(f"no label of {', '.join(job.spec.body['runs'])} is left to tune on: {dict(made.left_out)}")
 
@@ -88,75 +89,24 @@ def _token_row(scorer: TransformersScorer, prompt: Prompt, completion: str) -> R
 def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, folder: Path) -> Any:
     """Return the trainer with its adapter in float32."""
     from datasets import Dataset
-    from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
     at_once = min(settings.rows_at_once, settings.batch_size)
     steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
     config = SFTConfig(
-        **trainers.arguments(loaded, folder, steps, settings.seed),
+        **trainers.arguments(loaded, folder, steps, settings),
         num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=settings.batch_size // at_once,
-        weight_decay=0.0,
         max_length=None,
         completion_only_loss=False,
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are already token ids
-    )
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=SCALE * settings.rank,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
     )
     trainer = SFTTrainer(
         model=loaded.model,
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
-        peft_config=lora,
+        peft_config=lora(settings.rank),
     )
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # trl uses bfloat16 beside quantized weights, which loses small steps
-            parameter.data = parameter.data.float()
-    return trainer
-
-
-def _facts(job: Job, loaded: LoadedModel, made: TrainingSet, settings: TuneSettings, trainer: Any, told: Json) -> Json:
-    """The facts for the card and the job's result."""
-    runs = job.spec.body["runs"]
-    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    return {
-        "name": job.spec.body["name"],
-        "kind": finetuning.KIND,
-        "job": job.name,
-        "base": loaded.name,
-        "quantization": loaded.quantization,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-        "settings": job.spec.body["settings"],
-        "scale": SCALE,
-        "runs": [trainers.about_run(job.store, run) for run in runs],
-        "supervised": any(job.store.spec(run).supervised for run in runs),
-        "rows": len(made.rows),
-        "left_out": dict(made.left_out),
-        "labels_sha256": labels_sha256(made.rows),
-        "steps": trainer.state.global_step,
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
-        "resumed_from": told["resumed_from"],
-        "versions": trainers.versions(),
-        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-    }
-
-
-def _save(model: Any, place: Path, facts: Json) -> None:
-    """Write the adapter, with its base named as the job did, and its card."""
-    local = facts["base"] != "sample" and Path(facts["base"]).exists()
-    model.peft_config["default"].base_model_name_or_path = (
-        str(Path(facts["base"]).resolve()) if local else facts["base"]
-    )
-    model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
-    (place / "README.md").write_text(trainers.card(facts), encoding="utf-8")
+    return in_float32(trainer)

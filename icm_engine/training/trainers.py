@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ from transformers import PrinterCallback, TrainerCallback
 
 from icm_engine.core.errors import OutOfMemory, SettingError
 from icm_engine.core.settings import ModelChoice
+from icm_engine.core.training_rows import Row
+from icm_engine.jobs.finetuning import TuneSettings, labels_sha256
 from icm_engine.jobs.job_process import Job
+from icm_engine.jobs.policies import LoraSettings
 from icm_engine.models.loading import LoadedModel, as_memory_error
 from icm_engine.runs.model_registry import require_installed
 from icm_engine.store.events import SEARCH, Json
@@ -39,15 +42,18 @@ LOGGED = "logged"  # the kind of event
 STATE = "trainer_state.json"  # the last file a trainer writes into a checkpoint
 
 
-def arguments(loaded: LoadedModel, folder: Path, steps: int, seed: int) -> dict[str, Any]:
-    """Return the common arguments of every trainer: device, and how often it saves and reports.
+def arguments(loaded: LoadedModel, folder: Path, steps: int, settings: LoraSettings | TuneSettings) -> dict[str, Any]:
+    """Return the common arguments of every trainer: optimizer, device, and how often it saves and reports.
 
     `steps` is the total number. Precision is the model's own; adapters stay in float32.
     """
     on_gpu = loaded.device.startswith("cuda")
     return {
         "output_dir": str(folder),
-        "seed": seed,
+        "seed": settings.seed,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "linear",
+        "weight_decay": 0.0,
         "use_cpu": not on_gpu,
         "bf16": on_gpu and loaded.dtype == "bfloat16",
         "fp16": False,
@@ -204,7 +210,7 @@ def _cell(value: object) -> str:
     return f"`{text.replace('|', chr(92) + '|').replace('`', chr(39))}`" if text else ""
 
 
-SCALE = 2  # LoRA's alpha in units of its rank
+SCALE = 2  # LoRA's alpha in units of its rank: W + 2 B A
 
 
 def require_choice(job: Job) -> ModelChoice:
@@ -214,11 +220,27 @@ def require_choice(job: Job) -> ModelChoice:
     return job.spec.model
 
 
-def lora(rank: int) -> Any:
-    """Return a LoRA configuration of this rank for every linear layer."""
+def require_same(job: Job, rows: Sequence[Row]) -> None:
+    """Raise SettingError if the rows differ from those that the training began with."""
+    now = labels_sha256(rows)
+    begun = next((part["labels_sha256"] for part in job.kept()), None)
+    if begun is None:
+        job.keep({"labels_sha256": now})
+    elif begun != now:
+        raise SettingError(f"the labels of {job.name!r} have changed since it began: request it again")
+
+
+def lora(rank: int, task: str = "CAUSAL_LM", whole: Sequence[str] = ()) -> Any:
+    """Return a LoRA configuration of this rank for every linear layer; the layers in `whole` are trained themselves."""
     from peft import LoraConfig
 
-    return LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=rank,
+        lora_alpha=SCALE * rank,
+        target_modules="all-linear",
+        task_type=task,
+        modules_to_save=list(whole) or None,
+    )
 
 
 def in_float32(trainer: Any) -> Any:
@@ -229,32 +251,38 @@ def in_float32(trainer: Any) -> Any:
     return trainer
 
 
-def policy_facts(job: Job, loaded: LoadedModel, trainer: Any, told: Json, kind: str) -> Json:
-    """Return the facts of a policy for its card."""
-    choice, body = require_choice(job), job.spec.body
+def training_facts(loaded: LoadedModel, trainer: Any, told: Json) -> Json:
+    """Return how a training went, and in which precision."""
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     return {
-        "name": body["name"],
-        "kind": kind,
-        "job": job.name,
-        "base": choice.model,
-        "scale": SCALE,
         "quantization": loaded.quantization,
         "dtype": loaded.dtype,
         "device": loaded.device,
-        "settings": body["settings"],
         "steps": trainer.state.global_step,
-        "resumed_from": told["resumed_from"],
         "first_loss": losses[0],
         "last_loss": losses[-1],
-        "versions": versions(),
+        "resumed_from": told["resumed_from"],
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
     }
 
 
-def save_policy(model: Any, place: Path, facts: Json) -> None:
-    """Write a policy's adapter, with its base named as the job did, and its card."""
+def adapter_facts(job: Job, base: str) -> Json:
+    """Return what an adapter is: its name, job, base and settings."""
+    return {
+        "name": job.spec.body["name"],
+        "kind": job.spec.kind,
+        "job": job.name,
+        "base": base,
+        "scale": SCALE,
+        "settings": job.spec.body["settings"],
+        "versions": versions(),
+    }
+
+
+def save_adapter(model: Any, place: Path, facts: Json) -> None:
+    """Write an adapter, with its base named as the job did, and its card."""
     base = Path(facts["base"])
-    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if base.exists() else facts["base"]
+    local = facts["base"] != "sample" and base.exists()
+    model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if local else facts["base"]
     model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
     (place / "README.md").write_text(card(facts), encoding="utf-8")

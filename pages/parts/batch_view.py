@@ -154,16 +154,7 @@ def _numbers(name: str) -> None:
         st.badge(f"{look.icon} {look.word}", color=look.colour)  # type: ignore[arg-type]
         st.text(f"At work: {told}." if told else now.progress.words)
     with st.container(key="tiles"):
-        for tile in tiles(now):
-            st.metric(
-                tile.name,
-                tile.value,
-                tile.note,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-                help=tile.explanation,
-            )
+        charts.tiles(tiles(now))
 
 
 def _first(now: BatchedRunStatus) -> None:

@@ -1,6 +1,6 @@
-"""Charts that update in place, keeping zoom, pan and hover, and the tables next to them."""
+"""Charts that update in place, keeping zoom, pan and hover, and the tables and numbers next to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from icm_engine.analysis.figures import (
     steps_frame,
 )
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import Tile
 from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
 from pages.parts import session
 
@@ -192,6 +193,20 @@ STEP_COLUMNS = {  # widths in pixels, as of a step's longest words: all columns 
     ),
     "seconds": st.column_config.NumberColumn(format="%.1f", width=66),
 }
+
+
+def tiles(found: Iterable[Tile]) -> None:
+    """Draw numbers, each with its note and its explanation."""
+    for tile in found:
+        st.metric(
+            tile.name,
+            tile.value,
+            tile.note,
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help=tile.explanation,
+        )
 
 
 def show_tables(run: str) -> None:

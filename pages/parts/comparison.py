@@ -275,18 +275,7 @@ def _picked_runs(key: str) -> None:
 
 
 def _curves(readings: list[Reading]) -> None:
-    asked, key = st.query_params.get("by"), "by_axis"
-    by = st.segmented_control(
-        "Against",
-        list(AXES),
-        default=asked if asked in AXES else "step",
-        required=True,
-        key=key,
-        format_func=lambda axis: f"by {axis}",
-        on_change=session.address,
-        args=("by", key),
-        label_visibility="collapsed",
-    )
+    by = session.choice("by", {axis: f"by {axis}" for axis in AXES}, "by_axis")
     charts.show(utilities(readings, by, session.dark()), utilities_frame(readings, by), f"utilities_{by}")
 
 

@@ -1,6 +1,6 @@
 """The consistency of a run: inconsistent pairs, groups in conflict, repairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -58,23 +58,6 @@ COLUMNS = {
 }
 
 
-def choice(name: str, options: Mapping[str, str], key: str) -> str:
-    """Draw a choice kept in the URL under this name; the first option is the default."""
-    asked, values = st.query_params.get(name), list(options)
-    known = asked if asked is not None and asked in options else values[0]
-    return st.segmented_control(
-        name.capitalize(),
-        values,
-        default=known,
-        required=True,
-        key=key,
-        format_func=options.__getitem__,
-        label_visibility="collapsed",
-        on_change=session.address,
-        args=(name, key),
-    )
-
-
 def turned(name: str, key: str, pages: int) -> int:
     """Draw the choice of a page, kept in the URL under this name, and return it; a single page needs no choice."""
     first = session.number(name, 1, 1, pages)
@@ -109,7 +92,7 @@ EMPTY = {
 def show_pairs(reading: Reading) -> None:
     """Draw the pairs that the URL asks for, and the selected one."""
     asked, shows = (
-        choice("show", PAIRS_SHOWS, f"show_pairs_{reading.run.name}"),
+        session.choice("show", PAIRS_SHOWS, f"show_pairs_{reading.run.name}"),
         {"now": pairs_now, "ever": pairs_ever, "back": pairs_back, "prevented": pairs_prevented},
     )
     pairs = shows[asked](reading)
@@ -185,7 +168,7 @@ NO_GROUPS = {
 
 def show_groups(store: Store, reading: Reading) -> None:
     """Draw the groups of one page, most conflicts first."""
-    asked = choice("show", GROUPS_SHOWS, f"show_groups_{reading.run.name}")
+    asked = session.choice("show", GROUPS_SHOWS, f"show_groups_{reading.run.name}")
     groups = groups_in_conflict(reading, ever=asked == "ever", prevented=asked == "prevented")
     if not groups:
         st.text(NO_GROUPS[asked])
@@ -230,7 +213,7 @@ def _filters(reading: Reading, pair: Pair | None) -> tuple[str, bool]:
     """Draw the filters: the outcome of a repair and its example."""
     run = reading.run.name
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        kind = choice("repairs", FILTERS, f"repairs_{run}")
+        kind = session.choice("repairs", FILTERS, f"repairs_{run}")
         if pair is None:
             return kind, False
         key = f"only_{run}"

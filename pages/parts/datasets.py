@@ -155,7 +155,7 @@ def show_dataset(store: Store, dataset: str) -> None:
         with st.expander(f"Notes of the import ({len(info.notes)})", icon=":material/sticky_note_2:"):
             for note in info.notes:
                 st.text(f"· {in_page_words(note)}")
-    view = _view(dataset)
+    view = session.choice("view", VIEWS, f"view_{dataset}")
     if view == VIEWS[1]:
         _rule(store, info)
     elif view == VIEWS[2]:
@@ -164,20 +164,6 @@ def show_dataset(store: Store, dataset: str) -> None:
         model_panels.show_template_trial(store, dataset)
     else:
         _examples(store, info)
-
-
-def _view(dataset: str) -> str:
-    asked, key = st.query_params.get("view"), f"view_{dataset}"
-    return st.segmented_control(
-        "View",
-        VIEWS,
-        default=asked if asked in VIEWS else VIEWS[0],
-        required=True,
-        key=key,
-        label_visibility="collapsed",
-        on_change=session.address,
-        args=("view", key),
-    )
 
 
 def _arrived(dataset: str) -> None:

@@ -1,6 +1,6 @@
 """The chosen job and its progress: a bar while it works, its error, and the cancel button."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -14,29 +14,38 @@ from pages.parts import session
 EVERY = 1.0  # seconds
 
 
-def chosen(store: Store, made: Sequence[str], words: str) -> str:
-    """Draw a choice of jobs of one kind, newest first, if there are several; return the chosen one."""
-    asked = st.query_params.get("job")
+def _title(store: Store, job: str) -> str:
+    return f"{job} · {moment(jobs.created(store, job))}"
+
+
+def chosen(
+    store: Store, made: Sequence[str], words: str, name: str = "job", title: Callable[[Store, str], str] = _title
+) -> str:
+    """Draw a choice of jobs of one kind, newest first, if there are several; return the chosen one.
+
+    The URL has it under `name`.
+    """
+    asked = st.query_params.get(name)
     job = asked if asked is not None and asked in made else made[0]
     if len(made) > 1:
         st.selectbox(
             words,
             made,
             made.index(job),
-            key=f"job_{job}",
+            key=f"{name}_{job}",
             on_change=_picked,
-            args=(job,),
+            args=(name, job),
             width=420,
-            format_func=lambda name: f"{name} · {moment(jobs.created(store, name))}",
+            format_func=lambda one: title(store, one),
             help="The newest first.",
         )
     return job
 
 
-def _picked(job: str) -> None:
+def _picked(name: str, job: str) -> None:
     """Open the picked job; ignore a box that still has the value it was drawn with (see home)."""
-    if (chosen := st.session_state[f"job_{job}"]) != job:
-        st.query_params["job"] = chosen
+    if (chosen := st.session_state[f"{name}_{job}"]) != job:
+        st.query_params[name] = chosen
 
 
 def show(store: Store, job: str) -> JobStatus:

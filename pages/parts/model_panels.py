@@ -1,5 +1,7 @@
 """The context check and the template trial of a data set."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from icm_engine import jobs
@@ -19,26 +21,13 @@ KIND = "context-check"
 def show_context_check(store: Store, dataset: str) -> None:
     """Draw the choice of a model, and the check in the URL, else the last one."""
     st.text("Counts tokens with the model's own tokenizer, and times a few evaluations with the loaded model.")
-    _context_form(store, dataset)
+    _form(store, dataset, "context", None, "Check", ":material/straighten:", _ask_context_check)
     if error := st.session_state.pop("context_problem", None):
         session.complain(error)
     made = jobs.names(store, KIND, dataset)
     if not made:
         return
-    asked = st.query_params.get("check")
-    job = asked if asked in made else made[0]
-    if len(made) > 1:
-        st.selectbox(
-            "Check",
-            made,
-            made.index(job),
-            key=f"check_{job}",
-            on_change=_picked,
-            args=(job,),
-            width=420,
-            format_func=lambda name: _title(store, name),
-            help="The checks of this data set, newest first.",
-        )
+    job = job_line.chosen(store, made, "Check", "check", _title)
     now = job_line.show(store, job)
     if now.complete and (found := jobs.result(store, job)):
         if len(made) == 1:
@@ -46,15 +35,18 @@ def show_context_check(store: Store, dataset: str) -> None:
         _found(found, job)
 
 
-def _context_form(store: Store, dataset: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="context_form"):
+def _form(
+    store: Store, dataset: str, name: str, limit: int | None, act: str, icon: str, ask: Callable[[str], None]
+) -> None:
+    """The choice of a model and a limit for a job about a data set, and the button that starts it."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"{name}_form"):
         named = st.selectbox(
-            "Model", model_names(store), key="context_model", help=ABOUT["model"], accept_new_options=True, width=300
+            "Model", model_names(store), key=f"{name}_model", help=ABOUT["model"], accept_new_options=True, width=300
         )
         st.selectbox(
             "Quantization",
             list(QUANTIZATIONS),
-            key="context_quantization",
+            key=f"{name}_quantization",
             help=ABOUT["quantization"],
             width=170,
             disabled=is_server(named or ""),
@@ -62,19 +54,19 @@ def _context_form(store: Store, dataset: str) -> None:
         st.number_input(
             "Limit",
             1,
-            value=None,
+            value=limit,
             step=8,
-            key="context_limit",
+            key=f"{name}_limit",
             help=ABOUT["limit"],
             placeholder="all examples",
             width=170,
         )
         st.button(
-            "Check",
+            act,
             type="primary",
-            icon=":material/straighten:",
-            key="context_check",
-            on_click=_ask_context_check,
+            icon=icon,
+            key=f"{name}_start",
+            on_click=ask,
             args=(dataset,),
             width=140,
             help="Loads the model in a separate process; you can leave the page meanwhile.",
@@ -93,12 +85,6 @@ def _ask_context_check(dataset: str) -> None:
         now["context_problem"] = error
 
 
-def _picked(job: str) -> None:
-    """Open the picked job; ignore a box that still has the value it was drawn with (see home)."""
-    if (chosen := st.session_state[f"check_{job}"]) != job:
-        st.query_params["check"] = chosen
-
-
 def _title(store: Store, job: str) -> str:
     spec = jobs.spec(store, job)
     limit = spec.body.get("limit")
@@ -108,16 +94,7 @@ def _title(store: Store, job: str) -> str:
 
 def _found(found: Json, job: str) -> None:
     with st.container(key="checks"):
-        for tile in check_tiles(found):
-            st.metric(
-                tile.name,
-                tile.value,
-                tile.note,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-                help=tile.explanation,
-            )
+        charts.tiles(check_tiles(found))
     for sentence in check_sentences(found):
         st.text(f"· {without_flags(sentence)}")
     left, right = st.columns([3, 2], gap="large")
@@ -147,7 +124,7 @@ WHAT = (
 def show_template_trial(store: Store, dataset: str) -> None:
     """Draw the choice of a model, and the trial in the URL, else the last one."""
     st.text(WHAT)
-    _template_form(store, dataset)
+    _form(store, dataset, "trial", 64, "Try", ":material/science:", _ask_template_trial)
     if error := st.session_state.pop("trial_problem", None):
         session.complain(error)
     made = model_trials.trials(store, dataset)
@@ -164,34 +141,6 @@ def show_template_trial(store: Store, dataset: str) -> None:
             f"{dataset}_task.toml",
             icon=":material/download:",
             help="Import the file again with this task to use its template.",
-        )
-
-
-def _template_form(store: Store, dataset: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="trial_form"):
-        named = st.selectbox(
-            "Model", model_names(store), key="trial_model", help=ABOUT["model"], accept_new_options=True, width=300
-        )
-        st.selectbox(
-            "Quantization",
-            list(QUANTIZATIONS),
-            key="trial_quantization",
-            help=ABOUT["quantization"],
-            width=170,
-            disabled=is_server(named or ""),
-        )
-        st.number_input(
-            "Limit", 1, value=64, step=8, key="trial_limit", help=ABOUT["limit"], placeholder="all examples", width=170
-        )
-        st.button(
-            "Try",
-            type="primary",
-            icon=":material/science:",
-            key="trial",
-            on_click=_ask_template_trial,
-            args=(dataset,),
-            width=140,
-            help="Loads the model in a separate process; you can leave the page meanwhile.",
         )
 
 

@@ -16,7 +16,7 @@ from icm_engine.data.export import csv_bytes
 from icm_engine.runs import control
 from icm_engine.runs.control import WAITING, RunStatus
 from icm_engine.store.store import Store
-from pages.parts import menu, session
+from pages.parts import charts, menu, session
 
 
 def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = False) -> None:
@@ -73,16 +73,7 @@ def show_tiles(run: str) -> None:
     """Draw the numbers of a run, each with its explanation."""
     reading, _ = session.look(run)
     with st.container(horizontal=True, gap="small", key="tiles"):
-        for tile in tiles(reading):
-            st.metric(
-                tile.name,
-                tile.value,
-                tile.note,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-                help=tile.explanation,
-            )
+        charts.tiles(tiles(reading))
 
 
 TOLD = ("running", "paused", "finished")  # phases that need no sentence besides the badge and the buttons

@@ -1,7 +1,7 @@
 """State shared by pages: the database, the run in the URL, cached readings, the theme."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 from uuid import uuid4
@@ -160,6 +160,26 @@ def choose_dataset(dataset: str | None, arrived: bool = False) -> None:
 def address(name: str, key: str) -> None:
     """Put a widget's value into the URL; a callback, which runs before anything is drawn."""
     st.query_params[name] = str(st.session_state[key])
+
+
+def choice(name: str, options: Mapping[str, str] | Sequence[str], key: str, meant: str | None = None) -> str:
+    """Draw a choice that the URL has under this name, and return the chosen option.
+
+    At first it is the URL's, else `meant`, else the first option. A mapping has the title of each option.
+    """
+    titles = options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
+    asked, values = st.query_params.get(name), list(titles)
+    return st.segmented_control(
+        name.capitalize(),
+        values,
+        default=asked if asked is not None and asked in titles else meant or values[0],
+        required=True,
+        key=key,
+        format_func=titles.__getitem__,
+        label_visibility="collapsed",
+        on_change=address,
+        args=(name, key),
+    )
 
 
 def number(name: str, otherwise: int, low: int, high: int) -> int:

@@ -7,7 +7,10 @@ import streamlit as st
 
 from icm_engine import jobs
 from icm_engine.analysis import forks
-from icm_engine.analysis.decision import (
+from icm_engine.analysis.event_cards import change_words, event_card
+from icm_engine.analysis.formatting import MANY, escaped
+from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
+from icm_engine.analysis.step_card import (
     Decision,
     RepairLine,
     cost_sentence,
@@ -19,9 +22,6 @@ from icm_engine.analysis.decision import (
     settings_words,
     threshold_sentence,
 )
-from icm_engine.analysis.event_cards import change_words, event_card
-from icm_engine.analysis.formatting import MANY, escaped
-from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
 from icm_engine.analysis.step_figures import (
     changed_frame,
     movers_chart,

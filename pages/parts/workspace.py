@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import offers
 from icm_engine.analysis.views import searches
 from icm_engine.core.errors import IcmError
+from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
 from pages.parts import home, menu, run_controls, session
 
@@ -103,6 +105,22 @@ def _tabs(page: str, run: str) -> None:
             for name, target in parts:
                 with st.container(key=f"part_{target[6:-3]}_{'on' if name == page else 'off'}", width="content"):
                     st.page_link(target, label=name, query_params=chosen)
+
+
+def about(reading: Reading, status: RunStatus, *further: str) -> None:
+    """Draw what a run is, on a page that does not follow it, with a button that draws the page again."""
+    spec, done = reading.run.spec, f"{status.steps:,} of {status.max_steps:,} steps"
+    facts = (spec.dataset, spec.model, *further, f"seed {spec.search.seed}", done, status.phase)
+    with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
+        st.text(" · ".join(facts), width="content")
+        if not status.settled:
+            st.button(
+                "Refresh",
+                key="read_on",
+                icon=":material/refresh:",
+                type="tertiary",
+                help="The run continues; this page is updated when you press Refresh.",
+            )
 
 
 def follow(run: str, drawn: int, *selecting: str) -> None:

@@ -6,10 +6,10 @@ from icm_engine.analysis import figures, step_figures, views
 from icm_engine.analysis.compare_figures import balances_frame
 from icm_engine.analysis.conflict_figures import OPTIONS, groups_chart, options_chart
 from icm_engine.analysis.conflicts import graph, groups_in_conflict
-from icm_engine.analysis.decision import LabelScore
 from icm_engine.analysis.figures import LIGHT, coloured
 from icm_engine.analysis.repairs import repair_card
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_card import LabelScore
 from icm_engine.store.store import Store
 from tests.support.many_labels import LABELS, banking_run
 

@@ -92,6 +92,7 @@ def test_detach_step_pause_resume(store: Store, pairs: Dataset, capsys: pytest.C
     assert control.status(store, "pairs-1").phase == "stopped"
 
 
+@pytest.mark.usefixtures("workers_here")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -164,6 +165,7 @@ def test_a_file_gets_a_line_of_progress_only_for_what_is_new(
     assert len(capsys.readouterr().err.strip().split("\r")) == lines
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_context_check_that_cannot_be_is_refused(
     store: Store, pairs: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_frame_comes_back_labelled(store: Store, capsys: pytest.CaptureFixture
     assert "icm_label" not in CLAIMS.columns  # the frame given stays as it was
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_the_same_call_finds_its_run_and_another_one_does_not(store: Store) -> None:
     first = claims()
     assert claims().equals(first)
@@ -75,12 +76,14 @@ def test_the_same_call_finds_its_run_and_another_one_does_not(store: Store) -> N
     assert run_of(claims(steps=48)) == run_of(others[1])  # 4 x 12 is what is taken without a number; the newest run
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_another_frame_is_another_data_set(store: Store) -> None:
     other = CLAIMS.assign(claim="other")
     names = {run_of(icm.label(f, "truthfulness", "fake", steps=1, progress=False)) for f in (CLAIMS, other)}
     assert len(names) == len(store.dataset_names()) == 2
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_name_belongs_to_its_rows(store: Store) -> None:
     assert run_of(claims(name="mine", steps=1)) == run_of(claims(name="mine", steps=1)) == "mine-1"
     with pytest.raises(StoreError, match="'mine' exists already and has other rows"):
@@ -119,12 +122,14 @@ def test_what_is_asked_wrong_is_refused_before_anything_is_stored(store: Store, 
     assert store.dataset_names() == []
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_rows_beyond_the_limit_have_no_label(store: Store) -> None:
     labelled = claims(limit=5, rule="exclusive")  # two whole groups of two
     assert list(labelled["icm_label"].notna()) == [True] * 4 + [False] * 8
     assert labelled["icm_id"].is_unique
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_pairs_get_their_twins_in_the_run_and_not_in_the_frame(store: Store) -> None:
     """Rows 0 and 2 are twins of each other; rows 1 and 3 get one made, so the run has six examples."""
     labelled = icm.label(PAIRS, "preference", "fake", progress=False)
@@ -138,6 +143,7 @@ def test_pairs_get_their_twins_in_the_run_and_not_in_the_frame(store: Store) -> 
     assert by_id.loc[labelled["icm_id"].iloc[2], "icm_twin_of"] == labelled["icm_id"].iloc[0]
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_ids_of_a_column_are_kept(store: Store) -> None:
     named = PAIRS.assign(id=["x", "y", "y~swapped", 3])  # a name that the importer would give a twin
     labelled = icm.label(named, "preference", "fake", steps=1, progress=False)
@@ -151,6 +157,7 @@ def test_ids_of_a_column_are_kept(store: Store) -> None:
     assert "x" not in set(off["icm_id"])
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_columns_rules_and_labels_are_those_of_the_importer(store: Store, tmp_path: Path) -> None:
     frame = pandas.DataFrame({"note": ["a", None, "c"], "when": pandas.to_datetime(["2020-01-01"] * 3), "n": [1, 2, 3]})
     labelled = icm.label(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from icm_engine.analysis.alerts import alerts
-from icm_engine.analysis.decision import decision, proposal_sentence
+from icm_engine.analysis.step_card import decision, proposal_sentence
 from icm_engine.analysis.time_travel import open_moment
 from icm_engine.analysis.views import load
 from icm_engine.core.batching import FIRST, NEWEST

@@ -14,7 +14,7 @@ from icm_engine.data.importing import import_file
 from icm_engine.jobs import batches
 from icm_engine.jobs.downstream_eval import DatasetPart as DataPart
 from icm_engine.jobs.downstream_eval import rest_of
-from icm_engine.runs import control, worker
+from icm_engine.runs import control, new_run, worker
 from icm_engine.store.events import RunSpec
 from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
@@ -64,7 +64,7 @@ def test_a_run_labels_what_its_limit_takes_and_everything_about_it_agrees(store:
     run = control.create_run(store, RunSpec("scattered", "fake", limit=5))
     spec = store.spec(run)
     assert (spec.version, spec.search.max_steps) == (2, 20)
-    assert control.taken_words(store, spec) == "5 of 10 examples, 2 of 4 groups"
+    assert new_run.taken_words(store, spec) == "5 of 10 examples, 2 of 4 groups"
     store.send(run, "start", "go")
     assert worker.main(["--db", str(store.path), run]) == 0
     ids = [e.id for e in store.dataset("scattered").examples]

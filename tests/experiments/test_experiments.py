@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from icm_engine.experiments.suites import SHIPPED, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
 from icm_engine.runs.verify import verify
+from icm_engine.store.events import Json
 from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
 from tests.support.experiment_suites import SUITE, done_suite, here, suite_file, suite_results
@@ -308,6 +310,26 @@ def test_predictors_rank_u_within_one_scale() -> None:
 # -- the whole
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
+    """A database with a suite that is done, and its job: for tests that change neither."""
+    folder = tmp_path_factory.mktemp("suite")
+    with Store(folder / "icm.db") as store:
+        small_dataset(store, groups=6)
+        with pytest.MonkeyPatch.context() as patch:
+            job = done_suite(store, patch, folder)
+        yield store, job
+
+
+@pytest.fixture
+def results(done: tuple[Store, str]) -> Json:
+    """The results of that suite."""
+    store, job = done
+    found = jobs.result(store, job)
+    assert found is not None
+    return found
+
+
 def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_dataset(store, groups=6)
     add_human(store, "sums", "anna", {i: "True" for i in load_gold(store, "sums").labels})
@@ -351,44 +373,32 @@ def test_the_balance_of_a_report_is_of_one_label_also_where_nobody_got_it(
     assert (shares["human *"], shares["golden *"]) == ("0 %", "67 %")
 
 
-def test_a_report_names_each_run_that_came_to_one_label(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_names_each_run_that_came_to_one_label(results: Json) -> None:
     """Seeds are averaged in the tables; a constant among them is said by itself, but not one that was given."""
-    small_dataset(store, groups=6)
-    found = suite_results(store, monkeypatch, tmp_path)
     title = "Nearly constant labels"
-    assert title not in [table.title for table in tables(found)]
-    cells = {(cell["arm"], cell["seed"]): cell for cell in found["cells"]}
+    assert title not in [table.title for table in tables(results)]
+    cells = {(cell["arm"], cell["seed"]): cell for cell in results["cells"]}
     for cell in (cells["ICM", 1], cells["golden", 0]):
         cell["balance"] = {"True": 23, "False": 1}
     cells["ICM", 1] |= {"utility": 77.04, "accuracy": 0.5}
     cells["ICM", 0]["balance"] = {"True": 22, "False": 2}
-    table = next(table for table in tables(found) if table.title == title)
+    table = next(table for table in tables(results) if table.title == title)
     words = "23 of 24 labels are True: the labels may have collapsed to a constant."
     assert table.rows == (("ICM", "sums", "1", words, "77.0", "50.0 %"),)
 
 
-def test_predictors_look_at_all_suites_or_at_one_source(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predictors_look_at_all_suites_or_at_one_source(store: Store, done: tuple[Store, str]) -> None:
     with pytest.raises(NotFound, match="no suite has been run"):
         all_predictors(store)
-    small_dataset(store, groups=6)
-    done_suite(store, monkeypatch, tmp_path)
-    everything, searches = all_predictors(store), all_predictors(store, "icm")
+    everything, searches = all_predictors(done[0]), all_predictors(done[0], "icm")
     assert (everything["suites"], everything["runs"], searches["runs"]) == (["sides"], 7, 2)
-    assert all_predictors(store, "icm", 1.1)["runs"] == 0
+    assert all_predictors(done[0], "icm", 1.1)["runs"] == 0
 
 
-def test_a_report_has_every_number_and_needs_no_network(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_dataset(store, groups=6)
-    found = suite_results(store, monkeypatch, tmp_path)
-    markdown, page, *_ = write_report(found, tmp_path / "report")
+def test_a_report_has_every_number_and_needs_no_network(results: Json, tmp_path: Path) -> None:
+    markdown, page, *_ = write_report(results, tmp_path / "report")
     text, html = markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
-    for table in tables(found):
+    for table in tables(results):
         for row in table.rows:
             assert "| " + " | ".join(row) + " |" in text
             assert f"<td>{row[0]}</td>" in html
@@ -396,16 +406,12 @@ def test_a_report_has_every_number_and_needs_no_network(
     assert "python -m icm_engine evaluate sides.toml --model fake" in text
     assert "<script src=" not in html
     with pytest.raises(SettingError, match="cannot be written"):
-        write_report(found, markdown / "below-a-file")
+        write_report(results, markdown / "below-a-file")
 
 
-def test_the_figures_of_a_report_follow_the_theme(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_dataset(store, groups=6)
-    found = suite_results(store, monkeypatch, tmp_path)
+def test_the_figures_of_a_report_follow_the_theme(results: Json) -> None:
     for dark, colours in ((False, LIGHT), (True, DARK)):
-        bars, shots, curves = figures(found, dark)
+        bars, shots, curves = figures(results, dark)
         labels, used = bars.figure.data
         assert (labels.marker.color, used.marker.color) == (colours.strong, colours.rejected)
         assert labels.error_x.color == colours.text

@@ -20,11 +20,10 @@ from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import LEAST_TOKENS, TransformersScorer
 from icm_engine.runs import control, worker
 from icm_engine.runs.fork import fork
-from icm_engine.runs.remarks import tokens_of_run
 from icm_engine.runs.verify import verify
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
-from icm_engine.store.replay import open_run
+from icm_engine.store.replay import open_run, tokens_of_run
 from icm_engine.store.store import Store
 from tests.support.faults import Fault
 from tests.support.paths import ROOT

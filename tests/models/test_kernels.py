@@ -13,9 +13,9 @@ from icm_engine.models.loading import LoadedModel, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import control, worker
 from icm_engine.runs.fork import fork
-from icm_engine.runs.remarks import kernel_of_run
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import kernel_of_run
 from icm_engine.store.store import Store
 from tests.support.scorer_contract import PROMPTS
 from tests.support.small_models import save_model

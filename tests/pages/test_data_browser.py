@@ -117,7 +117,7 @@ def _the_context_is_checked(page: Page) -> None:
     choose(page, "Model", MODEL)
     choose(page, "Quantization", "none")
     stand_still(page)
-    press(page, "context_check")
+    press(page, "context_start")
     expect(page.get_by_text("The longest examples")).to_be_visible()
     shows(page, "Batch", "20")
     expect(page.locator(CURVE)).to_be_visible()

@@ -614,7 +614,7 @@ def test_the_context_check_is_asked_for_and_shown(store: Store) -> None:
     test = page("data", dataset="sums", view="Context check")
     test.selectbox(key="context_model").set_value("fake").run()
     test.number_input(key="context_limit").set_value(12).run()
-    button(test, "context_check").click().run()
+    button(test, "context_start").click().run()
     assert not test.exception
     (job,) = jobs.names(store, "context-check")
     assert jobs.spec(store, job) == JobSpec("context-check", {"dataset": "sums", "limit": 12}, ModelChoice("fake"))

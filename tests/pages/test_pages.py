@@ -194,8 +194,8 @@ def test_a_run_that_does_not_exist_shows_the_form(store: Store) -> None:
     [
         ("home", "pick_None", (None, "New run"), "New run"),
         ("datasets", "open_None", (None,), "All data sets"),
-        ("model_panels", "check_context-check.1", ("context-check.1",), "context-check.1"),
-        ("job_line", "job_landscape.1", ("landscape.1",), "landscape.1"),
+        ("job_line", "check_context-check.1", ("check", "context-check.1"), "context-check.1"),
+        ("job_line", "job_landscape.1", ("job", "landscape.1"), "landscape.1"),
     ],
 )
 def test_a_box_that_says_what_it_was_drawn_with_leaves_the_address(

@@ -11,7 +11,7 @@ from icm_engine.core.errors import LabelNotTokenizable, PromptTooLong, RunError,
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.scoring import TableScorer, agreeable_belief
 from icm_engine.core.settings import PRESETS, SearchConfig, with_settings
-from icm_engine.runs import control, remarks, worker
+from icm_engine.runs import control, new_run, worker
 from icm_engine.runs.control import follow
 from icm_engine.runs.fork import fork
 from icm_engine.store.datasets import Dataset
@@ -206,10 +206,10 @@ WITHOUT_TWINS = "No example has a swapped twin: the rule asymmetry does here wha
 
 
 def test_asymmetry_without_twins_is_explained(three: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert remarks.remarks(three, RunSpec("twins", "fake")) == []
-    assert remarks.remarks(three, RunSpec("two", "fake")) == []
+    assert new_run.remarks(three, RunSpec("twins", "fake")) == []
+    assert new_run.remarks(three, RunSpec("two", "fake")) == []
     for spec in (RunSpec("pairs", "fake"), RunSpec("two", "fake", rule="asymmetry")):
-        (words,) = remarks.remarks(three, spec)
+        (words,) = new_run.remarks(three, spec)
         assert words.startswith(WITHOUT_TWINS)
     assert WITHOUT_TWINS in icm(capsys, "run", "--dataset", "pairs", "--model", "fake", "--steps", "1")[2]
     assert WITHOUT_TWINS in icm(capsys, "check", "pairs")[2] + icm(capsys, "check", "pairs")[1]

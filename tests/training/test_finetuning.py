@@ -21,7 +21,7 @@ from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
 from icm_engine.jobs.finetuning import TuneSettings, settings_of
 from icm_engine.jobs.job_process import run_in_process
-from icm_engine.runs import control, model_registry
+from icm_engine.runs import control, model_registry, new_run
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -275,7 +275,7 @@ def test_a_run_of_a_model_tuned_on_gold_labels_is_supervised(store: Store) -> No
         for model in (f"trained:{name}", str(model_registry.folder(store, name))):
             run = control.create_run(store, RunSpec("sums", model))
             assert store.spec(run).supervised is supervised
-            assert control.resolved(store, store.spec(run)) == store.spec(run)
+            assert new_run.resolved(store, store.spec(run)) == store.spec(run)
     model_registry.put(store, "silent", lambda folder: None, {"name": "silent", "base": "sample"})
     assert model_registry.is_supervised(store, "trained:silent")
     assert not model_registry.is_supervised(store, "sample")
@@ -353,7 +353,7 @@ def test_labels_that_changed_since_a_training_began_are_refused(store: Store) ->
     store.append(job, "part", {"labels_sha256": "of other labels"})
     store.append(job, "start", {})
     assert run_in_process(store, job, job_worker.perform) == 1
-    assert "have changed since it began: request a new fine-tuning" in jobs.status(store, job).message
+    assert "have changed since it began: request it again" in jobs.status(store, job).message
 
 
 def test_runs_of_different_labels_are_not_tuned_on_together(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The decision card: one step of the search with all of its arithmetic, in numbers and sentences.
+"""The card of a step: one step of the search with all of its arithmetic, in numbers and sentences.
 
 It is computed from the step's event, the state before it and the settings at the time; nothing is scored again.
 """

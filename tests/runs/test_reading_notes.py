@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from icm_engine.analysis.alerts import alerts
+from icm_engine.analysis.alerts import alerts, notes_of_run, reading_notes
 from icm_engine.analysis.views import load
 from icm_engine.cli import main, run_commands
 from icm_engine.core.scoring import TableScorer, agreeable_belief, reading_of
 from icm_engine.core.settings import SearchConfig
 from icm_engine.models.tokenized_prompts import difference
 from icm_engine.runs import control, worker
-from icm_engine.runs.remarks import notes_of_run, reading_notes
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 from tests.support.stores import add_run, small_dataset

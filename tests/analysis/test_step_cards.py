@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from icm_engine.analysis import views
-from icm_engine.analysis.decision import (
+from icm_engine.analysis.event_cards import event_card
+from icm_engine.analysis.example_table import example_rows
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.step_card import (
     Decision,
     RepairOption,
     Terms,
@@ -20,9 +23,6 @@ from icm_engine.analysis.decision import (
     sentence,
     threshold_sentence,
 )
-from icm_engine.analysis.event_cards import event_card
-from icm_engine.analysis.example_table import example_rows
-from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import curves_then, movers_chart, movers_frame, options_frame, terms_frame
 from icm_engine.analysis.time_travel import Moment, open_moment
 from icm_engine.core.labeling import Labeling
