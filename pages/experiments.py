@@ -16,7 +16,7 @@ from icm_engine.analysis.run_form import (
 )
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
-from icm_engine.experiments import launch
+from icm_engine.experiments import runner
 from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
 from icm_engine.experiments.suites import SHIPPED, Suite, read_suite
@@ -99,7 +99,7 @@ def _ask() -> None:
     try:
         with Store() as store:
             require_server(now["suite_model"])
-            st.query_params["job"] = launch.submit_from_page(
+            st.query_params["job"] = runner.submit_from_page(
                 store,
                 now["suite"],
                 model_choice(now["suite_model"], now["suite_quantization"]),
@@ -115,7 +115,7 @@ def _ask() -> None:
 
 def show_results(store: Store) -> None:
     """Draw the suite in the URL, else the last one."""
-    made = jobs.names(store, launch.KIND)
+    made = jobs.names(store, runner.KIND)
     if not made:
         st.info("No suite has been run yet.", icon=":material/info:")
         return
@@ -144,7 +144,7 @@ def _found(found: Json, job: str) -> None:
     with st.expander("How this was made", icon=":material/receipt_long:"):
         for name, value in facts(found):
             st.text(f"{name}: {value}")
-    name = launch.folder_name(found)
+    name = runner.folder_name(found)
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             "Report (HTML)",
@@ -168,7 +168,7 @@ def _found(found: Json, job: str) -> None:
 
 def _runs(found: Json, job: str) -> None:
     """Links from a row to its runs."""
-    runs = launch.runs_of(found)
+    runs = runner.runs_of(found)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         run = st.selectbox(
             "Run behind the numbers", list(runs), key=f"run_{job}", format_func=runs.__getitem__, width=420

@@ -15,7 +15,7 @@ from icm_engine.cli.options import ClusterOptions, Many, ModelOptions, command
 from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.text import expanded
-from icm_engine.experiments import launch
+from icm_engine.experiments import runner
 from icm_engine.experiments.report_tables import predictors_table
 from icm_engine.experiments.suites import SHIPPED
 from icm_engine.jobs.batches import is_batched
@@ -75,7 +75,7 @@ def predictors_command(store: Store, source: str | None, labelled: float) -> Out
 
     Reads the latest results of every suite.
     """
-    found = launch.all_predictors(store, source, labelled)
+    found = runner.all_predictors(store, source, labelled)
     table = predictors_table(found["predictors"])
     rows = ["  ".join(cell.ljust(28) for cell in row).rstrip() for row in (table.head, *table.rows)]
     return Output(found, "\n".join([f"{found['runs']} runs of {', '.join(found['suites'])}", *rows]))
@@ -127,13 +127,13 @@ def evaluate_command(store: Store, **given: Any) -> Json:
     if arguments.detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)
-    files = write_report(found, expanded(arguments.output or Path("reports") / launch.folder_name(found)))
+    files = write_report(found, expanded(arguments.output or Path("reports") / runner.folder_name(found)))
     counts = {"seconds": round(found["seconds"]), "cells": len(found["cells"])}
     return {"job": job, **counts, "report": list(map(str, files))}
 
 
 def _submit(store: Store, arguments: EvaluateArguments) -> str:
-    return launch.submit(
+    return runner.submit(
         store,
         arguments.suite,
         arguments.model.choice(),

@@ -2,8 +2,7 @@
 
 suites              which label sources are compared, on which data, how often (suites/*.toml)
 plan                one cell per arm, data set and seed, with its RunSpec
-launch              starts a suite; the job that drives one
-runner              creates missing runs, has workers do them, evaluates their labels in use
+runner              starts a suite; creates missing runs, has workers do them, evaluates their labels in use
 results             cells, rows with intervals, predictors of accuracy; the stored JSON
 report              Markdown and HTML, and static pictures; report_tables: its tables
 """

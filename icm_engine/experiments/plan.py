@@ -152,6 +152,22 @@ class Cell:
         return f"{self.arm.name}, {self.dataset}, seed {self.seed}"
 
 
+@dataclass
+class Driven:
+    """A cell and its outcome: its run and the job that used its labels, or the reason why there is none.
+
+    `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
+    """
+
+    cell: Cell
+    run: str | None = None
+    use: str | None = None
+    reason: str | None = None
+    tuned: str | None = None
+    tuned_use: str | None = None
+    untuned: str | None = None
+
+
 def cells(suite: Suite) -> list[Cell]:
     """Return every cell of a suite: each arm with every seed, or with the first one only if seeds do not matter."""
     return [

@@ -29,8 +29,7 @@ from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import no_scorer
 from icm_engine.core.settings import ModelChoice
-from icm_engine.experiments.plan import Cell
-from icm_engine.experiments.runner import Driven
+from icm_engine.experiments.plan import Cell, Driven
 from icm_engine.experiments.suites import Suite
 from icm_engine.jobs.restarts import Chain, propose
 from icm_engine.store.events import SEARCH, Json

@@ -70,7 +70,7 @@ KINDS = {
         JobKind("lane", WORKER, "icm_engine.jobs.job_worker:lane"),
         JobKind("import", PLAIN, "icm_engine.data.importing:import_kind"),
         JobKind("rule-check", PLAIN, "icm_engine.data.rule_check:rule_check_kind"),
-        JobKind("suite", PLAIN, "icm_engine.experiments.launch:suite"),
+        JobKind("suite", PLAIN, "icm_engine.experiments.runner:suite"),
         JobKind("restarts", PLAIN, "icm_engine.jobs.restarts:restarts"),
         JobKind("batches", PLAIN, "icm_engine.jobs.batches:batches"),
         JobKind("ray", PLAIN, "icm_engine.cluster.driver:on_ray"),

@@ -11,7 +11,6 @@ run_controls        status, buttons and settings of a run
 batch_view          batched runs and chains
 step_card           the card of one step or event; what-if
 flips               label changes, and one example over time
-conflicts           pairs, groups and repairs
 annotate_queue      the queue and the list of keys
 annotate_card       one example, its buttons, blind annotation
 annotate_extras     acts on the whole queue, influence of a pin

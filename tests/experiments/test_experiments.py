@@ -20,13 +20,12 @@ from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human, load_gold
-from icm_engine.experiments import launch, plan
-from icm_engine.experiments.launch import all_predictors
+from icm_engine.experiments import plan, runner
 from icm_engine.experiments.plan import ensure_selected, surface
 from icm_engine.experiments.report import figures, write_report
 from icm_engine.experiments.report_tables import tables
 from icm_engine.experiments.results import predictors
-from icm_engine.experiments.runner import Chosen, drive
+from icm_engine.experiments.runner import Chosen, all_predictors, drive
 from icm_engine.experiments.suites import SHIPPED, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
@@ -463,7 +462,7 @@ def test_a_cancelled_suite_leaves_its_run_paused_and_asked_again_goes_on(tmp_pat
     with Store(tmp_path / "icm.db") as store:
         small_dataset(store)
         suite = suite_file(tmp_path, LONG)
-        job = launch.submit(store, suite, ModelChoice("fake"))
+        job = runner.submit(store, suite, ModelChoice("fake"))
         while not (store.run_names() and any(control.status(store, run).steps > 20 for run in store.run_names())):
             assert not jobs.status(store, job).settled
             control.wait()
@@ -471,7 +470,7 @@ def test_a_cancelled_suite_leaves_its_run_paused_and_asked_again_goes_on(tmp_pat
         for one in [job, *jobs.names(store, "batch")]:
             assert jobs.wait_until_settled(store, one).phase == "cancelled"
         assert sorted(control.status(store, run).phase for run in store.run_names()) == ["created", "paused"]
-        assert jobs.wait_until_settled(store, launch.submit(store, suite, ModelChoice("fake"))).phase == "done"
+        assert jobs.wait_until_settled(store, runner.submit(store, suite, ModelChoice("fake"))).phase == "done"
         for run in store.run_names():
             assert control.status(store, run).phase == "finished"
             assert verify(store, open_run(store, run)) == (4000, [])

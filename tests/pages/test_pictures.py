@@ -14,7 +14,7 @@ from icm_engine.analysis.repairs import repair_code
 from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import ModelChoice, SearchConfig
-from icm_engine.experiments import launch
+from icm_engine.experiments import runner
 from icm_engine.runs import control
 from icm_engine.store.store import Store
 from tests.support.app_server import serving
@@ -60,7 +60,7 @@ def pictures_of_a_finished_run(tmp_path: Path) -> None:
 def picture_of_a_suite(tmp_path: Path) -> None:
     """Write docs/experiments.png: the quick form of the main suite on the sample model."""
     with Store(tmp_path / "icm.db") as store:
-        job = launch.submit(store, "main", ModelChoice("sample"), quick=True, command="evaluate main --quick")
+        job = runner.submit(store, "main", ModelChoice("sample"), quick=True, command="evaluate main --quick")
         assert jobs.wait_until_settled(store, job).phase == "done"
     with serving(tmp_path / "icm.db") as server, browsing() as browser:
         picture(browser, f"{server.url}/experiments?job={job}", "experiments", ".st-key-report_html", 1900)
