@@ -36,7 +36,7 @@ from icm_engine.analysis.run_form import (
     taken,
 )
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.views import rule_name, searches
+from icm_engine.analysis.views import rule_name, searches, server_sentences
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -325,6 +325,8 @@ def _about(reading: Reading) -> None:
     )
     with st.container(key="about"):
         st.text(" · ".join(facts))
+        for words in server_sentences(reading):
+            st.text(words)
 
 
 menu.require(home.show)

@@ -18,6 +18,7 @@ from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.runs import control
 from icm_engine.runs.control import RunStatus
 from icm_engine.runs.life_cycle import LEFT, MOVING, OVER, Phase
+from icm_engine.runs.remarks import server_words
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import SEARCH, Json, RunSpec
 from icm_engine.store.replay import open_run
@@ -350,6 +351,11 @@ def notices(reading: Reading) -> tuple[Notice, ...]:
     if too_long := _beyond_training(reading):
         found.append(Notice("context", too_long))
     return tuple(found)
+
+
+def server_sentences(reading: Reading) -> list[str]:
+    """Return what the server of a run's model can do; none for a model loaded on this machine."""
+    return server_words(reading.model)
 
 
 def searches(reading: Reading) -> bool:
