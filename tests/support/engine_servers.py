@@ -103,7 +103,7 @@ class LlamaServer(Completions):
             return 404, {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}
         prompt = body["prompt"]
         tokens = [*self.before, *self.tokenize(prompt)] if isinstance(prompt, str) else prompt
-        rows = [
+        rows: list[Json] = [
             {"id": token, "token": self.decode(token), "bytes": list(self.decode(token).encode()), "logprob": value}
             for token, value in _likeliest(self.log_probs(tuple(tokens)), body["n_probs"])
         ]
