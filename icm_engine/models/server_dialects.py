@@ -5,9 +5,9 @@
     llama.cpp   POST /completion, n_probs                  the likeliest tokens, as many as it takes to have those
     others      POST /v1/completions, logprobs             the 20 or 5 likeliest tokens
 
-Nothing here sends anything: a `Dialect` makes the body of a request and reads an answer, and an `Engine` says which
-dialects a server may speak and where it tells its version, its context and its tokens. What a server claims to be only
-decides what is tried first; whether it works is found by asking (`server_scorer.probe_server`).
+Nothing here sends anything: a `ServerDialect` makes the body of a request and reads an answer, and an `Engine` says
+which dialects a server may speak and where it tells its version, its context and its tokens. What a server claims to be
+only decides what is tried first; whether it works is found by asking (`server_scorer.probe_server`).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -28,7 +28,7 @@ def named(token: int) -> str:
     return f"token_id:{token}"
 
 
-class Dialect:
+class ServerDialect:
     """One way of asking for log-probabilities of the next token; `words` is recorded with a run as `labels`.
 
     A table maps tokens, by id (`named`) or by their text, to what the server gives as their log-probability.
@@ -69,7 +69,7 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Likeliest(Dialect):
+class Likeliest(ServerDialect):
     """The likeliest tokens of an OpenAI-compatible API, at most 20 or 5; `more`: with vLLM's own fields."""
 
     top: int
@@ -115,7 +115,7 @@ class ByTokenId(Likeliest):
         }
 
 
-class GenerateIds(Dialect):
+class GenerateIds(ServerDialect):
     """SGLang's native endpoint, whose greedy answers have log-probabilities before any sampling setting."""
 
     words = "by token id (token_ids_logprob)"
@@ -144,7 +144,7 @@ class GenerateIds(Dialect):
 
 
 @dataclass
-class AsManyAsNeeded(Dialect):
+class AsManyAsNeeded(ServerDialect):
     """llama.cpp's native endpoint: `n_probs` likeliest tokens before any sampler, more until the wanted are there.
 
     Asking again is cheap where the prompt is still in its cache. The next prompt begins with the size that the last one
@@ -241,7 +241,7 @@ class Engine:
     """
 
     title: str
-    native: tuple[Callable[[int], Dialect], ...] = ()
+    native: tuple[Callable[[int], ServerDialect], ...] = ()
     tokens: TokenApi = TokenApi()
     facts: tuple[str, ...] = ("/version",)
     version: str = "version"

@@ -24,11 +24,11 @@ from icm_engine.models.server_client import PROBES, TRIES, OwnTokens, ServerClie
 from icm_engine.models.server_dialects import (
     SERVING,
     ByTokenId,
-    Dialect,
     Engine,
     Ids,
     Json,
     Likeliest,
+    ServerDialect,
     engine_of,
     named,
 )
@@ -135,7 +135,7 @@ class LogProbQuery:
     client: ServerClient
     served: Served
     tokens: ServerTokens
-    dialect: Dialect
+    dialect: ServerDialect
     fingerprint: str = ""  # hash of the server's model and settings, or its model's name, if it gives one
     _texts: dict[int, str] = field(default_factory=dict)
 
@@ -235,7 +235,7 @@ def probe_server(client: ServerClient, served: Served, tokens: ServerTokens) -> 
     return by_id if asking.dialect == WAYS[0] and _works(by_id, prompt, likeliest) else asking
 
 
-def _serves(native: LogProbQuery, second: Dialect, prompt: Sequence[int]) -> bool:
+def _serves(native: LogProbQuery, second: ServerDialect, prompt: Sequence[int]) -> bool:
     """Whether an engine's own endpoint does what it should, asked in two ways; an older one, or a proxy, may not."""
     try:
         likeliest = native.likeliest(prompt)
