@@ -25,7 +25,7 @@ import psutil
 
 from benchmarks.importing import CHILD, imported, write
 from benchmarks.page_time import drawn
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine import jobs
 from icm_engine.core.settings import SearchConfig
 from icm_engine.jobs import batches
@@ -168,8 +168,7 @@ def main() -> None:
     parser.add_argument("--database", type=Path, help="keep it here, and go on with what is there")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-batches-") as folder:
+    with reported(parser) as given, tempfile.TemporaryDirectory(prefix="icm-batches-") as folder:
         database, small = given.database or Path(folder) / "icm.db", Path(folder) / "small.db"
         if not database.exists():
             prepared(database, Path(folder), given.examples)

@@ -22,7 +22,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from benchmarks.app_server import browsing, serving
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from benchmarks.run_pages import RUN, written
 from icm_engine.runs import control
 from icm_engine.store.store import Store
@@ -108,8 +108,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-clicks-") as folder, browsing() as browser:
+    with reported(parser) as given, tempfile.TemporaryDirectory(prefix="icm-clicks-") as folder, browsing() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(60_000)
         if given.what == "first-run":

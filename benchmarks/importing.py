@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.analysis.batches import GoldCounts, run_lines, run_list
 from icm_engine.analysis.run_cache import RunCache
 from icm_engine.core.settings import SearchConfig
@@ -132,8 +132,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    show([measure(form, given.rows) for form in given.forms], given.output)
+    with reported(parser) as given:
+        show([measure(form, given.rows) for form in given.forms], given.output)
 
 
 if __name__ == "__main__":

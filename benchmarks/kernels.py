@@ -9,12 +9,13 @@ transformers' own attention; it is timed on --sample prompts, evenly spread, and
 """
 
 import argparse
+import itertools
 import statistics
 from pathlib import Path
 
 from benchmarks.leave_one_out import spread
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, clock, median_seconds, show
+from benchmarks.report import Row, clock, median_seconds, reported, show
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Kernel
@@ -70,17 +71,16 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--sample", type=int, default=8, help="full prompts timed, then scaled to n")
     parser.add_argument("--output", type=Path, help="JSON file")
-    given = parser.parse_args()
-    rows = []
-    for dtype in given.dtype:
-        for width in given.width:
+    with reported(parser) as given:
+        rows = []
+        for dtype, width in itertools.product(given.dtype, given.width):
             loaded = load_any(f"width-{width}", "none", dtype)
             task, examples = examples_for(loaded, given.n, given.tokens, "", Path())
             labeling = Labeling({i: task.labels[i % len(task.labels)] for i in range(len(examples))})
             prompts = list(leave_one_out_prompts(task, examples, [labeling])[0].values())
             rows.append(measure(loaded, prompts, given))
             print(rows[-1], flush=True)
-    show(rows, given.output)
+        show(rows, given.output)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, clock, median_seconds, show, synchronize
+from benchmarks.report import Row, clock, median_seconds, reported, show, synchronize
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs
@@ -141,16 +141,16 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"), help="where sample data goes")
-    given = parser.parse_args()
-    loaded = load_any(given.model, given.quantization, given.dtype)
-    scorers = {encoding: TransformersScorer(loaded, encoding) for encoding in ("prefix-tree", "full-prompts")}
-    scorers["own attention"] = TransformersScorer(loaded)
-    scorers["own attention"].attention = loaded.attention
-    rows = []
-    for n in given.n:
-        rows.append(measure(scorers, *examples_for(loaded, n, given.tokens, given.dataset, given.db), given))
-        print(rows[-1], flush=True)
-    show(rows, given.output)
+    with reported(parser) as given:
+        loaded = load_any(given.model, given.quantization, given.dtype)
+        scorers = {encoding: TransformersScorer(loaded, encoding) for encoding in ("prefix-tree", "full-prompts")}
+        scorers["own attention"] = TransformersScorer(loaded)
+        scorers["own attention"].attention = loaded.attention
+        rows = []
+        for n in given.n:
+            rows.append(measure(scorers, *examples_for(loaded, n, given.tokens, given.dataset, given.db), given))
+            print(rows[-1], flush=True)
+        show(rows, given.output)
 
 
 if __name__ == "__main__":

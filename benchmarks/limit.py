@@ -21,7 +21,7 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, median_seconds, show, synchronize
+from benchmarks.report import Row, median_seconds, reported, show, synchronize
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.models.attention import PathLayer
@@ -198,11 +198,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--output", type=Path, help="JSON file; the profile goes beside it")
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
-    given = parser.parse_args()
-    loaded = load_any(given.model, given.quantization, given.dtype)
-    fractions, profiles = zip(*(measure(loaded, n, given) for n in given.n), strict=True)
-    show(fractions, given.output)
-    show(profiles, given.output and given.output.with_suffix(".profile.json"))
+    with reported(parser) as given:
+        loaded = load_any(given.model, given.quantization, given.dtype)
+        fractions, profiles = zip(*(measure(loaded, n, given) for n in given.n), strict=True)
+        show(fractions, given.output)
+        show(profiles, given.output and given.output.with_suffix(".profile.json"))
 
 
 if __name__ == "__main__":

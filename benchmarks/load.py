@@ -29,7 +29,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.app_server import ROOT, browsing, serving
-from benchmarks.report import show
+from benchmarks.report import reported, show
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control
@@ -207,11 +207,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--rate", type=float, default=20)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-load-") as folder, browsing() as browser:
-        os.environ["ICM_DB"] = str(Path(folder) / "icm.db")
-        found = measured(browser, Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
-    show([{"runs": given.runs, "tabs": given.tabs, "minutes": given.minutes, **asdict(found)}], given.output)
+    with reported(parser) as given:
+        with tempfile.TemporaryDirectory(prefix="icm-load-") as folder, browsing() as browser:
+            os.environ["ICM_DB"] = str(Path(folder) / "icm.db")
+            found = measured(browser, Path(folder) / "icm.db", given.runs, given.tabs, given.minutes, given.rate)
+        show([{"runs": given.runs, "tabs": given.tabs, "minutes": given.minutes, **asdict(found)}], given.output)
 
 
 if __name__ == "__main__":

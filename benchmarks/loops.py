@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks import workshop
+from benchmarks.report import reported, say
 from benchmarks.rewards import reward_job
 from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
 from icm_engine.core.settings import ModelChoice
@@ -233,13 +234,13 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=16, help="of dpo: questions that claims are sampled for")
     parser.add_argument("--steps", type=int, default=60, help="of DPO, or of reinforcement")
     parser.add_argument("--reward-steps", type=int, default=RewardSettings().steps)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    with Store(given.work / ("rewards.db" if given.part == "rl" else "dpo.db")) as store:
-        if given.part == "dpo":
-            print(dpo(store, given.seeds, given.questions, given.steps))
-        else:
-            print(rl(store, given.dataset, given.seeds, given.reward_steps, given.steps))
+    with reported(parser) as given:
+        given.work.mkdir(parents=True, exist_ok=True)
+        with Store(given.work / ("rewards.db" if given.part == "rl" else "dpo.db")) as store:
+            if given.part == "dpo":
+                say(dpo(store, given.seeds, given.questions, given.steps))
+            else:
+                say(rl(store, given.dataset, given.seeds, given.reward_steps, given.steps))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.objective import Objective
@@ -56,10 +56,10 @@ def main() -> None:
     parser.add_argument("--n", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    rows = [measure(n, given.steps) for n in given.n]
-    first = rows[0]["ms a step, median"]
-    show([{**row, "ratio to the smallest": row["ms a step, median"] / first} for row in rows], given.output)  # type: ignore[operator]
+    with reported(parser) as given:
+        rows = [measure(n, given.steps) for n in given.n]
+        first = rows[0]["ms a step, median"]
+        show([{**row, "ratio to the smallest": row["ms a step, median"] / first} for row in rows], given.output)  # type: ignore[operator]
 
 
 if __name__ == "__main__":

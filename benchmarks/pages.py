@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.importing import imported, write
 from benchmarks.page_time import drawn
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs import control, worker
 from icm_engine.store.events import RunSpec
@@ -64,8 +64,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-pages-") as folder:
+    with reported(parser) as given, tempfile.TemporaryDirectory(prefix="icm-pages-") as folder:
         database = Path(folder) / "icm.db"
         os.environ["ICM_DB"] = str(database)
         prepared(database, Path(folder), given.rows)

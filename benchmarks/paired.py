@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
@@ -107,9 +107,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
-    given = parser.parse_args()
-    scorer = TransformersScorer(load_any(given.model, given.quantization, "bfloat16"))
-    show([compare(scorer, dataset, given) for dataset in given.datasets], given.output)
+    with reported(parser) as given:
+        scorer = TransformersScorer(load_any(given.model, given.quantization, "bfloat16"))
+        show([compare(scorer, dataset, given) for dataset in given.datasets], given.output)
 
 
 if __name__ == "__main__":

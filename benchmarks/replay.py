@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import Row, median_seconds, show
+from benchmarks.report import Row, median_seconds, reported, show
 from benchmarks.run_pages import RUN, written
 from icm_engine.analysis.views import load
 from icm_engine.store.replay import open_run, replay
@@ -34,8 +34,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--db", type=Path)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with reported(parser) as given, tempfile.TemporaryDirectory() as folder:
         database = given.db or Path(folder) / "icm.db"
         if not database.exists():
             written(database, given.steps, max(256, given.labelled), given.labelled)

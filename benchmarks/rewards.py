@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workshop
+from benchmarks.report import reported, say
 from icm_engine.analysis.evaluation import accuracy, agreement_with_gold, difference
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import DatasetPart
@@ -51,17 +52,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=RewardSettings().steps)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    with Store(given.work / "rewards.db") as store:
-        workshop.ensure(store, given.dataset)
-        cells = {
-            (arm, seed): reward_job(store, given.dataset, arm, seed, given.steps)
-            for arm in given.arms
-            for seed in given.seeds
-        }
-        workshop.work(store, [name for cell in cells.values() for name in cell])
-        print(report(store, given.arms, {key: workshop.found(store, job) for key, (_, job) in cells.items()}))
+    with reported(parser) as given:
+        given.work.mkdir(parents=True, exist_ok=True)
+        with Store(given.work / "rewards.db") as store:
+            workshop.ensure(store, given.dataset)
+            cells = {
+                (arm, seed): reward_job(store, given.dataset, arm, seed, given.steps)
+                for arm in given.arms
+                for seed in given.seeds
+            }
+            workshop.work(store, [name for cell in cells.values() for name in cell])
+            say(report(store, given.arms, {key: workshop.found(store, job) for key, (_, job) in cells.items()}))
 
 
 def report(store: Store, arms: list[str], facts: dict[tuple[str, int], dict[str, Any]]) -> str:

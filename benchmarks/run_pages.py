@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.page_bytes import received
 from benchmarks.page_time import drawn
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.core.labeling import Example, Flip, Labeling, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.repair import Option, Repair
@@ -140,8 +140,7 @@ def main() -> None:
     parser.add_argument("--labelled", type=int, default=256)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="icm-pages-") as folder:
+    with reported(parser) as given, tempfile.TemporaryDirectory(prefix="icm-pages-") as folder:
         database = Path(folder) / "icm.db"
         os.environ["ICM_DB"] = str(database)
         inventor = written(database, given.steps, given.examples, given.labelled)

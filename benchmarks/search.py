@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.limit import Work, work_of
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, clock, median_seconds, show, synchronize
+from benchmarks.report import Row, clock, median_seconds, reported, show, synchronize
 from icm_engine.core.advance import advance
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
@@ -129,15 +129,15 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
-    given = parser.parse_args()
-    loaded = load_any(given.model, given.quantization, given.dtype)
-    rows = []
-    for dataset in given.datasets:
-        for paired, terms in product(given.paired, given.terms):
-            config = with_settings(PRESETS["default"], {"seed": given.seed, "paired": bool(paired), "terms": terms})
-            rows.append(measure(loaded, dataset, config, given))
-            print(rows[-1], flush=True)
-    show(rows, given.output)
+    with reported(parser) as given:
+        loaded = load_any(given.model, given.quantization, given.dtype)
+        rows = []
+        for dataset in given.datasets:
+            for paired, terms in product(given.paired, given.terms):
+                config = with_settings(PRESETS["default"], {"seed": given.seed, "paired": bool(paired), "terms": terms})
+                rows.append(measure(loaded, dataset, config, given))
+                print(rows[-1], flush=True)
+        show(rows, given.output)
 
 
 if __name__ == "__main__":

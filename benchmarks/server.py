@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.models import examples_for
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.scoring import LabelLogProbs, Scorer
@@ -98,16 +98,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="JSON file")
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"), help="where sample data goes")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    tree, given_order = ServerScorer(given.server), ServerScorer(given.server, "full-prompts")
-    here = TransformersScorer(load(ModelChoice(given.model, "none", given.dtype)))
-    print({**tree.describe(), "loaded here": dict(here.describe())})
-    rows = []
-    for n in given.n:
-        rows += rows_for(n, tree, given_order, here, given)
-        print(*rows[-3:], sep="\n", flush=True)
-    show(rows, given.output)
+    with reported(parser) as given:
+        torch.set_num_threads(given.threads)
+        tree, given_order = ServerScorer(given.server), ServerScorer(given.server, "full-prompts")
+        here = TransformersScorer(load(ModelChoice(given.model, "none", given.dtype)))
+        print({**tree.describe(), "loaded here": dict(here.describe())})
+        rows = []
+        for n in given.n:
+            rows += rows_for(n, tree, given_order, here, given)
+            print(*rows[-3:], sep="\n", flush=True)
+        show(rows, given.output)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.models import examples_for, load_any
-from benchmarks.report import Row, clock, show
+from benchmarks.report import Row, clock, reported, show
 from icm_engine.core.advance import advance
 from icm_engine.core.custom_rules import make_rule
 from icm_engine.core.labeling import Labeling
@@ -197,14 +197,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--db", type=Path, default=Path("build/benchmarks.db"))
-    given = parser.parse_args()
-    loaded, rows = load_any(given.model, given.quantization, given.dtype), []
-    for dataset in given.datasets:
-        for n in given.n:
-            for terms in given.terms:
-                rows.append(measure(loaded, dataset, n, terms, given))
-                print(rows[-1], flush=True)
-    show(rows, given.output)
+    with reported(parser) as given:
+        loaded, rows = load_any(given.model, given.quantization, given.dtype), []
+        for dataset in given.datasets:
+            for n in given.n:
+                for terms in given.terms:
+                    rows.append(measure(loaded, dataset, n, terms, given))
+                    print(rows[-1], flush=True)
+        show(rows, given.output)
 
 
 if __name__ == "__main__":

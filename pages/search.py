@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from icm_engine import jobs
+from icm_engine.analysis.alerts import server_words
 from icm_engine.analysis.batches import begin_batches
 from icm_engine.analysis.figures import settings_frame
 from icm_engine.analysis.formatting import escaped, without_flags
@@ -325,6 +326,8 @@ def _about(reading: Reading) -> None:
     )
     with st.container(key="about"):
         st.text(" · ".join(facts))
+        for words in server_words(reading.model):
+            st.text(words)
 
 
 menu.require(home.show)

@@ -180,10 +180,18 @@ def reading_notes(model: Json) -> list[str]:
     return notes
 
 
-def notes_of_run(store: Store, run: str) -> list[str]:
-    """Return the notes on the texts of a stored run; none if no model has read them."""
+def notes_of_run(store: Store, run: str, server: bool = True) -> list[str]:
+    """Return the notes on the texts of a stored run, and what its `server` can do; none if no model has read them."""
     told = store.last_event(run, ("model",))
-    return reading_notes(told.body) if told is not None else []
+    if told is None:
+        return []
+    return [*(server_words(told.body) if server else ()), *reading_notes(told.body)]
+
+
+def server_words(model: Json) -> list[str]:
+    """Return what a model's server can do, in one sentence, from a `model` event; none for a model loaded here."""
+    said = model.get("ability")
+    return [said] if isinstance(said, str) else []
 
 
 def _of(counted: Json) -> str:

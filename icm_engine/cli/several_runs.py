@@ -58,8 +58,8 @@ def run_batches(
     if detach:
         return {"run": name, "batches": batches.batched(store, name).of, "status": "starting"}
     result, whole = followed(store, name), batches.batched(store, name)
-    for run in filter(store.has_run, map(whole.run, range(1, whole.of + 1))):
-        for words in notes_of_run(store, run):
+    for number, run in enumerate(filter(store.has_run, map(whole.run, range(1, whole.of + 1)))):
+        for words in notes_of_run(store, run, server=number == 0):  # all batches are scored by one
             print(f"{run}: {words}", file=sys.stderr)
     return result
 

@@ -9,5 +9,6 @@ attention           attention of many new tokens over a long cache, tree masks, 
 transformers_scorer the walk over the tree: extend, recurse, crop; float32 for the last projection
 generator           text: chat templates, greedy or seeded samples, continuations of a line
 server_client       HTTP with retries, the server's cache metrics, the tokenizer of its model
-server_scorer       the same prompts through an OpenAI-compatible server, probed before use
+server_dialects     how each kind of server is asked, and where its answer has the numbers (pure)
+server_scorer       the same prompts through a server, probed before use
 """

@@ -203,9 +203,15 @@ def _keep_float32(network: Any) -> None:
 
 
 def pick_device(device: str) -> str:
-    """Return `cpu` or a CUDA device. Raises DeviceMissing if a GPU is asked for and there is none."""
+    """Return `cpu` or a CUDA device; `auto` takes the GPU if it is a CUDA one. Raises DeviceMissing for others."""
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "mps" or device.startswith("mps:"):
+        raise DeviceMissing(
+            f"device {device!r} (the GPU of an Apple computer) is not used, because the walk and its attention were "
+            "never checked there: use device cpu or auto, or serve a GGUF file with llama.cpp's llama-server, which "
+            "uses that GPU, and give its address as the model"
+        )
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceMissing(f"device {device!r} was requested, but no CUDA GPU is visible: use device cpu or auto")
     if device != "cpu" and not device.startswith("cuda"):

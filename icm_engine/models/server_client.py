@@ -18,9 +18,9 @@ from icm_engine.core.errors import ModelNotUsable, ServerUnavailable
 from icm_engine.core.scoring import Retries
 from icm_engine.core.server_address import KEY, ServerAddress
 from icm_engine.models.prefix_tree import Tokens
+from icm_engine.models.server_dialects import SERVING, Json, TokenApi
 from icm_engine.models.tokenized_prompts import ANY_CONTROL, TextReader, control_tokens, pattern_of, reader_of
 
-Json = dict[str, Any]
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
@@ -46,11 +46,22 @@ class ServerClient:
 
     def get(self, url: str) -> httpx2.Response:
         """Return the answer to a GET. Raises ServerUnavailable, ModelNotUsable."""
-        return self._asked("GET", url, None)
+        return self._accepted(self._asked("GET", url, None))
 
     def post(self, url: str, body: Json) -> Json:
         """Return the JSON object answered to a POST. Raises ServerUnavailable, ModelNotUsable."""
-        return self.object_of(self._asked("POST", url, body))
+        return self.object_of(self._accepted(self._asked("POST", url, body)))
+
+    def refusal(self, url: str, body: Json) -> str:
+        """Return why the server refuses a POST, empty if it does not. Raises ServerUnavailable, ModelNotUsable.
+
+        A fault of the server counts too: some answer 500 to what they cannot read.
+        """
+        response = self._asked("POST", url, body)
+        if response.status_code >= 400 and response.status_code not in (401, 403):
+            return f"{response.status_code}: {self._message(response)}"
+        self._accepted(response)
+        return ""
 
     def each(self, function: Callable[[Given], Found], items: Iterable[Given]) -> Iterator[Found]:
         """Yield results in order, with as many requests at once as the address allows; an error stops the rest."""
@@ -86,7 +97,7 @@ class ServerClient:
                 ) from error
             else:
                 if response.status_code not in AGAIN:
-                    return self._accepted(response)
+                    return response
                 why, wait = f"{response.status_code}: {self._message(response)}", _wanted_wait(response.headers)
             if left and self._again(why, wait, self.tries - 1 - left):
                 continue
@@ -117,7 +128,7 @@ class ServerClient:
             raise self._unavailable(f"{status}: {said}")
         raise ModelNotUsable(
             f"server {self.address.base} refuses a request ({status}: {said}): "
-            "it must be an OpenAI-compatible completions API that takes token ids"
+            f"it must be an OpenAI-compatible completions API that takes token ids ({SERVING})"
         )
 
     def _unavailable(self, why: str) -> ServerUnavailable:
@@ -260,15 +271,15 @@ class OwnTokens(ServerTokens):
 
 
 class AskedTokens(ServerTokens):
-    """The server's /tokenize and /detokenize, as vLLM has them; what it adds before a text also precedes prompts."""
+    """The server's own /tokenize and /detokenize; what it adds before a text also precedes prompts."""
 
-    def __init__(self, client: ServerClient, model: str) -> None:
+    def __init__(self, client: ServerClient, model: str, api: TokenApi | None = None) -> None:
         super().__init__()
-        self.client, self.model = client, model
+        self.client, self.model, self.api = client, model, api or TokenApi()
         plain, whole = self._asked(PROBES[0], False), self._asked(PROBES[0], True)
         place = next((k for k in range(len(whole)) if whole[k : k + len(plain)] == plain), 0)
         self.beginning = (whole[:place],) if place else ()
-        self.words = f"{client.address.root}/tokenize"
+        self.words = self._url(self.api.tokenize)
 
     def reader(self) -> TextReader:
         return TextReader(self.tokenize, self._text, self.words, self.control, far=True)
@@ -276,16 +287,19 @@ class AskedTokens(ServerTokens):
     def text_of(self, token: int) -> str:
         return self._text([token])
 
+    def _url(self, path: str) -> str:
+        return path.format(base=self.client.address.base, root=self.client.address.root)
+
     def _text(self, tokens: Sequence[int]) -> str:
-        body = {"model": self.model, "tokens": list(tokens)}
-        return str(self.client.post(f"{self.client.address.root}/detokenize", body).get("prompt"))
+        body = {"model": self.model, "tokens": list(tokens), **dict(self.api.always)}
+        return str(self.client.post(self._url(self.api.detokenize), body).get(self.api.read))
 
     def _asked(self, text: str, special: bool) -> Tokens:
-        body = {"model": self.model, "prompt": text, "add_special_tokens": special}
-        found = self.client.post(f"{self.client.address.root}/tokenize", body).get("tokens")
+        body = {"model": self.model, self.api.text: text, self.api.special: special}
+        found = self.client.post(self._url(self.api.tokenize), body).get("tokens")
         if not isinstance(found, list) or not all(isinstance(token, int) for token in found):
             raise ModelNotUsable(
-                f"{self.client.address.root}/tokenize gives no token ids: name the model's tokenizer, as "
+                f"{self._url(self.api.tokenize)} gives no token ids: name the model's tokenizer, as "
                 f"{self.client.address.base}#tokenizer=DIRECTORY"
             )
         return tuple(found)
@@ -294,13 +308,13 @@ class AskedTokens(ServerTokens):
         return self.client.each(lambda text: self._asked(text, False), texts)
 
 
-def tokens_for(client: ServerClient, served: Json, others: Sequence[Json]) -> ServerTokens:
+def tokens_for(client: ServerClient, served: Json, others: Sequence[Json], api: TokenApi | None = None) -> ServerTokens:
     """Return the tokenizer of a served model, checked against the server's own if it has one. Raises ModelNotUsable.
 
     It is the one named by the address, else that of the model's directory or an adapter's base on this machine, else
     the server's. `served` and `others` are the entries of /models.
     """
-    asked = _asked_tokens(client, str(served["id"]))
+    asked = _asked_tokens(client, str(served["id"]), api)
     source = client.address.tokenizer or _directory(served, others)
     if source is not None:
         own = OwnTokens(source)
@@ -317,9 +331,9 @@ def tokens_for(client: ServerClient, served: Json, others: Sequence[Json]) -> Se
     return asked
 
 
-def _asked_tokens(client: ServerClient, model: str) -> AskedTokens | None:
+def _asked_tokens(client: ServerClient, model: str, api: TokenApi | None) -> AskedTokens | None:
     try:
-        return AskedTokens(client, model)
+        return AskedTokens(client, model, api)
     except ModelNotUsable:
         return None  # the server lacks this endpoint, which is allowed
 

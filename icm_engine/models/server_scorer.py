@@ -1,5 +1,6 @@
-"""Label log-probabilities from an OpenAI-compatible completions server, probed before use.
+"""Label log-probabilities from a model server, probed before use.
 
+One probe finds what the server can do, with the dialects of `server_dialects`, and says it in one sentence (`ability`).
 A server that cannot serve is refused at the start, with the remedy.
 
 Prompts are sent as token ids, in the order of their prefix tree, so a server with automatic prefix caching encodes each
@@ -19,13 +20,24 @@ from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import LabelLogProbs, Retries, Usage
 from icm_engine.core.server_address import OWN, ServerAddress, server_address
 from icm_engine.models.prefix_tree import PrefixRequest, Question, build, questions
-from icm_engine.models.server_client import PROBES, TRIES, Json, OwnTokens, ServerClient, ServerTokens, tokens_for
+from icm_engine.models.server_client import PROBES, TRIES, OwnTokens, ServerClient, ServerTokens, tokens_for
+from icm_engine.models.server_dialects import (
+    SERVING,
+    ByTokenId,
+    Engine,
+    Ids,
+    Json,
+    Likeliest,
+    ServerDialect,
+    engine_of,
+    named,
+)
 from icm_engine.models.tokenized_prompts import PromptReader, full_tokens
 
 FLOOR = -9998.0  # vLLM writes -9999 for missing numbers
-WAYS = ((20, True), (20, False), (5, False))  # likeliest tokens asked for, and vLLM's fields; 5 is OpenAI's limit
+WAYS = (Likeliest(20), Likeliest(20, False), Likeliest(5, False))  # with vLLM's fields or without; 5 is OpenAI's limit
 TOLERANCE = 0.5  # allowed difference of log-probabilities between forms of request: bfloat16's rounding
-NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # else a model's own defaults apply
+ANY = (1, 2, 3)  # token ids that every vocabulary has
 
 
 @dataclass(frozen=True)
@@ -37,11 +49,17 @@ class Served:
     others: tuple[Json, ...]
     context: int
     version: str | None
+    kind: Engine
 
     @property
     def engine(self) -> str:
         """The engine and version, as far as the server says."""
         return " ".join(filter(None, (str(self.card.get("owned_by") or "unknown"), self.version)))
+
+    @property
+    def title(self) -> str:
+        """The engine by the name that people know, and its version."""
+        return " ".join(filter(None, (self.kind.title, self.version)))
 
 
 def served_model(client: ServerClient) -> Served:
@@ -57,19 +75,46 @@ def served_model(client: ServerClient) -> Served:
     if wanted is not None and wanted not in names:
         raise ModelNotUsable(f"server {base} has no model {wanted!r}: it has {_list(names)}")
     card = cards[names.index(wanted) if wanted is not None else 0]
-    return Served(str(card["id"]), card, tuple(cards), _context(client, card, cards), _version(client))
+    kind = engine_of(card.get("owned_by"))
+    facts = _facts(client, kind)
+    version = str(facts[kind.version])[:40] if facts.get(kind.version) is not None else None
+    served = Served(str(card["id"]), card, tuple(cards), 0, version, kind)
+    if not kind.ids:
+        _require_token_ids(client, served)
+    return replace(served, context=_context(client, served, facts))
 
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _context(client: ServerClient, card: Json, cards: Sequence[Json]) -> int:
+def _facts(client: ServerClient, kind: Engine) -> Json:
+    """What a server of this kind tells about itself; only some do."""
+    for path in kind.facts:
+        try:
+            return client.object_of(client.get(f"{client.address.root}{path}"))
+        except ModelNotUsable:
+            continue
+    return {}
+
+
+def _require_token_ids(client: ServerClient, served: Served) -> None:
+    """Check that a server takes a prompt as token ids: of a text, nobody here knows which tokens it becomes there."""
+    base = client.address.base
+    body = {"model": served.name, "prompt": list(ANY), "max_tokens": 1, "temperature": 0.0, "logprobs": 1}
+    if why := client.refusal(f"{base}/completions", body):
+        raise ModelNotUsable(
+            f"server {base} ({served.title}) takes no token ids as a prompt ({why}), and of a text it is not known "
+            f"which tokens the model reads: serve the model with {SERVING}, or load it here (--model DIRECTORY or "
+            "FILE.gguf)"
+        )
+
+
+def _context(client: ServerClient, served: Served, facts: Json) -> int:
     """The context in tokens: the server's own, limited by the address. Raises ModelNotUsable."""
-    parent = next((other for other in cards if other["id"] == card.get("parent")), {})
-    says: int | None = next(
-        (c["max_model_len"] for c in (card, parent) if isinstance(c.get("max_model_len"), int)), None
-    )
+    parent = next((other for other in served.others if other["id"] == served.card.get("parent")), {})
+    tells = served.kind.context
+    says = next((found for card in (served.card, parent) if (found := tells(card, facts)) is not None), None)
     asked, base = client.address.context, client.address.base
     if says is None and asked is None:
         raise ModelNotUsable(
@@ -83,32 +128,23 @@ def _context(client: ServerClient, card: Json, cards: Sequence[Json]) -> int:
     return asked or says or 0  # one of them is there
 
 
-def _version(client: ServerClient) -> str | None:
-    try:
-        version = client.object_of(client.get(f"{client.address.root}/version")).get("version")
-    except ModelNotUsable:
-        return None  # only some servers have this
-    return str(version)[:40] if version is not None else None
-
-
 @dataclass
 class LogProbQuery:
-    """How a server is asked for log-probabilities of given tokens: by id, or among the `top` likeliest."""
+    """A server asked for log-probabilities of given tokens in one dialect, and its answers checked."""
 
     client: ServerClient
     served: Served
     tokens: ServerTokens
-    top: int = 0  # 0: by id
-    more: bool = True  # whether it accepts vLLM's own fields
-    fingerprint: str = ""  # hash of the server's model and settings, if it gives one
+    dialect: ServerDialect
+    fingerprint: str = ""  # hash of the server's model and settings, or its model's name, if it gives one
     _texts: dict[int, str] = field(default_factory=dict)
 
     @property
-    def words(self) -> str:
-        """How labels are asked for, as recorded in the run."""
-        return f"among the {self.top} likeliest tokens" if self.top else "by token id (logprob_token_ids)"
+    def ability(self) -> str:
+        """What the server can do, in one sentence for people."""
+        return f"{self.served.title} gives log-probabilities of {self.dialect.gives}."
 
-    def log_probs(self, prompt: Sequence[int] | str, wanted: Sequence[int]) -> dict[int, float]:
+    def log_probs(self, prompt: Ids, wanted: Sequence[int]) -> dict[int, float]:
         """Return log p of each wanted token after a prompt. Raises ModelNotUsable if the server omits one."""
         found = self.told(prompt, wanted)
         names = {token: self._name(token, found) for token in wanted}
@@ -118,35 +154,38 @@ class LogProbQuery:
         _require_log_probs(numbers.values(), self.client.address.base)
         return numbers
 
-    def likeliest(self, prompt: Sequence[int] | str) -> dict[str, float]:
+    def likeliest(self, prompt: Ids) -> dict[str, float]:
         """Return the log-probabilities of the likeliest tokens, at least one. Raises ModelNotUsable."""
         found = {k: v for k, v in self.told(prompt).items() if not (isinstance(v, float) and v < FLOOR)}
         return {name: _number(name, value) for name, value in (found or {"any token": None}).items()}
 
-    def told(self, prompt: Sequence[int] | str, wanted: Sequence[int] = ()) -> Json:
+    def told(self, prompt: Ids, wanted: Sequence[int] = ()) -> Json:
         """Return the server's log-probabilities for the next token, by its name for each token.
 
-        vLLM puts requests for different numbers of tokens into one table and pads it with token 0 at -9999, so tokens
-        that were not requested are ignored.
+        There may be others than those requested, and numbers that stand for none; both are ignored.
         """
-        body: Json = {
-            "model": self.served.name,
-            "prompt": prompt if isinstance(prompt, str) else list(prompt),
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "logprobs": self.top or len(wanted),
-        }
-        if self.more:
-            body |= {**NEUTRAL, "return_tokens_as_token_ids": True}
-        if not self.top:
-            body["logprob_token_ids"] = list(wanted)
-        answer = self.client.post(f"{self.client.address.base}/completions", body)
-        self._require_same(answer)
-        return _table(answer, self.client.address.base)
+        size: int | None = self.dialect.size
+        table: Json = {}
+        while size is not None:
+            table = self._asked(prompt, wanted, size)
+            size = self.dialect.larger(table, wanted, size)
+        return table
+
+    def _asked(self, prompt: Ids, wanted: Sequence[int], size: int) -> Json:
+        address = self.client.address
+        body = self.dialect.request(self.served.name, prompt, wanted, size)
+        answer = self.client.post(self.dialect.url(address.base, address.root), body)
+        self._require_same(self.dialect.identity(answer))
+        if not (table := self.dialect.table(answer)):
+            raise ModelNotUsable(
+                f"server {address.base} ({self.served.title}) gives no log-probabilities of the next token: labels "
+                f"cannot be scored through it; serve the model with {SERVING}, or load it here"
+            )
+        return table
 
     def _name(self, token: int, found: Mapping[str, float]) -> str:
         """The server's name for a token: its id, or its text if that is unique."""
-        name = f"token_id:{token}"
+        name = named(token)
         if name in found or any(key.startswith("token_id:") for key in found):
             return name
         if token not in self._texts:
@@ -154,22 +193,23 @@ class LogProbQuery:
             if self.tokens.tokenize(text) != (token,):
                 raise ModelNotUsable(
                     f"server {self.client.address.base} names tokens by their text, and {text!r} is not the text of "
-                    f"token {token} alone: use other labels, or a server that tells token ids (vLLM)"
+                    f"token {token} alone: use other labels, or a server that tells token ids ({SERVING})"
                 )
             self._texts[token] = text
         return self._texts[token]
 
     def _missing(self, token: int) -> str:
-        how = f"of the {self.top} likeliest tokens, token {token} is none" if self.top else "it leaves some out"
+        top = getattr(self.dialect, "top", 0)
+        how = f"of the {top} likeliest tokens, token {token} is none" if top else "it leaves some out"
         return (
-            f"server {self.client.address.base} does not tell the log-probabilities of given tokens ({how}), and none "
-            "is made up: use a server that takes logprob_token_ids (vLLM 0.20 or newer), or load the model here"
+            f"server {self.client.address.base} ({self.served.title}) does not tell the log-probabilities of given "
+            f"tokens ({how}), and none is made up: use vLLM 0.26 or newer (logprob_token_ids), SGLang or llama.cpp's "
+            "llama-server, or load the model here"
         )
 
-    def _require_same(self, answer: Json) -> None:
+    def _require_same(self, now: str) -> None:
         """Check that the server is still the one that was probed: another may have been started in its place."""
-        now = answer.get("system_fingerprint")
-        if not isinstance(now, str) or not now.startswith("vllm-"):
+        if not now:
             return
         if self.fingerprint and now != self.fingerprint:
             raise ServerUnavailable(
@@ -181,20 +221,37 @@ class LogProbQuery:
 
 def probe_server(client: ServerClient, served: Served, tokens: ServerTokens) -> LogProbQuery:
     """Return how this server can be asked for labels, found by trying. Raises ModelNotUsable."""
-    asking = LogProbQuery(client, served, tokens)
     prompt = [*(t for part in tokens.beginning for t in part), *tokens.tokenize(PROBES[0])]
+    one, other = (tokens.tokenize(text)[-1] for text in PROBES[:2])
+    for make in served.kind.native:
+        native = LogProbQuery(client, served, tokens, make(one))
+        if _serves(native, make(other), prompt):
+            return replace(native, dialect=make(one))  # which has not got used to the unlikely token of the trial
+    asking = LogProbQuery(client, served, tokens, WAYS[0])
     likeliest = _likeliest(asking, prompt)
     _require_log_probs(likeliest.values(), client.address.base)
-    if isinstance(tokens, OwnTokens) and not tokens.compared:
-        _require_same_reading(asking, tokens)
-    by_id = replace(asking, top=0)
-    return by_id if asking.more and _works(by_id, prompt, likeliest) else asking
+    _require_same_reading(asking)
+    by_id = replace(asking, dialect=ByTokenId())
+    return by_id if asking.dialect == WAYS[0] and _works(by_id, prompt, likeliest) else asking
+
+
+def _serves(native: LogProbQuery, second: ServerDialect, prompt: Sequence[int]) -> bool:
+    """Whether an engine's own endpoint does what it should, asked in two ways; an older one, or a proxy, may not."""
+    try:
+        likeliest = native.likeliest(prompt)
+        _require_log_probs(likeliest.values(), native.client.address.base)
+    except ModelNotUsable:
+        return False
+    if not _works(replace(native, dialect=second), prompt, likeliest):
+        return False
+    _require_same_reading(native)
+    return True
 
 
 def _likeliest(asking: LogProbQuery, prompt: Sequence[int]) -> dict[str, float]:
     """The likeliest tokens that the server reports; the successful form of request is kept. Raises ModelNotUsable."""
     refusal: ModelNotUsable | None = None
-    for asking.top, asking.more in WAYS:
+    for asking.dialect in WAYS:
         try:
             return asking.likeliest(prompt)
         except ModelNotUsable as error:
@@ -211,11 +268,14 @@ def _works(asking: LogProbQuery, prompt: Sequence[int], likeliest: Mapping[str, 
         found = asking.log_probs(prompt, [*ids, other])
     except ModelNotUsable:
         return False  # an older vLLM, which ignores or refuses the field
-    return bool(ids) and all(abs(found[k] - likeliest[f"token_id:{k}"]) < TOLERANCE for k in ids)
+    return bool(ids) and all(abs(found[k] - likeliest[named(k)]) < TOLERANCE for k in ids)
 
 
-def _require_same_reading(asking: LogProbQuery, tokens: OwnTokens) -> None:
-    """Check that the server reads a text and our token ids of it as the same prompt."""
+def _require_same_reading(asking: LogProbQuery) -> None:
+    """Check that the server reads a text and our token ids of it as the same prompt, where it was not asked before."""
+    tokens = asking.tokens
+    if not isinstance(tokens, OwnTokens) or tokens.compared:
+        return
     text, base = PROBES[0], asking.client.address.base
     by_text, by_ids = asking.likeliest(text), asking.likeliest(tokens.whole(text))
     both = by_text.keys() & by_ids.keys()
@@ -233,20 +293,6 @@ def _require_log_probs(values: Collection[float], base: str) -> None:
             f"server {base} returns numbers that are not log-probabilities (their exponentials add up to {mass:,.2f}): "
             "start it without logits (vLLM: --logprobs-mode raw_logprobs)"
         )
-
-
-def _table(answer: Json, base: str) -> Json:
-    """The next-token log-probabilities in a response. Raises ModelNotUsable if absent."""
-    try:
-        table = answer["choices"][0]["logprobs"]["top_logprobs"][0]
-    except (KeyError, IndexError, TypeError):
-        table = None
-    if not isinstance(table, dict) or not table:
-        raise ModelNotUsable(
-            f"server {base} gives no log-probabilities of the next token: labels cannot be scored through it; use one "
-            "whose completions API has `logprobs` (vLLM has)"
-        )
-    return table
 
 
 def _number(name: str, value: object) -> float:
@@ -278,7 +324,7 @@ class ServerScorer(PromptReader):
         self.encoding, self.usage = encoding, Usage()
         self.client = ServerClient(self.address, FIRST_TRIES)
         self.served: Served = served_model(self.client)
-        self.tokens = tokens_for(self.client, self.served.card, self.served.others)
+        self.tokens = tokens_for(self.client, self.served.card, self.served.others, self.served.kind.tokens)
         self.tokenize, self.beginning = self.tokens.tokenize, self.tokens.beginning
         if version > FIRST:
             self.reader, self.control = self.tokens.reader(), self.tokens.control
@@ -334,7 +380,8 @@ class ServerScorer(PromptReader):
             "tokenizer": self.tokens.words,
             "encoding": self.encoding,
             "reason": "in the tree's order, for the server's prefix cache" if self._tree else "as asked",
-            "labels": self.asking.words,
+            "labels": self.asking.dialect.words,
+            "ability": self.asking.ability,
             "concurrency": self.address.concurrency,
         }
 

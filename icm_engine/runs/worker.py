@@ -109,7 +109,9 @@ class ServerWait:
     def _different(self, found: Json) -> str:
         before = self.store.last_event(self.run, ("model",))
         known = before.body if before is not None else found
-        return ", ".join(f"{k}: {known.get(k)} -> {found[k]}" for k in found if known.get(k) != found[k])
+        return ", ".join(  # an earlier version may have recorded fewer facts
+            f"{k}: {known[k]} -> {found[k]}" for k in found if k in known and known[k] != found[k]
+        )
 
     def _last(self) -> Event | None:
         return self.store.last_event(self.run, ("control", "failed", "finished"))

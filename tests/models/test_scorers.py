@@ -22,7 +22,7 @@ from icm_engine.core.labeling import Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer, TableScorer, agreeable_belief
 from icm_engine.core.settings import ModelChoice
-from icm_engine.models.loading import LoadedModel, as_memory_error, load
+from icm_engine.models.loading import LoadedModel, as_memory_error, load, pick_device
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.scorer_contract import EXAMPLES, LABELING, TASK, Contract
 from tests.support.small_models import save_model, transformers_scorer
@@ -189,6 +189,23 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
 def test_a_missing_gpu_is_named(llama: str) -> None:
     with pytest.raises(DeviceMissing, match="no CUDA GPU"):
         load(ModelChoice(llama, device="cuda"))
+
+
+@pytest.mark.parametrize("available", [True, False])
+@pytest.mark.parametrize("device", ["mps", "mps:0"])
+def test_the_gpu_of_an_apple_computer_is_refused_with_what_to_use(
+    monkeypatch: pytest.MonkeyPatch, device: str, available: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: available)
+    with pytest.raises(DeviceMissing, match=r"is not used.*use device cpu or auto, or serve.*llama-server"):
+        load(ModelChoice("sample", "none", device=device))
+
+
+def test_auto_takes_the_cpu_of_an_apple_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where torch could use its GPU: an unchecked device is never taken without being asked for."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == "cpu"
 
 
 def test_unknown_settings_are_refused(llama: str) -> None:

@@ -13,6 +13,7 @@ from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.models.loading import load
 from icm_engine.models.server_client import AskedTokens, cache_figures
+from icm_engine.models.server_dialects import ByTokenId, Likeliest
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import control
@@ -76,12 +77,12 @@ def test_labels_outside_the_likeliest_are_an_error_for_a_server_that_tells_those
     scorer = ServerScorer(vllm.address)
     prompt, odd = Prompt((("The capital of France is",),), ("True", "False")), "42 of 43"
     exact = scorer.score([prompt])
-    scorer.asking = replace(scorer.asking, top=20)
+    scorer.asking = replace(scorer.asking, dialect=Likeliest(20))
     with pytest.raises(ModelNotUsable, match="none is made up"):
         scorer.score([replace(prompt, labels=(odd, "perhaps"))])
     shown = [PROMPTS[0]]  # where True and False are expected
     by_top = scorer.score(shown)
-    scorer.asking = replace(scorer.asking, top=0)
+    scorer.asking = replace(scorer.asking, dialect=ByTokenId())
     assert by_top[0].raw == pytest.approx(scorer.score(shown)[0].raw, abs=ROUNDING)
     assert scorer.score([prompt])[0].raw == pytest.approx(exact[0].raw, abs=ROUNDING)
 

@@ -7,6 +7,10 @@ from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis.run_form import require_server
 from icm_engine.core.errors import ServerUnavailable
+from icm_engine.core.settings import SearchConfig
+from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import button, page, shown_markup, texts
 from tests.support.fake_server import serving, small_server
@@ -37,6 +41,16 @@ def test_a_run_through_a_server_can_be_started_from_the_page(store: Store, addre
     (run,) = store.run_names()
     assert store.spec(run).model == address
     assert address in texts(test)
+
+
+def test_a_runs_page_says_what_its_server_can_do(store: Store, address: str) -> None:
+    ensure_sample_dataset(store, "facts")
+    run = control.create_run(store, RunSpec("facts", address, limit=4, search=SearchConfig(max_steps=1)))
+    control.queue(store, run)
+    assert worker.run_in_process(store, run, 0.0) == 0
+    test = page("search", run=run)
+    assert not test.exception
+    assert "vLLM 0.test gives log-probabilities of given token ids (logprob_token_ids)" in texts(test)
 
 
 @pytest.mark.parametrize(

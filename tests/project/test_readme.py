@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from icm_engine.cli.main import main
 from tests.golden.in_process import parsed
 from tests.support.paths import ROOT
 
@@ -43,6 +44,37 @@ def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert len(run.steps) == 4 * 24
     assert run.labels["icm_label"].tolist() == labelled["icm_label"].tolist()
     assert run.flips["new"].isin(["True", "False"]).all()
+
+
+QUESTIONS = """Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source
+Adversarial,Geography,Do rivers flow south?,"No, downhill","No, downhill; In any direction; Some flow north",\
+"Yes, always; Only in the north",https://example.org/rivers
+Non-Adversarial,Cooking,What is steam?,Water,Water; Vapour,"Salt; Nothing, it is hot",https://example.org/water
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_the_recipe_for_truthfulqa_runs_with_the_sample_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of the section, in its order, with the sample model and nine claims of two questions."""
+    _, section = TEXTS[ROOT / "docs" / "running.md"].split("## An 8B base model on TruthfulQA")
+    commands = re.findall(r"^python -m icm_engine (.+)$", section, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == [
+        "import", "context", "run", "show", "verify", "evaluate", "export",
+    ]  # fmt: skip
+    (tmp_path / "TruthfulQA.csv").write_text(QUESTIONS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for command in commands:
+        words = command.replace("./Llama-3.1-8B", "sample").replace("--examples 256", "--examples 4")
+        assert main(shlex.split(words)) == 0, capsys.readouterr().err
+    labels = (tmp_path / "labels.csv").read_text().splitlines()
+    assert len(labels) == 1 + 9
+    assert "False" in "".join(labels)
 
 
 def test_there_are_commands() -> None:

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from icm_engine.analysis.alerts import alerts
+from icm_engine.analysis.alerts import alerts, notes_of_run
 from icm_engine.analysis.landscape import references
-from icm_engine.analysis.views import load, run_summary
+from icm_engine.analysis.views import load, run_summary, server_sentences
 from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.jobs.model_trials import check_context
 from icm_engine.jobs.rescoring import score_landscape, try_label
+from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.runs import control, worker
 from icm_engine.runs.model_registry import model_of_run
 from icm_engine.runs.verify import verify
@@ -214,6 +215,41 @@ def test_another_server_at_the_address_is_a_persons_decision(
     assert control.status(store, run).phase == "finished"
     models = [event.body["fingerprint"] for event in store.read_after(run, kinds=("model",))]
     assert models == ["vllm-0-test", "vllm-0-another"]
+
+
+def test_what_the_server_can_do_is_recorded_and_said(
+    store: Store, pairs: Dataset, said: Completions, address: str
+) -> None:
+    run = begun(store, pairs, spec(address, 2))
+    assert worker.run_in_process(store, run, 0.0) == 0
+    words = (
+        "vLLM 0.test gives log-probabilities of given token ids (logprob_token_ids), so labels are exact at any rank."
+    )
+    assert notes_of_run(store, run) == [words]
+    assert server_sentences(load(store, run)) == [words]
+    assert notes_of_run(store, run, server=False) == []
+
+
+def test_a_run_from_before_this_was_recorded_goes_on(
+    store: Store, pairs: Dataset, said: Completions, address: str
+) -> None:
+    """Its facts are a subset of today's: they are recorded once more, and nothing counts as another model."""
+    run = begun(store, pairs, spec(address, 8))
+    with pytest.MonkeyPatch.context() as patch:
+        describe = ServerScorer.describe
+        patch.setattr(
+            ServerScorer, "describe", lambda scorer: {k: v for k, v in describe(scorer).items() if k != "ability"}
+        )
+        said.spoil = lambda answer: answer if len(said.asked) < 30 else {}
+        assert worker.run_in_process(store, run, 0.0) == 1
+    said.spoil = lambda answer: answer
+    make_scorer.cache_clear()
+    control.queue(store, run)
+    assert worker.run_in_process(store, run, 0.0) == 0
+    assert control.status(store, run).phase == "finished"
+    old, new = (event.body for event in store.read_after(run, kinds=("model",)))
+    assert old == {k: v for k, v in new.items() if k != "ability"}
+    assert verify(store, open_run(store, run)) == (8, [])
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ class Completions:
     names: list[str] = field(default_factory=lambda: ["small"])
     context: int | None = 4096
     vllm: bool = True  # takes logprob_token_ids and names tokens by id
+    picky: bool = True  # refuses fields of vLLM's, if it is not vLLM
     tokenizes: bool = True
     tells: bool = True  # log-probabilities
     most: int = 20  # likeliest tokens at most
@@ -66,6 +67,10 @@ class Completions:
         answer = {"choices": [{"index": 0, "logprobs": logprobs}], "system_fingerprint": self.fingerprint}
         return self.spoil(answer)
 
+    def other(self, path: str, body: Json | None) -> tuple[int, Json] | None:
+        """The status and answer of a path that only some servers have; `body` is None for a GET."""
+        return None
+
     def text_of(self, tokens: list[int]) -> str:
         return self.detokenize(tokens) if self.detokenize else "".join(map(self.decode, tokens))
 
@@ -97,7 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._allowed():
             return
-        if self.path == "/v1/models":
+        if (found := self.said.other(self.path, None)) is not None:
+            self._send(found[0], json.dumps(found[1]))
+        elif self.path == "/v1/models":
             self._send(200, json.dumps(self.said.models()))
         elif self.path == "/version" and self.said.vllm:
             self._send(200, json.dumps({"version": "0.test"}))
@@ -108,7 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._allowed():
             return
-        if self.path == "/tokenize" and self.said.tokenizes:
+        if (found := self._elsewhere(body)) is not None:
+            self._send(found[0], json.dumps(found[1]))
+        elif self.path == "/tokenize" and self.said.tokenizes:
             before = self.said.before if body.get("add_special_tokens", True) else ()
             self._send(200, json.dumps({"tokens": [*before, *self.said.tokenize(body["prompt"])]}))
         elif self.path == "/detokenize" and self.said.tokenizes:
@@ -117,6 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._complete(body)
         else:
             self._send(404, "no such thing")
+
+    def _elsewhere(self, body: Json) -> tuple[int, Json] | None:
+        with self.said.counted():
+            return self.said.other(self.path, body)
 
     def _complete(self, body: Json) -> None:
         said = self.said
@@ -131,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, f"The model `{body['model']}` does not exist.")
         if body["logprobs"] > said.most:
             return self._error(400, f"logprobs is greater than {said.most}")
-        if not said.vllm and "top_k" in body:
+        if not said.vllm and said.picky and "top_k" in body:
             return self._error(400, "Unrecognized request argument supplied: top_k")
         with said.counted():
             return self._send(200, json.dumps(said.completions(body)))
