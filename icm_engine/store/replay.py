@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import cast
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.custom_rules import make_rule, rule_title
+from icm_engine.core.labeling import Label
 from icm_engine.core.objective import Objective
+from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Scorer
 from icm_engine.core.search import State, apply, start
 from icm_engine.core.settings import SearchConfig
@@ -135,3 +137,27 @@ def config_at(store: Store, opened: OpenRun, number: int) -> SearchConfig:
     for event in store.read_between(opened.name, 0, number, ("retuned",)):
         config = tuned(config, event.retuned["settings"])
     return config
+
+
+AUDIT = "audit"  # the kind of event
+SIMPLE = "simple"  # the design: every example not yet asked about is equally likely
+_BESIDE = -1  # in place of a step: no search draws with it
+
+
+def audited_places(opened: OpenRun, labeling: Mapping[int, Label], pins: frozenset[int]) -> tuple[int, ...]:
+    """Return the places that an audit of these labels draws from, ascending.
+
+    Left out are labels that a person fixed, and swapped twins of other examples here: a pair is one judgement.
+    """
+    taken = {i: example for i, example in enumerate(opened.dataset.examples) if i in labeling and i not in pins}
+    ids = {example.id for example in taken.values()}
+    return tuple(i for i, example in taken.items() if example.twin_of not in ids)
+
+
+def audit_draw(seed: int, size: int, number: int) -> int:
+    """Return which of `size` examples question `number` is about: drawn without replacement, all equally likely.
+
+    >>> sorted(audit_draw(7, 4, number) for number in (1, 2, 3, 4))
+    [0, 1, 2, 3]
+    """
+    return sample(random_of(seed, _BESIDE), size, number)[-1]
