@@ -3,7 +3,7 @@
     python -m benchmarks.audit --audits 10000
     python -m benchmarks.audit --audits 10000 --db icm.db --runs facts-1 sun-1
 
-Three designs are compared (docs/design.md has the rule that chose one before this was run):
+Designs (docs/design.md has the rule that was written before this was run, and chose `simple`):
 
 simple       what `icm audit` does: every example not yet asked about is equally likely
 stratified   lower and upper half of the model's probabilities, times label, drawn in turn in proportion; each stratum
@@ -11,8 +11,14 @@ stratified   lower and upper half of the model's probabilities, times label, dra
 active       half by uncertainty, half uniform; the difference estimator with the model's probability that its label is
              right; bets of 20 sizes for and against each total (Waudby-Smith and Ramdas 2023, arXiv 2010.09686)
 
-A made-up case has the stated share of right labels, and probabilities that know something about which (`informed`) or
-nothing. With --runs, labels, gold and probabilities are those of stored runs; mirrored, every label is swapped.
+Beside them:
+
+wilson       the draws of `simple` with the usual interval for one number of answers fixed before: what it misses when a
+             person looks after every answer
+
+Each interval is what all intervals so far have in common. A made-up case has the stated share of right labels, and
+probabilities that know something about which (`informed`) or nothing. With --runs, labels, gold and probabilities are
+those of stored runs; mirrored, every label is swapped.
 """
 
 import argparse
@@ -28,7 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Row, show
 from icm_engine.analysis.audit import Bounds, intervals, plausible, verdict_of
-from icm_engine.analysis.gold_agreement import LEVEL
+from icm_engine.analysis.gold_agreement import LEVEL, Share
 from icm_engine.analysis.views import load
 from icm_engine.data.gold import load_gold
 from icm_engine.store.store import Store
@@ -91,12 +97,7 @@ def stored_case(store: Store, run: str) -> Case:
 
 def simple(case: Case, rng: np.random.Generator) -> list[Bounds]:
     """What `icm audit` does."""
-    drawn = rng.permutation(len(case.right))[:ASKED]
-    return list(_running(len(case.right), tuple(case.right[drawn].tolist())))
-
-
-def _running(size: int, marks: tuple[bool, ...]) -> list[Bounds]:
-    return list(intervals(size, marks))
+    return list(intervals(len(case.right), case.right[rng.permutation(len(case.right))[:ASKED]].tolist()))
 
 
 @cache
@@ -174,8 +175,31 @@ def active(case: Case, rng: np.random.Generator) -> list[Bounds]:
     return found
 
 
+def wilson(case: Case, rng: np.random.Generator) -> list[Bounds]:
+    """The usual interval of a share, which is for one look."""
+    right = np.cumsum(case.right[rng.permutation(len(case.right))[:ASKED]])
+    return [_wilson(int(count), asked) for asked, count in enumerate(right, start=1)]
+
+
+@cache
+def _wilson(count: int, asked: int) -> Bounds:
+    bounds = Share(count, asked).interval
+    assert bounds is not None
+    return bounds
+
+
 Design = Callable[[Case, np.random.Generator], list[Bounds]]
-DESIGNS: dict[str, Design] = {"simple": simple, "stratified": stratified, "active": active}
+DESIGNS: dict[str, Design] = {"simple": simple, "stratified": stratified, "active": active, "wilson": wilson}
+
+
+def shrinking(found: Sequence[Bounds]) -> list[Bounds]:
+    """Return what each interval has in common with those before it; the interval alone where that is nothing."""
+    low, high, kept = 0.0, 1.0, list[Bounds]()
+    for now in found:
+        both = max(low, now[0]), min(high, now[1])
+        low, high = both if both[0] <= both[1] else now
+        kept.append((low, high))
+    return kept
 
 
 def simulated(case: Case, design: str, audits: int, seed: int = 0) -> Row:
@@ -183,7 +207,7 @@ def simulated(case: Case, design: str, audits: int, seed: int = 0) -> Row:
     rng, true = np.random.default_rng(seed), float(case.right.mean())
     missed, widths, verdicts = 0, np.zeros(len(LOOKS)), dict.fromkeys(("right", "mirrored"), 0)
     for _ in range(audits):
-        found = DESIGNS[design](case, rng)
+        found = shrinking(DESIGNS[design](case, rng))
         missed += any(not low <= true <= high for low, high in found)
         widths += [found[min(look, len(found)) - 1][1] - found[min(look, len(found)) - 1][0] for look in LOOKS]
         for verdict in verdicts:
@@ -245,7 +269,7 @@ def main() -> None:
         cases = [one for case in stored for one in (case, case.mirrored())]
     else:
         cases = list(made_up_cases())
-    counts = {"simple": given.audits, "stratified": given.others, "active": given.others}
+    counts = {"simple": given.audits, "stratified": given.others, "active": given.others, "wilson": given.audits}
     rows = [simulated(case, design, audits) for case in cases for design, audits in counts.items() if audits]
     show(rows, given.json)
     print()

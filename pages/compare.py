@@ -1,4 +1,4 @@
-"""Evaluate: a run compared with gold, other seeds, other runs, and reference labelings."""
+"""Evaluate: a run compared with gold, other seeds, other runs, reference labelings, and a person's answers."""
 
 import streamlit as st
 
@@ -7,9 +7,9 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import notices
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
-from pages.parts import comparison, session, workspace
+from pages.parts import audit, comparison, session, workspace
 
-VIEWS = ("Gold", "Seeds", "Runs", "Landscape")
+VIEWS = ("Gold", "Seeds", "Runs", "Landscape", "Audit")
 MEANT = {  # the view that URL parameters imply if none is named
     "cell": "Gold",
     "with": "Runs",
@@ -25,10 +25,14 @@ def show(store: Store, run: str) -> None:
     for notice in notices(reading):
         st.warning(notice.text, icon=":material/info:")
     view = _view(reading)
+    if view != "Audit" and workspace.asks_first(run):
+        return
     if view == "Seeds":
         comparison.show_seeds(store, reading)
     elif not reading.labeling:
         st.text("This run has no labels yet.")
+    elif view == "Audit":
+        audit.show(store, reading)
     elif view == "Gold":
         comparison.show_gold(store, reading)
     elif view == "Runs":

@@ -229,19 +229,24 @@ class AuditFinding:
 # -- in words
 
 
+VERDICTS: Mapping[Verdict, str] = {
+    "right": "Right",
+    "mirrored": "Mirrored",
+    "wrong": "Wrong",
+    "chance": "No better than chance",
+    "undecided": "Cannot tell yet",
+}
+
+
 def verdict_words(found: AuditFinding) -> str:
-    """Return the verdict in a sentence or two."""
+    """Return what the verdict rests on, in a sentence or two."""
     low, high = found.bounds
-    between = f"between {percent(low)} and {percent(high)} of the labels are right"
-    if found.verdict == "right":
-        return f"Right, not mirrored: {between}." if len(found.labels) == 2 else f"Right: {between}."
+    between = f"Between {percent(low)} and {percent(high)} of the labels are right."
+    if low == high:
+        return f"{percent(low)} of the labels are right: every one was judged."
     if found.verdict == "mirrored":
-        return f"Mirrored: at most {percent(high)} of the labels are right. Swapped, at least {percent(1 - high)} are."
-    if found.verdict == "wrong":
-        return f"Wrong: at most {percent(high)} of the labels are right."
-    if found.verdict == "chance":
-        return f"No better than chance: {between}."
-    return f"Cannot tell yet: {between}. {_more_words(found)}"
+        return f"At most {percent(high)} of the labels are right. Swapped, at least {percent(1 - high)} are."
+    return f"{between} {_more_words(found)}" if found.verdict == "undecided" else between
 
 
 def _more_words(found: AuditFinding) -> str:
@@ -265,11 +270,20 @@ def caution_words(found: AuditFinding) -> str:
 
 
 def answers_words(found: AuditFinding) -> str:
-    """Say how many answers there are and how many agree."""
-    unsure = f", {found.unsure:,} could not be told" if found.unsure else ""
+    """Say how many labels are audited, how many answers agree, and the accuracy of the labels and of their mirror."""
+    if not found.judged:
+        return f"{found.size:,} labels are audited."
+    unsure = f", {found.unsure:,} left out" if found.unsure else ""
+    mirror = f"; with both labels swapped {_share(found.mirror)}" if found.mirror else ""
     return (
-        f"{found.right:,} of {found.judged:,} answers agree with the label{unsure}; {found.size:,} labels are audited."
+        f"{found.right:,} of {found.judged:,} answers agree with the label{unsure}. Accuracy of the {found.size:,} "
+        f"labels: {_share(found)}{mirror}."
     )
+
+
+def _share(found: AuditFinding) -> str:
+    low, high = found.bounds
+    return f"{percent(found.estimate)} [{percent(low)}, {percent(high)}]"
 
 
 # -- the audits of a run

@@ -92,8 +92,12 @@ def audit_command(
 def _audited(run: str, found: audit.Audit, supervised: bool) -> Output:
     finding = found.finding
     lines = ["Supervised: the answers are labels that were there already.", ""] if supervised else []
-    lines += [audit.answers_words(finding), audit.verdict_words(finding), audit.caution_words(finding)]
+    lines += [_verdict(finding), audit.caution_words(finding)]
     return Output(audit.facts(run, found, supervised), "\n".join(filter(None, lines)))
+
+
+def _verdict(found: audit.AuditFinding) -> str:
+    return f"{audit.answers_words(found)}\n{audit.VERDICTS[found.verdict]}. {audit.verdict_words(found)}"
 
 
 CANNOT_TELL, BACK, STOP = "?", "b", "q"
@@ -113,7 +117,7 @@ def _interview(store: Store, run: str, number: int, seed: int | None, new: bool)
         label = None if said == CANNOT_TELL else now.labels[int(said) - 1]
         audit.record(store, load(store, run), now, at, label)
         now = audit.audit_of(store, load(store, run))
-        print(f"{audit.answers_words(now.finding)}\n{audit.verdict_words(now.finding)}\n", file=sys.stderr)
+        print(f"{_verdict(now.finding)}\n", file=sys.stderr)
         at = now.next
     return now
 

@@ -147,11 +147,15 @@ def test_eight_of_eight_of_a_hundred_by_hand() -> None:
     found = finding([True] * 8, 100)
     assert found.bounds == (0.54, 1.0)
     assert found.verdict == "right"
-    assert verdict_words(found) == "Right, not mirrored: between 54% and 100% of the labels are right."
+    assert verdict_words(found) == "Between 54% and 100% of the labels are right."
+    assert audit.answers_words(found) == (
+        "8 of 8 answers agree with the label. Accuracy of the 100 labels: 100% [54%, 100%]; with both labels swapped "
+        "0% [0%, 46%]."
+    )
     mirror = found.mirror
     assert mirror is not None
     assert (mirror.estimate, mirror.bounds, mirror.verdict) == (0.0, (0.0, 0.46), "mirrored")
-    assert "Mirrored: at most 46% of the labels are right. Swapped, at least 54% are." in verdict_words(mirror)
+    assert verdict_words(mirror) == "At most 46% of the labels are right. Swapped, at least 54% are."
 
 
 def test_a_verdict_stays() -> None:
@@ -175,7 +179,7 @@ def test_how_many_more_are_needed_is_what_then_decides() -> None:
 def test_labels_at_chance_are_called_so_once_the_interval_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     even = finding([True, False] * 100, 400)
     assert even.verdict == "chance"
-    assert verdict_words(even).startswith("No better than chance: between 4")
+    assert verdict_words(even).startswith("Between 4")
     assert finding([True, False] * 3, 400).more is not None
     monkeypatch.setattr(audit, "HORIZON", 20)
     few = finding([True, False] * 3, 400)

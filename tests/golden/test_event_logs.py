@@ -11,7 +11,7 @@ import pytest
 
 from tests.golden import event_logs
 
-KINDS = {"control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start", "ready",
+KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start", "ready",
          "result"}  # fmt: skip
 
 
