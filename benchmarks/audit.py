@@ -13,6 +13,7 @@ active       half by uncertainty, half uniform; the difference estimator with th
 
 Beside them:
 
+half, ends   `simple` with the mixtures Beta(1/2, 1/2), and Beta(1, 1), Beta(2, 8) and Beta(8, 2) in equal shares
 wilson       the draws of `simple` with the usual interval for one number of answers fixed before: what it misses when a
              person looks after every answer
 
@@ -25,7 +26,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from math import lgamma, log
 from pathlib import Path
 
@@ -37,13 +38,18 @@ from icm_engine.analysis.audit import Bounds, intervals, plausible, verdict_of
 from icm_engine.analysis.gold_agreement import LEVEL, Share
 from icm_engine.analysis.views import load
 from icm_engine.data.gold import load_gold
+from icm_engine.store.replay import audited_places
 from icm_engine.store.store import Store
 
 Floats = NDArray[np.float64]
 ASKED = 40
 LOOKS = (10, 20, 40)
 WIDTHS = tuple(f"width at {look}" for look in LOOKS)
+ROUNDING = 1e-9
 LIMIT = -log(1 - LEVEL)
+Betas = tuple[tuple[float, float], ...]
+UNIFORM: Betas = ((1.0, 1.0),)
+MIXTURES: dict[str, Betas] = {"half": ((0.5, 0.5),), "ends": ((1.0, 1.0), (2.0, 8.0), (8.0, 2.0))}
 SIZES = (64, 128, 256)
 
 
@@ -86,7 +92,7 @@ def stored_case(store: Store, run: str) -> Case:
     """The labels of a stored run against gold, with the model's probabilities."""
     reading = load(store, run)
     gold, ids = load_gold(store, reading.run.dataset.name).labels, reading.run.codec.ids
-    places = [i for i in sorted(reading.labeling) if ids[i] in gold]
+    places = [i for i in audited_places(reading.run, reading.labeling, reading.pins) if ids[i] in gold]
     right = np.array([reading.labeling[i] == gold[ids[i]] for i in places])
     label = np.array([reading.tally.labels.index(reading.labeling[i]) for i in places])
     return Case(run, right, np.array([reading.probability(i) or 0.5 for i in places]), label)
@@ -113,8 +119,26 @@ def _log_likelihood(size: int, right: int, wrong: int) -> Floats:
     return found
 
 
-def _log_mixture(right: int, wrong: int) -> float:
-    return lgamma(right + 1) + lgamma(wrong + 1) - lgamma(right + wrong + 2)
+def _log_mixture(right: int, wrong: int, betas: Betas = UNIFORM) -> float:
+    """The mean of the likelihood over beta-binomial totals, each with an equal share."""
+    parts = [_log_beta(a + right, b + wrong) - _log_beta(a, b) for a, b in betas]
+    return float(np.logaddexp.reduce(parts)) - log(len(parts))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
+
+
+@cache
+def _bounds(size: int, right: int, wrong: int, betas: Betas) -> Bounds:
+    inside = np.flatnonzero(_log_mixture(right, wrong, betas) - _log_likelihood(size, right, wrong) < LIMIT)
+    return float(inside[0]) / size, float(inside[-1]) / size
+
+
+def mixed(betas: Betas, case: Case, rng: np.random.Generator) -> list[Bounds]:
+    """The draws of `simple` with another mixture."""
+    right = np.cumsum(case.right[rng.permutation(len(case.right))[:ASKED]])
+    return [_bounds(len(case.right), int(r), n - int(r), betas) for n, r in enumerate(right, start=1)]
 
 
 def _largest_of_splits(parts: Sequence[Floats]) -> Floats:
@@ -189,7 +213,13 @@ def _wilson(count: int, asked: int) -> Bounds:
 
 
 Design = Callable[[Case, np.random.Generator], list[Bounds]]
-DESIGNS: dict[str, Design] = {"simple": simple, "stratified": stratified, "active": active, "wilson": wilson}
+DESIGNS: dict[str, Design] = {
+    "simple": simple,
+    "stratified": stratified,
+    "active": active,
+    "wilson": wilson,
+    **{name: partial(mixed, betas) for name, betas in MIXTURES.items()},
+}
 
 
 def shrinking(found: Sequence[Bounds]) -> list[Bounds]:
@@ -208,7 +238,7 @@ def simulated(case: Case, design: str, audits: int, seed: int = 0) -> Row:
     missed, widths, verdicts = 0, np.zeros(len(LOOKS)), dict.fromkeys(("right", "mirrored"), 0)
     for _ in range(audits):
         found = shrinking(DESIGNS[design](case, rng))
-        missed += any(not low <= true <= high for low, high in found)
+        missed += any(not low - ROUNDING <= true <= high + ROUNDING for low, high in found)
         widths += [found[min(look, len(found)) - 1][1] - found[min(look, len(found)) - 1][0] for look in LOOKS]
         for verdict in verdicts:
             verdicts[verdict] += any(verdict_of(low, high, 2) == verdict for low, high in found[:20])
@@ -269,7 +299,7 @@ def main() -> None:
         cases = [one for case in stored for one in (case, case.mirrored())]
     else:
         cases = list(made_up_cases())
-    counts = {"simple": given.audits, "stratified": given.others, "active": given.others, "wilson": given.audits}
+    counts = {name: given.others if name in ("stratified", "active") else given.audits for name in DESIGNS}
     rows = [simulated(case, design, audits) for case in cases for design, audits in counts.items() if audits]
     show(rows, given.json)
     print()

@@ -86,7 +86,7 @@ def audit_command(
     reading = load(store, run)
     if answers is None:
         return _audited(run, _interview(store, run, number, seed, new), False)
-    return _audited(run, audit.answered_by(store, reading, answers, number, seed or 1), True)
+    return _audited(run, audit.answered_by(store, reading, answers, number, 1 if seed is None else seed), True)
 
 
 def _audited(run: str, found: audit.Audit, supervised: bool) -> Output:

@@ -113,7 +113,7 @@ def test_a_landscape_is_scored_and_its_link_shows_it_again(browser: Browser, ser
 
 
 def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
-    """Write docs/compare.png and docs/landscape.png: a run on sample data beside its gold, and its landscape."""
+    """Write docs/compare.png, landscape.png and audit.png: a run beside gold, its landscape, an audit."""
     database = tmp_path / "icm.db"
     with Store(database) as store:
         ensure_sample_dataset(store, "arithmetic")
@@ -124,10 +124,17 @@ def picture_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
         reading = views.load(store, run)
         job = landscape.submit(store, reading, gold_by_place(store, reading, tuple(reading.labeling)))
         assert jobs.wait_until_settled(store, job).phase == "done"
+        for _ in range(13):  # as a person who knows sums would answer
+            now = audit.audit_of(store, reading)
+            place = now.place(now.next)
+            assert place is not None
+            audit.record(store, reading, now, now.next, reading.gold[reading.run.codec.ids[place]])
+            reading = views.load(store, run)
     with serving(database) as server:
         for name, view, height in (
             ("compare", "view=Gold&cell=True,False", 1440),
             ("landscape", "view=Landscape", 1160),
+            ("audit", "view=Audit", 860),
         ):
             for page in in_both_themes(browser, name, height):
                 visit(page, f"{server.url}/compare?run={run}&{view}")
