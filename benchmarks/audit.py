@@ -254,20 +254,24 @@ def simulated(case: Case, design: str, audits: int, seed: int = 0) -> Row:
     }
 
 
-def ever(size: int, right: int, asked: int, happens: Callable[[float, float], bool]) -> float:
+def ever(
+    size: int, right: int, asked: int, happens: Callable[[float, float], bool], assumed: int | None = None
+) -> float:
     """Return the exact probability that an interval of a simple audit is ever as described.
 
-    Follows every sequence of answers; those with equal counts and equal intervals are one.
+    Follows every sequence of answers; those with equal counts and equal intervals are one. The intervals are those of
+    `assumed` labels, where it is not known how many of them can be judged.
     """
+    of = assumed or size
     now, found = {(0, 0.0, 1.0): 1.0}, 0.0
     for count in range(1, min(asked, size) + 1):
         then = defaultdict[tuple[int, float, float], float](float)
         for (agree, low, high), chance in now.items():
             left, more = size - count + 1, right - agree
             for mark, share in ((1, more / left), (0, (left - more) / left)):
-                few, most = plausible(size, agree + mark, count)
-                bounds = max(low, few / size), min(high, most / size)
-                bounds = bounds if bounds[0] <= bounds[1] else (few / size, most / size)
+                few, most = plausible(of, agree + mark, count)
+                bounds = max(low, few / of), min(high, most / of)
+                bounds = bounds if bounds[0] <= bounds[1] else (few / of, most / of)
                 if share > 0 and happens(*bounds):
                     found += chance * share
                 elif share > 0:

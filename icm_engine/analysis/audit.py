@@ -251,7 +251,7 @@ def verdict_words(found: AuditFinding) -> str:
 
 def _more_words(found: AuditFinding) -> str:
     if found.judged < FEW:
-        return "Five to fifteen answers are often enough."
+        return "Ten to twenty answers are often enough."
     if found.more is None:
         return f"More than {HORIZON:,} more answers would be needed if they go on like this."
     return f"About {found.more:,} more answer{'' if found.more == 1 else 's'} would be needed if they go on like this."

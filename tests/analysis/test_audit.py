@@ -97,6 +97,13 @@ def test_an_interval_misses_at_any_time_in_at_most_one_audit_of_twenty(size: int
     assert ever(size, right, ASKED, lambda low, high: not low <= right / size <= high) <= 0.05
 
 
+@pytest.mark.parametrize(("judgeable", "right"), [(28, 20), (25, 18), (20, 3)])
+def test_an_interval_holds_where_some_of_the_labels_cannot_be_judged(judgeable: int, right: int) -> None:
+    """Of 31 labels, which the interval is for until questions about the others come."""
+    true = right / judgeable
+    assert ever(judgeable, right, ASKED, lambda low, high: not low <= true <= high, assumed=31) <= 0.05
+
+
 def test_the_exact_chance_is_that_of_all_orders() -> None:
     """Of six labels, four right: the interval after each prefix of each of the 720 orders."""
     marks = (True,) * 4 + (False,) * 2
