@@ -28,6 +28,7 @@ Every read model is a function of the log and of gold. Nothing here imports a mo
     alerts              signs that a search is going wrong, or that its model reads the texts otherwise
     tour                a guided tour of one run
     gold_agreement      labels against gold, with intervals; calibration
+    audit               a person's answers about some labels: accuracy with an interval, verdict
     seed_agreement      agreement between runs, without gold
     landscape           U of the found labels compared with reference labelings
     compare_figures     figures and tables of the Evaluate tab

@@ -7,13 +7,15 @@ from typing import Any
 
 import pandas as pd
 
+from icm_engine.analysis.audit import HALF, Audit, AuditFinding
 from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, line_look, palette
-from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, percent
+from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, one_line, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
 from icm_engine.analysis.landscape import GOLD, Landscape, meaning
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import Disagreement, PairAgreement, balance
 from icm_engine.analysis.traces import Point, every_nth, extremes
+from icm_engine.analysis.views import example_text
 from icm_engine.jobs.rescoring import FOUND
 
 AXES: dict[str, tuple[str, Callable[[Point], int]]] = {
@@ -403,3 +405,66 @@ def landscape_frame(found: Landscape) -> pd.DataFrame:
             for place in found.places
         ]
     )
+
+
+def audit_frame(found: AuditFinding) -> pd.DataFrame:
+    """The share of right labels and its interval after each answer."""
+    marks, judged = found.marks, list[bool]()
+    rows = []
+    for number, (mark, (low, high)) in enumerate(zip(marks, found.intervals, strict=True), start=1):
+        judged += [] if mark is None else [mark]
+        rows.append((number, sum(judged) / len(judged) if judged else None, low, high))
+    return pd.DataFrame(rows, columns=["answers", "right so far", "from", "to"])
+
+
+def audit_chart(found: AuditFinding, dark: bool = False) -> Chart:
+    """The share of right labels after each answer, within its interval; a line at one half."""
+    colours, figure, frame = palette(dark), blank_figure(dark, "right"), audit_frame(found)
+    answers, none = frame["answers"], {"width": 0}
+    figure.add_scatter(x=answers, y=frame["from"], mode="lines", line=none, showlegend=False, hoverinfo="skip")
+    figure.add_scatter(
+        x=answers,
+        y=frame["to"],
+        mode="lines",
+        line=none,
+        fill="tonexty",
+        fillcolor=shade(colours.strong, 0.25),
+        name="95 % interval",
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=answers,
+        y=frame["right so far"],
+        mode="lines+markers",
+        name="right so far",
+        line={"color": colours.strong},
+        customdata=[f"{percent(low)} to {percent(high)}" for low, high in found.intervals],
+        hovertemplate="%{y:.0%} right so far, interval %{customdata}<extra></extra>",
+    )
+    figure.add_hline(y=HALF, line={"color": colours.rejected, "dash": "dash", "width": 1})
+    figure.update_xaxes(title_text="answers", range=[0.5, max(len(answers), 10) + 0.5])
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", dtick=0.25)
+    figure.update_layout(height=220)
+    low, high = found.bounds
+    said = (
+        f"{percent(found.estimate)} right after {len(answers):,} answers, interval {percent(low)} to {percent(high)}."
+    )
+    caption = (
+        "Above the dashed line the labels are right, below it they are mirrored. The interval holds at every answer."
+    )
+    if len(found.labels) > 2:
+        caption = "Dashed: one half. The interval holds at every answer."
+    return Chart("Share of right labels", caption, figure, f"Share of right labels over answers: {said}")
+
+
+def audit_answers_frame(reading: Reading, audit: Audit) -> pd.DataFrame:
+    """The answers of an audit beside the labels, the last one first."""
+    rows = [
+        (number, one_line(example_text(reading, place)), answer, audit.labeling[place], _agrees(answer, audit, place))
+        for number, (place, answer) in sorted(audit.answers.items(), reverse=True)
+    ]
+    return pd.DataFrame(rows, columns=["question", "text", "you", "label", "agree"])
+
+
+def _agrees(answer: str | None, audit: Audit, place: int) -> str:
+    return "left out" if answer is None else "yes" if answer == audit.labeling[place] else "no"

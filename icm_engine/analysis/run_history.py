@@ -27,9 +27,9 @@ from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.scoring import Retries
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.bodies import RepairBody, ScoredBody, ShrunkBody, StepBody
+from icm_engine.store.bodies import AuditBody, RepairBody, ScoredBody, ShrunkBody, StepBody
 from icm_engine.store.events import Codec, Json, breakpoints_of, decode_done, tuned
-from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
+from icm_engine.store.replay import AUDIT, STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event
 
 # A shape and a word beside the colour: filled for accepted, hollow for rejected.
@@ -165,6 +165,7 @@ class Reading:
     sketch: tuple[Point, ...] = ()  # the curve points kept of every complete block
     retries: Retries = field(default_factory=Retries)  # retries of requests to a server
     shrunk: ShrunkBody | None = None  # the last event after memory ran out: tokens per call now, before, and why
+    audited: tuple[AuditBody, ...] = ()  # a person's answers in audits, oldest first
     withheld: bool = False  # read without gold; see `analysis.run_cache`
 
     @property
@@ -241,7 +242,7 @@ class _Fold:
         )
         self.breakpoints, self.refused = reading.breakpoints, reading.refused
         self.sketch = list(reading.sketch)
-        self.retries, self.shrunk = reading.retries, reading.shrunk
+        self.retries, self.shrunk, self.audited = reading.retries, reading.shrunk, list(reading.audited)
 
     def take(self, event: Event) -> None:
         """Apply one event; kinds that change nothing visible only move the cursor."""
@@ -256,6 +257,8 @@ class _Fold:
             self.refused = Refusal(event.number, event.refused["verb"], event.refused["message"])
         elif event.kind == "retried":
             self.retries = Retries(self.retries.count + event.retried["retries"], event.retried["why"])
+        elif event.kind == AUDIT:
+            self.audited.append(event.audit)
         elif event.kind == "shrunk":
             self.shrunk = event.shrunk
         elif event.kind == "failed":
@@ -363,6 +366,7 @@ class _Fold:
             sketch=tuple(self.sketch),
             retries=self.retries,
             shrunk=self.shrunk,
+            audited=tuple(self.audited),
         )
 
 

@@ -8,6 +8,6 @@ run_commands        run, resume, pause, stop, step, list, show, log, export, pus
 several_runs        batches, chains and clusters, for `run` and what continues and shows them
 steer               labels by hand, settings and forks of a run; what-if
 train               finetune, trained, use, reward, respond, prefer, reinforce
-evaluate            verify, evaluate, predictors
+evaluate            verify, audit, evaluate, predictors
 app_commands        app, password; jobs; model fetch, model list
 """

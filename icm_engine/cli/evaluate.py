@@ -1,4 +1,4 @@
-"""The commands `verify` (a run's log against the method), `evaluate` (suites) and `predictors`."""
+"""The commands `verify` (a run's log against the method), `audit`, `evaluate` (suites) and `predictors`."""
 
 import shlex
 import sys
@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from icm_engine import jobs
+from icm_engine.analysis import audit
+from icm_engine.analysis.views import load
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.cli import options, several_runs
 from icm_engine.cli.options import ClusterOptions, Many, ModelOptions, command
@@ -63,6 +65,78 @@ def _drift_in_short(found: Json) -> Json:
         "steps_another_way": found["other_way"],
         **({"model_changes": found["model_changes"]} if found["model_changes"] else {}),
     }
+
+
+@command("audit")
+@options.run_argument
+@click.option("--number", type=options.count, default=20, metavar="N", help="How many questions to ask at most.")
+@click.option("--answers", metavar="SOURCE", help="Who answers: gold, a set of human labels, or a column of the file.")
+@click.option("--seed", type=int, metavar="S", help="Decides which examples are drawn (default: the audit's number).")
+@click.option("--new", is_flag=True, help="Begin a new audit, of the labels as they are now.")
+def audit_command(
+    store: Store, run: str, number: int, answers: str | None, seed: int | None, new: bool
+) -> Json | Output:
+    """Find out from a few answers how far the labels can be trusted.
+
+    You label examples that are drawn at random, without seeing their labels. Each answer narrows the interval of the
+    accuracy, until the labels are right, mirrored or no better than chance. You can stop at any time; the same command
+    continues. Answers are kept with the run, and no search reads them. With --answers, nothing is kept.
+    """
+    reading = load(store, run)
+    if answers is None:
+        return _audited(run, _interview(store, run, number, seed, new), False)
+    return _audited(run, audit.answered_by(store, reading, answers, number, 1 if seed is None else seed), True)
+
+
+def _audited(run: str, found: audit.Audit, supervised: bool) -> Output:
+    finding = found.finding
+    lines = ["Supervised: the answers are labels that were there already.", ""] if supervised else []
+    lines += [_verdict(finding), audit.caution_words(finding)]
+    return Output(audit.facts(run, found, supervised), "\n".join(filter(None, lines)))
+
+
+def _verdict(found: audit.AuditFinding) -> str:
+    return f"{audit.answers_words(found)}\n{audit.VERDICTS[found.verdict]}. {audit.verdict_words(found)}"
+
+
+CANNOT_TELL, BACK, STOP = "?", "b", "q"
+
+
+def _interview(store: Store, run: str, number: int, seed: int | None, new: bool) -> audit.Audit:
+    """Ask questions on stderr and record the answers; return the audit as it is then."""
+    now = audit.audit_of(store, load(store, run), seed, new)
+    at, last = now.next, min(now.next + number - 1, len(now.places))
+    while at <= last:
+        said = _asked(store, run, now, at)
+        if said == STOP:
+            break
+        if said == BACK:
+            at = max(1, at - 1)
+            continue
+        label = None if said == CANNOT_TELL else now.labels[int(said) - 1]
+        audit.record(store, load(store, run), now, at, label)
+        now = audit.audit_of(store, load(store, run))
+        print(f"{_verdict(now.finding)}\n", file=sys.stderr)
+        at = now.next
+    return now
+
+
+def _asked(store: Store, run: str, now: audit.Audit, number: int) -> str:
+    """Show an example without its label, and return the key that was typed; the end of the input stops."""
+    place = now.place(number)
+    assert place is not None
+    fields = load(store, run).run.dataset.examples[place].fields
+    shown = "\n".join(f"{name}: {text}" for name, text in fields.items())
+    keys = {str(k): label for k, label in enumerate(now.labels, start=1)}
+    offered = "   ".join(f"{key} {label}" for key, label in keys.items())
+    print(f"Question {number}\n\n{shown}\n\n{offered}   ? cannot tell   b back   q stop", file=sys.stderr)
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        said = line.strip().lower() or ("" if line else STOP)
+        if said in (*keys, CANNOT_TELL, BACK, STOP):
+            return said
+        print(f"Type one of {', '.join((*keys, CANNOT_TELL, BACK, STOP))}.", file=sys.stderr)
 
 
 @command("predictors")

@@ -1,7 +1,7 @@
 """The home side of a cluster: the only writer, and the bundle that a remote worker gets.
 
 Gold and human labels cannot get in: a bundle contains what `Store` reads, which never touches their tables. Other
-columns of the input file and label counts stay behind too.
+columns of the input file, label counts and the answers of audits stay behind too.
 
 A worker begins with a bundle and sends every event back before its next step. Leases are in the name of the driving
 process, so run status stays derived: if the driver dies, its runs are interrupted.
@@ -24,6 +24,7 @@ from icm_engine.runs import model_registry
 from icm_engine.runs.lease import Holder, claim
 from icm_engine.store import datasets
 from icm_engine.store.events import Json, RunSpec
+from icm_engine.store.replay import AUDIT
 from icm_engine.store.store import Command, Event, Store
 
 
@@ -135,7 +136,13 @@ def _record(store: Store, run: str) -> RunRecord:
     """A run without its parent: what a fork inherits is in its first event, except the dtype, which is set here."""
     dtype = model_registry.model_of_run(store, run).dtype
     spec = replace(store.spec(run), dtype=dtype, forked_from=None, forked_at=None)
-    return RunRecord(run, spec, tuple(store.read_after(run)), store.snapshot(run, store.last_number(run)))
+    events = tuple(map(_sent, store.read_after(run)))
+    return RunRecord(run, spec, events, store.snapshot(run, store.last_number(run)))
+
+
+def _sent(event: Event) -> Event:
+    """An event as a remote worker gets it: answers of an audit stay here, only their places in the log are sent."""
+    return replace(event, body={}) if event.kind == AUDIT else event
 
 
 def _pieces(store: Store, *wanted: tuple[str, int]) -> tuple[Piece, ...]:
@@ -151,7 +158,7 @@ def _piece(store: Store, dataset: str, stop: int) -> Piece:
     return Piece(dataset, store.dataset_info(dataset).task, examples)
 
 
-FROM_OUTSIDE = ("start", "cancel")  # events of a job that others than its worker append
+FROM_OUTSIDE = ("start", "cancel", AUDIT)  # events of a run or job that others than its worker append
 
 
 class StoreServer:
@@ -197,7 +204,7 @@ class StoreServer:
         if first.kind == kind and json.dumps(first.body) == json.dumps(body):
             return []
         if all(event.kind in FROM_OUTSIDE for event in there):
-            return list(there)
+            return list(map(_sent, there))
         raise StoreError(f"event {first.number} of {name!r} is another one already: nothing was written")
 
     def _require(self, name: str, token: str) -> None:

@@ -30,8 +30,8 @@ from icm_engine.data.spellings import HUMAN_PREFIX, folded, is_truth_word, looks
 from icm_engine.jobs.batches import BatchedRun, batched
 from icm_engine.store.datasets import DatasetInfo, read_part, read_places
 from icm_engine.store.events import Json
-from icm_engine.store.replay import OpenRun, open_run, replay
-from icm_engine.store.store import Store
+from icm_engine.store.replay import AUDIT, OpenRun, open_run, replay
+from icm_engine.store.store import Event, Store
 
 LOOKED_AT = 1000  # examples
 
@@ -69,6 +69,14 @@ class _History:
     state: State | None = None
     last_change: dict[int, int] = field(default_factory=dict)
     flips: dict[int, int] = field(default_factory=dict)
+    audited: dict[str, Label | None] = field(default_factory=dict)  # by example id, what a person said in an audit
+
+    def take(self, opened: OpenRun, event: Event) -> None:
+        """Take in the next event."""
+        if event.kind == AUDIT:
+            self.audited[event.audit["example"]] = event.audit["answer"]
+        elif (state := replay(opened, [event], self.state)) is not None:
+            self.reach(state)
 
     def reach(self, state: State) -> None:
         """Record changes; a label that a repair restored within the step did not change."""
@@ -121,7 +129,8 @@ class LabelledRun:
         Input columns that look like labels are included only with `gold`. `icm_probability` is the label's,
         renormalised over the labels, in the last accepted labeling; `icm_last_change_step` is 0 for an initial label;
         `icm_flips` counts changes after the first; `icm_pinned` is "pinned" if a person fixed the label. Runs with
-        sampled terms have `icm_scored_at_step`: when the probability was read.
+        sampled terms have `icm_scored_at_step`: when the probability was read. With `human`, audited runs have
+        `icm_audit_label`: what a person said in an audit.
         """
         dataset, sources = self.opened.dataset, self.human if human else {}
         columns = dataset.columns if gold else self.public_columns()
@@ -132,6 +141,8 @@ class LabelledRun:
             if gold and self.gold:
                 row["icm_gold"] = self.gold.get(example.id)
             row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in sources.items()}
+            if human and self.history.audited:
+                row["icm_audit_label"] = self.history.audited.get(example.id)
             yield row | {"icm_run": self.name}
 
     def public_columns(self) -> tuple[str, ...]:
@@ -185,12 +196,12 @@ def read_labels(store: Store, run: str, until: int | None = None) -> LabelledRun
 
 def _history(store: Store, opened: OpenRun, until: int | None) -> _History:
     """Follow the initial labels and every step, up to an event or the end; rejected steps change nothing."""
-    history = _History()
-    until = store.last_number(opened.name) if until is None else until
-    for event in store.read_between(opened.name, 0, until):
-        state = replay(opened, [event], history.state)
-        if state is not None:
-            history.reach(state)
+    history, newest = _History(), store.last_number(opened.name)
+    for event in store.read_between(opened.name, 0, newest if until is None else until):
+        history.take(opened, event)
+    if until is not None:
+        for event in store.read_after(opened.name, until, (AUDIT,)):  # of the same examples, whatever the labels
+            history.take(opened, event)
     return history
 
 
@@ -240,6 +251,7 @@ class LabelSet:
     last_change: array[int] = field(init=False)
     flips: array[int] = field(init=False)
     pinned: set[int] = field(default_factory=set)
+    audited: dict[str, Label | None] = field(default_factory=dict)  # by example id
 
     def __post_init__(self) -> None:
         size = self.places[-1] + 1 if self.places else 0
@@ -262,6 +274,7 @@ class LabelSet:
                 self.last_change[position] = run.history.last_change[i]
                 self.flips[position] = run.history.flips[i]
         self.pinned |= {positions[i] for i in run.pins}
+        self.audited |= run.history.audited
 
     def rows(self, with_gold: bool = True) -> Iterator[LabelledRow]:
         """Yield one row per example in data set order, as `LabelledRun.rows` does, human labels included."""
@@ -291,6 +304,8 @@ class LabelSet:
         if gold is not None:
             row["icm_gold"] = gold.get(example.id)
         row |= {HUMAN_PREFIX + source: said.get(example.id) for source, said in human.items()}
+        if self.audited:
+            row["icm_audit_label"] = self.audited.get(example.id)
         number = self.batch[position]
         return row | {"icm_run": self.whole.run(number) if number else None}
 

@@ -6,7 +6,7 @@ lists what no log can decide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from icm_engine.core.advance import due, planned_block
@@ -33,7 +33,9 @@ from icm_engine.core.search import (
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.baseline_run import given_labels
 from icm_engine.runs.verify_records import (
+    Audited,
     Prompts,
+    audit_problems,
     before_problems,
     beginning_problems,
     close,
@@ -52,7 +54,7 @@ from icm_engine.runs.verify_records import (
 )
 from icm_engine.store.bodies import EvaluationBody, StepBody
 from icm_engine.store.events import SEARCH, decode_done, decode_refresh, encode_state, tuned
-from icm_engine.store.replay import STATE_KINDS, OpenRun, after_event
+from icm_engine.store.replay import AUDIT, STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event, Store
 
 READ_AT_ONCE = 50  # events: decoded, thousands would keep the garbage collector busy
@@ -61,7 +63,8 @@ BEGINNINGS = ("initial", "forked", "labelled")
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
     """Return the number of steps checked and all problems of the log, in words; nothing is scored."""
-    checking = LogWalk(store, opened.whole(), opened.spec.search)
+    after = frozenset(event.body.get("after", 0) for event in store.stored_after(opened.name, kinds=(AUDIT,)))
+    checking = LogWalk(store, opened.whole(), opened.spec.search, audited=Audited(after))
     checking.wrong += [f"the database: {problem}" for problem in store.damage()]
     try:
         while some := store.stored_after(opened.name, checking.number, limit=READ_AT_ONCE):
@@ -85,6 +88,7 @@ class LogWalk:
     first_version: bool = True  # whether all steps so far are of version 1
     acts: tuple[AppliedIntervention, ...] = ()  # of a person, so far
     hashed: bool | None = None  # whether the steps so far have the hashes of their prompts
+    audited: Audited = field(default_factory=lambda: Audited(frozenset()))
 
     def __post_init__(self) -> None:
         self.wrong: list[str] = []
@@ -92,7 +96,7 @@ class LogWalk:
 
     def again(self) -> "LogWalk":
         """Return another walk at the same place."""
-        return replace(self)
+        return replace(self, audited=self.audited.again())
 
     def take(self, event: Event) -> None:
         """Check one event; an event that raises cannot be read."""
@@ -101,12 +105,15 @@ class LogWalk:
             self.wrong.append(f"event {missing[0]} is missing")
         for problem in self._problems(event):  # one by one: later events may be unreadable
             self.wrong.append(f"event {event.number}: {problem}")
+        self.audited.reach(event.number, self.state)
 
     def _problems(self, event: Event) -> Iterator[str]:
         if event.kind == "finished" and self.state is not None and event.finished["steps"] != self.state.step:
             yield f"finished after {event.finished['steps']} steps, the log has {self.state.step}"
         if self.state is not None and self.opened.spec.source == SEARCH:
             yield from end_problems(event, self.state, self.config)
+        if event.kind == AUDIT:
+            yield from audit_problems(event.audit, self.opened, self.audited)
         if event.kind in STATE_KINDS:
             if (self.state is None) != (event.kind in BEGINNINGS):
                 yield f"is a {event.kind} {'before' if self.state is None else 'after'} the initial labels"

@@ -5,7 +5,7 @@ Each check yields problems in words and asks no model.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isclose
 from typing import Any
@@ -20,9 +20,9 @@ from icm_engine.core.scoring import Usage
 from icm_engine.core.search import InitialInfo, Reason, RefreshInfo, State, StepInfo, apply, flipped, resolved
 from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.baseline_run import given_labels
-from icm_engine.store.bodies import ForkedBody, HandBody, RefreshedBody, StepBody
+from icm_engine.store.bodies import AuditBody, ForkedBody, HandBody, RefreshedBody, StepBody
 from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, decode_hand
-from icm_engine.store.replay import OpenRun, open_run, state_at
+from icm_engine.store.replay import SIMPLE, OpenRun, audit_draw, audited_places, open_run, state_at
 from icm_engine.store.store import Event, Store
 
 Due = Callable[[State], tuple[Reason, int] | None]
@@ -267,3 +267,53 @@ def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[s
         yield "finished without an exact evaluation of the last labels"
     if event.kind == "finished" and event.finished["steps"] < config.max_steps:
         yield f"finished after {event.finished['steps']} of {config.max_steps} steps"
+
+
+@dataclass
+class Audited:
+    """What a walk through a log keeps for the audits in it: the labels after the events that they are about."""
+
+    wanted: frozenset[int]
+    states: dict[int, State] = field(default_factory=dict)
+    said: dict[int, list[AuditBody]] = field(default_factory=dict)  # by audit, the first answer to each question
+
+    @property
+    def latest(self) -> int:
+        """The number of the latest audit that has answers."""
+        return max((number for number, said in self.said.items() if said), default=0)
+
+    def again(self) -> "Audited":
+        """Return another one with the same contents."""
+        return Audited(self.wanted, dict(self.states), {number: list(said) for number, said in self.said.items()})
+
+    def reach(self, number: int, state: State | None) -> None:
+        """Keep the state after an event if an audit is about it."""
+        if number in self.wanted and state is not None:
+            self.states[number] = state
+
+
+def audit_problems(body: AuditBody, opened: OpenRun, audited: Audited) -> Iterator[str]:
+    """An audit must ask about the examples that its seed draws among the labels that it is about."""
+    state, before = audited.states.get(body["after"]), audited.said.setdefault(body["audit"], [])
+    if state is None:
+        yield f"audits the labels after event {body['after']}, which has none or comes later"
+        return
+    if body["audit"] not in (max(1, audited.latest), audited.latest + 1):
+        yield f"belongs to audit {body['audit']}, where {audited.latest} is the latest"
+    if before and any(body[name] != before[0][name] for name in ("after", "seed", "design")):
+        yield f"is about other labels than the first answer of audit {body['audit']}, or of another design"
+    places = audited_places(opened, state.labeling, state.hand.pins)
+    if body["design"] != SIMPLE or not 1 <= body["number"] <= min(len(before) + 1, len(places)):
+        yield f"is question {body['number']} of design {body['design']!r}, where {len(before)} are answered"
+        return
+    place = places[audit_draw(body["seed"], len(places), body["number"])]
+    if body["example"] != opened.codec.ids[place]:
+        yield f"asks about {body['example']!r}, the seed draws {opened.codec.ids[place]!r}"
+    if body["label"] != state.labeling[place]:
+        yield f"says that the label was {body['label']!r}, it was {state.labeling[place]!r}"
+    if body["probability"] != 1 / (len(places) - body["number"] + 1):
+        yield f"was drawn with another probability than {body['probability']}"
+    if body["answer"] not in (None, *opened.dataset.task.labels):
+        yield f"has the answer {body['answer']!r}, which is no label"
+    if body["number"] == len(before) + 1:
+        before.append(body)

@@ -313,6 +313,24 @@ class BreakpointsBody(TypedDict):
 READING = "reading"  # the key of a `model` event with what the model reads otherwise than it stands in the data
 
 
+class AuditBody(TypedDict):
+    """`audit`: a person's answer about one example, which no search reads; a later one of the same number replaces it.
+
+    The labels are those after the event `after`. `probability` is that of drawing this example, given the answers
+    before it.
+    """
+
+    audit: int  # the audits of a run count from 1
+    number: int  # so do the questions of an audit
+    after: int
+    design: str
+    seed: int
+    example: str
+    probability: float
+    label: Label  # the run's
+    answer: Label | None  # None: the person cannot tell
+
+
 class RetriedBody(TypedDict):
     """`retried`: how often requests to a server were retried since the last event, and why."""
 

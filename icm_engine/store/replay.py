@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import cast
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.custom_rules import make_rule, rule_title
+from icm_engine.core.labeling import Label
 from icm_engine.core.objective import Objective
+from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Kernel, Scorer
 from icm_engine.core.search import State, apply, start
 from icm_engine.core.settings import SearchConfig
@@ -165,3 +167,27 @@ def kernel_of_run(store: Store, run: str) -> Kernel | None:
             return Kernel(event.body["attention"], event.body.get("tokens_per_call", BEFORE_KERNELS))
     parent = store.spec(run).forked_from
     return kernel_of_run(store, parent) if parent is not None and store.has_run(parent) else None
+
+
+AUDIT = "audit"  # the kind of event
+SIMPLE = "simple"  # the design: every example not yet asked about is equally likely
+_BESIDE = -1  # in place of a step: no search draws with it
+
+
+def audited_places(opened: OpenRun, labeling: Mapping[int, Label], pins: frozenset[int]) -> tuple[int, ...]:
+    """Return the places that an audit of these labels draws from, ascending.
+
+    Left out are labels that a person fixed, and swapped twins of other examples here: a pair is one judgement.
+    """
+    taken = {i: example for i, example in enumerate(opened.dataset.examples) if i in labeling and i not in pins}
+    ids = {example.id for example in taken.values()}
+    return tuple(i for i, example in taken.items() if example.twin_of not in ids)
+
+
+def audit_draw(seed: int, size: int, number: int) -> int:
+    """Return which of `size` examples question `number` is about: drawn without replacement, all equally likely.
+
+    >>> sorted(audit_draw(7, 4, number) for number in (1, 2, 3, 4))
+    [0, 1, 2, 3]
+    """
+    return sample(random_of(seed, _BESIDE), size, number)[-1]

@@ -22,6 +22,7 @@ from icm_engine.core.labeling import Example
 from icm_engine.core.text import expanded
 from icm_engine.store import datasets
 from icm_engine.store.bodies import (
+    AuditBody,
     BreakpointsBody,
     ControlBody,
     FailedBody,
@@ -128,6 +129,10 @@ class Event:
     @property
     def breakpoints(self) -> BreakpointsBody:
         return cast(BreakpointsBody, self.body)
+
+    @property
+    def audit(self) -> AuditBody:
+        return cast(AuditBody, self.body)
 
     @property
     def retried(self) -> RetriedBody:

@@ -22,7 +22,8 @@ from pages.parts import charts, menu, session
 def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = False) -> None:
     """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page.
 
-    With `hiding`, the last decision of a run that is annotated blind is left out, because it names a label.
+    With `hiding`, the last decision of a run that is annotated blind is left out, because it names a label; in an
+    audit it always is.
     """
     reading, status = session.look(run)
     if session.drawn_for(status) != drawn_for:
@@ -36,7 +37,8 @@ def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = Fals
             st.progress(done.share, text=done.words, width=240)
         st.text(headline(reading), width="content")
     _phase(status)
-    if (decided := last_decision(reading)) and not (hiding and reading.blind):
+    blind = (hiding and reading.blind) or st.query_params.get("view") == "Audit"
+    if (decided := last_decision(reading)) and not blind:
         with st.container(key="last_decision"):
             st.page_link(
                 menu.STEPS,

@@ -39,6 +39,7 @@ ACTIONS = (  # next to the tabs: pages that make another run or a model from thi
     Tab("Fork", menu.FORKS, ":material/fork_right:"),
     Tab("Train", menu.TRAINING, ":material/model_training:"),
 )
+ASK_THEMSELVES = ("Annotate", "Evaluate")  # pages with parts that show no label of a run annotated blind
 
 
 def show(page: str, draw: Callable[[Store, str], None]) -> None:
@@ -52,7 +53,7 @@ def show(page: str, draw: Callable[[Store, str], None]) -> None:
                 home.show_heading(page, names, None)
                 return
             show_header(page, names, run)
-            if page == "Annotate" or not asks_first(run):
+            if page in ASK_THEMSELVES or not asks_first(run):
                 draw(store, run)
     except IcmError as error:
         session.complain(error)

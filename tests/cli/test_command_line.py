@@ -1,6 +1,7 @@
 """The command line as documented: JSON on stdout alone, one line on stderr, exit status 0, 1 or 2."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from icm_engine.store.datasets import Dataset
 from icm_engine.store.store import Store
 from tests.support.command_line import icm
 from tests.support.processes import spawn_by
+from tests.support.stores import add_run
 
 SUMMARY = {
     "run", "status", "steps", "labelled", "label_balance", "utility", "mutual_predictability", "inconsistency",
@@ -201,3 +203,36 @@ def test_a_hand_from_the_command_line(store: Store, pairs: Dataset, capsys: pyte
     now = {row["example"]: row["label"] for row in store.db.query("select * from v_labels where run = ?", [run])}
     assert now == labels
     assert json.loads(icm(capsys, "verify", run, "--json")[1])["wrong"] == 0
+
+
+def test_an_audit_at_the_terminal_shows_texts_alone_and_goes_on(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add_run(store, "finished")
+    monkeypatch.setattr("sys.stdin", io.StringIO("maybe\n1\n?\nq\n"))
+    code, out, err = icm(capsys, "audit", run, "--json")
+    found = json.loads(out)
+    assert (code, found["answers"], found["cannot_tell"], found["supervised"]) == (0, 2, 1, False)
+    questions = err.split("Question ")[1:]
+    assert [text.split("\n")[0] for text in questions] == ["1", "2", "3"]
+    assert "Type one of 1, 2, ?, b, q." in questions[0]
+    for text in questions:
+        shown = text.split("1 True   2 False")[0]
+        assert "question: What is" in shown
+        assert "True" not in shown
+        assert "False" not in shown
+    monkeypatch.setattr("sys.stdin", io.StringIO("2\n"))  # and the end of the input
+    code, out, _ = icm(capsys, "audit", run)
+    assert code == 0
+    assert "of 2 answers agree with the label, 1 left out. Accuracy of the 12 labels: " in out
+    assert "Cannot tell yet. Between " in out
+
+
+def test_an_audit_that_answers_by_itself_says_so(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run = add_run(store, "finished")
+    code, out, _ = icm(capsys, "audit", run, "--answers", "gold", "--number", 5)
+    assert code == 0
+    assert out.startswith("Supervised: the answers are labels that were there already.")
+    code, _, err = icm(capsys, "audit", run, "--answers", "nobody")
+    assert code == 1
+    assert "'nobody' has no label of an example of this run: use gold, question, claim" in err

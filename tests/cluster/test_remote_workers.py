@@ -463,6 +463,23 @@ def test_no_label_and_no_other_column_is_in_a_parcel(store: Store) -> None:
         assert word not in text, word
 
 
+def test_an_audit_meanwhile_stays_at_home_and_changes_nothing(store: Store) -> None:
+    """Answers given before a worker elsewhere begins, and while it searches: it gets their places in the log alone."""
+    run = begun(store)
+    wire, seen, said = Wire(store.path), list[int](), "NOBODY ELSE SEES THIS"
+
+    def answer(number: int) -> None:
+        if number in (6, 7, 20) and number not in seen:
+            seen.append(number)
+            store.append(run, "audit", {"answer": said})
+
+    wire.before = answer
+    work(wire, run)
+    assert [number for number, kind, _ in log(store, run) if kind == "audit"] == [6, 7, 20]
+    assert [body for _, kind, body in log(store, run) if kind != "audit"] == [body for _, _, body in local(store)]
+    assert said.encode() not in pickle.dumps(store_server.pack(store, run))
+
+
 def test_a_parcel_has_what_the_run_reads_and_no_more(store: Store) -> None:
     small_dataset(store)
     run = begun(store, replace(SPEC, limit=8))  # whole groups of three: six

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from icm_engine.analysis import audit
 from icm_engine.analysis.batches import summary
-from icm_engine.analysis.views import run_summary
+from icm_engine.analysis.views import load, run_summary
 from icm_engine.core.settings import SearchConfig
 from icm_engine.data.importing import import_file
 from icm_engine.jobs import batches
@@ -47,6 +48,28 @@ def test_every_event_is_the_same_without_the_gold_it_had(store: Store, tmp_path:
         assert "accuracy" not in other
     else:
         assert told["accuracy"] != other["accuracy"]  # so gold was read, where it may be
+
+
+def test_an_audit_that_gold_answers_leaves_the_log_as_it_was(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered by true and by inverted gold while the run is paused: other findings, and the same log in the end."""
+    monkeypatch.setattr(worker, "IDLE", 0.0)
+    logs, found = [], []
+    for name, rows in (("true", ROWS), ("inverted", inverted(ROWS))):
+        write(path := tmp_path / f"{name}.csv", rows)
+        import_file(store, path, "maths-verification")
+        run = control.create_run(store, RunSpec(name, "fake", search=SearchConfig(seed=2, max_steps=60)))
+        store.send(run, "step", f"step-{name}", 30)
+        assert worker.main(["--db", str(store.path), run]) == 0
+        before = store.last_number(run)
+        found.append(audit.answered_by(store, load(store, run), "gold", 12, 7).finding)
+        assert store.last_number(run) == before
+        store.send(run, "resume", f"resume-{name}")
+        assert worker.main(["--db", str(store.path), run]) == 0
+        logs.append([json.dumps([event.kind, event.body]) for event in store.read_after(run)])
+    assert found[0].right == found[1].wrong  # so gold was read, where it may be
+    assert logs[0] == logs[1]
 
 
 def labelled_in_batches(

@@ -6,6 +6,8 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
+from icm_engine.analysis import audit
+from icm_engine.analysis.views import load
 from icm_engine.store.store import Store
 from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, new_page, visit
@@ -22,11 +24,12 @@ LINKS = [
     f"examples?run={RUN}&example={EXAMPLE}", "examples?run=long-1&example=long-0",
     f"steps?run={RUN}&step=10", f"steps?run={RUN}&step=10&view=Labels", f"flips?run={RUN}&example={EXAMPLE}",
     f"compare?run={RUN}&view=Gold", f"compare?run={RUN}&view=Seeds", f"compare?run={RUN}&view=Runs",
-    f"compare?run={RUN}&view=Landscape", f"annotate?run={RUN}&example={EXAMPLE}", f"forks?run={RUN}",
+    f"compare?run={RUN}&view=Landscape", f"compare?run={RUN}&view=Audit",
+    f"annotate?run={RUN}&example={EXAMPLE}", f"forks?run={RUN}",
     f"tour?run={RUN}", f"training?run={RUN}", "experiments", "data", f"data?dataset={DATA}",
     f"data?dataset={DATA}&example={EXAMPLE}", f"data?dataset={DATA}&view=Rule+check",
     f"data?dataset={DATA}&view=Context+check", "steps?run=long-1&step=3", "flips?run=long-1&example=long-0",
-    "annotate?run=long-1&example=long-0", "data?dataset=long&example=long-0",
+    "annotate?run=long-1&example=long-0", "compare?run=long-1&view=Audit", "data?dataset=long&example=long-0",
 ]  # fmt: skip
 # What a page has if a text was read as markup somewhere; the names of what was found.
 READ = """site => Object.entries({
@@ -49,6 +52,9 @@ def filled(database: Path) -> None:
     with Store(database) as store:
         assert hostile_runs(store) == (f"{NAME}-1", f"{NAME}-2")
         assert long_run(store) == "long-1"
+        for run in (f"{NAME}-1", "long-1"):
+            begun = audit.audit_of(store, load(store, run))
+            audit.record(store, load(store, run), begun, 1, begun.labels[0])
 
 
 @pytest.fixture

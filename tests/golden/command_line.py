@@ -127,6 +127,8 @@ def _said(now: Session) -> Iterator[tuple[str, Any]]:
     yield "export", now.json("export", "claims-2", "--output", "labels.csv")
     yield "export --format sft", now.json("export", "claims-2", "--output", "labels.jsonl", "--format", "sft")
     yield "verify", now.json("verify", "claims-2")
+    yield "audit", now.json("audit", "claims-2", stdin="1\n?\n")
+    yield "audit --answers", now.json("audit", "claims-2", "--answers", "gold", "--number", 6)
     yield "verify --rescore", now.json("verify", "claims-2", "--rescore", 4)
     yield "fork", now.json("fork", "claims-2", "--step", 4, "--steps", 4)
     yield "what-if", now.json("what-if", "claims-2", "q0-0", "True")

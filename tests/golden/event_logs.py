@@ -104,6 +104,15 @@ def by_hand(now: Session) -> list[str]:
     return [name]
 
 
+def audited(now: Session) -> list[str]:
+    """A run with two audits, one answer corrected and one example left out; pinning goes on as without."""
+    (name,) = run(now, "claims", "--rule", "exactly-one")
+    now.text("audit", name, stdin="1\n2\nb\n1\n?\n")
+    now.text("audit", name, "--new", "--seed", 5, "--number", 2, stdin="2\n1\n")
+    now.text("pin", name, "q0-0=False")
+    return [name]
+
+
 def forked(now: Session) -> list[str]:
     (parent,) = run(now, "claims", "--rule", "exactly-one")
     words = ("--step", 10, "--steps", 12, "--set", "seed=9", "--rule", "exclusive")
@@ -146,6 +155,7 @@ LOGS: dict[str, Callable[[Session], list[str]]] = {
     "rule-exactly-one": lambda now: run(now, "claims", "--rule", "exactly-one"),
     "rule-of-a-user": own_rule,
     "by-hand": by_hand,
+    "audit": audited,
     "fork": forked,
     "batches": batches,
     "restarts": restarts,

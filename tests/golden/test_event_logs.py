@@ -11,8 +11,8 @@ import pytest
 
 from tests.golden import event_logs
 
-KINDS = {"control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start", "ready",
-         "result"}  # fmt: skip
+KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start",
+         "ready", "result"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", event_logs.LOGS)

@@ -7,6 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from icm_engine.analysis import audit
+from icm_engine.analysis.views import load
 from icm_engine.store.store import Store
 from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
@@ -34,6 +36,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"compare?run={RUN}&view=Seeds": "h1",
     f"compare?run={RUN}&view=Runs": "h1",
     f"compare?run={RUN}&view=Landscape": "h1",
+    f"compare?run={RUN}&view=Audit": ".st-key-audit_labels",
     f"annotate?run={RUN}": ".st-key-example",
     f"forks?run={RUN}": ".st-key-do_fork",
     f"tour?run={RUN}": ".st-key-station_6",
@@ -55,6 +58,7 @@ def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert add_run(store, "paused", 80, **CARELESS) == RUN
+        audit.record(store, load(store, RUN), audit.audit_of(store, load(store, RUN)), 1, "True")
         assert add_batches(store, patch) == "batches.1"
         assert labelled_run(store) == TUNED
         finished(store, TUNED)

@@ -3,7 +3,7 @@
 from streamlit.testing.v1 import AppTest
 
 from icm_engine import jobs
-from icm_engine.analysis import views
+from icm_engine.analysis import audit, views
 from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
 from icm_engine.jobs.job_process import main
 from icm_engine.jobs.job_worker import perform
@@ -131,3 +131,82 @@ def test_text_from_outside_is_never_markup(store: Store) -> None:
     first, second = (add_run(store, "finished", seed=seed) for seed in (3, 4))
     for query in ({"cell": "True,True"}, {"view": "Seeds"}, {"with": second}, {"view": "Landscape"}):
         assert HOSTILE not in shown_markup(page("compare", run=first, **query))
+
+
+def asked(store: Store, run: str) -> tuple[audit.Audit, str]:
+    """The last audit of a run, and the label of the example that it asks about next."""
+    now = audit.audit_of(store, views.load(store, run))
+    place = now.place(now.next)
+    assert place is not None
+    return now, now.labeling[place]
+
+
+def test_an_audit_shows_one_example_without_its_label_and_takes_an_answer(store: Store) -> None:
+    run = add_run(store, "finished")
+    now, label = asked(store, run)
+    test = page("compare", run=run, view="Audit")
+    place = now.place(1)
+    assert place is not None
+    for text in views.load(store, run).run.dataset.examples[place].fields.values():
+        assert text in texts(test)
+    assert not [button for button in test.button if "current" in button.label]
+    assert "12 labels are audited." in texts(test)
+    assert store.last_event(run, ("audit",)) is None  # looking is no answer
+    test.button(key=f"audit_{1 + now.labels.index(label)}_1_1").click().run()
+    event = store.last_event(run, ("audit",))
+    assert event is not None
+    assert event.audit["answer"] == event.audit["label"] == label
+    assert "1 of 1 answers agree with the label." in texts(test)
+    assert "**Question 2**" in shown_markup(test)
+    test.button(key="audit_0_1_2").click().run()
+    assert asked(store, run)[0].finding.unsure == 1
+    test.button(key="audit_back_1_3").click().run()
+    assert "**Question 2**" in shown_markup(test)
+    test.button(key="audit_2_1_2").click().run()
+    assert asked(store, run)[0].finding.unsure == 0
+
+
+def test_a_new_audit_draws_other_examples_and_keeps_the_answers(store: Store) -> None:
+    run = add_run(store, "finished")
+    for _ in range(3):
+        now, label = asked(store, run)
+        audit.record(store, views.load(store, run), now, now.next, label)
+    test = page("compare", run=run, view="Audit")
+    assert "**Question 4**" in shown_markup(test)
+    test.button(key="audit_anew").click().run()
+    assert "**Question 1**" in shown_markup(test)
+    test.button(key="audit_1_2_1").click().run()
+    assert "**Question 2**" in shown_markup(test)
+    assert [event.audit["audit"] for event in store.read_after(run, kinds=("audit",))] == [1, 1, 1, 2]
+
+
+def test_every_label_asked_about_and_labels_that_changed_are_said(store: Store) -> None:
+    run = add_run(store, "finished")
+    now, _ = asked(store, run)
+    for _ in now.places:
+        now, label = asked(store, run) if now.next <= len(now.places) else (now, "")
+        audit.record(store, views.load(store, run), now, now.next, label)
+    test = page("compare", run=run, view="Audit")
+    assert "**Every label was asked about.**" in shown_markup(test)
+    assert "**Right**" in shown_markup(test)
+    assert "100% of the labels are right: every one was judged." in texts(test)
+
+
+def test_a_run_annotated_blind_is_audited_without_showing_its_labels(store: Store) -> None:
+    run = add_run(store, "paused")
+    store.send(run, "hand", "blind", 0, {"verb": "blind", "examples": [], "labels": [], "text": ""})
+    assert "This run is annotated blind" in texts(page("compare", run=run, view="Seeds"))
+    test = page("compare", run=run, view="Audit")
+    assert "This run is annotated blind" not in texts(test)
+    assert "**Question 1**" in shown_markup(test)
+
+
+def test_a_refused_answer_says_why(store: Store) -> None:
+    run = add_run(store, "finished")
+    test = page("compare", run=run, view="Audit")
+    newer = audit.audit_of(store, views.load(store, run))
+    audit.record(store, views.load(store, run), newer, 1, "True")
+    fresh = audit.audit_of(store, views.load(store, run), fresh=True)
+    audit.record(store, views.load(store, run), fresh, 1, "True")
+    test.button(key="audit_2_1_1").click().run()
+    assert "has gone on elsewhere" in " ".join(code.value for code in test.code)

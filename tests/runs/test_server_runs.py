@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from icm_engine.analysis.alerts import alerts, notes_of_run
+from icm_engine.analysis.alerts import alerts, notes_of_run, server_words
 from icm_engine.analysis.landscape import references
-from icm_engine.analysis.views import load, run_summary, server_sentences
+from icm_engine.analysis.views import load, run_summary
 from icm_engine.core.settings import PRESETS, ModelChoice
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.jobs.model_trials import check_context
@@ -226,7 +226,7 @@ def test_what_the_server_can_do_is_recorded_and_said(
         "vLLM 0.test gives log-probabilities of given token ids (logprob_token_ids), so labels are exact at any rank."
     )
     assert notes_of_run(store, run) == [words]
-    assert server_sentences(load(store, run)) == [words]
+    assert server_words(load(store, run).model) == [words]
     assert notes_of_run(store, run, server=False) == []
 
 

@@ -98,6 +98,8 @@ def read_and_go_on(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = old.with_suffix(f".{run}.csv")
         assert icm(capsys, "export", run, "--db", str(old), "--output", str(file))[0] == 0
         assert len(file.read_text().splitlines()) == 1 + examples
+        found = json.loads(icm(capsys, "audit", run, "--answers", "gold", "--db", str(old), "--json")[1])
+        assert (found["run"], found["supervised"], found["answers"]) == (run, True, found["labels_audited"])
     assert logged(old) == before  # reading changed nothing
     with Store(old) as store:
         store.send("claims-2", "resume", "go on")
