@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Row, show
+from benchmarks.report import Row, reported, show
 from icm_engine.analysis.audit import Bounds, intervals, plausible, verdict_of
 from icm_engine.analysis.gold_agreement import LEVEL, Share
 from icm_engine.analysis.views import load
@@ -295,21 +295,21 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=100, help="of the other designs, which are slow; 0: none")
     parser.add_argument("--db", type=Path, help="database of the runs")
     parser.add_argument("--runs", nargs="+", default=[], metavar="RUN", help="runs to audit in place of made-up cases")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    given = parser.parse_args()
-    if given.runs:
-        with Store(given.db) as store:
-            stored = [stored_case(store, run) for run in given.runs]
-        cases = [one for case in stored for one in (case, case.mirrored())]
-    else:
-        cases = list(made_up_cases())
-    counts = {name: given.others if name in ("stratified", "active") else given.audits for name in DESIGNS}
-    rows = [simulated(case, design, audits) for case in cases for design, audits in counts.items() if audits]
-    show(rows, given.json)
-    print()
-    show(mean_rows(rows), None)
-    print()
-    show(list(exact_rows()), None)
+    parser.add_argument("--output", type=Path, help="JSON file")
+    with reported(parser) as given:
+        if given.runs:
+            with Store(given.db) as store:
+                stored = [stored_case(store, run) for run in given.runs]
+            cases = [one for case in stored for one in (case, case.mirrored())]
+        else:
+            cases = list(made_up_cases())
+        counts = {name: given.others if name in ("stratified", "active") else given.audits for name in DESIGNS}
+        rows = [simulated(case, design, audits) for case in cases for design, audits in counts.items() if audits]
+        show(rows, given.output)
+        print()
+        show(mean_rows(rows), None)
+        print()
+        show(list(exact_rows()), None)
 
 
 def mean_rows(rows: Sequence[Row]) -> list[Row]:
