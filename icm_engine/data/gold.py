@@ -22,6 +22,12 @@ _IN_ORDER = (
     "where dataset = ? order by position"
 )
 
+READ_AT_ONCE = 500  # examples: one at a time, a table of 10,000 takes as many connections
+_AROUND = (
+    "with block as (select position / :rows * :rows as start from examples where dataset = :dataset and id = :example) "
+    "select e.id, g.label from block join examples e on e.dataset = :dataset and e.position >= block.start "
+    "and e.position < block.start + :rows left join gold g on g.dataset = e.dataset and g.example = e.id"
+)
 _AMONG = "join (select dataset, id as example, position from examples) using (dataset, example) where dataset = ? and "
 
 
@@ -75,7 +81,7 @@ def labels_in_gold(store: Store, dataset: str) -> list[Label]:
 
 @dataclass(frozen=True)
 class OpenGold(Mapping[str, Label]):
-    """The gold of some examples of a data set, read lazily.
+    """The gold of some examples of a data set, read lazily, with that of examples that stand near in the file.
 
     `counts` gives the number of examples per label. Every read opens the database, so threads may share this.
     """
@@ -89,9 +95,8 @@ class OpenGold(Mapping[str, Label]):
     def __getitem__(self, example: str) -> Label:
         if example not in self.kept:
             with look_into(self.path) as db:
-                query = "select label from gold where dataset = ? and example = ?"
-                row = db.execute(query, [self.dataset, example]).fetchone()
-            self.kept[example] = row[0] if row else None
+                found = dict(db.execute(_AROUND, {"dataset": self.dataset, "example": example, "rows": READ_AT_ONCE}))
+            self.kept.update({example: None, **found})
         label = self.kept[example]
         if label is None:
             raise KeyError(example)

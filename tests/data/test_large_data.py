@@ -2,8 +2,10 @@
 
 import json
 import random
+import sqlite3
 import threading
 from collections import defaultdict
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from icm_engine.analysis.views import labels_table, load, open_reading
 from icm_engine.core.batching import Cut
 from icm_engine.core.errors import NotFound, StoreError
 from icm_engine.core.settings import SearchConfig
-from icm_engine.data import importing
+from icm_engine.data import gold, importing
 from icm_engine.data.gold import add_gold, load_gold, open_gold
 from icm_engine.data.import_plan import COUNTED, preview
 from icm_engine.data.importing import delete_dataset, import_file
@@ -188,6 +190,21 @@ def test_gold_is_counted_and_read_where_it_is_looked_at(stored: Store) -> None:
     assert (whole.counts, len(whole)) == ({"True": 18, "False": 18}, 36)
     assert (part.counts, sorted(part)) == ({"True": 3, "False": 2}, ["e0", "e1", "e2", "e3", "e4"])
     assert (whole["e1"], whole.get("e39"), whole.get("e39", "none")) == ("False", None, "none")
+    assert whole.get("unknown") is None
+
+
+def test_gold_is_read_for_many_examples_at_once(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, look_into = list[Path](), lazy_examples.look_into
+
+    def counted(path: Path) -> AbstractContextManager[sqlite3.Connection]:
+        looks.append(path)
+        return look_into(path)
+
+    monkeypatch.setattr("icm_engine.data.gold.look_into", counted)
+    monkeypatch.setattr(gold, "READ_AT_ONCE", 15)
+    opened = open_gold(stored, "pairs", range(40))
+    assert {f"e{i}": label for i in range(40) if (label := opened.get(f"e{i}"))} == load_gold(stored, "pairs").labels
+    assert len(looks) == 3  # examples 0 to 14, 15 to 29, 30 to 39
 
 
 def test_a_run_looks_the_same_however_its_data_set_is_read(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
