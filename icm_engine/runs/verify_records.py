@@ -263,6 +263,8 @@ def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[s
     """A search must end with its last step and take none after it."""
     if event.kind == "step" and state.step >= config.max_steps > 0:
         yield f"is a step after all {config.max_steps}"
+    if event.kind == "refreshed" and event.refreshed["why"] == "end" and state.step < config.max_steps:
+        yield f"is an evaluation at the end after {state.step} of {config.max_steps} steps"
     if event.kind == "finished" and state.estimated:
         yield "finished without an exact evaluation of the last labels"
     if event.kind == "finished" and event.finished["steps"] < config.max_steps:

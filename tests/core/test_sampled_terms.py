@@ -374,6 +374,12 @@ def other_delta(body: dict[str, Any]) -> bool:
     return True
 
 
+def an_early_end(body: dict[str, Any]) -> bool:
+    early = body["why"] == "exact" and body["step"] < 20
+    body["why"] = "end" if early else body["why"]
+    return early
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
@@ -381,6 +387,7 @@ def other_delta(body: dict[str, Any]) -> bool:
         ("step", other_delta, "its estimate gives a change"),
         ("refreshed", other_sample, "another sample in its block"),
         ("refreshed", other_change, "says that U changed by"),
+        ("refreshed", an_early_end, "is an evaluation at the end after"),
     ],
 )
 def test_a_changed_log_is_found_out(store: Store, pairs: Dataset, kind: str, change: Any, said: str) -> None:
