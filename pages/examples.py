@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from icm_engine.analysis.example_table import FILTERS, SORTS, example_rows, examples_frame, human_labels
+from icm_engine.analysis.datasets import FILTERS, SORTS, example_rows, examples_frame, human_labels
 from icm_engine.analysis.run_history import Reading
 from icm_engine.store.store import Store
 from pages.parts import charts, flips, menu, session, workspace

@@ -12,10 +12,9 @@ Every read model is a function of the log and of gold. Nothing here imports a mo
     figures             Plotly figures and pandas tables of a run
     run_form            the settings that a person can choose before and during a run
     import_form         a file to import; a trial import
-    datasets            the list of data sets, pages of examples, what a rule yields
+    datasets            the list of data sets, pages of examples, what a rule yields, the examples of a run as one table
     model_trials        the context check and the template trial
     decision            one step with all of its arithmetic
-    example_table       the examples of a run as one table
     event_cards         cards of events other than steps
     step_figures        figures of one step, and of labels over time
     time_travel         a run as it stood after one of its events
@@ -30,6 +29,7 @@ Every read model is a function of the log and of gold. Nothing here imports a mo
     gold_agreement      labels against gold, with intervals; calibration
     audit               a person's answers about some labels: accuracy with an interval, verdict
     seed_agreement      agreement between runs, without gold
+    paired              two label sources on the same examples: kappa, McNemar, a paired interval
     landscape           U of the found labels compared with reference labelings
     compare_figures     figures and tables of the Evaluate tab
     batches             a batched run

@@ -12,6 +12,7 @@ from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure,
 from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, one_line, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
 from icm_engine.analysis.landscape import GOLD, Landscape, meaning
+from icm_engine.analysis.paired import Paired, p_words, points
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import Disagreement, PairAgreement, balance
 from icm_engine.analysis.traces import Point, every_nth, extremes
@@ -374,6 +375,56 @@ def disagreements_frame(rows: Sequence[Disagreement], runs: Sequence[str]) -> pd
         ]
     )
     return frame.drop(columns="gold") if rows and all(row.gold is None for row in rows) else frame
+
+
+def paired_frame(found: Sequence[Paired]) -> pd.DataFrame:
+    """Return comparisons of two label sources, one a row; with a reference, also which is right how often."""
+    return pd.DataFrame([{"and": one.names[1], **_paired_numbers(one)} for one in found])
+
+
+def _paired_numbers(found: Paired) -> dict[str, Any]:
+    agreed, against = found.agreement, found.against
+    shown: dict[str, Any] = {"examples": len(found.rows), "same labels": agreed.raw, "kappa": agreed.kappa}
+    if against is None:
+        return shown
+    return shown | {
+        f"{found.reference}: first right": against.one.mean,
+        "other right": against.other.mean,
+        "difference": points(against.difference),
+        "only first": against.only_one,
+        "only other": against.only_other,
+        "McNemar p": p_words(against.p),
+    }
+
+
+def two_ways_frame(found: Paired) -> pd.DataFrame:
+    """Return how often each two labels meet: labels of the first source in rows, of the second in columns."""
+    one, other = found.names
+    rows = [[*row, sum(row)] for row in found.confusion]
+    rows.append([sum(column) for column in zip(*rows, strict=True)])
+    frame = pd.DataFrame(rows, columns=[*(f"{other}: {label}" for label in found.labels), "all"])
+    frame.insert(0, one, [*found.labels, "all"])
+    return frame
+
+
+def rights_frame(found: Paired) -> pd.DataFrame:
+    """Return on how many examples which of two sources is right; empty without a reference."""
+    against = found.against
+    if against is None:
+        return pd.DataFrame()
+    one, other = found.names
+    rows = [("right", against.both_right, against.only_one), ("wrong", against.only_other, against.neither)]
+    return pd.DataFrame(rows, columns=[one, f"{other}: right", f"{other}: wrong"])
+
+
+def apart_frame(found: Paired, texts: Callable[[str], str], limit: int) -> pd.DataFrame:
+    """Return the examples on which two sources differ, at most `limit`; `texts` gives an example's text by its id."""
+    one, other = found.names
+    rows = [
+        {one: row.one, other: row.other, found.reference: row.truth, "text": texts(row.example), "example": row.example}
+        for row in found.apart[:limit]
+    ]
+    return pd.DataFrame([{name: value for name, value in row.items() if name is not None} for row in rows])
 
 
 def utilities_frame(readings: Sequence[Reading], by: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The views of Evaluate: gold, seeds, other runs, reference labelings."""
+"""The views of Evaluate: gold, seeds, other runs, two label sources, reference labelings."""
 
 import streamlit as st
 
@@ -10,6 +10,7 @@ from icm_engine.analysis.compare_figures import (
     accuracy_chart,
     accuracy_frame,
     accuracy_steps_frame,
+    apart_frame,
     balances_frame,
     cell_frame,
     classes_frame,
@@ -18,13 +19,16 @@ from icm_engine.analysis.compare_figures import (
     disagreements_frame,
     landscape_chart,
     landscape_frame,
+    paired_frame,
     pairs_frame,
     reliability_chart,
     reliability_frame,
+    rights_frame,
+    two_ways_frame,
     utilities,
     utilities_frame,
 )
-from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.formatting import decimal, escaped, one_line, percent
 from icm_engine.analysis.gold_agreement import (
     Against,
     against_gold,
@@ -38,6 +42,14 @@ from icm_engine.analysis.gold_agreement import (
     gold_shown,
     no_gold_words,
     pins_words,
+)
+from icm_engine.analysis.paired import (
+    GOLD,
+    Paired,
+    paired_in,
+    paired_words,
+    references_of,
+    sources_of,
 )
 from icm_engine.analysis.restarts import supports_frame
 from icm_engine.analysis.run_history import Reading
@@ -53,6 +65,7 @@ from icm_engine.analysis.seed_agreement import (
     siblings,
     verdict,
 )
+from icm_engine.analysis.views import example_text
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, job_line, session
@@ -298,11 +311,81 @@ def _settings(reading: Reading, other: Reading) -> None:
 def _differences(store: Store, readings: list[Reading]) -> None:
     st.text(difference(readings).words)
     first = readings[0]
+    reference = GOLD if all(map(gold_shown, readings)) else None
+    found = [paired_in(store, first, first.run.name, one.run.name, reference, _read) for one in readings[1:]]
+    _pairs(f"{first.run.name} with each of the others", [one for one in found if one.rows])
     gold = gold_by_place(store, first, tuple(first.labeling))
     rows = differing(readings, {first.run.codec.ids[i]: label for i, label in gold.items()}, ROWS)
     if rows:
         frame = disagreements_frame(rows, [one.run.name for one in readings])
         charts.examples("Where they differ", frame, ROWS, charts.ORDER)
+
+
+PAIRED_COLUMNS = {
+    "same labels": st.column_config.NumberColumn(format="percent", help="Share of the examples that both label."),
+    "kappa": st.column_config.NumberColumn(format="%.2f", help="Cohen's kappa: 1 full agreement, 0 chance level."),
+    "gold: first right": charts.SHARE,
+    "other right": charts.SHARE,
+    "difference": st.column_config.TextColumn(help="First minus other, with a 95 % interval over whole groups."),
+    "McNemar p": st.column_config.TextColumn(help="Exact test of whether the two are equally often right."),
+}
+NO_REFERENCE = "nothing"
+
+
+def _read(run: str) -> Reading:
+    return session.look(run)[0]
+
+
+def _pairs(title: str, found: list[Paired]) -> None:
+    """Draw comparisons of two sources each as a table."""
+    if found:
+        st.markdown("**Paired comparisons**")
+        st.dataframe(paired_frame(found), hide_index=True, column_config=PAIRED_COLUMNS, placeholder="–", alt=title)
+        st.caption(f"{escaped(title)}, on the examples that both label. The view Pair has the details.")
+
+
+def show_pair(store: Store, reading: Reading, names: list[str]) -> None:
+    """Draw the choice of two label sources and a reference, and their comparison."""
+    offered, run = sources_of(store, reading, names), reading.run.name
+    if len(offered) < 2:
+        st.text("There is nothing to compare these labels with: no other run on this data, no human labels, no gold.")
+        return
+    with st.container(horizontal=True, gap="small", key="pair"):
+        asked = st.query_params.get("one"), st.query_params.get("other"), st.query_params.get("against")
+        one = _source("Labels of", "one", asked[0], offered, run)
+        other = _source("Compared with", "other", asked[1], offered, next(name for name in offered if name != one))
+        known = [*(name for name in references_of(store, reading) if name not in (one, other)), NO_REFERENCE]
+        reference = _source("Reference", "against", asked[2], known, known[0])
+    if one == other:
+        st.text("These are the same labels twice: choose two sources.")
+        return
+    found = paired_in(store, reading, one, other, None if reference == NO_REFERENCE else reference, _read)
+    for words in paired_words(found):
+        st.text(words)
+    if found.rows:
+        _two_ways(reading, found)
+
+
+def _source(label: str, parameter: str, asked: str | None, options: list[str], usual: str) -> str:
+    """Draw the choice of a source, which is in the URL."""
+    chosen, key = asked if asked in options else usual, f"pair_{parameter}_{asked}"
+    at, args = options.index(chosen), (parameter, key)
+    return st.selectbox(label, options, at, key=key, width=260, on_change=session.address, args=args)
+
+
+def _two_ways(reading: Reading, found: Paired) -> None:
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**How often each two labels meet**")
+        st.dataframe(two_ways_frame(found), hide_index=True, alt="Confusion of the two sources")
+    with right:
+        if found.against is not None:
+            st.markdown("**Which of the two is right**")
+            st.dataframe(rights_frame(found), hide_index=True, alt="Examples by which source is right")
+    if found.apart:
+        place = reading.run.codec.index
+        frame = apart_frame(found, lambda name: one_line(example_text(reading, place(name))), ROWS)
+        charts.examples("Where they differ", frame, ROWS, "In the order of the data set")
 
 
 def show_seeds(store: Store, reading: Reading) -> None:

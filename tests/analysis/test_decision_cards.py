@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from icm_engine.analysis import views
+from icm_engine.analysis.datasets import example_rows
 from icm_engine.analysis.decision import (
     Decision,
     RepairOption,
@@ -21,7 +22,6 @@ from icm_engine.analysis.decision import (
     threshold_sentence,
 )
 from icm_engine.analysis.event_cards import event_card
-from icm_engine.analysis.example_table import example_rows
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.step_figures import curves_then, movers_chart, movers_frame, options_frame, terms_frame
 from icm_engine.analysis.time_travel import Moment, open_moment

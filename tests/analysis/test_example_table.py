@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from icm_engine.analysis.example_table import FILTERS, SORTS, example_rows, examples_frame, human_labels
+from icm_engine.analysis.datasets import FILTERS, SORTS, example_rows, examples_frame, human_labels
 from icm_engine.analysis.run_cache import RunCache
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load

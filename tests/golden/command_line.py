@@ -129,6 +129,8 @@ def _said(now: Session) -> Iterator[tuple[str, Any]]:
     yield "verify", now.json("verify", "claims-2")
     yield "audit", now.json("audit", "claims-2", stdin="1\n?\n")
     yield "audit --answers", now.json("audit", "claims-2", "--answers", "gold", "--number", 6)
+    yield "compare", now.json("compare", "claims-2", "claims-3")
+    yield "compare --against", now.json("compare", "claims-2", "claims-3", "--against", "gold")
     yield "verify --rescore", now.json("verify", "claims-2", "--rescore", 4)
     yield "fork", now.json("fork", "claims-2", "--step", 4, "--steps", 4)
     yield "what-if", now.json("what-if", "claims-2", "q0-0", "True")
