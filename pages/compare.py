@@ -1,4 +1,4 @@
-"""Evaluate: a run compared with gold, other seeds, other runs, reference labelings, and a person's answers."""
+"""Evaluate: a run compared with gold, seeds, other label sources, reference labelings, a person's answers."""
 
 import streamlit as st
 
@@ -21,11 +21,14 @@ from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import annotate_card, annotate_queue, charts, comparison, session, workspace
 
-VIEWS = ("Gold", "Seeds", "Runs", "Landscape", "Audit")
+VIEWS = ("Gold", "Seeds", "Runs", "Pair", "Concepts", "Landscape", "Audit")
 MEANT = {  # the view that URL parameters imply if none is named
     "cell": "Gold",
     "with": "Runs",
     "by": "Runs",
+    "one": "Pair",
+    "other": "Pair",
+    "against": "Pair",
     "job": "Landscape",
 }
 
@@ -49,6 +52,10 @@ def show(store: Store, run: str) -> None:
         comparison.show_gold(store, reading)
     elif view == "Runs":
         comparison.show_runs(store, reading, store.run_names())
+    elif view == "Pair":
+        comparison.show_pair(store, reading, store.run_names())
+    elif view == "Concepts":
+        comparison.show_concepts(store, reading)
     else:
         comparison.show_landscape(store, reading)
 

@@ -30,6 +30,7 @@ Every read model is a function of the log and of gold. Nothing here imports a mo
     gold_agreement      labels against gold, with intervals; calibration
     audit               a person's answers about some labels: accuracy with an interval, verdict
     seed_agreement      agreement between runs, without gold
+    paired              two label sources on the same examples: kappa, McNemar, a paired interval
     landscape           U of the found labels compared with reference labelings
     compare_figures     figures and tables of the Evaluate tab
     batches             a batched run

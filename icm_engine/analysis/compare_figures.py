@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from icm_engine.analysis.audit import HALF, Audit, AuditFinding
+from icm_engine.analysis.evaluation import Estimate
 from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, line_look, palette
 from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, one_line, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
-from icm_engine.analysis.landscape import GOLD, Landscape, meaning
+from icm_engine.analysis.landscape import GOLD, ConceptRow, Landscape, meaning
+from icm_engine.analysis.paired import Paired, p_words, points
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import Disagreement, PairAgreement, balance
 from icm_engine.analysis.traces import Point, every_nth, extremes
@@ -376,6 +378,56 @@ def disagreements_frame(rows: Sequence[Disagreement], runs: Sequence[str]) -> pd
     return frame.drop(columns="gold") if rows and all(row.gold is None for row in rows) else frame
 
 
+def paired_frame(found: Sequence[Paired]) -> pd.DataFrame:
+    """Return comparisons of two label sources, one a row; with a reference, also which is right how often."""
+    return pd.DataFrame([{"and": one.names[1], **_paired_numbers(one)} for one in found])
+
+
+def _paired_numbers(found: Paired) -> dict[str, Any]:
+    agreed, against = found.agreement, found.against
+    shown: dict[str, Any] = {"examples": len(found.rows), "same labels": agreed.raw, "kappa": agreed.kappa}
+    if against is None:
+        return shown
+    return shown | {
+        f"{found.reference}: first right": against.one.mean,
+        "other right": against.other.mean,
+        "difference": points(against.difference),
+        "only first": against.only_one,
+        "only other": against.only_other,
+        "McNemar p": p_words(against.p),
+    }
+
+
+def two_ways_frame(found: Paired) -> pd.DataFrame:
+    """Return how often each two labels meet: labels of the first source in rows, of the second in columns."""
+    one, other = found.names
+    rows = [[*row, sum(row)] for row in found.confusion]
+    rows.append([sum(column) for column in zip(*rows, strict=True)])
+    frame = pd.DataFrame(rows, columns=[*(f"{other}: {label}" for label in found.labels), "all"])
+    frame.insert(0, one, [*found.labels, "all"])
+    return frame
+
+
+def rights_frame(found: Paired) -> pd.DataFrame:
+    """Return on how many examples which of two sources is right; empty without a reference."""
+    against = found.against
+    if against is None:
+        return pd.DataFrame()
+    one, other = found.names
+    rows = [("right", against.both_right, against.only_one), ("wrong", against.only_other, against.neither)]
+    return pd.DataFrame(rows, columns=[one, f"{other}: right", f"{other}: wrong"])
+
+
+def apart_frame(found: Paired, texts: Callable[[str], str], limit: int) -> pd.DataFrame:
+    """Return the examples on which two sources differ, at most `limit`; `texts` gives an example's text by its id."""
+    one, other = found.names
+    rows = [
+        {one: row.one, other: row.other, found.reference: row.truth, "text": texts(row.example), "example": row.example}
+        for row in found.apart[:limit]
+    ]
+    return pd.DataFrame([{name: value for name, value in row.items() if name is not None} for row in rows])
+
+
 def utilities_frame(readings: Sequence[Reading], by: str) -> pd.DataFrame:
     """Return the curves of several runs as a table, evenly thinned, newest points first."""
     unit, place = AXES[by]
@@ -405,6 +457,30 @@ def landscape_frame(found: Landscape) -> pd.DataFrame:
             for place in found.places
         ]
     )
+
+
+KINDS = {"text": "the texts alone", "model": "a model", "people": "people", GOLD: "gold"}
+
+
+def concepts_frame(rows: Sequence[ConceptRow]) -> pd.DataFrame:
+    """Return how far a run's labels agree with every reference, with intervals; with two labels also swapped."""
+    return pd.DataFrame(
+        [
+            {
+                "reference": row.name,
+                "agreement": row.agreement.mean,
+                "interval": _interval_words(row.agreement),
+                "swapped": row.mirrored.mean if row.mirrored else None,
+                "examples": row.examples,
+                "from": KINDS[row.kind],
+            }
+            for row in rows
+        ]
+    )
+
+
+def _interval_words(made: Estimate) -> str:
+    return f"{percent(made.low)} to {percent(made.high)}"
 
 
 def audit_frame(found: AuditFinding) -> pd.DataFrame:

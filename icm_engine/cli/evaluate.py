@@ -1,7 +1,8 @@
-"""The commands `verify` (a run's log against the method), `audit`, `evaluate` (suites) and `predictors`."""
+"""How far labels can be trusted: the commands `verify`, `audit`, `compare`, `concepts`, `evaluate` and `predictors`."""
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import click
 
 from icm_engine import jobs
-from icm_engine.analysis import audit
+from icm_engine.analysis import audit, landscape, paired
+from icm_engine.analysis.formatting import percent
 from icm_engine.analysis.views import load
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.cli import options, several_runs
@@ -137,6 +139,59 @@ def _asked(store: Store, run: str, now: audit.Audit, number: int) -> str:
         if said in (*keys, CANNOT_TELL, BACK, STOP):
             return said
         print(f"Type one of {', '.join((*keys, CANNOT_TELL, BACK, STOP))}.", file=sys.stderr)
+
+
+@command("compare")
+@click.argument("one", metavar="ONE")
+@click.argument("other", metavar="OTHER")
+@click.option(
+    "--against", metavar="REFERENCE", help="What says which is right: gold, audit, a set of human labels, or a run."
+)
+@click.option("--dataset", metavar="NAME", help="The data set, where neither of the two is a run.")
+def compare_command(store: Store, one: str, other: str, against: str | None, dataset: str | None) -> Output:
+    """Compare two label sources on the same examples.
+
+    A source is a run, a set of human labels by its name, gold, or zero-shot (labels that a model gave without
+    demonstrations, where some are stored). Shows how far the two agree; with --against, also which is right more often,
+    with a paired interval and the exact McNemar test. audit: what people answered in audits of the runs.
+    """
+    where, found = paired.compare(store, one, other, against, dataset)
+    table = _table([["", *found.labels], *([a, *row] for a, row in zip(found.labels, found.confusion, strict=True))])
+    lines = [*paired.paired_words(found), f"Rows: {one}. Columns: {other}.", table] if found.rows else []
+    return Output(paired.paired_facts(where, found), "\n".join(lines or paired.paired_words(found)))
+
+
+@command("concepts")
+@options.run_argument
+@options.model_options(default=None, help="A witness: another, cheap model to predict each label from all others.")
+def concepts_command(store: Store, run: str, model: ModelOptions) -> Output:
+    """Show which concept the labels of a run follow.
+
+    Their agreement with labelings that need no gold (length of texts, negation, the first option, single words, stored
+    zero-shot labels, witnesses), beside gold, audits and human labels where there are any. With --model, that model is
+    asked first.
+    """
+    said = []
+    if model.model is not None:
+        job = landscape.ask_witness(store, load(store, run), model.choice())
+        said.append(landscape.witness_words(follow(store, job), load(store, run), model.model))
+    reading = load(store, run)
+    rows = landscape.concepts(store, reading)
+    lines = [landscape.concept_words(rows, reading), *said, "", *map(_concept_line, rows)]
+    return Output(landscape.concept_facts(reading, rows), "\n".join(lines).rstrip())
+
+
+def _concept_line(row: landscape.ConceptRow) -> str:
+    own, swapped = row.agreement, "" if row.mirrored is None else f"  swapped {percent(row.mirrored.mean):>4}"
+    between = f"[{percent(own.low)}, {percent(own.high)}]"
+    return f"{row.name:<28} {percent(own.mean):>4} {between:<13}{swapped}  of {row.examples:,}"
+
+
+def _table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows of cells as text, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.rjust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
 @command("predictors")

@@ -40,6 +40,8 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         run_commands.log_command,
         evaluate.verify_command,
         evaluate.audit_command,
+        evaluate.compare_command,
+        evaluate.concepts_command,
         run_commands.export_command,
         run_commands.push_command,
         run_commands.delete_command,

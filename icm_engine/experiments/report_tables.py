@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.formatting import duration
+from icm_engine.analysis.paired import p_words
 from icm_engine.jobs.finetuning import settings_of
 from icm_engine.store.events import SEARCH, Json
 
@@ -179,14 +180,21 @@ def _differences(found: Json) -> Table | None:
     if not found["differences"]:
         return None
     rows = [
-        (f"{d['one']} − {d['other']}", d["dataset"], _COMPARED[d["what"]], points(d), _verdict(d))
+        (f"{d['one']} − {d['other']}", d["dataset"], _COMPARED[d["what"]], points(d), _verdict(d), _tests(d))
         for d in found["differences"]
     ]
     caption = (
         "Percentage points with 95 % intervals, both sides resampled together over seeds and examples. An interval "
-        "that holds 0 supports no difference."
+        "that holds 0 supports no difference. McNemar: the exact test for each seed, of labels alone, which takes "
+        "examples as independent."
     )
-    return Table("Differences", caption, ("pair", "data set", "what", "points", "interval"), tuple(rows))
+    head = ("pair", "data set", "what", "points", "interval", "McNemar p, by seed")
+    return Table("Differences", caption, head, tuple(rows))
+
+
+def _tests(made: Json) -> str:
+    """The p values of exact McNemar, one a seed; results stored before there were any have none."""
+    return " ".join(p_words(test["p"]) for test in made.get("mcnemar", ())) or NONE
 
 
 _COMPARED = {"labels": "labels", "use": "in use", "tuned": "tuned", "gain": "tuned"}

@@ -22,10 +22,11 @@ import numpy.typing as npt
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.evaluation import Estimate, Right, Used, by_group, difference, estimate, used
 from icm_engine.analysis.label_history import is_right, is_right_flipped
+from icm_engine.analysis.paired import mcnemar
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core import __version__
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Example, Label
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import no_scorer
 from icm_engine.core.settings import ModelChoice
@@ -130,6 +131,7 @@ class CellOutcome:
     labelled: int = 0
     right: Right | None = None
     flipped: Right | None = None
+    marks: Mapping[str, bool] = field(default_factory=dict)  # whether each example with gold is right; no twins
     utility: float = 0.0
     form: str = ""  # the run's own form of P
     scale: Mapping[str, str | float] = field(default_factory=dict)  # settings that decide the scale of U
@@ -178,6 +180,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         labelled=len(labeling),
         right=right or None,
         flipped=flipped if right and len(labels) == 2 else None,
+        marks=_marks([(examples[i], is_right(labeling.get(i), gold)) for i, gold in own.items()]),
         utility=state.evaluation.utility,
         form=reading.config.predictability,
         scale={name: getattr(reading.config, name) for name in _SCALE},
@@ -194,6 +197,12 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
     )
+
+
+def _marks(right: Sequence[tuple[Example, bool]]) -> dict[str, bool]:
+    """Whether each example is right, by id; a pair and its swapped twin are one judgement."""
+    ids = {example.id for example, _ in right}
+    return {example.id: mark for example, mark in right if example.twin_of not in ids}
 
 
 def _forms(reading: Reading) -> dict[str, float]:
@@ -369,7 +378,19 @@ def _compared(one: Sequence[CellOutcome], other: Sequence[CellOutcome], head: Ma
                 made: Estimate = difference([r for r in sides[0] if r], [r for r in sides[1] if r])
             except ValueError:  # the two label different examples
                 continue
-            found.append({**head, "what": what, **made.to_json()})
+            tests = {"mcnemar": _mcnemar(one, other)} if what == "labels" else {}
+            found.append({**head, "what": what, **made.to_json(), **tests})
+    return found
+
+
+def _mcnemar(one: Sequence[CellOutcome], other: Sequence[CellOutcome]) -> list[Json]:
+    """The exact McNemar test of each two runs with one seed; a single run is compared with every one of the other."""
+    many = max(len(one), len(other))
+    found = []
+    for a, b in zip(*(list(side) * many if len(side) == 1 else side for side in (one, other)), strict=False):
+        counts = Counter((mark, b.marks[name]) for name, mark in a.marks.items() if name in b.marks)
+        split = counts[True, False], counts[False, True]
+        found.append({"runs": [a.run, b.run], "only_one": split[0], "only_other": split[1], "p": mcnemar(*split)})
     return found
 
 

@@ -13,7 +13,6 @@ step_card           the card of one step or event; what-if
 flips               label changes, and one example over time
 annotate_queue      the queue and the list of keys
 annotate_card       one example, its buttons, blind annotation
-annotate_extras     acts on the whole queue, influence of a pin
 comparison          the views of Evaluate, but for the audit
 datasets            data sets; import_form: the form of one file; model_panels: trials of a model
 """

@@ -1,4 +1,4 @@
-"""The views of Evaluate: gold, seeds, other runs, reference labelings."""
+"""The views of Evaluate: gold, seeds, other runs, two label sources, reference labelings."""
 
 import streamlit as st
 
@@ -10,21 +10,26 @@ from icm_engine.analysis.compare_figures import (
     accuracy_chart,
     accuracy_frame,
     accuracy_steps_frame,
+    apart_frame,
     balances_frame,
     cell_frame,
     classes_frame,
+    concepts_frame,
     confusion_chart,
     confusion_frame,
     disagreements_frame,
     landscape_chart,
     landscape_frame,
+    paired_frame,
     pairs_frame,
     reliability_chart,
     reliability_frame,
+    rights_frame,
+    two_ways_frame,
     utilities,
     utilities_frame,
 )
-from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.formatting import decimal, escaped, one_line, percent
 from icm_engine.analysis.gold_agreement import (
     Against,
     against_gold,
@@ -39,7 +44,16 @@ from icm_engine.analysis.gold_agreement import (
     no_gold_words,
     pins_words,
 )
+from icm_engine.analysis.paired import (
+    GOLD,
+    Paired,
+    paired_in,
+    paired_words,
+    references_of,
+    sources_of,
+)
 from icm_engine.analysis.restarts import supports_frame
+from icm_engine.analysis.run_form import ABOUT, model_choice, model_names, require_server
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import (
     SeedAgreement,
@@ -53,6 +67,7 @@ from icm_engine.analysis.seed_agreement import (
     siblings,
     verdict,
 )
+from icm_engine.analysis.views import example_text
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, job_line, session
@@ -287,11 +302,81 @@ def _settings(reading: Reading, other: Reading) -> None:
 def _differences(store: Store, readings: list[Reading]) -> None:
     st.text(difference(readings).words)
     first = readings[0]
+    reference = GOLD if all(map(gold_shown, readings)) else None
+    found = [paired_in(store, first, first.run.name, one.run.name, reference, _read) for one in readings[1:]]
+    _pairs(f"{first.run.name} with each of the others", [one for one in found if one.rows])
     gold = gold_by_place(store, first, tuple(first.labeling))
     rows = differing(readings, {first.run.codec.ids[i]: label for i, label in gold.items()}, ROWS)
     if rows:
         frame = disagreements_frame(rows, [one.run.name for one in readings])
         charts.examples("Where they differ", frame, ROWS, charts.ORDER)
+
+
+PAIRED_COLUMNS = {
+    "same labels": st.column_config.NumberColumn(format="percent", help="Share of the examples that both label."),
+    "kappa": st.column_config.NumberColumn(format="%.2f", help="Cohen's kappa: 1 full agreement, 0 chance level."),
+    "gold: first right": charts.SHARE,
+    "other right": charts.SHARE,
+    "difference": st.column_config.TextColumn(help="First minus other, with a 95 % interval over whole groups."),
+    "McNemar p": st.column_config.TextColumn(help="Exact test of whether the two are equally often right."),
+}
+NO_REFERENCE = "nothing"
+
+
+def _read(run: str) -> Reading:
+    return session.look(run)[0]
+
+
+def _pairs(title: str, found: list[Paired]) -> None:
+    """Draw comparisons of two sources each as a table."""
+    if found:
+        st.markdown("**Paired comparisons**")
+        st.dataframe(paired_frame(found), hide_index=True, column_config=PAIRED_COLUMNS, placeholder="–", alt=title)
+        st.caption(f"{escaped(title)}, on the examples that both label. The view Pair has the details.")
+
+
+def show_pair(store: Store, reading: Reading, names: list[str]) -> None:
+    """Draw the choice of two label sources and a reference, and their comparison."""
+    offered, run = sources_of(store, reading, names), reading.run.name
+    if len(offered) < 2:
+        st.text("There is nothing to compare these labels with: no other run on this data, no human labels, no gold.")
+        return
+    with st.container(horizontal=True, gap="small", key="pair"):
+        asked = st.query_params.get("one"), st.query_params.get("other"), st.query_params.get("against")
+        one = _source("Labels of", "one", asked[0], offered, run)
+        other = _source("Compared with", "other", asked[1], offered, next(name for name in offered if name != one))
+        known = [*(name for name in references_of(store, reading) if name not in (one, other)), NO_REFERENCE]
+        reference = _source("Reference", "against", asked[2], known, known[0])
+    if one == other:
+        st.text("These are the same labels twice: choose two sources.")
+        return
+    found = paired_in(store, reading, one, other, None if reference == NO_REFERENCE else reference, _read)
+    for words in paired_words(found):
+        st.text(words)
+    if found.rows:
+        _two_ways(reading, found)
+
+
+def _source(label: str, parameter: str, asked: str | None, options: list[str], usual: str) -> str:
+    """Draw the choice of a source, which is in the URL."""
+    chosen, key = asked if asked in options else usual, f"pair_{parameter}_{asked}"
+    at, args = options.index(chosen), (parameter, key)
+    return st.selectbox(label, options, at, key=key, width=260, on_change=session.address, args=args)
+
+
+def _two_ways(reading: Reading, found: Paired) -> None:
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**How often each two labels meet**")
+        st.dataframe(two_ways_frame(found), hide_index=True, alt="Confusion of the two sources")
+    with right:
+        if found.against is not None:
+            st.markdown("**Which of the two is right**")
+            st.dataframe(rights_frame(found), hide_index=True, alt="Examples by which source is right")
+    if found.apart:
+        place = reading.run.codec.index
+        frame = apart_frame(found, lambda name: one_line(example_text(reading, place(name))), ROWS)
+        charts.examples("Where they differ", frame, ROWS, "In the order of the data set")
 
 
 def show_seeds(store: Store, reading: Reading) -> None:
@@ -355,3 +440,64 @@ def _balances(readings: list[Reading]) -> None:
     frame = balances_frame(readings)
     columns = {name: charts.SHARE for name in map(str, frame) if name.startswith("share ")}
     st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Label balance of each run")
+
+
+CONCEPTS = (
+    "Labels can be coherent and follow another concept than the one that was meant. These references need no gold: "
+    "features of the texts, stored zero-shot labels, and witnesses, which are other models that predict each label "
+    "from all others."
+)
+CONCEPT_NOTE = (
+    "Intervals: 95 %, over whole groups. Swapped: both labels of the reference swapped. Single words: naive Bayes, "
+    "which predicts each label from the labels of all other groups. Of a pair and its swapped twin one is counted."
+)
+
+
+def show_concepts(store: Store, reading: Reading) -> None:
+    """Draw the agreement of a run's labels with every reference, and the choice of a witness."""
+    st.text(CONCEPTS)
+    rows = landscape.concepts(store, reading)
+    with st.container(border=True, key="verdict"):
+        st.text(landscape.concept_words(rows, reading))
+    if rows:
+        columns = {"agreement": charts.SHARE, "swapped": charts.SHARE}
+        frame = concepts_frame(rows)
+        st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Agreement by reference")
+        st.caption(CONCEPT_NOTE)
+    made = jobs.names(store, landscape.WITNESS, run=reading.run.name)
+    for job in reversed(made):
+        asked = jobs.spec(store, job).model
+        if (found := jobs.result(store, job)) and asked:
+            st.text(landscape.witness_words(found, reading, asked.model))
+    _witness_form(store, reading.run.name, bool(made) and not jobs.status(store, made[0]).settled)
+    if made:
+        job_line.show(store, made[0])
+
+
+def _witness_form(store: Store, run: str, busy: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="witness_form"):
+        st.selectbox(
+            "Witness", model_names(store), key="witness_model", help=ABOUT["model"], accept_new_options=True, width=300
+        )
+        st.button(
+            "Ask this model",
+            key="witness",
+            icon=":material/record_voice_over:",
+            on_click=_ask_witness,
+            args=(run,),
+            disabled=busy,
+            help="Scores the labels, and their mirror, in a separate process; a cheap model is enough.",
+        )
+    if error := st.session_state.pop("witness_problem", None):
+        session.complain(error)
+
+
+def _ask_witness(run: str) -> None:
+    model = st.session_state["witness_model"]
+    try:
+        with Store() as store:
+            require_server(model)
+            reading = _read(run)
+            landscape.ask_witness(store, reading, model_choice(model, reading.run.spec.quantization))
+    except IcmError as error:
+        st.session_state["witness_problem"] = error

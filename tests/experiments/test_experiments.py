@@ -347,6 +347,14 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
     labels = next(d for d in found["differences"] if (d["other"], d["what"]) == ("golden", "labels"))
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
+    assert (
+        len(labels["mcnemar"]) == 2
+    )  # a test for each seed; gold is never wrong, so only the other can be right alone
+    for test, accuracy in zip(labels["mcnemar"], rows["ICM"]["accuracy"]["values"], strict=True):
+        assert (test["only_one"], test["only_other"]) == (0, round(12 * (1 - accuracy)))
+        assert test["p"] == pytest.approx(min(1.0, 2 * 0.5 ** test["only_other"]))
+    differences = next(table for table in tables(found) if table.title == "Differences")
+    assert [row[-1] for row in differences.rows if row[2] == "in use"] == ["–", "–"]
 
 
 def test_equal_labels_are_used_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """The Evaluate tab in every state, drawn by Streamlit's own tester on runs made by the real search."""
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from icm_engine import jobs
-from icm_engine.analysis import audit, views
+from icm_engine.analysis import audit, landscape, paired, views
 from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
+from icm_engine.data.gold import add_human
 from icm_engine.jobs.job_process import main
 from icm_engine.jobs.job_worker import perform
 from icm_engine.store.store import Store
@@ -107,6 +109,66 @@ def test_the_choice_of_runs_and_of_the_axis_is_in_the_address(store: Store) -> N
     assert test.query_params["with"] == runs[1:]
     assert test.query_params["by"] in ("tokens", ["tokens"])
     assert "Utility by tokens encoded" in shown_markup(test)
+
+
+def test_selected_runs_are_compared_in_pairs_against_gold(store: Store) -> None:
+    first, second = (add_run(store, "finished", seed=seed) for seed in (3, 6))
+    shown = frame(page("compare", run=first, **{"with": second}), "McNemar p")
+    _, found = paired.compare(store, first, second, "gold")
+    against = found.against
+    assert against is not None
+    assert list(shown["and"]) == [second]
+    assert list(shown["only first"]) == [against.only_one]
+    assert list(shown["difference"]) == [paired.points(against.difference)]
+
+
+def test_two_label_sources_are_compared_and_are_in_the_address(store: Store) -> None:
+    first, second = (add_run(store, "finished", seed=seed) for seed in (3, 6))
+    ids = [example.id for example in store.examples("sums")]
+    add_human(store, "sums", f"ann {HOSTILE}", dict.fromkeys(ids, "True"))
+    test = page("compare", run=first, view="Pair")
+    assert test.selectbox(key="pair_other_None").value == second
+    assert test.selectbox(key="pair_against_None").value == "gold"
+    for words in paired.paired_words(paired.compare(store, first, second, "gold")[1]):
+        assert words in texts(test)
+    test.selectbox(key="pair_other_None").set_value(f"ann {HOSTILE}").run()
+    assert test.query_params["other"] in (f"ann {HOSTILE}", [f"ann {HOSTILE}"])
+    assert f"{first} and ann {HOSTILE} agree on" in texts(test)
+    assert HOSTILE not in shown_markup(test)
+    test.selectbox(key="pair_against_None").set_value("nothing").run()
+    assert "Against" not in texts(test)
+    same = page("compare", run=first, one=second, other=second)
+    assert "These are the same labels twice" in texts(same)
+
+
+def test_a_run_with_nothing_beside_it_says_so(store: Store) -> None:
+    small_dataset(store, "plain", gold=False)
+    test = page("compare", run=add_run(store, "finished", dataset="plain"), view="Pair")
+    assert "There is nothing to compare these labels with" in texts(test)
+
+
+def test_the_concepts_that_labels_follow_are_a_table_and_a_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add_run(store, "finished")
+    test = page("compare", run=run, view="Concepts")
+    reading = views.load(store, run)
+    rows = landscape.concepts(store, reading)
+    assert landscape.concept_words(rows, reading) in texts(test)
+    shown = frame(test, "reference")
+    assert list(shown["reference"]) == [row.name for row in rows]
+    assert {"single words", "gold"} <= set(shown["reference"])  # all texts are equally long
+    asked = list[str]()
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: asked.append(name))
+    test.selectbox(key="witness_model").set_value("fake")
+    test.button(key="witness").click().run()
+    assert not test.exception
+    assert asked == ["witness.1"]
+    assert main(perform, ["--db", str(store.path), "witness.1"]) == 0
+    done = page("compare", run=run, view="Concepts")
+    assert "P(D) under fake: " in texts(done)
+    assert "witness fake" in list(frame(done, "reference")["reference"])
+    assert HOSTILE not in shown_markup(done)
 
 
 def test_the_landscape_says_its_cost_first_and_its_verdict_after(store: Store) -> None:
