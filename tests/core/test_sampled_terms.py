@@ -375,7 +375,7 @@ def other_delta(body: dict[str, Any]) -> bool:
 
 
 def an_early_end(body: dict[str, Any]) -> bool:
-    early = body["why"] == "exact" and body["step"] < 20
+    early = bool(body["why"] == "exact" and body["step"] < 20)
     body["why"] = "end" if early else body["why"]
     return early
 
