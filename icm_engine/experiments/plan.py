@@ -55,6 +55,27 @@ def with_errors(gold: Labels, task: Task, wrong: int, seed: int) -> Labels:
     return {i: rng.choice(others[label]) if i in chosen else label for i, label in gold.items()}
 
 
+def wrong_at_length(task: Task, examples: Sequence[Example], gold: Labels, wrong: int) -> Labels:
+    """Return gold with about that many wrong labels, those of whole groups with the longest texts.
+
+    So a labeler errs who knows the short questions only; where it errs, it errs on the whole group. The group that
+    passes the number is the last one. With several other labels, the task's next one is taken.
+    """
+    by_group: dict[str, list[Example]] = {}
+    for example in examples:
+        by_group.setdefault(example.group, []).append(example)
+    longest = sorted(by_group, key=lambda group: (-max(len(render(task, e)) for e in by_group[group]), group))
+    found, left = dict(gold), wrong
+    for group in longest:
+        if left <= 0:
+            break
+        for example in by_group[group]:
+            label = gold[example.id]
+            found[example.id] = task.labels[(task.labels.index(label) + 1) % len(task.labels)]
+        left -= len(by_group[group])
+    return found
+
+
 def mirror(gold: Labels, task: Task) -> Labels:
     """Return the opposite of gold. Raises SettingError for a task without two labels."""
     if len(task.labels) != 2:
@@ -206,24 +227,19 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
     if spec.source == SEARCH and search.max_steps == 0:
         spec = replace(spec, search=replace(search, max_steps=4 * len(part.examples)))
-    if arm.source == GIVEN:
-        labels, where = _labels(store, part.task, part.examples, dataset, cell, accuracy)
+    if arm.source == GIVEN or arm.labels:
+        labels, where = _labels(store, part.task, part.examples, dataset, cell, arm.labels, accuracy)
         return replace(spec, given=labels, given_from=where, supervised=True)
     if arm.start:
-        return replace(
-            spec,
-            given=_start(store, part.task, part.examples, dataset, spec, arm.start),
-            supervised=True,
-            given_from=f"{arm.start} initial labels",
-        )
+        labels, where = _start(store, part.task, part.examples, dataset, cell, spec)
+        return replace(spec, given=labels, supervised=True, given_from=f"{where} initial labels")
     return spec
 
 
 def _labels(
-    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, accuracy: float | None
+    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, kind: str, accuracy: float | None
 ) -> tuple[Labels, str]:
-    """The labels of a `given` arm, and their origin in words."""
-    kind = cell.arm.labels
+    """The labels of this kind that are given to an arm, and their origin in words."""
     if kind.startswith("all "):
         return {example.id: kind.removeprefix("all ") for example in examples}, kind
     if kind.startswith("human"):
@@ -234,18 +250,21 @@ def _labels(
             raise SettingError(f"perturbed labels of {cell.words} need the run of {cell.arm.of!r} to be finished")
         wrong = round((1 - accuracy) * len(gold))
         return with_errors(gold, task, wrong, cell.seed), f"golden with {wrong} random errors"
+    wrong = round((cell.arm.share or ERRORS) * len(gold))
     made: Mapping[str, Any] = {
         "golden": lambda: gold,
         "mirror": lambda: mirror(gold, task),
         "majority": lambda: majority(gold, task),
-        "errors": lambda: with_errors(gold, task, round(ERRORS * len(gold)), cell.seed),
+        "errors": lambda: with_errors(gold, task, wrong, cell.seed),
+        "errors-long": lambda: wrong_at_length(task, examples, gold, wrong),
         "text-only": lambda: text_only(task, examples, gold),
     }
     if kind not in made:
         raise SettingError(
             f"labels {kind!r} do not exist: use human, perturbed, all LABEL, or one of {', '.join(made)}"
         )
-    return made[kind](), kind
+    share = f", {cell.arm.share:.0%}" if cell.arm.share and kind.startswith("errors") else ""
+    return made[kind](), kind + share
 
 
 def _human(store: Store, dataset: str, examples: Sequence[Example], source: str) -> Labels:
@@ -258,10 +277,15 @@ def _human(store: Store, dataset: str, examples: Sequence[Example], source: str)
     return {example.id: labels[example.id] for example in examples if example.id in labels}
 
 
-def _start(store: Store, task: Task, examples: Sequence[Example], dataset: str, spec: RunSpec, kind: str) -> Labels:
-    """Golden or all-wrong labels for the initial examples, and for no others."""
-    first = [examples[i] for i in initial_examples(spec.search, len(examples))]
-    gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
+def _start(
+    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, spec: RunSpec
+) -> tuple[Labels, str]:
+    """Labels for the initial examples alone, and their origin: golden, all wrong, or of some kind of labels."""
+    first, kind = [examples[i] for i in initial_examples(spec.search, len(examples))], cell.arm.start
     if kind not in ("golden", "wrong"):
-        raise SettingError(f"start {kind!r} does not exist: use golden or wrong")
-    return gold if kind == "golden" else with_errors(gold, task, len(gold), spec.search.seed)
+        labels, where = _labels(store, task, examples, dataset, cell, kind, None)
+        if missing := next((e.id for e in first if e.id not in labels), None):
+            raise SettingError(f"{kind} initial labels lack one for example {missing!r}: leave this arm out")
+        return {e.id: labels[e.id] for e in first}, where
+    gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
+    return (gold if kind == "golden" else with_errors(gold, task, len(gold), spec.search.seed)), kind
