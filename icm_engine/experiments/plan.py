@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icm_engine.analysis.evaluation import unlabelled_parts
 from icm_engine.core.batching import NEWEST
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
@@ -23,6 +24,7 @@ from icm_engine.data.gold import add_gold, gold_of, load_gold, load_human
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments.suites import Arm, Suite
+from icm_engine.jobs.downstream_eval import test_part
 from icm_engine.runs.model_registry import is_supervised
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import GIVEN, SEARCH, RunSpec
@@ -130,13 +132,7 @@ def ensure_selected(store: Store, dataset: str, how: str, share: float, examples
         raise SettingError(f"selection {how!r} does not exist: use one of {', '.join(parts)}")
     known = [example for example in whole.examples if example.id in gold]
     chosen = _chosen(known, parts[how], share, examples, dataset)
-    places = {example.id: place for place, example in enumerate(whole.examples)}
-    inputs = tuple(whole.inputs[places[example.id]] for example in chosen)
-    note = f"Chosen with gold from {dataset}: {how} {share:.0%}."
-    made = Dataset(name, whole.task, tuple(chosen), inputs, whole.columns, whole.source, (*whole.notes, note))
-    with store.transaction():
-        store.add_dataset(made)
-        add_gold(store, name, {example.id: gold[example.id] for example in chosen})
+    _add_part(store, name, dataset, chosen, f"Chosen with gold from {dataset}: {how} {share:.0%}.")
     return name
 
 
@@ -178,6 +174,7 @@ class Driven:
     """A cell and its outcome: its run and the job that used its labels, or the reason why there is none.
 
     `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
+    `tested` is the data set of the test examples that its run labels, if it labels these.
     """
 
     cell: Cell
@@ -187,6 +184,7 @@ class Driven:
     tuned: str | None = None
     tuned_use: str | None = None
     untuned: str | None = None
+    tested: str | None = None
 
 
 def cells(suite: Suite) -> list[Cell]:
@@ -234,6 +232,43 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         labels, where = _start(store, part.task, part.examples, dataset, cell, spec)
         return replace(spec, given=labels, supervised=True, given_from=f"{where} initial labels")
     return spec
+
+
+def on_test_part(store: Store, suite: Suite, cell: Cell, test: str | None) -> tuple[Cell, str]:
+    """Return a cell about the examples on which labels are used, and the data set that these are from.
+
+    They become a data set of their own, which is made on first use. Raises SettingError if there are none, or if they
+    are from two data sets.
+    """
+    assert suite.use is not None
+    size, most = cell.arm.examples or suite.examples, suite.use.test
+    if cell.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, cell.dataset)
+    spec = RunSpec(cell.dataset, "fake", limit=size, rule=cell.arm.rule)
+    chosen = test_part(store, unlabelled_parts(store, cell.dataset, spec, test), most)
+    origins = sorted({dataset for dataset, _ in chosen})
+    if len(origins) != 1:
+        raise SettingError(
+            f"{cell.words} needs test examples of one data set, and they are from {' and '.join(origins) or 'none'}: "
+            "name a larger test data set"
+        )
+    (origin,) = origins
+    name = f"{origin}-test-{len(chosen)}" + (f"-beyond-{size}" if origin == cell.dataset else "")
+    if not store.has_dataset(name):
+        _add_part(store, name, origin, [example for _, example in chosen], f"The test part of {cell.dataset}.")
+    return replace(cell, dataset=name, arm=replace(cell.arm, examples=len(chosen))), origin
+
+
+def _add_part(store: Store, name: str, origin: str, chosen: Sequence[Example], note: str) -> None:
+    """Store examples of a data set as one of their own, with their gold."""
+    whole = store.dataset(origin)
+    places = {example.id: place for place, example in enumerate(whole.examples)}
+    inputs = tuple(whole.inputs[places[example.id]] for example in chosen)
+    notes = (*whole.notes, note)
+    with store.transaction():
+        store.add_dataset(Dataset(name, whole.task, tuple(chosen), inputs, whole.columns, whole.source, notes))
+        if gold := gold_of(store, origin, [example.id for example in chosen]):
+            add_gold(store, name, gold)
 
 
 def _labels(

@@ -70,6 +70,11 @@ def _sources(found: Json, dataset: str) -> Table:
         f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
         "interval over seeds and examples (whole groups); by seed in brackets. “In use”: as demonstrations for "
         "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means per run."
+        + (
+            " A source with 0 shots labelled those examples itself."
+            if any(a.get("test") for a in found["arms"])
+            else ""
+        )
     )
     head = (
         "source",

@@ -156,9 +156,18 @@ def outcome(store: Store, one: Driven) -> CellOutcome:
         return CellOutcome(one.cell, one.run, one.use, one.reason)
     reading = load(store, one.run)
     found = _outcome(reading, one)
+    if one.tested is not None:
+        return _as_use(found, one.tested, reading.run.dataset.task.true_label)
     shown = used(store, one.use) if one.use else ()
     tuned = used(store, one.tuned_use) if one.tuned_use else ()
     return replace(found, used=shown, tuned=tuned, untuned=one.untuned)
+
+
+def _as_use(found: CellOutcome, dataset: str, truth: Label) -> CellOutcome:
+    """The outcome of a cell that labelled the test examples of a data set: a use without demonstrations."""
+    right = {f"{dataset} {group}": counts for group, counts in (found.right or {}).items()}
+    said = found.balance.get(truth, 0) / found.labelled if found.labelled else 0.0
+    return replace(found, used=(Used(0, right, said, found.tokens),), right=None, flipped=None)
 
 
 def _outcome(reading: Reading, one: Driven) -> CellOutcome:

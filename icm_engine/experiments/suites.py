@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
     "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real", "terms",
-    "weak-to-strong",
+    "weak-to-strong", "truthfulqa",
 )  # fmt: skip
 
 
@@ -37,7 +37,8 @@ class Arm:
     human:NAME, majority, text-only, mirror, errors, errors-long, perturbed, or one label for all, such as "all True").
     `start` is where a search begins (golden, wrong, or one of these). `share` is that of wrong labels in errors. `of`
     is the arm whose accuracy perturbed labels imitate. `select` is a subset of the data chosen by gold (imbalance,
-    spurious), with its `share`. `once` marks an arm that no seed changes.
+    spurious), with its `share`. `once` marks an arm that no seed changes. `test` marks one that labels the examples on
+    which the labels of others are used, and counts beside their use.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Arm:
     examples: int | None = None
     model: str = ""
     once: bool = False
+    test: bool = False
     use: bool = True
     tune: bool = True
 
@@ -166,5 +168,5 @@ def _check(suite: Suite, known: set[str]) -> None:
     mentioned = mentioned.union(*(one.mentioned for one in suite.recover))
     if unknown := sorted(mentioned - known):
         raise ValueError(f"there is no arm {unknown[0]!r}")
-    if suite.tune is not None and suite.use is None:
-        raise ValueError("[tune] needs [use], which names the test part")
+    if suite.use is None and (suite.tune is not None or any(arm.test for arm in suite.arms)):
+        raise ValueError("[tune], and an arm with test, need [use], which names the test part")

@@ -26,7 +26,7 @@ from icm_engine.experiments.report import figures, write_report
 from icm_engine.experiments.report_tables import tables
 from icm_engine.experiments.results import predictors
 from icm_engine.experiments.runner import Chosen, all_predictors, drive
-from icm_engine.experiments.suites import SHIPPED, read_suite
+from icm_engine.experiments.suites import SHIPPED, Use, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
 from icm_engine.runs.verify import verify
@@ -211,7 +211,7 @@ question = "How much is recovered?"
 datasets = ["sums"]
 examples = 18
 seeds = [0, 1]
-recover = [{ weak = "weak", ceiling = "golden", arms = ["shown", "mixed", "from all", "from column", "ICM"] },
+recover = [{ weak = "weak", ceiling = "golden", arms = ["shown", "from column", "ICM"] },
            { weak = "golden", ceiling = "golden", arms = ["ICM"] }]
 
 [[arms]]
@@ -322,7 +322,7 @@ def test_a_report_says_how_much_of_the_gap_was_recovered(
     small_dataset(store, groups=6)
     found = suite_results(store, monkeypatch, tmp_path, WEAK)
     assert [(one["arm"], one["weak"]) for one in found["recovered"]] == [
-        ("shown", "weak"), ("mixed", "weak"), ("from all", "weak"), ("ICM", "weak"), ("ICM", "golden"),
+        ("shown", "weak"), ("ICM", "weak"), ("ICM", "golden"),
     ]  # fmt: skip
     rows = {row["arm"]: row["accuracy"]["mean"] for row in found["rows"] if "accuracy" in row}
     for one in found["recovered"][:-1]:
@@ -332,6 +332,78 @@ def test_a_report_says_how_much_of_the_gap_was_recovered(
         assert one["value"] == share
     table = next(table for table in tables(found) if table.title == "Performance gap recovered")
     assert table.rows[-1][-1] == "undefined: the ceiling is not above the weak labels (+0.0 [+0.0, +0.0] points)"
+
+
+BASELINES = """
+title = "The usual exercise"
+question = "How do labels do in use beside zero-shot?"
+datasets = ["sums"]
+examples = 12
+seeds = [0, 1]
+compare = [["ICM", "zero-shot"]]
+
+[use]
+test = 5
+
+[[arms]]
+name = "zero-shot"
+source = "zero-shot"
+test = true
+once = true
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 8 }
+"""
+
+
+def test_an_arm_on_the_test_part_labels_the_examples_of_the_uses(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_dataset(store, groups=6)
+    found = suite_results(store, monkeypatch, tmp_path, BASELINES)
+    rows = {row["arm"]: row for row in found["rows"]}
+    (run,) = rows["zero-shot"]["runs"]
+    ids = list(open_run(store, run).codec.ids)
+    assert ids == ["sums-4-0", "sums-4-1", "sums-4-2", "sums-5-0", "sums-5-1"]
+    asked = [jobs.result(store, job) or {} for job in jobs.names(store, "use")]
+    assert [[name for _, name in use["examples"]] for use in asked] == [ids, ids]
+    assert not store.spec(run).supervised
+    gold = load_gold(store, "sums").labels
+    state = current_state(store, open_run(store, run))
+    assert state is not None
+    share = sum(state.labeling[i] == gold[name] for i, name in enumerate(ids)) / 5
+    assert (rows["zero-shot"]["accuracy"], rows["zero-shot"]["used"][0]["shots"]) == (None, 0)
+    assert rows["zero-shot"]["used"][0]["mean"] == pytest.approx(share)
+    (compared,) = found["differences"]
+    assert (compared["what"], compared["mean"]) == ("use", pytest.approx(rows["ICM"]["used"][0]["mean"] - share))
+    bars = figures(found)[0].figure
+    assert [(bar.name, list(bar.y)) for bar in bars.data] == [
+        ("labels", ["ICM", "ICM, best of 2 by U"]), ("in use", ["zero-shot", "ICM", "ICM, best of 2 by U"]),
+    ]  # fmt: skip
+    assert "A source with 0 shots labelled those examples itself." in tables(found)[0].caption
+
+
+def test_an_arm_on_the_test_part_takes_a_test_data_set_and_sees_no_gold(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch)
+    small_dataset(store, groups=6)
+    small_dataset(store, "others", groups=4)
+    suite = replace(read_suite(suite_file(tmp_path, BASELINES)), use=Use(test=12))
+    suite, seen = replace(suite, arms=suite.arms[:1]), []
+    gold = dict(load_gold(store, "others").labels)
+    for key, labels in (("as it is", gold), ("turned", plan.mirror(gold, TASK)), ("none", {})):
+        add_gold(store, "others", labels)
+        (one,) = drive(store, suite, key, replace(FAKE, test="others"), quiet)
+        assert (one.tested, one.use, store.spec(one.run or "").dataset) == ("others", None, "others-test-12")
+        seen.append([event.body for event in store.read_after(one.run or "")])
+    assert seen[0] == seen[1] == seen[2]
+    assert len(open_run(store, one.run or "").codec.ids) == 12
+    (mixed,) = drive(store, replace(suite, use=Use(test=15)), "mixed", replace(FAKE, test="others"), quiet)
+    assert "needs test examples of one data set, and they are from others and sums" in str(mixed.reason)
+    (none,) = drive(store, replace(suite, examples=18), "none", FAKE, quiet)
+    assert "they are from none" in str(none.reason)
 
 
 # -- using labels
