@@ -1,9 +1,9 @@
-"""Help: the way to the labels in doubt, a guided tour of one run, the terms used, and the keyboard shortcuts."""
+"""Help: the way to the labels in doubt, the usual exercise, a tour of one run, the terms, the keyboard shortcuts."""
 
 import streamlit as st
 
 from icm_engine.analysis.run_form import FIRST_RUN, begin
-from icm_engine.analysis.tour import PATH_TO_DOUBTS, stations
+from icm_engine.analysis.tour import EXERCISE, EXERCISE_BUDGET, PATH_TO_DOUBTS, stations
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import home, menu, session, workspace
@@ -100,6 +100,17 @@ def _show_path() -> None:
     )
 
 
+def _show_exercise() -> None:
+    st.header("The usual exercise")
+    st.markdown("What newcomers to this method do most: TruthfulQA, with the paper's baselines beside it.")
+    with st.container(key="exercise"):
+        st.markdown("\n".join(f"{number}. {step}" for number, step in enumerate(EXERCISE, 1)))
+        st.markdown(EXERCISE_BUDGET)
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(menu.DATA, label="Import a file", icon=":material/upload_file:")
+            st.page_link(menu.EXPERIMENTS, label="Choose a suite", icon=":material/science:")
+
+
 def _show_words() -> None:
     st.header("Words")
     st.dataframe([{"word": word, "meaning": meaning} for word, meaning in WORDS], hide_index=True, alt="Words")
@@ -115,6 +126,7 @@ try:
         run = session.followed_run(names)
         home.show_heading("Help", names, run)
         _show_path()
+        _show_exercise()
         st.header("A tour of one run")
         show(run)
     _show_words()

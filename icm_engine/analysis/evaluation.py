@@ -68,6 +68,47 @@ def difference(one: Sequence[Right], other: Sequence[Right]) -> Estimate:
     return _resampled(sums - other_sums, counts, (-1.0, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The performance gap recovered (PGR): (strong − weak) / (ceiling − weak), a share.
+
+    `gap` is ceiling − weak. Without a gap above 0, `value` is None. `low` and `high` are the 95 % interval, both None
+    where more than a fortieth of the resamples has no gap, so that the interval has no bounds.
+    """
+
+    gap: Estimate
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+
+def recovered(weak: Sequence[Right], strong: Sequence[Right], ceiling: Sequence[Right]) -> Recovered:
+    """Return the share of the gap between weak labels and a ceiling that a source recovers, on the same examples.
+
+    The three are resampled together, as `difference` does. A resample without a gap counts as minus infinity for the
+    lower end and as infinity for the upper one. Raises ValueError if their examples differ.
+    """
+    gap, gain = difference(ceiling, weak), difference(strong, weak)
+    if gap.mean <= 0:
+        return Recovered(gap, None)
+    many = max(len(weak), len(strong), len(ceiling))
+    low, middle, high = (_table(_repeated(cells, many)) for cells in (weak, strong, ceiling))
+    if low[0].shape[1] < 2:  # one group says nothing of others
+        return Recovered(gap, gain.mean / gap.mean)
+    gains, gaps = (np.array(_means(sums - low[0], low[1])) for sums in (middle[0], high[0]))
+    shares = np.divide(gains, gaps, out=np.full_like(gains, np.inf), where=gaps > 0)
+    ends = (
+        float(np.quantile(np.where(gaps > 0, shares, -np.inf), (1 - LEVEL) / 2, method="lower")),
+        float(np.quantile(shares, (1 + LEVEL) / 2, method="higher")),
+    )
+    if not np.isfinite(ends).all():
+        return Recovered(gap, gain.mean / gap.mean)
+    return Recovered(gap, gain.mean / gap.mean, *ends)
+
+
 def _repeated(cells: Sequence[Right], many: int) -> Sequence[Right]:
     return list(cells) * many if len(cells) == 1 else cells[:many]
 
@@ -88,6 +129,12 @@ def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], w
     values = sums.sum(axis=1) / counts.sum(axis=1)
     if sums.shape[1] < 2:
         return Estimate(float(values.mean()), *widest, tuple(map(float, values)))
+    low, high = np.quantile(_means(sums, counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean()), float(low), float(high), tuple(map(float, values)))
+
+
+def _means(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> list[float]:
+    """The mean of each resample; tables of the same shape are resampled alike."""
     rng = np.random.default_rng(0)
     seeds, groups = sums.shape
     means, at_once = list[float](), max(1, AT_ONCE // sums.size)
@@ -99,8 +146,7 @@ def _resampled(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], w
             np.array([columns for _, columns in draws])[:, None, :],
         )
         means += (sums[chosen].sum(axis=2) / counts[chosen].sum(axis=2)).mean(axis=1).tolist()
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(values.mean()), float(low), float(high), tuple(map(float, values)))
+    return means
 
 
 @dataclass(frozen=True)

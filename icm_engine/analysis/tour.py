@@ -1,4 +1,4 @@
-"""Help: the clicks to three labels in doubt, and the guided tour of a run on its own steps."""
+"""Help: the clicks to three labels in doubt, the usual exercise, and the guided tour of a run on its own steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +40,21 @@ def _about_doubt(number: int, which: str) -> tuple[Click, ...]:
 PATH_TO_DOUBTS = (
     Click("On Runs, choose **Start a run on sample data** and wait until the run has finished.", "first_run"),
     *(click for number, which in enumerate(("first", "second", "third")) for click in _about_doubt(number, which)),
+)
+
+
+EXERCISE = (  # Markdown; docs/experiments.md has the commands, and how the budget was computed
+    "On **Data**, import TruthfulQA.csv, the file that the authors of TruthfulQA publish, with the task *truthfulness* "
+    "and the name *truthful*. Every answer becomes a claim.",
+    "On **Experiments**, choose the suite *truthfulqa* and a base model, and **Run the suite**. It labels 256 claims "
+    "and shows the labels as demonstrations for 100 others. *Quick* takes 16 and 8.",
+    "The report has a bar for each source, of the 100 claims: the model without demonstrations (*zero-shot*), by its "
+    "chat template if it has one (*zero-shot, chat*), with the labels of *ICM*, with *golden* ones, and with *random "
+    "labels*.",
+)
+EXERCISE_BUDGET = (
+    "Budget: about 45 million tokens, nearly all of them in the search. They are computed for a tokenizer with 38 "
+    "tokens a claim; a search may take up to twice as many. With one seed the intervals are over claims only."
 )
 
 

@@ -221,6 +221,36 @@ def _in_order(scores: Scores) -> Scores:
     return {i: scores[i] for i in sorted(scores)}
 
 
+# -- from given labels
+
+FROM_GIVEN: dict[str, Options] = {"given-shots": {}, "given-mixed": {"trust": 0.8}}  # with their options
+
+
+def label_from(name: str, objective: Objective, given: Labeling, options: Options | None = None) -> Labelled:
+    """Return the model's labels with the given labels of all other examples shown. Raises SettingError.
+
+    `given-shots` takes the likeliest label. `given-mixed` multiplies the model's probabilities by those of the given
+    label, which is right with probability `trust` and else any of the K - 1 others. With trust 0.8 and K = 2, a given
+    label changes where the model gives the other one more than 0.8.
+    """
+    settings = {**FROM_GIVEN[name], **parsed_options(name, options or {}, FROM_GIVEN[name])}
+    scores = _in_order(asked_beside(objective, given))
+    if name == "given-shots":
+        return Labelled(likeliest(objective, scores), (given,), 1)
+    trust, labels = settings["trust"], objective.task.labels
+    if not 0 < trust < 1:
+        raise SettingError(f"trust is {trust}: use a probability between 0 and 1, such as 0.8")
+    alike = math.log(trust), math.log((1 - trust) / (len(labels) - 1))
+
+    def mixed(i: int) -> str:
+        given_label = given.get(i)
+        prior = [0.0 if given_label is None else alike[label != given_label] for label in labels]
+        joint = [p + q for p, q in zip(scores[i].normalized, prior, strict=True)]
+        return labels[joint.index(max(joint))]
+
+    return Labelled(Labeling({i: mixed(i) for i in scores}), (given,), 1)
+
+
 def _at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise SettingError(f"{name} is {value}: use 1 or more")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icm_engine.analysis.evaluation import unlabelled_parts
 from icm_engine.core.batching import NEWEST
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
@@ -23,6 +24,7 @@ from icm_engine.data.gold import add_gold, gold_of, load_gold, load_human
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments.suites import Arm, Suite
+from icm_engine.jobs.downstream_eval import test_part
 from icm_engine.runs.model_registry import is_supervised
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import GIVEN, SEARCH, RunSpec
@@ -53,6 +55,27 @@ def with_errors(gold: Labels, task: Task, wrong: int, seed: int) -> Labels:
     chosen = set(rng.sample(sorted(gold), wrong))
     others = {label: [other for other in task.labels if other != label] for label in task.labels}
     return {i: rng.choice(others[label]) if i in chosen else label for i, label in gold.items()}
+
+
+def wrong_at_length(task: Task, examples: Sequence[Example], gold: Labels, wrong: int) -> Labels:
+    """Return gold with about that many wrong labels, those of whole groups with the longest texts.
+
+    So a labeler errs who knows the short questions only; where it errs, it errs on the whole group. The group that
+    passes the number is the last one. With several other labels, the task's next one is taken.
+    """
+    by_group: dict[str, list[Example]] = {}
+    for example in examples:
+        by_group.setdefault(example.group, []).append(example)
+    longest = sorted(by_group, key=lambda group: (-max(len(render(task, e)) for e in by_group[group]), group))
+    found, left = dict(gold), wrong
+    for group in longest:
+        if left <= 0:
+            break
+        for example in by_group[group]:
+            label = gold[example.id]
+            found[example.id] = task.labels[(task.labels.index(label) + 1) % len(task.labels)]
+        left -= len(by_group[group])
+    return found
 
 
 def mirror(gold: Labels, task: Task) -> Labels:
@@ -109,13 +132,7 @@ def ensure_selected(store: Store, dataset: str, how: str, share: float, examples
         raise SettingError(f"selection {how!r} does not exist: use one of {', '.join(parts)}")
     known = [example for example in whole.examples if example.id in gold]
     chosen = _chosen(known, parts[how], share, examples, dataset)
-    places = {example.id: place for place, example in enumerate(whole.examples)}
-    inputs = tuple(whole.inputs[places[example.id]] for example in chosen)
-    note = f"Chosen with gold from {dataset}: {how} {share:.0%}."
-    made = Dataset(name, whole.task, tuple(chosen), inputs, whole.columns, whole.source, (*whole.notes, note))
-    with store.transaction():
-        store.add_dataset(made)
-        add_gold(store, name, {example.id: gold[example.id] for example in chosen})
+    _add_part(store, name, dataset, chosen, f"Chosen with gold from {dataset}: {how} {share:.0%}.")
     return name
 
 
@@ -157,6 +174,7 @@ class Driven:
     """A cell and its outcome: its run and the job that used its labels, or the reason why there is none.
 
     `tuned` is the job that tuned a model on its labels, `tuned_use` the one that used it; `untuned` says why not.
+    `tested` is the data set of the test examples that its run labels, if it labels these.
     """
 
     cell: Cell
@@ -166,6 +184,7 @@ class Driven:
     tuned: str | None = None
     tuned_use: str | None = None
     untuned: str | None = None
+    tested: str | None = None
 
 
 def cells(suite: Suite) -> list[Cell]:
@@ -206,24 +225,56 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
     if spec.source == SEARCH and search.max_steps == 0:
         spec = replace(spec, search=replace(search, max_steps=4 * len(part.examples)))
-    if arm.source == GIVEN:
-        labels, where = _labels(store, part.task, part.examples, dataset, cell, accuracy)
+    if arm.source == GIVEN or arm.labels:
+        labels, where = _labels(store, part.task, part.examples, dataset, cell, arm.labels, accuracy)
         return replace(spec, given=labels, given_from=where, supervised=True)
     if arm.start:
-        return replace(
-            spec,
-            given=_start(store, part.task, part.examples, dataset, spec, arm.start),
-            supervised=True,
-            given_from=f"{arm.start} initial labels",
-        )
+        labels, where = _start(store, part.task, part.examples, dataset, cell, spec)
+        return replace(spec, given=labels, supervised=True, given_from=f"{where} initial labels")
     return spec
 
 
+def on_test_part(store: Store, suite: Suite, cell: Cell, test: str | None) -> tuple[Cell, str]:
+    """Return a cell about the examples on which labels are used, and the data set that these are from.
+
+    They become a data set of their own, which is made on first use. Raises SettingError if there are none, or if they
+    are from two data sets.
+    """
+    assert suite.use is not None
+    size, most = cell.arm.examples or suite.examples, suite.use.test
+    if cell.dataset in SAMPLE_DATASETS:
+        ensure_sample_dataset(store, cell.dataset)
+    spec = RunSpec(cell.dataset, "fake", limit=size, rule=cell.arm.rule)
+    chosen = test_part(store, unlabelled_parts(store, cell.dataset, spec, test), most)
+    origins = sorted({dataset for dataset, _ in chosen})
+    if len(origins) != 1:
+        raise SettingError(
+            f"{cell.words} needs test examples of one data set, and they are from {' and '.join(origins) or 'none'}: "
+            "name a larger test data set"
+        )
+    (origin,) = origins
+    name = f"{origin}-test-{len(chosen)}" + (f"-beyond-{size}" if origin == cell.dataset else "")
+    if not store.has_dataset(name):
+        _add_part(store, name, origin, [example for _, example in chosen], f"The test part of {cell.dataset}.")
+    return replace(cell, dataset=name, arm=replace(cell.arm, examples=len(chosen))), origin
+
+
+def _add_part(store: Store, name: str, origin: str, chosen: Sequence[Example], note: str) -> None:
+    """Store examples of a data set as one of their own, with their gold."""
+    whole = store.dataset(origin)
+    places = {example.id: place for place, example in enumerate(whole.examples)}
+    inputs = tuple(whole.inputs[places[example.id]] for example in chosen)
+    notes = (*whole.notes, note)
+    with store.transaction():
+        store.add_dataset(Dataset(name, whole.task, tuple(chosen), inputs, whole.columns, whole.source, notes))
+        if gold := gold_of(store, origin, [example.id for example in chosen]):
+            add_gold(store, name, gold)
+
+
 def _labels(
-    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, accuracy: float | None
+    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, kind: str, accuracy: float | None
 ) -> tuple[Labels, str]:
-    """The labels of a `given` arm, and their origin in words."""
-    kind = cell.arm.labels
+    """The labels of this kind that are given to an arm, and their origin in words."""
     if kind.startswith("all "):
         return {example.id: kind.removeprefix("all ") for example in examples}, kind
     if kind.startswith("human"):
@@ -234,18 +285,21 @@ def _labels(
             raise SettingError(f"perturbed labels of {cell.words} need the run of {cell.arm.of!r} to be finished")
         wrong = round((1 - accuracy) * len(gold))
         return with_errors(gold, task, wrong, cell.seed), f"golden with {wrong} random errors"
+    wrong = round((cell.arm.share or ERRORS) * len(gold))
     made: Mapping[str, Any] = {
         "golden": lambda: gold,
         "mirror": lambda: mirror(gold, task),
         "majority": lambda: majority(gold, task),
-        "errors": lambda: with_errors(gold, task, round(ERRORS * len(gold)), cell.seed),
+        "errors": lambda: with_errors(gold, task, wrong, cell.seed),
+        "errors-long": lambda: wrong_at_length(task, examples, gold, wrong),
         "text-only": lambda: text_only(task, examples, gold),
     }
     if kind not in made:
         raise SettingError(
             f"labels {kind!r} do not exist: use human, perturbed, all LABEL, or one of {', '.join(made)}"
         )
-    return made[kind](), kind
+    share = f", {cell.arm.share:.0%}" if cell.arm.share and kind.startswith("errors") else ""
+    return made[kind](), kind + share
 
 
 def _human(store: Store, dataset: str, examples: Sequence[Example], source: str) -> Labels:
@@ -258,10 +312,15 @@ def _human(store: Store, dataset: str, examples: Sequence[Example], source: str)
     return {example.id: labels[example.id] for example in examples if example.id in labels}
 
 
-def _start(store: Store, task: Task, examples: Sequence[Example], dataset: str, spec: RunSpec, kind: str) -> Labels:
-    """Golden or all-wrong labels for the initial examples, and for no others."""
-    first = [examples[i] for i in initial_examples(spec.search, len(examples))]
-    gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
+def _start(
+    store: Store, task: Task, examples: Sequence[Example], dataset: str, cell: Cell, spec: RunSpec
+) -> tuple[Labels, str]:
+    """Labels for the initial examples alone, and their origin: golden, all wrong, or of some kind of labels."""
+    first, kind = [examples[i] for i in initial_examples(spec.search, len(examples))], cell.arm.start
     if kind not in ("golden", "wrong"):
-        raise SettingError(f"start {kind!r} does not exist: use golden or wrong")
-    return gold if kind == "golden" else with_errors(gold, task, len(gold), spec.search.seed)
+        labels, where = _labels(store, task, examples, dataset, cell, kind, None)
+        if missing := next((e.id for e in first if e.id not in labels), None):
+            raise SettingError(f"{kind} initial labels lack one for example {missing!r}: leave this arm out")
+        return {e.id: labels[e.id] for e in first}, where
+    gold = require_gold(first, gold_of(store, dataset, [e.id for e in first]), kind)
+    return (gold if kind == "golden" else with_errors(gold, task, len(gold), spec.search.seed)), kind

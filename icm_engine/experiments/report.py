@@ -35,11 +35,11 @@ def figures(found: Json, dark: bool = False) -> list[Chart]:
 
 def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
     """Bars with 95 % intervals per source: accuracy of its labels, of their use, and of a model tuned on them."""
-    rows = [row for row in found["rows"] if row["dataset"] == dataset and row.get("accuracy")]
+    rows = [row for row in found["rows"] if row["dataset"] == dataset and (row.get("accuracy") or row.get("used"))]
     if not rows:
         return None
     kinds = {
-        "labels": [(row["arm"], row["accuracy"]) for row in rows],
+        "labels": [(row["arm"], row["accuracy"]) for row in rows if row["accuracy"]],
         "in use": [(row["arm"], row["used"][-1]) for row in rows if row["used"]],
         "tuned": [(row["arm"], row["tuned"][0]) for row in rows if row.get("tuned")],
     }
@@ -50,7 +50,8 @@ def _bars(found: Json, dataset: str, dark: bool) -> Chart | None:
     height = 130 + len(rows) * (10 + 14 * len(figure.data))
     figure.update_layout(height=height, barmode="group", hovermode="closest", showlegend=True)
     figure.update_xaxes(title_text="percent right", range=PERCENT)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    order = [row["arm"] for row in rows]
+    figure.update_yaxes(autorange="reversed", showgrid=False, categoryorder="array", categoryarray=order)
     caption = "Percent right, mean over seeds; the whiskers are 95 % intervals over seeds and examples."
     alt = f"Bars for each label source on {dataset}; the same numbers are in the table"
     return Chart(f"Label sources on {dataset}", caption, figure, alt)

@@ -31,6 +31,7 @@ def tables(found: Json) -> list[Table]:
     """Return a suite's tables: one of label sources per data set, then the tables about all data sets."""
     made = [_sources(found, dataset) for dataset in found["datasets"]]
     others = (
+        _recovered(found),
         _tuned(found),
         _ends(found),
         _constants(found),
@@ -70,6 +71,11 @@ def _sources(found: Json, dataset: str) -> Table:
         f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
         "interval over seeds and examples (whole groups); by seed in brackets. “In use”: as demonstrations for "
         "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means per run."
+        + (
+            " A source with 0 shots labelled those examples itself."
+            if any(a.get("test") for a in found["arms"])
+            else ""
+        )
     )
     head = (
         "source",
@@ -198,6 +204,33 @@ def _tests(made: Json) -> str:
 
 
 _COMPARED = {"labels": "labels", "use": "in use", "tuned": "tuned", "gain": "tuned"}
+
+
+def _recovered(found: Json) -> Table | None:
+    """Performance gaps recovered; a report from before there were any has no such results."""
+    if not found.get("recovered"):
+        return None
+    rows = tuple(
+        (one["arm"], one["weak"], one["dataset"], *(_right(one[side]) for side in ("from", "to", "of")), _share(one))
+        for one in found["recovered"]
+    )
+    caption = (
+        "(source − weak labels) / (ceiling − weak labels), with a 95 % interval: the three are resampled together over "
+        "seeds and examples. At 0 % the source is no better than the weak labels, at 100 % it is as good as the "
+        f"ceiling ({', '.join(dict.fromkeys(one['ceiling'] for one in found['recovered']))}). All of them label the "
+        "same examples. Where the ceiling is not above the weak labels there is nothing to recover."
+    )
+    head = ("source", "weak labels", "data set", "weak", "source, right", "ceiling", "gap recovered")
+    return Table("Performance gap recovered", caption, head, rows)
+
+
+def _share(one: Json) -> str:
+    """A performance gap recovered in words; what has no number says why."""
+    if one["value"] is None:
+        return f"undefined: the ceiling is not above the weak labels ({points(one['gap'])} points)"
+    if one["low"] is None:
+        return f"{100 * one['value']:.0f} %, no interval: the gap is {points(one['gap'])} points"
+    return f"{100 * one['value']:.0f} % [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"
 
 
 def _tuned(found: Json) -> Table | None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icm_engine.analysis.alerts import collapsed
-from icm_engine.analysis.evaluation import Estimate, Right, Used, by_group, difference, estimate, used
+from icm_engine.analysis.evaluation import Estimate, Right, Used, by_group, difference, estimate, recovered, used
 from icm_engine.analysis.label_history import is_right, is_right_flipped
 from icm_engine.analysis.paired import mcnemar
 from icm_engine.analysis.run_history import Reading
@@ -158,9 +158,18 @@ def outcome(store: Store, one: Driven) -> CellOutcome:
         return CellOutcome(one.cell, one.run, one.use, one.reason)
     reading = load(store, one.run)
     found = _outcome(reading, one)
+    if one.tested is not None:
+        return _as_use(found, one.tested, reading.run.dataset.task.true_label)
     shown = used(store, one.use) if one.use else ()
     tuned = used(store, one.tuned_use) if one.tuned_use else ()
     return replace(found, used=shown, tuned=tuned, untuned=one.untuned)
+
+
+def _as_use(found: CellOutcome, dataset: str, truth: Label) -> CellOutcome:
+    """The outcome of a cell that labelled the test examples of a data set: a use without demonstrations."""
+    right = {f"{dataset} {group}": counts for group, counts in (found.right or {}).items()}
+    said = found.balance.get(truth, 0) / found.labelled if found.labelled else 0.0
+    return replace(found, used=(Used(0, right, said, found.tokens),), right=None, flipped=None)
 
 
 def _outcome(reading: Reading, one: Driven) -> CellOutcome:
@@ -253,6 +262,7 @@ def results(
         "tune": asdict(suite.tune) if suite.tune else None,
         "rows": rows,
         "differences": _differences(suite, outcomes) + _gains(outcomes),
+        "recovered": _recovered(suite, outcomes),
         "cells": told,
         "predictors": predictors(told),
     }
@@ -356,16 +366,40 @@ def _balance_of_row(done: Sequence[CellOutcome]) -> dict[str, float]:
 
 def _differences(suite: Suite, outcomes: Sequence[CellOutcome]) -> list[Json]:
     """For each pair of arms that the suite compares: labels against gold, and labels in use, by data set."""
-    done: dict[tuple[str, str], list[CellOutcome]] = {}
-    for one in outcomes:
-        if one.reason is None:
-            done.setdefault((one.cell.arm.name, one.cell.dataset), []).append(one)
-    found = []
+    done, found = _done(outcomes), []
     for a, b in suite.compare:
         for dataset in suite.datasets:
             pair = done.get((a, dataset)), done.get((b, dataset))
             if pair[0] and pair[1]:
                 found += _compared(pair[0], pair[1], {"one": a, "other": b, "dataset": dataset})
+    return found
+
+
+def _done(outcomes: Sequence[CellOutcome]) -> dict[tuple[str, str], list[CellOutcome]]:
+    """The finished cells by arm and data set."""
+    done: dict[tuple[str, str], list[CellOutcome]] = {}
+    for one in outcomes:
+        if one.reason is None:
+            done.setdefault((one.cell.arm.name, one.cell.dataset), []).append(one)
+    return done
+
+
+def _recovered(suite: Suite, outcomes: Sequence[CellOutcome]) -> list[Json]:
+    """The performance gap recovered by each arm that the suite names, by weak labels and data set."""
+    done, found = _done(outcomes), []
+    for gap in suite.recover:
+        for dataset, name in ((dataset, name) for dataset in suite.datasets for name in gap.arms):
+            sides = [[one.right for one in done.get((arm, dataset), [])] for arm in (gap.weak, name, gap.ceiling)]
+            known = [[right for right in side if right] for side in sides]
+            if not all(known):
+                continue
+            try:
+                made = recovered(*known)
+            except ValueError:  # they label different examples, as weak labels of some examples do
+                continue
+            head = {"arm": name, "weak": gap.weak, "ceiling": gap.ceiling, "dataset": dataset}
+            accuracies = dict(zip(("from", "to", "of"), (estimate(side).mean for side in known), strict=True))
+            found.append({**head, **accuracies, **made.to_json()})
     return found
 
 

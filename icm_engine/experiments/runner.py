@@ -20,7 +20,7 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.experiments.plan import Cell, Driven, cells, spec_of
+from icm_engine.experiments.plan import Cell, Driven, cells, on_test_part, spec_of
 from icm_engine.experiments.results import outcome, predictors, results
 from icm_engine.experiments.suites import Suite, Tune, Use, read_suite
 from icm_engine.jobs import JobSpec, finetuning, scheduler
@@ -72,7 +72,7 @@ def _tune(store: Store, driven: Sequence[Driven], how: Tune, test: Use, chosen: 
     """Tune a model on the labels of each cell and use it on the test part, on this machine."""
     chosen = replace(chosen, where=None)
     for one in driven:
-        if one.run and one.reason is None and one.cell.arm.tune:
+        if one.run and one.reason is None and one.cell.arm.tune and not one.tested:
             _ask_to_tune(store, one, one.run, how, chosen)
     _work(store, [one.tuned for one in driven if one.tuned], chosen, progress, "fine-tuning")
     for one in driven:
@@ -102,7 +102,10 @@ def _create(
 ) -> None:
     try:
         accuracy = _accuracy_of(store, one.cell, driven) if one.cell.arm.of else None
-        spec = spec_of(store, suite, one.cell, chosen.model, key, accuracy)
+        cell = one.cell
+        if cell.arm.test:
+            cell, one.tested = on_test_part(store, suite, cell, chosen.test)
+        spec = spec_of(store, suite, cell, chosen.model, key, accuracy)
         text = _text(spec)
         if text not in known:
             known[text] = control.create_run(store, spec)
@@ -142,7 +145,7 @@ def _ask_to_use(store: Store, driven: Sequence[Driven], how: Use, chosen: Chosen
     """The job that uses the labels of each cell; cells with equal labels in the same order share one."""
     known = dict[tuple[object, ...], str]()
     for one in driven:
-        if one.run and one.reason is None and one.cell.arm.use:
+        if one.run and one.reason is None and one.cell.arm.use and not one.tested:
             spec = store.spec(one.run)
             same = (one.cell.dataset, one.cell.seed, spec.dataset, spec.limit, spec.model, _labels(store, one.run))
             if same not in known:

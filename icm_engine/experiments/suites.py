@@ -4,6 +4,7 @@ title, question         shown above the report's tables
 datasets, examples, seeds
 preset                  of arms that name none (default: `default`)
 compare                 pairs of arms whose difference the report states: ["ICM", "golden"]
+recover                 performance gaps: {weak, ceiling, arms}, each the name of an arm, or several (see `Recover`)
 [use]                   shots ("fit" or numbers), shuffles, test (maximum examples); without it labels are not used
 [tune]                  settings of fine-tuning on each arm's labels; `shots` of the tuned model in use (default: none)
 [[arms]]                see `Arm`
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
     "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real", "terms",
+    "weak-to-strong", "truthfulqa",
 )  # fmt: skip
 
 
@@ -31,10 +33,12 @@ SHIPPED = (
 class Arm:
     """One label source of a suite, with everything that distinguishes it.
 
-    `source` is icm, given or a baseline. `labels` says which labels are given (golden, human, majority, text-only,
-    mirror, errors, perturbed, or one label for all, such as "all True"). `start` is where a search begins (golden,
-    wrong). `of` is the arm whose accuracy perturbed labels imitate. `select` is a subset of the data chosen by gold
-    (imbalance, spurious), with its `share`. `once` marks an arm that no seed changes.
+    `source` is icm, given, given-shots, given-mixed or a baseline. `labels` says which labels are given (golden, human,
+    human:NAME, majority, text-only, mirror, errors, errors-long, perturbed, or one label for all, such as "all True").
+    `start` is where a search begins (golden, wrong, or one of these). `share` is that of wrong labels in errors. `of`
+    is the arm whose accuracy perturbed labels imitate. `select` is a subset of the data chosen by gold (imbalance,
+    spurious), with its `share`. `once` marks an arm that no seed changes. `test` marks one that labels the examples on
+    which the labels of others are used, and counts beside their use.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Arm:
     examples: int | None = None
     model: str = ""
     once: bool = False
+    test: bool = False
     use: bool = True
     tune: bool = True
 
@@ -73,6 +78,20 @@ class Tune:
 
 
 @dataclass(frozen=True, slots=True)
+class Recover:
+    """Performance gaps recovered, of labels: from those of arm `weak` to those of arm `ceiling`, by each of `arms`."""
+
+    weak: str
+    ceiling: str
+    arms: tuple[str, ...]
+
+    @property
+    def mentioned(self) -> set[str]:
+        """The arms that it names."""
+        return {self.weak, self.ceiling, *self.arms}
+
+
+@dataclass(frozen=True, slots=True)
 class Suite:
     """A whole suite, as its file declares it."""
 
@@ -86,6 +105,7 @@ class Suite:
     use: Use | None = None
     compare: tuple[tuple[str, str], ...] = ()
     tune: Tune | None = None
+    recover: tuple[Recover, ...] = ()
 
 
 def read_suite(name: str, quick: bool = False) -> Suite:
@@ -122,6 +142,7 @@ def _suite(name: str, declared: dict[str, Any], quick: bool) -> Suite:
         use,
         compare,
         _tune(merged["tune"]) if "tune" in merged else None,
+        tuple(Recover(one["weak"], one["ceiling"], tuple(one["arms"])) for one in merged.get("recover", ())),
     )
     _check(suite, {arm.name for arm in arms})
     return suite
@@ -144,7 +165,8 @@ def _check(suite: Suite, known: set[str]) -> None:
     if len(set(names)) < len(names):
         raise ValueError("two arms have the same name")
     mentioned = {name for pair in suite.compare for name in pair} | {arm.of for arm in suite.arms if arm.of}
+    mentioned = mentioned.union(*(one.mentioned for one in suite.recover))
     if unknown := sorted(mentioned - known):
         raise ValueError(f"there is no arm {unknown[0]!r}")
-    if suite.tune is not None and suite.use is None:
-        raise ValueError("[tune] needs [use], which names the test part")
+    if suite.use is None and (suite.tune is not None or any(arm.test for arm in suite.arms)):
+        raise ValueError("[tune], and an arm with test, need [use], which names the test part")

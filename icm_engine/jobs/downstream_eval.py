@@ -72,7 +72,9 @@ def use_labels(job: Job, scorer: Scorer) -> Json:
     state = current_state(store, opened)
     if state is None or not state.labeling:
         raise SettingError(f"run {body['run']!r} has no labels to use: let it finish first")
-    task, test = opened.dataset.task, _test_part(store, body)
+    task, test = opened.dataset.task, test_part(store, body["test"], body["most"])
+    if not test:
+        raise SettingError(f"there is no test example besides those of run {body['run']!r}: name a test data set")
     shown = _demonstrations(task, opened.dataset.examples, state.labeling)
     queries = [(render(task, example),) for _, example in test]
     counts = [_count(asked, shown, queries, task, scorer) for asked in body["shots"]]
@@ -101,14 +103,13 @@ def use_labels(job: Job, scorer: Scorer) -> Json:
     }
 
 
-def _test_part(store: Store, body: Json) -> list[tuple[str, Example]]:
+def test_part(store: Store, parts: Sequence[Json], most: int) -> list[tuple[str, Example]]:
+    """Return the first examples of these parts, at most so many, each with the name of its data set."""
     found = list[tuple[str, Example]]()
-    for part in body["test"]:
+    for part in parts:
         examples = store.open_dataset(part["dataset"]).examples
-        places = DatasetPart.from_json(part).places(store)[: body["most"] - len(found)]
+        places = DatasetPart.from_json(part).places(store)[: most - len(found)]
         found += [(part["dataset"], examples[place]) for place in places]
-    if not found:
-        raise SettingError(f"there is no test example besides those of run {body['run']!r}: name a test data set")
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import cast
 
 from icm_engine.baselines.generation import GenerationUsage
-from icm_engine.baselines.label_sources import Labelled, label_by
+from icm_engine.baselines.label_sources import FROM_GIVEN, Labelled, label_by, label_from
 from icm_engine.baselines.llm_judge import CHAT_SOURCES, Chat, JudgedLabels, label_by_chat
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Labeling
@@ -31,6 +31,8 @@ def label_at_once(
     judged = JudgedLabels(Labelled(Labeling()))
     if spec.source == GIVEN:
         found = Labelled(given_labels(opened))
+    elif spec.source in FROM_GIVEN:
+        found = label_from(spec.source, objective, given_labels(opened), spec.source_options)
     elif spec.source in CHAT_SOURCES:
         judged = label_by_chat(spec.source, objective, config.seed, spec.source_options, chat)
         found = judged.labelled
@@ -67,7 +69,7 @@ def given_labels(opened: OpenRun) -> Labeling:
     places = {opened.codec.ids[i]: i for i in range(len(opened.dataset.examples))}
     given, known = opened.spec.given or {}, opened.dataset.task.labels
     if not given:
-        raise SettingError(f"run {opened.name!r} has source given and no labels: give some (given)")
+        raise SettingError(f"run {opened.name!r} has source {opened.spec.source} and no labels: give some (given)")
     if unknown := next((example for example, label in given.items() if label not in known), None):
         raise SettingError(f"label {given[unknown]!r} of example {unknown!r} does not exist: use {', '.join(known)}")
     order = [example for example in places if example in given]

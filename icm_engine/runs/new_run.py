@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from icm_engine.baselines.label_sources import FROM_GIVEN
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.consistency import Asymmetry, Unconstrained
 from icm_engine.core.custom_rules import rule_class
@@ -24,7 +25,7 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
     spec = replace(spec, model=home_expanded(spec.model))
     examples = store.dataset_size(spec.dataset, spec.cut, spec.part)
     rule_class(spec.rule or store.dataset_info(spec.dataset).task.rule)  # an unknown one is refused at once
-    if spec.source not in (SEARCH, GIVEN, *EXPLANATIONS):
+    if spec.source not in (SEARCH, GIVEN, *FROM_GIVEN, *EXPLANATIONS):
         known = ", ".join((SEARCH, *EXPLANATIONS))
         raise SettingError(f"label source {spec.source!r} does not exist: use one of {known}")
     if not examples:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from icm_engine.baselines.generation import GenerationRequest, Generator, TableGenerator
-from icm_engine.baselines.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, reconciled
+from icm_engine.baselines.label_sources import PREAMBLE, SOURCES, Scores, asked_alone, label_by, label_from, reconciled
 from icm_engine.baselines.llm_judge import JUDGE, TableChat, label_by_chat, source_options
 from icm_engine.core.consistency import Exclusive
 from icm_engine.core.custom_rules import make_rule
@@ -203,6 +203,38 @@ def test_what_does_not_exist_is_named() -> None:
     assert source_options("bootstrap", {"rounds": "4", "consistent": "yes"}) == {"rounds": 4, "consistent": True}
 
 
+def test_given_labels_are_shown_and_mixed_by_hand() -> None:
+    """Trust 0.8: a given True stands at p(True) = 0.3 (0.3 · 0.8 > 0.7 · 0.2), and changes at 0.1 (0.08 < 0.18)."""
+    beside: list[tuple[str, dict[str, str]]] = []
+
+    def belief(prompt: Prompt) -> tuple[float, ...]:
+        beside.append((query(prompt), shown(prompt)))
+        return sure({"a": 0.3, "b": 0.1, "c": 0.7, "d": 0.9}[query(prompt)])
+
+    given = Labeling({0: "True", 1: "True", 2: "False", 3: "False"})
+    found = label_from("given-shots", objective(belief), given)
+    assert (words(found.labeling), found.rounds, found.set_evaluations) == ("FFTT", (given,), 1)
+    every = {name: given[i] for i, name in enumerate(NAMES)}
+    assert sorted(beside) == [(n, {m: y for m, y in every.items() if m != n}) for n in NAMES]  # never its own label
+    assert words(label_from("given-mixed", objective(belief), given).labeling) == "TFFT"
+    assert words(label_from("given-mixed", objective(belief), given, {"trust": 0.95}).labeling) == "TTFF"
+    assert words(label_from("given-mixed", objective(belief), Labeling({3: "False"})).labeling) == "FFTT"
+    with pytest.raises(SettingError, match=r"trust is 1\.0"):
+        label_from("given-mixed", objective(belief), given, {"trust": 1.0})
+    with pytest.raises(SettingError, match="its options are none"):
+        label_from("given-shots", objective(belief), given, {"trust": 0.8})
+
+
+def test_given_labels_are_mixed_with_several_labels() -> None:
+    """Trust 0.5 leaves 0.25 for each of two others. Given A: 0.3 · 0.5 = 0.15 < 0.65 · 0.25; at 0.45, 0.15 > 0.11."""
+    chances = {"a": (0.3, 0.65, 0.05)}
+    some = objective(lambda prompt: probabilities(*chances.get(query(prompt), (0.3, 0.45, 0.25))))
+    task = replace(some.task, labels=("A", "B", "C"))
+    many = replace(some, task=task, predictability="mean_log_prob")
+    found = label_from("given-mixed", many, Labeling(dict.fromkeys(range(4), "A")), {"trust": 0.5})
+    assert [found.labeling[i] for i in range(4)] == ["B", "A", "A", "A"]
+
+
 def test_asked_alone_has_no_demonstrations() -> None:
     scores = asked_alone(objective(lambda prompt: sure(1 - len(prompt.segments) / 10)))
     assert {round(math.exp(score.normalized[0]), 6) for score in scores.values()} == {0.9}
@@ -260,6 +292,19 @@ def test_given_labels_are_recorded_as_they_are(store: Store) -> None:
     assert other is not None
     assert (dict(other.labeling), list(other.labeling)) != (dict(state.labeling), list(state.labeling))
     assert dict(other.labeling) == dict(state.labeling)
+
+
+@pytest.mark.parametrize("source", ["given-shots", "given-mixed"])
+def test_a_run_from_given_labels_can_be_verified_and_needs_some(store: Store, source: str) -> None:
+    small_dataset(store)
+    given = dict(load_gold(store, "sums").labels)
+    run = finished(store, RunSpec("sums", "fake", source=source, given=given, given_from="weak", supervised=True))
+    assert verify(store, open_run(store, run)) == (0, [])
+    assert store.read_after(run, kinds=("labelled",))[0].body["set_evaluations"] == 1
+    run = control.create_run(store, RunSpec("sums", "fake", source=source))
+    control.queue(store, run)
+    worker.run_in_process(store, run, idle=0.0)
+    assert f"has source {source} and no labels" in control.status(store, run).message
 
 
 def test_initial_labels_can_be_given(store: Store) -> None:

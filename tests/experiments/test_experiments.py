@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
-from icm_engine.analysis.evaluation import difference, estimate
+from icm_engine.analysis.evaluation import difference, estimate, recovered
 from icm_engine.analysis.figures import DARK, LIGHT
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
@@ -26,7 +26,7 @@ from icm_engine.experiments.report import figures, write_report
 from icm_engine.experiments.report_tables import tables
 from icm_engine.experiments.results import predictors
 from icm_engine.experiments.runner import Chosen, all_predictors, drive
-from icm_engine.experiments.suites import SHIPPED, read_suite
+from icm_engine.experiments.suites import SHIPPED, Use, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
 from icm_engine.runs.verify import verify
@@ -86,6 +86,17 @@ def test_labels_with_errors_have_exactly_so_many() -> None:
     assert plan.with_errors(gold, TASK, 3, 1) != plan.with_errors(gold, TASK, 3, 2)
     assert plan.mirror(gold, TASK) == plan.with_errors(gold, TASK, 20, 0)
     assert set(plan.majority(gold, TASK).values()) == {"True"}
+
+
+def test_errors_at_length_are_those_of_the_longest_groups(store: Store) -> None:
+    """Groups of three, of which g9 and on are longer (two digits): 4 wrong labels are those of two whole groups."""
+    small_dataset(store, groups=12)
+    task, examples = store.dataset("sums").task, store.dataset("sums").examples
+    gold = dict(load_gold(store, "sums").labels)
+    for wrong, groups in ((0, set()), (3, {"g10"}), (4, {"g10", "g11"}), (36, {f"g{k}" for k in range(12)})):
+        labels = plan.wrong_at_length(task, examples, gold, wrong)
+        assert {e.group for e in examples if labels[e.id] != gold[e.id]} == groups
+        assert sum(labels[i] != gold[i] for i in gold) == 3 * len(groups)
 
 
 def test_a_text_classifier_finds_a_word_that_gives_gold_away_and_nothing_else(store: Store) -> None:
@@ -194,6 +205,207 @@ def test_what_is_not_supervised_is_the_same_whatever_gold_says(
     assert seen[0] == seen[1] == seen[2]
 
 
+WEAK = """
+title = "Weak to strong"
+question = "How much is recovered?"
+datasets = ["sums"]
+examples = 18
+seeds = [0, 1]
+recover = [{ weak = "weak", ceiling = "golden", arms = ["shown", "from column", "ICM"] },
+           { weak = "golden", ceiling = "golden", arms = ["ICM"] }]
+
+[[arms]]
+name = "golden"
+source = "given-shots"
+labels = "golden"
+once = true
+
+[[arms]]
+name = "weak"
+source = "given"
+labels = "errors"
+share = 0.34
+
+[[arms]]
+name = "shown"
+source = "given-shots"
+labels = "errors"
+share = 0.34
+
+[[arms]]
+name = "mixed"
+source = "given-mixed"
+labels = "errors"
+share = 0.34
+
+[[arms]]
+name = "from all"
+start = "errors"
+share = 0.34
+settings = { max_steps = 8, initial_labels = 99 }
+
+[[arms]]
+name = "column, shown"
+source = "given-shots"
+labels = "human"
+
+[[arms]]
+name = "from column"
+start = "human:crowd"
+settings = { max_steps = 8 }
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 8 }
+"""
+
+
+def crowd(store: Store) -> None:
+    """A column of weak labels: True for all."""
+    add_human(store, "sums", "crowd", {e.id: "True" for e in store.dataset("sums").examples})
+
+
+def test_all_arms_of_weak_labels_have_the_same_ones_and_are_supervised(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch)
+    small_dataset(store, groups=6)
+    crowd(store)
+    driven = drive(store, read_suite(suite_file(tmp_path, WEAK)), "weak", FAKE, quiet)
+    specs = {(one.cell.arm.name, one.cell.seed): store.spec(one.run or "") for one in driven}
+    gold = dict(load_gold(store, "sums").labels)
+    weak = [specs["weak", seed].given or {} for seed in (0, 1)]
+    assert [sum(labels[i] != gold[i] for i in gold) for labels in weak] == [6, 6]
+    assert weak[0] != weak[1]
+    for seed, arm in ((seed, arm) for seed in (0, 1) for arm in ("shown", "mixed", "from all")):
+        assert specs[arm, seed].given == weak[seed]
+    column = specs["from column", 0]
+    assert (len(column.given or {}), column.given_from) == (8, "human:crowd initial labels")
+    assert specs["from all", 0].given_from == "errors, 34% initial labels"
+    assert {arm for (arm, _), spec in specs.items() if not spec.supervised} == {"ICM"}
+
+
+def test_weak_labels_of_a_column_bring_no_gold_into_a_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gold, with gold turned around, without gold: the same events from the same column."""
+    here(monkeypatch)
+    small_dataset(store, groups=6)
+    crowd(store)
+    suite = read_suite(suite_file(tmp_path, WEAK))
+    suite = replace(suite, arms=tuple(arm for arm in suite.arms if "human" in arm.labels + arm.start), recover=())
+    gold, seen = dict(load_gold(store, "sums").labels), []
+    for key, labels in (("as it is", gold), ("turned", plan.mirror(gold, TASK)), ("none", {})):
+        add_gold(store, "sums", labels)
+        driven = drive(store, suite, key, FAKE, quiet)
+        assert [one.reason for one in driven] == [None] * 4
+        seen.append([[event.body for event in store.read_after(one.run or "")] for one in driven])
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_start_from_a_column_with_gaps_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch)
+    small_dataset(store, groups=6)
+    add_human(store, "sums", "crowd", {"sums-0-0": "True"})
+    suite = read_suite(suite_file(tmp_path, WEAK))
+    suite = replace(suite, arms=tuple(arm for arm in suite.arms if arm.name == "from column"), recover=())
+    driven = drive(store, suite, "weak", FAKE, quiet)
+    reasons = [one.reason or "" for one in driven]
+    assert ["human:crowd initial labels lack one for example 'sums-" in reason for reason in reasons] == [True, True]
+
+
+def test_a_report_says_how_much_of_the_gap_was_recovered(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_dataset(store, groups=6)
+    found = suite_results(store, monkeypatch, tmp_path, WEAK)
+    assert [(one["arm"], one["weak"]) for one in found["recovered"]] == [
+        ("shown", "weak"), ("ICM", "weak"), ("ICM", "golden"),
+    ]  # fmt: skip
+    rows = {row["arm"]: row["accuracy"]["mean"] for row in found["rows"] if "accuracy" in row}
+    for one in found["recovered"][:-1]:
+        weak, made, ceiling = (rows[arm] for arm in ("weak", one["arm"], "golden"))
+        assert (one["from"], one["to"], one["of"]) == (weak, made, ceiling)
+        share = pytest.approx((made - weak) / (ceiling - weak)) if ceiling > weak else None
+        assert one["value"] == share
+    table = next(table for table in tables(found) if table.title == "Performance gap recovered")
+    assert table.rows[-1][-1] == "undefined: the ceiling is not above the weak labels (+0.0 [+0.0, +0.0] points)"
+
+
+BASELINES = """
+title = "The usual exercise"
+question = "How do labels do in use beside zero-shot?"
+datasets = ["sums"]
+examples = 12
+seeds = [0, 1]
+compare = [["ICM", "zero-shot"]]
+
+[use]
+test = 5
+
+[[arms]]
+name = "zero-shot"
+source = "zero-shot"
+test = true
+once = true
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 8 }
+"""
+
+
+def test_an_arm_on_the_test_part_labels_the_examples_of_the_uses(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_dataset(store, groups=6)
+    found = suite_results(store, monkeypatch, tmp_path, BASELINES)
+    rows = {row["arm"]: row for row in found["rows"]}
+    (run,) = rows["zero-shot"]["runs"]
+    ids = list(open_run(store, run).codec.ids)
+    assert ids == ["sums-4-0", "sums-4-1", "sums-4-2", "sums-5-0", "sums-5-1"]
+    asked = [jobs.result(store, job) or {} for job in jobs.names(store, "use")]
+    assert [[name for _, name in use["examples"]] for use in asked] == [ids, ids]
+    assert not store.spec(run).supervised
+    gold = load_gold(store, "sums").labels
+    state = current_state(store, open_run(store, run))
+    assert state is not None
+    share = sum(state.labeling[i] == gold[name] for i, name in enumerate(ids)) / 5
+    assert (rows["zero-shot"]["accuracy"], rows["zero-shot"]["used"][0]["shots"]) == (None, 0)
+    assert rows["zero-shot"]["used"][0]["mean"] == pytest.approx(share)
+    (compared,) = found["differences"]
+    assert (compared["what"], compared["mean"]) == ("use", pytest.approx(rows["ICM"]["used"][0]["mean"] - share))
+    bars = figures(found)[0].figure
+    assert [(bar.name, list(bar.y)) for bar in bars.data] == [
+        ("labels", ["ICM", "ICM, best of 2 by U"]), ("in use", ["zero-shot", "ICM", "ICM, best of 2 by U"]),
+    ]  # fmt: skip
+    assert "A source with 0 shots labelled those examples itself." in tables(found)[0].caption
+
+
+def test_an_arm_on_the_test_part_takes_a_test_data_set_and_sees_no_gold(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch)
+    small_dataset(store, groups=6)
+    small_dataset(store, "others", groups=4)
+    suite = replace(read_suite(suite_file(tmp_path, BASELINES)), use=Use(test=12))
+    suite, seen = replace(suite, arms=suite.arms[:1]), []
+    gold = dict(load_gold(store, "others").labels)
+    for key, labels in (("as it is", gold), ("turned", plan.mirror(gold, TASK)), ("none", {})):
+        add_gold(store, "others", labels)
+        (one,) = drive(store, suite, key, replace(FAKE, test="others"), quiet)
+        assert (one.tested, one.use, store.spec(one.run or "").dataset) == ("others", None, "others-test-12")
+        seen.append([event.body for event in store.read_after(one.run or "")])
+    assert seen[0] == seen[1] == seen[2]
+    assert len(open_run(store, one.run or "").codec.ids) == 12
+    (mixed,) = drive(store, replace(suite, use=Use(test=15)), "mixed", replace(FAKE, test="others"), quiet)
+    assert "needs test examples of one data set, and they are from others and sums" in str(mixed.reason)
+    (none,) = drive(store, replace(suite, examples=18), "none", FAKE, quiet)
+    assert "they are from none" in str(none.reason)
+
+
 # -- using labels
 
 
@@ -271,6 +483,33 @@ def test_difference_resamples_both_sides_together() -> None:
     assert (made.low, made.mean, made.high) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="different examples"):
         difference(one, [{"x": (1, 1)}])
+
+
+def test_recovered_by_hand() -> None:
+    """Weak 1 of 4 in every group, ceiling 3, source 2: half of the gap, whatever is drawn. Equal to weak: nothing."""
+    weak, strong, ceiling = ([{str(i): (right, 4) for i in range(8)}] for right in (1, 2, 3))
+    made = recovered(weak, strong, ceiling * 3)
+    assert (made.value, made.low, made.high, made.gap.mean) == (0.5, 0.5, 0.5, 0.5)
+    assert recovered(weak, weak, ceiling).value == 0
+    assert recovered(strong, weak, ceiling).value == -1  # worse than the weak labels
+    with pytest.raises(ValueError, match="different examples"):
+        recovered(weak, strong, [{"x": (1, 1)}])
+
+
+def test_recovered_has_no_number_without_a_gap_and_no_interval_near_one() -> None:
+    weak = [{str(i): (float(i < 4), 1) for i in range(8)}]  # right on four of eight
+    assert recovered(weak, weak, weak).value is None
+    below = recovered(weak, weak, [{str(i): (0.0, 1) for i in range(8)}])
+    assert (below.value, below.gap.mean) == (None, -0.5)
+    near = recovered(weak, weak, [{str(i): (float(i < 5), 1) for i in range(8)}])  # a third of resamples miss the fifth
+    assert (near.value, near.low, near.high) == (0, None, None)
+    one = recovered([{"a": (1, 4)}], [{"a": (2, 4)}], [{"a": (3, 4)}])  # one group says nothing of others
+    assert (one.value, one.low) == (0.5, None)
+    wide = recovered(weak, [{str(i): (float(i < 6), 1) for i in range(8)}], [{str(i): (1.0, 1) for i in range(8)}])
+    assert wide.value == 0.5
+    assert wide.low is not None
+    assert wide.high is not None
+    assert 0 <= wide.low < 0.5 < wide.high <= 1
 
 
 def test_predictors_find_what_goes_with_accuracy() -> None:

@@ -2,6 +2,7 @@
 
 from icm_engine.analysis.tour import NOT_YET, stations
 from icm_engine.analysis.views import load
+from icm_engine.experiments.suites import read_suite
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import page, shown_markup, texts
 from tests.support.stores import add_run
@@ -39,3 +40,17 @@ def test_the_page_shows_the_stations_or_offers_a_run(store: Store) -> None:
     shown = page("tour", run=add_run(store, steps=60))
     assert [line.value for line in shown.subheader][:2] == ["1. What U is", "2. What T is"]
     assert "In this run" in shown_markup(shown)
+
+
+def test_help_has_the_usual_exercise(store: Store) -> None:
+    """It names a suite that is there, with the numbers of its file."""
+    test = page("tour")
+    assert "The usual exercise" in [header.value for header in test.header]
+    said, suite = shown_markup(test), read_suite("truthfulqa")
+    assert suite.use is not None
+    assert f"labels {suite.examples} claims" in said
+    assert f"for {suite.use.test} others" in said
+    quick = read_suite("truthfulqa", quick=True)
+    assert quick.use is not None
+    assert f"*Quick* takes {quick.examples} and {quick.use.test}" in said
+    assert all(f"*{arm.name}*" in said for arm in suite.arms)

@@ -77,6 +77,29 @@ def test_the_recipe_for_truthfulqa_runs_with_the_sample_model(
     assert "False" in "".join(labels)
 
 
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_the_usual_exercise_runs_with_the_sample_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of the section: five claims of one question are labelled, four of another are the test."""
+    _, section = TEXTS[ROOT / "docs" / "experiments.md"].split("## The usual exercise")
+    commands = re.findall(r"^python -m icm_engine (.+)$", section, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["import", "evaluate", "evaluate"]
+    (tmp_path / "TruthfulQA.csv").write_text(QUESTIONS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for command in commands:
+        words = shlex.split(command.replace("./Llama-3.1-8B", "sample"))
+        assert main(words + (["--examples", "5"] if words[0] == "evaluate" else [])) == 0, capsys.readouterr().err
+    report = (tmp_path / "reports" / "truthfulqa" / "report.md").read_text()
+    for bar in ("zero-shot", "ICM", "golden \\*", "random labels"):
+        assert re.search(rf"^\| {bar} \|.*\[.*\| [05] \|", report, re.MULTILINE), bar
+    assert "has no chat template" in report
+
+
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 7
 
