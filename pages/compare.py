@@ -22,7 +22,7 @@ from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
 from pages.parts import annotate_card, annotate_queue, charts, comparison, session, workspace
 
-VIEWS = ("Gold", "Seeds", "Runs", "Pair", "Landscape", "Audit")
+VIEWS = ("Gold", "Seeds", "Runs", "Pair", "Concepts", "Landscape", "Audit")
 MEANT = {  # the view that URL parameters imply if none is named
     "cell": "Gold",
     "with": "Runs",
@@ -55,6 +55,8 @@ def show(store: Store, run: str) -> None:
         comparison.show_runs(store, reading, store.run_names())
     elif view == "Pair":
         comparison.show_pair(store, reading, store.run_names())
+    elif view == "Concepts":
+        comparison.show_concepts(store, reading)
     else:
         comparison.show_landscape(store, reading)
 

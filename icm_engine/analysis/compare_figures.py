@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from icm_engine.analysis.audit import HALF, Audit, AuditFinding
+from icm_engine.analysis.evaluation import Estimate
 from icm_engine.analysis.figures import COLOURED, Chart, accuracy, blank_figure, line_look, palette
 from icm_engine.analysis.formatting import DASH, balance_words, decimal, middle_cut, one_line, percent
 from icm_engine.analysis.gold_agreement import BINS, UNLABELLED, Against, Calibration, CellRow, Share, cells
-from icm_engine.analysis.landscape import GOLD, Landscape, meaning
+from icm_engine.analysis.landscape import GOLD, ConceptRow, Landscape, meaning
 from icm_engine.analysis.paired import Paired, p_words, points
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import Disagreement, PairAgreement, balance
@@ -456,6 +457,30 @@ def landscape_frame(found: Landscape) -> pd.DataFrame:
             for place in found.places
         ]
     )
+
+
+KINDS = {"text": "the texts alone", "model": "a model", "people": "people", GOLD: "gold"}
+
+
+def concepts_frame(rows: Sequence[ConceptRow]) -> pd.DataFrame:
+    """Return how far a run's labels agree with every reference, with intervals; with two labels also swapped."""
+    return pd.DataFrame(
+        [
+            {
+                "reference": row.name,
+                "agreement": row.agreement.mean,
+                "interval": _interval_words(row.agreement),
+                "swapped": row.mirrored.mean if row.mirrored else None,
+                "examples": row.examples,
+                "from": KINDS[row.kind],
+            }
+            for row in rows
+        ]
+    )
+
+
+def _interval_words(made: Estimate) -> str:
+    return f"{percent(made.low)} to {percent(made.high)}"
 
 
 def audit_frame(found: AuditFinding) -> pd.DataFrame:

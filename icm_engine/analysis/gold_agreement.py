@@ -132,7 +132,7 @@ def gold_shown(reading: Reading) -> bool:
 def no_gold_words(reading: Reading) -> str:
     """Say why nothing can be compared with gold."""
     why = "This run is annotated blind: its gold is hidden." if reading.blind else "This data set has no gold labels."
-    return f"{why} Seeds, Runs, Pair, Landscape and Audit need none."
+    return f"{why} Seeds, Runs, Pair, Concepts, Landscape and Audit need none."
 
 
 def pins_words(reading: Reading) -> str:

@@ -1,4 +1,5 @@
-"""The commands `verify` (a run's log against the method), `audit`, `compare`, `evaluate` (suites) and `predictors`."""
+"""The commands `verify` (a run's log against the method), `audit`, `compare`,
+`concepts`, `evaluate` (suites) and `predictors`."""
 
 import shlex
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 import click
 
 from icm_engine import jobs
-from icm_engine.analysis import audit, paired
+from icm_engine.analysis import audit, landscape, paired
+from icm_engine.analysis.formatting import percent
 from icm_engine.analysis.views import load
 from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.cli import options, several_runs
@@ -159,6 +161,32 @@ def compare_command(store: Store, one: str, other: str, against: str | None, dat
     table = _table([["", *found.labels], *([a, *row] for a, row in zip(found.labels, found.confusion, strict=True))])
     lines = [*paired.paired_words(found), f"Rows: {one}. Columns: {other}.", table] if found.rows else []
     return Output(paired.paired_facts(where, found), "\n".join(lines or paired.paired_words(found)))
+
+
+@command("concepts")
+@options.run_argument
+@options.model_options(default=None, help="A witness: another, cheap model to predict each label from all others.")
+def concepts_command(store: Store, run: str, model: ModelOptions) -> Output:
+    """Show which concept the labels of a run follow.
+
+    Their agreement with labelings that need no gold (length of texts, negation, the first option, single words, stored
+    zero-shot labels, witnesses), beside gold, audits and human labels where there are any. With --model, that model is
+    asked first.
+    """
+    said = []
+    if model.model is not None:
+        job = landscape.ask_witness(store, load(store, run), model.choice())
+        said.append(landscape.witness_words(follow(store, job), load(store, run), model.model))
+    reading = load(store, run)
+    rows = landscape.concepts(store, reading)
+    lines = [landscape.concept_words(rows, reading), *said, "", *map(_concept_line, rows)]
+    return Output(landscape.concept_facts(reading, rows), "\n".join(lines).rstrip())
+
+
+def _concept_line(row: landscape.ConceptRow) -> str:
+    own, swapped = row.agreement, "" if row.mirrored is None else f"  swapped {percent(row.mirrored.mean):>4}"
+    between = f"[{percent(own.low)}, {percent(own.high)}]"
+    return f"{row.name:<28} {percent(own.mean):>4} {between:<13}{swapped}  of {row.examples:,}"
 
 
 def _table(rows: Sequence[Sequence[object]]) -> str:

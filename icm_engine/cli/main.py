@@ -41,6 +41,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         evaluate.verify_command,
         evaluate.audit_command,
         evaluate.compare_command,
+        evaluate.concepts_command,
         run_commands.export_command,
         run_commands.push_command,
         run_commands.delete_command,

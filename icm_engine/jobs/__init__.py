@@ -59,6 +59,7 @@ KINDS = {
         JobKind("template-trial", WORKER, "icm_engine.jobs.model_trials:try_templates", "scores"),
         JobKind("what-if", WORKER, "icm_engine.jobs.rescoring:try_label", "scores"),
         JobKind("landscape", WORKER, "icm_engine.jobs.rescoring:score_landscape", "scores"),
+        JobKind("witness", WORKER, "icm_engine.jobs.rescoring:score_landscape", "scores"),
         JobKind("rescore", WORKER, "icm_engine.jobs.rescoring:rescore", "scores"),
         JobKind("use", WORKER, "icm_engine.jobs.downstream_eval:use_labels", "scores"),
         JobKind("finetune", WORKER, "icm_engine.training.sft:finetune", "trains"),

@@ -162,7 +162,7 @@ def _zero_shot(objective: Objective, found: Labeling) -> Labeling:
 
 
 def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
-    """One row: U with its terms, the label mass, and the labels for comparison."""
+    """One row: U with its terms, the label mass, the labels, and what the model predicts of each from all others."""
     before = objective.scorer.usage
     found: Evaluation = objective.evaluate(labeling)
     cost: Usage = objective.scorer.usage - before
@@ -176,6 +176,9 @@ def _scored(name: str, labeling: Labeling, objective: Objective) -> Json:
         "label_mass": found.label_mass,
         "balance": dict(Counter(labeling.values())),
         "labels": list(labeling.values()),
+        "predicted": [
+            [objective.examples[i].id, objective.proposed(found.scores, i, found.scores[i])] for i in labeling
+        ],
         "tokens_encoded": cost.tokens_encoded,
     }
 

@@ -14,6 +14,7 @@ from icm_engine.analysis.compare_figures import (
     balances_frame,
     cell_frame,
     classes_frame,
+    concepts_frame,
     confusion_chart,
     confusion_frame,
     disagreements_frame,
@@ -52,6 +53,7 @@ from icm_engine.analysis.paired import (
     sources_of,
 )
 from icm_engine.analysis.restarts import supports_frame
+from icm_engine.analysis.run_form import ABOUT, model_choice, model_names, require_server
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import (
     SeedAgreement,
@@ -449,3 +451,64 @@ def _balances(readings: list[Reading]) -> None:
     frame = balances_frame(readings)
     columns = {name: charts.SHARE for name in map(str, frame) if name.startswith("share ")}
     st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Label balance of each run")
+
+
+CONCEPTS = (
+    "Labels can be coherent and follow another concept than the one that was meant. These references need no gold: "
+    "features of the texts, stored zero-shot labels, and witnesses, which are other models that predict each label "
+    "from all others."
+)
+CONCEPT_NOTE = (
+    "Intervals: 95 %, over whole groups. Swapped: both labels of the reference swapped. Single words: naive Bayes, "
+    "which predicts each label from the labels of all other groups. Of a pair and its swapped twin one is counted."
+)
+
+
+def show_concepts(store: Store, reading: Reading) -> None:
+    """Draw the agreement of a run's labels with every reference, and the choice of a witness."""
+    st.text(CONCEPTS)
+    rows = landscape.concepts(store, reading)
+    with st.container(border=True, key="verdict"):
+        st.text(landscape.concept_words(rows, reading))
+    if rows:
+        columns = {"agreement": charts.SHARE, "swapped": charts.SHARE}
+        frame = concepts_frame(rows)
+        st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–", alt="Agreement by reference")
+        st.caption(CONCEPT_NOTE)
+    made = jobs.names(store, landscape.WITNESS, run=reading.run.name)
+    for job in reversed(made):
+        asked = jobs.spec(store, job).model
+        if (found := jobs.result(store, job)) and asked:
+            st.text(landscape.witness_words(found, reading, asked.model))
+    _witness_form(store, reading.run.name, bool(made) and not jobs.status(store, made[0]).settled)
+    if made:
+        job_line.show(store, made[0])
+
+
+def _witness_form(store: Store, run: str, busy: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="witness_form"):
+        st.selectbox(
+            "Witness", model_names(store), key="witness_model", help=ABOUT["model"], accept_new_options=True, width=300
+        )
+        st.button(
+            "Ask this model",
+            key="witness",
+            icon=":material/record_voice_over:",
+            on_click=_ask_witness,
+            args=(run,),
+            disabled=busy,
+            help="Scores the labels, and their mirror, in a separate process; a cheap model is enough.",
+        )
+    if error := st.session_state.pop("witness_problem", None):
+        session.complain(error)
+
+
+def _ask_witness(run: str) -> None:
+    model = st.session_state["witness_model"]
+    try:
+        with Store() as store:
+            require_server(model)
+            reading = _read(run)
+            landscape.ask_witness(store, reading, model_choice(model, reading.run.spec.quantization))
+    except IcmError as error:
+        st.session_state["witness_problem"] = error

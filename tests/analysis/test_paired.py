@@ -69,7 +69,7 @@ def test_a_comparison_by_hand() -> None:
 
 
 def test_the_interval_resamples_whole_groups() -> None:
-    """Differences by group: a +1 +1 of 2, b -1 0 of 2, c 0 of 1. The ends are b alone and a alone, drawn three times."""
+    """Differences by group: a +1 +1 of 2, b -1 0 of 2, c 0 of 1. The ends: b alone, a alone, three times."""
     against = of_rows().against
     assert against is not None
     assert against.difference.low == pytest.approx(-0.5)
@@ -154,7 +154,11 @@ def test_the_answers_of_audits_are_a_reference(store: Store) -> None:
 
 def test_gold_of_a_run_that_is_annotated_blind_is_refused(store: Store) -> None:
     first, second = (add_run(store, "paused", seed=seed) for seed in (3, 6))
-    body = {"acts": [{"verb": "blind", "examples": [], "labels": [], "text": "", "changes": []}], "flips": [], "after": None}
+    body = {
+        "acts": [{"verb": "blind", "examples": [], "labels": [], "text": "", "changes": []}],
+        "flips": [],
+        "after": None,
+    }
     store.append(second, "hand", body)
     assert load(store, second).blind
     with pytest.raises(SettingError, match="is annotated blind: its gold is hidden"):

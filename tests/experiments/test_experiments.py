@@ -326,7 +326,9 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
     labels = next(d for d in found["differences"] if (d["other"], d["what"]) == ("golden", "labels"))
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
-    assert len(labels["mcnemar"]) == 2  # a test for each seed; gold is never wrong, so only the other can be right alone
+    assert (
+        len(labels["mcnemar"]) == 2
+    )  # a test for each seed; gold is never wrong, so only the other can be right alone
     for test, accuracy in zip(labels["mcnemar"], rows["ICM"]["accuracy"]["values"], strict=True):
         assert (test["only_one"], test["only_other"]) == (0, round(12 * (1 - accuracy)))
         assert test["p"] == pytest.approx(min(1.0, 2 * 0.5 ** test["only_other"]))

@@ -71,7 +71,7 @@ ADDRESSES: tuple[Address, ...] = (
     *_each("consistency", "repairs", "button_group", "all, taken, kept, withheld", {**RUN, "view": "Repairs"}, "all"),
     Address("consistency", "only", "pair", "^toggle True$", {**RUN, "view": "Repairs", "pair": "q0-0,q0-1"}),
     Address("consistency", "repair", "9.0", "^button_group Repairs$", RUN, "the tour"),
-    *_each("compare", "view", "button_group", "Gold, Seeds, Runs, Pair, Landscape, Audit", RUN, "Gold"),
+    *_each("compare", "view", "button_group", "Gold, Seeds, Runs, Pair, Concepts, Landscape, Audit", RUN, "Gold"),
     Address("compare", "cell", "True,False", "^selectbox True,False$", RUN, "a click in the confusion matrix"),
     Address("compare", "with", "claims-2", r"^multiselect \['claims-2'\]$", RUN),
     *_each("compare", "by", "button_group", "step, tokens", RUN),

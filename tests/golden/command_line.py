@@ -131,6 +131,7 @@ def _said(now: Session) -> Iterator[tuple[str, Any]]:
     yield "audit --answers", now.json("audit", "claims-2", "--answers", "gold", "--number", 6)
     yield "compare", now.json("compare", "claims-2", "claims-3")
     yield "compare --against", now.json("compare", "claims-2", "claims-3", "--against", "gold")
+    yield "concepts", now.json("concepts", "claims-2", "--model", "fake")
     yield "verify --rescore", now.json("verify", "claims-2", "--rescore", 4)
     yield "fork", now.json("fork", "claims-2", "--step", 4, "--steps", 4)
     yield "what-if", now.json("what-if", "claims-2", "q0-0", "True")

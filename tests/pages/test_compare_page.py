@@ -1,9 +1,10 @@
 """The Evaluate tab in every state, drawn by Streamlit's own tester on runs made by the real search."""
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from icm_engine import jobs
-from icm_engine.analysis import audit, paired, views
+from icm_engine.analysis import audit, landscape, paired, views
 from icm_engine.analysis.gold_agreement import against_gold, gold_by_place
 from icm_engine.data.gold import add_human
 from icm_engine.jobs.job_process import main
@@ -144,6 +145,30 @@ def test_a_run_with_nothing_beside_it_says_so(store: Store) -> None:
     small_dataset(store, "plain", gold=False)
     test = page("compare", run=add_run(store, "finished", dataset="plain"), view="Pair")
     assert "There is nothing to compare these labels with" in texts(test)
+
+
+def test_the_concepts_that_labels_follow_are_a_table_and_a_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add_run(store, "finished")
+    test = page("compare", run=run, view="Concepts")
+    reading = views.load(store, run)
+    rows = landscape.concepts(store, reading)
+    assert landscape.concept_words(rows, reading) in texts(test)
+    shown = frame(test, "reference")
+    assert list(shown["reference"]) == [row.name for row in rows]
+    assert {"single words", "gold"} <= set(shown["reference"])  # all texts are equally long
+    asked = list[str]()
+    monkeypatch.setattr(jobs, "spawn", lambda store, module, name: asked.append(name))
+    test.selectbox(key="witness_model").set_value("fake")
+    test.button(key="witness").click().run()
+    assert not test.exception
+    assert asked == ["witness.1"]
+    assert main(perform, ["--db", str(store.path), "witness.1"]) == 0
+    done = page("compare", run=run, view="Concepts")
+    assert "P(D) under fake: " in texts(done)
+    assert "witness fake" in list(frame(done, "reference")["reference"])
+    assert HOSTILE not in shown_markup(done)
 
 
 def test_the_landscape_says_its_cost_first_and_its_verdict_after(store: Store) -> None:
