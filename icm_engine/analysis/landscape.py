@@ -457,7 +457,7 @@ def telling_words(reading: Reading) -> tuple[tuple[str, ...], tuple[str, ...]]:
     strong = [word for word in order if abs(weights[word]) >= STRONG]
     return (
         tuple(word for word in strong if weights[word] > 0)[:SHOWN],
-        tuple(word for word in reversed(strong) if weights[word] < 0)[:SHOWN],
+        tuple(sorted((word for word in strong if weights[word] < 0), key=lambda word: (weights[word], word)))[:SHOWN],
     )
 
 

@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         evaluate.compare_command,
         evaluate.concepts_command,
         run_commands.export_command,
+        run_commands.share_command,
         run_commands.push_command,
         run_commands.delete_command,
     ),

@@ -18,6 +18,7 @@ from icm_engine.cli.options import ClusterOptions, ModelOptions, command, pairs,
 from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import PRESETS, with_settings
+from icm_engine.core.text import expanded
 from icm_engine.data.export import FORMATS, export_run, push_run
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -252,6 +253,25 @@ def export_command(
         names = ", ".join(made.withheld)
         print(f"Left out, since they look like labels (--gold keeps them): {names}.", file=sys.stderr)
     return {"run": run, "output": str(output), "rows": made.rows, **made.left_out}
+
+
+@command("share")
+@run_argument
+@click.option("--output", type=Path, required=True, metavar="FILE", help="The HTML file.")
+@click.option("--gold", is_flag=True, help="Show gold labels and the accuracy too.")
+def share_command(store: Store, run: str, output: Path, gold: bool) -> Json:
+    """Write one HTML file about a run.
+
+    It has the summary, curves, last decisions, labels and audit, and opens without a server or a network.
+    """
+    from icm_engine.experiments.report import share_run  # imported late: it draws figures, as no other command here
+
+    page = share_run(store, run, gold).encode()
+    try:
+        expanded(output).write_bytes(page)
+    except OSError as error:
+        raise SettingError(f"{output} cannot be written ({error}): use another file (--output)") from None
+    return {"run": run, "output": str(output), "bytes": len(page), "gold": gold}
 
 
 @command("push")

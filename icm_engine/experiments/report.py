@@ -1,9 +1,14 @@
-"""The report of a suite: a Markdown and an HTML file with tables, figures, settings, versions and the command.
+"""Reports: of a suite, a Markdown and an HTML file; of a run, an HTML file to share.
 
-Both are made only from stored results. Figures are interactive in the HTML file, which embeds plotly. Static pictures
-need Chrome or Chromium; without it the report says so.
+The report of a suite has tables, figures, settings, versions and the command, from stored results alone. That of a run
+has its summary, curves, last decisions, labels and audit, and gold only if it is asked for: without, the run is read
+without gold from its first event. Figures are interactive in HTML files, which embed plotly. Such a file needs no
+network and allows none: its Content-Security-Policy has the hashes of its two scripts, and all else is escaped text.
+Static pictures need Chrome or Chromium; without it the report says so.
 """
 
+import base64
+import hashlib
 import html
 import json
 import os
@@ -13,12 +18,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
-from icm_engine.analysis.figures import HATCH, Chart, blank_figure, line_look, palette
+from icm_engine.analysis.audit import VERDICTS, answers_words, audit_of, verdict_words
+from icm_engine.analysis.compare_figures import audit_answers_frame, audit_chart
+from icm_engine.analysis.figures import HATCH, Chart, all_charts, blank_figure, line_look, palette
+from icm_engine.analysis.flips import signed
+from icm_engine.analysis.formatting import balance_words, decimal, moment, one_line, percent
+from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.views import (
+    example_text,
+    labels_table,
+    load,
+    notices,
+    open_reading,
+    refreshed,
+    run_end,
+    summary,
+)
+from icm_engine.core import __version__
 from icm_engine.core.errors import SettingError
 from icm_engine.core.resources import search_path
-from icm_engine.experiments.report_tables import Table, facts, tables
+from icm_engine.experiments.report_tables import NONE, Table, facts, tables
+from icm_engine.jobs.batches import is_batched
+from icm_engine.runs import control
 from icm_engine.store.events import Json
+from icm_engine.store.store import Store
 
 FILLS = ("strong", "rejected", "second")  # of the bars of one source: its labels, their use, a model tuned on them
 HATCHES = ("", "/", "x")
@@ -122,6 +147,7 @@ def _curves(found: Json, dark: bool) -> Chart | None:
     return Chart("Accuracy over steps", caption, figure, "Accuracy over the steps of each search")
 
 
+WORDY = 40  # characters from which a cell has a text rather than a number
 NOT_DRAWN = "(The figure is in report.html: no Chrome could draw it here.)"
 STYLE = """
 :root { color-scheme: light dark; }
@@ -130,6 +156,7 @@ table { border-collapse: collapse; font-size: 0.9rem; }
 .wide { overflow-x: auto; }
 td, th { padding: 0.3rem 0.7rem; text-align: right; border-bottom: 1px solid #8886; }
 td:first-child, th:first-child { text-align: left; }
+td.long { text-align: left; min-width: 20rem; }
 figure { margin: 1rem 0; background: white; }
 figcaption { color: #33414d; padding: 0 1rem 0.5rem; }
 code { overflow-wrap: anywhere; }
@@ -188,28 +215,171 @@ def _markdown_table(table: Table) -> list[str]:
 def as_html(found: Json, charts: Sequence[Chart]) -> str:
     """Return the report as one HTML file that needs no network."""
     body = [f"<h1>{html.escape(found['title'])}</h1>", f"<p>{html.escape(found['question'])}</p>"]
-    for table in tables(found):
-        body += [f"<h2>{html.escape(table.title)}</h2>", f"<p>{html.escape(table.caption)}</p>", _html_table(table)]
-    for number, chart in enumerate(charts):
-        drawn = chart.figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
-        body += [
-            f"<h2>{html.escape(chart.title)}</h2>",
-            f'<figure aria-label="{html.escape(chart.alt)}">{drawn}<figcaption>{html.escape(chart.caption)}'
-            "</figcaption></figure>",
-        ]
-    listed = "".join(f"<li>{html.escape(name)}: <code>{html.escape(value)}</code></li>" for name, value in facts(found))
-    body += [f"<h2>How this was made</h2><ul>{listed}</ul>"]
-    head = f'<meta charset="utf-8"><title>{html.escape(found["title"])}</title><style>{STYLE}</style>'
-    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    return f'<!doctype html><html lang="en"><head>{head}{viewport}</head><body>{"".join(body)}</body></html>'
+    body += [*map(_html_section, tables(found)), *_html_figures(charts), _html_facts("How this was made", facts(found))]
+    return _html_page(found["title"], body, charts)
+
+
+def _html_section(table: Table) -> str:
+    return f"<h2>{html.escape(table.title)}</h2><p>{html.escape(table.caption)}</p>{_html_table(table)}"
+
+
+def _html_figures(charts: Sequence[Chart], first: int = 0) -> list[str]:
+    """The places of the figures, numbered from `first`, which a script of the page draws."""
+    return [
+        f'<h2>{html.escape(chart.title)}</h2><figure aria-label="{html.escape(chart.alt)}"><div id="figure-{number}">'
+        f"</div><figcaption>{html.escape(chart.caption)}</figcaption></figure>"
+        for number, chart in enumerate(charts, start=first)
+    ]
+
+
+def _html_facts(title: str, told: Sequence[tuple[str, str]]) -> str:
+    listed = "".join(f"<li>{html.escape(name)}: <code>{html.escape(value)}</code></li>" for name, value in told)
+    return f"<h2>{html.escape(title)}</h2><ul>{listed}</ul>"
+
+
+DRAW = """
+figures.forEach(({ data, layout }, k) =>
+  Plotly.newPlot(`figure-${k}`, data, layout, { displaylogo: false, responsive: true }));
+"""
+
+
+def _html_page(title: str, body: Sequence[str], charts: Sequence[Chart]) -> str:
+    """A whole page. It runs its own two scripts alone, and loads nothing."""
+    figures = ",".join(chart.figure.to_json() for chart in charts).replace("<", "\\u003c")  # no text ends the script
+    scripts = [get_plotlyjs().replace("\r\n", "\n"), f"const figures = [{figures}];{DRAW}"] if charts else []
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>",
+    ]
+    run = "".join(f"<script>{script}</script>" for script in scripts)
+    return f'<!doctype html><html lang="en"><head>{"".join(head)}</head><body>{"".join(body)}{run}</body></html>'
 
 
 def _html_table(table: Table) -> str:
+    def cell(text: str, tag: str) -> str:
+        kind = ' class="long"' if tag == "td" and len(text) > WORDY else ""
+        return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
+
     def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(cell(text, tag) for text in cells) + "</tr>"
 
     rows = "".join(row(cells, "td") for cells in table.rows)
     return f'<div class="wide"><table><thead>{row(table.head, "th")}</thead><tbody>{rows}</tbody></table></div>'
+
+
+# -- one run, to share
+
+LABELS_SHOWN = 5000  # rows of the table of labels
+DECISIONS = 200  # as many as a reading keeps
+LONGEST = 300  # characters of a text
+
+
+def share_run(store: Store, run: str, gold: bool = False) -> str:
+    """Return one HTML file about a run, without gold unless it is asked for. Raises SettingError, NotFound."""
+    if is_batched(store, run):
+        raise SettingError(f"{run!r} is a batched run: share one of its batches, such as '{run}-1'")
+    reading = load(store, run) if gold else refreshed(store, open_reading(store, run, withheld=True))
+    if gold and reading.blind:
+        raise SettingError(f"run {run!r} is annotated blind: share it without gold")
+    charts = list(all_charts(reading.outline)) if reading.trajectory.last else []
+    audited, audit_charts = _audited(store, reading, len(charts))
+    charts += audit_charts
+    spec = reading.run.spec
+    about = f"{spec.dataset} · {spec.model} · seed {spec.search.seed} · made with ICM Workbench {__version__}"
+    body = [f"<h1>{html.escape(run)}</h1>", f"<p>{html.escape(about)}</p>"]
+    body += [f"<p><strong>{html.escape(notice.text)}</strong></p>" for notice in notices(reading)]
+    body.append(_html_facts("Summary", _run_facts(store, reading)))
+    body += _html_figures(charts)[: len(charts) - len(audit_charts)]
+    body += audited
+    body += [_html_section(table) for table in (_decisions(reading), _labels(reading)) if table.rows]
+    settings = [(name.replace("_", " "), str(value)) for name, value in spec.to_json()["search"].items()]
+    body.append(_html_facts("Settings of the search", settings))
+    return _html_page(run, body, charts)
+
+
+def _run_facts(store: Store, reading: Reading) -> list[tuple[str, str]]:
+    """What a run is and how it stands; accuracy only where the reading has gold."""
+    spec, found, end = reading.run.spec, summary(reading, control.status(store, reading.run.name)), run_end(reading)
+    told = [
+        ("data set", spec.dataset),
+        ("model", f"{spec.model}, {spec.quantization}, {spec.dtype}"),
+        ("label source", spec.source),
+        ("rule", reading.run.rule_name),
+        ("begun", moment(store.created(reading.run.name))),
+        ("status", f"{found['status']}, {found['steps']:,} steps"),
+        ("labelled", f"{found['labelled']:,} of {found['examples']:,}"),
+        ("labels", balance_words(found["label_balance"])),
+        ("U", decimal(found["utility"], 2)),
+        ("P(D)", decimal(found["mutual_predictability"], 2)),
+        ("conflicts", str(reading.trajectory.last.pairs if reading.trajectory.last else 0)),
+        ("accepted", percent(found["acceptance_rate"])),
+        ("prompts, tokens encoded", f"{found['prompts_scored']:,}, {found['tokens_encoded']:,}"),
+    ]
+    if end is not None and end.differs:
+        told.append(("best state", end.words))
+    if "accuracy" in found:
+        told += [("accuracy against gold", percent(found["accuracy"]))]
+    return told
+
+
+def _audited(store: Store, reading: Reading, number: int) -> tuple[list[str], list[Chart]]:
+    """The last audit, if there is one: its verdict, its answers, and its figure, which has this number."""
+    if not reading.audited:
+        return [], []
+    audit = audit_of(store, reading)
+    found, chart = audit.finding, audit_chart(audit.finding)
+    caption = f"{VERDICTS[found.verdict]}. {verdict_words(found)} {answers_words(found)}"
+    frame = audit_answers_frame(reading, audit)
+    rows = tuple(tuple(NONE if cell is None else str(cell) for cell in row) for row in frame.to_numpy().tolist())
+    table = Table("Audit: a person's answers", caption, tuple(map(str, frame)), rows)
+    return [_html_section(table), *_html_figures([chart], number)], [chart]
+
+
+def _decisions(reading: Reading) -> Table:
+    index = reading.run.codec.index
+    rows = tuple(
+        (
+            str(row.step),
+            row.words,
+            row.proposed if row.old == row.proposed else f"{row.old or '·'} → {row.proposed}",
+            row.repair_words or NONE,
+            signed(row.delta) if row.delta is not None else NONE,
+            decimal(row.temperature, 2),
+            one_line(example_text(reading, index(row.example)), LONGEST),
+        )
+        for row in reversed(reading.steps[-DECISIONS:])
+    )
+    head = ("step", "verdict", "label", "repairs", "change of U", "T", "text")
+    return Table("Decisions", f"The last {len(rows):,}, newest first.", head, rows)
+
+
+def _labels(reading: Reading) -> Table:
+    rows, known = labels_table(reading, LABELS_SHOWN), bool(reading.gold)
+    body = tuple(
+        (
+            row.label or NONE,
+            *([row.gold or NONE] if known else []),
+            percent(row.probability),
+            str(row.flips),
+            NONE if row.last_change is None else str(row.last_change),
+            row.text[:LONGEST],
+            row.example,
+        )
+        for row in rows
+    )
+    total = len(reading.run.dataset.examples)
+    of = "" if total <= len(rows) else f" {len(rows):,} of {total:,} are here, labelled ones first."
+    caption = f"Probability: of the label, given all other labels.{of}"
+    head = ("label", *(["gold"] if known else []), "probability", "flips", "last change", "text", "example")
+    return Table("Labels", caption, head, body)
 
 
 # -- static pictures, drawn by plotly's kaleido with the machine's Chrome

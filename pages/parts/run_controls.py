@@ -8,11 +8,13 @@ from icm_engine.analysis import run_form
 from icm_engine.analysis.alerts import alerts
 from icm_engine.analysis.flips import doubt_words, lowest_margin
 from icm_engine.analysis.formatting import balance_words, decimal, escaped, one_line
+from icm_engine.analysis.gold_agreement import gold_shown
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
 from icm_engine.analysis.views import example_text, notices, progress, run_end, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.data.export import csv_bytes
+from icm_engine.experiments.report import share_run
 from icm_engine.runs import control
 from icm_engine.runs.control import WAITING, RunStatus
 from icm_engine.store.store import Store
@@ -171,6 +173,18 @@ def show_extras(run: str) -> None:
             icon=":material/download:",
             help="Every input column with label, probability, last change, flips and gold.",
         )
+        st.download_button(
+            "Share as HTML",
+            lambda: _page(run),
+            f"{run}.html",
+            "text/html",
+            key="share",
+            on_click="ignore",
+            icon=":material/share:",
+            help="One file with summary, curves, decisions, labels and audit, which opens without a server.",
+        )
+        if gold_shown(session.look(run)[0]):
+            st.toggle("With gold", False, key="share_gold", help="Whether the shared file shows gold and accuracy.")
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Letters on the buttons; never while you type.")
 
 
@@ -178,6 +192,11 @@ def _csv(run: str) -> bytes:
     reading, _ = session.look(run)
     with Store() as store:
         return csv_bytes(store, run, gold=not reading.blind)
+
+
+def _page(run: str) -> bytes:
+    with Store() as store:
+        return share_run(store, run, gold=st.session_state.get("share_gold", False)).encode()
 
 
 def _press(run: str, verb: str) -> None:

@@ -126,6 +126,7 @@ def _said(now: Session) -> Iterator[tuple[str, Any]]:
     yield "list", now.json("list")
     yield "export", now.json("export", "claims-2", "--output", "labels.csv")
     yield "export --format sft", now.json("export", "claims-2", "--output", "labels.jsonl", "--format", "sft")
+    yield "share", now.json("share", "claims-2", "--output", "claims.html")
     yield "verify", now.json("verify", "claims-2")
     yield "audit", now.json("audit", "claims-2", stdin="1\n?\n")
     yield "audit --answers", now.json("audit", "claims-2", "--answers", "gold", "--number", 6)
