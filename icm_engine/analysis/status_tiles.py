@@ -40,8 +40,11 @@ def tiles(reading: Reading) -> tuple[Tile, ...]:
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
 
 
-def headline(reading: Reading) -> str:
-    """Return the numbers of a run in one line: U, T, acceptance, conflicts, labelled, accuracy where there is gold."""
+def headline(reading: Reading, accuracy: bool = True) -> str:
+    """Return the numbers of a run in one line: U, T, acceptance, conflicts, labelled, accuracy where there is gold.
+
+    Without `accuracy`, gold says nothing: an audit would not be a person's own judgement.
+    """
     last, total = reading.trajectory.last, len(reading.run.dataset.examples)
     if last is None:
         return f"0 of {total:,} labelled"
@@ -51,7 +54,7 @@ def headline(reading: Reading) -> str:
     if reading.run.rule_name != "none":
         found.append(f"conflicts {last.pairs:,}")
     found.append(f"{reading.tally.labelled:,} of {total:,} labelled")
-    known = reading.tally.accuracy
+    known = reading.tally.accuracy if accuracy else None
     return " · ".join([*found, *([f"accuracy {percent(known.raw)}"] if known else [])])
 
 

@@ -24,10 +24,11 @@ from pages.parts import charts, menu, session
 def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = False) -> None:
     """Draw the status line of the header; if the rest of the page was drawn for another status, redraw the page.
 
-    With `hiding`, the last decision of a run that is annotated blind is left out, because it names a label; in an
-    audit it always is.
+    With `hiding`, the last decision of a run that is annotated blind is left out, because it names a label; an audit
+    shows neither that nor the accuracy by gold.
     """
     reading, status = session.look(run)
+    audited = st.query_params.get("view") == "Audit"
     if session.drawn_for(status) != drawn_for:
         st.query_params["run"] = run  # a refresh that was in progress sends the URL from before the run was chosen
         st.rerun()
@@ -37,9 +38,9 @@ def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = Fals
         if searches(reading):
             done = progress(reading, status)
             st.progress(done.share, text=done.words, width=240)
-        st.text(headline(reading), width="content")
+        st.text(headline(reading, accuracy=not audited), width="content")
     _phase(status)
-    blind = (hiding and reading.blind) or st.query_params.get("view") == "Audit"
+    blind = (hiding and reading.blind) or audited
     if (decided := last_decision(reading)) and not blind:
         with st.container(key="last_decision"):
             st.page_link(

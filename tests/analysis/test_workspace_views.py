@@ -32,6 +32,7 @@ def test_the_headline_has_the_numbers_in_one_line(reading: Reading) -> None:
         status_tiles.headline(reading)
         == "U 20.00 · T 4.00 · accepted 67% · conflicts 0 · 3 of 4 labelled · accuracy 75%"
     )
+    assert status_tiles.headline(reading, accuracy=False).endswith("3 of 4 labelled")
 
 
 def test_the_headline_leaves_out_what_a_run_has_not(store: Store) -> None:

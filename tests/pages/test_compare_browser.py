@@ -73,6 +73,7 @@ def test_an_audit_goes_from_its_first_question_to_a_verdict_by_keyboard(
     visit(page, f"{server.url}/compare?run={run}&view=Audit")
     verdict, keys = page.locator(".st-key-verdict"), {label: str(k) for k, label in enumerate(begun.labels, start=1)}
     expect(page.locator(".st-key-last_decision")).to_have_count(0)  # it names a label
+    expect(page.locator(".st-key-headline")).not_to_contain_text("accuracy")  # which gold gives
     page.keyboard.press("0")
     for number in range(2, 40):
         expect(page.get_by_text(f"Question {number}", exact=True)).to_be_visible()
