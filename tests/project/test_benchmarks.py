@@ -57,7 +57,9 @@ CHEAP: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "overhead" else pytest.mark.slow) for name in CHEAP]
+)
 def test_what_is_printed_is_one_object(name: str, tmp_path: Path) -> None:
     database = ("--db", str(tmp_path / "b.db")) if name == "leave_one_out" else ()
     done = run(name, *CHEAP[name], *database, "--json")
