@@ -177,14 +177,15 @@ def concepts_command(store: Store, run: str, model: ModelOptions) -> Output:
         said.append(landscape.witness_words(follow(store, job), load(store, run), model.model))
     reading = load(store, run)
     rows = landscape.concepts(store, reading)
-    lines = [landscape.concept_words(rows, reading), *said, "", *map(_concept_line, rows)]
+    width = max((len(row.name) for row in rows), default=0)
+    lines = [landscape.concept_words(rows, reading), *said, "", *(_concept_line(row, width) for row in rows)]
     return Output(landscape.concept_facts(reading, rows), "\n".join(lines).rstrip())
 
 
-def _concept_line(row: landscape.ConceptRow) -> str:
+def _concept_line(row: landscape.ConceptRow, width: int) -> str:
     own, swapped = row.agreement, "" if row.mirrored is None else f"  swapped {percent(row.mirrored.mean):>4}"
     between = f"[{percent(own.low)}, {percent(own.high)}]"
-    return f"{row.name:<28} {percent(own.mean):>4} {between:<13}{swapped}  of {row.examples:,}"
+    return f"{row.name:<{width}}  {percent(own.mean):>4} {between:<13}{swapped}  of {row.examples:,}"
 
 
 def _table(rows: Sequence[Sequence[object]]) -> str:
