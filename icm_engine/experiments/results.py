@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, product
 from statistics import fmean
 
 import numpy as np
@@ -418,10 +418,11 @@ def _compared(one: Sequence[CellOutcome], other: Sequence[CellOutcome], head: Ma
 
 
 def _mcnemar(one: Sequence[CellOutcome], other: Sequence[CellOutcome]) -> list[Json]:
-    """The exact McNemar test of each two runs with one seed; a single run is compared with every one of the other."""
-    many = max(len(one), len(other))
+    """The exact McNemar test of each two runs with one seed; an arm that no seed changes is compared with them all."""
     found = []
-    for a, b in zip(*(list(side) * many if len(side) == 1 else side for side in (one, other)), strict=False):
+    for a, b in product(one, other):
+        if a.cell.seed != b.cell.seed and not (a.cell.arm.once or b.cell.arm.once):
+            continue
         counts = Counter((mark, b.marks[name]) for name, mark in a.marks.items() if name in b.marks)
         split = counts[True, False], counts[False, True]
         found.append({"runs": [a.run, b.run], "only_one": split[0], "only_other": split[1], "p": mcnemar(*split)})

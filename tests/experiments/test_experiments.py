@@ -21,12 +21,12 @@ from icm_engine.core.scoring import TableScorer
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold, add_human, load_gold
 from icm_engine.experiments import plan, runner
-from icm_engine.experiments.plan import ensure_selected, surface
+from icm_engine.experiments.plan import Cell, ensure_selected, surface
 from icm_engine.experiments.report import figures, write_report
 from icm_engine.experiments.report_tables import tables
-from icm_engine.experiments.results import predictors
+from icm_engine.experiments.results import CellOutcome, _mcnemar, predictors
 from icm_engine.experiments.runner import Chosen, all_predictors, drive
-from icm_engine.experiments.suites import SHIPPED, Use, read_suite
+from icm_engine.experiments.suites import SHIPPED, Arm, Use, read_suite
 from icm_engine.jobs.downstream_eval import use_labels
 from icm_engine.runs import control
 from icm_engine.runs.verify import verify
@@ -586,14 +586,23 @@ def test_results_add_up(store: Store, tmp_path: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
     labels = next(d for d in found["differences"] if (d["other"], d["what"]) == ("golden", "labels"))
     assert labels["mean"] == pytest.approx(rows["ICM"]["accuracy"]["mean"] - 1)
-    assert (
-        len(labels["mcnemar"]) == 2
-    )  # a test for each seed; gold is never wrong, so only the other can be right alone
+    assert len(labels["mcnemar"]) == 2  # one for each seed; gold is never wrong, so only the other can be right alone
     for test, accuracy in zip(labels["mcnemar"], rows["ICM"]["accuracy"]["values"], strict=True):
         assert (test["only_one"], test["only_other"]) == (0, round(12 * (1 - accuracy)))
         assert test["p"] == pytest.approx(min(1.0, 2 * 0.5 ** test["only_other"]))
     differences = next(table for table in tables(found) if table.title == "Differences")
     assert [row[-1] for row in differences.rows if row[2] == "in use"] == ["–", "–"]
+
+
+def test_mcnemar_compares_runs_of_one_seed_also_where_others_failed() -> None:
+    def arm(name: str, once: bool = False, **right: bool) -> list[CellOutcome]:
+        """A run for each seed, which has its one example right or wrong."""
+        cells = [(Cell(Arm(name, once=once), "sums", int(seed[1:])), mark) for seed, mark in right.items()]
+        return [CellOutcome(cell, f"{name}-{cell.seed}", marks={"e": mark}) for cell, mark in cells]
+
+    one, other = arm("one", s1=True, s2=False), arm("other", s0=True, s2=True)
+    assert _mcnemar(one, other) == [{"runs": ["one-2", "other-2"], "only_one": 0, "only_other": 1, "p": 1.0}]
+    assert [made["runs"][0] for made in _mcnemar(one, arm("gold", once=True, s0=True))] == ["one-1", "one-2"]
 
 
 def test_equal_labels_are_used_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
