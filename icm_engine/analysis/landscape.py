@@ -26,7 +26,7 @@ from icm_engine.analysis.formatting import MANY, count, decimal, duration, perce
 from icm_engine.analysis.gold_agreement import Share, gold_by_place, gold_shown
 from icm_engine.analysis.paired import audit_answers, zero_shot_labels
 from icm_engine.analysis.run_history import Reading
-from icm_engine.core.labeling import Example, Label, equal_share
+from icm_engine.core.labeling import Example, Label, equal_share, judgements
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import human_of
 from icm_engine.jobs.rescoring import FOUND, ZERO_SHOT
@@ -296,9 +296,7 @@ def concepts(store: Store, reading: Reading) -> tuple[ConceptRow, ...]:
 
 def _judgements(reading: Reading) -> list[int]:
     """The labelled examples, without the twins of labelled ones."""
-    examples, index = reading.run.dataset.examples, reading.run.codec.ids
-    labelled = {index[i] for i in reading.labeling}
-    return [i for i in sorted(reading.labeling) if examples[i].twin_of not in labelled]
+    return judgements({i: reading.run.dataset.examples[i] for i in sorted(reading.labeling)})
 
 
 def _references(store: Store, reading: Reading, places: Sequence[int]) -> Iterator[tuple[str, str, str, Keyed]]:
@@ -333,8 +331,9 @@ def _shares(marks: Sequence[tuple[str, bool]]) -> Estimate:
     found = evaluation.estimate([right])
     if found.mean not in (0.0, 1.0):
         return found
-    low, high = Share(round(found.mean * len(right)), len(right)).interval or (0.0, 1.0)
-    return replace(found, low=low, high=high)
+    bounds = Share(round(found.mean * len(right)), len(right)).interval
+    assert bounds is not None  # there are marks
+    return replace(found, low=bounds[0], high=bounds[1])
 
 
 def _of_texts(reading: Reading, places: Sequence[int]) -> Iterator[tuple[str, str, str, Keyed]]:

@@ -26,7 +26,7 @@ from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.seed_agreement import SeedAgreement, agreement, labels_of
 from icm_engine.analysis.views import load
 from icm_engine.core.errors import NotFound, SettingError
-from icm_engine.core.labeling import Example, Label
+from icm_engine.core.labeling import Example, Label, judgements
 from icm_engine.data.gold import gold_of, human_of, human_sources, load_gold, load_human
 from icm_engine.jobs.rescoring import ZERO_SHOT
 from icm_engine.jobs.restarts import Labels
@@ -211,11 +211,12 @@ def paired(
 ) -> Paired:
     """Return two label sources on the examples that both label, and the reference if there is one."""
     (one, other), truth = sides, reference[1] if reference else None
-    common = [e for e in examples if e.id in one and e.id in other and (truth is None or e.id in truth)]
-    originals = {e.id for e in common}
-    kept = [e for e in common if e.twin_of not in originals]
-    rows = tuple(PairedRow(e.id, e.group, one[e.id], other[e.id], None if truth is None else truth[e.id]) for e in kept)
-    return Paired(names, tuple(labels), reference[0] if reference else None, rows, len(common) - len(kept))
+    common = {e.id: e for e in examples if e.id in one and e.id in other and (truth is None or e.id in truth)}
+    rows = tuple(
+        PairedRow(name, common[name].group, one[name], other[name], None if truth is None else truth[name])
+        for name in judgements(common)
+    )
+    return Paired(names, tuple(labels), reference[0] if reference else None, rows, len(common) - len(rows))
 
 
 def paired_in(store: Store, reading: Reading, one: str, other: str, reference: str | None, look: Look) -> Paired:

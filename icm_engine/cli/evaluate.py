@@ -156,9 +156,11 @@ def compare_command(store: Store, one: str, other: str, against: str | None, dat
     with a paired interval and the exact McNemar test. audit: what people answered in audits of the runs.
     """
     where, found = paired.compare(store, one, other, against, dataset)
-    table = _table([["", *found.labels], *([a, *row] for a, row in zip(found.labels, found.confusion, strict=True))])
-    lines = [*paired.paired_words(found), f"Rows: {one}. Columns: {other}.", table] if found.rows else []
-    return Output(paired.paired_facts(where, found), "\n".join(lines or paired.paired_words(found)))
+    lines = paired.paired_words(found)
+    if found.rows:
+        rows = ([label, *counts] for label, counts in zip(found.labels, found.confusion, strict=True))
+        lines += [f"Rows: {one}. Columns: {other}.", _table([["", *found.labels], *rows])]
+    return Output(paired.paired_facts(where, found), "\n".join(lines))
 
 
 @command("concepts")

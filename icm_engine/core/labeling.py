@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 Label = str
 Cause = Literal["initial", "proposal", "repair", "person"]
@@ -22,6 +22,20 @@ class Example:
     group: str
     answer: str | None = None
     twin_of: str | None = None
+
+
+Key = TypeVar("Key")
+
+
+def judgements(examples: Mapping[Key, Example]) -> list[Key]:
+    """Return the keys of the examples, in order, without swapped twins of others here: a pair is one judgement.
+
+    >>> pair = {0: Example("p", {}, "g"), 1: Example("p~", {}, "g", twin_of="p")}
+    >>> judgements({**pair, 2: Example("q~", {}, "h", twin_of="q")})
+    [0, 2]
+    """
+    ids = {example.id for example in examples.values()}
+    return [key for key, example in examples.items() if example.twin_of not in ids]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from icm_engine.analysis.paired import mcnemar
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core import __version__
-from icm_engine.core.labeling import Example, Label
+from icm_engine.core.labeling import Example, Label, judgements
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import no_scorer
 from icm_engine.core.settings import ModelChoice
@@ -210,8 +210,8 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
 
 def _marks(right: Sequence[tuple[Example, bool]]) -> dict[str, bool]:
     """Whether each example is right, by id; a pair and its swapped twin are one judgement."""
-    ids = {example.id for example, _ in right}
-    return {example.id: mark for example, mark in right if example.twin_of not in ids}
+    marks = {example.id: mark for example, mark in right}
+    return {name: marks[name] for name in judgements({example.id: example for example, _ in right})}
 
 
 def _forms(reading: Reading) -> dict[str, float]:

@@ -17,7 +17,7 @@ from icm_engine.runs.control import LOADING
 from icm_engine.runs.model_registry import located
 from icm_engine.runs.worker import make_scorer
 from icm_engine.store.events import Json
-from icm_engine.store.replay import kernel_of_run, tokens_of_run
+from icm_engine.store.replay import calls_of_run
 
 
 def perform(job: Job) -> Json:
@@ -70,8 +70,7 @@ def _scorer(job: Job) -> Scorer:
     job.progress(0, None, LOADING)
     scorer = make_scorer(located(job.store, job.spec.model))
     run = job.spec.body.get("run")  # questions about a run are asked as the run asks
-    about = run if run and job.store.has_run(run) else None
-    begin_calls(scorer, *((tokens_of_run(job.store, about), kernel_of_run(job.store, about)) if about else (None,)))
+    begin_calls(scorer, *(calls_of_run(job.store, run) if run and job.store.has_run(run) else (None, None)))
     job.ready(scorer.describe())
     return scorer
 

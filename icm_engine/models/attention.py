@@ -28,7 +28,7 @@ FASTEST: Mapping[tuple[str, str], Mapping[int, tuple[bool, int]]] = {
     ("avx2", "float32"): {32: (OURS, 640), 64: (OURS, 640)},
     ("avx512", "float32"): {32: (OURS, 640), 64: (OURS, 640), 128: (OURS, 640)},
     ("avx512_bf16", "bfloat16"): {32: (OURS, 640), 64: (OURS, 640), 128: (OURS, 640)},
-    ("amx", "bfloat16"): {64: (TORCH, 640)},  # ours had 0.78 to 0.85 of the speed of torch's
+    ("amx", "bfloat16"): {64: (TORCH, 640)},  # measured before there was that command: ours was slower
 }
 BLOCK = 256  # rows of scores at a time: larger blocks leave the processor's cache
 TREE_BLOCK = 128  # rows of a chunk at a time in float32; later keys are skipped

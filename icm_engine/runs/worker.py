@@ -40,7 +40,7 @@ from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
 from icm_engine.runs.model_registry import located, model_of_run
 from icm_engine.store.bodies import READING
 from icm_engine.store.events import SEARCH, Cost, Json, RunSpec, encode_refresh, encode_state
-from icm_engine.store.replay import OpenRun, current_state, kernel_of_run, open_run, tokens_of_run
+from icm_engine.store.replay import OpenRun, calls_of_run, current_state, open_run
 from icm_engine.store.store import Command, Event, Store
 
 SERVER_LOOK = 3.0  # seconds between two checks whether the server is back
@@ -195,8 +195,7 @@ class Worker:
         """The scorer, once checked that it can score the run. Raises ModelError."""
         scorer = self._connected()
         self.retries = retries_of(scorer).count
-        run = self.opened.name
-        begin_calls(scorer, tokens_of_run(self.store, run), kernel_of_run(self.store, run))
+        begin_calls(scorer, *calls_of_run(self.store, self.opened.name))
         self.tokens = calls_of(scorer).tokens
         objective = self.opened.objective(hand.config, scorer)
         require_context(objective, self.opened.spec)

@@ -9,7 +9,7 @@ from typing import cast
 
 from icm_engine.core.consistency import Rule
 from icm_engine.core.custom_rules import make_rule, rule_title
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, judgements
 from icm_engine.core.objective import Objective
 from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Kernel, Scorer
@@ -169,6 +169,11 @@ def kernel_of_run(store: Store, run: str) -> Kernel | None:
     return kernel_of_run(store, parent) if parent is not None and store.has_run(parent) else None
 
 
+def calls_of_run(store: Store, run: str) -> tuple[int | None, Kernel | None]:
+    """Return how a run's model is called: the tokens per call and the kernel in force, as `begin_calls` takes them."""
+    return tokens_of_run(store, run), kernel_of_run(store, run)
+
+
 AUDIT = "audit"  # the kind of event
 SIMPLE = "simple"  # the design: every example not yet asked about is equally likely
 _BESIDE = -1  # in place of a step: no search draws with it
@@ -180,8 +185,7 @@ def audited_places(opened: OpenRun, labeling: Mapping[int, Label], pins: frozens
     Left out are labels that a person fixed, and swapped twins of other examples here: a pair is one judgement.
     """
     taken = {i: example for i, example in enumerate(opened.dataset.examples) if i in labeling and i not in pins}
-    ids = {example.id for example in taken.values()}
-    return tuple(i for i, example in taken.items() if example.twin_of not in ids)
+    return tuple(judgements(taken))
 
 
 def audit_draw(seed: int, size: int, number: int) -> int:

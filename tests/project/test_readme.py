@@ -53,26 +53,37 @@ Non-Adversarial,Cooking,What is steam?,Water,Water; Vapour,"Salt; Nothing, it is
 """
 
 
-@pytest.mark.slow
-@pytest.mark.model
-@pytest.mark.timeout(600)
-def test_the_recipe_for_truthfulqa_runs_with_the_sample_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every command of the section, in its order, with the sample model and nine claims of two questions."""
-    _, section = TEXTS[ROOT / "docs" / "running.md"].split("## An 8B base model on TruthfulQA")
-    commands = re.findall(r"^python -m icm_engine (.+)$", section, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == [
-        "import", "context", "run", "show", "verify", "evaluate", "export",
-    ]  # fmt: skip
+@pytest.fixture
+def beside_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with nine claims of two questions and no database, in which commands are called."""
     (tmp_path / "TruthfulQA.csv").write_text(QUESTIONS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def commands_of(page: str, heading: str) -> list[str]:
+    """The commands in a page of the docs from a heading on, with the sample model."""
+    _, section = TEXTS[ROOT / "docs" / page].split(heading)
+    found: list[str] = re.findall(r"^python -m icm_engine (.+)$", section, re.MULTILINE)
+    return [command.replace("./Llama-3.1-8B", "sample") for command in found]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_the_recipe_for_truthfulqa_runs_with_the_sample_model(
+    beside_questions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of the section, in its order."""
+    commands = commands_of("running.md", "## An 8B base model on TruthfulQA")
+    assert [command.split()[0] for command in commands] == [
+        "import", "context", "run", "show", "verify", "evaluate", "export",
+    ]  # fmt: skip
     for command in commands:
-        words = command.replace("./Llama-3.1-8B", "sample").replace("--examples 256", "--examples 4")
-        assert main(shlex.split(words)) == 0, capsys.readouterr().err
-    labels = (tmp_path / "labels.csv").read_text().splitlines()
+        assert main(shlex.split(command.replace("--examples 256", "--examples 4"))) == 0, capsys.readouterr().err
+    labels = (beside_questions / "labels.csv").read_text().splitlines()
     assert len(labels) == 1 + 9
     assert "False" in "".join(labels)
 
@@ -81,20 +92,15 @@ def test_the_recipe_for_truthfulqa_runs_with_the_sample_model(
 @pytest.mark.model
 @pytest.mark.timeout(600)
 def test_the_usual_exercise_runs_with_the_sample_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    beside_questions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every command of the section: five claims of one question are labelled, four of another are the test."""
-    _, section = TEXTS[ROOT / "docs" / "experiments.md"].split("## The usual exercise")
-    commands = re.findall(r"^python -m icm_engine (.+)$", section, re.MULTILINE)
+    commands = commands_of("experiments.md", "## The usual exercise")
     assert [command.split()[0] for command in commands] == ["import", "evaluate", "evaluate"]
-    (tmp_path / "TruthfulQA.csv").write_text(QUESTIONS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ICM_DB", str(tmp_path / "icm.db"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for command in commands:
-        words = shlex.split(command.replace("./Llama-3.1-8B", "sample"))
+        words = shlex.split(command)
         assert main(words + (["--examples", "5"] if words[0] == "evaluate" else [])) == 0, capsys.readouterr().err
-    report = (tmp_path / "reports" / "truthfulqa" / "report.md").read_text()
+    report = (beside_questions / "reports" / "truthfulqa" / "report.md").read_text()
     for bar in ("zero-shot", "ICM", "golden \\*", "random labels"):
         assert re.search(rf"^\| {bar} \|.*\[.*\| [05] \|", report, re.MULTILINE), bar
     assert "has no chat template" in report
