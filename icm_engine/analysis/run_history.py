@@ -249,6 +249,8 @@ class _Fold:
         self.cursor = event.number
         if event.kind in STATE_KINDS:
             self._state(event)
+        elif event.kind == "fold":
+            self.spent = self.spent.plus(event.fold, event.seconds)
         elif event.kind == "model":
             self.model = event.body
         elif event.kind == "breakpoints":

@@ -9,9 +9,9 @@ from icm_engine.analysis.evaluation import Estimate, Used, asked, estimate, unla
 from icm_engine.analysis.formatting import decimal
 from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
-from icm_engine.core.settings import ModelChoice
+from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.jobs import downstream_eval, finetuning
-from icm_engine.jobs.finetuning import EXPLANATIONS, KIND, TuneSettings
+from icm_engine.jobs.finetuning import EXPLANATIONS, KIND
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store

@@ -25,6 +25,7 @@ from icm_engine.baselines.generation import (
 )
 from icm_engine.baselines.label_sources import SOURCES, Labelled, Options, likeliest, parsed_options
 from icm_engine.core.errors import NotApplicable, SettingError
+from icm_engine.core.folds import FOLDS, OPTIONS
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import FIELD, Prompt, render
@@ -339,10 +340,13 @@ CHAT_SOURCES: dict[str, Options] = {CHAT: {}, JUDGE: {"style": "steps", "samples
 EXPLANATIONS = {name: source.explanation for name, source in SOURCES.items()} | {
     CHAT: "the likeliest label as the answer of a chat model, by its chat template",
     JUDGE: f"a verdict in words ({', '.join(STYLES)}), once or as the majority of several samples",
+    FOLDS: "ICM with fine-tuned folds: the label that models tuned on the labels of the other folds predict",
 }
 
 
 def source_options(name: str, options: Options) -> dict[str, Any]:
     """Return the options of any label source, given as values or as text, with their types. Raises SettingError."""
+    if name == FOLDS:
+        return parsed_options(name, options, OPTIONS)
     known = CHAT_SOURCES[name] if name in CHAT_SOURCES else SOURCES[name].options if name in SOURCES else {}
     return parsed_options(name, options, known)

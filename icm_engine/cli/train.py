@@ -15,13 +15,13 @@ from icm_engine.cli import options
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
 from icm_engine.cli.terminal import Output, follow
 from icm_engine.core.errors import SettingError
-from icm_engine.core.settings import ModelChoice
+from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.text import whole_number
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import FIT, DatasetPart
-from icm_engine.jobs.finetuning import EXPLANATIONS, TuneSettings
+from icm_engine.jobs.finetuning import EXPLANATIONS
 from icm_engine.jobs.policies import (
     TRAINING_EXPLANATIONS,
     LoraSettings,

@@ -12,6 +12,7 @@ protocol, and its deterministic fake ships with it.
     search              Algorithm 1: initialize, step, apply; interventions between steps
     sampled_terms       the change of U estimated from some of its terms
     advance             what a step needs before it: a new sample, an exact evaluation; breakpoints
+    folds               ICM with fine-tuned folds: rounds in place of steps
     repair              Algorithm 2: repair of inconsistent pairs, in a proposal only
     interventions       what a person puts in, pins, notes and takes back
     rng                 randomness as a function of (seed, step)

@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from icm_engine import jobs
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Label, Labeling
-from icm_engine.core.settings import ModelChoice, parsed
+from icm_engine.core.settings import ModelChoice, TuneSettings, parsed
 from icm_engine.core.training_rows import Row, TrainingSet, sft_rows
 from icm_engine.jobs import JobSpec
 from icm_engine.runs import model_registry
@@ -36,32 +36,6 @@ def free_name(store: Store, stem: str, asked: str | None) -> str:
 
 
 KIND = "finetune"
-
-
-@dataclass(frozen=True, slots=True)
-class TuneSettings:
-    """Settings of fine-tuning. `batch_size` rows make one step, of which `rows_at_once` are in memory at a time.
-
-    The defaults suit a few dozen labels. They were chosen on golden labels of `arithmetic`, by accuracy on examples of
-    its training file that are used neither for tuning nor for testing (docs/results.md).
-    """
-
-    epochs: int = 20
-    learning_rate: float = 1e-3
-    rank: int = 8
-    batch_size: int = 16
-    rows_at_once: int = 16
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "rank", "batch_size", "rows_at_once"):
-            if not getattr(self, name) > 0:
-                raise SettingError(f"{name} is {getattr(self, name)}: use a value above 0")
-        if self.batch_size % min(self.rows_at_once, self.batch_size):
-            raise SettingError(
-                f"batch_size {self.batch_size} is not a multiple of rows_at_once {self.rows_at_once}: make it one"
-            )
-
 
 EXPLANATIONS = {
     "epochs": "how often every label is trained on",

@@ -1,22 +1,38 @@
-"""A run whose labels come at once: from a label source that asks the model, or from its spec."""
+"""A run whose labels come from elsewhere than a search: at once from a label source or its spec, or by folds."""
 
+import hashlib
+import json
 from collections import Counter
-from dataclasses import asdict
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, cast
 
 from icm_engine.baselines.generation import GenerationUsage
 from icm_engine.baselines.label_sources import FROM_GIVEN, Labelled, label_by, label_from
 from icm_engine.baselines.llm_judge import CHAT_SOURCES, Chat, JudgedLabels, label_by_chat
 from icm_engine.core.errors import SettingError
+from icm_engine.core.folds import (
+    UNTUNED,
+    Fit,
+    Fitter,
+    TriedLabels,
+    begin,
+    decide,
+    fold_settings,
+    folds_of,
+    tried,
+    untuned,
+)
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.rng import random_of, sample
 from icm_engine.core.scoring import Usage
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.bodies import LabelledBody, RoundBody
+from icm_engine.store.bodies import FoldBody, LabelledBody, RoundBody
 from icm_engine.store.events import GIVEN, encode_state, encode_usage
 from icm_engine.store.replay import OpenRun
+from icm_engine.store.store import Store
 
 
 def label_at_once(
@@ -82,3 +98,85 @@ def given_labels(opened: OpenRun) -> Labeling:
 def _round(labeling: Labeling) -> RoundBody:
     """What is stored of a round: how many labels, and of which."""
     return {"labelled": len(labeling), "balance": dict(Counter(labeling.values()))}
+
+
+# -- folds
+
+
+class Found(NamedTuple):
+    """An event to append, and the state after it (None: as before)."""
+
+    kind: str
+    body: Mapping[str, Any]
+    state: State | None
+
+
+@dataclass
+class FoldsRun:
+    """A search with folds: one fit after the other, each an event of its own, so that a killed run repeats one fit."""
+
+    store: Store
+    opened: OpenRun
+    _planned: tuple[State, int | None, TriedLabels] | None = None  # what was worked out last, and for which state
+
+    def next(self, state: State | None, objective: Objective, config: SearchConfig, fitter: Fitter) -> Found | None:
+        """Fit one fold, or end a round whose folds are all fitted; None if a person asked to pause or stop meanwhile.
+
+        Raises IcmError.
+        """
+        settings = fold_settings(self.opened.spec.source_options, config.seed)
+        if state is None:
+            if settings.start == "zero-shot" and not self.fitted(""):
+                return self._fold(untuned(objective), 0, UNTUNED, "")
+            return self._round(None, "", objective, config)
+        proposal = self.proposal(state, objective, config)
+        folds = folds_of(objective.examples, settings.folds, config.seed)
+        labels = labels_hash(proposal.labeling)
+        done = [body["fold"] for body in self.fitted(labels)]
+        if left := [number for number in range(1, len(folds) + 1) if number not in done]:
+            held_out = folds[left[0] - 1]
+            shown = Labeling({i: y for i, y in proposal.labeling.items() if i not in held_out})
+            fit = fitter.fit(shown, held_out)
+            return None if fit is None else self._fold(fit, state.step + 1, left[0], labels)
+        return self._round(state, labels, objective, config)
+
+    def proposal(self, state: State, objective: Objective, config: SearchConfig) -> TriedLabels:
+        """Return the labels that the next round tries."""
+        most = self._most()
+        known = self._planned
+        if known is None or known[0] is not state or known[1] != most:
+            known = self._planned = state, most, tried(state, objective, config, most)
+        return known[2]
+
+    def fitted(self, labels: str) -> list[FoldBody]:
+        """Return the folds of the round in progress that were fitted to these labels."""
+        last = self.store.last_event(self.opened.name, ("round", "forked"))
+        found = self.store.read_after(self.opened.name, last.number if last else 0, ("fold",))
+        return [event.fold for event in found if event.fold["labels"] == labels]
+
+    def at_end(self, state: State) -> bool:
+        """Say whether no round is left: nothing would change, or all rounds were taken."""
+        last = self.store.last_event(self.opened.name, ("round", "forked"))
+        ended = last is not None and last.kind == "round" and last.round["left"] == 0
+        return ended or state.step >= self.opened.spec.search.max_steps
+
+    def _most(self) -> int | None:
+        last = self.store.last_event(self.opened.name, ("round", "forked"))
+        return last.round["most"] if last is not None and last.kind == "round" else None
+
+    def _fold(self, fit: Fit, number: int, fold: int, labels: str) -> Found:
+        return Found("fold", self.opened.codec.encode_fold(fit, number, fold, labels), None)
+
+    def _round(self, state: State | None, labels: str, objective: Objective, config: SearchConfig) -> Found:
+        folds, codec = self.fitted(labels), self.opened.codec
+        scores = {i: score for body in folds for i, score in codec.decode_fold(body).items()}
+        if state is None:
+            now, info = begin(objective, config, scores or None)
+        else:
+            now, info = decide(state, self.proposal(state, objective, config), scores, objective, config)
+        return Found("round", codec.encode_round(info, now, None if state else self.opened.data_sha256), now)
+
+
+def labels_hash(labeling: Labeling) -> str:
+    """Return the hash of labels in their order, by which a fold is known to belong to them."""
+    return hashlib.sha256(json.dumps(list(labeling.items()), ensure_ascii=False).encode()).hexdigest()

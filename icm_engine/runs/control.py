@@ -215,7 +215,7 @@ def status(store: Store, run: str) -> RunStatus:
 
 def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     spec, pending, holding = store.spec(run), store.pending(run), held(row, lives)
-    last, walked = store.last_event(run, DECIDING), store.last_event(run, ("step", "forked"))
+    last, walked = store.last_event(run, DECIDING), store.last_event(run, ("step", "round", "forked"))
     rests, steps = _rests(store, run, last), _step_of(walked)
     # a pause that was asked too late: the worker is about to say that the run is finished
     ending = rests in ("paused", "stopped") and steps >= spec.search.max_steps > 0
@@ -235,7 +235,7 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
 
 
 def _step_of(event: Event | None) -> int:
-    """The step after a `step` or `forked` event."""
+    """The step after a `step`, `round` or `forked` event."""
     if event is None:
         return 0
     return event.step["step"] if event.kind == "step" else event.forked["step"]
@@ -300,7 +300,7 @@ def steps_left(store: Store, run: str) -> int | None:
         return 0
     if last.control["verb"] != "step":
         return None
-    return max(0, last.control["steps"] - store.count_after(run, last.number, "step"))
+    return max(0, last.control["steps"] - store.count_after(run, last.number, ("step", "round")))
 
 
 def wait_until_settled(store: Store, run: str) -> RunStatus:

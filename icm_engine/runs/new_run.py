@@ -7,11 +7,13 @@ from icm_engine.baselines.llm_judge import EXPLANATIONS
 from icm_engine.core.consistency import Asymmetry, Unconstrained
 from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import SettingError
+from icm_engine.core.folds import FOLDS, ROUNDS, fold_settings, folds_of
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import OF_TWO_LABELS, form_for
+from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import PRESETS, SearchConfig, steps_per_example
 from icm_engine.core.text import home_expanded
-from icm_engine.runs import fetched_models
+from icm_engine.runs import fetched_models, model_registry
 from icm_engine.runs.model_registry import is_supervised
 from icm_engine.store.events import GIVEN, SEARCH, RunSpec
 from icm_engine.store.store import Store
@@ -28,6 +30,8 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
     if spec.source not in (SEARCH, GIVEN, *FROM_GIVEN, *EXPLANATIONS):
         known = ", ".join((SEARCH, *EXPLANATIONS))
         raise SettingError(f"label source {spec.source!r} does not exist: use one of {known}")
+    if spec.source == FOLDS:
+        require_folds(store, spec)
     if not examples:
         raise SettingError(
             f"limit {spec.limit} leaves no whole group of data set {spec.dataset!r}: use a larger --limit"
@@ -36,6 +40,17 @@ def resolved(store: Store, spec: RunSpec) -> RunSpec:
     if is_supervised(store, spec.model):  # a model that learned gold must not pass for one that never saw any
         spec = replace(spec, supervised=True)
     return with_steps(fitted(store, spec), examples)
+
+
+def require_folds(store: Store, spec: RunSpec) -> None:
+    """Raise SettingError or NotInstalled unless the model can be tuned fold by fold, and the data fill the folds."""
+    settings = fold_settings(spec.source_options, spec.search.seed)
+    if is_server(spec.model) or spec.model.startswith(model_registry.PREFIX):
+        what = "a model behind a server" if is_server(spec.model) else "a model tuned here"
+        raise SettingError(f"{what} cannot be tuned fold by fold: name a whole model on this machine (--model)")
+    if spec.model != "fake":
+        model_registry.require_installed()
+    folds_of(tuple(store.open_dataset(spec.dataset, spec.cut, spec.part).examples), settings.folds, spec.search.seed)
 
 
 def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
@@ -59,8 +74,10 @@ def fitted(store: Store, spec: RunSpec, named: bool = False) -> RunSpec:
 
 def with_steps(spec: RunSpec, examples: int) -> RunSpec:
     """Return the spec with its preset's number of steps for that many examples, if it has none."""
-    if spec.search.max_steps or spec.source != SEARCH:
+    if spec.search.max_steps or spec.source not in (SEARCH, FOLDS):
         return spec
+    if spec.source == FOLDS:
+        return replace(spec, search=replace(spec.search, max_steps=ROUNDS))
     return replace(spec, search=replace(spec.search, max_steps=steps_per_example(spec.preset) * examples))
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 from icm_engine.baselines.llm_judge import Chat, NoChat, TableChat
 from icm_engine.core.advance import advance, evaluated, reached
 from icm_engine.core.errors import IcmError, PromptTooLong, ServerUnavailable
+from icm_engine.core.folds import FOLDS, Fitter, ShownFitter, fold_settings
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, demonstration, render
 from icm_engine.core.scoring import (
@@ -32,8 +33,8 @@ from icm_engine.core.scoring import (
 )
 from icm_engine.core.search import RefreshInfo, State, apply, asked, initialize
 from icm_engine.core.server_address import is_server
-from icm_engine.core.settings import ModelChoice
-from icm_engine.runs.baseline_run import given_labels, label_at_once
+from icm_engine.core.settings import ModelChoice, TuneSettings
+from icm_engine.runs.baseline_run import FoldsRun, given_labels, label_at_once
 from icm_engine.runs.command_handler import CommandHandler
 from icm_engine.runs.control import steps_left
 from icm_engine.runs.lease import claim, guarded, heartbeat, in_database
@@ -160,6 +161,15 @@ def make_chat(scorer: Scorer) -> Chat:
     return TransformersChat(scorer.loaded)
 
 
+def make_tuner(
+    choice: ModelChoice, objective: Objective, tuning: TuneSettings, interrupted: Callable[[], bool]
+) -> Fitter:
+    """Return what tunes a run's model fold by fold. Raises NotInstalled."""
+    from icm_engine.training.sft import FoldTuner
+
+    return FoldTuner(choice, objective, tuning, interrupted)
+
+
 @dataclass
 class Worker:
     """One process's hold on one run."""
@@ -171,6 +181,9 @@ class Worker:
     state: State | None = None
     retries: int = 0  # the scorer's facts as last recorded
     tokens: int = 0  # tokens per call as last recorded
+
+    def __post_init__(self) -> None:
+        self.folds = FoldsRun(self.store, self.opened)
 
     def work(self) -> None:
         """Search until the run is finished, stopped, failed, or has been paused for long."""
@@ -258,12 +271,17 @@ class Worker:
 
     def _at_end(self, state: State) -> bool:
         spec = self.opened.spec
+        if spec.source == FOLDS:
+            return self.folds.at_end(state)
         return not self._settling() and (spec.source != SEARCH or state.step >= spec.search.max_steps)
 
     def _advance(self, objective: Objective, hand: CommandHandler) -> None:
         """Draw the initial labels or take one step, append it whole, then check whether to stop."""
         began, used = time.perf_counter(), objective.scorer.usage
         codec, before, spec = self.opened.codec, self.state, self.opened.spec
+        if spec.source == FOLDS:
+            self._advance_folds(objective, hand)
+            return
         if before is None and spec.source != SEARCH:
             state, body = label_at_once(self.opened, objective, hand.config, make_chat(objective.scorer))
             if not self._record_shrunk(objective.scorer):
@@ -279,6 +297,26 @@ class Worker:
                 self._append("initial", begun, time.perf_counter() - began)
             return
         self._take_step(before, objective, hand)
+
+    def _advance_folds(self, objective: Objective, hand: CommandHandler) -> None:
+        """Fit one fold, or end a round, and append it."""
+        began = time.perf_counter()
+        found = self.folds.next(self.state, objective, hand.config, self._fitter(objective))
+        if found is None or self._record_shrunk(objective.scorer):
+            return
+        self._append(found.kind, found.body, time.perf_counter() - began)
+        self.state = found.state or self.state
+
+    def _fitter(self, objective: Objective) -> Fitter:
+        if isinstance(objective.scorer, TableScorer):
+            return ShownFitter(objective)
+        choice = located(self.store, model_of_run(self.store, self.opened.name))
+        settings = fold_settings(self.opened.spec.source_options, self.opened.spec.search.seed)
+        return make_tuner(choice, objective, settings.tuning, self._wanted_back)
+
+    def _wanted_back(self) -> bool:
+        """Whether a person asked the run to pause or to stop."""
+        return any(command.verb in ("pause", "stop") for command in self.store.pending(self.opened.name))
 
     def _take_step(self, before: State, objective: Objective, hand: CommandHandler) -> None:
         """Take one step and append all that it records; at the end of a search with sampled terms, evaluate exactly."""
@@ -347,6 +385,8 @@ def require_context(objective: Objective, spec: RunSpec) -> None:
     """
     texts = [render(objective.task, example) for example in objective.examples]
     require_example(objective, texts)
+    if spec.source == FOLDS:
+        return  # nothing is shown before a question
     most = spec.search.initial_labels + spec.search.max_steps if spec.source == SEARCH else len(texts)
     count = min(len(texts), most)
     longest = sorted(texts, key=len)[-count:]

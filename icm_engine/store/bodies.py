@@ -272,6 +272,44 @@ class LabelledBody(StateBody):
     data_sha256: NotRequired[str]
 
 
+class FoldBody(ScoredBody):
+    """`fold`: the predictions for one fold by a model tuned on the others; fold 0 is all examples, predicted untuned.
+
+    `labels` is the hash of the labels that the round tries. `tokens` are those read in tuning.
+    """
+
+    round: int
+    fold: int
+    labels: str
+    held_out: list[str]
+    scores: str  # packed, of the examples held out
+    rows: int
+    steps: int
+    tokens: int
+    first_loss: float | None
+    last_loss: float | None
+
+
+class RoundOfFoldsBody(StateBody):
+    """`round`: labels tried by a search with folds, U predicted from them, the verdict, and the state after it.
+
+    `most` is the number of groups that the next round may change (None: all), `left` the number that it will. The cost
+    of scoring stands in the events of its folds.
+    """
+
+    before: EvaluationBody | None
+    tried: EvaluationBody
+    kept: bool
+    flips: list[FlipBody]
+    repairs: list[RepairBody]
+    groups: int
+    most: int | None
+    left: int
+    set_evaluations: int
+    usage: UsageBody
+    data_sha256: str | None  # of the first round
+
+
 class ControlBody(TypedDict):
     """`control`: start, resume, step, pause or stop; `left` counts the steps left to a run that waits for a server."""
 

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from icm_engine.core.advance import Breakpoints
 from icm_engine.core.batching import FIRST, NEWEST, BatchPart, Cut
 from icm_engine.core.errors import StoreError
+from icm_engine.core.folds import Fit, RoundInfo
 from icm_engine.core.interventions import Act, AppliedIntervention, ExampleChange, ExampleState, Hand
 from icm_engine.core.labeling import Flip, Label, Labeling
 from icm_engine.core.objective import Evaluation
@@ -33,6 +34,7 @@ from icm_engine.store.bodies import (
     EvaluationBody,
     ExampleStateBody,
     FlipBody,
+    FoldBody,
     HandBody,
     InitialBody,
     KeptBlockBody,
@@ -40,6 +42,7 @@ from icm_engine.store.bodies import (
     RefreshedBody,
     RepairBody,
     RetunedBody,
+    RoundOfFoldsBody,
     SampledStateBody,
     StateBody,
     StepBody,
@@ -352,6 +355,44 @@ class Codec:
 
     def _indices(self, examples: Sequence[str]) -> tuple[int, ...]:
         return tuple(map(self.index, examples))
+
+    def encode_fold(self, fit: Fit, round: int, fold: int, labels: str) -> FoldBody:
+        """Return the body of a `fold` event; `labels` is the hash of the labels that the round tries."""
+        return {
+            "round": round,
+            "fold": fold,
+            "labels": labels,
+            "held_out": [self.ids[i] for i in fit.scores],
+            "scores": self.pack(fit.scores),
+            "rows": fit.rows,
+            "steps": fit.steps,
+            "tokens": fit.tokens,
+            "first_loss": fit.first_loss,
+            "last_loss": fit.last_loss,
+            "set_evaluations": 0,
+            "usage": encode_usage(fit.usage),
+        }
+
+    def decode_fold(self, body: FoldBody) -> Scores:
+        """Return the predictions of a `fold` event."""
+        return self.unpack(body["scores"], self._indices(body["held_out"]))
+
+    def encode_round(self, info: RoundInfo, state: State, data_sha256: str | None) -> RoundOfFoldsBody:
+        """Return the body of a `round` event; `state` is the one after it, the hash that of what the run labels."""
+        return {
+            "before": self.encode_evaluation(info.before) if info.before else None,
+            "tried": self.encode_evaluation(info.after),
+            "kept": info.accepted,
+            "flips": [self.encode_flip(flip) for flip in info.proposal.flips],
+            "repairs": [self._encode_repair(repair) for repair in info.proposal.repairs],
+            "groups": info.proposal.groups,
+            "most": info.most,
+            "left": info.left,
+            "data_sha256": data_sha256,
+            "set_evaluations": 1 if info.number else 0,
+            "usage": encode_usage(Usage()),
+            **encode_state(self, state),
+        }
 
     def decode_evaluation(self, body: EvaluationBody, scores: Mapping[int, LabelLogProbs]) -> Evaluation:
         """Return an evaluation with these log-probabilities."""

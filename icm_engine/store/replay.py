@@ -26,11 +26,13 @@ STATE_KINDS = (
     "initial",
     "forked",
     "labelled",
+    "round",
     "step",
     "refreshed",
     "hand",
     "retuned",
 )  # the events that a state follows from
+WHOLE_STATES = ("forked", "labelled", "round")  # of these, the ones that hold the state itself
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ def after_event(codec: Codec, event: Event, state: State | None) -> State | None
     """Return the state after one event; kinds that change nothing return the state before it."""
     if event.kind == "initial":
         return start(codec.decode_initial(event.initial), codec.version)
-    if event.kind in ("forked", "labelled"):
-        return decode_state(codec, event.labelled if event.kind == "labelled" else event.forked)
+    if event.kind in WHOLE_STATES:
+        return decode_state(codec, cast(StateBody, event.body))
     if state is None:
         return None
     if event.kind == "step":

@@ -27,6 +27,7 @@ from icm_engine.store.bodies import (
     ControlBody,
     FailedBody,
     FinishedBody,
+    FoldBody,
     ForkedBody,
     HandBody,
     InitialBody,
@@ -35,6 +36,7 @@ from icm_engine.store.bodies import (
     RefusedBody,
     RetriedBody,
     RetunedBody,
+    RoundOfFoldsBody,
     ScoredBody,
     ShrunkBody,
     StepBody,
@@ -109,6 +111,14 @@ class Event:
     @property
     def refreshed(self) -> RefreshedBody:
         return cast(RefreshedBody, self.body)
+
+    @property
+    def fold(self) -> FoldBody:
+        return cast(FoldBody, self.body)
+
+    @property
+    def round(self) -> RoundOfFoldsBody:
+        return cast(RoundOfFoldsBody, self.body)
 
     @property
     def control(self) -> ControlBody:
@@ -389,10 +399,10 @@ class Store:
         found = [str(row[0]) for row in self.db.execute("pragma integrity_check(10)")]
         return [] if found == ["ok"] else found
 
-    def count_after(self, run: str, cursor: int, kind: str) -> int:
-        """Return the number of events of this kind after the cursor, without reading them."""
-        query = "select count(*) from events where run = ? and kind = ? and number > ?"
-        return int(self.db.execute(query, [run, kind, cursor]).fetchone()[0])
+    def count_after(self, run: str, cursor: int, kinds: Sequence[str]) -> int:
+        """Return the number of events of these kinds after the cursor, without reading them."""
+        query = f"select count(*) from events where run = ? and number > ? and kind in ({_marks(kinds)})"
+        return int(self.db.execute(query, [run, cursor, *kinds]).fetchone()[0])
 
     def snapshot(self, run: str, number: int) -> tuple[int, Json] | None:
         """Return the latest snapshot of a run up to this event, with the event it followed."""

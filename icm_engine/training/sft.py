@@ -1,20 +1,27 @@
 """Fine-tuning on labels: LoRA on a frozen model, trained with trl's SFTTrainer to predict each row's label.
 
+A job keeps its adapter as a model; a search with folds tunes one model per fold and keeps its predictions alone.
+
 The prompt is the task's template without demonstrations, as in the paper; the loss is that of the label alone; tokens
 are those that the scorer reads.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from icm_engine.core.errors import LabelNotTokenizable, SettingError
-from icm_engine.core.labeling import Label
-from icm_engine.core.prompting import Prompt
+from icm_engine.core.folds import Fit
+from icm_engine.core.labeling import Label, Labeling
+from icm_engine.core.objective import Objective
+from icm_engine.core.prompting import Prompt, label_text, query_prompt, render
+from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import Row, TrainingSet
 from icm_engine.jobs import finetuning
-from icm_engine.jobs.finetuning import TuneSettings, labels_of, labels_sha256, training_rows
+from icm_engine.jobs.finetuning import labels_of, labels_sha256, training_rows
 from icm_engine.jobs.job_process import Job
 from icm_engine.models.loading import LoadedModel, base_of, is_adapter, load
 from icm_engine.models.transformers_scorer import TransformersScorer
@@ -86,15 +93,15 @@ def _token_row(scorer: TransformersScorer, prompt: Prompt, completion: str) -> R
     return {"input_ids": before + label, "labels": [IGNORED] * len(before) + label}
 
 
-def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, folder: Path) -> Any:
-    """Return the trainer with its adapter in float32."""
+def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, folder: Path, keep: bool = True) -> Any:
+    """Return the trainer with its adapter in float32; with `keep` it saves checkpoints in the folder."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     at_once = min(settings.rows_at_once, settings.batch_size)
     steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
     config = SFTConfig(
-        **trainers.arguments(loaded, folder, steps, settings),
+        **trainers.arguments(loaded, folder, steps, settings) | ({} if keep else {"save_strategy": "no"}),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=settings.batch_size // at_once,
@@ -110,3 +117,40 @@ def make_trainer(loaded: LoadedModel, rows: list[Row], settings: TuneSettings, f
         peft_config=lora(settings.rank),
     )
     return in_float32(trainer)
+
+
+class FoldTuner:
+    """Tunes a fresh copy of a model on the labels of all folds but one, and asks it about that one."""
+
+    def __init__(
+        self, choice: ModelChoice, objective: Objective, settings: TuneSettings, interrupted: Callable[[], bool]
+    ) -> None:
+        trainers.require()
+        self._choice, self._objective, self._settings, self._interrupted = choice, objective, settings, interrupted
+
+    def fit(self, labels: Labeling, asked: Sequence[int]) -> Fit | None:
+        """Return the tuned model's predictions without demonstrations; None if interrupted. Raises IcmError.
+
+        The model is loaded anew for each fit: tuning also changes the precision of some of its weights.
+        """
+        task, examples = self._objective.task, self._objective.examples
+        loaded = load(self._choice)
+        made = [{"prompt": render(task, examples[i]), "completion": label_text(y)} for i, y in labels.items()]
+        rows = token_rows(loaded, tuple(made), task.labels)
+        with TemporaryDirectory() as folder:
+            trainer = make_trainer(loaded, rows, self._settings, Path(folder), keep=False)
+            if not trainers.train_at_once(trainer, self._interrupted):
+                return None
+        told = trainers.training_facts(loaded, trainer, {"resumed_from": None})
+        model = trainer.model.get_base_model().eval()
+        scorer = TransformersScorer(replace(loaded, model=model), self._choice.encoding, version=self._choice.version)
+        scores = scorer.score([query_prompt(task, examples, Labeling(), i) for i in asked])
+        return Fit(
+            dict(zip(asked, scores, strict=True)),
+            scorer.usage,
+            len(rows),
+            told["steps"],
+            self._settings.epochs * sum(len(row["input_ids"]) for row in rows),
+            told["first_loss"],
+            told["last_loss"],
+        )

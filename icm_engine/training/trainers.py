@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from icm_engine.core.errors import OutOfMemory, SettingError
-from icm_engine.core.settings import ModelChoice
+from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import Row
-from icm_engine.jobs.finetuning import TuneSettings, labels_sha256
+from icm_engine.jobs.finetuning import labels_sha256
 from icm_engine.jobs.job_process import Job
 from icm_engine.jobs.policies import LoraSettings
 from icm_engine.models.loading import LoadedModel, as_memory_error
@@ -87,6 +87,17 @@ def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
     return {**found.metrics, "resumed_from": int(begun.name.rpartition("-")[2]) if begun else None}
 
 
+def train_at_once(trainer: Any, interrupted: Callable[[], bool]) -> bool:
+    """Train to the end without checkpoints; return whether it was not interrupted. Raises OutOfMemory."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(stopping := StopCallback(interrupted))
+    try:
+        trainer.train()
+    except (RuntimeError, MemoryError) as error:
+        raise _as_memory_error(error) or error from error
+    return not stopping.stopped
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the last complete checkpoint; None if there is none."""
     numbered = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
@@ -120,6 +131,17 @@ class JobCallback(TrainerCallback):  # type: ignore[misc]
         if logs and "loss" in logs:
             seconds = round(time.monotonic() - self._began, 3)
             self._job.append(LOGGED, {"step": state.global_step, "steps": state.max_steps, "seconds": seconds, **logs})
+
+
+class StopCallback(TrainerCallback):  # type: ignore[misc]
+    """Ends a training when a person asks for it, looking after each step."""
+
+    def __init__(self, interrupted: Callable[[], bool]) -> None:
+        self._interrupted, self.stopped = interrupted, False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if state.global_step < state.max_steps and self._interrupted():
+            self.stopped = control.should_training_stop = True
 
 
 def about_run(store: Store, run: str) -> Json:

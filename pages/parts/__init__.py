@@ -14,5 +14,5 @@ flips               label changes, and one example over time
 annotate_queue      the queue and the list of keys
 annotate_card       one example, its buttons, blind annotation
 comparison          the views of Evaluate, but for the audit
-datasets            data sets; import_form: the form of one file; model_panels: trials of a model
+datasets            data sets, and trials of a model on one; import_form: the form of one file
 """

@@ -11,7 +11,7 @@ import pytest
 
 from tests.golden import event_logs
 
-KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start",
+KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "fold", "round", "start",
          "ready", "result"}  # fmt: skip
 
 

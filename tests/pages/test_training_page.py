@@ -4,8 +4,8 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
+from icm_engine.core.settings import TuneSettings
 from icm_engine.jobs import finetuning
-from icm_engine.jobs.finetuning import TuneSettings
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.finetunings import finished, labelled_run, logged

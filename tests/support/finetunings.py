@@ -8,8 +8,8 @@ from icm_engine.core.labeling import Flip
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
+from icm_engine.core.settings import TuneSettings
 from icm_engine.jobs import finetuning, job_worker
-from icm_engine.jobs.finetuning import TuneSettings
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Cost, Json, RunSpec

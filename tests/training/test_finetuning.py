@@ -16,10 +16,10 @@ from icm_engine.analysis import tuned_models as looked_at
 from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.settings import ModelChoice
+from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
-from icm_engine.jobs.finetuning import TuneSettings, settings_of
+from icm_engine.jobs.finetuning import settings_of
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.runs import control, model_registry, new_run
 from icm_engine.runs.worker import make_scorer
