@@ -11,8 +11,8 @@ import pytest
 
 from tests.golden import event_logs
 
-KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "fold", "round", "start",
-         "ready", "result"}  # fmt: skip
+KINDS = {"audit", "control", "model", "initial", "step", "hand", "retuned", "forked", "finished", "labelled", "start",
+         "fold", "round", "ready", "result"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", event_logs.LOGS)
