@@ -22,6 +22,7 @@ from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import Prompt, demonstration, query_prompt, render
 from icm_engine.core.repair import ConsistencyFix, Repair
 from icm_engine.core.rng import randbelow, random_of, shuffled
+from icm_engine.core.sampled_terms import connected
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import State, flips_between
 from icm_engine.core.settings import SearchConfig, TuneSettings, parsed
@@ -29,6 +30,7 @@ from icm_engine.core.settings import SearchConfig, TuneSettings, parsed
 FOLDS = "folds"  # the label source
 ROUNDS = 8  # at most, unless asked otherwise
 SWEEPS = 10  # times that a proposal looks at every example, at most
+ROUNDING = 1e-9  # a smaller rise of U is none
 UNTUNED = 0  # in place of a fold: all examples, predicted by the model itself
 
 Scores = Mapping[int, LabelLogProbs]
@@ -167,20 +169,48 @@ class RoundInfo:
 
 
 class FixedPredictions:
-    """Evaluates labelings as if the predictions did not depend on the labels; stands in for `CachedEvaluator`."""
+    """U of labelings that differ in a few examples, as if the predictions did not depend on the labels.
+
+    P is a sum over the examples: a row of each one's scores times weights that depend on the labels alone. So the rows
+    of the examples with one label are summed once, and a change of a few labels costs no look at the others. It stands
+    in for `CachedEvaluator` while the part of the labeling that it is asked about is taken out of the sums.
+    """
 
     set_evaluations = 0
 
-    def __init__(self, objective: Objective, before: Labeling, scores: Scores) -> None:
-        self._objective, self._scores = objective, scores
-        self._before = self.of(before)
+    def __init__(self, objective: Objective, labeling: Labeling, scores: Scores) -> None:
+        self._objective, self._labels = objective, objective.task.labels
+        self._rows = {i: objective.form.row(scores[i]) for i in labeling}
+        self._counts = dict.fromkeys(self._labels, 0)
+        self._sums = {label: [0.0] * len(self._labels) for label in self._labels}
+        self.add(labeling)
 
-    def of(self, labeling: Labeling) -> Evaluation:
-        """Return the evaluation of one labeling."""
-        return self._objective.evaluation(labeling, {i: self._scores[i] for i in labeling})
+    def add(self, part: Labeling, sign: int = 1) -> None:
+        """Take these labels into the sums, or out of them with sign -1."""
+        for i, label in part.items():
+            self._counts[label] += sign
+            self._sums[label] = [a + sign * b for a, b in zip(self._sums[label], self._rows[i], strict=True)]
+
+    def of(self, part: Labeling) -> Evaluation:
+        """Return U of the labels in the sums and these; the inconsistent pairs are those within `part`."""
+        objective = self._objective
+        self.add(part)
+        counts = [self._counts[label] for label in self._labels]
+        terms = [
+            weight * value
+            for place, label in enumerate(self._labels)
+            if counts[place]
+            for weight, value in zip(
+                objective.form.weights(place, counts, objective.centring), self._sums[label], strict=True
+            )
+        ]
+        self.add(part, -1)
+        predictability, pairs = math.fsum(terms), tuple(objective.rule.conflicts(part))
+        return Evaluation(objective.alpha * predictability, predictability, objective.pair_weight * len(pairs), pairs)
 
     def __call__(self, labelings: Sequence[Labeling]) -> tuple[Evaluation, list[Evaluation]]:
-        return self._before, [self.of(labeling) for labeling in labelings]
+        found = [self.of(labeling) for labeling in labelings]
+        return found[0], found
 
 
 def begin(objective: Objective, config: SearchConfig, scores: Scores | None) -> tuple[State, RoundInfo]:
@@ -238,12 +268,11 @@ def proposal_of(
     Examples are visited in random order, by (seed, round), until no visit changes a label. With `new_labels` false,
     only inconsistent pairs are repaired.
     """
-    score = FixedPredictions(objective, state.labeling, state.evaluation.scores)
-    labeling, repairs = _climbed(state, objective, config, score, new_labels)
+    labeling, repairs = _climbed(state, objective, config, new_labels)
     changed = [i for i in labeling if labeling[i] != state.labeling[i]]
     groups = list(dict.fromkeys(objective.examples[i].group for i in changed))
     if most is not None and len(groups) > most:
-        kept = frozenset(_gaining(state.labeling, labeling, changed, objective, score)[:most])
+        kept = frozenset(_gaining(state, labeling, changed, objective)[:most])
         changed = [i for i in changed if objective.examples[i].group in kept]
         labeling, groups = _with(state.labeling, labeling, changed), [group for group in groups if group in kept]
     repaired = {i for repair in repairs if repair.taken for i in repair.pair}
@@ -252,38 +281,47 @@ def proposal_of(
 
 
 def _climbed(
-    state: State, objective: Objective, config: SearchConfig, score: FixedPredictions, new_labels: bool
+    state: State, objective: Objective, config: SearchConfig, new_labels: bool
 ) -> tuple[Labeling, list[Repair]]:
     """The labels where no single change, with its repairs, raises U; and the repairs that were kept."""
-    rng, pins = random_of(config.seed, state.step + 1), state.hand.pins
+    rng, pins, known = random_of(config.seed, state.step + 1), state.hand.pins, state.evaluation.scores
+    score = FixedPredictions(objective, state.labeling, known)
     fix = ConsistencyFix(score, objective.rule, config, pins)
-    labeling, kept = state.labeling, list[Repair]()
-    known, now = state.evaluation.scores, score.of(state.labeling)
+    standing = {i: objective.foremost(known, i, known[i])[0] for i in state.labeling} if new_labels else {}
+    labels, kept = dict(state.labeling), list[Repair]()
     for _ in range(SWEEPS):
-        began = labeling
+        began = dict(labels)
         for i in shuffled(rng, len(objective.examples)):
             if i in pins:
                 continue
-            wanted = objective.foremost(known, i, known[i])[0] if new_labels else labeling[i]
-            if wanted == labeling[i] and not any(i in pair for pair in now.pairs):
+            part = Labeling({j: labels[j] for j in connected(objective.rule, [i])})
+            wanted = standing.get(i, labels[i])
+            if wanted == labels[i] and not objective.rule.conflicts(part):
                 continue
-            found = fix(labeling.assign(i, wanted), rng)
-            if found.after.utility > now.utility:
-                labeling, now = found.labeling, found.after
+            score.add(part, -1)
+            now, found = score.of(part), fix(part.assign(i, wanted), rng)
+            better = found.after.utility > now.utility + ROUNDING
+            score.add(found.labeling if better else part)
+            if better:
+                labels |= found.labeling
                 kept += found.repairs
-        if labeling == began:
+        if labels == began:
             break
-    return labeling, kept
+    return Labeling(labels), kept
 
 
-def _gaining(
-    before: Labeling, after: Labeling, changed: Iterable[int], objective: Objective, score: FixedPredictions
-) -> list[str]:
+def _gaining(state: State, after: Labeling, changed: Iterable[int], objective: Objective) -> list[str]:
     """The groups with changes, those first whose changes alone raise U most."""
     members: dict[str, list[int]] = {}
     for i in changed:
         members.setdefault(objective.examples[i].group, []).append(i)
-    gains = {group: score.of(_with(before, after, some)).utility for group, some in members.items()}
+    score, gains = FixedPredictions(objective, state.labeling, state.evaluation.scores), dict[str, float]()
+    for group, some in members.items():
+        near = connected(objective.rule, some)
+        then = Labeling({i: state.labeling[i] for i in near})
+        score.add(then, -1)
+        gains[group] = score.of(_with(then, after, some)).utility - score.of(then).utility
+        score.add(then)
     return sorted(gains, key=lambda group: -gains[group])
 
 
