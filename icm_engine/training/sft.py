@@ -23,7 +23,7 @@ from icm_engine.core.training_rows import Row, TrainingSet
 from icm_engine.jobs import finetuning
 from icm_engine.jobs.finetuning import labels_of, labels_sha256, training_rows
 from icm_engine.jobs.job_process import Job
-from icm_engine.models.loading import LoadedModel, base_of, is_adapter, load
+from icm_engine.models.loading import LoadedModel, base_of, free_memory, is_adapter, load, pick_device
 from icm_engine.models.transformers_scorer import TransformersScorer
 from icm_engine.runs import model_registry
 from icm_engine.runs.control import LOADING
@@ -134,6 +134,7 @@ class FoldTuner:
         The model is loaded anew for each fit: tuning also changes the precision of some of its weights.
         """
         task, examples = self._objective.task, self._objective.examples
+        free_memory(pick_device(self._choice.device))  # of the last fit: a trainer refers to itself
         loaded = load(self._choice)
         made = [{"prompt": render(task, examples[i]), "completion": label_text(y)} for i, y in labels.items()]
         rows = token_rows(loaded, tuple(made), task.labels)
