@@ -189,7 +189,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark as slow what belongs to `make test-all` alone, and put what needs much behind the rest.
 
     Of the kinds that take minutes (a browser, a cluster, faults, a real server) `make test` runs the tests marked
-    `smoke`. The one with a browser takes longest and comes first, or one process would wait for it at the end.
+    `smoke`. Those with a browser or a cluster take longest and come first, or one process would end long after the
+    others.
     """
     for item in items:
         if SLOW_KINDS & set(item.keywords) and "smoke" not in item.keywords:
@@ -198,6 +199,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _place(item: pytest.Item) -> int:
+    if "smoke" in item.keywords and {"browser", "cluster"} & set(item.keywords):
+        return -1
     if "browser" in item.keywords:
-        return -1 if "smoke" in item.keywords else 2
+        return 2
     return int(bool({"model", "cluster", "server"} & set(item.keywords)))
