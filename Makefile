@@ -12,6 +12,9 @@ PROCESSES ?=
 
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
+# Python keeps what it compiled: the tests start hundreds of processes, and each would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: app setup test test-all torture coverage check server
 
 app: $(VENV)/app-ready

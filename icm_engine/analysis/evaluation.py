@@ -138,13 +138,11 @@ def _means(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> li
     rng = np.random.default_rng(0)
     seeds, groups = sums.shape
     means, at_once = list[float](), max(1, AT_ONCE // sums.size)
+    below = np.repeat([seeds, groups], [seeds, groups])  # a resample draws its seeds, then its groups
     while len(means) < RESAMPLES:
         count = min(at_once, RESAMPLES - len(means))
-        draws = [(rng.integers(seeds, size=seeds), rng.integers(groups, size=groups)) for _ in range(count)]
-        chosen = (
-            np.array([rows for rows, _ in draws])[:, :, None],
-            np.array([columns for _, columns in draws])[:, None, :],
-        )
+        draws = rng.integers(below, size=(count, seeds + groups))
+        chosen = draws[:, :seeds, None], draws[:, None, seeds:]
         means += (sums[chosen].sum(axis=2) / counts[chosen].sum(axis=2)).mean(axis=1).tolist()
     return means
 

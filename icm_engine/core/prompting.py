@@ -7,6 +7,7 @@ is (text, " True", blank line) and the query is (text,), so that the same exampl
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Labeling, Task
@@ -36,7 +37,7 @@ class Prompt:
     @property
     def text(self) -> str:
         """The prompt as the model reads it, up to the label."""
-        return "".join(piece for segment in self.segments for piece in segment)
+        return "".join(chain.from_iterable(self.segments))
 
 
 def label_text(label: Label) -> str:

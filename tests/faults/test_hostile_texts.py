@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis.import_form import at_path
 from icm_engine.cli.main import main
@@ -23,9 +22,9 @@ from icm_engine.data.importing import import_file
 from icm_engine.runs import control, worker
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
+from tests.support.drawn_pages import app
 from tests.support.faults import Fault
 from tests.support.hostile_texts import CONTROLS, NAME, hostile_runs
-from tests.support.paths import ROOT
 from tests.support.processes import spawn_by
 from tests.support.stores import add_run, small_dataset
 
@@ -149,7 +148,7 @@ def test_any_address_draws_a_page(store: Store, fault: Fault, monkeypatch: pytes
     spawn_by(monkeypatch, lambda store, module, name: None)
     small_dataset(store)
     add_run(store, "paused", steps=10)
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    test = app(timeout=120)
     test.run()
     queries = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=4)
     seen: set[str | None] = set()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from icm_engine.cli.main import main
 from icm_engine.core.errors import StoreError
@@ -26,6 +25,7 @@ from icm_engine.store import store
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
+from tests.support.drawn_pages import app
 from tests.support.faults import Fault
 from tests.support.paths import ROOT
 from tests.support.unprivileged_user import bound_by_permissions
@@ -500,7 +500,7 @@ def test_a_page_says_what_is_wrong_with_the_database(
     named = {"text": "file is not a database", "cut": "database disk image is malformed", "newer": "has the version 9"}
     pages = ("search", "steps", "data", "experiments", "annotate", "training") if damage == "cut" else ("search",)
     for name in (None, *pages):
-        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        test = app()
         test.run()
         if name:
             test.query_params["run"] = "pairs-1"

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.golden.addresses import ADDRESSES, ELSEWHERE, MENU, Address, fill
 from tests.golden.in_process import session
+from tests.support.drawn_pages import app
 from tests.support.paths import ROOT
 
 READ = re.compile(  # how pages read a parameter
@@ -35,7 +36,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @functools.cache
 def lines(database: Path, page: str, query: frozenset[tuple[str, str]]) -> list[str]:
     """What a page shows, an element a line."""
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test = app()
     test.query_params.update(dict(query))
     (test.switch_page(f"pages/{page}.py") if page else test).run()
     assert not test.exception, [error.value for error in test.exception]

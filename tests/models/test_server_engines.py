@@ -1,6 +1,7 @@
 """Servers other than vLLM, each in its own dialect: the same contract, the local model's numbers, one refusal."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from icm_engine.core.errors import ModelNotUsable, PromptTooLong, ScoreNotFinite, ServerUnavailable
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.scoring import Scorer
-from icm_engine.models import server_client
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.engine_servers import LLAMA_CPP_PYTHON, LM_STUDIO, OLLAMA, LlamaServer, Sglang, TextOnly
@@ -36,9 +36,14 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> TransformersScorer:
     return transformers_scorer(save_model(tmp_path_factory.mktemp("llama")), "full-prompts")
 
 
+@cache  # many tests ask for the same prompts
+def behind(local: TransformersScorer) -> Completions:
+    return served(local.loaded)
+
+
 def of(engine: type[Completions], local: TransformersScorer, **settings: Any) -> Any:
     """A server of this kind with the model of a scorer here."""
-    plain = served(local.loaded)
+    plain = behind(local)
     return engine(plain.log_probs, plain.tokenize, plain.decode, detokenize=plain.detokenize, before=plain.before,
                   **settings)  # fmt: skip
 
@@ -46,13 +51,6 @@ def of(engine: type[Completions], local: TransformersScorer, **settings: Any) ->
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__)
 def said(request: pytest.FixtureRequest, local: TransformersScorer) -> Any:
     return of(request.param, local)
-
-
-@pytest.fixture
-def address(said: Completions, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.001)
-    with serving(said) as address:
-        yield address
 
 
 @pytest.mark.parametrize("engine", ENGINES)

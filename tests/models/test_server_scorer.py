@@ -21,7 +21,6 @@ from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import Prompt, leave_one_out_prompts
 from icm_engine.core.scoring import Scorer
 from icm_engine.core.server_address import KEY
-from icm_engine.models import server_client
 from icm_engine.models.server_scorer import ServerScorer
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.fake_server import VOCABULARY, Completions, serving, small_server, table, words
@@ -57,13 +56,6 @@ def next_token(local: TransformersScorer, tokens: tuple[int, ...]) -> list[float
 @pytest.fixture
 def said() -> Completions:
     return small_server()
-
-
-@pytest.fixture
-def address(said: Completions, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.001)
-    with serving(said) as address:
-        yield address
 
 
 @pytest.mark.parametrize("way", WAYS)

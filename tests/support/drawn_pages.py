@@ -1,16 +1,30 @@
 """Pages drawn by Streamlit's own tester, and what is on them."""
 
-from streamlit.testing.v1 import AppTest
+import functools
+
+from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, app_test
 
 from icm_engine.runs.life_cycle import Phase
 from tests.support.paths import ROOT
 
 PHASES: tuple[Phase, ...] = ("created", "starting", "running", "paused", "interrupted", "failed", "stopped", "finished")
 
+# A server looks for installed components once and compiles each page once. The tester would do both for every session,
+# which takes longer than the pages do.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+app_test.ScriptCache = functools.cache(ScriptCache)  # type: ignore[attr-defined, assignment]
+
+
+def app(timeout: float = 60) -> AppTest:
+    """The app in a new session, with nothing drawn yet."""
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=timeout)
+
 
 def page(name: str | None = None, **query: str) -> AppTest:
     """Draw the home page, or the named one as a link opens it: in a new session, with nothing drawn before it."""
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test = app()
     test.query_params.update(query)
     (test.switch_page(f"pages/{name}.py") if name else test).run()
     assert not test.exception

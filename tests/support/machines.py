@@ -14,7 +14,7 @@ from tests.support.processes import score_by, spawn_by
 from tests.support.stores import hold, moody_belief
 
 BATCHED = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=24))  # 18 examples in groups of 3
-RESTARTED = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=72))
+RESTARTED = RunSpec("sums", "fake", search=SearchConfig(seed=3, max_steps=36))
 
 
 class BatchMachine:

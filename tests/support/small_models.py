@@ -36,10 +36,14 @@ def served(loaded: LoadedModel, root: str = "/elsewhere") -> Completions:
     def decode(tokens: list[int]) -> str:
         return str(tokenizer.decode(tokens, skip_special_tokens=False))
 
+    @lru_cache(maxsize=10_000)  # a server of llama.cpp's kind tells the text of hundreds of tokens with every answer
+    def decode_one(token: int) -> str:
+        return decode([token])
+
     bos = tokenizer.bos_token_id
     return Completions(
-        log_probs, lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]),
-        lambda token: decode([token]), root, detokenize=decode, before=() if bos is None else (bos,),
+        log_probs, lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]), decode_one, root,
+        detokenize=decode, before=() if bos is None else (bos,),
     )  # fmt: skip
 
 
