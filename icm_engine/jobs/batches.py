@@ -34,7 +34,7 @@ from icm_engine.store.store import Store
 _COSTS = (
     "select total(json_extract(body, '$.usage.prompts')), total(json_extract(body, '$.usage.tokens_encoded')), "
     "total(json_extract(body, '$.set_evaluations')), total(seconds) from events "
-    "where run = ? and kind in ('initial', 'labelled', 'step', 'hand')"
+    "where run = ? and kind in ('initial', 'labelled', 'step', 'hand', 'refreshed', 'fold', 'round')"
 )
 _KEPT = (
     "select r.name, {names}, (select max(number) from events where run = r.name) from runs r "
