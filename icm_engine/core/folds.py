@@ -80,7 +80,10 @@ def folds_of(examples: Sequence[Example], count: int, seed: int) -> tuple[tuple[
     for place, example in enumerate(examples):
         groups.setdefault(example.group, []).append(place)
     if len(groups) < count:
-        raise SettingError(f"{len(groups)} groups of examples cannot fill {count} folds: use fewer folds, or more data")
+        raise SettingError(
+            f"{len(groups)} groups of examples cannot fill {count} folds: use fewer folds (--option folds=N), or more "
+            "examples in a run (--limit, --batch-size)"
+        )
     members = list(groups.values())
     folds: list[list[int]] = [[] for _ in range(count)]
     for place in shuffled(random_of(seed, 0), len(members)):

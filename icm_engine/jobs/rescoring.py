@@ -37,7 +37,7 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     """
     run, event, example, label = (job.spec.body[key] for key in ("run", "event", "example", "label"))
     job.progress(0, None, "scoring the other label")
-    opened = _prompted(job.store, run).whole()
+    opened = prompted(job.store, run).whole()
     state, i = _standing(job.store, opened, event), _place(opened, example)
     _require_other(state.labeling.get(i), label, example, opened)
     config, began, used = config_at(job.store, opened, event), time.perf_counter(), scorer.usage
@@ -72,8 +72,8 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     }
 
 
-def _prompted(store: Store, run: str) -> OpenRun:
-    """A run whose U comes from prompts. Raises SettingError, NotFound."""
+def prompted(store: Store, run: str) -> OpenRun:
+    """Return a run whose U comes from prompts. Raises SettingError, NotFound."""
     opened = open_run(store, run)
     if opened.spec.source == FOLDS:
         raise SettingError(
@@ -123,7 +123,7 @@ def score_landscape(job: Job, scorer: Scorer) -> Json:
     labelled at that event), and whether to add zero-shot labels. Rows that are already stored are not scored again.
     """
     store, body = job.store, job.spec.body
-    opened = _prompted(store, body["run"]).whole()
+    opened = prompted(store, body["run"]).whole()
     state = _state(store, opened, body["event"])
     objective = opened.objective(config_at(store, opened, body["event"]), scorer)
     labelings = {FOUND: state.labeling} | {
@@ -223,7 +223,7 @@ def rescore(job: Job, scorer: Scorer) -> Json:
     steps, for all examples labelled after the step; verdicts and U are compared in all steps.
     """
     store, run = job.store, job.spec.body["run"]
-    opened = _prompted(store, run).whole()
+    opened = prompted(store, run).whole()
     taken = store.read_after(run, kinds=("step",))
     if not taken:
         raise SettingError(f"run {run!r} has no steps to score again: verify it once it has taken some")
