@@ -39,7 +39,7 @@ Scores = Mapping[int, LabelLogProbs]
 Predict = Callable[[Labeling, int], LabelLogProbs]  # of an example, by a model that learned these labels
 LABELS = ("True", "False")
 CONFIG = SearchConfig(seed=4, predictability="centred_log_odds", alpha=1.0, pair_weight=1.0, max_steps=40)
-MANY, SOME = settings(max_examples=30), settings(max_examples=8)
+MANY, SOME = settings(max_examples=20), settings(max_examples=5)
 seeds = st.integers(0, 10**6)
 
 
