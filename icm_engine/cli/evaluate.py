@@ -23,7 +23,7 @@ from icm_engine.experiments import runner
 from icm_engine.experiments.report_tables import predictors_table
 from icm_engine.experiments.suites import SHIPPED
 from icm_engine.jobs.batches import is_batched
-from icm_engine.jobs.rescoring import KIND
+from icm_engine.jobs.rescoring import KIND, prompted
 from icm_engine.runs import model_registry
 from icm_engine.runs.verify import verify
 from icm_engine.store.events import SEARCH, Json
@@ -43,6 +43,8 @@ def verify_command(store: Store, run: str, rescore: int | None) -> Json | Output
         if rescore is not None:
             raise SettingError(f"--rescore is for one run: name one of the batches, such as '{run}-1'")
         return several_runs.verify_batches(store, run)
+    if rescore is not None:
+        prompted(store, run)
     steps, wrong = verify(store, open_run(store, run))
     if wrong:
         raise RunError(f"run {run!r} has {len(wrong)} wrong entries, first {wrong[0]}: do not use its labels")

@@ -11,6 +11,7 @@ from icm_engine.cli.options import command, pairs, run_argument
 from icm_engine.cli.terminal import Output
 from icm_engine.core.errors import NotFound, RunError
 from icm_engine.core.interventions import Verb
+from icm_engine.jobs.rescoring import prompted
 from icm_engine.runs import control
 from icm_engine.runs.control import follow
 from icm_engine.store.events import Json
@@ -113,7 +114,7 @@ def what_if_command(store: Store, run: str, example: str, label: str) -> Output:
 
     The labels are scored with the change alone, and with the change and repair.
     """
-    reading = load(store, run)
+    reading, _ = load(store, run), prompted(store, run)
     found = terminal.follow(store, submit_what_if(store, reading, reading.cursor, example, label))
     return Output(found, "\n".join(answer_words(found)))
 

@@ -82,7 +82,10 @@ def folds_of(examples: Sequence[Example], count: int, seed: int) -> tuple[tuple[
     for place, example in enumerate(examples):
         groups.setdefault(example.group, []).append(place)
     if len(groups) < count:
-        raise SettingError(f"{len(groups)} groups of examples cannot fill {count} folds: use fewer folds, or more data")
+        raise SettingError(
+            f"{len(groups)} groups of examples cannot fill {count} folds: use fewer folds (--option folds=N), or more "
+            "examples in a run (--limit, --batch-size)"
+        )
     members = list(groups.values())
     folds: list[list[int]] = [[] for _ in range(count)]
     for place in shuffled(random_of(seed, 0), len(members)):
@@ -223,7 +226,7 @@ def begin(objective: Objective, config: SearchConfig, scores: Scores | None) -> 
     if scores is not None:
         drawn = Labeling({i: objective.foremost(known, i, known[i])[0] for i in every})
         begun = State(drawn, objective.evaluation(drawn, known))
-    improved = proposal_of(begun, objective, config, None, new_labels=scores is not None)
+    improved = proposal_of(begun, objective, config, new_labels=scores is not None)
     flips = flips_between(Labeling(), improved.labeling, "initial")
     info = RoundInfo(
         0, replace(improved, flips=flips), None, objective.evaluation(improved.labeling, known), True, None, 1
@@ -231,11 +234,11 @@ def begin(objective: Objective, config: SearchConfig, scores: Scores | None) -> 
     return after_round(State(Labeling(), info.after), info), info
 
 
-def tried(state: State, objective: Objective, config: SearchConfig, most: int | None) -> TriedLabels:
+def tried(state: State, objective: Objective, config: SearchConfig) -> TriedLabels:
     """Return the labels that the next round tries: in the first round, those of round 0."""
-    if state.step == 0:
+    if state.step == 0 or state.most == 0:
         return TriedLabels(state.labeling)
-    return proposal_of(state, objective, config, most)
+    return proposal_of(state, objective, config)
 
 
 def decide(
@@ -248,29 +251,31 @@ def decide(
     most = None if accepted else proposal.groups // 2
     info = RoundInfo(state.step + 1, proposal, before, after, accepted, most, 0)
     now = after_round(state, info)
-    left = 0 if most == 0 else tried(now, objective, config, most).groups
-    return now, replace(info, left=left)
+    return now, replace(info, left=tried(now, objective, config).groups)
 
 
 def after_round(state: State, info: RoundInfo) -> State:
     """Return the state after a recorded round."""
     if not info.accepted:
-        return replace(state, step=info.number)
+        return replace(state, step=info.number, most=info.most)
     accepted = state.accepted + bool(info.number)
-    return state.relabelled(info.proposal.labeling, info.after, info.number, accepted=accepted)
+    return state.relabelled(info.proposal.labeling, info.after, info.number, accepted=accepted, most=info.most)
 
 
-def proposal_of(
-    state: State, objective: Objective, config: SearchConfig, most: int | None, new_labels: bool = True
-) -> TriedLabels:
-    """Return the labels that raise U most for the predictions at hand, changing at most so many groups.
+def at_end(state: State, proposal: TriedLabels, config: SearchConfig) -> bool:
+    """Say whether no round is left: all were taken, or the next one would change nothing."""
+    return state.step >= config.max_steps or (state.step > 0 and not proposal.groups)
+
+
+def proposal_of(state: State, objective: Objective, config: SearchConfig, new_labels: bool = True) -> TriedLabels:
+    """Return the labels that raise U most for the predictions at hand, changing at most `most` groups of the state.
 
     Examples are visited in random order, by (seed, round), until no visit changes a label. With `new_labels` false,
     only inconsistent pairs are repaired.
     """
     labeling, repairs = _climbed(state, objective, config, new_labels)
     changed = [i for i in labeling if labeling[i] != state.labeling[i]]
-    groups = list(dict.fromkeys(objective.examples[i].group for i in changed))
+    groups, most = list(dict.fromkeys(objective.examples[i].group for i in changed)), state.most
     if most is not None and len(groups) > most:
         kept = frozenset(_gaining(state, labeling, changed, objective)[:most])
         changed = [i for i in changed if objective.examples[i].group in kept]

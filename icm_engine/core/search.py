@@ -43,6 +43,8 @@ class State:
     The rest is of searches with sampled terms: the `block` that the next step goes on with (None: it begins one); the
     step of the last exact evaluation and the U it found (None: the next step begins with one), and for each example the
     step at which its scores were read. Between two exact evaluations, U is a sum of estimates.
+
+    `most` is of searches with folds: the number of groups that the next round may change (None: all).
     """
 
     labeling: Labeling
@@ -57,6 +59,7 @@ class State:
     exact_at: int | None = 0
     exact_utility: float | None = None
     read_at: Mapping[int, int] = field(default_factory=dict)
+    most: int | None = None
 
     @property
     def estimated(self) -> bool:
@@ -285,7 +288,7 @@ def apply(state: State, info: StepInfo | RefreshInfo | HandInfo | TuneInfo) -> S
     if isinstance(info, TuneInfo):
         if state.read_at:
             state = replace(state, block=None, exact_at=None, exact_utility=None)
-        return state.relabelled(state.labeling, info.after, state.step)
+        return state.relabelled(state.labeling, info.after, state.step, most=None)
     block = _block_after(state.block, info)
     if info.verdict != "accepted" or info.after is None:
         known = state.unrepairable | _unhelped_before(info, state.version)

@@ -19,12 +19,13 @@ from icm_engine import jobs
 from icm_engine.cluster import ClusterSpec
 from icm_engine.core.batching import BatchPart
 from icm_engine.core.errors import RunBusy, RunError, SettingError
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.settings import ModelChoice
 from icm_engine.jobs import scheduler
 from icm_engine.jobs.job_process import Cancelled, Job
 from icm_engine.jobs.scheduler import Do, RayWorkers
 from icm_engine.runs import control
-from icm_engine.runs.new_run import resolved
+from icm_engine.runs.new_run import require_folds, resolved
 from icm_engine.store.database import stored_json
 from icm_engine.store.datasets import make_parts
 from icm_engine.store.events import Json, RunSpec, encode_state
@@ -34,7 +35,7 @@ from icm_engine.store.store import Store
 _COSTS = (
     "select total(json_extract(body, '$.usage.prompts')), total(json_extract(body, '$.usage.tokens_encoded')), "
     "total(json_extract(body, '$.set_evaluations')), total(seconds) from events "
-    "where run = ? and kind in ('initial', 'labelled', 'step', 'hand')"
+    "where run = ? and kind in ('initial', 'labelled', 'step', 'hand', 'refreshed', 'fold', 'round')"
 )
 _KEPT = (
     "select r.name, {names}, (select max(number) from events where run = r.name) from runs r "
@@ -154,6 +155,9 @@ def submit(
             places = store.places(spec.dataset, spec.cut)
             of = make_parts(store.db, spec.dataset, places, size, spec.search.seed)
             resolved(store, _spec_of(spec, BatchPart(1, of, size, spec.search.seed)) if of else spec)
+            if spec.source == FOLDS:
+                for number in range(2, of + 1):  # a smaller batch would be refused only when its turn comes
+                    require_folds(store, _spec_of(spec, BatchPart(number, of, size, spec.search.seed)))
             body = {"dataset": spec.dataset, "spec": spec.to_json(), "size": size, "of": of, "waits": waits}
             job = jobs.create(store, jobs.JobSpec(KIND, body))
     jobs.start(store, job, {"side_by_side": side_by_side, "where": asdict(where) if where else None})

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from math import fsum
 
 from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import leave_one_out_prompt, query_prompt
@@ -23,7 +24,7 @@ from icm_engine.core.scoring import LabelLogProbs, Scorer, Usage
 from icm_engine.core.search import State, StepInfo, accept_probability, step, temperature
 from icm_engine.jobs.job_process import Job
 from icm_engine.store.bodies import READING
-from icm_engine.store.events import Codec, Json
+from icm_engine.store.events import SEARCH, Codec, Json
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Event, Store
 
@@ -36,7 +37,7 @@ def try_label(job: Job, scorer: Scorer) -> Json:
     """
     run, event, example, label = (job.spec.body[key] for key in ("run", "event", "example", "label"))
     job.progress(0, None, "scoring the other label")
-    opened = open_run(job.store, run).whole()
+    opened = prompted(job.store, run).whole()
     state, i = _standing(job.store, opened, event), _place(opened, example)
     _require_other(state.labeling.get(i), label, example, opened)
     config, began, used = config_at(job.store, opened, event), time.perf_counter(), scorer.usage
@@ -69,6 +70,17 @@ def try_label(job: Job, scorer: Scorer) -> Json:
         "usage": asdict(scorer.usage - used),
         "seconds": time.perf_counter() - began,
     }
+
+
+def prompted(store: Store, run: str) -> OpenRun:
+    """Return a run whose U comes from prompts. Raises SettingError, NotFound."""
+    opened = open_run(store, run)
+    if opened.spec.source == FOLDS:
+        raise SettingError(
+            f"run {run!r} takes U from models tuned on folds, which are not kept, and prompts would give another U: "
+            f"use a run of the search on this data (--source {SEARCH}), or `verify` without --rescore"
+        )
+    return opened
 
 
 def _require_other(now: str | None, label: str, example: str, opened: OpenRun) -> None:
@@ -111,7 +123,7 @@ def score_landscape(job: Job, scorer: Scorer) -> Json:
     labelled at that event), and whether to add zero-shot labels. Rows that are already stored are not scored again.
     """
     store, body = job.store, job.spec.body
-    opened = open_run(store, body["run"]).whole()
+    opened = prompted(store, body["run"]).whole()
     state = _state(store, opened, body["event"])
     objective = opened.objective(config_at(store, opened, body["event"]), scorer)
     labelings = {FOUND: state.labeling} | {
@@ -211,7 +223,7 @@ def rescore(job: Job, scorer: Scorer) -> Json:
     steps, for all examples labelled after the step; verdicts and U are compared in all steps.
     """
     store, run = job.store, job.spec.body["run"]
-    opened = open_run(store, run).whole()
+    opened = prompted(store, run).whole()
     taken = store.read_after(run, kinds=("step",))
     if not taken:
         raise SettingError(f"run {run!r} has no steps to score again: verify it once it has taken some")

@@ -16,6 +16,7 @@ from icm_engine.core.folds import (
     Fit,
     Fitter,
     TriedLabels,
+    at_end,
     begin,
     decide,
     fold_settings,
@@ -26,12 +27,12 @@ from icm_engine.core.folds import (
 from icm_engine.core.labeling import Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.rng import random_of, sample
-from icm_engine.core.scoring import Usage
+from icm_engine.core.scoring import Usage, no_scorer
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
 from icm_engine.store.bodies import FoldBody, LabelledBody, RoundBody
 from icm_engine.store.events import GIVEN, encode_state, encode_usage
-from icm_engine.store.replay import OpenRun
+from icm_engine.store.replay import OpenRun, config_at
 from icm_engine.store.store import Store
 
 
@@ -117,7 +118,7 @@ class FoldsRun:
 
     store: Store
     opened: OpenRun
-    _planned: tuple[State, int | None, TriedLabels] | None = None  # what was worked out last, and for which state
+    _planned: tuple[State, SearchConfig, TriedLabels] | None = None  # what was worked out last, and for which state
 
     def next(self, state: State | None, objective: Objective, config: SearchConfig, fitter: Fitter) -> Found | None:
         """Fit one fold, or end a round whose folds are all fitted; None if a person asked to pause or stop meanwhile.
@@ -129,7 +130,7 @@ class FoldsRun:
             if settings.start == "zero-shot" and not self.fitted(""):
                 return self._fold(untuned(objective), 0, UNTUNED, "")
             return self._round(None, "", objective, config)
-        proposal = self.proposal(state, objective, config)
+        proposal = self.proposal(state, config)
         folds = folds_of(objective.examples, settings.folds, config.seed)
         labels = labels_hash(proposal.labeling)
         done = [body["fold"] for body in self.fitted(labels)]
@@ -140,12 +141,12 @@ class FoldsRun:
             return None if fit is None else self._fold(fit, state.step + 1, left[0], labels)
         return self._round(state, labels, objective, config)
 
-    def proposal(self, state: State, objective: Objective, config: SearchConfig) -> TriedLabels:
+    def proposal(self, state: State, config: SearchConfig) -> TriedLabels:
         """Return the labels that the next round tries."""
-        most = self._most()
         known = self._planned
-        if known is None or known[0] is not state or known[1] != most:
-            known = self._planned = state, most, tried(state, objective, config, most)
+        if known is None or known[0] is not state or known[1] != config:
+            objective = self.opened.objective(config, no_scorer())
+            known = self._planned = state, config, tried(state, objective, config)
         return known[2]
 
     def fitted(self, labels: str) -> list[FoldBody]:
@@ -155,14 +156,9 @@ class FoldsRun:
         return [event.fold for event in found if event.fold["labels"] == labels]
 
     def at_end(self, state: State) -> bool:
-        """Say whether no round is left: nothing would change, or all rounds were taken."""
-        last = self.store.last_event(self.opened.name, ("round", "forked"))
-        ended = last is not None and last.kind == "round" and last.round["left"] == 0
-        return ended or state.step >= self.opened.spec.search.max_steps
-
-    def _most(self) -> int | None:
-        last = self.store.last_event(self.opened.name, ("round", "forked"))
-        return last.round["most"] if last is not None and last.kind == "round" else None
+        """Say whether no round is left."""
+        config = config_at(self.store, self.opened, self.store.last_number(self.opened.name))
+        return at_end(state, self.proposal(state, config), config)
 
     def _fold(self, fit: Fit, number: int, fold: int, labels: str) -> Found:
         return Found("fold", self.opened.codec.encode_fold(fit, number, fold, labels), None)
@@ -173,7 +169,7 @@ class FoldsRun:
         if state is None:
             now, info = begin(objective, config, scores or None)
         else:
-            now, info = decide(state, self.proposal(state, objective, config), scores, objective, config)
+            now, info = decide(state, self.proposal(state, config), scores, objective, config)
         return Found("round", codec.encode_round(info, now, None if state else self.opened.data_sha256), now)
 
 

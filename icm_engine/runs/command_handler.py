@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from icm_engine.core.advance import Breakpoints
 from icm_engine.core.errors import IcmError, NotFound, RunBusy, SettingError, StoreError
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.interventions import Act, AppliedIntervention, Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.scoring import Scorer, no_scorer
@@ -153,6 +154,8 @@ class CommandHandler:
     def _take_in(self, group: Sequence[Command], state: State, scorer: Scorer | None) -> State:
         began, codec = time.perf_counter(), self.opened.codec
         info = resolved(state, [self._act(command) for command in group], self.history)
+        if self.opened.spec.source == FOLDS:
+            require_no_flips(info, codec.ids)
         after, info, cost = self._scored(state, info, scorer)
         body = encode_hand(codec, info, state, cost)
         self._receipt(group, "hand", body, time.perf_counter() - began)
@@ -184,6 +187,17 @@ class CommandHandler:
 
     def _receipt(self, group: Sequence[Command], kind: str, body: Mapping[str, Any], seconds: float = 0.0) -> None:
         self.store.answer(self.opened.name, group, kind, body, self.lease, seconds)
+
+
+def require_no_flips(info: HandInfo, ids: Sequence[str]) -> None:
+    """Raise SettingError if an act changes a label, in a run whose labels are scored by models tuned on folds."""
+    for flip in info.flips:
+        name = ids[flip.example]
+        raise SettingError(
+            f"{name!r} cannot become {flip.new} by hand: this run takes U from models tuned on folds, and a label set "
+            f"between two rounds would be scored by prompts: pin it as it is ({name}={flip.old}), or export the labels "
+            "and change it there"
+        )
 
 
 def _together(commands: Iterable[Command]) -> list[list[Command]]:

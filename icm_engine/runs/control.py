@@ -218,7 +218,7 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
     last, walked = store.last_event(run, DECIDING), store.last_event(run, ("step", "round", "forked"))
     rests, steps = _rests(store, run, last), _step_of(walked)
     # a pause that was asked too late: the worker is about to say that the run is finished
-    ending = rests in ("paused", "stopped") and steps >= spec.search.max_steps > 0
+    ending = rests in ("paused", "stopped") and (steps >= spec.search.max_steps > 0 or _is_last(store, run, walked))
     phase = phase_of(rests, holding, pending[-1].created if pending else None, ending)
     if phase == "created" and walked is not None and walked.kind == "step":
         raise StoreError(f"run {run!r} has steps, but not the command that requested them: {DAMAGED}")
@@ -232,6 +232,14 @@ def _status(store: Store, run: str, row: Json | None, lives: bool) -> RunStatus:
         tuple(command.verb for command in pending),
         holding.lost,
     )
+
+
+def _is_last(store: Store, run: str, walked: Event | None) -> bool:
+    """Whether a run with folds took a round after which none is left, and nothing was changed by hand since."""
+    if walked is None or walked.kind != "round" or walked.round["left"]:
+        return False
+    steered = store.last_event(run, ("hand", "retuned"))
+    return steered is None or steered.number < walked.number
 
 
 def _step_of(event: Event | None) -> int:
@@ -300,7 +308,13 @@ def steps_left(store: Store, run: str) -> int | None:
         return 0
     if last.control["verb"] != "step":
         return None
-    return max(0, last.control["steps"] - store.count_after(run, last.number, ("step", "round")))
+    return max(0, last.control["steps"] - _taken(store, run, last.number))
+
+
+def _taken(store: Store, run: str, number: int) -> int:
+    """How many steps, or rounds of folds, were taken after an event; round 0 has the initial labels and is none."""
+    rounds = store.read_after(run, number, ("round",))
+    return store.count_after(run, number, ("step",)) + sum(event.round["step"] > 0 for event in rounds)
 
 
 def wait_until_settled(store: Store, run: str) -> RunStatus:

@@ -10,7 +10,7 @@ from icm_engine.core.search import State
 from icm_engine.core.settings import with_settings
 from icm_engine.runs import control
 from icm_engine.store.bodies import ActBody, HandBody
-from icm_engine.store.events import encode_state
+from icm_engine.store.events import RunSpec, encode_state
 from icm_engine.store.replay import OpenRun, config_at, open_run, state_at
 from icm_engine.store.store import Store
 
@@ -32,7 +32,11 @@ def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None 
     spec = replace(parent.spec, search=search, rule=rule or parent.spec.rule, forked_from=run, forked_at=event)
     child = OpenRun("", spec, parent.dataset, parent.codec)
     evaluation = child.objective(search, no_scorer()).evaluation(state.labeling, state.evaluation.scores)
-    begun: State = replace(state.relabelled(state.labeling, evaluation, state.step), unrepairable=frozenset())
+    begun: State = replace(
+        state.relabelled(state.labeling, evaluation, state.step),
+        unrepairable=frozenset(),
+        most=most_after(store, parent, spec, state),
+    )
     if state.read_at:  # scores read at different steps: the fork begins with an exact evaluation
         begun = replace(begun, block=None, exact_at=None, exact_utility=None)
     with store.transaction():
@@ -40,6 +44,16 @@ def fork(store: Store, run: str, event: int, settings: Mapping[str, Any] | None 
         body = {"run": run, "event": event, **encode_state(child.codec, begun), "data_sha256": child.data_sha256}
         store.append(name, "forked", body)
     return name
+
+
+def most_after(store: Store, parent: OpenRun, spec: RunSpec, state: State) -> int | None:
+    """Return how many groups the next round with folds may change in a fork that begins with this state of its parent.
+
+    That goes on only where U is the same: under other settings, nothing is known about larger changes.
+    """
+    before = config_at(store, parent, spec.forked_at or 0)
+    same = replace(spec.search, max_steps=before.max_steps, seed=before.seed) == before
+    return state.most if same and spec.rule == parent.spec.rule else None
 
 
 def influence_of_pin(store: Store, run: str, example: str, steps: int) -> tuple[str, str]:

@@ -34,6 +34,7 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.runs.baseline_run import given_labels
 from icm_engine.runs.verify_records import (
     Audited,
+    FoldsWalk,
     Prompts,
     audit_problems,
     before_problems,
@@ -58,7 +59,7 @@ from icm_engine.store.replay import AUDIT, STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event, Store
 
 READ_AT_ONCE = 50  # events: decoded, thousands would keep the garbage collector busy
-BEGINNINGS = ("initial", "forked", "labelled")
+BEGINNINGS = ("initial", "forked", "labelled")  # and the first round of a search with folds
 
 
 def verify(store: Store, opened: OpenRun) -> tuple[int, list[str]]:
@@ -89,14 +90,18 @@ class LogWalk:
     acts: tuple[AppliedIntervention, ...] = ()  # of a person, so far
     hashed: bool | None = None  # whether the steps so far have the hashes of their prompts
     audited: Audited = field(default_factory=lambda: Audited(frozenset()))
+    folds: FoldsWalk = field(init=False)
 
     def __post_init__(self) -> None:
         self.wrong: list[str] = []
+        self.folds = FoldsWalk(self.opened)
         self.prompts = Prompts(self.opened.dataset.task, self.opened.dataset.examples)
 
     def again(self) -> "LogWalk":
         """Return another walk at the same place."""
-        return replace(self, audited=self.audited.again())
+        other = replace(self, audited=self.audited.again())
+        other.folds = self.folds.again()
+        return other
 
     def take(self, event: Event) -> None:
         """Check one event; an event that raises cannot be read."""
@@ -112,10 +117,12 @@ class LogWalk:
             yield f"finished after {event.finished['steps']} steps, the log has {self.state.step}"
         if self.state is not None and self.opened.spec.source == SEARCH:
             yield from end_problems(event, self.state, self.config)
+        yield from self.folds.problems(event, self.state, self.config)
         if event.kind == AUDIT:
             yield from audit_problems(event.audit, self.opened, self.audited)
         if event.kind in STATE_KINDS:
-            if (self.state is None) != (event.kind in BEGINNINGS):
+            begins = event.kind in BEGINNINGS or (event.kind == "round" and self.state is None)
+            if (self.state is None) != begins:
                 yield f"is a {event.kind} {'before' if self.state is None else 'after'} the initial labels"
                 return
             yield from self._of_state(event)
@@ -139,6 +146,8 @@ class LogWalk:
         elif event.kind == "hand" and self.state is not None:
             yield from hand_problems(self.opened.codec, event.hand, self.state, self.acts)
             self.acts += tuple(decode_done(self.opened.codec, done) for done in event.hand["acts"])
+        elif event.kind == "round" and self.state is not None:
+            self.steps += 1
         known, self.state = self.state, after_event(self.opened.codec, event, self.state)
         assert self.state is not None
         yield from _sum_problems(event.body)
@@ -339,7 +348,7 @@ def _mass_problems(said: float, mass: float) -> Iterator[str]:
 
 def _sum_problems(body: Mapping[str, Any]) -> Iterator[str]:
     """U must be alpha P minus I wherever an event evaluates a labeling."""
-    for name in ("before", "after"):
+    for name in ("before", "tried", "after"):
         said = body.get(name)
         if said is not None and said["utility"] != said["weighted_predictability"] - said["inconsistency"]:
             yield f"says that U {name} is {said['utility']}, which its parts do not give"

@@ -7,26 +7,30 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import isclose
+from math import ceil, isclose, isfinite
 from typing import Any
 
 from icm_engine.core.errors import IcmError
+from icm_engine.core.folds import FOLDS, UNTUNED, TriedLabels, at_end, begin, decide, fold_settings, folds_of, tried
 from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Evaluation, Objective
 from icm_engine.core.prompting import demonstration, leave_one_out_order, render
 from icm_engine.core.sampled_terms import Block, certain_of, estimated_change
-from icm_engine.core.scoring import Usage
+from icm_engine.core.scoring import Usage, no_scorer
 from icm_engine.core.search import InitialInfo, Reason, RefreshInfo, State, StepInfo, apply, flipped, resolved
 from icm_engine.core.settings import SearchConfig
-from icm_engine.runs.baseline_run import given_labels
-from icm_engine.store.bodies import AuditBody, ForkedBody, HandBody, RefreshedBody, StepBody
+from icm_engine.runs.baseline_run import given_labels, labels_hash
+from icm_engine.runs.fork import most_after
+from icm_engine.store.bodies import AuditBody, FoldBody, ForkedBody, HandBody, RefreshedBody, RoundOfFoldsBody, StepBody
 from icm_engine.store.events import GIVEN, MOVERS, Codec, Cost, decode_hand
 from icm_engine.store.replay import SIMPLE, OpenRun, audit_draw, audited_places, open_run, state_at
 from icm_engine.store.store import Event, Store
 
 Due = Callable[[State], tuple[Reason, int] | None]
 Planned = Callable[[State, int], tuple[Block, tuple[int, ...]]]
+OF_FOLDS = ("fold", "round")  # events of a search with folds
+OF_OTHERS = ("initial", "labelled", "step", "refreshed")  # and of other sources
 TOLERANCE = 1e-9  # relative: sums of floats, taken in another order
 
 
@@ -248,7 +252,8 @@ def _fork_problems(store: Store, opened: OpenRun, body: ForkedBody, state: State
     if (body["run"], body["event"]) != (opened.spec.forked_from, opened.spec.forked_at):
         yield "began elsewhere than its run was forked"
     try:
-        stood = state_at(store, open_run(store, body["run"]), body["event"])
+        parent = open_run(store, body["run"])
+        stood = state_at(store, parent, body["event"])
     except IcmError as error:
         yield f"began in run {body['run']!r}, whose log cannot be read ({error})"
         return
@@ -257,6 +262,8 @@ def _fork_problems(store: Store, opened: OpenRun, body: ForkedBody, state: State
         yield f"begins with another state than run {body['run']!r} had after event {body['event']}"
     elif dict(stood.evaluation.scores) != dict(state.evaluation.scores):
         yield f"begins with other log-probabilities than run {body['run']!r} had after event {body['event']}"
+    elif state.most != most_after(store, parent, opened.spec, stood):
+        yield f"may change {state.most} groups, after event {body['event']} of run {body['run']!r} another number"
 
 
 def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[str]:
@@ -269,6 +276,131 @@ def end_problems(event: Event, state: State, config: SearchConfig) -> Iterator[s
         yield "finished without an exact evaluation of the last labels"
     if event.kind == "finished" and event.finished["steps"] < config.max_steps:
         yield f"finished after {event.finished['steps']} of {config.max_steps} steps"
+
+
+@dataclass
+class FoldsWalk:
+    """What a walk through a log with folds keeps: those fitted since the last round, and whether the run has ended."""
+
+    opened: OpenRun
+    fitted: list[FoldBody] = field(default_factory=list)
+    ended: bool = False
+    planned: tuple[State, SearchConfig, TriedLabels] | None = None  # what the next round tries, for which state
+
+    def again(self) -> "FoldsWalk":
+        """Return another one with the same contents."""
+        return replace(self, fitted=list(self.fitted))
+
+    def problems(self, event: Event, state: State | None, config: SearchConfig) -> Iterator[str]:
+        """The folds, rounds and end of a log must be those that its source, seed and predictions give."""
+        if (event.kind in OF_FOLDS) != (self.opened.spec.source == FOLDS) and event.kind in (*OF_FOLDS, *OF_OTHERS):
+            yield f"is a {event.kind} in a run of source {self.opened.spec.source}"
+            return
+        if self.opened.spec.source != FOLDS:
+            return
+        if event.kind in (*OF_FOLDS, "finished"):
+            yield from self._end_problems(event, state, config)
+        if event.kind == "hand" and event.hand["flips"]:
+            yield "changes labels, whose U no fold predicts"
+        if event.kind == "fold":
+            yield from self._fold_problems(event.fold, state, config)
+            self.fitted.append(event.fold)
+        if event.kind == "round":
+            yield from self._round_problems(event.round, state, config)
+            self.fitted = []
+
+    def _end_problems(self, event: Event, state: State | None, config: SearchConfig) -> Iterator[str]:
+        over = state is not None and at_end(state, self._proposal(state, config), config)
+        if event.kind == "finished" and not over:
+            yield "finished before the last round"
+        if event.kind != "finished" and (over or self.ended):
+            yield f"is a {event.kind} after the last round"
+        self.ended = self.ended or event.kind == "finished"
+
+    def _proposal(self, state: State, config: SearchConfig) -> TriedLabels:
+        if self.planned is None or self.planned[0] is not state or self.planned[1] != config:
+            self.planned = state, config, tried(state, self.opened.objective(config, no_scorer()), config)
+        return self.planned[2]
+
+    def _wanted(self, state: State | None, config: SearchConfig) -> tuple[str, dict[int, tuple[int, ...]]]:
+        """The hash of the labels that the next round tries, and the places of each fold that it needs."""
+        settings, examples = fold_settings(self.opened.spec.source_options, config.seed), self.opened.dataset.examples
+        if state is None:
+            return "", {UNTUNED: tuple(range(len(examples)))} if settings.start == "zero-shot" else {}
+        folds = folds_of(examples, settings.folds, config.seed)
+        return labels_hash(self._proposal(state, config).labeling), dict(enumerate(folds, 1))
+
+    def _fold_problems(self, body: FoldBody, state: State | None, config: SearchConfig) -> Iterator[str]:
+        labels, folds = self._wanted(state, config)
+        if body["labels"] != labels:
+            yield "was tuned on other labels than the next round tries"
+            return
+        done = [fold["fold"] for fold in self.fitted if fold["labels"] == labels]
+        if body["fold"] != (due := next((number for number in folds if number not in done), None)):
+            yield f"is fold {body['fold']}, where {due} is due"
+            return
+        again = fold_form(body, self.opened, folds[body["fold"]], 0 if state is None else state.step + 1, config)
+        yield from _unlike(body, again, "fold")
+        scores = self.opened.codec.decode_fold(body)
+        if not all(isfinite(value) and value <= TOLERANCE for score in scores.values() for value in score.raw):
+            yield "has log-probabilities that are none"
+
+    def _round_problems(self, body: RoundOfFoldsBody, state: State | None, config: SearchConfig) -> Iterator[str]:
+        labels, folds = self._wanted(state, config)
+        codec, objective = self.opened.codec, self.opened.objective(config, no_scorer())
+        mine = [fold for fold in self.fitted if fold["labels"] == labels]
+        if {fold["fold"] for fold in mine} != set(folds):
+            yield f"comes after {len(mine)} of {len(folds)} folds of the labels that it tries"
+            return
+        scores = {i: score for fold in mine for i, score in codec.decode_fold(fold).items()}
+        if state is None:
+            now, info = begin(objective, config, scores or None)
+        else:
+            now, info = decide(state, self._proposal(state, config), scores, objective, config)
+        sha256 = body["data_sha256"] if state is None else None  # `data_problems` judges that of round 0
+        yield from _unlike(body, codec.encode_round(info, now, sha256), "round")
+        if dict(codec.unpack(body["scores"], now.labeling)) != dict(now.evaluation.scores):
+            yield "has other log-probabilities than its folds, or the round that it goes on from"
+
+
+def fold_form(body: FoldBody, opened: OpenRun, held_out: Sequence[int], number: int, config: SearchConfig) -> FoldBody:
+    """Return what a fold must say; what only the model can tell (scores, usage, tokens and losses) is taken from it."""
+    rows = len(opened.dataset.examples) - len(held_out)
+    found: FoldBody = {
+        **body,
+        "round": number,
+        "held_out": [opened.codec.ids[i] for i in held_out],
+        "rows": rows,
+        "set_evaluations": 0,
+    }
+    if not rows or opened.spec.model == "fake":  # nothing was tuned
+        return {**found, "steps": 0, "tokens": 0, "first_loss": None, "last_loss": None}
+    tuning = fold_settings(opened.spec.source_options, config.seed).tuning
+    return {
+        **found,
+        "steps": tuning.epochs * ceil(rows / tuning.batch_size),
+        "tokens": tuning.epochs * max(rows, body["tokens"] // tuning.epochs),
+        "first_loss": abs(body["first_loss"] or 0.0),
+        "last_loss": abs(body["last_loss"] or 0.0),
+    }
+
+
+def _unlike(body: Mapping[str, Any], again: Mapping[str, Any], what: str) -> Iterator[str]:
+    """Name the parts of a body that differ from what its log gives; the packed log-probabilities are compared apart."""
+    for name in dict.fromkeys((*body, *again)):
+        if name not in body or name not in again or (name != "scores" and not _alike(body[name], again[name])):
+            yield f"has another {name.replace('_', ' ')} than its log gives, or {what}s have none"
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two parts of bodies are equal, numbers with decimals up to the order of summation."""
+    if isinstance(one, float) and isinstance(other, float):
+        return close(one, other)
+    if type(one) is not type(other) or not isinstance(one, list | dict):
+        return type(one) is type(other) and bool(one == other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    return len(one) == len(other) and all(map(_alike, one, other))
 
 
 @dataclass

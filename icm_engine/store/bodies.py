@@ -241,6 +241,7 @@ class StateBody(TypedDict):
     notes: dict[str, str]
     since: list[int]
     sampled: NotRequired[SampledStateBody]
+    most: NotRequired[int | None]  # in a search with folds: groups that the next round may change, None for all
 
 
 class ForkedBody(StateBody):
@@ -293,8 +294,8 @@ class FoldBody(ScoredBody):
 class RoundOfFoldsBody(StateBody):
     """`round`: labels tried by a search with folds, U predicted from them, the verdict, and the state after it.
 
-    `most` is the number of groups that the next round may change (None: all), `left` the number that it will. The cost
-    of scoring stands in the events of its folds.
+    `left` is the number of groups that the next round will change. The cost of scoring stands in the events of its
+    folds.
     """
 
     before: EvaluationBody | None
@@ -303,7 +304,6 @@ class RoundOfFoldsBody(StateBody):
     flips: list[FlipBody]
     repairs: list[RepairBody]
     groups: int
-    most: int | None
     left: int
     set_evaluations: int
     usage: UsageBody

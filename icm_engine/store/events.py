@@ -153,6 +153,10 @@ class _Sampled(TypedDict, total=False):
     sampled: SampledStateBody
 
 
+class _Bounded(TypedDict, total=False):
+    most: int | None
+
+
 class _Withheld(TypedDict, total=False):
     withheld: list[list[Label]]
 
@@ -582,6 +586,7 @@ def _with_sampled(codec: Codec, body: SampledStateBody, state: State) -> State:
 def encode_state(codec: Codec, state: State) -> StateBody:
     """Return a whole state: the body of a `forked` event or a snapshot."""
     sampled: _Sampled = {"sampled": _encode_sampled(codec, state)} if state.read_at else {}
+    bounded: _Bounded = {} if state.most is None else {"most": state.most}
     return {
         "step": state.step,
         "accepted": state.accepted,
@@ -593,6 +598,7 @@ def encode_state(codec: Codec, state: State) -> StateBody:
         "notes": {codec.ids[i]: note for i, note in state.hand.notes.items()},
         "since": [state.since[pair] for pair in state.evaluation.pairs],
         **sampled,
+        **bounded,
     }
 
 
@@ -609,6 +615,7 @@ def decode_state(codec: Codec, body: StateBody) -> State:
         Hand(frozenset(map(codec.index, body["pins"])), {codec.index(k): v for k, v in body["notes"].items()}),
         dict(zip(evaluation.pairs, body["since"], strict=True)),
         codec.version,
+        most=body.get("most"),
     )
     return _with_sampled(codec, body["sampled"], state) if "sampled" in body else state
 

@@ -18,6 +18,7 @@ from icm_engine.core.folds import Fit
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt, label_text, query_prompt, render
+from icm_engine.core.scoring import Kernel, begin_calls, calls_of
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import Row, TrainingSet
 from icm_engine.jobs import finetuning
@@ -145,6 +146,9 @@ class FoldTuner:
         told = trainers.training_facts(loaded, trainer, {"resumed_from": None})
         model = trainer.model.get_base_model().eval()
         scorer = TransformersScorer(replace(loaded, model=model), self._choice.encoding, version=self._choice.version)
+        own = self._objective.scorer  # called as the run's log says, also on another machine or after memory ran out
+        facts = own.describe()
+        begin_calls(scorer, calls_of(own).tokens, Kernel(str(facts["attention"]), int(str(facts["tokens_per_call"]))))
         scores = scorer.score([query_prompt(task, examples, Labeling(), i) for i in asked])
         return Fit(
             dict(zip(asked, scores, strict=True)),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,14 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def labelled(store: Store, path: Path, rows: list[dict[str, str]]) -> tuple[list[str], dict[str, object]]:
+def labelled(
+    store: Store, path: Path, rows: list[dict[str, str]], spec: RunSpec | None = None
+) -> tuple[list[str], dict[str, object]]:
     """Import the rows, run the search, and return its events and the summary."""
     write(path, rows)
     import_file(store, path, "maths-verification")
-    run = control.create_run(store, RunSpec(path.stem, "fake", search=SearchConfig(seed=2, max_steps=80)))
+    spec = spec or RunSpec("", "fake", search=SearchConfig(seed=2, max_steps=80))
+    run = control.create_run(store, replace(spec, dataset=path.stem))
     store.send(run, "start", f"start-{path.stem}")
     assert worker.main(["--db", str(store.path), run]) == 0
     return [json.dumps([event.kind, event.body]) for event in store.read_after(run)], run_summary(store, run)
@@ -48,6 +52,20 @@ def test_every_event_is_the_same_without_the_gold_it_had(store: Store, tmp_path:
         assert "accuracy" not in other
     else:
         assert told["accuracy"] != other["accuracy"]  # so gold was read, where it may be
+
+
+@pytest.mark.parametrize("change", [inverted, removed])
+def test_every_fold_and_round_is_the_same_without_the_gold_it_had(
+    store: Store, tmp_path: Path, change: Change, moody_model: None
+) -> None:
+    options, search = {"folds": 3}, SearchConfig(seed=2, max_steps=3)
+    spec = RunSpec("", "fake", limit=12, source="folds", source_options=options, search=search)
+    events, told = labelled(store, tmp_path / "true.csv", ROWS, spec)
+    others, other = labelled(store, tmp_path / "changed.csv", change(ROWS), spec)
+    assert sum('"round"' in event[:8] for event in events) > 2
+    assert events == others
+    assert ("accuracy" in told, "accuracy" in other) == (True, change is not removed)
+    assert other.get("accuracy") != told["accuracy"]  # so gold was read, where it may be
 
 
 def test_an_audit_that_gold_answers_leaves_the_log_as_it_was(

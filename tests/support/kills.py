@@ -17,7 +17,7 @@ from icm_engine.store.store import Store
 from tests.support.paths import ROOT
 from tests.support.self_killing_worker import DIES_AS, DIES_AT
 
-SEARCHED = ("initial", "step", "labelled", "finished")
+SEARCHED = ("initial", "step", "labelled", "fold", "round", "finished")
 Log = list[tuple[str, str]]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,21 @@ from icm_engine import jobs
 from icm_engine.analysis import tuned_models as looked_at
 from icm_engine.cli.main import main
 from icm_engine.core.errors import LabelNotTokenizable, NotFound, NotInstalled, PromptTooLong, SettingError
+from icm_engine.core.folds import Fitter, untuned
+from icm_engine.core.labeling import Labeling
+from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.settings import ModelChoice, TuneSettings
+from icm_engine.core.settings import PRESETS, ModelChoice, TuneSettings, with_settings
+from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.experiments.report_tables import facts, tables
 from icm_engine.jobs import JobSpec, finetuning, job_process, job_worker
 from icm_engine.jobs.finetuning import settings_of
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.runs import control, model_registry, new_run
-from icm_engine.runs.worker import make_scorer
+from icm_engine.runs.verify import verify
+from icm_engine.runs.worker import make_scorer, make_tuner
 from icm_engine.store.events import RunSpec
+from icm_engine.store.replay import open_run
 from icm_engine.store.store import Store
 from tests.support.experiment_suites import done_suite, suite_results
 from tests.support.finetunings import SMALL, done, labelled_run, tuned
@@ -378,3 +385,75 @@ def test_the_facts_of_a_folder_that_cannot_be_read_are_an_error(store: Store) ->
     (place / "trained.json").write_text("{")
     with pytest.raises(ModelNotUsable, match="cannot be read"):
         model_registry.model_facts(store, "x")
+
+
+# -- folds
+
+
+def folded(store: Store, limit: int = 6, **options: object) -> RunSpec:
+    ensure_sample_dataset(store, "arithmetic")
+    search = with_settings(PRESETS["default"], {"seed": 3, "max_steps": 2})
+    chosen = {"folds": 2, "epochs": 2, **options}
+    return RunSpec("arithmetic", "sample", *LOCAL, limit=limit, source="folds", source_options=chosen, search=search)
+
+
+def tuner(store: Store, interrupted: Callable[[], bool] = lambda: False) -> tuple[Fitter, Objective]:
+    """What tunes the sample model, and an objective that asks the model itself."""
+    spec = folded(store)
+    opened = open_run(store, store.add_run(spec)).whole()
+    choice = model_registry.located(store, spec.model_choice)
+    objective = opened.objective(spec.search, make_scorer(choice))
+    return make_tuner(choice, objective, TuneSettings(epochs=2, batch_size=2, rank=2), interrupted), objective
+
+
+@pytest.mark.model
+def test_a_fold_is_predicted_by_a_fresh_model_that_learned_the_others(store: Store) -> None:
+    tuning, objective = tuner(store)
+    labels, before = Labeling({0: "True", 1: "False", 2: "True"}), untuned(objective).scores
+    fit = tuning.fit(labels, [3, 4, 5])
+    assert fit is not None
+    assert (fit.rows, fit.steps, fit.usage.prompts, set(fit.scores)) == (3, 4, 3, {3, 4, 5})  # 2 epochs of 2 + 1 rows
+    assert fit.tokens > 0
+    assert fit.tokens % 2 == 0
+    assert fit.first_loss is not None
+    assert fit.last_loss is not None
+    assert min(fit.first_loss, fit.last_loss) > 0
+    assert all(fit.scores[i].raw != before[i].raw for i in (3, 4, 5))
+    again = tuner(store)[0].fit(labels, [3, 4, 5])
+    assert again == fit  # to the last digit
+    assert untuned(objective).scores == before  # the model itself has learned nothing
+    other = tuning.fit(Labeling({0: "False", 1: "True", 2: "False"}), [3])
+    assert other is not None
+    assert other.scores[3] != fit.scores[3]
+
+
+@pytest.mark.model
+def test_a_tuning_is_left_after_the_step_in_which_a_person_asks(store: Store) -> None:
+    looked = list[int]()
+
+    def after_one() -> bool:
+        looked.append(1)
+        return True
+
+    assert tuner(store, after_one)[0].fit(Labeling({0: "True", 1: "False", 2: "True"}), [3]) is None
+    assert len(looked) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_a_run_with_folds_of_the_sample_model(store: Store) -> None:
+    """A worker of its own: the log is right, and a second one has the same digits."""
+    runs = [control.create_run(store, folded(store, 8)) for _ in range(2)]
+    logs = []
+    for run in runs:
+        control.start(store, run)
+        assert control.wait_until_settled(store, run).phase == "finished", control.log_tail(store, run)
+        opened = open_run(store, run)
+        steps, wrong = verify(store, opened)
+        assert wrong == []
+        assert steps >= 1
+        folds = [event.fold for event in store.read_after(run, kinds=("fold",))]
+        assert all(fold["steps"] == 2 and fold["tokens"] > 0 for fold in folds[1:])
+        assert folds[0]["steps"] == 0
+        logs.append([(event.kind, event.body) for event in store.read_after(run, kinds=("fold", "round", "finished"))])
+    assert logs[0] == logs[1]
