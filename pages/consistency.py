@@ -17,7 +17,6 @@ from icm_engine.analysis.conflict_figures import (
 )
 from icm_engine.analysis.conflicts import (
     PairLine,
-    counted,
     demand,
     graph,
     group_page,
@@ -32,7 +31,7 @@ from icm_engine.analysis.conflicts import (
     pairs_now,
     pairs_prevented,
 )
-from icm_engine.analysis.formatting import count
+from icm_engine.analysis.formatting import count, counted
 from icm_engine.analysis.label_history import RepairMark
 from icm_engine.analysis.repairs import (
     FILTERS,
@@ -102,6 +101,7 @@ COLUMNS = {
     "times": st.column_config.NumberColumn(width=70, help="How often the pair became inconsistent."),
     "repairs": st.column_config.NumberColumn(width=70, help="How often a proposal was repaired because of the pair."),
     "steps in all": st.column_config.NumberColumn(width=90, help="Number of steps for which it was inconsistent."),
+    "rounds in all": st.column_config.NumberColumn(width=90, help="Number of rounds for which it was inconsistent."),
     "result": st.column_config.TextColumn(width=130),
     "first": st.column_config.TextColumn(width=230),
     "second": st.column_config.TextColumn(width=230),
@@ -186,7 +186,7 @@ def _whole(reading: Reading, line: PairLine) -> None:
     notes = [f"example {name} · labelled {label or '–'} · answer {answer or '–'}" for name, label, answer in both]
     sided(line.texts, notes)
     st.text(demand(reading, line))
-    lasted = f"Inconsistent {counted(line.times, 'time')}, for {counted(line.steps, 'step')} in all"
+    lasted = f"Inconsistent {counted(line.times, 'time')}, for {counted(line.steps, line.unit)} in all"
     st.text(f"{lasted}; now: {line.words}.")
     repairs = repairs_of(reading, pair=line.pair)
     if repairs:
@@ -313,8 +313,9 @@ def _card(reading: Reading, card: RepairCard) -> None:
     with st.container(border=True, key="repair"):
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             st.markdown("**The repair**", width="content")
-            menu.link_step(reading.run.name, card.mark.step, card.mark.event)
-            st.text(f"round {card.mark.round + 1} · {result_words(card.mark)}")
+            menu.link_step(reading.run.name, card.mark.step, card.mark.event, reading.unit)
+            name = "repair" if reading.by_folds else "round"
+            st.text(f"{name} {card.mark.round + 1} · {result_words(card.mark)}")
         line = card.line
         both = zip(line.ids, card.labels, line.answers, strict=True)
         notes = [f"example {name} · was {label} · answer {answer or '–'}" for name, label, answer in both]

@@ -29,11 +29,13 @@ def show(store: Store, run: str) -> None:
         key=key,
         on_select=lambda: _select(key, ids),
         selection_mode="single-row",
-        column_config=charts.NUMBERS,
+        column_config=charts.numbers(reading),
         placeholder="–",
         alt="The examples with their labels",
     )
     st.caption(f"{len(rows):,} examples, at most {ROWS} here. Click a row to see the example below.")
+    if reading.by_folds:
+        st.caption(f"Probability: {charts.TUNED[:1].lower()}{charts.TUNED[1:]}")
     flips.show_example(reading)
     if example := st.query_params.get("example"):
         st.page_link(

@@ -76,7 +76,7 @@ def _queue(reading: Reading, queue: Queue, found: Sequence[Queued]) -> None:
         key=key,
         on_select=lambda: _select(key, ids),
         selection_mode="single-row",
-        column_config=charts.NUMBERS,
+        column_config=charts.numbers(reading),
         placeholder="–",
         alt=f"Queue: {queue.title}",
         height=260,

@@ -37,7 +37,7 @@ from icm_engine.analysis.run_form import (
     taken,
 )
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.views import rule_name, searches
+from icm_engine.analysis.views import moves, rule_name, searches
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -290,12 +290,12 @@ def show_run(run: str, names: list[str]) -> None:
     _, stretch = session.drawn_for(now)
     every = {part: stretch and seconds * stretch for part, seconds in RHYTHMS.items()}
     curves = session.fragment(charts.show_curves, every["curves"])
-    if searches(reading) and not now.over:
+    if moves(reading) and not now.over:
         curves(run)
     if now.over:
         run_controls.show_end(reading)  # first: at its end, people ask which labels to doubt
     session.fragment(run_controls.show_news, every["curves"])(run)
-    if searches(reading) and now.over:
+    if moves(reading) and now.over:
         curves(run)
     session.fragment(charts.show_tables, every["tables"])(run)
     session.fragment(run_controls.show_tiles, every["tables"])(run)
@@ -313,7 +313,7 @@ def show_run(run: str, names: list[str]) -> None:
 
 def _about(reading: Reading) -> None:
     spec, count = reading.run.spec, len(reading.run.dataset.examples)
-    source = () if searches(reading) else (f"source {spec.source}",)
+    source = () if searches(reading) else ("fine-tuned folds" if reading.by_folds else f"source {spec.source}",)
     facts = (
         *source,
         spec.dataset,

@@ -25,6 +25,11 @@ JUMPS = (
     ("accepted", "Next accepted", ":material/check:", "A", "The next accepted proposal."),
     ("repair", "Next repair", ":material/build:", "E", "The next step with a repair in it."),
 )
+OF_ROUNDS = {  # other labels and explanations, of a run that takes rounds
+    "first": ("First", "The labels to start from."),
+    "accepted": ("Next kept", "The next round whose labels were kept."),
+    "repair": ("Next repair", "The next round with a repair in it."),
+}
 
 
 def show_travel(reading: Reading, moment: Moment) -> None:
@@ -41,11 +46,13 @@ def show_travel(reading: Reading, moment: Moment) -> None:
             len(points) - 1,
             key=slider,
             on_change=lambda: _go(points[st.session_state[slider]].event),
-            help="One place for the initial labels, then one for each step and each act between steps.",
+            help=f"One place for the initial labels, then one for each {reading.unit}, and for each act between two.",
         )
     keys = st.session_state.get("shortcuts", True)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="travel"):
         for name, label, icon, key, explanation in JUMPS:
+            if reading.by_folds:
+                label, explanation = OF_ROUNDS.get(name, (label, explanation))
             target = getattr(found, name)
             st.button(
                 f"{label} `{ARROWS[name]}`" if keys and name in ARROWS else label,
@@ -60,7 +67,7 @@ def show_travel(reading: Reading, moment: Moment) -> None:
     place = moment.place
     here = step_card.Standing(f"steps_{run}", place, place - 1, place + 1, len(points) - 1)
     step_card.listen(here, keys, lambda wanted: _go(points[wanted].event))
-    _jump(run, moment)
+    _jump(reading, moment)
     st.text(where(reading, moment))
     if example is not None and "example" in st.query_params:
         with st.container(horizontal=True, gap="small", vertical_alignment="center", key="followed"):
@@ -70,22 +77,26 @@ def show_travel(reading: Reading, moment: Moment) -> None:
             st.button("Follow the drawn one", key="unfollow", type="tertiary", on_click=_unfollow)
 
 
-def _jump(run: str, moment: Moment) -> None:
+def _jump(reading: Reading, moment: Moment) -> None:
+    unit = reading.unit.capitalize()
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="jump"):
-        key = f"jump_{run}"
+        key = f"jump_{reading.run.name}"
         st.session_state[key] = moment.state.step
-        st.number_input("Step", 0, key=key, width=140, on_change=_to_step, args=(key,), help="Go to this step.")
+        words = f"Go to this {reading.unit}."
+        st.number_input(unit, 0, key=key, width=140, on_change=_to_step, args=(key,), help=words)
         st.toggle("Keyboard shortcuts", True, key="shortcuts", help="Keys on the buttons; never while you type.")
 
 
 def _go(event: int, example: str | None = None) -> None:
     address = {**st.query_params.to_dict(), "event": str(event)} | ({} if example is None else {"example": example})
-    address.pop("step", None)
+    for name in ("step", "fold"):
+        address.pop(name, None)
     st.query_params.from_dict(address)  # in one act: a press that follows at once may end this one halfway
 
 
 def _to_step(key: str) -> None:
-    st.query_params.pop("event", None)
+    for name in ("event", "fold"):
+        st.query_params.pop(name, None)
     session.address("step", key)
 
 
@@ -94,6 +105,7 @@ def _unfollow() -> None:
 
 
 VIEWS = ("Curves", "Prompt", "Labels", "Inconsistent pairs", "What if")
+OF_FOLDS = ("Curves", "Labels", "Inconsistent pairs")  # no single prompt, and the models tuned are not kept
 PROMPT_HEIGHT = 520  # pixels; a longer one scrolls
 
 
@@ -108,6 +120,8 @@ def show(store: Store, run: str) -> None:
     show_travel(reading, moment)
     if moment.event.kind == "step":
         step_card.show(reading, moment)
+    elif moment.event.kind == "round":
+        step_card.show_round(store, reading, moment)
     else:
         step_card.show_event(reading, moment)
     for notice in notices(reading):
@@ -122,7 +136,7 @@ def _asked(name: str) -> int | None:
 def _views(reading: Reading, moment: Moment) -> None:
     """Draw the state at that moment; only the open view is computed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="then"):
-        st.subheader("State after this step", width="content")
+        st.subheader(f"State after this {reading.unit}", width="content")
         st.page_link(
             menu.FORKS,
             label="Fork from here",
@@ -132,7 +146,7 @@ def _views(reading: Reading, moment: Moment) -> None:
         )
     with st.container(key="counts"):
         chart_parts.tiles(tiles_then(moment.then))
-    view = session.choice("view", VIEWS, f"view_{reading.run.name}")
+    view = session.choice("view", OF_FOLDS if reading.by_folds else VIEWS, f"view_{reading.run.name}")
     drawn = {VIEWS[1]: _prompt, VIEWS[2]: _labels, VIEWS[3]: _pairs, VIEWS[4]: _what_if}
     drawn.get(view, _curves)(reading, moment)
 
@@ -166,9 +180,9 @@ def _labels(reading: Reading, moment: Moment) -> None:
     st.dataframe(
         labels_frame(rows),
         hide_index=True,
-        column_config=chart_parts.NUMBERS,
+        column_config=chart_parts.numbers(reading),
         placeholder="–",
-        alt="The labels after this step",
+        alt=f"The labels after this {reading.unit}",
     )
     st.caption(f"Labelled examples first, at most {chart_parts.ROWS} here.")
 

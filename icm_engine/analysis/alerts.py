@@ -104,14 +104,16 @@ def _share(mean: float) -> str:
 def _parting(reading: Reading) -> Alert | None:
     points = reading.trajectory.points
     then, now = points[max(0, len(points) - 1 - PACE)], points[-1]
+    if reading.by_folds and not then.step:
+        then = points[min(1, len(points) - 1)]  # U of round 0 is of another scale
     right_then, right_now = _right(then), _right(now)
     if then.labelled < FEW or right_then is None or right_now is None:
         return None
     if now.utility <= then.utility or right_then - right_now < FALL:
         return None
     text = (
-        f"Since step {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the correct "
-        f"labels fell from {percent(right_then)} to {percent(right_now)} (gold)."
+        f"Since {reading.unit} {then.step:,} U rose from {decimal(then.utility)} to {decimal(now.utility)} while the "
+        f"correct labels fell from {percent(right_then)} to {percent(right_now)} (gold)."
     )
     return Alert("U rises, accuracy falls", text)
 

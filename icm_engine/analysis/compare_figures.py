@@ -136,7 +136,7 @@ def accuracy_chart(reading: Reading, dark: bool = False) -> Chart | None:
     points = reading.trajectory.points
     some = tuple(points[k] for k in every_nth(len(points), STEPS))
     chart = accuracy(replace(reading.trajectory, points=some), dark)
-    return chart and replace(chart, title="Accuracy over steps")
+    return chart and replace(chart, title=f"Accuracy over {reading.unit}s")
 
 
 def reliability_chart(found: Calibration, dark: bool = False) -> Chart:

@@ -9,7 +9,7 @@ from math import inf
 import pandas as pd
 import plotly.graph_objects as go
 
-from icm_engine.analysis.conflicts import Edge, EdgeKind, GraphNode, GroupGraph, PairLine, counted, pair_code
+from icm_engine.analysis.conflicts import Edge, EdgeKind, GraphNode, GroupGraph, PairLine, pair_code
 from icm_engine.analysis.figures import (
     COLOURED,
     MARKS,
@@ -21,7 +21,7 @@ from icm_engine.analysis.figures import (
     others_name,
     palette,
 )
-from icm_engine.analysis.formatting import decimal, middle_cut, one_line
+from icm_engine.analysis.formatting import counted, decimal, middle_cut, one_line
 from icm_engine.analysis.label_history import RepairMark
 from icm_engine.analysis.repairs import RepairCard, result_words
 from icm_engine.analysis.run_history import Reading
@@ -48,7 +48,7 @@ def plain(text: str) -> str:
 
 def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
     """Number of inconsistent pairs after each step, with every repair marked as kept (filled) or not (hollow)."""
-    colours, figure = palette(dark), blank_figure(dark, "pairs")
+    colours, figure = palette(dark), blank_figure(dark, "pairs", reading.unit)
     points = reading.trajectory.points
     values = [point.pairs for point in points]
     turns = corners(values)
@@ -66,7 +66,8 @@ def pairs_chart(reading: Reading, dark: bool = False) -> Chart:
     figure.update_yaxes(range=[-ROOM * high, (1 + ROOM) * high])
     figure.update_xaxes(rangemode="normal")  # with room for a mark at step 0
     caption = (
-        "Pairs of labels that violate the rule after each step. Filled: a repair that was kept. Hollow: one not kept."
+        f"Pairs of labels that violate the rule after each {reading.unit}. Filled: a repair that was kept. Hollow: one "
+        "not kept."
     )
     return Chart("Inconsistent pairs", caption, figure, _over_time(reading, values))
 
@@ -92,11 +93,12 @@ def pairs_after(reading: Reading, event: int) -> int:
 
 
 def _over_time(reading: Reading, values: Sequence[int]) -> str:
-    points, kept = reading.trajectory.points, sum(mark.kept for mark in reading.repairs)
+    points, unit = reading.trajectory.points, reading.unit
+    kept = sum(mark.kept for mark in reading.repairs)
     most = max(range(len(values)), key=values.__getitem__)
     return (
-        f"Inconsistent pairs: {values[0]} at step {points[0].step}, {values[-1]} at step {points[-1].step}; "
-        f"most: {values[most]} at step {points[most].step}. {counted(len(reading.repairs), 'repair')}, {kept} kept."
+        f"Inconsistent pairs: {values[0]} at {unit} {points[0].step}, {values[-1]} at {unit} {points[-1].step}; "
+        f"most: {values[most]} at {unit} {points[most].step}. {counted(len(reading.repairs), 'repair')}, {kept} kept."
     )
 
 
@@ -289,7 +291,7 @@ def pairs_frame(lines: Sequence[PairLine]) -> pd.DataFrame:
                 "labels": " / ".join(label or "–" for label in line.labels),
                 "now": line.words,
                 "times": line.times,
-                "steps in all": line.steps,
+                f"{line.unit}s in all": line.steps,
                 "repairs": line.repairs,
                 "first": one_line(line.texts[0]),
                 "second": one_line(line.texts[1]),
@@ -304,8 +306,8 @@ def repairs_frame(reading: Reading, marks: Sequence[RepairMark]) -> pd.DataFrame
     return pd.DataFrame(
         [
             {
-                "step": mark.step,
-                "round": mark.round + 1,
+                reading.unit: mark.step,
+                "repair" if reading.by_folds else "round": mark.round + 1,
                 "result": result_words(mark),
                 "first": one_line(example_text(reading, mark.pair[0])),
                 "second": one_line(example_text(reading, mark.pair[1])),
@@ -353,5 +355,8 @@ def pairs_curve_frame(reading: Reading) -> pd.DataFrame:
     points = reading.trajectory.points
     kept = [points[k] for k in every_nth(len(points), CURVE_ROWS)]
     return pd.DataFrame(
-        [{"step": point.step, "inconsistent pairs": point.pairs, "I": point.inconsistency} for point in reversed(kept)]
+        [
+            {reading.unit: point.step, "inconsistent pairs": point.pairs, "I": point.inconsistency}
+            for point in reversed(kept)
+        ]
     )

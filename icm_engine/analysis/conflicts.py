@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Literal
 from urllib.parse import unquote
 
+from icm_engine.analysis.formatting import counted
 from icm_engine.analysis.label_history import ConflictInterval
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import example_text, rule_name
@@ -43,6 +44,7 @@ class PairLine:
     steps: int
     lasting: int  # steps since it became inconsistent; 0 if it is consistent now
     repairs: int
+    unit: str = "step"  # what the run counts
 
     @property
     def words(self) -> str:
@@ -51,16 +53,7 @@ class PairLine:
             return "○ never inconsistent"
         if self.since is None:
             return "○ consistent now"
-        return f"✕ since step {self.since:,}, for {counted(self.lasting, 'step')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "step"), counted(2000, "pair")
-    ('1 step', '2,000 pairs')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+        return f"✕ since {self.unit} {self.since:,}, for {counted(self.lasting, self.unit)}"
 
 
 def has_rule(reading: Reading) -> bool:
@@ -131,6 +124,7 @@ def pair_line(reading: Reading, pair: Pair) -> PairLine:
         steps_inconsistent(reading, pair),
         _lasting(reading, pair),
         sum(mark.pair == pair for mark in reading.repairs),
+        reading.unit,
     )
 
 

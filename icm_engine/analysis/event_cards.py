@@ -1,16 +1,19 @@
-"""Cards of events other than steps: initial labels, a person's acts, changed settings, exact evaluations, forks."""
+"""Cards of events other than steps: initial labels, rounds and their fits, a person's acts, changed settings, forks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.formatting import decimal, one_line
-from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.formatting import count, counted, decimal, duration, one_line, percent
+from icm_engine.analysis.run_history import FitRow, Reading, RoundRow, round_row
+from icm_engine.analysis.status_tiles import Tile, next_words
 from icm_engine.analysis.step_card import RepairLine, Terms, repairs, terms
 from icm_engine.analysis.time_travel import Moment
 from icm_engine.analysis.views import ExampleView, shown
 from icm_engine.baselines.llm_judge import EXPLANATIONS
+from icm_engine.core.folds import UNTUNED, Scores
 from icm_engine.core.interventions import AppliedIntervention, ExampleState
-from icm_engine.core.labeling import Label
+from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.search import Reason
 from icm_engine.store.bodies import (
@@ -23,6 +26,7 @@ from icm_engine.store.bodies import (
     RoundBody,
 )
 from icm_engine.store.events import Json, decode_done
+from icm_engine.store.store import Store
 
 VERBS = {
     "pin": "Pinned", "override": "Relabelled", "unpin": "Unpinned", "note": "Noted", "undo": "Took back",
@@ -222,3 +226,130 @@ def change_words(card: EventCard) -> str:
     if card.before is None:
         return f"U begins at {decimal(card.after.utility, 2)}."
     return f"U went from {decimal(card.before.utility, 2)} to {decimal(card.after.utility, 2)}."
+
+
+# -- rounds of a search with folds
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCard:
+    """A round: the labels that it tried, U before and as predicted anew, the verdict, and the fits it took."""
+
+    row: RoundRow
+    tiles: tuple[Tile, ...]
+    sentences: tuple[str, ...]
+    changed: tuple[ChangedExample, ...]
+    repairs: tuple[RepairLine, ...]
+    before: Terms | None
+    tried: Terms
+    fits: tuple[FitRow, ...]
+
+
+def round_card(store: Store, reading: Reading, moment: Moment) -> RoundCard:
+    """Return the card of a `round` event; reads the events of its fits."""
+    body = moment.event.round
+    fits = fits_of(reading, moment)
+    row = round_row(body, moment.event.number, moment.event.seconds + sum(fit.seconds for fit in fits))
+    scores = {i: score for fit in fits for i, score in _scores(store, reading, fit).items()}
+    return RoundCard(
+        row,
+        _round_tiles(row),
+        (*_round_sentences(row, fits), f"{_upper(next_words(reading, row))}.", _cost_of_fits(fits, row)),
+        tuple(
+            _tried(reading, flip["example"], flip["old"], flip["new"], flip["cause"], scores) for flip in body["flips"]
+        ),
+        repairs(reading, body["repairs"]),
+        terms(body["before"]) if body["before"] else None,
+        terms(body["tried"]),
+        fits,
+    )
+
+
+def fits_of(reading: Reading, moment: Moment) -> tuple[FitRow, ...]:
+    """Return the fits that a round counted: the last to each of its folds before its event."""
+    number, event = moment.state.step, moment.event.number
+    found = [fit for fit in reading.fits if fit.round == number and fit.event < event]
+    return tuple(fit for fit in found if fit.labels == found[-1].labels)
+
+
+def _tried(
+    reading: Reading, name: str, old: Label | None, new: Label | None, cause: str, scores: Scores
+) -> ChangedExample:
+    example = shown(reading, name)
+    known = scores.get(example.place)
+    if known is None or new is None:
+        return ChangedExample(example, old, new, cause)
+    share = percent(math.exp(known.normalized[reading.tally.labels.index(new)]))
+    return ChangedExample(example, old, new, f"{cause}, predicted with {share}")
+
+
+def _round_tiles(row: RoundRow) -> tuple[Tile, ...]:
+    changed = f"in {counted(row.groups, 'group')}" if row.number else "all of them"
+    return (
+        Tile("U before", decimal(row.before, 2), "", "U of the labels kept so far, by the models tuned on them."),
+        Tile("U tried", decimal(row.tried, 2), "", "U of the labels tried, by the models tuned on them."),
+        Tile("Change of U", decimal(row.delta, 2), "", "Above 0: the labels are kept. Chance plays no part."),
+        Tile("Labels changed", f"{row.changed:,}", changed, "Compared with the labels kept so far."),
+    )
+
+
+def _round_sentences(row: RoundRow, fits: Sequence[FitRow]) -> list[str]:
+    if not row.number and not fits:
+        return ["The labels to start from were drawn at random, then repaired. No model has read them yet."]
+    if not row.number:
+        return [
+            "The labels to start from: those that stand out in the predictions of the untuned model, then repaired. U "
+            "by these predictions is not comparable with that of later rounds."
+        ]
+    if row.before is None:
+        return ["It tried the labels of round 0 as they were, and kept them: no tuned model had given a U before."]
+    changes = f"{counted(row.changed, 'label')} in {counted(row.groups, 'group')}"
+    said = f"It changed {changes}: those that raise U most if the predictions stayed as they were."
+    if row.verdict == "accepted":
+        return [said, "Predicted by models tuned on the new labels, U rose: the labels were kept."]
+    return [said, "Predicted by models tuned on the new labels, U did not rise: the labels before stayed."]
+
+
+def _cost_of_fits(fits: Sequence[FitRow], row: RoundRow) -> str:
+    tuned, read = sum(fit.tokens for fit in fits), sum(fit.scored for fit in fits)
+    many = counted(sum(fit.fold != UNTUNED for fit in fits), "fit")
+    return f"{many}, {count(tuned)} tokens tuned on, {count(read)} tokens scored, {duration(row.seconds)}."
+
+
+def _upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One example held out from a fit: the label tried for it, its probability, and the most probable label."""
+
+    example: ExampleView
+    tried: Label | None  # None while the round is in progress
+    probability: float | None
+    favoured: Label
+    favoured_probability: float
+
+
+def predictions(store: Store, reading: Reading, fit: FitRow, moment: Moment | None = None) -> list[Prediction]:
+    """Return what a fit predicted, the labels tried least likely first; `moment` is that of its round, if it ended."""
+    labels, ids = reading.tally.labels, reading.run.codec.ids
+    given = Labeling() if moment is None else _labels_tried(reading, moment)
+    found = []
+    for i, score in _scores(store, reading, fit).items():
+        shares = [math.exp(value) for value in score.normalized]
+        best = max(range(len(shares)), key=shares.__getitem__)
+        label = given.get(i)
+        share = None if label is None else shares[labels.index(label)]
+        found.append(Prediction(shown(reading, ids[i]), label, share, labels[best], shares[best]))
+    return sorted(found, key=lambda row: row.favoured_probability if row.probability is None else row.probability)
+
+
+def _labels_tried(reading: Reading, moment: Moment) -> Labeling:
+    before = moment.before.labeling if moment.before else Labeling()
+    flips = {reading.run.codec.index(flip["example"]): flip["new"] for flip in moment.event.round["flips"]}
+    return Labeling({**before, **{i: label for i, label in flips.items() if label is not None}})
+
+
+def _scores(store: Store, reading: Reading, fit: FitRow) -> Scores:
+    return reading.run.codec.decode_fold(store.event(reading.run.name, fit.event).fold)

@@ -5,7 +5,7 @@ The style that all figures share is here too. Untrusted text is never markup.
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,13 +15,15 @@ from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
 from icm_engine.analysis.formatting import PHASE_STYLES, middle_cut, moment, one_line
-from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.run_history import FitRow, Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
 from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
+from icm_engine.core.folds import FOLDS, OPTIONS
 from icm_engine.core.labeling import Label
 
 Value = Callable[[Point], float | None]
 STEPS = "step"  # title of an axis of steps, whose ticks are whole
+ROUNDS = "round"  # title of an axis of rounds, likewise
 COUNTS = ("pairs", "examples")  # titles of axes whose ticks are whole too
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
 LINES = 40  # maximum number of marks; the last ones are kept
@@ -144,6 +146,8 @@ def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None
 
     Its two terms can be switched on in the legend.
     """
+    if trajectory.unit == ROUNDS:
+        return _utility_by_rounds(trajectory, dark)
     marks = marks or CurveMarks()
     colours, figure = palette(dark), blank_figure(dark, "U")
     points = trajectory.points
@@ -170,6 +174,28 @@ def utility(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None
     return Chart("Utility", caption, figure, _alt("Utility U(D)", trajectory, lambda p: p.utility))
 
 
+def _utility_by_rounds(trajectory: Trajectory, dark: bool) -> Chart:
+    """U of the labels kept after each round, and U of those that a round tried and did not keep.
+
+    Round 0 is left out: its U is by predictions of the untuned model, so the two are not comparable.
+    """
+    colours, figure = palette(dark), blank_figure(dark, "U", ROUNDS)
+    points = [point for point in trajectory.points if point.step or point.verdict != "initial"]
+    _line(figure, points, "U(D) kept", lambda p: p.utility, colours.strong, width=2.5)
+    _marks(figure, points, "rejected", colours.rejected, "circle-open", 1.0, size=10, name="tried, not kept")
+    _marks(figure, points, "accepted", colours.accepted, "circle", 1.0, size=9, name="tried, kept")
+    figure.update_xaxes(rangemode="normal")
+    figure.update_yaxes(range=_fitted([value for point in points for value in (point.utility, point.tried)]))
+    caption = (
+        "U(D) = alpha · P(D) − I(D) of the labels after each round; each label is predicted by a model tuned on the "
+        "other folds. Filled: the labels that a round tried were kept. Hollow: U of labels that were tried and not "
+        "kept; U stays where it was. Round 0 has no comparable U: no model had been tuned."
+    )
+    return Chart(
+        "Utility", caption, figure, _alt("Utility U(D)", replace(trajectory, points=points), lambda p: p.utility)
+    )
+
+
 def _fitted(values: Sequence[float]) -> list[float] | None:
     """A range with some margin around these values; None if there are none."""
     if not values:
@@ -193,7 +219,7 @@ def annealing(trajectory: Trajectory, dark: bool = False) -> Chart:
 
 def labels(trajectory: Trajectory, dark: bool = False) -> Chart:
     """The number of labelled examples, and of each label; of many labels, the others together are one line."""
-    colours, figure = palette(dark), blank_figure(dark, "examples")
+    colours, figure = palette(dark), blank_figure(dark, "examples", trajectory.unit)
     _line(figure, trajectory.points, "labelled", lambda p: p.labelled, colours.text, width=1.5)
     shades = (colours.strong, colours.rejected, colours.second, colours.third)
     looks = list(zip(shades, ("dash", "dot", "dashdot", "longdash"), strict=True))
@@ -215,7 +241,7 @@ def accuracy(trajectory: Trajectory, dark: bool = False) -> Chart | None:
     """Agreement with gold, unlabelled examples counted as wrong; None without gold."""
     if not any(point.accuracy for point in trajectory.points):
         return None
-    colours, figure = palette(dark), blank_figure(dark, "share")
+    colours, figure = palette(dark), blank_figure(dark, "share", trajectory.unit)
     points = trajectory.points
     _line(figure, points, "accuracy", _agreement("raw"), colours.strong)
     _line(figure, points, "balanced", _agreement("balanced"), colours.second, "dash", width=1.5)
@@ -234,7 +260,8 @@ def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
 
 def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> tuple[Chart, ...]:
     """Return the charts of the Overview, U first, accuracy only where there is gold."""
-    charts = (utility(trajectory, dark, marks), annealing(trajectory, dark), labels(trajectory, dark))
+    cooling = () if trajectory.unit == ROUNDS else (annealing(trajectory, dark),)
+    charts = (utility(trajectory, dark, marks), *cooling, labels(trajectory, dark))
     known = accuracy(trajectory, dark)
     found = (*charts, known) if known else charts
     for chart in found:
@@ -290,13 +317,15 @@ def _marks(
     symbol: str,
     opacity: float,
     size: int = 6,
+    name: str = "",
 ) -> None:
+    """Add marks at U after each step of this verdict; with a name of their own, they are at U of what was tried."""
     chosen = [point for point in points if point.verdict == verdict]
     shown = [chosen[k] for k in every_nth(len(chosen), MARKS)]
     figure.add_scatter(
         x=[point.step for point in shown],
-        y=[_short(point.utility) for point in shown],
-        name=verdict,
+        y=[_short(point.tried if name else point.utility) for point in shown],
+        name=name or verdict,
         mode="markers",
         customdata=[_short(point.delta) for point in shown],
         hovertemplate="delta %{customdata:.2f}",
@@ -310,8 +339,8 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def blank_figure(dark: bool, unit: str) -> go.Figure:
-    """Return an empty figure in the common style; `unit` is the unit of its values."""
+def blank_figure(dark: bool, unit: str, steps: str = STEPS) -> go.Figure:
+    """Return an empty figure in the common style; `unit` is the unit of its values, `steps` the title of its x axis."""
     colours = palette(dark)
     axis = {"gridcolor": colours.grid, "zeroline": False, "linecolor": colours.grid, "automargin": True}
     layout = {
@@ -323,7 +352,7 @@ def blank_figure(dark: bool, unit: str) -> go.Figure:
         "margin": {"l": 44, "r": 8, "t": 8, "b": 36},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "xaxis": {**axis, "title": {"text": STEPS, "standoff": 4}, "rangemode": "tozero"},
+        "xaxis": {**axis, "title": {"text": steps, "standoff": 4}, "rangemode": "tozero"},
         "yaxis": {**axis, "title": {"text": unit, "standoff": 4}},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "#1B2530" if dark else "#FFFFFF", "font": {"color": colours.text}},
@@ -348,9 +377,9 @@ def _alt(what: str, trajectory: Trajectory, value: Value) -> str:
     """Say where a curve begins and ends."""
     known = [(point.step, v) for point in trajectory.points if (v := value(point)) is not None]
     if not known:
-        return f"{what}: no steps yet."
-    (first, start), (last, end) = known[0], known[-1]
-    return f"{what}: {start:.2f} at step {first}, {end:.2f} at step {last}."
+        return f"{what}: no {trajectory.unit}s yet."
+    (first, start), (last, end), unit = known[0], known[-1], trajectory.unit
+    return f"{what}: {start:.2f} at {unit} {first}, {end:.2f} at {unit} {last}."
 
 
 CURVE_ROWS = 500
@@ -375,6 +404,47 @@ def steps_frame(reading: Reading, dark: bool = False, limit: int = 50) -> Any:
         for row in reversed(reading.steps[-limit:])
     ]
     return _coloured(pd.DataFrame(rows), dark)
+
+
+def rounds_frame(reading: Reading, dark: bool = False) -> Any:
+    """Return the rounds of a search with folds, newest first, styled."""
+    rows = [
+        {
+            "round": row.number,
+            "verdict": row.words,
+            "U before": row.before,
+            "U tried": row.tried if row.number else None,
+            "delta U": row.delta,
+            "changed": row.changed,
+            "groups": row.groups,
+            "repairs": row.repaired,
+            "next": row.left,
+            "seconds": row.seconds,
+        }
+        for row in reversed(reading.rounds)
+    ]
+    return _coloured(pd.DataFrame(rows), dark)
+
+
+def fits_frame(fits: Sequence[FitRow]) -> pd.DataFrame:
+    """Return fits, one per row, in the order given."""
+    return pd.DataFrame(
+        [
+            {
+                "round": fit.round,
+                "fold": fit.words,
+                "held out": fit.held_out,
+                "tuned on": fit.rows,
+                "steps": fit.steps,
+                "first loss": fit.first_loss,
+                "last loss": fit.last_loss,
+                "tokens tuned": fit.tokens,
+                "tokens scored": fit.scored,
+                "seconds": fit.seconds,
+            }
+            for fit in fits
+        ]
+    )
 
 
 def _coloured(frame: pd.DataFrame, dark: bool) -> Any:
@@ -459,12 +529,12 @@ def curves_frame(trajectory: Trajectory) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "step": point.step,
+                trajectory.unit: point.step,
                 "U": point.utility,
+                **({"U tried": point.tried} if trajectory.unit == ROUNDS else {}),
                 "alpha P": point.weighted_predictability,
                 "I": point.inconsistency,
-                "temperature": point.temperature,
-                "acceptance": point.acceptance_rate,
+                **({} if trajectory.unit == ROUNDS else _cooling(point)),
                 "labelled": point.labelled,
                 **{f"label {name}": count for name, count in zip(trajectory.labels, point.balance, strict=True)},
                 "accuracy": point.accuracy.raw if point.accuracy else None,
@@ -475,9 +545,26 @@ def curves_frame(trajectory: Trajectory) -> pd.DataFrame:
     )
 
 
+def _cooling(point: Point) -> dict[str, float | None]:
+    return {"temperature": point.temperature, "acceptance": point.acceptance_rate}
+
+
+# settings of a search that one with folds does not read
+NOT_OF_FOLDS = frozenset(
+    (
+        "initial_temperature final_temperature cooling_rate cooling initial_labels initial_draw repair_unchanged "
+        "paired terms redraw_every exact_every neighbour_weight"
+    ).split()
+)
+
+
 def settings_frame(spec: dict[str, Any]) -> pd.DataFrame:
-    """Return a run's settings as names and values."""
+    """Return a run's settings as names and values; of a search with folds, those that it reads."""
     flat = {**{name: value for name, value in spec.items() if name != "search"}, **spec["search"]}
+    if spec.get("source") == FOLDS:
+        options = {**OPTIONS, **flat.pop("source_options")}
+        rounds = {"rounds, at most": flat.pop("max_steps")}
+        flat = {name: value for name, value in flat.items() if name not in NOT_OF_FOLDS} | rounds | options
     values = ["" if value is None else str(value) for value in flat.values()]
     return pd.DataFrame({"setting": [name.replace("_", " ") for name in flat], "value": values})
 

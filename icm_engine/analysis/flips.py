@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -81,7 +81,10 @@ class Queue:
 
 def queues(reading: Reading) -> tuple[Queue, ...]:
     """Return the queues of a run; disagreement with gold only where gold is shown."""
-    return tuple(queue for queue in QUEUES if queue.name != "gold" or reading.gold)
+    found = tuple(queue for queue in QUEUES if queue.name != "gold" or reading.gold)
+    if not reading.by_folds:
+        return found
+    return tuple(replace(queue, explanation=queue.explanation.replace(GIVEN_OTHERS, reading.given)) for queue in found)
 
 
 def most_flipped(reading: Reading) -> list[Queued]:
@@ -107,7 +110,7 @@ def doubt_words(reading: Reading, example: int) -> str:
     changes = [change for change in reading.history if change.example == example]
     flips = reading.changes[example].flips if example in reading.changes else 0
     conflicts = sum(example in pair for pair in (reading.state.evaluation.pairs if reading.state else ()))
-    by = f", last set at step {changes[-1].step:,} ({changes[-1].cause})" if changes else ""
+    by = f", last set at {reading.unit} {changes[-1].step:,} ({changes[-1].cause})" if changes else ""
     return f"{_margin_words(reading, example)}Flips: {flips:,}, conflicts: {conflicts:,}{by}."
 
 
@@ -122,7 +125,7 @@ def _margin_words(reading: Reading, example: int) -> str:
     rival = labels[max((j for j in range(len(raw)) if j != k), key=raw.__getitem__)]
     first, second = (label, rival) if margin >= 0 else (rival, label)
     odds = f"{math.exp(abs(margin)):,.1f}" if abs(margin) < math.log(1000) else "over 1,000"
-    return f"Margin {signed(margin)}: given all other labels, the model favours {first} over {second} by {odds} to 1. "
+    return f"Margin {signed(margin)}: {reading.given}, the model favours {first} over {second} by {odds} to 1. "
 
 
 def signed(number: float) -> str:
@@ -214,6 +217,7 @@ def times(count: int, noun: str) -> str:
     return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+GIVEN_OTHERS = "given all other labels"  # what predictions depend on in a search by prompting
 QUEUES = (
     Queue("most-flipped", "Most flipped", "Examples whose label changed after they had one.", most_flipped),
     Queue("lowest-margin", "Lowest margin", "Labels with the lowest margin: log p of the label minus that of the "
@@ -234,7 +238,7 @@ def changes_frame(reading: Reading, changes: Sequence[LabelChange]) -> "pandas.D
     return pandas.DataFrame(
         [
             {
-                "step": change.step,
+                reading.unit: change.step,
                 "before": change.old,
                 "after": change.new,
                 "example": ids[change.example],

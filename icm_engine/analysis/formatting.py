@@ -138,6 +138,15 @@ def count(number: int) -> str:
     return f"{number / 1000:.1f} k" if number < 1_000_000 else f"{number / 1_000_000:.1f} M"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "step"), counted(2000, "pair")
+    ('1 step', '2,000 pairs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def decimal(number: float | None, digits: int = 1) -> str:
     """Return a number with a true minus sign; a dash for None."""
     return DASH if number is None else f"{number:,.{digits}f}".replace("-", "−")

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icm_engine.analysis.conflicts import PairLine, counted, demand, pair_line
-from icm_engine.analysis.formatting import decimal, percent
+from icm_engine.analysis.conflicts import PairLine, demand, pair_line
+from icm_engine.analysis.formatting import counted, decimal, percent
 from icm_engine.analysis.label_history import RepairMark
 from icm_engine.analysis.run_history import Reading, repairs_in
 from icm_engine.core.consistency import Pair
@@ -148,7 +148,10 @@ def _choice(options: Sequence[OptionLine]) -> str:
 
 
 def _verdict(event: Event, mark: RepairMark) -> str:
-    """Say what happened to the step that the repair belongs to."""
+    """Say what happened to the step or round that the repair belongs to."""
+    if event.kind == "round" and event.round["step"]:
+        kept = "were kept" if event.round["kept"] else "were not kept, and the repair was discarded"
+        return f"By the predictions of the round before. The labels that this round tried {kept}."
     if event.kind != "step":
         return "It belongs to the initial labels, which are always kept."
     body = event.step
@@ -166,17 +169,17 @@ def _chance(share: float) -> str:
 
 
 def _after(event: Event) -> str:
-    """Name the pairs that a repair's step made inconsistent."""
-    if event.kind != "step":
+    """Name the pairs that a repair's step or round made inconsistent."""
+    if event.kind == "initial" or (event.kind == "round" and not event.round["step"]):
         return "Inconsistent once the initial labels were repaired"
-    if event.step["verdict"] == "rejected":
-        return "Would have become inconsistent by this step"
-    return "Became inconsistent by this step"
+    kept = event.round["kept"] if event.kind == "round" else event.step["verdict"] != "rejected"
+    return f"{'Became' if kept else 'Would have become'} inconsistent by this {event.kind}"
 
 
 def _broken(reading: Reading, event: Event) -> list[Pair]:
-    evaluation = event.step["after"] if event.kind == "step" else event.initial["after"]
-    before = {tuple(pair) for pair in event.step["before"]["pairs"]} if event.kind == "step" else set()
+    evaluation = event.body["tried" if event.kind == "round" else "after"]
+    known = event.body.get("before")
+    before = {tuple(pair) for pair in known["pairs"]} if known else set()
     after = evaluation["pairs"] if evaluation else []
     index = reading.run.codec.index
     return [(index(a), index(b)) for a, b in after if (a, b) not in before]

@@ -22,18 +22,20 @@ from icm_engine.analysis.label_history import (
 from icm_engine.analysis.traces import BLOCK, WHOLE, Point, Points, Trajectory, packed, sketched
 from icm_engine.core.advance import Breakpoints
 from icm_engine.core.consistency import Pair
+from icm_engine.core.folds import FOLDS, UNTUNED, fold_settings
 from icm_engine.core.interventions import AppliedIntervention
 from icm_engine.core.labeling import Label, Labeling
 from icm_engine.core.scoring import Retries
 from icm_engine.core.search import State
 from icm_engine.core.settings import SearchConfig
-from icm_engine.store.bodies import AuditBody, RepairBody, ScoredBody, ShrunkBody, StepBody
+from icm_engine.store.bodies import AuditBody, FoldBody, RepairBody, RoundOfFoldsBody, ScoredBody, ShrunkBody, StepBody
 from icm_engine.store.events import Codec, Json, breakpoints_of, decode_done, tuned
 from icm_engine.store.replay import AUDIT, STATE_KINDS, OpenRun, after_event
 from icm_engine.store.store import Event
 
 # A shape and a word beside the colour: filled for accepted, hollow for rejected.
 VERDICT_WORDS = {"accepted": "● accepted", "rejected": "○ rejected", "unchanged": "– unchanged"}
+ROUND_WORDS = {"initial": "– labels to start from", "accepted": "● kept", "rejected": "○ not kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,102 @@ def step_row(body: StepBody, seconds: float) -> StepRow:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FitRow:
+    """One fit of a search with folds: a model tuned on the labels of all folds but one, and asked about that one.
+
+    Fold 0 is all examples, asked of the untuned model; it has no losses.
+    """
+
+    event: int
+    round: int
+    fold: int
+    labels: str  # the hash of the labels that the round tries
+    held_out: int  # examples
+    rows: int  # labels tuned on
+    steps: int
+    tokens: int  # read in tuning, each as often as it was read
+    scored: int  # read in prediction
+    first_loss: float | None
+    last_loss: float | None
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """Which fold it is, in words."""
+        return "all examples, untuned" if self.fold == UNTUNED else f"fold {self.fold}"
+
+
+def fit_row(body: FoldBody, event: int, seconds: float) -> FitRow:
+    """Return the row of a `fold` event."""
+    return FitRow(
+        event=event,
+        round=body["round"],
+        fold=body["fold"],
+        labels=body["labels"],
+        held_out=len(body["held_out"]),
+        rows=body["rows"],
+        steps=body["steps"],
+        tokens=body["tokens"],
+        scored=body["usage"]["tokens_encoded"],
+        first_loss=body["first_loss"],
+        last_loss=body["last_loss"],
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """One round of a search with folds; `changed` and `groups` count what it tried to change.
+
+    `before` is U of the labels kept so far, None where it is not comparable: in round 0, whose labels the untuned model
+    or chance gives, and in round 1, which tries the same labels. `most` and `left` are about the next round.
+    """
+
+    number: int
+    event: int
+    verdict: str
+    before: float | None
+    tried: float
+    changed: int
+    groups: int
+    repaired: int  # pairs
+    most: int | None
+    left: int
+    seconds: float  # of all its fits
+
+    @property
+    def delta(self) -> float | None:
+        return None if self.before is None else self.tried - self.before
+
+    @property
+    def words(self) -> str:
+        """The verdict, in words."""
+        return ROUND_WORDS[self.verdict]
+
+
+def round_row(body: RoundOfFoldsBody, event: int, seconds: float) -> RoundRow:
+    """Return the row of a `round` event; the seconds include those of its fits."""
+    return RoundRow(
+        number=body["step"],
+        event=event,
+        verdict=round_verdict(body),
+        before=body["before"]["utility"] if body["before"] else None,
+        tried=body["tried"]["utility"],
+        changed=len(body["flips"]),
+        groups=body["groups"],
+        repaired=sum(repair["taken"] is not None for repair in body["repairs"]),
+        most=body["most"],
+        left=body["left"],
+        seconds=seconds,
+    )
+
+
+def round_verdict(body: RoundOfFoldsBody) -> str:
+    """Return the verdict of a round as that of a step; round 0 has the initial labels."""
+    return "initial" if not body["step"] else "accepted" if body["kept"] else "rejected"
+
+
 WINDOW = 50  # proposals in the rolling acceptance rate, and steps in the mean time per step
 STEPS_KEPT = 200  # rows of the last-steps table
 
@@ -96,16 +194,22 @@ class Spent:
     set_evaluations: int = 0
     seconds: float = 0.0
     prompt_tokens: int = 0  # the largest mean prompt length of any step
+    fits: int = 0  # models tuned
+    tokens_tuned: int = 0  # read in tuning, each as often as it was read
+
+    def tuned(self, fit: FoldBody) -> "Spent":
+        return replace(self, fits=self.fits + (fit["fold"] != UNTUNED), tokens_tuned=self.tokens_tuned + fit["tokens"])
 
     def plus(self, scored: ScoredBody, seconds: float) -> "Spent":
         usage = scored["usage"]
-        return Spent(
-            self.prompts + usage["prompts"],
-            self.tokens_encoded + usage["tokens_encoded"],
-            self.tokens_full + usage["tokens_full"],
-            self.set_evaluations + scored["set_evaluations"],
-            self.seconds + seconds,
-            max(self.prompt_tokens, usage["tokens_full"] // max(1, usage["prompts"])),
+        return replace(
+            self,
+            prompts=self.prompts + usage["prompts"],
+            tokens_encoded=self.tokens_encoded + usage["tokens_encoded"],
+            tokens_full=self.tokens_full + usage["tokens_full"],
+            set_evaluations=self.set_evaluations + scored["set_evaluations"],
+            seconds=self.seconds + seconds,
+            prompt_tokens=max(self.prompt_tokens, usage["tokens_full"] // max(1, usage["prompts"])),
         )
 
 
@@ -152,6 +256,8 @@ class Reading:
     pace: tuple[float, ...] = ()  # seconds of the last 50 steps
     spent: Spent = Spent()
     steps: tuple[StepRow, ...] = ()  # the last ones, oldest first
+    rounds: tuple[RoundRow, ...] = ()  # of a search with folds
+    fits: tuple[FitRow, ...] = ()  # of a search with folds, those of the round in progress included
     model: Json = field(default_factory=dict)  # the scorer's own description
     failure: Failure | None = None
     history: tuple[LabelChange, ...] = ()
@@ -181,6 +287,32 @@ class Reading:
     @property
     def labeling(self) -> Labeling:
         return self.state.labeling if self.state else Labeling()
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether the labels are found by rounds of fine-tuned folds."""
+        return self.run.spec.source == FOLDS
+
+    @property
+    def unit(self) -> str:
+        """What the run counts: steps or rounds, in the singular."""
+        return self.trajectory.unit
+
+    @property
+    def given(self) -> str:
+        """What a prediction of an example depends on, in words."""
+        return "after tuning on the labels of the other folds" if self.by_folds else "given all other labels"
+
+    @property
+    def folds(self) -> int:
+        """The number of folds of a round."""
+        return fold_settings(self.run.spec.source_options, self.run.spec.search.seed).folds
+
+    @property
+    def fitted(self) -> tuple[FitRow, ...]:
+        """The fits of the round in progress that count: those to the labels that it tries now."""
+        done = self.rounds[-1].number if self.rounds else -1
+        return tuple(fit for fit in self.fits if fit.round > done and fit.labels == self.fits[-1].labels)
 
     @property
     def outline(self) -> Trajectory:
@@ -215,7 +347,8 @@ def empty_reading(run: OpenRun, gold: Mapping[str, Label], counts: Mapping[Label
     """
     labels = run.dataset.task.labels
     tally = LabelCounts(labels, Counter(gold.values()) if counts is None else counts)
-    return Reading(run, gold, Trajectory(labels), tally, config=run.spec.search)
+    unit = "round" if run.spec.source == FOLDS else "step"
+    return Reading(run, gold, Trajectory(labels, unit=unit), tally, config=run.spec.search)
 
 
 class _Fold:
@@ -233,6 +366,7 @@ class _Fold:
         self.window = deque(reading.window, WINDOW)
         self.pace = deque(reading.pace, WINDOW)
         self.steps = deque(reading.steps, STEPS_KEPT)
+        self.rounds, self.fits = list(reading.rounds), list(reading.fits)
         self.spent, self.model, self.failure = reading.spent, reading.model, reading.failure
         self.history, self.repairs, self.acts = list(reading.history), list(reading.repairs), list(reading.acts)
         self.conflict_intervals, self.config, self.moments = (
@@ -250,7 +384,7 @@ class _Fold:
         if event.kind in STATE_KINDS:
             self._state(event)
         elif event.kind == "fold":
-            self.spent = self.spent.plus(event.fold, event.seconds)
+            self._fit(event)
         elif event.kind == "model":
             self.model = event.body
         elif event.kind == "breakpoints":
@@ -275,8 +409,27 @@ class _Fold:
             self.spent = self.spent.plus(scored, event.seconds)
         if event.kind == "step":
             self._step(event)
+        elif event.kind == "round":
+            self._round(event)
         else:
             self._beside(event)
+
+    def _fit(self, event: Event) -> None:
+        self.failure = None  # the run continued after a resume
+        self.spent = self.spent.plus(event.fold, event.seconds).tuned(event.fold)
+        self.fits.append(fit_row(event.fold, event.number, event.seconds))
+        if event.fold["fold"] != UNTUNED:
+            self.pace.append(event.seconds)
+
+    def _round(self, event: Event) -> None:
+        number = event.round["step"]
+        took = sum(fit.seconds for fit in self.fits if fit.round == number)
+        row = round_row(event.round, event.number, took + event.seconds)
+        self.rounds.append(row)
+        if row.number:
+            self.proposals += 1
+            self.accepted += event.round["kept"]
+        self._point(event, None, row.verdict, row.delta or 0.0)
 
     def _step(self, event: Event) -> None:
         body = event.step
@@ -355,6 +508,8 @@ class _Fold:
             pace=tuple(self.pace),
             spent=self.spent,
             steps=tuple(self.steps),
+            rounds=tuple(self.rounds),
+            fits=tuple(self.fits),
             model=self.model,
             failure=self.failure,
             history=tuple(self.history),
@@ -373,14 +528,16 @@ class _Fold:
 
 
 def repairs_in(event: Event) -> Sequence[RepairBody]:
-    """Return the repairs of an event; only the initial labels and steps can have any."""
+    """Return the repairs of an event; only the initial labels, steps and rounds can have any."""
     if event.kind == "step":
         return event.step["repairs"]
+    if event.kind == "round":
+        return event.round["repairs"]
     return event.initial["repairs"] if event.kind == "initial" else ()
 
 
 def _repair_marks(codec: Codec, event: Event, step: int) -> Iterator[RepairMark]:
-    kept = event.kind == "initial" or (event.kind == "step" and event.step["accepted"])
+    kept = event.kind == "initial" or bool(event.body.get("accepted" if event.kind == "step" else "kept"))
     for number, repair in enumerate(repairs_in(event)):
         pair = (codec.index(repair["pair"][0]), codec.index(repair["pair"][1]))
         taken = repair["taken"] is not None

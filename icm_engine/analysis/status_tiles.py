@@ -9,14 +9,16 @@ from icm_engine.analysis.formatting import (
     PhaseStyle,
     balance_words,
     count,
+    counted,
     decimal,
     duration,
     escaped,
     one_line,
     percent,
 )
-from icm_engine.analysis.run_history import WINDOW, Reading
+from icm_engine.analysis.run_history import WINDOW, Reading, RoundRow
 from icm_engine.analysis.views import acceptance_rate, example_text, searches
+from icm_engine.core.folds import UNTUNED
 from icm_engine.runs.control import RunStatus
 
 SILENT = 15.0  # seconds without a heartbeat (one every two seconds) after which a worker is reported as silent
@@ -35,6 +37,8 @@ class Tile:
 def tiles(reading: Reading) -> tuple[Tile, ...]:
     """Return the tiles of a run; accuracy only where there is gold."""
     found = (_utility(reading), _labelled(reading), _balance(reading), *_accuracy(reading))
+    if reading.by_folds:
+        return (*found, _pairs(reading), _rounds(reading), *_cost_of_folds(reading))
     if not searches(reading):
         return (*found, _pairs(reading), _tokens(reading))
     return (*found, _temperature(reading), _acceptance(reading), _pairs(reading), _tokens(reading))
@@ -51,6 +55,8 @@ def headline(reading: Reading, accuracy: bool = True) -> str:
     found = [f"U {decimal(last.utility, 2)}"]
     if searches(reading):
         found += [f"T {decimal(last.temperature, 2)}", f"accepted {percent(last.acceptance_rate)}"]
+    if reading.by_folds:
+        found.append(f"kept {reading.accepted:,} of {counted(reading.proposals, 'round')}")
     if reading.run.rule_name != "none":
         found.append(f"conflicts {last.pairs:,}")
     found.append(f"{reading.tally.labelled:,} of {total:,} labelled")
@@ -60,14 +66,16 @@ def headline(reading: Reading, accuracy: bool = True) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LastDecision:
-    """The last step of a run in a sentence, and its number."""
+    """The last step or round of a run in a sentence, and its number."""
 
     step: int
     sentence: str
 
 
 def last_decision(reading: Reading) -> LastDecision | None:
-    """Return the last decision of a search; None before its first step."""
+    """Return the last decision of a search; None before its first step or round."""
+    if reading.rounds:
+        return LastDecision(reading.rounds[-1].number, round_sentence(reading, reading.rounds[-1]))
     if not reading.steps:
         return None
     row = reading.steps[-1]
@@ -76,6 +84,31 @@ def last_decision(reading: Reading) -> LastDecision | None:
     numbers = "" if row.delta is None else f", ΔU {decimal(row.delta, 2)} at T {decimal(row.temperature, 2)}"
     repaired = f", {row.repair_words}" if row.repaired else ""
     return LastDecision(row.step, f"Step {row.step:,} {row.words}: {change}{numbers}{repaired} · {text}")
+
+
+def round_sentence(reading: Reading, row: RoundRow) -> str:
+    """Say what a round tried, whether its labels were kept, and what the next one may try."""
+    if not row.number:
+        drawn = "predicted by the untuned model" if _untuned_first(reading) else "drawn at random"
+        return f"Round 0 {row.words}: {drawn}, then repaired"
+    tried = "the labels of round 0" if row.before is None else f"{counted(row.changed, 'label')} changed"
+    tried += f" in {counted(row.groups, 'group')}" if row.groups and row.groups != row.changed else ""
+    change = f"U {decimal(row.tried, 2)}" if row.delta is None else f"ΔU {decimal(row.delta, 2)}"
+    repaired = f", ⟲ repaired {row.repaired}" if row.repaired else ""
+    return f"Round {row.number:,} {row.words}: {tried}, {change}{repaired} · {next_words(reading, row)}"
+
+
+def _untuned_first(reading: Reading) -> bool:
+    return any(fit.fold == UNTUNED for fit in reading.fits)
+
+
+def next_words(reading: Reading, row: RoundRow) -> str:
+    """Say how many groups the round after this one changes."""
+    if not row.left:
+        return "nothing is left to try"
+    if row.number >= reading.run.spec.search.max_steps:
+        return f"all rounds are taken; {counted(row.left, 'group')} would change next"
+    return f"the next round changes {counted(row.left, 'group')}"
 
 
 def tiles_then(reading: Reading) -> tuple[Tile, ...]:
@@ -87,6 +120,11 @@ def _utility(reading: Reading) -> Tile:
     last = reading.trajectory.last
     terms = f"{decimal(last.weighted_predictability)} − {decimal(last.inconsistency)}" if last else "no labels yet"
     explanation = "U(D) = alpha · P(D) − I(D): how well the labels predict each other, minus the cost of conflicts."
+    if reading.by_folds:
+        explanation += " Each label is predicted by a model tuned on the labels of the other folds."
+        if reading.state is not None and not reading.state.step:
+            terms += " · round 0"
+            explanation = "By the predictions that the labels of round 0 come from; not comparable with later rounds."
     if reading.state is not None and reading.state.estimated:
         terms += " · an estimate"
         since = "the settings changed" if reading.state.exact_at is None else f"step {reading.state.exact_at:,}"
@@ -156,9 +194,36 @@ def _tokens(reading: Reading) -> Tile:
     return Tile("Tokens encoded", count(spent.tokens_encoded), note, explanation)
 
 
+def _rounds(reading: Reading) -> Tile:
+    spec, done = reading.run.spec, sum(row.number > 0 for row in reading.rounds)
+    explanation = (
+        "A round tunes one model for each fold and lets it predict that fold. Its labels are kept if U is higher; else "
+        "the next round changes half as many groups. A run ends when nothing would change, or after all rounds."
+    )
+    return Tile("Rounds", f"{done:,}", f"{reading.accepted:,} kept · at most {spec.search.max_steps:,}", explanation)
+
+
+def _cost_of_folds(reading: Reading) -> tuple[Tile, ...]:
+    spent = reading.spent
+    each = f"{duration(sum(reading.pace) / len(reading.pace))} a fit" if reading.pace else "no fit yet"
+    read = "Read while models were tuned, each token as often as it was read. A fake model is not tuned."
+    scored = f"Read to predict, without demonstrations. {spent.prompts:,} prompts."
+    return (
+        Tile("Fits", f"{spent.fits:,}", f"{reading.folds} folds a round", "Models tuned so far, one for each fold."),
+        Tile("Tokens tuned on", count(spent.tokens_tuned), "read in tuning", read),
+        Tile("Tokens scored", count(spent.tokens_encoded), f"{count(spent.prompts)} prompts", scored),
+        Tile("Time", duration(spent.seconds), each, "Computing: tuning, predicting and working out the next labels."),
+    )
+
+
 def look(status: RunStatus) -> PhaseStyle:
     """Return how a run's phase is shown."""
     return PHASE_STYLES[status.phase]
+
+
+def phase_sentence(status: RunStatus, unit: str) -> str:
+    """Say in what phase a run is, and what the buttons do; `unit` is what it counts."""
+    return look(status).sentence.replace("step", unit)
 
 
 def silence(status: RunStatus) -> str | None:
@@ -173,8 +238,9 @@ def offers(status: RunStatus) -> frozenset[str]:
     return OFFERS[status.phase] | ({"resume"} if silence(status) else frozenset())
 
 
-def waiting(status: RunStatus) -> str:
+def waiting(status: RunStatus, unit: str = "step") -> str:
     """Say which commands the worker has not answered yet; empty if none."""
     if not status.pending:
         return ""
-    return f"Sent: {', '.join(status.pending)}. The worker answers after the step in progress."
+    when = "after the step in progress" if unit == "step" else "within a fit's next steps, or after it"
+    return f"Sent: {', '.join(status.pending)}. The worker answers {when}."

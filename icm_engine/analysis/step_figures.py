@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from icm_engine.analysis.event_cards import ChangedExample
+from icm_engine.analysis.event_cards import ChangedExample, Prediction
 from icm_engine.analysis.figures import (
     COLOURED,
     HATCH,
@@ -156,6 +156,25 @@ def changed_frame(changed: Sequence[ChangedExample]) -> pd.DataFrame:
     )
 
 
+def predictions_frame(found: Sequence[Prediction]) -> pd.DataFrame:
+    """Return what a fit predicted for the examples held out, one per row; columns without any value are left out."""
+    frame = pd.DataFrame(
+        [
+            {
+                "example": row.example.id,
+                "tried": row.tried,
+                "share": row.probability,
+                "gold": row.example.gold,
+                "favoured": row.favoured,
+                "its share": row.favoured_probability,
+                "text": one_line(row.example.text, 90),
+            }
+            for row in found
+        ]
+    )
+    return frame.dropna(axis=1, how="all") if len(frame) else frame
+
+
 def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tuple[Chart, ...]:
     """Return the curves up to that event, on the time axis of the whole run, with a line at their end."""
     last = whole.points[-1].step
@@ -191,12 +210,16 @@ class Grid:
     codes: npt.NDArray[np.int8]  # (rows, columns)
     candidates: int  # number of examples to choose from
     queued: bool
+    unit: str = "step"
 
     @property
     def sentence(self) -> str:
         """How the grid was thinned, in words."""
         stretch = self.steps[0] + 1 if len(self.steps) > 1 else 1
-        columns = "One column a step" if stretch == 1 else f"One column for {stretch:,} steps: the label at their end"
+        unit = self.unit
+        columns = (
+            f"One column a {unit}" if stretch == 1 else f"One column for {stretch:,} {unit}s: the label at their end"
+        )
         shown, all_of = len(self.examples), self.candidates
         if shown == all_of:
             rows = f"all {shown:,} examples"
@@ -224,7 +247,7 @@ def label_grid(reading: Reading, queued: Sequence[Queued] | None = None) -> Grid
     for change in reading.history:
         if (row := places.get(change.example)) is not None:
             codes[row, (change.step - first) // stride :] = code[change.new]
-    return Grid(rows, ends, codes, len(everyone), queued is not None)
+    return Grid(rows, ends, codes, len(everyone), queued is not None, reading.unit)
 
 
 def _evenly(size: int, most: int) -> Sequence[int]:
@@ -243,6 +266,7 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False, first: Sequence
     """
     colours, figure = palette(dark), blank_figure(dark, "")
     labels = reading.tally.labels
+    figure.update_xaxes(title_text=reading.unit)
     shades = label_colours(labels, coloured(labels, reading.tally.balance, first), colours)
     ids = [html.escape(reading.run.codec.ids[i]) for i in grid.examples]
     bands = np.array([0, *(1 + list(shades).index(_shade_of(shades, label)) for label in labels)], dtype=np.int8)
@@ -255,7 +279,7 @@ def grid_chart(reading: Reading, grid: Grid, dark: bool = False, first: Sequence
         showscale=False,
         colorscale=_bands((colours.grid, *shades.values())),
         ygap=1 if len(ids) <= FEW else 0,
-        hovertemplate="step %{x}<br>%{y}<extra></extra>",
+        hovertemplate=f"{reading.unit} %{{x}}<br>%{{y}}<extra></extra>",
     )
     _legend(figure, shades)
     marked = range(0, len(ids), -(-len(ids) // NAMED) or 1)  # one distance: names must not overlap
@@ -283,7 +307,7 @@ def grid_frame(reading: Reading, grid: Grid) -> pd.DataFrame:
     columns = every_nth(len(grid.steps), TIMES)
     words = (None, *reading.tally.labels)
     rows = [
-        {"example": reading.run.codec.ids[i]} | {f"step {grid.steps[c]:,}": words[codes[c]] for c in columns}
+        {"example": reading.run.codec.ids[i]} | {f"{grid.unit} {grid.steps[c]:,}": words[codes[c]] for c in columns}
         for i, codes in zip(grid.examples, grid.codes, strict=True)
     ]
     return pd.DataFrame(rows)
@@ -294,7 +318,9 @@ def _grid_alt(reading: Reading, grid: Grid) -> str:
         return "No example has had a label."
     end = grid.codes[:, -1]
     said = ", ".join(f"{int((end == k).sum()):,} {label}" for k, label in enumerate(reading.tally.labels, 1))
-    return f"Labels of {len(grid.examples):,} examples from step {_steps(reading)[0]:,} on; at the end: {said}."
+    return (
+        f"Labels of {len(grid.examples):,} examples from {reading.unit} {_steps(reading)[0]:,} on; at the end: {said}."
+    )
 
 
 def label_colours(labels: Sequence[Label], shown: Sequence[Label], colours: Palette) -> Mapping[Label, str]:
@@ -324,18 +350,20 @@ class Stretch:
     last: int
     event: int
     cause: str
+    unit: str = "step"
 
     @property
     def words(self) -> str:
         """The change that began it, in words."""
-        return f"step {self.first:,}: {self.label or 'no label'} ({self.cause})"
+        return f"{self.unit} {self.first:,}: {self.label or 'no label'} ({self.cause})"
 
 
 def stretches(reading: Reading, example: int) -> list[Stretch]:
     """Return the labels of one example over time, in order."""
     changes = [change for change in reading.history if change.example == example]
     ends = [*(change.step for change in changes[1:]), _steps(reading)[1]]
-    return [Stretch(c.new, c.step, end, c.event, c.cause) for c, end in zip(changes, ends, strict=False)]
+    unit = reading.unit
+    return [Stretch(c.new, c.step, end, c.event, c.cause, unit) for c, end in zip(changes, ends, strict=False)]
 
 
 def longest(found: Sequence[Stretch]) -> list[Label]:
@@ -371,6 +399,6 @@ def strip_chart(reading: Reading, found: Sequence[Stretch], dark: bool = False) 
         )
     legend = 60 if len(labels) > COLOURED else 0  # longer names, on more lines
     figure.update_layout(height=150 + legend, hovermode="closest", barmode="overlay", bargap=0.1)
-    figure.update_xaxes(range=[0, max(1, _steps(reading)[1])])
+    figure.update_xaxes(range=[0, max(1, _steps(reading)[1])], title_text=reading.unit)
     said = "; ".join(stretch.words for stretch in found[:TIMES])
     return Chart("One example over time", "Its label after each step.", figure, said or "It never had a label.")

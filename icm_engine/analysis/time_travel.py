@@ -70,10 +70,18 @@ def place_at(reading: Reading, event: int | None = None, step: int | None = None
     """
     points = reading.trajectory.points
     if event is not None:
-        return max(0, bisect_right(points, event, key=_event) - 1)
+        return max(0, bisect_right(points, _round_of_fit(reading, event), key=_event) - 1)
     if step is not None:
         return min(bisect_left(points, step, key=_step), len(points) - 1)
     return len(points) - 1
+
+
+def _round_of_fit(reading: Reading, event: int) -> int:
+    """The event of the round that a fit was for, if that ended; else the event itself."""
+    fit = next((fit for fit in reading.fits if fit.event == event), None)
+    if fit is None:
+        return event
+    return next((row.event for row in reading.rounds if row.number == fit.round and row.event > event), event)
 
 
 def open_moment(store: Store, reading: Reading, place: int) -> Moment:
@@ -154,6 +162,8 @@ def _as_of(reading: Reading, place: int, state: State, config: SearchConfig) -> 
         window=(),
         pace=(),
         steps=(),
+        rounds=tuple(row for row in reading.rounds if row.event <= last.event),
+        fits=tuple(fit for fit in reading.fits if fit.event <= last.event),
         conflict_intervals={},
         acts=(),
     )
@@ -181,6 +191,7 @@ KINDS = {
     "refreshed": "an exact evaluation",
     "labelled": "a label source",
 }
+TAKEN = ("step", "round")  # kinds of events that a run counts
 
 
 def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView | None:
@@ -196,5 +207,6 @@ def followed(reading: Reading, moment: Moment, asked: str | None) -> ExampleView
 def where(reading: Reading, moment: Moment) -> str:
     """Say where in the run a moment is, and when it was."""
     steps, time = reading.trajectory.points[-1].step, datetime.fromtimestamp(moment.event.time)
-    kind = "" if moment.event.kind == "step" else f"{KINDS[moment.event.kind]}, after "
-    return f"{kind}step {moment.state.step:,} of {steps:,} · event {moment.event.number:,} · {time:%Y-%m-%d %H:%M:%S}"
+    kind = "" if moment.event.kind in TAKEN else f"{KINDS[moment.event.kind]}, after "
+    place = f"{reading.unit} {moment.state.step:,} of {steps:,}"
+    return f"{kind}{place} · event {moment.event.number:,} · {time:%Y-%m-%d %H:%M:%S}"

@@ -72,7 +72,8 @@ BLOCK = 250  # points packed together; longer runs are drawn from their extremes
 class Point(NamedTuple):
     """One point of every curve: the accepted labeling after an event (step 0: the initial labels).
 
-    `verdict` is that of a step, or the kind of another event: initial, forked, hand, retuned.
+    `verdict` is that of a step or round, or the kind of another event: initial, forked, hand, retuned. `delta` is the
+    change of U that a step or round proposed.
     """
 
     step: int
@@ -92,6 +93,11 @@ class Point(NamedTuple):
     @property
     def labelled(self) -> int:
         return sum(self.balance)
+
+    @property
+    def tried(self) -> float:
+        """U of the labels that a step or round proposed."""
+        return self.utility + (self.delta if self.verdict == "rejected" else 0.0)
 
 
 OTHERS = ("balance", "accuracy", "verdict")
@@ -195,10 +201,11 @@ WHOLE = 2000  # points drawn individually
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A run's curves: one point per step, the initial labels first."""
+    """A run's curves: one point per step (`unit`: or round), the initial labels first."""
 
     labels: tuple[Label, ...]
     points: Sequence[Point] = field(default_factory=Points)
+    unit: str = "step"
 
     @property
     def last(self) -> Point | None:

@@ -11,6 +11,7 @@ from icm_engine.analysis.formatting import decimal, duration, escaped, one_line
 from icm_engine.analysis.label_history import Accuracy
 from icm_engine.analysis.run_history import Reading, empty_reading
 from icm_engine.analysis.traces import Point
+from icm_engine.core.folds import UNTUNED
 from icm_engine.core.labeling import Label
 from icm_engine.core.objective import form_of
 from icm_engine.data.gold import gold_of, open_gold
@@ -33,6 +34,7 @@ class RunEnd:
     run: str
     last: Point
     best: Point
+    unit: str = "step"
 
     @property
     def differs(self) -> bool:
@@ -45,7 +47,7 @@ class RunEnd:
             return ""
         more = "as many" if self.best.labelled == self.last.labelled else f"{self.best.labelled:,}"
         return (
-            f"U is {decimal(self.last.utility, 2)} now and was {decimal(self.best.utility, 2)} after step "
+            f"U is {decimal(self.last.utility, 2)} now and was {decimal(self.best.utility, 2)} after {self.unit} "
             f"{self.best.step:,}, with {more} examples labelled."
         )
 
@@ -62,11 +64,16 @@ def run_end(reading: Reading) -> RunEnd | None:
     per_example = form_of(reading.config.predictability).per_example
     best, worth = last, _worth(last, per_example)
     for point in reading.trajectory.points:
-        if point.verdict in ANEW:
+        if point.verdict in ANEW or (point.step == 1 and is_first_round(reading, point)):
             best, worth = last, _worth(last, per_example)
         if point.labelled >= last.labelled and _worth(point, per_example) > worth:
             best, worth = point, _worth(point, per_example)
-    return RunEnd(reading.run.name, last, best)
+    return RunEnd(reading.run.name, last, best, reading.unit)
+
+
+def is_first_round(reading: Reading, point: Point) -> bool:
+    """Say whether no tuned model had predicted the labels before this point: U of round 0 is of another scale."""
+    return reading.by_folds and point.step <= 1 and point.verdict == "accepted"
 
 
 def _worth(point: Point, per_example: bool) -> float:
@@ -106,7 +113,8 @@ def load(store: Store, run: str) -> Reading:
 class Progress:
     """Progress of a run: `share` is between 0 and 1, `seconds_left` None if it cannot be estimated.
 
-    `steps` counts steps, or batches for a batched run.
+    `steps` counts steps, or batches for a batched run, or rounds, which may end early; `within` says how far the round
+    in progress is.
     """
 
     steps: int
@@ -114,21 +122,54 @@ class Progress:
     share: float
     seconds_left: float | None
     unit: str = "steps"
+    within: str = ""
 
     @property
     def words(self) -> str:
         """The progress, in words."""
-        left = "" if self.seconds_left is None else f" · about {duration(self.seconds_left)} left"
-        return f"{self.steps:,} of {self.max_steps:,} {self.unit}{left}"
+        most = "at most " if self.unit == ROUNDS else ""
+        left = "" if self.seconds_left is None else f" · {most or 'about '}{duration(self.seconds_left)} left"
+        return f"{self.steps:,} of {most}{self.max_steps:,} {self.unit}{self.within}{left}"
+
+
+ROUNDS = "rounds"
 
 
 def progress(reading: Reading, status: RunStatus) -> Progress:
     """Return the progress. The time left is estimated from the mean of the last 50 steps while the run is moving."""
+    if reading.by_folds:
+        return _progress_by_folds(reading, status)
     steps, most = status.steps, status.max_steps
     share = min(1.0, steps / most) if most else float(status.complete)
     running = status.phase == "running" and reading.pace and most > steps
     left = (most - steps) * sum(reading.pace) / len(reading.pace) if running else None
     return Progress(steps, most, share, left)
+
+
+def _progress_by_folds(reading: Reading, status: RunStatus) -> Progress:
+    """The time left is at most that of all rounds, at the mean time of the last fits."""
+    steps, most, folds = status.steps, status.max_steps, reading.folds
+    done = 0 if status.complete else sum(fit.fold != UNTUNED for fit in reading.fitted)
+    share = 1.0 if status.complete else min(1.0, (steps + done / folds) / most)
+    running = status.phase == "running" and reading.pace and most > steps
+    left = ((most - steps) * folds - done) * sum(reading.pace) / len(reading.pace) if running else None
+    within = f" · {done} of {folds} folds of round {steps + 1:,} fitted" if done else ""
+    return Progress(steps, most, share, left, ROUNDS, within)
+
+
+def ended_words(reading: Reading, status: RunStatus) -> str:
+    """Say after which step or round a run ended, and why if it is one with folds."""
+    last = reading.trajectory.last
+    ended = f"Ended at step {status.steps:,}" if not reading.by_folds else f"Ended after round {status.steps:,}"
+    if not reading.by_folds or last is None:
+        return ended
+    if status.phase != "finished" or not reading.rounds:
+        return f"{ended}, stopped by a person"
+    if reading.rounds[-1].left:
+        return f"{ended}, the last of at most {status.max_steps:,}"
+    if reading.rounds[-1].verdict == "rejected":
+        return f"{ended}: it was not kept, and half of the groups that it changed are none"
+    return f"{ended}: no other labels would have a higher U by the last predictions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +270,8 @@ def summary(reading: Reading, status: RunStatus) -> Json:
         "seconds": spent.seconds,
         "pid": status.pid,
     }
+    if reading.by_folds:
+        result |= {"fits": spent.fits, "tokens_tuned": spent.tokens_tuned}
     if (end := run_end(reading)) is not None:
         result |= {"best_utility": end.best.utility, "best_step": end.best.step, "best_event": end.best.event}
     if reading.shrunk is not None:
@@ -290,7 +333,10 @@ def example_text(reading: Reading, i: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One example and its label; `probability` is the label's given all others, renormalised over the labels."""
+    """One example and its label; `probability` is the label's given all others, renormalised over the labels.
+
+    With folds, it is that of the model tuned on the labels of the other folds.
+    """
 
     example: str  # id
     text: str
@@ -353,8 +399,13 @@ def notices(reading: Reading) -> tuple[Notice, ...]:
 
 
 def searches(reading: Reading) -> bool:
-    """Say whether a run is a search; other label sources take no steps."""
+    """Say whether a run is a search by prompting; other label sources take no steps."""
     return reading.run.spec.source == SEARCH
+
+
+def moves(reading: Reading) -> bool:
+    """Say whether a run takes steps or rounds; other label sources label everything at once."""
+    return searches(reading) or reading.by_folds
 
 
 def is_sample(dataset: Dataset) -> bool:

@@ -1,6 +1,6 @@
 """Charts that update in place, keeping zoom, pan and hover, and the tables and numbers next to them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,19 @@ from starlette.routing import Route
 
 from icm_engine.analysis.figures import (
     COUNTS,
+    ROUNDS,
     STEPS,
     Chart,
     all_charts,
     conflicts_frame,
     curve_marks,
     curves_frame,
+    fits_frame,
     labels_frame,
+    rounds_frame,
     steps_frame,
 )
-from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.run_history import FitRow, Reading
 from icm_engine.analysis.status_tiles import Tile
 from icm_engine.analysis.views import conflicts_now, labels_table, rule_name
 from pages.parts import session
@@ -104,7 +107,7 @@ def show_live(chart: Chart, key: str, clicked: Callable[[str], None] | None = No
     way than clicking, because not everybody has a mouse.
     """
     layout = chart.figure.layout
-    whole = [axis for axis in ("xaxis", "yaxis") if layout[axis].title.text in (STEPS, *COUNTS)]
+    whole = [axis for axis in ("xaxis", "yaxis") if layout[axis].title.text in (STEPS, ROUNDS, *COUNTS)]
     data = {"figure": chart.figure.to_dict(), "alt": chart.alt, "clickable": clicked is not None, "whole": whole}
     _curve(key=key, data=data, on_clicked_change=lambda: _tell(key, clicked))
 
@@ -142,6 +145,8 @@ def show_curves(run: str) -> None:
     if reading.trajectory.last is None:
         st.text("The curves begin with the first labels.")
         return
+    if reading.by_folds and len(reading.rounds) == 1:
+        st.text("The curve of U begins with round 1, once all its folds are fitted.")
     if st.session_state.get("as_table"):
         st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
     else:
@@ -171,6 +176,50 @@ NUMBERS = {  # of examples; widths in pixels, so that labels, gold and numbers a
     "conflicts": st.column_config.NumberColumn(width=72),
     "last change": st.column_config.NumberColumn(width=88, help="The step that set the label."),
     "text": st.column_config.TextColumn(width=290),
+}
+TUNED = "Of the label, by the model tuned on the labels of the other folds, asked without demonstrations."
+
+
+def numbers(reading: Reading) -> dict[str, Any]:
+    """Return the columns of examples, with what the model's numbers of this run are."""
+    if not reading.by_folds:
+        return NUMBERS
+    margin = f"Log-probability of the label minus that of the best other label, {reading.given}."
+    return {
+        **NUMBERS,
+        "probability": st.column_config.ProgressColumn(
+            format="percent", min_value=0.0, max_value=1.0, width=112, help=TUNED
+        ),
+        "margin": st.column_config.NumberColumn(format="%+.2f", width=66, help=margin),
+        "last change": st.column_config.NumberColumn(width=88, help="The round that set the label."),
+    }
+
+
+ROUND_COLUMNS = {  # widths in pixels; all columns fit beside the menu at 1280
+    "round": st.column_config.NumberColumn(width=60),
+    "verdict": st.column_config.TextColumn(width=150),
+    "U before": st.column_config.NumberColumn(format="%.2f", width=84, help="U of the labels kept so far."),
+    "U tried": st.column_config.NumberColumn(
+        format="%.2f", width=84, help="U of the labels tried, each predicted by a model tuned on the other folds."
+    ),
+    "delta U": st.column_config.NumberColumn(format="%+.2f", width=74, help="The labels are kept if it is above 0."),
+    "changed": st.column_config.NumberColumn(width=74, help="Labels changed, compared with those kept so far."),
+    "groups": st.column_config.NumberColumn(width=66, help="Groups with a changed label."),
+    "repairs": st.column_config.NumberColumn(width=66, help="Inconsistent pairs repaired in the labels tried."),
+    "next": st.column_config.NumberColumn(width=60, help="Groups that the next round changes; after 0 the run ends."),
+    "seconds": st.column_config.NumberColumn(format="%.1f", width=72, help="Computing, all fits of the round."),
+}
+FIT_COLUMNS = {
+    "round": st.column_config.NumberColumn(width=60),
+    "fold": st.column_config.TextColumn(width=150),
+    "held out": st.column_config.NumberColumn(width=74, help="Examples that the tuned model predicted."),
+    "tuned on": st.column_config.NumberColumn(width=74, help="Labels of the other folds."),
+    "steps": st.column_config.NumberColumn(width=60, help="Steps of training."),
+    "first loss": st.column_config.NumberColumn(format="%.3f", width=76, help="Mean −log p of the labels at first."),
+    "last loss": st.column_config.NumberColumn(format="%.3f", width=76, help="Mean −log p of the labels at the end."),
+    "tokens tuned": st.column_config.NumberColumn(width=100, help="Read in tuning, each as often as it was read."),
+    "tokens scored": st.column_config.NumberColumn(width=104, help="Read to predict the examples held out."),
+    "seconds": st.column_config.NumberColumn(format="%.1f", width=72),
 }
 STEP_COLUMNS = {  # widths in pixels, as of a step's longest words: all columns fit beside the menu at 1280
     "step": st.column_config.NumberColumn(width=60),
@@ -212,9 +261,13 @@ def tiles(found: Iterable[Tile]) -> None:
 def show_tables(run: str) -> None:
     """Draw the current tables."""
     reading, status = session.look(run)
-    steps, pairs, labels = st.tabs(["Last steps", "Inconsistent now", "Labels"])
+    named = ["Rounds", "Fits"] if reading.by_folds else ["Last steps"]
+    steps, *fits, pairs, labels = st.tabs([*named, "Inconsistent now", "Labels"])
     with steps:
-        _steps(reading)
+        (_rounds if reading.by_folds else _steps)(reading)
+    if fits:
+        with fits[0]:
+            _fits(reading)
     with pairs:
         _pairs(reading)
     with labels:
@@ -232,6 +285,28 @@ def _steps(reading: Reading) -> None:
     st.caption("● accepted · ○ rejected · – unchanged: the model prefers the label it has · ⟲: pairs repaired.")
 
 
+def _rounds(reading: Reading) -> None:
+    if not reading.rounds:
+        st.text("No round has ended yet.")
+        return
+    frame = rounds_frame(reading, session.dark())
+    st.dataframe(frame, hide_index=True, column_config=ROUND_COLUMNS, placeholder="–", alt="Rounds, newest first")
+    st.caption("● kept: U of models tuned on these labels is higher · ○ not kept: the labels before stayed.")
+
+
+def _fits(reading: Reading) -> None:
+    if not reading.fits:
+        st.text("No fold has been fitted yet.")
+        return
+    show_fits(tuple(reversed(reading.fits)), "Fits, newest first")
+    st.caption("One model for each fold and round: tuned on the labels of the other folds, then asked about this one.")
+
+
+def show_fits(fits: Sequence[FitRow], alt: str) -> None:
+    """Draw a table of fits."""
+    st.dataframe(fits_frame(fits), hide_index=True, column_config=FIT_COLUMNS, placeholder="–", alt=alt)
+
+
 def _pairs(reading: Reading) -> None:
     pairs, rule = conflicts_now(reading), rule_name(reading)
     if not pairs:
@@ -243,7 +318,8 @@ def _pairs(reading: Reading) -> None:
 
 def _labels(reading: Reading, most: int) -> None:
     rows = labels_table(reading, most)
-    st.dataframe(labels_frame(rows), hide_index=True, column_config=NUMBERS, placeholder="–", alt="The labels now")
+    frame = labels_frame(rows)
+    st.dataframe(frame, hide_index=True, column_config=numbers(reading), placeholder="–", alt="The labels now")
     st.caption(f"Labelled examples first, at most {most} here; the CSV has all of them.")
 
 

@@ -54,9 +54,9 @@ def _filter(reading: Reading) -> Filter:
         help="What changed the label.",
     )
     with columns[1]:
-        low = _step("From step", "from", session.number("from", first, first, last), first, last)
+        low = _step(f"From {reading.unit}", "from", session.number("from", first, first, last), first, last)
     with columns[2]:
-        high = _step("To step", "to", session.number("to", last, first, last), first, last)
+        high = _step(f"To {reading.unit}", "to", session.number("to", last, first, last), first, last)
     kept = columns[3].toggle(
         "Only labels still in force",
         asked.get("kept") == "True",
@@ -112,15 +112,14 @@ def show_example(reading: Reading) -> None:
         charts.show_live(strip_chart(reading, found, session.dark()), key=f"strip_{run}", clicked=_opened)
         if event := st.session_state.pop("opened_event", None):
             st.switch_page(menu.STEPS, query_params={"run": run, "event": event, "example": example.id})
-        _links({"run": run, "example": example.id}, found)
+        _links({"run": run, "example": example.id}, found, reading.unit)
 
 
-def _links(chosen: dict[str, str], found: list[Stretch]) -> None:
+def _links(chosen: dict[str, str], found: list[Stretch], unit: str) -> None:
     """Link to the step clicked in the picture of all labels, and to the changes of this example."""
     if (at := whole_number(st.query_params.get("at", ""))) is not None:
-        st.page_link(
-            menu.STEPS, label=f"Open step {at:,}", icon=":material/stairs:", query_params={**chosen, "step": str(at)}
-        )
+        query = {**chosen, "step": str(at)}
+        st.page_link(menu.STEPS, label=f"Open {unit} {at:,}", icon=":material/stairs:", query_params=query)
     with st.container(gap="small", key="decisions"):
         st.markdown("**Decisions that changed its label**")
         with st.container(horizontal=True, gap="small", key="changes"):

@@ -9,9 +9,8 @@ import streamlit as st
 
 import icm_engine
 from icm_engine.analysis.batches import any_moves, run_lines, run_list
-from icm_engine.analysis.conflicts import counted
 from icm_engine.analysis.figures import runs_frame
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.formatting import counted, escaped
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.views import STATUSES

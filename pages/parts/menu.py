@@ -201,8 +201,8 @@ def require(home: Any) -> None:
         st.rerun()
 
 
-def link_step(run: str, step: int, event: int) -> None:
-    """Link to one step on the Steps page."""
-    label = f"Step {step:,}" if step else "Initial labels"
+def link_step(run: str, step: int, event: int, unit: str = "step") -> None:
+    """Link to one step or round on the Steps page."""
+    label = f"{unit.capitalize()} {step:,}" if step else "Initial labels"
     query = {"run": run, "event": str(event)}
     st.page_link(STEPS, label=label, icon=":material/stairs:", query_params=query)

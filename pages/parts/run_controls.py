@@ -10,8 +10,8 @@ from icm_engine.analysis.flips import doubt_words, lowest_margin
 from icm_engine.analysis.formatting import balance_words, decimal, escaped, one_line
 from icm_engine.analysis.gold_agreement import gold_shown
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.status_tiles import headline, last_decision, look, silence, tiles, waiting
-from icm_engine.analysis.views import example_text, notices, progress, run_end, searches
+from icm_engine.analysis.status_tiles import headline, last_decision, look, phase_sentence, silence, tiles, waiting
+from icm_engine.analysis.views import ended_words, example_text, moves, notices, progress, run_end
 from icm_engine.core.errors import IcmError
 from icm_engine.data.export import csv_bytes
 from icm_engine.experiments.report import share_run
@@ -35,11 +35,11 @@ def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = Fals
     with st.container(horizontal=True, gap="medium", vertical_alignment="center", key="headline"):
         shown = look(status)
         st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
-        if searches(reading):
+        if moves(reading):
             done = progress(reading, status)
             st.progress(done.share, text=done.words, width=240)
         st.text(headline(reading, accuracy=not audited), width="content")
-    _phase(status)
+    _phase(status, reading.unit)
     blind = (hiding and reading.blind) or audited
     if (decided := last_decision(reading)) and not blind:
         with st.container(key="last_decision"):
@@ -84,13 +84,12 @@ def show_tiles(run: str) -> None:
 TOLD = ("running", "paused", "finished")  # phases that need no sentence besides the badge and the buttons
 
 
-def _phase(status: RunStatus) -> None:
-    shown = look(status)
+def _phase(status: RunStatus, unit: str) -> None:
     if status.phase == "paused" and status.message != WAITING:
         st.text(status.message)  # which breakpoint it was
     elif status.phase not in TOLD:
-        st.text(shown.sentence)
-    if sent := waiting(status):
+        st.text(phase_sentence(status, unit))
+    if sent := waiting(status, unit):
         st.text(sent)
     if silent := silence(status):
         st.warning(silent, icon=":material/heart_broken:")
@@ -118,9 +117,15 @@ BUTTONS = (
     ("resume", "Resume", ":material/resume:", "U", "Continue where the run stopped."),
     ("stop", "Stop", ":material/stop:", "X", "End the run after the step in progress. The labels stay."),
 )
+OF_ROUNDS = {  # other explanations, of a run that takes rounds
+    "step": "Take one round, then pause.",
+    "steps": "Take the number of rounds in the field, then pause.",
+    "pause": "Pause now. A fit in progress is begun anew after Resume; finished fits are kept.",
+    "stop": "End the run now. A fit in progress is dropped; the labels stay.",
+}
 
 
-def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
+def show_buttons(run: str, offered: Iterable[str], keys: bool = True, unit: str = "step") -> None:
     """Draw the buttons that have an effect now; without `keys` they have no keyboard shortcuts."""
     offered = {*offered, *(["steps"] if "step" in offered else [])}
     keys = keys and st.session_state.get("shortcuts", True)
@@ -129,29 +134,29 @@ def show_buttons(run: str, offered: Iterable[str], keys: bool = True) -> None:
             if verb not in offered:
                 continue
             st.button(
-                label,
+                label.replace("Step", unit.capitalize()),
                 icon=icon,
                 key=f"do_{verb}",
-                help=explanation,
+                help=OF_ROUNDS.get(verb, explanation) if unit == "round" else explanation,
                 shortcut=key if keys else None,
                 type="primary" if verb in ("start", "resume") else "secondary",
                 on_click=_press,
                 args=(run, verb),
             )
             if verb == "steps":
-                _step_count()
+                _step_count(unit)
 
 
-def _step_count() -> None:
+def _step_count(unit: str) -> None:
     """Draw the field of Step N, beside its button."""
     st.number_input(
-        "N steps",
+        f"N {unit}s",
         1,
         value=10,
         key="step_count",
         width=96,
         label_visibility="collapsed",
-        help="Steps that Step N takes.",
+        help=f"{unit.capitalize()}s that {unit.capitalize()} N takes.",
     )
 
 
@@ -320,10 +325,10 @@ def show_end(reading: Reading) -> None:
     end = run_end(reading)
     if end is None:
         return
-    run = reading.run.name
+    run, (_, status) = reading.run.name, session.look(reading.run.name)
     with st.container(border=True, key="run_end"):
         balance = balance_words(dict(zip(reading.tally.labels, reading.tally.balance, strict=True)))
-        st.text(f"Ended at step {end.last.step:,} with U {decimal(end.last.utility, 2)}. Labels: {balance}.")
+        st.text(f"{ended_words(reading, status)}. U is {decimal(end.last.utility, 2)}. Labels: {balance}.")
         if end.differs:
             st.text(f"{end.words} The best labels can be exported (Export with the highest U).")
         _doubts(reading)

@@ -26,7 +26,7 @@ MISSED = {  # by URL parameter
 SEEN = "run_last_looked_at"
 LONG = 5000  # events, which take about a second to read
 # URL parameters about one run
-OF_A_RUN = tuple("event step example queue cause from to kept pair repair at cell influence".split())
+OF_A_RUN = tuple("event step fold example queue cause from to kept pair repair at cell influence".split())
 ZERO_WIDTH = chr(0x200B)  # an allowed line break; one that is in the text itself is shown as its code
 
 

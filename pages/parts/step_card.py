@@ -7,9 +7,9 @@ import streamlit as st
 
 from icm_engine import jobs
 from icm_engine.analysis import forks
-from icm_engine.analysis.event_cards import change_words, event_card
+from icm_engine.analysis.event_cards import RoundCard, change_words, event_card, predictions, round_card
 from icm_engine.analysis.formatting import MANY, escaped
-from icm_engine.analysis.run_history import VERDICT_WORDS, Reading
+from icm_engine.analysis.run_history import VERDICT_WORDS, FitRow, Reading
 from icm_engine.analysis.step_card import (
     Decision,
     RepairLine,
@@ -27,6 +27,7 @@ from icm_engine.analysis.step_figures import (
     movers_chart,
     movers_frame,
     options_frame,
+    predictions_frame,
     scores_frame,
     terms_frame,
 )
@@ -50,7 +51,22 @@ NUMBERS = {
     "log p before": st.column_config.NumberColumn(format="%.4f"),
     "log p after": st.column_config.NumberColumn(format="%.4f"),
 }
-COLOURS = {"accepted": "blue", "rejected": "orange", "unchanged": "gray"}
+ROUND_TERMS = {
+    "before": st.column_config.NumberColumn(format="%.4f", help="Of the labels kept so far."),
+    "tried": st.column_config.NumberColumn(format="%.4f", help="Of the labels that this round tried."),
+    "change": st.column_config.NumberColumn(format="%+.4f"),
+}
+PREDICTED = {
+    "tried": st.column_config.TextColumn(width=96, help="The label that the round tried for it."),
+    "share": st.column_config.ProgressColumn(
+        format="percent", min_value=0.0, max_value=1.0, help="Probability of that label among the labels."
+    ),
+    "favoured": st.column_config.TextColumn(width=96, help="The most probable label."),
+    "its share": st.column_config.ProgressColumn(
+        format="percent", min_value=0.0, max_value=1.0, help="Probability of the most probable label."
+    ),
+}
+COLOURS = {"accepted": "blue", "rejected": "orange", "unchanged": "gray", "initial": "gray"}
 
 
 def show(reading: Reading, moment: Moment) -> None:
@@ -149,6 +165,72 @@ def show_event(reading: Reading, moment: Moment) -> None:
         if card.changed:
             st.dataframe(changed_frame(card.changed), hide_index=True, placeholder="–", alt="The examples it touched")
         repairs(card.repairs)
+
+
+def show_round(store: Store, reading: Reading, moment: Moment) -> None:
+    """Draw the card of a round, its fits, and the predictions of the fit in the URL."""
+    card = round_card(store, reading, moment)
+    with st.container(border=True, key="card"):
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key="verdict"):
+            st.badge(card.row.words, color=COLOURS[card.row.verdict])  # type: ignore[arg-type]
+            st.text(card.sentences[0])
+        for sentence in card.sentences[1:]:
+            st.text(sentence)
+        if card.row.number:
+            with st.container(key="decisive"):
+                for tile in card.tiles:
+                    st.metric(tile.name, tile.value, help=tile.explanation, border=True)
+        _tried(card)
+        repairs(card.repairs)
+    if card.fits:
+        show_fits(store, reading, card.fits, f"Fits of round {card.row.number:,}", moment)
+    if reading.fitted and moment.event.number == reading.trajectory.points[-1].event:
+        show_fits(store, reading, reading.fitted, f"Fits so far of round {card.row.number + 1:,}, which is in progress")
+
+
+def _tried(card: RoundCard) -> None:
+    frame = terms_frame(card.before, card.tried).rename(columns={"after": "tried"})
+    st.dataframe(frame, hide_index=True, column_config=ROUND_TERMS, alt="U and its parts, before and tried")
+    if card.changed:
+        st.markdown("**Labels tried**" if card.row.number else "**Initial labels**")
+        st.dataframe(changed_frame(card.changed), hide_index=True, placeholder="–", alt="The labels that it changed")
+
+
+def show_fits(store: Store, reading: Reading, fits: Sequence[FitRow], title: str, moment: Moment | None = None) -> None:
+    """Draw fits of one round, and the predictions of the chosen one; `moment` is that of the round, if it ended."""
+    st.markdown(f"**{title}**")
+    charts.show_fits(fits, title)
+    by_name = {fit.words.capitalize(): fit for fit in fits}
+    asked = (st.query_params.get("fold"), st.query_params.get("event"))
+    found = (name for name, fit in by_name.items() if str(fit.fold) == asked[0] or str(fit.event) == asked[1])
+    key = f"fold_{fits[-1].event}_{len(fits)}_{reading.run.name}"
+    first = next(found, None)
+    name = st.selectbox(
+        "Predictions of one fit",
+        list(by_name),
+        None if first is None else list(by_name).index(first),
+        key=key,
+        placeholder="choose a fold",
+        width=320,
+        on_change=lambda: _choose_fold(by_name.get(st.session_state[key])),
+        help="What the tuned model predicted for the examples held out.",
+    )
+    if name is not None:
+        rows = predictions(store, reading, by_name[name], moment)
+        st.dataframe(
+            predictions_frame(rows),
+            hide_index=True,
+            column_config=PREDICTED,
+            placeholder="–",
+            alt=f"Predictions: {name}",
+        )
+
+
+def _choose_fold(fit: FitRow | None) -> None:
+    if fit is None:
+        st.query_params.pop("fold", None)
+    else:
+        st.query_params["fold"] = str(fit.fold)
 
 
 def show_what_if(reading: Reading, event: int, example: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import offers
-from icm_engine.analysis.views import searches
+from icm_engine.analysis.views import moves
 from icm_engine.core.errors import IcmError
 from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
@@ -68,15 +68,15 @@ def show_header(page: str, names: list[str], run: str, nothing: str = home.CHOOS
     reading, status = session.look(run)
     with st.container(key="run_header", gap="small"):
         with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run_line"):
-            st.title(page, width="content")
+            st.title(_title(page, reading), width="content")
             home.show_box(names, run, nothing, hidden=True)
-            if searches(reading):
-                run_controls.show_buttons(run, offers(status), keys=page != "Annotate")
+            if moves(reading):
+                run_controls.show_buttons(run, offers(status), keys=page != "Annotate", unit=reading.unit)
         phase, stretch = session.drawn_for(status)
         session.fragment(run_controls.show_status, stretch and STATUS_EVERY * stretch)(
             run, (phase, stretch), page == "Annotate" or not session.labels_shown(run)
         )
-        _tabs(page, run)
+        _tabs(page, reading)
     run_controls.show_problem()
 
 
@@ -93,13 +93,18 @@ def asks_first(run: str) -> bool:
     return True
 
 
-def _tabs(page: str, run: str) -> None:
-    chosen = session.selection(run)
+def _title(page: str, reading: Reading) -> str:
+    """The name of a page, as the run calls what it takes."""
+    return "Rounds" if page == "Steps" and reading.by_folds else page
+
+
+def _tabs(page: str, reading: Reading) -> None:
+    chosen = session.selection(reading.run.name)
     with st.container(horizontal=True, gap="small", key="tabs"):
         for tab in (*TABS, *ACTIONS):
             current = page == tab.name or page in (name for name, _ in tab.parts)
             with st.container(key=f"tab_{tab.name.lower()}_{'on' if current else 'off'}", width="content"):
-                st.page_link(tab.page, label=tab.name, icon=tab.icon, query_params=chosen)
+                st.page_link(tab.page, label=_title(tab.name, reading), icon=tab.icon, query_params=chosen)
     parts = next((tab.parts for tab in TABS if page == tab.name or page in dict(tab.parts)), ())
     if parts:
         with st.container(horizontal=True, gap="small", key="parts"):
@@ -110,7 +115,7 @@ def _tabs(page: str, run: str) -> None:
 
 def about(reading: Reading, status: RunStatus, *further: str) -> None:
     """Draw what a run is, on a page that does not follow it, with a button that draws the page again."""
-    spec, done = reading.run.spec, f"{status.steps:,} of {status.max_steps:,} steps"
+    spec, done = reading.run.spec, f"{status.steps:,} of {status.max_steps:,} {reading.unit}s"
     facts = (spec.dataset, spec.model, *further, f"seed {spec.search.seed}", done, status.phase)
     with st.container(key="about", horizontal=True, vertical_alignment="center", gap="small"):
         st.text(" · ".join(facts), width="content")
@@ -146,7 +151,7 @@ def _follow(run: str, drawn: int, frozen: tuple[str, ...]) -> None:
     if status.settled:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="behind"):
-        st.text(f"The run continues: it is at step {status.steps:,}.")
+        st.text(f"The run continues: it is at {reading.unit} {status.steps:,}.")
         st.button(
             "Follow the run", key="follow", icon=":material/sync:", type="tertiary", on_click=_unfreeze, args=(frozen,)
         )
