@@ -15,7 +15,7 @@ from icm_engine.analysis.annotation import (
     save_labels,
 )
 from icm_engine.analysis.figures import acts_frame, differing_frame
-from icm_engine.analysis.formatting import escaped
+from icm_engine.analysis.formatting import counted, escaped
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.status_tiles import look
 from icm_engine.core.errors import IcmError
@@ -24,12 +24,19 @@ from icm_engine.runs.control import RunStatus
 from icm_engine.store.store import Store
 from pages.parts import annotate_card, annotate_queue, menu, session, step_card, workspace
 
+BY_FOLDS = (
+    "Labels of this run cannot be changed here: they are predicted by models tuned on folds, and a label set by hand "
+    "between two rounds would be scored by prompts. Labels can be pinned as they are, and notes kept."
+)
+
 
 def show(store: Store, run: str) -> None:
     """Draw the page of one run."""
     reading, status = session.look(run)
     every = None if status.settled else annotate_card.EVERY
     annotate_card.show_blinding(reading)
+    if reading.by_folds:
+        st.caption(BY_FOLDS)
     if reading.state is None:
         _without_labels(run, status)
     place = annotate_queue.show(store, reading)
@@ -57,13 +64,13 @@ def _without_labels(run: str, status: RunStatus) -> None:
         session.fragment(_until_labels, annotate_card.EVERY)(run)
     else:
         st.button(
-            "Take one step",
+            f"Take one {session.look(run)[0].unit}",
             key="first_step",
             type="primary",
             icon=":material/skip_next:",
             on_click=_step,
             args=(run,),
-            help="Draws the first labels, takes one step, then pauses.",
+            help="Finds the first labels, goes on from them once, then pauses.",
         )
 
 
@@ -118,7 +125,7 @@ def _confirm(run: str, act: Bulk) -> None:
     st.text(f"{act.words}.")
     if act.left_out:
         st.text(act.left_out)
-    st.text("The search respects it from its next step on. One undo takes all of it back.")
+    st.text("The search respects it from then on. One undo takes all of it back.")
     with st.container(horizontal=True):
         if st.button("Leave them", key="bulk_no"):
             st.rerun()
@@ -151,14 +158,15 @@ def show_influence(store: Store, reading: Reading, place: int | None) -> None:
 def _ask_influence(reading: Reading, example: str) -> None:
     st.text("Two new runs begin at the act that set this pin, one of them without it, and draw the same examples.")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        st.number_input("Steps of each", 1, value=50, key="influence_steps", width=150)
+        usual = 2 if reading.by_folds else 50
+        st.number_input(f"{reading.unit.capitalize()}s of each", 1, value=usual, key="influence_steps", width=150)
         st.button(
             "Show its influence",
             key="influence_go",
             icon=":material/fork_right:",
             on_click=_begin,
             args=(reading.run.name, example),
-            help="Starts both; each loads the model and takes that many steps.",
+            help=f"Starts both; each loads the model and takes that many {reading.unit}s.",
         )
 
 
@@ -181,7 +189,7 @@ def _pair(kept: str, without: str, moving: bool) -> None:
             name = found.run.name
             st.page_link(menu.SEARCH, label=escaped(name), icon=":material/show_chart:", query_params={"run": name})
             shown = look(status)
-            st.text(f"{words}: {shown.icon} {shown.word}, {status.steps:,} steps")
+            st.text(f"{words}: {shown.icon} {shown.word}, {counted(status.steps, found.unit)}")
     with Store() as store:
         difference = forks.difference(store, ours[0], theirs[0])
     st.text(difference.words)

@@ -48,17 +48,21 @@ def _form(reading: Reading) -> None:
     first = reading.trajectory.points[0].step
     begin = session.number("step", last.step, first, last.step)
     columns = st.columns(3, gap="medium")
-    columns[0].number_input("After step", first, last.step, begin, key="fork_step", help="Where the runs diverge.")
-    columns[1].number_input("Steps to take", 1, value=100, key="fork_more", help="From there on.")
-    columns[2].number_input("Seed", value=search.seed, key="fork_seed", help="The same seed draws the same examples.")
+    unit, folds = reading.unit, reading.by_folds
+    columns[0].number_input(f"After {unit}", first, last.step, begin, key="fork_step", help="Where the runs diverge.")
+    usual = forks.usual_steps(reading)
+    columns[1].number_input(f"{unit.capitalize()}s to take", 1, value=usual, key="fork_more", help="From there on.")
+    drawn = "folds" if folds else "examples"
+    columns[2].number_input("Seed", value=search.seed, key="fork_seed", help=f"The same seed draws the same {drawn}.")
     columns[0].number_input("alpha", 0.0, value=float(search.alpha), key="fork_alpha", help="Weight of P(D) in U(D).")
-    columns[1].number_input(
-        "Initial temperature",
-        0.0,
-        value=float(search.initial_temperature),
-        key="fork_heat",
-        help="T0 of the schedule, which keeps counting steps where the fork begins.",
-    )
+    if not folds:
+        columns[1].number_input(
+            "Initial temperature",
+            0.0,
+            value=float(search.initial_temperature),
+            key="fork_heat",
+            help="T0 of the schedule, which keeps counting steps where the fork begins.",
+        )
     columns[2].selectbox("Rule", [SAME, *rules()], key="fork_rule", help="Which pairs constrain each other.")
     st.button(
         "Fork and start",
@@ -67,7 +71,7 @@ def _form(reading: Reading) -> None:
         key="do_fork",
         on_click=_fork,
         args=(reading.run.name,),
-        help="A new run with the labels of that step. This one stays as it is.",
+        help=f"A new run with the labels of that {unit}. This one stays as it is.",
     )
     if error := st.session_state.pop("fork_problem", None):
         session.complain(error)
@@ -76,7 +80,9 @@ def _form(reading: Reading) -> None:
 def _fork(run: str) -> None:
     reading, _ = session.look(run)
     state = st.session_state
-    settings = {"seed": state["fork_seed"], "alpha": state["fork_alpha"], "initial_temperature": state["fork_heat"]}
+    settings = {"seed": state["fork_seed"], "alpha": state["fork_alpha"]}
+    if not reading.by_folds:
+        settings["initial_temperature"] = state["fork_heat"]
     rule = None if state["fork_rule"] == SAME else state["fork_rule"]
     try:
         with Store() as store:

@@ -9,18 +9,24 @@ from icm_engine.analysis.alerts import server_words
 from icm_engine.analysis.batches import begin_batches
 from icm_engine.analysis.figures import settings_frame
 from icm_engine.analysis.formatting import escaped, without_flags
-from icm_engine.analysis.model_trials import CHECK, run_cost, too_long, trials_with
+from icm_engine.analysis.model_trials import CHECK, folds_cost, run_cost, too_long, trials_with
 from icm_engine.analysis.restarts import begin_chains
 from icm_engine.analysis.run_form import (
     ABOUT,
     APART,
     FIRST_RUN,
+    METHODS,
+    NOT_OF_FOLDS,
+    OF_FOLDS,
     QUANTIZATIONS,
+    FoldField,
     NewRun,
     Problem,
     Setting,
     ask_context,
+    begin,
     dataset_names,
+    fold_fields,
     labelled,
     make_spec,
     model_choice,
@@ -71,9 +77,11 @@ def show_form(store: Store) -> None:
         session.complain(error)
     for words in remarks(store, wish.dataset, wish.preset, wish.rule):
         st.caption(escaped(without_flags(words)))
-    _size(wish.preset)
+    _size(wish)
+    if wish.by_folds:
+        _folds()
     _model()
-    _all_settings(wish.preset)
+    _all_settings(wish)
     st.page_link(menu.DATA, label="Import a data set of your own", icon=":material/database:")
 
 
@@ -88,8 +96,18 @@ def _what(store: Store) -> None:
     model.selectbox("Model", model_names(store), key="model", help=ABOUT["model"], accept_new_options=True)
     if chosen in SAMPLE_DATASETS:
         st.caption(SAMPLE_DATASETS[chosen])
+    st.segmented_control(
+        "How labels are found",
+        list(METHODS),
+        default=None if "method" in st.session_state else METHOD,
+        required=True,
+        key="method",
+        format_func=METHODS.__getitem__,
+        help=ABOUT["method"],
+    )
 
 
+METHOD = next(iter(METHODS))  # unless chosen otherwise
 OWN_RULE = "the data set's own"
 USUAL: dict[str, Any] = {"limit": FIRST_RUN.limit, "batch_size": None, "max_steps": None, "chains": 1, "rule": OWN_RULE}
 
@@ -111,7 +129,19 @@ def _wish() -> NewRun:
         now["chains"] or 1,
         _rule(now["rule"]),
         named_model(state["model"] or "", state.get("quantization", next(iter(QUANTIZATIONS)))),
+        state.get("method") or METHOD,
+        *_fold_choices(),
     )
+
+
+def _fold_choices() -> tuple[int, dict[str, Any]]:
+    """The rounds, and the options of the folds that are not the usual ones."""
+    rounds, *others = fold_fields()
+    state = st.session_state
+    chosen = {field.key.removeprefix(OF_FOLDS): state.get(field.key) for field in others}
+    usual = {field.key.removeprefix(OF_FOLDS): field.value for field in others}
+    options = {name: value for name, value in chosen.items() if value is not None and value != usual[name]}
+    return state.get(rounds.key) or rounds.value, options
 
 
 def _rule(chosen: str) -> str | None:
@@ -151,6 +181,9 @@ def _mend(key: str, value: Any) -> None:
 def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
     """Draw the expected cost of the run; if nothing has measured it, the button of the context check."""
     model = wish.model
+    if wish.by_folds:
+        _folds_cost(store, wish, examples)
+        return
     if examples is None:
         most = "" if wish.limit is None else f", at most {wish.limit:,} examples"
         steps = f"{wish.max_steps:,}" if wish.max_steps else f"{steps_words(wish.preset)}{most}"
@@ -178,6 +211,18 @@ def _cost(store: Store, wish: NewRun, examples: int | None) -> None:
     )
 
 
+def _folds_cost(store: Store, wish: NewRun, examples: int | None) -> None:
+    """Draw the most that a run with folds can cost."""
+    if examples is None or wish.model is None:
+        st.text(f"At most {wish.rounds:,} rounds; each tunes one model for each fold.", width="content")
+        return
+    found = folds_cost(store, wish, examples, wish.model)
+    st.text(f"{found.words}.", width="content")
+    if found.job:
+        st.caption(f"By {found.job}.", width="content")
+    st.caption("The first fits show how long one takes here; the run can be paused within a fit.", width="content")
+
+
 def _measure() -> None:
     """Start the context check for the current choices."""
     now = st.session_state
@@ -194,31 +239,68 @@ def _measure() -> None:
 # -- the folded fields
 
 
-def _size(preset: str) -> None:
+def _size(wish: NewRun) -> None:
     """Draw the preset and the size of the search, folded."""
+    preset, steps = wish.preset, not wish.by_folds
     for name in ("limit", "batch_size", "max_steps", "chains"):
         st.session_state.setdefault(name, USUAL[name])
     apart = {setting.name: setting for setting in settings(preset)}
     st.session_state.setdefault("seed", apart["seed"].value)
-    with st.expander("Preset, number of examples, batches, seed, steps and chains", icon=":material/straighten:"):
+    title = (
+        "Preset, number of examples, batches, seed, steps and chains" if steps else "Preset, number of examples, seed"
+    )
+    with st.expander(title, icon=":material/straighten:"):
         left, middle, right = st.columns(3, gap="medium")
         words = labelled("Preset: a named set of values", presets()[0])
         left.selectbox(words, presets(), key="preset", help=ABOUT["preset"])
         words = labelled("Examples to label at most", USUAL["limit"], "limit")
         middle.number_input(words, 1, value=None, step=8, key="limit", help=ABOUT["limit"], placeholder="all examples")
-        words = labelled("Examples in a batch", "no batches", "batch size")
-        right.number_input(
-            words, 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="no batches"
-        )
+        if steps:
+            words = labelled("Examples in a batch", "no batches", "batch size")
+            right.number_input(
+                words, 1, value=None, step=8, key="batch_size", help=ABOUT["batch_size"], placeholder="no batches"
+            )
         left.number_input(apart["seed"].phrase, value=None, step=1, key="seed", help=apart["seed"].explanation)
-        words = labelled("Steps of the search", steps_words(preset))
-        middle.number_input(
-            words, 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder=steps_words(preset)
-        )
-        words = labelled("Searches with other seeds", 1, "chains")
-        right.number_input(words, 1, value=None, step=1, key="chains", help=ABOUT["chains"], placeholder="1")
+        if steps:
+            _steps_and_chains(preset, middle, right)
         words = labelled("Consistency rule", OWN_RULE)
-        left.selectbox(words, (OWN_RULE, *rules()), key="rule", help=ABOUT["rule"])
+        (left if steps else right).selectbox(words, (OWN_RULE, *rules()), key="rule", help=ABOUT["rule"])
+
+
+def _steps_and_chains(preset: str, left: Any, right: Any) -> None:
+    words = labelled("Steps of the search", steps_words(preset))
+    left.number_input(
+        words, 1, value=None, step=50, key="max_steps", help=ABOUT["max_steps"], placeholder=steps_words(preset)
+    )
+    words = labelled("Searches with other seeds", 1, "chains")
+    right.number_input(words, 1, value=None, step=1, key="chains", help=ABOUT["chains"], placeholder="1")
+
+
+def _folds() -> None:
+    """Draw the rounds and the options of the folds, folded."""
+    with st.expander("Folds, rounds and tuning", icon=":material/model_training:"):
+        columns = st.columns(3, gap="medium")
+        for number, field in enumerate(fold_fields()):
+            _fold_field(field, columns[number % 3])
+
+
+def _fold_field(field: FoldField, column: Any) -> None:
+    st.session_state.setdefault(field.key, field.value)
+    if field.choices:
+        column.selectbox(field.label, field.choices, key=field.key, help=field.explanation)
+        return
+    whole = isinstance(field.value, int)
+    least, step = (2 if field.key == f"{OF_FOLDS}folds" else 1, 1) if whole else (0.0, 0.0001)
+    column.number_input(
+        field.label,
+        least,
+        value=None,
+        step=step,
+        format=None if whole else "%g",
+        key=field.key,
+        help=field.explanation,
+        placeholder=f"{field.value:g}",
+    )
 
 
 def _model() -> None:
@@ -233,9 +315,10 @@ def _model() -> None:
         )
 
 
-def _all_settings(preset: str) -> None:
+def _all_settings(wish: NewRun) -> None:
     """Draw every other setting, keyed by preset, so that another preset shows its own values."""
-    shown = sorted((s for s in settings(preset) if s.name not in APART), key=lambda s: isinstance(s.value, bool))
+    preset, left_out = wish.preset, {*APART, *(NOT_OF_FOLDS if wish.by_folds else ())}
+    shown = sorted((s for s in settings(preset) if s.name not in left_out), key=lambda s: isinstance(s.value, bool))
     with st.expander("All settings of the search", icon=":material/tune:"):
         columns = st.columns(3, gap="medium")
         for setting, column in zip(shown, [*columns] * len(shown), strict=False):
@@ -256,7 +339,7 @@ def _setting(setting: Setting, column: Any, key: str) -> None:
 
 
 def _key(preset: str, name: str) -> str:
-    return name if name in (*APART, *USUAL) else f"{preset}_{name}"
+    return name if name in (*APART, *USUAL, "method") or name.startswith(OF_FOLDS) else f"{preset}_{name}"
 
 
 def _begin() -> None:
@@ -264,12 +347,17 @@ def _begin() -> None:
     now = st.session_state
     keys = {setting.name: _key(now["preset"], setting.name) for setting in settings(now["preset"])}
     values = {name: now[key] for name, key in keys.items() if now.get(key) is not None}
+    folds = None
+    if now.get("method", METHOD) != METHOD:
+        values["max_steps"], folds = _fold_choices()
     try:
         with Store() as store:
             require_server(now["model"])
             model = model_choice(now["model"], now["quantization"])
-            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values, _rule(now["rule"]))
-            if size := now.get("batch_size"):
+            spec = make_spec(now["dataset"], model, now["limit"], now["preset"], values, _rule(now["rule"]), folds)
+            if folds is not None:
+                session.choose(begin(store, spec))
+            elif size := now.get("batch_size"):
                 session.choose(begin_batches(store, spec, size, now["chains"] or 1))
             else:
                 session.choose(begin_chains(store, spec, now["chains"] or 1))

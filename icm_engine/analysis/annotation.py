@@ -59,6 +59,7 @@ class Card:
     rest: int
     changes: tuple[LabelChange, ...]  # the last ones, the newest first
     hidden: bool = False
+    given: str = "given all other labels"  # what the probability depends on
 
     @property
     def words(self) -> str:
@@ -68,7 +69,7 @@ class Card:
         if self.label is None:
             return "No label yet."
         fixed = "pinned: the search keeps it" if self.pinned else "not pinned: the search may change it"
-        sure = "" if self.probability is None else f" · probability {percent(self.probability)} given all other labels"
+        sure = "" if self.probability is None else f" · probability {percent(self.probability)} {self.given}"
         return f"{fixed}{sure}"
 
 
@@ -107,6 +108,7 @@ def _card(store: Store, reading: Reading, place: int) -> Card:
         members,
         len(others) - len(members),
         tuple(reversed(mine[-CHANGES:])),
+        given=reading.given,
     )
 
 

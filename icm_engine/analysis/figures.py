@@ -15,6 +15,7 @@ from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
 from icm_engine.analysis.formatting import PHASE_STYLES, middle_cut, moment, one_line
+from icm_engine.analysis.run_form import NOT_OF_FOLDS
 from icm_engine.analysis.run_history import FitRow, Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
 from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
@@ -549,24 +550,24 @@ def _cooling(point: Point) -> dict[str, float | None]:
     return {"temperature": point.temperature, "acceptance": point.acceptance_rate}
 
 
-# settings of a search that one with folds does not read
-NOT_OF_FOLDS = frozenset(
-    (
-        "initial_temperature final_temperature cooling_rate cooling initial_labels initial_draw repair_unchanged "
-        "paired terms redraw_every exact_every neighbour_weight"
-    ).split()
-)
+ROUNDS_AT_MOST = "rounds, at most"
 
 
 def settings_frame(spec: dict[str, Any]) -> pd.DataFrame:
     """Return a run's settings as names and values; of a search with folds, those that it reads."""
+    flat = flat_settings(spec)
+    values = ["" if value is None else str(value) for value in flat.values()]
+    return pd.DataFrame({"setting": [name.replace("_", " ") for name in flat], "value": values})
+
+
+def flat_settings(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings by name; of a search with folds, those that it reads."""
     flat = {**{name: value for name, value in spec.items() if name != "search"}, **spec["search"]}
     if spec.get("source") == FOLDS:
         options = {**OPTIONS, **flat.pop("source_options")}
-        rounds = {"rounds, at most": flat.pop("max_steps")}
+        rounds = {ROUNDS_AT_MOST: flat.pop("max_steps")}
         flat = {name: value for name, value in flat.items() if name not in NOT_OF_FOLDS} | rounds | options
-    values = ["" if value is None else str(value) for value in flat.values()]
-    return pd.DataFrame({"setting": [name.replace("_", " ") for name in flat], "value": values})
+    return flat
 
 
 def examples_frame(lines: Sequence[ExampleLine], fields: Sequence[str]) -> pd.DataFrame:

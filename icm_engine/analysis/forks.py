@@ -7,11 +7,14 @@ from typing import Any
 from icm_engine import jobs
 from icm_engine.analysis.formatting import count, decimal, duration, percent
 from icm_engine.analysis.run_history import Reading
+from icm_engine.core.folds import ROUNDS
 from icm_engine.core.labeling import Label
 from icm_engine.jobs import JobSpec
 from icm_engine.runs import control, fork, model_registry
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
+
+STEPS = 100  # that a fork takes, unless asked otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,16 @@ class ForkDifference:
     parted: int | None  # the first step that they took differently; None if there is none
     labelled_by_both: int
     differing: tuple[Differing, ...]
+    unit: str = "step"
 
     @property
     def words(self) -> str:
         """The difference in one or two sentences."""
-        where = "They have not diverged yet." if self.parted is None else f"They diverge at step {self.parted:,}."
+        where = (
+            f"They diverge at {self.unit} {self.parted:,}."
+            if self.parted is not None
+            else "They have not diverged yet."
+        )
         return f"{where} {len(self.differing):,} examples differ; {self.labelled_by_both:,} are labelled by both."
 
 
@@ -83,14 +91,14 @@ def difference(store: Store, ours: Reading, theirs: Reading) -> ForkDifference:
     differing = [Differing(ids[i], a.get(i), b.get(i), i in pins) for i in sorted({*a, *b}) if a.get(i) != b.get(i)]
     steps = tuple(reading.trajectory.last.step if reading.trajectory.last else 0 for reading in (ours, theirs))
     both = sum(i in b for i in a)
-    return ForkDifference((steps[0], steps[1]), _parted(store, ours, theirs), both, tuple(differing))
+    return ForkDifference((steps[0], steps[1]), _parted(store, ours, theirs), both, tuple(differing), ours.unit)
 
 
 def _parted(store: Store, ours: Reading, theirs: Reading) -> int | None:
-    """The first step that both took differently: another example, proposal, verdict or label change."""
+    """The first step or round that both took differently: another example, proposal, verdict or label change."""
     first = max(_begun(ours), _begun(theirs)) + 1
     for left, right in zip(_steps(store, ours, first), _steps(store, theirs, first), strict=False):
-        if any(left[name] != right[name] for name in ("example", "proposed", "verdict", "flips")):
+        if any(left.get(name) != right.get(name) for name in ("example", "proposed", "verdict", "kept", "flips")):
             return int(left["step"])
     return None
 
@@ -102,14 +110,19 @@ def _begun(reading: Reading) -> int:
 
 def _steps(store: Store, reading: Reading, first: int) -> Any:
     start = next((p.event for p in reading.trajectory.points if p.step >= first), reading.cursor + 1)
-    events = store.read_between(reading.run.name, start - 1, reading.cursor, ("step",))
-    return (event.step for event in events if event.step["step"] >= first)
+    events = store.read_between(reading.run.name, start - 1, reading.cursor, ("step", "round"))
+    return (event.body for event in events if event.body["step"] >= first)
 
 
 def event_of(reading: Reading, step: int) -> int:
     """Return the last event that led to the state after this step, or after the last step before it."""
     events = [point.event for point in reading.trajectory.points if point.step <= step]
     return events[-1] if events else 0
+
+
+def usual_steps(reading: Reading) -> int:
+    """Return how many steps or rounds a fork takes unless asked otherwise."""
+    return ROUNDS if reading.by_folds else STEPS
 
 
 def begin_fork(

@@ -11,6 +11,7 @@ from icm_engine.analysis.formatting import count, decimal, duration, figures
 from icm_engine.analysis.run_form import NewRun, Problem, Remedy
 from icm_engine.analysis.status_tiles import Tile
 from icm_engine.core.batching import Bar
+from icm_engine.core.folds import OPTIONS
 from icm_engine.core.labeling import Label
 from icm_engine.core.settings import OTHER_STEPS, ModelChoice
 from icm_engine.jobs import JobSpec
@@ -215,6 +216,39 @@ def run_cost(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> R
     return RunCost(examples, steps, searches, times * tokens, times * seconds, job)
 
 
+@dataclass(frozen=True, slots=True)
+class FoldsCost:
+    """The most that a run with folds can cost; tokens are None if no context check counted those of an example."""
+
+    examples: int
+    folds: int
+    rounds: int
+    epochs: int
+    tokens: float | None = None
+    job: str = ""  # the context check
+
+    @property
+    def words(self) -> str:
+        """Fits, and the tokens read in tuning where they are known."""
+        fits, rows = self.folds * self.rounds, round(self.examples * (1 - 1 / self.folds))
+        said = f"At most {fits:,} fits ({self.rounds} rounds of {self.folds} folds), each on about {rows:,} labels"
+        if self.tokens is None:
+            return f"{said}, {self.epochs} times over"
+        return f"{said} · at most about {count(round(self.tokens))} tokens tuned on"
+
+
+def folds_cost(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> FoldsCost:
+    """Return the most that a run with folds can cost, with the tokens of the newest context check of these data."""
+    options = {**OPTIONS, **wish.options}
+    folds, epochs = options["folds"], options["epochs"]
+    job = finished_check(store, wish.dataset, model)
+    found = jobs.result(store, job) if job else None
+    if not job or not found:
+        return FoldsCost(examples, folds, wish.rounds, epochs)
+    read = found["tokens"]["mean"] * examples * (folds - 1) * epochs * wish.rounds
+    return FoldsCost(examples, folds, wish.rounds, epochs, read, job)
+
+
 def _segments(examples: int) -> float:
     """The segments of the prefix tree of this many examples, n (log2 n + 1); exact for powers of two."""
     return examples * (math.log2(max(1, examples)) + 1)
@@ -252,7 +286,7 @@ def trials_with(store: Store, kind: str, dataset: str, model: ModelChoice) -> li
 
 def too_long(store: Store, wish: NewRun, examples: int, model: ModelChoice) -> Problem | None:
     """Return a warning if a context check found that the examples do not fit the model's context."""
-    job = finished_check(store, wish.dataset, model)
+    job = None if wish.by_folds else finished_check(store, wish.dataset, model)
     found = jobs.result(store, job) if job else None
     if not found or not found["fits"] or found["batch"] == found["examples"]:
         return None

@@ -3,17 +3,19 @@
 import math
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from icm_engine import jobs
+from icm_engine.analysis.formatting import counted
 from icm_engine.analysis.run_history import Reading
 from icm_engine.core.advance import Breakpoints
 from icm_engine.core.batching import Cut
 from icm_engine.core.consistency import RULES, ExactlyOne, Exclusive, SameAnswer, Unconstrained
-from icm_engine.core.errors import NotFound, ServerUnavailable, SettingError
+from icm_engine.core.errors import NotFound, NotInstalled, ServerUnavailable, SettingError
+from icm_engine.core.folds import FOLDS, OPTIONS, ROUNDS, fold_settings
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, form_for
 from icm_engine.core.search import temperature
 from icm_engine.core.server_address import is_server, server_address
@@ -23,9 +25,9 @@ from icm_engine.data.gold import labels_in_gold
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
-from icm_engine.runs import control, fetched_models, new_run
+from icm_engine.runs import control, fetched_models, model_registry, new_run
 from icm_engine.store.datasets import DatasetInfo
-from icm_engine.store.events import RunSpec
+from icm_engine.store.events import SEARCH, RunSpec
 from icm_engine.store.store import Store
 
 SECONDS = 3.0
@@ -77,7 +79,37 @@ ABOUT = {
     "proposed, shown with the agreement of all. Gold plays no part in the choice.",
     "preset": "A named set of values for every setting below; paper takes N steps of N examples, the others 4N.",
     "rule": "Which pairs of examples constrain each other. The data set brings its own.",
+    "method": "Prompting: each prompt shows the model the other labels, and a step changes one label with its repairs. "
+    "Fine-tuned folds: for each fold, a copy of the model is tuned on the labels of the others, and a round changes "
+    "many labels. No prompt holds more than one example; each round takes as many fits as there are folds.",
+    "rounds": "Rounds at most. A run ends earlier when nothing would change.",
+    "folds": "Parts of the data, each predicted by a model tuned on the others. Consistency groups stay whole.",
+    "start": "Where the labels to start from come from: zero-shot are those that stand out in the predictions of the "
+    "untuned model, random are coin flips.",
+    "epochs": "How often every label is trained on in a fit.",
+    "learning_rate": "Peak learning rate of AdamW; it decays linearly to zero.",
+    "rank": "Rank of the LoRA matrices of each linear layer.",
+    "rows_at_once": "Labels in memory at a time; fewer use less memory and give the same step.",
+    "tuned_batch_size": "Labels in a step of training.",
 }
+METHODS = {SEARCH: "Prompting", FOLDS: "Fine-tuned folds"}
+OF_FOLDS = "folds_"  # the beginning of the names of their fields
+FOLD_FIELDS = {  # each option of the folds as a phrase
+    "folds": "Folds",
+    "start": "Labels to start from",
+    "epochs": "Epochs of a fit",
+    "learning_rate": "Peak learning rate",
+    "rank": "Rank of the LoRA matrices",
+    "batch_size": "Labels in a step of training",
+    "rows_at_once": "Labels in memory at a time",
+}
+# settings of a search that one with folds does not read
+NOT_OF_FOLDS = frozenset(
+    (
+        "initial_temperature final_temperature cooling_rate cooling initial_labels initial_draw repair_unchanged "
+        "paired terms redraw_every exact_every neighbour_weight"
+    ).split()
+)
 
 # each setting as a phrase, with its symbol in the paper and the docs
 PHRASES: dict[str, tuple[str, str]] = {
@@ -153,13 +185,36 @@ def settings_of(config: SearchConfig) -> tuple[Setting, ...]:
     named = {"predictability": tuple(PREDICTABILITY)}
     return tuple(
         Setting(
-            field.name,
-            getattr(config, field.name),
-            named.get(field.name, tuple(map(str, get_args(kinds[field.name])))),
-            EXPLANATIONS[field.name],
+            one.name,
+            getattr(config, one.name),
+            named.get(one.name, tuple(map(str, get_args(kinds[one.name])))),
+            EXPLANATIONS[one.name],
         )
-        for field in fields(SearchConfig)
+        for one in fields(SearchConfig)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FoldField:
+    """One option of the folds: its key in the form, its label, its default, the choices (none: any number)."""
+
+    key: str
+    label: str
+    value: Any
+    choices: tuple[str, ...]
+    explanation: str
+
+
+def fold_fields() -> tuple[FoldField, ...]:
+    """Return the fields of a run with folds, its rounds first."""
+    rounds = FoldField(f"{OF_FOLDS}rounds", labelled("Rounds at most", ROUNDS, "rounds"), ROUNDS, (), ABOUT["rounds"])
+    return (rounds, *(_fold_field(name, usual) for name, usual in OPTIONS.items()))
+
+
+def _fold_field(name: str, usual: Any) -> FoldField:
+    about = ABOUT["tuned_batch_size" if name == "batch_size" else name]
+    choices = ("zero-shot", "random") if name == "start" else ()
+    return FoldField(f"{OF_FOLDS}{name}", labelled(FOLD_FIELDS[name], usual, name), usual, choices, about)
 
 
 def steps_words(preset: str) -> str:
@@ -189,6 +244,13 @@ class NewRun:
     chains: int = 1
     rule: str | None = None
     model: ModelChoice | None = None
+    method: str = SEARCH
+    rounds: int = ROUNDS
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the folds, those unlike the usual ones
+
+    @property
+    def by_folds(self) -> bool:
+        return self.method == FOLDS
 
     def steps(self, examples: int) -> int:
         """The number of steps of a search with this many examples."""
@@ -225,6 +287,7 @@ def problems(store: Store, wish: NewRun) -> list[Problem]:
         return []
     info = store.dataset_info(wish.dataset)
     found = (
+        _by_folds(store, wish) if wish.by_folds else None,
         _too_few(info, wish, examples),
         _form(info, wish),
         _no_rule(store, info, wish),
@@ -239,7 +302,7 @@ def _too_few(info: DatasetInfo, wish: NewRun, examples: int) -> Problem | None:
         return Problem(f"The limit of {wish.limit:,} leaves no whole group of this data set.", everything)
     if examples == 1:
         return Problem("There is one example only: labels cannot predict each other.", everything)
-    if examples <= wish.initial_labels:
+    if examples <= wish.initial_labels and not wish.by_folds:
         fewer = Remedy(f"Begin with {examples // 2:,}", "initial_labels", examples // 2)
         more = everything if info.examples > wish.initial_labels else ()
         return Problem(
@@ -248,6 +311,38 @@ def _too_few(info: DatasetInfo, wish: NewRun, examples: int) -> Problem | None:
             (fewer, *more),
         )
     return None
+
+
+PROMPTING = Remedy("Use prompting", "method", SEARCH)
+
+
+def _by_folds(store: Store, wish: NewRun) -> Problem | None:
+    """What keeps the model from being tuned fold by fold, or the data from filling the folds."""
+    try:
+        folds = fold_settings(wish.options, 0).folds
+    except SettingError as error:
+        return Problem(str(error))
+    if wish.model is not None and (why := _not_tunable(wish.model.model)):
+        return Problem(why, (PROMPTING,))
+    groups = store.groups_among(wish.dataset, store.places(wish.dataset, Cut(wish.limit, wish.rule)))
+    if groups >= folds:
+        return None
+    fewer = (Remedy(f"Use {groups} folds", f"{OF_FOLDS}folds", groups),) if groups > 1 else ()
+    return Problem(f"{counted(groups, 'group')} of examples cannot fill {folds} folds.", (*fewer, PROMPTING))
+
+
+def _not_tunable(model: str) -> str:
+    """Say why a model cannot be tuned fold by fold; empty if it can."""
+    if is_server(model):
+        return "A model behind a server cannot be tuned: fine-tuned folds need a whole model on this machine."
+    if model.startswith(model_registry.PREFIX):
+        return "A model tuned here cannot be tuned again fold by fold: name the model that it was tuned from."
+    try:
+        if model != "fake":
+            model_registry.require_installed()
+    except NotInstalled as error:
+        return f"Fine-tuned folds cannot run here: {error}."
+    return ""
 
 
 def _form(info: DatasetInfo, wish: NewRun) -> Problem | None:
@@ -316,13 +411,15 @@ def make_spec(
     preset: str,
     values: Mapping[str, Any],
     rule: str | None = None,
+    folds: Mapping[str, Any] | None = None,
 ) -> RunSpec:
     """Return the RunSpec of these choices; limit None means all examples, rule None the data set's own.
 
-    Raises SettingError for invalid values.
+    With the options of `folds`, labels are found by them. Raises SettingError for invalid values.
     """
     search = with_settings(PRESETS[preset], dict(values))
-    return RunSpec.of(dataset, model, limit=limit, rule=rule, preset=preset, search=search)
+    by = {} if folds is None else {"source": FOLDS, "source_options": dict(folds)}
+    return RunSpec.of(dataset, model, limit=limit, rule=rule, preset=preset, search=search, **by)
 
 
 def begin(store: Store, spec: RunSpec) -> str:

@@ -408,6 +408,12 @@ def moves(reading: Reading) -> bool:
     return searches(reading) or reading.by_folds
 
 
+NOT_KEPT = (
+    "This run takes its predictions from models tuned on folds, which are not kept, and prompts would give another U: "
+    "other labels cannot be scored here. A fork goes on from any of its rounds with other settings."
+)
+
+
 def is_sample(dataset: Dataset) -> bool:
     """Say whether the sample model was trained for this data set, and not merely for one of the same name."""
     return dataset.name in SAMPLE_DATASETS and dataset.task.name == dataset.name

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from icm_engine.core import __version__
 from icm_engine.core.errors import SettingError
+from icm_engine.core.folds import FOLDS, OPTIONS
 from icm_engine.core.text import expanded
 from icm_engine.data.label_export import LabelledRow, LabelledRun, Value
 from icm_engine.data.spellings import HUMAN_PREFIX
@@ -164,6 +165,11 @@ def _cannot(path: Path, error: OSError) -> SettingError:
 
 
 CITATION = "Wen et al. 2025, [arXiv 2506.10139](https://arxiv.org/abs/2506.10139)"
+BY_FOLDS = (
+    "The examples were split into folds; in each round, one model for each fold was tuned (LoRA) on the labels of the "
+    "other folds. `icm_probability` is that of the label by the model tuned on the other folds, without "
+    "demonstrations; `icm_last_change_step` is a round."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +220,15 @@ def data_card(
         "preset": spec["preset"],
         "predictability": spec["search"]["predictability"],
         "seed": spec["search"]["seed"],
-        "steps": f"{facts['steps']} of {spec['search']['max_steps']}",
+        ("rounds" if spec["source"] == FOLDS else "steps"): f"{facts['steps']} of {spec['search']['max_steps']}",
         "utility": facts["utility"],
         "mutual_predictability": facts["mutual_predictability"],
         "inconsistent_pairs": facts["inconsistent_pairs"],
         "pinned_by_a_person": facts["pinned_by_a_person"],
     }
     general = {name: value for name, value in spec.items() if name != "search"}
+    if spec["source"] == FOLDS:
+        general["source_options"] = {**OPTIONS, **spec["source_options"]}
     sections = [
         _header(run, parts),
         f"# Labels of run {_code(run.name)}",
@@ -257,6 +265,8 @@ def _opening(facts: Json) -> str:
         if spec["supervised"]
         else "No gold and no human label was used: these are the labels the model finds coherent, right or wrong."
     )
+    if spec["source"] == FOLDS:
+        how += " " + BY_FOLDS
     stand_in = " The model is fake: its labels mean nothing." if spec["model"] == "fake" else ""
     return (
         f"{facts['labelled']:,} of {facts['examples']:,} examples of data set {_code(facts['dataset'])} were labelled "

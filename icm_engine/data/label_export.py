@@ -127,7 +127,8 @@ class LabelledRun:
         """Yield one row per example in data set order: the input columns, then ours; missing values are None.
 
         Input columns that look like labels are included only with `gold`. `icm_probability` is the label's,
-        renormalised over the labels, in the last accepted labeling; `icm_last_change_step` is 0 for an initial label;
+        renormalised over the labels, in the last accepted labeling; with folds, by the model tuned on the labels of the
+        other folds. `icm_last_change_step` is 0 for an initial label;
         `icm_flips` counts changes after the first; `icm_pinned` is "pinned" if a person fixed the label. Runs with
         sampled terms have `icm_scored_at_step`: when the probability was read. With `human`, audited runs have
         `icm_audit_label`: what a person said in an audit.

@@ -22,9 +22,18 @@ from plotly.offline import get_plotlyjs
 
 from icm_engine.analysis.audit import VERDICTS, answers_words, audit_of, verdict_words
 from icm_engine.analysis.compare_figures import audit_answers_frame, audit_chart
-from icm_engine.analysis.figures import HATCH, Chart, all_charts, blank_figure, line_look, palette
+from icm_engine.analysis.figures import (
+    HATCH,
+    ROUNDS_AT_MOST,
+    Chart,
+    all_charts,
+    blank_figure,
+    flat_settings,
+    line_look,
+    palette,
+)
 from icm_engine.analysis.flips import signed
-from icm_engine.analysis.formatting import balance_words, decimal, moment, one_line, percent
+from icm_engine.analysis.formatting import balance_words, counted, decimal, duration, moment, one_line, percent
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import (
     example_text,
@@ -38,6 +47,7 @@ from icm_engine.analysis.views import (
 )
 from icm_engine.core import __version__
 from icm_engine.core.errors import SettingError
+from icm_engine.core.folds import OPTIONS
 from icm_engine.core.resources import search_path
 from icm_engine.experiments.report_tables import NONE, Table, facts, tables
 from icm_engine.jobs.batches import is_batched
@@ -299,8 +309,15 @@ def share_run(store: Store, run: str, gold: bool = False) -> str:
     body.append(_html_facts("Summary", _run_facts(store, reading)))
     body += _html_figures(charts)[: len(charts) - len(audit_charts)]
     body += audited
-    body += [_html_section(table) for table in (_decisions(reading), _labels(reading)) if table.rows]
-    settings = [(name.replace("_", " "), str(value)) for name, value in spec.to_json()["search"].items()]
+    decided = (_rounds(reading), _fits(reading)) if reading.by_folds else (_decisions(reading),)
+    body += [_html_section(table) for table in (*decided, _labels(reading)) if table.rows]
+    of_search = spec.to_json()["search"]
+    used = flat_settings(spec.to_json()) if reading.by_folds else of_search
+    settings = [
+        (name.replace("_", " "), str(value))
+        for name, value in used.items()
+        if name in of_search or name in OPTIONS or name == ROUNDS_AT_MOST
+    ]
     body.append(_html_facts("Settings of the search", settings))
     return _html_page(run, body, charts)
 
@@ -311,16 +328,16 @@ def _run_facts(store: Store, reading: Reading) -> list[tuple[str, str]]:
     told = [
         ("data set", spec.dataset),
         ("model", f"{spec.model}, {spec.quantization}, {spec.dtype}"),
-        ("label source", spec.source),
+        ("label source", "ICM with fine-tuned folds" if reading.by_folds else spec.source),
         ("rule", reading.run.rule_name),
         ("begun", moment(store.created(reading.run.name))),
-        ("status", f"{found['status']}, {found['steps']:,} steps"),
+        ("status", f"{found['status']}, {counted(found['steps'], reading.unit)}"),
         ("labelled", f"{found['labelled']:,} of {found['examples']:,}"),
         ("labels", balance_words(found["label_balance"])),
         ("U", decimal(found["utility"], 2)),
         ("P(D)", decimal(found["mutual_predictability"], 2)),
         ("conflicts", str(reading.trajectory.last.pairs if reading.trajectory.last else 0)),
-        ("accepted", percent(found["acceptance_rate"])),
+        *_accepted(reading, found),
         ("prompts, tokens encoded", f"{found['prompts_scored']:,}, {found['tokens_encoded']:,}"),
     ]
     if end is not None and end.differs:
@@ -328,6 +345,58 @@ def _run_facts(store: Store, reading: Reading) -> list[tuple[str, str]]:
     if "accuracy" in found:
         told += [("accuracy against gold", percent(found["accuracy"]))]
     return told
+
+
+def _accepted(reading: Reading, found: Json) -> list[tuple[str, str]]:
+    if not reading.by_folds:
+        return [("accepted", percent(found["acceptance_rate"]))]
+    return [
+        ("rounds kept", f"{reading.accepted:,} of {reading.proposals:,}"),
+        ("fits, tokens tuned on", f"{found['fits']:,}, {found['tokens_tuned']:,}"),
+    ]
+
+
+def _rounds(reading: Reading) -> Table:
+    rows = tuple(
+        (
+            str(row.number),
+            row.words,
+            decimal(row.before, 2),
+            decimal(row.tried, 2) if row.number else NONE,
+            str(row.changed),
+            str(row.groups),
+            str(row.repaired),
+            duration(row.seconds),
+        )
+        for row in reversed(reading.rounds)
+    )
+    caption = (
+        "Newest first. In each round one model for each fold is tuned on the labels of the other folds and predicts "
+        "that fold; the labels tried are kept if U of these predictions is higher."
+    )
+    return Table("Rounds", caption, ROUND_HEAD, rows)
+
+
+ROUND_HEAD = ("round", "verdict", "U before", "U tried", "labels changed", "groups", "repairs", "time")
+FIT_HEAD = ("round", "fold", "held out", "tuned on", "steps", "first loss", "last loss", "tokens tuned on", "time")
+
+
+def _fits(reading: Reading) -> Table:
+    rows = tuple(
+        (
+            str(fit.round),
+            fit.words,
+            str(fit.held_out),
+            str(fit.rows),
+            str(fit.steps),
+            decimal(fit.first_loss, 3),
+            decimal(fit.last_loss, 3),
+            f"{fit.tokens:,}",
+            duration(fit.seconds),
+        )
+        for fit in reversed(reading.fits[-DECISIONS:])
+    )
+    return Table("Fits", f"The last {len(rows):,}, newest first.", FIT_HEAD, rows)
 
 
 def _audited(store: Store, reading: Reading, number: int) -> tuple[list[str], list[Chart]]:
@@ -377,7 +446,7 @@ def _labels(reading: Reading) -> Table:
     )
     total = len(reading.run.dataset.examples)
     of = "" if total <= len(rows) else f" {len(rows):,} of {total:,} are here, labelled ones first."
-    caption = f"Probability: of the label, given all other labels.{of}"
+    caption = f"Probability: of the label, {reading.given}.{of}"
     head = ("label", *(["gold"] if known else []), "probability", "flips", "last change", "text", "example")
     return Table("Labels", caption, head, body)
 

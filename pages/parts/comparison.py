@@ -67,7 +67,7 @@ from icm_engine.analysis.seed_agreement import (
     siblings,
     verdict,
 )
-from icm_engine.analysis.views import example_text
+from icm_engine.analysis.views import NOT_KEPT, example_text
 from icm_engine.core.errors import IcmError
 from icm_engine.store.store import Store
 from pages.parts import batch_view, charts, job_line, session
@@ -77,7 +77,7 @@ NONE = "no cell"
 GOLD_COLUMNS = {
     "text": st.column_config.TextColumn(width="large"),
     "probability": st.column_config.ProgressColumn(
-        format="percent", min_value=0.0, max_value=1.0, help="Of the label it has, given all the others."
+        format="percent", min_value=0.0, max_value=1.0, help="Of the label it has, as the model predicts it."
     ),
 }
 SHARES = {
@@ -189,8 +189,8 @@ def _calibration(reading: Reading, against: Against) -> None:
     area = area_under_curve(against.labels, reading.run.dataset.task.true_label, scores, against.gold, places)
     st.text(f"AUROC of the log-odds against gold: {decimal(area, 3)}.")
     st.caption(
-        "Ranks examples by the log-odds of the true label, each given all the others. 1: every true example comes "
-        "first; 0.5: no better than chance; near 0: mirrored."
+        f"Ranks examples by the log-odds of the true label, {reading.given}. 1: every true example comes first; 0.5: "
+        "no better than chance; near 0: mirrored."
     )
 
 
@@ -207,6 +207,9 @@ WHAT = (
 
 def show_landscape(store: Store, reading: Reading) -> None:
     """Draw the cost of a landscape, and the one in the URL, else the last one."""
+    if reading.by_folds:
+        st.text(NOT_KEPT)
+        return
     st.text(WHAT)
     gold = gold_by_place(store, reading, tuple(reading.labeling))
     named = landscape.references(reading, gold)

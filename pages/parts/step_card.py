@@ -32,7 +32,7 @@ from icm_engine.analysis.step_figures import (
     terms_frame,
 )
 from icm_engine.analysis.time_travel import Moment
-from icm_engine.analysis.views import ExampleView
+from icm_engine.analysis.views import NOT_KEPT, ExampleView
 from icm_engine.core.errors import IcmError
 from icm_engine.runs import control
 from icm_engine.store.store import Store
@@ -236,6 +236,9 @@ def _choose_fold(fit: FitRow | None) -> None:
 def show_what_if(reading: Reading, event: int, example: str) -> None:
     """Draw the what-if question about one labelled example at an event, and existing answers."""
     labels = forks.other_labels(reading, example)
+    if reading.by_folds:
+        st.text(NOT_KEPT)
+        return
     if not labels:
         st.text("What if? can be asked about examples that have a label.")
         return
