@@ -119,10 +119,10 @@ def _member(reading: Reading, i: int, beside: Example) -> Member:
     return Member(example.id, text, reading.labeling.get(i), i in reading.pins)
 
 
-def change_words(change: LabelChange) -> str:
-    """Describe one label change in a line."""
+def change_words(change: LabelChange, unit: str = "step") -> str:
+    """Describe one label change of a run that counts such units, in a line."""
     old, new = change.old or "no label", change.new or "no label"
-    return f"step {change.step:,}: {old} → {new} ({change.cause})"
+    return f"{unit} {change.step:,}: {old} → {new} ({change.cause})"
 
 
 # -- acts: done, and sent but not applied

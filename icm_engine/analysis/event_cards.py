@@ -181,7 +181,8 @@ DRAWN_FOR: dict[Reason, str] = {
 def _forked(reading: Reading, moment: Moment) -> Made:
     spec, state = reading.run.spec, moment.state
     said = (
-        f"This run began in the state of run {spec.forked_from} after its event {spec.forked_at}: step {state.step:,}, "
+        f"This run began in the state of run {spec.forked_from} after its event {spec.forked_at}: {reading.unit} "
+        f"{state.step:,}, "
         f"{len(state.labeling):,} labels, {len(state.hand.pins):,} pins."
     )
     return "A fork", [said], ()

@@ -261,10 +261,12 @@ def _agreement(kind: Literal["raw", "balanced", "flipped"]) -> Value:
 
 def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | None = None) -> tuple[Chart, ...]:
     """Return the charts of the Overview, U first, accuracy only where there is gold."""
-    cooling = () if trajectory.unit == ROUNDS else (annealing(trajectory, dark),)
-    charts = (utility(trajectory, dark, marks), *cooling, labels(trajectory, dark))
-    known = accuracy(trajectory, dark)
-    found = (*charts, known) if known else charts
+    first, known, counts = utility(trajectory, dark, marks), accuracy(trajectory, dark), labels(trajectory, dark)
+    right = (known,) if known else ()
+    if trajectory.unit == ROUNDS:
+        found = (first, *right, counts)
+    else:
+        found = (first, annealing(trajectory, dark), counts, *right)
     for chart in found:
         mark_interventions(chart.figure, trajectory, dark)
     return found

@@ -214,7 +214,9 @@ def fold_fields() -> tuple[FoldField, ...]:
 def _fold_field(name: str, usual: Any) -> FoldField:
     about = ABOUT["tuned_batch_size" if name == "batch_size" else name]
     choices = ("zero-shot", "random") if name == "start" else ()
-    return FoldField(f"{OF_FOLDS}{name}", labelled(FOLD_FIELDS[name], usual, name), usual, choices, about)
+    return FoldField(
+        f"{OF_FOLDS}{name}", labelled(FOLD_FIELDS[name], usual, name.replace("_", " ")), usual, choices, about
+    )
 
 
 def steps_words(preset: str) -> str:

@@ -184,7 +184,8 @@ def curves_then(reading: Reading, whole: Trajectory, dark: bool = False) -> tupl
     charts = all_charts(drawn, dark)
     here = reading.trajectory.points[-1].step
     for chart in charts:
-        chart.figure.update_xaxes(range=[-ROOM * max(1, last), max(1, last)])
+        end = last if whole.unit == "step" else (1 + ROOM) * last  # a round's mark is at the end of the axis
+        chart.figure.update_xaxes(range=[-ROOM * max(1, last), max(1, end)])
         chart.figure.add_vline(x=here, line={"width": 1.5, "dash": "dot", "color": palette(dark).text})
     return charts
 

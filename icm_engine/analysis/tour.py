@@ -8,6 +8,7 @@ from icm_engine.analysis.formatting import decimal
 from icm_engine.analysis.repairs import repair_card, repair_code
 from icm_engine.analysis.run_form import FIRST_RUN
 from icm_engine.analysis.run_history import Reading
+from icm_engine.analysis.status_tiles import round_sentence
 from icm_engine.analysis.step_card import decision
 from icm_engine.analysis.time_travel import open_moment
 from icm_engine.analysis.traces import Point
@@ -71,6 +72,8 @@ class Station:
 
 def stations(store: Store, reading: Reading) -> tuple[Station, ...]:
     """Return the stops of the tour for a run that has labels; a stop without an instance yet says so."""
+    if reading.by_folds:
+        return _of_folds(store, reading)
     return (
         _utility(reading),
         _temperature(reading),
@@ -106,6 +109,55 @@ def _utility(reading: Reading) -> Station:
     return Station("What U is", meaning, seen, "search", {"run": reading.run.name})
 
 
+KEPT = (
+    "A round tries many labels at once: those that raise U most if the predictions stayed as they are. For each fold "
+    "it tunes one model on these labels of the other folds. If U by their predictions is higher, the labels are kept."
+)
+NOT_KEPT = (
+    "Tuned on other labels, the models predict otherwise, so U may fall. Then the labels before stay, and the next "
+    "round changes half as many groups. Chance plays no part."
+)
+
+
+def _of_folds(store: Store, reading: Reading) -> tuple[Station, ...]:
+    """The stops of a run that takes rounds."""
+    last, run = reading.trajectory.points[-1], reading.run.name
+    seen = (
+        f"Here U = {decimal(last.weighted_predictability)} − {decimal(last.inconsistency)} = {decimal(last.utility)} "
+        f"after round {last.step:,}."
+    )
+    meaning = (
+        "Nobody tells the model what is right. The examples are split into folds, and a copy of the model tuned on the "
+        "labels of the others predicts each: how well is the mutual predictability P(D). Labels that contradict each "
+        "other cost I(D). The rounds look for the labels with the highest U(D) = alpha · P(D) − I(D)."
+    )
+    least = (
+        "Go through the least certain labels, compare all of them with gold, or fork this run from one of its rounds."
+    )
+    return (
+        Station("What U is", meaning, seen, "search", {"run": run}),
+        _round(reading, "A round that was kept", KEPT, "accepted"),
+        _round(reading, "A round that was not kept", NOT_KEPT, "rejected"),
+        _repair(store, reading),
+        Station(
+            "Your turn",
+            least,
+            "Annotate has the least certain labels first.",
+            "annotate",
+            {"run": run, "queue": "margin"},
+        ),
+    )
+
+
+def _round(reading: Reading, title: str, meaning: str, verdict: str) -> Station:
+    """The first round with this verdict that has a U to compare with, in the words of the last decision."""
+    row = next((row for row in reading.rounds if row.verdict == verdict and row.before is not None), None)
+    if row is None:
+        return Station(title, meaning, NOT_YET.replace("step", "round"))
+    query = {"run": reading.run.name, "event": str(row.event)}
+    return Station(title, meaning, f"{round_sentence(reading, row)}.", "steps", query)
+
+
 def _temperature(reading: Reading) -> Station:
     heats = [(point.step, point.temperature) for point in reading.trajectory.points if point.temperature is not None]
     meaning = (
@@ -136,7 +188,9 @@ def _repair(store: Store, reading: Reading) -> Station:
         return Station("A repair", REPAIR, NOT_YET)
     card = repair_card(store, reading, mark)
     query = {"run": reading.run.name, "view": "Repairs", "repair": repair_code(mark)}
-    return Station("A repair", REPAIR, f"Step {mark.step:,}: {card.choice}", "consistency", query)
+    return Station(
+        "A repair", REPAIR, f"{reading.unit.capitalize()} {mark.step:,}: {card.choice}", "consistency", query
+    )
 
 
 def _next(reading: Reading) -> Station:

@@ -66,7 +66,7 @@ def about(run: str, place: int) -> None:
     with changes:
         st.markdown("**Its last changes**")
         nothing = "Its label has never changed." if not found.hidden else found.words
-        st.text("\n".join(map(change_words, found.changes)) or nothing)
+        st.text("\n".join(change_words(change, reading.unit) for change in found.changes) or nothing)
 
 
 def _group(found: Card) -> None:

@@ -198,7 +198,7 @@ def _position(reading: Reading, places: Sequence[int], place: int | None, here: 
             icon=":material/refresh:",
             type="tertiary",
             on_click=_again,
-            help=f"It was built after step {made:,}; it does not change while you annotate.",
+            help=f"It was built after {reading.unit} {made:,}; it does not change while you annotate.",
         )
         _listen(reading, places, here, inside)
 

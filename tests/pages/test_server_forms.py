@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from icm_engine.analysis.run_form import require_server
 from icm_engine.core.errors import ServerUnavailable
@@ -12,7 +11,7 @@ from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.runs import control, worker
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
-from tests.support.drawn_pages import button, page, shown_markup, texts
+from tests.support.drawn_pages import button, page, shown_markup, texts, write
 from tests.support.fake_server import serving, small_server
 
 
@@ -20,13 +19,6 @@ from tests.support.fake_server import serving, small_server
 def address() -> Iterator[str]:
     with serving(small_server()) as address:
         yield address
-
-
-def write(test: AppTest, key: str, text: str) -> None:
-    """Type into a box that takes new options, which Streamlit's tester cannot."""
-    box = test.selectbox(key=key)
-    box.options.append(text)
-    box.set_value(text)
 
 
 def test_a_run_through_a_server_can_be_started_from_the_page(store: Store, address: str) -> None:

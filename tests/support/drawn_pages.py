@@ -47,3 +47,10 @@ def button(test: AppTest, key: str):  # type: ignore[no-untyped-def]
 
 def frame(test: AppTest, column: str):  # type: ignore[no-untyped-def]
     return next(found.value for found in test.dataframe if column in found.value)
+
+
+def write(test: AppTest, key: str, text: str) -> None:
+    """Type into a box that takes new options, which Streamlit's tester cannot."""
+    box = test.selectbox(key=key)
+    box.options.append(text)
+    box.set_value(text)
