@@ -1,7 +1,7 @@
 """The database schema as named migrations, each applied once, and its read-only views (docs/database.md).
 
-Migrations m003, m005, m006 and m007 create views as they stand here. To change one, write a new migration that drops
-and creates it; a migration that alters a table drops the views on it first.
+Migrations m003, m005, m006, m007 and m011 create views as they stand here. To change one, write a new migration that
+drops and creates it; a migration that alters a table drops the views on it first.
 """
 
 from collections.abc import Mapping
@@ -166,6 +166,42 @@ select name, datetime(created, 'unixepoch') as created, datetime(deleted, 'unixe
 from deleted
 """
 
+# rounds of a search with folds: v_runs, v_repairs, v_flips and v_labels as of now count and list them as they do steps
+RUNS_WITH_ROUNDS = RUNS.replace(
+    "e.kind = 'step') as steps",
+    "(e.kind = 'step' or (e.kind = 'round' and json_extract(e.body, '$.step') > 0))) as steps",
+)
+
+REPAIRS_WITH_ROUNDS = _REPAIRS.replace(
+    "coalesce(json_extract(e.body, '$.accepted'), 1)",
+    "coalesce(json_extract(e.body, '$.kept'), json_extract(e.body, '$.accepted'), 1)",
+).replace("('initial', 'step')", "('initial', 'step', 'round')")
+
+FLIPS_WITH_ROUNDS = _FLIPS.replace(
+    "json_extract(body, '$.accepted'))\n",
+    "json_extract(body, '$.accepted'))\n            or (kind = 'round' and json_extract(body, '$.kept'))\n",
+)
+
+ROUNDS = """
+select run, json_extract(body, '$.step') as round, json_extract(body, '$.kept') as kept,
+       json_extract(body, '$.before.utility') as utility_before, json_extract(body, '$.tried.utility') as utility_tried,
+       json_extract(body, '$.after.utility') as utility,
+       json_extract(body, '$.tried.inconsistency') as inconsistency_tried,
+       json_array_length(body, '$.flips') as flips, json_array_length(body, '$.repairs') as repairs,
+       json_extract(body, '$.groups') as groups, json_extract(body, '$.most') as most,
+       json_extract(body, '$.left') as groups_left, seconds, number as event
+from events where kind = 'round'
+"""
+
+FITS = """
+select run, json_extract(body, '$.round') as round, json_extract(body, '$.fold') as fold,
+       json_array_length(body, '$.held_out') as held_out, json_extract(body, '$.rows') as labels,
+       json_extract(body, '$.steps') as steps, json_extract(body, '$.tokens') as tokens_tuned,
+       json_extract(body, '$.usage.tokens_encoded') as tokens_scored, json_extract(body, '$.first_loss') as first_loss,
+       json_extract(body, '$.last_loss') as last_loss, seconds, number as event
+from events where kind = 'fold'
+"""
+
 # columns of `runs` by which an index selects among thousands of batches. A fork of a batch counts as a run of its own
 OF_EXPERIMENT = "json_extract(spec, '$.experiment') is not null"
 LISTED = "(json_extract(spec, '$.part') is null or json_extract(spec, '$.forked_from') is not null)"
@@ -320,6 +356,22 @@ def m010_deleted(db: Database) -> None:
     """Names of deleted runs are never used again, so that no link or file can come to refer to another run."""
     db.table("deleted").create({"name": str, "created": float, "deleted": float}, pk="name")
     db.create_view("v_deleted", DELETED)
+
+
+@migrations()
+def m011_rounds(db: Database) -> None:
+    """Views show searches with folds: their rounds and fits, and the labels, flips and repairs of rounds."""
+    for name in ("v_labels", "v_flips", "v_repairs", "v_runs"):
+        db.execute(f"drop view {name}")
+    for name, query in (
+        ("v_runs", RUNS_WITH_ROUNDS),
+        ("v_repairs", REPAIRS_WITH_ROUNDS),
+        ("v_flips", FLIPS_WITH_ROUNDS),
+        ("v_labels", _LABELS),
+        ("v_rounds", ROUNDS),
+        ("v_fits", FITS),
+    ):
+        db.create_view(name, query)
 
 
 def require_known(db: Database, path: Path) -> None:

@@ -18,6 +18,7 @@ from icm_engine.runs import control
 from icm_engine.store.migrations import VIEWS, migrations
 from icm_engine.store.store import Store
 from tests.support.documented_queries import SECTIONS, documented
+from tests.support.stored_logs import LOGS, put
 from tests.support.stores import add_run
 
 RUN = "arithmetic-1"
@@ -144,6 +145,46 @@ def test_labels(finished: Store, reading: Reading) -> None:
     assert sorted(tuple(row.values()) for row in view(finished, "v_labels")) == sorted(
         (RUN, row["icm_id"], row["icm_label"], row["icm_last_change_step"], row["icm_flips"]) for row in exported
     )
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A finished search with folds of the sample model."""
+    with Store(tmp_path_factory.mktemp("folds") / "icm.db") as store:
+        assert put(store, LOGS / "arithmetic-folds.jsonl.gz") == RUN
+        yield store
+
+
+def test_rounds(folds: Store) -> None:
+    shown = load(folds, RUN)
+    assert [tuple(row.values()) for row in documented(folds, "v_rounds")] == [
+        (row.number, row.verdict != "rejected", row.before, row.tried, row.changed, row.left) for row in shown.rounds
+    ]
+    assert [row["utility"] for row in view(folds, "v_rounds")] == [point.utility for point in shown.trajectory.points]
+    assert [row["steps"] for row in view(folds, "v_runs")] == [5]
+
+
+def test_fits(folds: Store) -> None:
+    shown = load(folds, RUN)
+    assert [(row["fold"], row["held_out"], row["last_loss"]) for row in view(folds, "v_fits")] == [
+        (fit.fold, fit.held_out, fit.last_loss) for fit in shown.fits
+    ]
+    rows = documented(folds, "v_fits")
+    assert [row["fits"] for row in rows] == [4] * 5
+    assert sum(row["tokens_tuned"] for row in rows) == shown.spent.tokens_tuned > 0
+
+
+def test_labels_flips_and_repairs_of_rounds(folds: Store) -> None:
+    """Of rounds that were not kept, the repairs are listed and the flips are not."""
+    shown = load(folds, RUN)
+    exported = list(labelled_rows(folds, RUN))
+    assert sorted(tuple(row.values()) for row in view(folds, "v_labels")) == sorted(
+        (RUN, row["icm_id"], row["icm_label"], row["icm_last_change_step"], row["icm_flips"]) for row in exported
+    )
+    assert len(view(folds, "v_flips")) == len(shown.history)
+    rows = view(folds, "v_repairs")
+    assert [(row["event"], row["round"] - 1) for row in rows] == [(mark.event, mark.round) for mark in shown.repairs]
+    assert {row["accepted"] for row in rows} == {0, 1}
 
 
 def test_commands_leases_and_jobs(finished: Store) -> None:
