@@ -14,10 +14,11 @@ from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
 from tests.support.experiment_suites import done_suite
 from tests.support.finetunings import finished, labelled_run
+from tests.support.stored_logs import LOGS, put
 from tests.support.stores import CARELESS, add_batches, add_run, small_dataset
 
 pytestmark = NEEDS_BROWSER
-RUN, TUNED = "sums-1", "sums-2"
+RUN, TUNED, FOLDED = "sums-1", "sums-2", "arithmetic-1"
 SEEN = {  # every page of the menu, and each view, by its link: what is there once it is drawn
     "": ".st-key-first_run",
     "search": ".st-key-start_new",
@@ -31,6 +32,8 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"examples?run={RUN}&example=sums-0-0": ".st-key-one_example",
     f"steps?run={RUN}&step=20": ".st-key-then",
     f"steps?run={RUN}&step=20&view=Labels": "[data-testid=stDataFrame]",
+    f"search?run={FOLDED}": "[data-testid=stTabs] [data-testid=stDataFrame]",
+    f"steps?run={FOLDED}&step=4&fold=2": "[data-testid=stDataFrame] >> nth=3",
     f"flips?run={RUN}&example=sums-0-0": ".st-key-one_example",
     f"compare?run={RUN}&view=Gold": "h1",
     f"compare?run={RUN}&view=Seeds": "h1",
@@ -57,6 +60,7 @@ def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """One run with something to show on every page, a batched one, one that a model was tuned on, and a suite."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
+        assert put(store, LOGS / "arithmetic-folds.jsonl.gz") == FOLDED
         assert add_run(store, "paused", 80, **CARELESS) == RUN
         audit.record(store, load(store, RUN), audit.audit_of(store, load(store, RUN)), 1, "True")
         assert add_batches(store, patch) == "batches.1"
