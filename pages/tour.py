@@ -72,6 +72,8 @@ WORDS = (
     ("P(D)", "Mutual predictability: how well the model predicts each label from all the others."),
     ("I(D)", "Inconsistency: the number of pairs of labels that contradict each other under the rule."),
     ("Temperature", "How much loss of U the search still accepts. It cools with every step."),
+    ("Round", "Of fine-tuned folds: many labels are tried at once, and kept if U by the tuned models is higher."),
+    ("Fit", "Of fine-tuned folds: one model tuned on the labels of all folds but one, which it then predicts."),
     ("Repair", "A proposal that leaves a conflict gets the consistent labels that raise U most."),
     ("Conflict", "A pair of labels that contradict each other under the rule."),
     ("Flip", "A change of an example's label after its first one."),
@@ -81,7 +83,7 @@ WORDS = (
     ("Pin", "A label that a person fixed; the search keeps it."),
 )
 KEYS = (
-    ("S", "Start a run"), ("N", "Take one step"), ("M", "Take N steps"), ("P", "Pause"), ("U", "Resume"),
+    ("S", "Start a run"), ("N", "Take one step or round"), ("M", "Take N of them"), ("P", "Pause"), ("U", "Resume"),
     ("X", "Stop"), ("← →", "On Steps and Annotate: back or on"), ("F", "On Steps: next label change"),
     ("A", "On Steps: next accepted proposal"), ("E", "On Steps: next repair"),
     ("?", "On Annotate: all its keys"),

@@ -176,7 +176,7 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
     figure, (unit, place) = blank_figure(dark, "U"), AXES[by]
     ends = []
     for k, reading in enumerate(readings):
-        points = reading.trajectory.points
+        points = [point for point in reading.trajectory.points if not (reading.by_folds and point.verdict == "initial")]
         kept = extremes([point.utility for point in points])
         figure.add_scatter(
             x=[place(points[j]) for j in kept],
@@ -190,6 +190,11 @@ def utilities(readings: Sequence[Reading], by: str, dark: bool = False) -> Chart
     figure.update_xaxes(title_text=unit)
     figure.update_layout(hovermode="closest" if by == "tokens" else "x unified", showlegend=True, height=320)
     caption = f"U(D) of each run by {unit}. Runs with another alpha or other data have another scale."
+    if any(reading.by_folds for reading in readings):
+        caption += (
+            " With folds, a step is a round, tokens read in tuning are not counted, and U comes from tuned models: it "
+            "cannot be compared with that of prompts."
+        )
     return Chart(f"Utility by {unit}", caption, figure, f"Utility by {unit}. {'; '.join(ends)}.")
 
 

@@ -265,6 +265,9 @@ def all_charts(trajectory: Trajectory, dark: bool = False, marks: CurveMarks | N
     right = (known,) if known else ()
     if trajectory.unit == ROUNDS:
         found = (first, *right, counts)
+        for chart in found[1:]:  # a few points, and the last value would be a line without width
+            chart.figure.update_traces(mode="lines+markers", marker_size=6)
+            chart.figure.update_xaxes(rangemode="normal")
     else:
         found = (first, annealing(trajectory, dark), counts, *right)
     for chart in found:
@@ -419,9 +422,9 @@ def rounds_frame(reading: Reading, dark: bool = False) -> Any:
             "U tried": row.tried if row.number else None,
             "delta U": row.delta,
             "changed": row.changed,
-            "groups": row.groups,
+            "groups": row.groups if row.number else None,
             "repairs": row.repaired,
-            "next": row.left,
+            "next": row.left if row.number else None,
             "seconds": row.seconds,
         }
         for row in reversed(reading.rounds)

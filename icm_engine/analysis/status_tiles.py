@@ -104,6 +104,8 @@ def _untuned_first(reading: Reading) -> bool:
 
 def next_words(reading: Reading, row: RoundRow) -> str:
     """Say how many groups the round after this one changes."""
+    if not row.number:
+        return "round 1 tries these labels"
     if not row.left:
         return "nothing is left to try"
     if row.number >= reading.run.spec.search.max_steps:

@@ -167,8 +167,8 @@ def ended_words(reading: Reading, status: RunStatus) -> str:
         return f"{ended}, stopped by a person"
     if reading.rounds[-1].left:
         return f"{ended}, the last of at most {status.max_steps:,}"
-    if reading.rounds[-1].verdict == "rejected":
-        return f"{ended}: it was not kept, and half of the groups that it changed are none"
+    if reading.rounds[-1].most == 0:
+        return f"{ended}: it changed one group and was not kept, so no smaller change is left"
     return f"{ended}: no other labels would have a higher U by the last predictions"
 
 

@@ -45,7 +45,7 @@ def test_pages_speak_of_rounds_and_never_of_temperature(store: Store, run: str, 
 def test_the_overview_says_why_the_run_ended_what_it_decided_last_and_what_it_cost(store: Store, run: str) -> None:
     test = page("search", run=run)
     said, last = everything(test), rounds(store, run)[-1].round
-    assert "Ended after round 5: it was not kept, and half of the groups that it changed are none" in said
+    assert "Ended after round 5: it changed one group and was not kept, so no smaller change is left" in said
     assert last["before"]
     fell, labels = last["before"]["utility"] - last["tried"]["utility"], len(last["flips"])
     decided = f"Round 5 ○ not kept: {labels} labels changed in 1 group, ΔU −{fell:.2f}, ⟲ repaired 1 · nothing is left"
@@ -104,6 +104,7 @@ def test_a_fit_is_opened_by_its_event_or_by_its_fold_with_its_predictions(store:
 def test_round_0_has_the_labels_to_start_from(store: Store, run: str) -> None:
     test = page("steps", run=run, step="0")
     assert "drawn at random, then repaired" in texts(test)
+    assert "Round 1 tries these labels." in texts(test)
     assert len(frame(test, "what")) == len(rounds(store, run)[0].round["flips"])
 
 
