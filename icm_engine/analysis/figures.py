@@ -28,6 +28,7 @@ ROUNDS = "round"  # title of an axis of rounds, likewise
 COUNTS = ("pairs", "examples")  # titles of axes whose ticks are whole too
 INTERVENTIONS = {"hand": "by hand", "retuned": "retuned", "forked": "fork"}  # kinds of events, and their names
 LINES = 40  # maximum number of marks; the last ones are kept
+FEW_POINTS = 16  # of a curve, all of which are drawn
 MARKS = 200  # accepted and rejected marks each; more would hide the curve
 
 
@@ -302,7 +303,8 @@ def _line(
     axis: str = "y",
     shape: str = "hv",
 ) -> None:
-    turns = corners([value(point) for point in points]) if shape == "hv" else range(len(points))
+    thinned = shape == "hv" and len(points) > FEW_POINTS
+    turns = corners([value(point) for point in points]) if thinned else range(len(points))
     values = [value(points[k]) for k in turns]
     kept = extremes(values)
     figure.add_scatter(

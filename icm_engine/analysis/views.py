@@ -153,7 +153,7 @@ def _progress_by_folds(reading: Reading, status: RunStatus) -> Progress:
     share = 1.0 if status.complete else min(1.0, (steps + done / folds) / most)
     running = status.phase == "running" and reading.pace and most > steps
     left = ((most - steps) * folds - done) * sum(reading.pace) / len(reading.pace) if running else None
-    within = f" · {done} of {folds} folds of round {steps + 1:,} fitted" if done else ""
+    within = f" · {done} of {folds} folds fitted" if done else ""
     return Progress(steps, most, share, left, ROUNDS, within)
 
 

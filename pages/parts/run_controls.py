@@ -37,7 +37,7 @@ def show_status(run: str, drawn_for: tuple[str, int | None], hiding: bool = Fals
         st.badge(f"{shown.icon} {shown.word}", color=shown.colour)  # type: ignore[arg-type]
         if moves(reading):
             done = progress(reading, status)
-            st.progress(done.share, text=done.words, width=360 if reading.by_folds else 240)
+            st.progress(done.share, text=done.words, width=300 if reading.by_folds else 240)
         st.text(headline(reading, accuracy=not audited), width="content")
     _phase(status, reading.unit)
     blind = (hiding and reading.blind) or audited

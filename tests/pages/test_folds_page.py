@@ -131,7 +131,7 @@ def test_a_run_in_the_middle_of_a_round_says_how_many_folds_are_fitted(store: St
         store.db.execute("delete from events where run = ? and number > ?", [run, 3 + taken])
     number, fits = len(rounds(store, run)), store.read_after(run, rounds(store, run)[-1].number, ("fold",))
     done = progress(load(store, run), control.status(store, run))
-    within = f" · {len(fits)} of 4 folds of round {number} fitted" if fits else ""
+    within = f" · {len(fits)} of 4 folds fitted" if fits else ""
     assert done.words == f"{number - 1} of at most 8 rounds{within}"
     assert done.share == (number - 1 + len(fits) / 4) / 8
     assert len(frame(page("search", run=run), "held out")) == len(store.read_after(run, kinds=("fold",)))

@@ -20,6 +20,7 @@ from icm_engine.store.store import Store
 from tests.support.app_server import serving
 from tests.support.chromium import CURVE, NEEDS_BROWSER, browsing, visit
 from tests.support.pictures import in_both_themes
+from tests.support.stored_logs import LOGS, put
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.model]
 
@@ -57,6 +58,14 @@ def pictures_of_a_finished_run(tmp_path: Path) -> None:
         picture(browser, f"{server.url}/tour?run={run}", "tour", ".st-key-station_6", 1500)
 
 
+def picture_of_a_search_with_folds(tmp_path: Path) -> None:
+    """Write docs/folds.png: the Overview of a stored log of the sample model."""
+    with Store(tmp_path / "icm.db") as store:
+        run = put(store, LOGS / "arithmetic-folds.jsonl.gz")
+    with serving(tmp_path / "icm.db") as server, browsing() as browser:
+        picture(browser, f"{server.url}/search?run={run}", "folds", CURVE, 1440)
+
+
 def picture_of_a_suite(tmp_path: Path) -> None:
     """Write docs/experiments.png: the quick form of the main suite on the sample model."""
     with Store(tmp_path / "icm.db") as store:
@@ -68,4 +77,5 @@ def picture_of_a_suite(tmp_path: Path) -> None:
 
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
     test_pictures_of_a_finished_run = pictures_of_a_finished_run
+    test_picture_of_a_search_with_folds = picture_of_a_search_with_folds
     test_picture_of_a_suite = picture_of_a_suite
