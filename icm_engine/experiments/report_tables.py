@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from icm_engine.analysis.alerts import collapsed
 from icm_engine.analysis.formatting import duration
 from icm_engine.analysis.paired import p_words
+from icm_engine.core.folds import FOLDS
 from icm_engine.jobs.finetuning import settings_of
 from icm_engine.store.events import SEARCH, Json
 
@@ -65,12 +66,13 @@ def points(made: Json) -> str:
 
 def _sources(found: Json, dataset: str) -> Table:
     rows = [row for row in found["rows"] if row["dataset"] == dataset]
-    label = _shown_label(rows)
+    label, tuned = _shown_label(rows), any(row.get("cost", {}).get("fits") for row in rows)
     seeds = "seed" if len(found["seeds"]) == 1 else "seeds"
     caption = (
         f"{found['examples']} examples, {seeds} {', '.join(map(str, found['seeds']))}. Percent right, mean and 95 % "
         "interval over seeds and examples (whole groups); by seed in brackets. “In use”: as demonstrations for "
         "examples that no source labelled. Sources marked * were made with gold or by people. Costs are means per run."
+        + (" Tokens are those scored and those read in tuning, each as often as it was read." if tuned else "")
         + (
             " A source with 0 shots labelled those examples itself."
             if any(a.get("test") for a in found["arms"])
@@ -91,10 +93,11 @@ def _sources(found: Json, dataset: str) -> Table:
         label,
         "evaluations a label",
         "prompts",
+        *(["fits"] if tuned else []),
         "tokens",
         "seconds",
     )
-    return Table(f"Label sources on {dataset}", caption, head, tuple(_source(row, label) for row in rows))
+    return Table(f"Label sources on {dataset}", caption, head, tuple(_source(row, label, tuned) for row in rows))
 
 
 def _shown_label(rows: Sequence[Json]) -> str:
@@ -103,9 +106,9 @@ def _shown_label(rows: Sequence[Json]) -> str:
     return "True" if "True" in labels else next(iter(labels), "True")
 
 
-def _source(row: Json, label: str) -> tuple[str, ...]:
+def _source(row: Json, label: str, tuned: bool) -> tuple[str, ...]:
     if "accuracy" not in row:
-        return (row["arm"], "not applicable", *[NONE] * 13)
+        return (row["arm"], "not applicable", *[NONE] * (13 + tuned))
     used = row["used"][-1] if row["used"] else None
     cost = row["cost"]
     name = f"{row['arm']}{' *' if row['supervised'] else ''}"
@@ -127,7 +130,8 @@ def _source(row: Json, label: str) -> tuple[str, ...]:
         f"{100 * row['balance'].get(label, 0):.0f} %",
         f"{cost['set_evaluations_per_label']:.1f}",
         f"{cost['prompts']:,.0f}",
-        f"{cost['tokens']:,.0f}",
+        *([f"{cost['fits']:,.0f}" if cost["fits"] else NONE] if tuned else []),
+        f"{cost['tokens'] + cost['tokens_tuned']:,.0f}",
         f"{cost['seconds']:.1f}",
     )
 
@@ -137,7 +141,7 @@ def _ends(found: Json) -> Table | None:
     rows = tuple(
         (row["arm"], row["dataset"], *(str(row["ends"][how]) for how in ("runs", "collapsed", "mirrored", "stalled")))
         for row in found["rows"]
-        if row.get("ends") and row["source"] == SEARCH and BEST not in row["arm"]
+        if row.get("ends") and row["source"] in (SEARCH, FOLDS) and BEST not in row["arm"]
     )
     if not rows:
         return None

@@ -26,6 +26,7 @@ from icm_engine.analysis.paired import mcnemar
 from icm_engine.analysis.run_history import Reading
 from icm_engine.analysis.views import load
 from icm_engine.core import __version__
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.labeling import Example, Label, judgements
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, mean
 from icm_engine.core.scoring import no_scorer
@@ -67,7 +68,7 @@ NUMBERS: dict[str, Callable[[Json], float | None]] = {
     "margin": lambda cell: float(cell["margin"]),
     "inconsistent pairs, fewer": lambda cell: -float(cell["pairs"]),
 }
-ON_A_SCALE = ("U",)  # numbers that only runs with one form of P and the same weights share
+ON_A_SCALE = ("U",)  # numbers that only runs with one form of P, the same weights and one way to predict share
 _SCALE = ("predictability", "alpha", "centring", "pair_weight")  # settings that decide the scale of U
 
 
@@ -141,7 +142,9 @@ class CellOutcome:
     margin: float = 0.0  # mean over labelled examples
     balance: Mapping[Label, int] = field(default_factory=dict)
     prompts: int = 0
-    tokens: int = 0
+    tokens: int = 0  # scored
+    fits: int = 0  # models tuned
+    tokens_tuned: int = 0  # read in tuning, each as often as it was read
     set_evaluations: int = 0
     seconds: float = 0.0
     steps: int = 0
@@ -192,7 +195,7 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         marks=_marks([(examples[i], is_right(labeling.get(i), gold)) for i, gold in own.items()]),
         utility=state.evaluation.utility,
         form=reading.config.predictability,
-        scale={name: getattr(reading.config, name) for name in _SCALE},
+        scale={name: getattr(reading.config, name) for name in _SCALE} | _predicted_by(run.spec.source),
         forms=_forms(reading),
         pairs=len(state.evaluation.pairs),
         label_mass=state.evaluation.label_mass,
@@ -200,12 +203,19 @@ def _outcome(reading: Reading, one: Driven) -> CellOutcome:
         balance=dict(zip(labels, reading.tally.balance, strict=True)),
         prompts=spent.prompts,
         tokens=spent.tokens_encoded,
+        fits=spent.fits,
+        tokens_tuned=spent.tokens_tuned,
         set_evaluations=spent.set_evaluations,
         seconds=spent.seconds,
         steps=state.step,
         curve=_curve(reading),
         labels={examples[i].id: label for i, label in labeling.items()},
     )
+
+
+def _predicted_by(source: str) -> dict[str, str]:
+    """What tells scales of U apart beside the settings: tuned models predict otherwise than prompted ones."""
+    return {"source": FOLDS} if source == FOLDS else {}
 
 
 def _marks(right: Sequence[tuple[Example, bool]]) -> dict[str, bool]:
@@ -315,10 +325,12 @@ def _row(name: str, some: Sequence[CellOutcome], done: Sequence[CellOutcome]) ->
         "cost": {
             "prompts": fmean(one.prompts for one in done),
             "tokens": fmean(one.tokens for one in done),
+            "fits": fmean(one.fits for one in done),
+            "tokens_tuned": fmean(one.tokens_tuned for one in done),
             "set_evaluations_per_label": fmean(one.set_evaluations / max(1, one.labelled) for one in done),
             "seconds": fmean(one.seconds for one in done),
         },
-        "curves": [list(map(list, one.curve)) for one in done] if first.cell.arm.source == SEARCH else [],
+        "curves": [list(map(list, one.curve)) for one in done] if first.cell.arm.source in (SEARCH, FOLDS) else [],
     }
 
 
