@@ -26,6 +26,7 @@ from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments.suites import Arm, Suite
 from icm_engine.jobs.downstream_eval import test_part
 from icm_engine.runs.model_registry import is_supervised
+from icm_engine.runs.new_run import with_steps
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import GIVEN, SEARCH, RunSpec
 from icm_engine.store.store import Store
@@ -225,6 +226,7 @@ def spec_of(store: Store, suite: Suite, cell: Cell, model: ModelChoice, key: str
         raise SettingError(f"{size} examples leave no whole group of data set {dataset!r}: use more")
     if spec.source == SEARCH and search.max_steps == 0:
         spec = replace(spec, search=replace(search, max_steps=4 * len(part.examples)))
+    spec = with_steps(spec, len(part.examples))
     if arm.source == GIVEN or arm.labels:
         labels, where = _labels(store, part.task, part.examples, dataset, cell, arm.labels, accuracy)
         return replace(spec, given=labels, given_from=where, supervised=True)

@@ -186,6 +186,46 @@ def test_perturbed_labels_have_the_accuracy_of_the_arm_they_go_by(
     assert right["golden", 0] == 12
 
 
+FOLDS_SUITE = """
+title = "Folds"
+question = "What do they cost?"
+datasets = ["sums"]
+examples = 18
+seeds = [0, 1]
+
+[[arms]]
+name = "ICM"
+settings = { max_steps = 12 }
+
+[[arms]]
+name = "folds"
+source = "folds"
+options = { folds = 3 }
+"""
+
+
+def test_a_suite_with_folds_finds_its_runs_again_and_says_what_they_cost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_dataset(store)
+    first = suite_results(store, monkeypatch, tmp_path, FOLDS_SUITE)
+    runs = store.run_names()
+    again = suite_results(store, monkeypatch, tmp_path, FOLDS_SUITE)
+    assert store.run_names() == runs
+    assert again["cells"] == first["cells"]
+    rows = {row["arm"]: row for row in first["rows"]}
+    search, folds = rows["ICM"], rows["folds"]
+    assert search["cost"]["fits"] == search["cost"]["tokens_tuned"] == 0
+    rounds = [cell["steps"] for cell in first["cells"] if cell["arm"] == "folds"]
+    assert folds["cost"]["fits"] == sum(3 * steps for steps in rounds) / 2
+    assert folds["ends"]["runs"] == 2
+    table = next(table for table in tables(first) if table.title == "Label sources on sums")
+    assert "fits" in table.head
+    assert {len(row) for row in table.rows} == {len(table.head)}
+    scales = {json.dumps(cell["scale"]) for cell in first["cells"]}
+    assert len(scales) == 2, "U by prompts and U by tuned models are ranked apart"
+
+
 def test_what_is_not_supervised_is_the_same_whatever_gold_says(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
