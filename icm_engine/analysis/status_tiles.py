@@ -56,7 +56,8 @@ def headline(reading: Reading, accuracy: bool = True) -> str:
     if searches(reading):
         found += [f"T {decimal(last.temperature, 2)}", f"accepted {percent(last.acceptance_rate)}"]
     if reading.by_folds:
-        found.append(f"kept {reading.accepted:,} of {counted(reading.proposals, 'round')}")
+        kept = f"kept {reading.accepted:,} of {counted(reading.proposals, 'round')}"
+        found.append(kept if reading.proposals else "round 0")
     if reading.run.rule_name != "none":
         found.append(f"conflicts {last.pairs:,}")
     found.append(f"{reading.tally.labelled:,} of {total:,} labelled")

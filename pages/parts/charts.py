@@ -146,7 +146,8 @@ def show_curves(run: str) -> None:
         st.text("The curves begin with the first labels.")
         return
     if reading.by_folds and len(reading.rounds) == 1:
-        st.text("The curve of U begins with round 1, once all its folds are fitted.")
+        st.text("The curves begin with round 1, once all its folds are fitted: see Fits below.")
+        return
     if st.session_state.get("as_table"):
         st.dataframe(curves_frame(reading.outline), hide_index=True, alt="The curves as a table")
     else:
