@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from icm_engine.core.advance import Breakpoints
 from icm_engine.core.errors import LabelNotTokenizable, NotApplicable, PromptTooLong, RunError, SettingError, StoreError
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.interventions import Verb
 from icm_engine.core.labeling import Label
 from icm_engine.core.resources import search_path
@@ -272,6 +273,8 @@ def _message(store: Store, run: str, phase: Phase, rests: Phase | None, last: Ev
     if phase == "failed":
         return last.failed["message"] + (f"; {RESUME_HELPS_NOT}" if is_final(store, run, last.failed) else "")
     if phase == "finished":
+        if store.spec(run).source == FOLDS:
+            return "the rounds are done"
         return "all steps are done" if last.finished["steps"] else "all labels are there"
     return last.control.get("reason") or WAITING
 
