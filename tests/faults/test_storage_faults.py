@@ -133,6 +133,7 @@ def resumed(icm: Icm, path: Path, whole: list[str]) -> None:
 # -- the disk
 
 
+@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="the limit also ends what coverage writes, and so the worker")
 @pytest.mark.fault(
     "a limit on file size is reached in the middle of a step",
     "the worker stops with the reason; `resume` leads to the same log",
