@@ -78,7 +78,7 @@ def prompted(store: Store, run: str) -> OpenRun:
     if opened.spec.source == FOLDS:
         raise SettingError(
             f"run {run!r} takes U from models tuned on folds, which are not kept, and prompts would give another U: "
-            f"use a run of the search on this data (--source {SEARCH}), or `verify` without --rescore"
+            f"use a run of the search on this data (--source {SEARCH}), or check its log alone (`verify`)"
         )
     return opened
 

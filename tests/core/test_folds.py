@@ -266,7 +266,7 @@ def test_no_more_rounds_than_asked_for() -> None:
     assert [state for state, _ in cut] == [state for state, _ in whole[:4]]
 
 
-@given(seeds, st.floats(-3, 3))
+@given(seeds, st.integers(-30, 30).map(lambda tenths: tenths / 10))
 @SOME
 def test_a_constant_labeling_is_worth_nothing(seed: int, lean: float) -> None:
     """However a model leans to one label, what it predicts from constant labels is worth 0 with the centred form."""
