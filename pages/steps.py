@@ -70,11 +70,14 @@ def show_travel(reading: Reading, moment: Moment) -> None:
     _jump(reading, moment)
     st.text(where(reading, moment))
     if example is not None and "example" in st.query_params:
-        with st.container(horizontal=True, gap="small", vertical_alignment="center", key="followed"):
-            st.text(
-                f"Following example {example.id}: its label then was {moment.then.labeling.get(example.place, '–')}."
-            )
-            st.button("Follow the drawn one", key="unfollow", type="tertiary", on_click=_unfollow)
+        _followed(example.id, moment.then.labeling.get(example.place, "–"))
+
+
+def _followed(example: str, label: str) -> None:
+    """The example that is followed in place of the drawn one, with its label then."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="followed"):
+        st.text(f"Following example {example}: its label then was {label}.")
+        st.button("Follow the drawn one", key="unfollow", type="tertiary", on_click=_unfollow)
 
 
 def _jump(reading: Reading, moment: Moment) -> None:
