@@ -15,11 +15,10 @@ from icm_engine.analysis.annotation import ActRow, Member
 from icm_engine.analysis.datasets import ExampleLine
 from icm_engine.analysis.forks import Branch, ForkDifference
 from icm_engine.analysis.formatting import PHASE_STYLES, middle_cut, moment, one_line
-from icm_engine.analysis.run_form import NOT_OF_FOLDS
 from icm_engine.analysis.run_history import FitRow, Reading
 from icm_engine.analysis.traces import Point, Trajectory, corners, every_nth, extremes
 from icm_engine.analysis.views import Conflict, LabelRow, Overview, example_text, run_end
-from icm_engine.core.folds import FOLDS, OPTIONS
+from icm_engine.core.folds import FOLDS, NOT_OF_FOLDS, OPTIONS
 from icm_engine.core.labeling import Label
 
 Value = Callable[[Point], float | None]

@@ -16,6 +16,7 @@ from icm_engine.core.batching import Cut
 from icm_engine.core.consistency import RULES, ExactlyOne, Exclusive, SameAnswer, Unconstrained
 from icm_engine.core.errors import NotFound, NotInstalled, ServerUnavailable, SettingError
 from icm_engine.core.folds import FOLDS, OPTIONS, ROUNDS, fold_settings
+from icm_engine.core.folds import NOT_OF_FOLDS as NOT_OF_FOLDS
 from icm_engine.core.objective import OF_TWO_LABELS, PREDICTABILITY, form_for
 from icm_engine.core.search import temperature
 from icm_engine.core.server_address import is_server, server_address
@@ -25,6 +26,7 @@ from icm_engine.data.gold import labels_in_gold
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.data.rule_check import rule_check_spec
 from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.jobs import finetuning
 from icm_engine.runs import control, fetched_models, model_registry, new_run
 from icm_engine.store.datasets import DatasetInfo
 from icm_engine.store.events import SEARCH, RunSpec
@@ -86,11 +88,6 @@ ABOUT = {
     "folds": "Parts of the data, each predicted by a model tuned on the others. Consistency groups stay whole.",
     "start": "Where the labels to start from come from: zero-shot are those that stand out in the predictions of the "
     "untuned model, random are coin flips.",
-    "epochs": "How often every label is trained on in a fit.",
-    "learning_rate": "Peak learning rate of AdamW; it decays linearly to zero.",
-    "rank": "Rank of the LoRA matrices of each linear layer.",
-    "rows_at_once": "Labels in memory at a time; fewer use less memory and give the same step.",
-    "tuned_batch_size": "Labels in a step of training.",
 }
 METHODS = {SEARCH: "Prompting", FOLDS: "Fine-tuned folds"}
 OF_FOLDS = "folds_"  # the beginning of the names of their fields
@@ -103,13 +100,6 @@ FOLD_FIELDS = {  # each option of the folds as a phrase
     "batch_size": "Labels in a step of training",
     "rows_at_once": "Labels in memory at a time",
 }
-# settings of a search that one with folds does not read
-NOT_OF_FOLDS = frozenset(
-    (
-        "initial_temperature final_temperature cooling_rate cooling initial_labels initial_draw repair_unchanged "
-        "paired terms redraw_every exact_every neighbour_weight"
-    ).split()
-)
 
 # each setting as a phrase, with its symbol in the paper and the docs
 PHRASES: dict[str, tuple[str, str]] = {
@@ -212,7 +202,8 @@ def fold_fields() -> tuple[FoldField, ...]:
 
 
 def _fold_field(name: str, usual: Any) -> FoldField:
-    about = ABOUT["tuned_batch_size" if name == "batch_size" else name]
+    of_tuning = finetuning.EXPLANATIONS.get(name, "")
+    about = f"{of_tuning[:1].upper()}{of_tuning[1:]}." if of_tuning else ABOUT[name]
     choices = ("zero-shot", "random") if name == "start" else ()
     return FoldField(
         f"{OF_FOLDS}{name}", labelled(FOLD_FIELDS[name], usual, name.replace("_", " ")), usual, choices, about

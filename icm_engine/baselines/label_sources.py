@@ -18,7 +18,7 @@ from icm_engine.core.objective import Objective, leaning, preferred
 from icm_engine.core.prompting import SEPARATOR, Prompt, leave_one_out_prompts, query_prompt
 from icm_engine.core.rng import randbelow, random_of
 from icm_engine.core.scoring import LabelLogProbs
-from icm_engine.core.settings import parsed
+from icm_engine.core.settings import parsed_options
 
 PREAMBLE = "What follows was checked by a helpful, honest and careful assistant, who gets these judgements right."
 
@@ -53,15 +53,6 @@ def label_by(name: str, objective: Objective, seed: int, options: Options | None
     return source.label(
         objective, random_of(seed, 0), {**source.options, **parsed_options(name, options or {}, source.options)}
     )
-
-
-def parsed_options(name: str, options: Options, known: Options) -> dict[str, Any]:
-    """Return options, given as values or as text, with their types. Raises SettingError."""
-    if unknown := sorted(set(options) - set(known)):
-        raise SettingError(
-            f"label source {name!r} has no option {unknown[0]!r}: its options are {', '.join(known) or 'none'}"
-        )
-    return {option: parsed(option, value, type(known[option])) for option, value in options.items()}
 
 
 # -- what a source is made of

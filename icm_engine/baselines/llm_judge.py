@@ -23,13 +23,14 @@ from icm_engine.baselines.generation import (
     TableGenerator,
     stand_in_reply,
 )
-from icm_engine.baselines.label_sources import SOURCES, Labelled, Options, likeliest, parsed_options
+from icm_engine.baselines.label_sources import SOURCES, Labelled, Options, likeliest
 from icm_engine.core.errors import NotApplicable, SettingError
 from icm_engine.core.folds import FOLDS, OPTIONS
 from icm_engine.core.labeling import Example, Label, Labeling, Task
 from icm_engine.core.objective import Objective
 from icm_engine.core.prompting import FIELD, Prompt, render
 from icm_engine.core.rng import seed_of
+from icm_engine.core.settings import parsed_options
 
 VERDICT = "Verdict:"
 CRITERIA = 3  # odd, so that two labels without abstentions cannot tie
@@ -346,7 +347,6 @@ EXPLANATIONS = {name: source.explanation for name, source in SOURCES.items()} | 
 
 def source_options(name: str, options: Options) -> dict[str, Any]:
     """Return the options of any label source, given as values or as text, with their types. Raises SettingError."""
-    if name == FOLDS:
-        return parsed_options(name, options, OPTIONS)
-    known = CHAT_SOURCES[name] if name in CHAT_SOURCES else SOURCES[name].options if name in SOURCES else {}
+    others = {FOLDS: OPTIONS, **CHAT_SOURCES}
+    known = others[name] if name in others else SOURCES[name].options if name in SOURCES else {}
     return parsed_options(name, options, known)

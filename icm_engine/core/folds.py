@@ -25,7 +25,7 @@ from icm_engine.core.rng import randbelow, random_of, shuffled
 from icm_engine.core.sampled_terms import connected
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import State, flips_between
-from icm_engine.core.settings import SearchConfig, TuneSettings, parsed
+from icm_engine.core.settings import SearchConfig, TuneSettings, parsed_options
 
 FOLDS = "folds"  # the label source
 ROUNDS = 8  # at most, unless asked otherwise
@@ -44,6 +44,13 @@ OPTIONS: dict[str, Any] = {
     "batch_size": 16,
     "rows_at_once": 16,
 }  # with their defaults
+# settings of a search that one with folds does not read
+NOT_OF_FOLDS = frozenset(
+    (
+        "initial_temperature final_temperature cooling_rate cooling initial_labels initial_draw repair_unchanged "
+        "paired terms redraw_every exact_every neighbour_weight"
+    ).split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +73,7 @@ class FoldSettings:
 
 def fold_settings(options: Mapping[str, Any], seed: int) -> FoldSettings:
     """Return the settings of the source's options, given as values or as text. Raises SettingError."""
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise SettingError(f"label source {FOLDS!r} has no option {unknown[0]!r}: its options are {', '.join(OPTIONS)}")
-    values = {name: parsed(name, options.get(name, usual), type(usual)) for name, usual in OPTIONS.items()}
+    values = {**OPTIONS, **parsed_options(FOLDS, options, OPTIONS)}
     return FoldSettings(values.pop("folds"), values.pop("start"), TuneSettings(**values, seed=seed))
 
 
@@ -333,8 +338,3 @@ def _gaining(state: State, after: Labeling, changed: Iterable[int], objective: O
 def _with(before: Labeling, after: Labeling, changed: Iterable[int]) -> Labeling:
     """The labels before, with these examples as they are after."""
     return Labeling({**before, **{i: after[i] for i in changed}})
-
-
-def initial_predictions(settings: FoldSettings, objective: Objective) -> Fit | None:
-    """Return the predictions that labels start from; None where they start at random."""
-    return untuned(objective) if settings.start == "zero-shot" else None

@@ -1,6 +1,7 @@
 """Settings of a search and of fine-tuning, the named presets, and the choice of a model."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -194,3 +195,12 @@ def parsed(name: str, value: Any, kind: Any) -> Any:
     except (KeyError, ValueError, TypeError, OverflowError):
         wanted = "true or false" if kind is bool else "a whole number" if kind is int else "a number"
         raise SettingError(f"{name} is {value!r}: use {wanted}") from None
+
+
+def parsed_options(name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a label source, given as values or as text, with their types. Raises SettingError."""
+    if unknown := sorted(set(options) - set(known)):
+        raise SettingError(
+            f"label source {name!r} has no option {unknown[0]!r}: its options are {', '.join(known) or 'none'}"
+        )
+    return {option: parsed(option, value, type(known[option])) for option, value in options.items()}

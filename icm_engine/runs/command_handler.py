@@ -191,8 +191,8 @@ class CommandHandler:
 
 def require_no_flips(info: HandInfo, ids: Sequence[str]) -> None:
     """Raise SettingError if an act changes a label, in a run whose labels are scored by models tuned on folds."""
-    for flip in info.flips:
-        name = ids[flip.example]
+    if info.flips:
+        flip, name = info.flips[0], ids[info.flips[0].example]
         raise SettingError(
             f"{name!r} cannot become {flip.new} by hand: this run takes U from models tuned on folds, and a label set "
             f"between two rounds would be scored by prompts: pin it as it is ({name}={flip.old}), or export the labels "

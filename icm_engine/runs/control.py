@@ -245,9 +245,7 @@ def _is_last(store: Store, run: str, walked: Event | None) -> bool:
 
 def _step_of(event: Event | None) -> int:
     """The step after a `step`, `round` or `forked` event."""
-    if event is None:
-        return 0
-    return event.step["step"] if event.kind == "step" else event.forked["step"]
+    return 0 if event is None else int(event.body["step"])
 
 
 def _rests(store: Store, run: str, last: Event | None) -> Phase | None:
