@@ -13,8 +13,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from icm_engine.access.password import LASTS, Attempts, Sessions
-from icm_engine.access.policy import EXPOSE, AccessPolicy
+from icm_engine.access.policy import EXPOSE, LASTS, AccessPolicy, Attempts, Sessions
 
 STYLE = """
 :root { color-scheme: light dark; }

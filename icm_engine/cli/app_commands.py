@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from icm_engine import jobs
-from icm_engine.access.password import HASH, hashed
+from icm_engine.access.policy import HASH, hashed
 from icm_engine.cli import options
 from icm_engine.cli.options import command
 from icm_engine.cli.terminal import Output, show

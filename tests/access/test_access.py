@@ -7,8 +7,19 @@ from typing import Any
 import psutil
 import pytest
 
-from icm_engine.access.password import BURST, LASTS, MOST, REFILL, Attempts, Sessions, hashed, read_hash
-from icm_engine.access.policy import ServerOptions, access_policy, is_loopback
+from icm_engine.access.policy import (
+    BURST,
+    LASTS,
+    MOST,
+    REFILL,
+    Attempts,
+    ServerOptions,
+    Sessions,
+    access_policy,
+    hashed,
+    is_loopback,
+    read_hash,
+)
 from icm_engine.cli.main import main
 from icm_engine.core.errors import SettingError
 from tests.support.app_server import Server, serving

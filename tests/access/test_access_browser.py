@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from icm_engine.access.password import hashed
+from icm_engine.access.policy import hashed
 from icm_engine.store.store import Store
 from tests.support.app_server import Server, serving
 from tests.support.chromium import NEEDS_BROWSER, PATIENCE, new_page, stand_still, visit
