@@ -222,9 +222,13 @@ def respond_command(store: Store, **given: Any) -> Json:
 @click.argument("run", metavar="RUN", help="Whose labels are preferences.")
 @_training(PreferenceSettings)
 def prefer_command(store: Store, run: str, name: str | None, model: ModelOptions, training: Json, detach: bool) -> Json:
-    """Train a policy on the preferences in a run's labels (DPO)."""
+    """Train a policy on the preferences in a run's labels (DPO).
+
+    With --model trained:NAME, a policy is trained further.
+    """
     settings = settings_from(PreferenceSettings, training)
-    base = model.instead_of(model_registry.base_choice(store, run))
+    trained = (model.model or "").startswith(model_registry.PREFIX)
+    base = model.instead_of(_as_trained(store, model.model) if trained else model_registry.base_choice(store, run))
     job = policies.ask_preference_tuning(store, run, settings, name=name, model=base)
     return _done(store, job, detach, _policy_found)
 

@@ -48,7 +48,9 @@ class LoraSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "seed" and not value > 0:
+            if field.name == "likelihood" and not value >= 0:
+                raise SettingError(f"likelihood is {value}: use 0 or more")
+            if field.name not in ("seed", "likelihood") and not value > 0:
                 raise SettingError(f"{field.name} is {value}: use a value above 0")
 
 
@@ -62,11 +64,16 @@ class RewardSettings(LoraSettings):
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSettings(LoraSettings):
-    """Settings of preference tuning (DPO); `beta` keeps the policy close to its start."""
+    """Settings of preference tuning (DPO); `beta` keeps the policy close to its start.
+
+    `likelihood` weights the mean −log p per token of the chosen responses, which is added to the loss; as in iterative
+    reasoning preference optimisation (Pang et al. 2024, arXiv 2404.19733).
+    """
 
     steps: int = 100
     batch_size: int = 8
     beta: float = 0.1
+    likelihood: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ TRAINING_EXPLANATIONS = {
     "seed": "seed of the order of rows, of the initial adapter, and of samples",
     "batch_size": "pairs a step",
     "beta": "how strongly a policy is tied to its start",
+    "likelihood": "weight of the −log p of chosen responses, which is added to the loss of DPO",
     "steps": "training steps; for a reward model, per stage",
     "prompts": "prompts a step",
     "responses": "samples per prompt, whose rewards are compared",
@@ -224,11 +232,19 @@ def ask_responses(
 def ask_preference_tuning(
     store: Store, run: str, settings: PreferenceSettings, *, name: str | None = None, model: ModelChoice | None = None
 ) -> str:
-    """Create the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError."""
+    """Create the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError.
+
+    A model that was trained here is trained further: its adapter continues, and is the reference as it was.
+    """
     model_registry.require_installed()
     spec = store.spec(run)
     model = _trainable(model or model_registry.base_choice(store, run))
     form_of(store.dataset_info(spec.dataset).task)
+    if (before := trained_before(store, model)) is not None and before["settings"]["rank"] != settings.rank:
+        raise SettingError(
+            f"{model.model} has rank {before['settings']['rank']}, and is trained further with it: "
+            f"use that in place of rank {settings.rank}"
+        )
     body = {"run": run, "name": free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
     return jobs.create(store, JobSpec(PREFER, body, model))
 
@@ -293,6 +309,16 @@ def _require_reward_model(store: Store, name: str) -> Json:
     facts = model_registry.model_facts(store, name)
     if facts["kind"] != KIND:
         raise SettingError(f"{name!r} is not a reward model, but comes from {facts['kind']}: train one (`reward RUN`)")
+    return facts
+
+
+def trained_before(store: Store, model: ModelChoice) -> Json | None:
+    """Return the facts of a model that was trained here; None for any other. Raises NotFound, SettingError."""
+    if not model.model.startswith(model_registry.PREFIX):
+        return None
+    facts = model_registry.model_facts(store, model.model.removeprefix(model_registry.PREFIX))
+    if facts["kind"] == KIND:
+        raise SettingError(f"{model.model} is a reward model, which gives no responses: name a policy or a model")
     return facts
 
 

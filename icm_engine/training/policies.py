@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,18 @@ def prefer(job: Job) -> Json:
         settings_from(PreferenceSettings, body["settings"]),
         model_registry.workplace(job.store, body["name"]),
     )
-    loaded = load_choice(job.store, choice)
+    before = policies.trained_before(job.store, choice)
+    loaded = load_choice(job.store, replace(choice, model=before["base"]) if before else choice)
     job.ready({"run": body["run"], "rows": len(made.rows)})
-    trainer = make_dpo_trainer(loaded, RewardReader(loaded, form), made.rows, settings, folder)
+    further = model_registry.folder(job.store, before["name"]) if before else None
+    trainer = make_dpo_trainer(loaded, RewardReader(loaded, form), made.rows, settings, folder, further)
     told = trainers.train(trainer, job, folder)
     facts = {
-        **adapter_facts(job, choice.model),
+        **adapter_facts(job, before["base"] if before else choice.model),
         **training_facts(loaded, trainer, told),
-        "runs": [trainers.about_run(job.store, body["run"])],
-        "supervised": job.store.spec(body["run"]).supervised,
+        "runs": [*(before["runs"] if before else ()), trainers.about_run(job.store, body["run"])],
+        "supervised": job.store.spec(body["run"]).supervised or bool(before and before["supervised"]),
+        **({"continues": before["name"]} if before else {}),
         "rows": len(made.rows),
         "left_out": dict(made.left_out),
         "labels_sha256": labels_sha256(made.rows),
@@ -106,9 +110,14 @@ def prefer(job: Job) -> Json:
 
 
 def make_dpo_trainer(
-    loaded: LoadedModel, reader: RewardReader, rows: Sequence[Row], settings: PreferenceSettings, folder: Path
+    loaded: LoadedModel,
+    reader: RewardReader,
+    rows: Sequence[Row],
+    settings: PreferenceSettings,
+    folder: Path,
+    further: Path | None = None,
 ) -> Any:
-    """Return the trainer; the reference is the model without its adapter."""
+    """Return the trainer; the reference is the model without its adapter, or the adapter `further` as it was."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -118,6 +127,9 @@ def make_dpo_trainer(
         per_device_train_batch_size=settings.batch_size,
         max_length=None,
         beta=settings.beta,
+        **(
+            {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.likelihood]} if settings.likelihood else {}
+        ),
     )
     tokens = [
         {
@@ -134,13 +146,22 @@ def make_dpo_trainer(
             return dataset
 
     trainer = TokenTrainer(
-        model=loaded.model,
+        model=loaded.model if further is None else _with_adapter(loaded, further),
         args=config,
         train_dataset=Dataset.from_list(tokens),
         processing_class=loaded.tokenizer,
-        peft_config=lora(settings.rank),
+        peft_config=lora(settings.rank) if further is None else None,  # trl keeps a copy of a given adapter
     )
     return in_float32(trainer)
+
+
+def _with_adapter(loaded: LoadedModel, adapter: Path) -> Any:
+    """The model with an adapter that is to be trained further."""
+    from peft import PeftModel
+
+    joined = PeftModel.from_pretrained(loaded.model, adapter, is_trainable=True, torch_device=loaded.device)
+    joined.peft_config["default"].base_model_name_or_path = loaded.model.name_or_path  # a checkpoint asks no hub
+    return joined
 
 
 Reward = Callable[..., list[float]]

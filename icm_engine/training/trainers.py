@@ -204,7 +204,8 @@ def _opening(facts: Json) -> str:
     sources = ", ".join(dict.fromkeys(_source(run) for run in facts["runs"]))
     ranked = facts.get("rest", {}).get("rows", 0)
     told = {**facts, "base": _public(facts["base"]), "sources": sources, "ranked": ranked}
-    return f"{_MADE[facts['kind']].format(**told)} {how}"
+    further = f" It continues the policy `{facts['continues']}`." if "continues" in facts else ""
+    return f"{_MADE[facts['kind']].format(**told)}{further} {how}"
 
 
 def _source(run: Json) -> str:
@@ -306,5 +307,5 @@ def save_adapter(model: Any, place: Path, facts: Json) -> None:
     base = Path(facts["base"])
     local = facts["base"] != "sample" and base.exists()
     model.peft_config["default"].base_model_name_or_path = str(base.resolve()) if local else facts["base"]
-    model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
+    model.save_pretrained(place, safe_serialization=True, save_embedding_layers=False, selected_adapters=["default"])
     (place / "README.md").write_text(card(facts), encoding="utf-8")

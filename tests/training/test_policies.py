@@ -1,6 +1,6 @@
 """Policies: what can be asked, candidates for a judge, and real ones of the sample model after a few steps."""
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def test_distinct_claims_of_a_question_become_a_group_to_judge(store: Store) -> 
         ("drawn-0-0", "x", "drawn-0"),
         ("drawn-0-1", "y", "drawn-0"),
     ]  # an empty response is none, and of one text alone there is nothing to judge
-    assert store.dataset_info("drawn").task == dataclasses.replace(CLAIMS, rule="exclusive")
+    assert store.dataset_info("drawn").task == replace(CLAIMS, rule="exclusive")
     assert store.dataset_info("drawn").gold == 0
 
 
@@ -132,22 +132,70 @@ def test_dpo_moves_a_policy_towards_what_was_chosen(store: Store) -> None:
     assert after > before
 
 
-def log_odds(store: Store, model: str) -> float:
-    """Mean log p of the right capital less that of the wrong one, over the four that were labelled."""
+@pytest.mark.model
+def test_a_policy_is_trained_further_from_where_it_stood(store: Store) -> None:
+    """Its first loss is log 2 again: the reference is the policy as it was, not the base model."""
+    from safetensors.torch import load_file
+
+    run = capitals_run(store)
+    how = PreferenceSettings(steps=4, batch_size=4, rank=2)
+    done(store, policies.ask_preference_tuning(store, run, how, name="p", model=SAMPLE))
+    first = ModelChoice("trained:p", "none", "float32", "cpu")
+    with pytest.raises(SettingError, match=r"trained:p has rank 2.* in place of rank 8"):
+        policies.ask_preference_tuning(store, run, PreferenceSettings(), name="q", model=first)
+    facts = done(store, policies.ask_preference_tuning(store, run, how, name="q", model=first))
+    assert facts["first_loss"] == pytest.approx(0.693, abs=1e-3)
+    assert (facts["base"], facts["continues"], [one["run"] for one in facts["runs"]]) == ("sample", "p", [run, run])
+    assert "It continues the policy `p`." in (model_registry.folder(store, "q") / "README.md").read_text("utf-8")
+    one, other = (load_file(model_registry.folder(store, name) / "adapter_model.safetensors") for name in "pq")
+    assert one.keys() == other.keys()
+    assert any((one[key] != other[key]).any() for key in one)
+    assert not (model_registry.folder(store, "q") / "ref").exists()
+    before, middle, after = (log_odds(store, model) for model in ("sample", "trained:p", "trained:q"))
+    assert before < middle < after
+
+
+@pytest.mark.model
+def test_the_likelihood_of_what_was_chosen_is_a_part_of_the_loss(store: Store) -> None:
+    run = capitals_run(store)
+    plain, added = (
+        done(store, policies.ask_preference_tuning(store, run, how, model=SAMPLE))
+        for how in (PreferenceSettings(steps=1, batch_size=4), PreferenceSettings(steps=1, batch_size=4, likelihood=2))
+    )
+    from icm_engine.training.policies import load_choice
+    from icm_engine.training.reward_model import RewardReader
+
+    loaded = load_choice(store, SAMPLE)
+    form, made = policies.preferences(store, run)
+    reader, sums, tokens = RewardReader(loaded, form), 0.0, 0
+    for row in made.rows:
+        said = reader.response(row["chosen"])
+        sums, tokens = sums - log_prob(loaded, reader.prompt(row["prompt"]), said), tokens + len(said)
+    assert added["first_loss"] - plain["first_loss"] == pytest.approx(2 * sums / tokens, rel=1e-3)
+    with pytest.raises(SettingError, match=r"likelihood is -1: use 0 or more"):
+        PreferenceSettings(likelihood=-1)
+
+
+def log_prob(loaded: Any, before: list[int], said: list[int]) -> float:
+    """log p of these tokens after those."""
     import torch
 
+    with torch.inference_mode():
+        logs = loaded.model(input_ids=torch.tensor([before + said])).logits[0].log_softmax(-1)
+    return float(logs[len(before) - 1 : -1][torch.arange(len(said)), torch.tensor(said)].sum())
+
+
+def log_odds(store: Store, model: str) -> float:
+    """Mean log p of the right capital less that of the wrong one, over the four that were labelled."""
     from icm_engine.training.policies import load_choice
     from icm_engine.training.reward_model import RewardReader
 
     loaded = load_choice(store, ModelChoice(model, "none", "float32", "cpu"))
-    reader, sums = RewardReader(loaded, form_of(CLAIMS)), list[float]()
-    for example in capitals()[:8]:
-        before = reader.prompt(example.fields["question"])
-        said = reader.response(example.fields["claim"])
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=torch.tensor([before + said])).logits[0]
-        logs = logits.log_softmax(-1)[len(before) - 1 : -1]
-        sums.append(float(logs[torch.arange(len(said)), torch.tensor(said)].sum()))
+    reader = RewardReader(loaded, form_of(CLAIMS))
+    sums = [
+        log_prob(loaded, reader.prompt(one.fields["question"]), reader.response(one.fields["claim"]))
+        for one in capitals()[:8]
+    ]
     return sum(sums[0::2]) / 4 - sum(sums[1::2]) / 4
 
 
@@ -174,7 +222,7 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 @pytest.mark.model
-@pytest.mark.parametrize("kind", [policies.PREFER, policies.REINFORCE])
+@pytest.mark.parametrize("kind", [policies.PREFER, "further", policies.REINFORCE])
 def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
     store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,10 +231,15 @@ def test_a_policy_that_was_cut_off_goes_on_from_its_last_checkpoint(
     run = capitals_run(store)
     if kind == policies.PREFER:
         job = policies.ask_preference_tuning(store, run, PreferenceSettings(steps=4, rank=2), name="p")
+    elif kind == "further":
+        how = PreferenceSettings(steps=2, rank=2)
+        done(store, policies.ask_preference_tuning(store, run, how, name="first", model=SAMPLE))
+        model, how = replace(SAMPLE, model="trained:first"), PreferenceSettings(steps=4, rank=2)
+        job = policies.ask_preference_tuning(store, run, how, name="p", model=model)
     else:
         done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
-        how = ReinforceSettings(steps=4, prompts=2, responses=2, rank=2, max_tokens=8)
-        job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], how, name="p")
+        against = ReinforceSettings(steps=4, prompts=2, responses=2, rank=2, max_tokens=8)
+        job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], against, name="p")
     own, steps = trainers.JobCallback.on_step_end, list[int]()
 
     def killing(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
