@@ -20,6 +20,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import CLAIM, form_of
+from icm_engine.data.answers import extract_answer
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import SAMPLE_DIRECTORY, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -329,8 +330,9 @@ def rewards_of(found: Json, judge: str) -> Scores:
 def truth_of(store: Store, dataset: str, found: Json) -> Scores:
     """Return 1 for each sampled response that is a claim with gold True, else 0. Raises SettingError.
 
-    A response that matches no example of the data set counts as wrong. Raises SettingError for pairs of responses, and
-    for a prompt that has no claim with gold True.
+    A response is right if it is a True claim, or if it has the final answer of one where the data has final answers.
+    Anything else counts as wrong. Raises SettingError for pairs of responses, and for a prompt that has no claim with
+    gold True.
     """
     task = store.dataset_info(dataset).task
     form = form_of(task)
@@ -338,10 +340,16 @@ def truth_of(store: Store, dataset: str, found: Json) -> Scores:
         raise SettingError(f"gold of data set {dataset!r} compares responses: whether one is right is not known")
     examples = list(store.examples(dataset))
     gold = gold_of(store, dataset, [example.id for example in examples])
-    true = {(form.asked(e), text) for e in examples if gold.get(e.id) == task.true_label for text in form.responses(e)}
+    right = [e for e in examples if gold.get(e.id) == task.true_label]
+    true = {(form.asked(e), text) for e in right for text in form.responses(e)}
+    answers = {(form.asked(e), e.answer) for e in right if e.answer is not None}
     if missing := next((asked for asked in found["asked"] if asked not in {question for question, _ in true}), None):
         raise SettingError(f"data set {dataset!r} has no True claim about {missing!r}: the truth is not known")
+
+    def is_true(asked: str, text: str) -> bool:
+        return (asked, text) in true or (bool(answers) and (asked, extract_answer(text)) in answers)
+
     return {
-        asked: [float((asked, text) in true) for text in some]
+        asked: [float(is_true(asked, text)) for text in some]
         for asked, some in zip(found["asked"], found["responses"], strict=True)
     }

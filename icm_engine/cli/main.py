@@ -67,6 +67,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         train.reward_command,
         train.prefer_command,
         train.reinforce_command,
+        train.self_reward_command,
         train.respond_command,
     ),
     "Experiments": (evaluate.evaluate_command, evaluate.predictors_command),

@@ -270,8 +270,8 @@ def cluster_options(function: Function) -> Function:
     return _as_one("where", ClusterOptions, options)(function)
 
 
-def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
-    """Add an option for each setting of training; those that were given are in the dictionary `training`."""
+def settings_options(kind: type, explanations: Mapping[str, str], name: str = "training") -> Decorator:
+    """Add an option for each setting of this kind; those that were given are in the dictionary of this name."""
     options: list[Decorator] = [
         click.option(f"--{field.name.replace('_', '-')}", metavar="VALUE", help=_sentence(field, explanations))
         for field in fields(kind)
@@ -280,7 +280,7 @@ def settings_options(kind: type, explanations: Mapping[str, str]) -> Decorator:
     def only_given(**given: str | None) -> dict[str, str]:
         return {name: value for name, value in given.items() if value is not None}
 
-    return _as_one("training", only_given, options)
+    return _as_one(name, only_given, options)
 
 
 def _sentence(field: Field[Any], explanations: Mapping[str, str]) -> str:

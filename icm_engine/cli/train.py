@@ -1,4 +1,4 @@
-"""The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer` and `reinforce`."""
+"""The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer`, `reinforce`, `self-reward`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -17,8 +17,11 @@ from icm_engine.cli.terminal import Output, follow
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.text import whole_number
+from icm_engine.data.answers import extract_answer
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
+from icm_engine.experiments import self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopRound, LoopSettings
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import FIT, DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS
@@ -256,6 +259,58 @@ def reinforce_command(
     return _done(store, job, detach, _policy_found)
 
 
+@command("self-reward")
+@click.argument("dataset", metavar="DATASET", help="Whose prompts are answered.")
+@options.model_options(encoding=False, defaults=False, help=f"{options.MODEL_HELP.rstrip('.')} (default: sample).")
+@click.option("--test", metavar="NAME", help="Data set of the held-out prompts (default: the next ones of DATASET).")
+@click.option("--name", metavar="NAME", help="Name of the loop; its policies are NAME-1, NAME-2, ...")
+@options.settings_options(LoopSettings, self_rewarding.EXPLANATIONS, "loop")
+@options.settings_options(PreferenceSettings, TRAINING_EXPLANATIONS)
+@options.detach
+def self_reward_command(
+    store: Store,
+    dataset: str,
+    model: ModelOptions,
+    test: str | None,
+    name: str | None,
+    loop: Json,
+    training: Json,
+    detach: bool,
+) -> Json | Output:
+    """Train a policy on its own responses, in rounds, with ICM as the judge.
+
+    In each round the policy responds, the judge labels the responses, and the policy is tuned on the labels (DPO). The
+    round whose responses beat the start's most often by the judge, on held-out prompts, is kept.
+    """
+    _parts(store, [dataset, *([test] if test else [])])
+    asked = Loop(
+        name or self_rewarding.free_loop_name(store, dataset),
+        dataset,
+        test,
+        settings_from(LoopSettings, loop),
+        settings_from(PreferenceSettings, training),
+        model.instead_of(ModelChoice("sample")),
+    )
+    job = self_rewarding.ask(store, asked)
+    jobs.start(store, job)
+    if detach:
+        return {"job": job, "status": "starting"}
+    found = follow(store, job)
+    rounds = self_rewarding.loop_rounds(store, job)
+    kept = f"kept: {found['policy']}" if found["policy"] else "kept: the start, which no round surpassed"
+    lines = [*map(_round_line, rounds), f"{found['ended']}; {kept}"]
+    told = {name: found[name] for name in ("name", "judge", "best", "policy", "ended")}
+    return Output({"job": job, **told, "rounds": [one.to_json() for one in rounds]}, "\n".join(lines))
+
+
+def _round_line(one: LoopRound) -> str:
+    rate = f"wins {percent(one.win_rate.mean)} [{percent(one.win_rate.low)}, {percent(one.win_rate.high)}]"
+    true = "no gold" if one.true is None else f"{percent(one.true.mean)} true"
+    labels = "" if one.labels_right is None else f"  labels {percent(one.labels_right)} right"
+    pairs = f"  {one.pairs} pairs" if one.number else ""
+    return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}"
+
+
 def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json]) -> Json:
     """Start the job, follow it to its end and return what came of it."""
     jobs.start(store, job)
@@ -264,7 +319,9 @@ def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json])
 
 def _responses_found(store: Store, arguments: RespondArguments, job: str, found: Json) -> Json:
     """How many responses there are and how they were scored; they are stored if requested."""
-    kept = policies.keep_responses(store, job, arguments.keep, arguments.rule) if arguments.keep else None
+    kept = None
+    if arguments.keep:
+        kept = policies.keep_responses(store, job, arguments.keep, arguments.rule, read_answer=extract_answer)
     return {
         "job": job,
         "prompts": len(found["asked"]),

@@ -43,7 +43,7 @@ class Task:
     """What is asked about every example: the template, the labels, and the consistency rule.
 
     `template` is the text up to the label, with field names in braces. `true_label` is the label that rules mean by
-    "True". `claim_field` names the field from which a final answer is extracted, if any.
+    "True".
     """
 
     name: str

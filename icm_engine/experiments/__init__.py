@@ -4,5 +4,6 @@ suites              which label sources are compared, on which data, how often (
 plan                one cell per arm, data set and seed, with its RunSpec
 runner              starts a suite; creates missing runs, has workers do them, evaluates their labels in use
 results             cells, rows with intervals, predictors of accuracy; the stored JSON
+self_rewarding      rounds of sampling, judging and preference tuning; keeps the best round
 report              Markdown and HTML, and static pictures; report_tables: its tables
 """

@@ -72,6 +72,7 @@ KINDS = {
         JobKind("import", PLAIN, "icm_engine.data.importing:import_kind"),
         JobKind("rule-check", PLAIN, "icm_engine.data.rule_check:rule_check_kind"),
         JobKind("suite", PLAIN, "icm_engine.experiments.runner:suite"),
+        JobKind("self-rewarding", PLAIN, "icm_engine.experiments.self_rewarding:self_rewarding"),
         JobKind("restarts", PLAIN, "icm_engine.jobs.restarts:restarts"),
         JobKind("batches", PLAIN, "icm_engine.jobs.batches:batches"),
         JobKind("ray", PLAIN, "icm_engine.cluster.driver:on_ray"),

@@ -9,7 +9,7 @@ other: by the search, by a baseline, or by the model itself.
 No gold is read here: `analysis` compares rewards and responses with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -103,12 +103,12 @@ TRAINING_EXPLANATIONS = {
     "max_tokens": "maximum tokens of a response",
 }
 
-Some = TypeVar("Some", bound=LoraSettings)
+Some = TypeVar("Some")
 
 
 def settings_from(kind: type[Some], values: Mapping[str, Any]) -> Some:
     """Return settings from values or texts by name, with defaults for the others. Raises SettingError."""
-    known = {field.name: type(field.default) for field in fields(kind)}
+    known = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise SettingError(f"there is no setting {unknown[0]!r} here: use {', '.join(known)}")
     return kind(**{name: parsed(name, value, known[name]) for name, value in values.items()})
@@ -209,19 +209,20 @@ def ask_responses(
     sampling: Sampling,
     judges: Sequence[str] = (),
     most: int | None = None,
+    skip: int = 0,
 ) -> str:
-    """Create the job that samples responses to a limited number of prompts of some data; reward models score them."""
+    """Create the job that samples responses to prompts of some data; reward models score them.
+
+    The first `skip` prompts are passed over, and `most` are taken.
+    """
     model_registry.require_installed()
-    form = _form(store, parts)
+    responding_form(store, parts)
     for judge in judges:
         _require_reward_model(store, judge)
-    if not form.ends_with_a_line:
-        raise SettingError(
-            f"the template continues on the line of the response ({form.after!r}): a policy cannot end it"
-        )
     body = {
         "parts": [part.to_json() for part in parts],
         "most": most,
+        **({"skip": skip} if skip else {}),
         "sampling": asdict(sampling),
         "judges": list(judges),
         "dataset": parts[0].dataset,
@@ -262,11 +263,7 @@ def ask_reinforcement(
     """Create the job that trains a policy against a reward model on prompts of some data. Raises SettingError."""
     model_registry.require_installed()
     facts = _require_reward_model(store, reward)
-    form = _form(store, parts)
-    if not form.ends_with_a_line:
-        raise SettingError(
-            f"the template continues on the line of the response ({form.after!r}): a policy cannot end it"
-        )
+    responding_form(store, parts)
     body = {
         "reward": reward,
         "parts": [part.to_json() for part in parts],
@@ -283,17 +280,32 @@ def model_of(facts: Json) -> ModelChoice:
     return ModelChoice(facts["base"], facts["quantization"], facts["dtype"], facts["device"])
 
 
-def prompts_of(store: Store, parts: Sequence[Json], most: int | None) -> tuple[Form, list[str]]:
-    """Return the distinct queries or questions of some data, in order, up to a maximum. Raises SettingError."""
+def prompts_of(store: Store, parts: Sequence[Json], most: int | None, skip: int = 0) -> tuple[Form, list[str]]:
+    """Return the distinct queries or questions of some data, in order: `most` after the first `skip`.
+
+    Raises SettingError if there is none.
+    """
     form = _form(store, [DatasetPart.from_json(part) for part in parts])
     asked = dict[str, None]()
     for part in parts:
         rows = store.open_dataset(part["dataset"]).examples
         asked |= dict.fromkeys(form.asked(rows[i]) for i in DatasetPart.from_json(part).places(store))
-    found = list(asked)[:most]
+    found = list(asked)[skip:][:most]
+    if not found and skip:
+        raise SettingError(f"the data has {len(asked):,} prompts, and the first {skip:,} are passed over: use fewer")
     if not found:
         raise SettingError("there is no prompt to respond to: name data with examples")
     return form, found
+
+
+def responding_form(store: Store, parts: Sequence[DatasetPart]) -> Form:
+    """Return how a policy responds to the prompts of some data. Raises SettingError if it cannot."""
+    form = _form(store, parts)
+    if not form.ends_with_a_line:
+        raise SettingError(
+            f"the template continues on the line of the response ({form.after!r}): a policy cannot end it"
+        )
+    return form
 
 
 def _form(store: Store, parts: Sequence[DatasetPart]) -> Form:
@@ -328,22 +340,31 @@ def _trainable(model: ModelChoice) -> ModelChoice:
     return model
 
 
-def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dataset:
+def keep_responses(
+    store: Store,
+    job: str,
+    name: str,
+    rule: str = "none",
+    beside: str | None = None,
+    read_answer: Callable[[str], str | None] | None = None,
+) -> Dataset:
     """Store the distinct responses of a finished job as a data set under a rule. Raises NotFound, SettingError.
 
-    Pairs always get the rule asymmetry. A prompt with only equal responses gives nothing to judge.
+    Those of a job `beside` it, to the same prompts, are stored with them: claims together; in a pair, response k of
+    `job` is A and response k of `beside` is B. Pairs always get the rule asymmetry. Where the data of the prompts has
+    final answers, `read_answer` reads those of claims. A prompt with only equal responses gives nothing to judge.
     """
-    found, spec = jobs.result(store, job), jobs.spec(store, job)
-    if spec.kind != RESPOND or found is None:
-        raise NotFound(f"job {job!r} has no responses: use a finished job of kind {RESPOND}")
-    task = store.dataset_info(spec.body["dataset"]).task
+    found, dataset = _responses(store, job)
+    others = _responses(store, beside)[0]["responses"] if beside is not None else [None] * len(found["asked"])
+    task = store.dataset_info(dataset).task
     form = form_of(task)
     rule = rule if form.answered == CLAIM else "asymmetry"
     rule_class(rule)
+    read = read_answer if store.has_answers(dataset) else None
     examples = tuple(
         example
-        for number, (asked, some) in enumerate(zip(found["asked"], found["responses"], strict=True))
-        for example in _examples(form, f"{name}-{number}", asked, list(dict.fromkeys(filter(None, some))))
+        for number, (asked, some, other) in enumerate(zip(found["asked"], found["responses"], others, strict=True))
+        for example in _examples(form, f"{name}-{number}", asked, _to_judge(form, some, other), read)
     )
     if not examples:
         raise SettingError(f"job {job!r} has no prompt with two different responses: sample more of them")
@@ -360,13 +381,35 @@ def keep_responses(store: Store, job: str, name: str, rule: str = "none") -> Dat
     return made
 
 
-def _examples(form: Form, stem: str, asked: str, texts: Sequence[str]) -> list[Example]:
+def _responses(store: Store, job: str) -> tuple[Json, str]:
+    """The result of a finished job of responses, and the data set of its prompts. Raises NotFound."""
+    found, spec = jobs.result(store, job), jobs.spec(store, job)
+    if spec.kind != RESPOND or found is None:
+        raise NotFound(f"job {job!r} has no responses: use a finished job of kind {RESPOND}")
+    return found, spec.body["dataset"]
+
+
+def _to_judge(form: Form, some: Sequence[str], others: Sequence[str] | None) -> list[str]:
+    """The responses to a prompt that are judged: distinct ones, or pairs of two policies one after the other."""
+    if others is not None and form.answered != CLAIM:
+        pairs = [(a, b) for a, b in zip(some, others, strict=True) if a and b and a != b]
+        return [text for pair in dict.fromkeys(pairs) for text in pair]
+    return list(dict.fromkeys(filter(None, [*some, *(others or ())])))
+
+
+def _examples(
+    form: Form, stem: str, asked: str, texts: Sequence[str], read: Callable[[str], str | None] | None
+) -> list[Example]:
     """Each claim, or each two neighbouring responses as a pair and its twin; nothing for a single text."""
     if len(texts) < 2:
         return []
     shown = {form.asking: asked} if form.asking else {}
     if form.answered == CLAIM:
-        return [Example(f"{stem}-{k}", {**shown, "claim": text}, stem) for k, text in enumerate(texts)]
+        answers = [read(text) if read else None for text in texts]
+        return [
+            Example(f"{stem}-{k}", {**shown, "claim": text}, stem, answer)
+            for k, (text, answer) in enumerate(zip(texts, answers, strict=True))
+        ]
     made = list[Example]()
     for k in range(0, len(texts) - 1, 2):
         name, (a, b) = f"{stem}-{k // 2}", texts[k : k + 2]

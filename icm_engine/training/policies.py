@@ -31,7 +31,7 @@ def respond(job: Job) -> Json:
     body, choice = job.spec.body, job.spec.model
     if choice is None:
         raise SettingError("responses need a model: name one (--model)")
-    form, asked = policies.prompts_of(job.store, body["parts"], body["most"])
+    form, asked = policies.prompts_of(job.store, body["parts"], body["most"], body.get("skip", 0))
     loaded = load_choice(job.store, choice)
     job.ready({"model": choice.model, "prompts": len(asked)})
     answers = sample(loaded, form, asked, Sampling(**body["sampling"]))
