@@ -1,16 +1,19 @@
-"""The loops around a search, on the sample model: python -m benchmarks.loops --work FOLDER [--part dpo|rl].
+"""The loops around a search, on the sample model: python -m benchmarks.loops --work FOLDER [--part dpo|rl|rounds].
 
 dpo: one iteration of sampling, judging and preference tuning, with ICM as the judge, with the model as its own judge
      (self-ranked) and with gold as the judge (the ceiling). Held out: the questions of facts_test; the measure is the
      share of sampled claims that gold has as True.
 rl:  a policy reinforced against the reward model from ICM's labels, and one against that from the crowd's; win rate of
      the first by a third judge (a reward model from golden labels of other examples) and by the truth itself.
+rounds: the self-rewarding loop with each judge, without an early end; win rate by the judge and share of responses that
+     are true by gold, both on held-out prompts, over rounds, and which round is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,9 +21,12 @@ from typing import Any
 from benchmarks import workshop
 from benchmarks.report import reported, say
 from benchmarks.rewards import reward_job
+from icm_engine import jobs
 from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold
+from icm_engine.experiments import self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopRound, LoopSettings, loop_rounds
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling, keep_responses
@@ -225,20 +231,112 @@ def _rate(values: Sequence[Right]) -> str:
     return f"{workshop.percent(found) if len(values[0]) > 1 else f'{100 * found.mean:.1f}'} (by seed {seeds})"
 
 
+# -- rounds of responses, labels and DPO
+
+HELD_OUT = {"facts": "facts_test", "arithmetic": "arithmetic_test"}
+
+
+def rounds(
+    store: Store,
+    dataset: str,
+    judges: Sequence[str],
+    seeds: Sequence[int],
+    how: LoopSettings,
+    steps: int,
+    weight: float,
+) -> str:
+    """A loop with each judge and seed; returns the tables."""
+    workshop.ensure(store, dataset)
+    loops = {
+        (judge, seed): Loop(
+            f"{dataset}-{judge}-{seed}", dataset, HELD_OUT[dataset], replace(how, judge=judge),
+            replace(training, seed=seed), workshop.MODEL,
+        )
+        for judge in judges
+        for seed in seeds
+    }  # fmt: skip
+    made = {key: _finished(store, loop) for key, loop in loops.items()}
+    told = {key: loop_rounds(store, job) for key, job in made.items()}
+    lines = []
+    for judge in judges:
+        mine = [told[judge, seed] for seed in seeds]
+        lines += _round_rows(judge, mine)
+    head = ["judge", "round", "loops", "pairs", "labels right, %", "win rate by the judge, %", "true by gold, %",
+            "distinct, %"]  # fmt: skip
+    return "\n".join([workshop.table(head, lines), "", *_kept_lines(store, made, told, judges, seeds)])
+
+
+def _finished(store: Store, loop: Loop) -> str:
+    """The job of a loop, done."""
+    job = workshop.job_named(store, self_rewarding.KIND, loop.name, lambda: self_rewarding.ask(store, loop))
+    jobs.start(store, job)
+    if (now := jobs.wait_until_settled(store, job)).phase != "done":
+        raise RuntimeError(f"{job}: {now.message}")
+    return job
+
+
+def _round_rows(judge: str, loops: Sequence[Sequence[LoopRound]]) -> list[list[str]]:
+    """A row for each round that any of the loops reached: the means over those that did."""
+    rows = []
+    for number in range(max(map(len, loops))):
+        some = [loop[number] for loop in loops if len(loop) > number]
+        right = [one.labels_right for one in some if one.labels_right is not None]
+        true = [one.true.mean for one in some if one.true is not None]
+        rows.append([
+            judge, str(number), str(len(some)), f"{fmean(one.pairs for one in some):.0f}" if number else "",
+            f"{100 * fmean(right):.1f}" if right else "", f"{100 * fmean(one.win_rate.mean for one in some):.1f}",
+            " ".join(f"{100 * share:.1f}" for share in true), f"{100 * fmean(one.distinct for one in some):.0f}",
+        ])  # fmt: skip
+    return rows
+
+
+def _kept_lines(
+    store: Store, made: dict[Any, str], told: dict[Any, list[LoopRound]], judges: Sequence[str], seeds: Sequence[int]
+) -> list[str]:
+    """What the kept rounds are worth by gold, beside the start and the last rounds."""
+    lines = []
+    for judge in judges:
+        best = [workshop.found(store, made[judge, seed])["best"] for seed in seeds]
+        ended = [workshop.found(store, made[judge, seed])["ended"] for seed in seeds]
+        parts = {
+            "kept less start": [(told[judge, s][b], told[judge, s][0]) for s, b in zip(seeds, best, strict=True)],
+            "last less kept": [(told[judge, s][-1], told[judge, s][b]) for s, b in zip(seeds, best, strict=True)],
+        }
+        words = [f"{name} {workshop.percent(difference(*_true(pairs)))}" for name, pairs in parts.items()]
+        lines.append(f"{judge}: kept rounds {best}; {', '.join(words)} points true; ended: {', '.join(ended)}")
+    return lines
+
+
+def _true(pairs: Sequence[tuple[LoopRound, LoopRound]]) -> tuple[list[Right], list[Right]]:
+    return [one.right for one, _ in pairs], [other.right for _, other in pairs]
+
+
+DATABASES = {"dpo": "dpo", "rl": "rewards", "rounds": "rounds"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the database and the models")
-    parser.add_argument("--part", choices=("dpo", "rl"), required=True)
-    parser.add_argument("--dataset", choices=("comparisons", "facts"), default="comparisons", help="of rl")
+    parser.add_argument("--part", choices=("dpo", "rl", "rounds"), required=True)
+    parser.add_argument(
+        "--dataset", choices=("comparisons", "facts", "arithmetic"), default="comparisons", help="of rl and rounds"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--questions", type=int, default=16, help="of dpo: questions that claims are sampled for")
     parser.add_argument("--steps", type=int, default=60, help="of DPO, or of reinforcement")
     parser.add_argument("--reward-steps", type=int, default=RewardSettings().steps)
+    parser.add_argument("--judges", nargs="+", default=["icm", "self-ranked", "golden"], help="of rounds")
+    parser.add_argument("--rounds", type=int, default=4, help="of rounds")
+    parser.add_argument("--likelihood", type=float, default=0.0, help="of rounds: weight of -log p in the loss")
     with reported(parser) as given:
         given.work.mkdir(parents=True, exist_ok=True)
-        with Store(given.work / ("rewards.db" if given.part == "rl" else "dpo.db")) as store:
+        with Store(given.work / f"{DATABASES[given.part]}.db") as store:
             if given.part == "dpo":
                 say(dpo(store, given.seeds, given.questions, given.steps))
+            elif given.part == "rounds":
+                how = LoopSettings(given.rounds, prompts=given.questions, patience=given.rounds)
+                training = PreferenceSettings(steps=given.steps, likelihood=given.likelihood)
+                say(rounds(store, given.dataset, given.judges, given.seeds, how, training))
             else:
                 say(rl(store, given.dataset, given.seeds, given.reward_steps, given.steps))
 

@@ -436,21 +436,27 @@ def _lost(
 class LoopRound:
     """A round of a loop; round 0 is the start. Shares are of responses to held-out prompts.
 
-    `win_rate` is against the start by the judge. `true` is the share of responses that are right by gold, and
-    `labels_right` the share of the judge's training labels; None where gold does not say.
+    `win_rate` is against the start by the judge. `true` is the share of responses that are right by gold, by prompt in
+    `right`, and `labels_right` the share of the judge's training labels; None where gold does not say.
     """
 
     number: int
     policy: str
     win_rate: Estimate
-    true: Estimate | None
     distinct: float
     cut: float
     pairs: int = 0
     labels_right: float | None = None
+    right: Right | None = None
+
+    @property
+    def true(self) -> Estimate | None:
+        return estimate([self.right]) if self.right else None
 
     def to_json(self) -> Json:
-        return asdict(self)
+        told = asdict(replace(self, right=None))
+        del told["right"]
+        return {**told, "true": self.true.to_json() if self.true else None}
 
 
 def loop_rounds(store: Store, job: str) -> list[LoopRound]:
@@ -463,22 +469,29 @@ def loop_rounds(store: Store, job: str) -> list[LoopRound]:
     held_out = body["test"] or body["dataset"]
     start = jobs.result(store, made[_heading(0, held_out=True)]) or {}
     tie = Estimate(0.5, 0.5, 0.5, (0.5,))
-    rounds = [LoopRound(0, start["model"], tie, _true_share(store, held_out, start), **variety(start))]
+    rounds = [LoopRound(0, start["model"], tie, **variety(start), right=_right(store, held_out, start))]
     for one in done:
         found = jobs.result(store, one["held_out"]) or {}
         rate = Estimate(one["win_rate"], one["low"], one["high"], (one["win_rate"],))
-        true, right = _true_share(store, held_out, found), _labels_right(store, body["dataset"], one)
-        shares = {name: one[name] for name in ("distinct", "cut")}
         rounds.append(
-            LoopRound(one["number"], one["policy"], rate, true, **shares, pairs=one["pairs"], labels_right=right)
+            LoopRound(
+                one["number"],
+                one["policy"],
+                rate,
+                one["distinct"],
+                one["cut"],
+                one["pairs"],
+                _labels_right(store, body["dataset"], one),
+                _right(store, held_out, found),
+            )
         )
     return rounds
 
 
-def _true_share(store: Store, dataset: str, found: Json) -> Estimate | None:
-    """The share of sampled responses that are right by gold; None where gold does not say."""
+def _right(store: Store, dataset: str, found: Json) -> Right | None:
+    """The share of sampled responses that are right by gold, by prompt; None where gold does not say."""
     try:
-        return estimate([share(truth_of(store, dataset, found))])
+        return share(truth_of(store, dataset, found))
     except SettingError:
         return None
 
