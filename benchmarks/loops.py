@@ -242,8 +242,7 @@ def rounds(
     judges: Sequence[str],
     seeds: Sequence[int],
     how: LoopSettings,
-    steps: int,
-    weight: float,
+    training: PreferenceSettings,
 ) -> str:
     """A loop with each judge and seed; returns the tables."""
     workshop.ensure(store, dataset)
