@@ -277,7 +277,7 @@ def self_reward_command(
     training: Json,
     detach: bool,
 ) -> Json | Output:
-    """Train a policy on its own responses, in rounds, with ICM as the judge.
+    """Train a policy on its own responses, which ICM judges.
 
     In each round the policy responds, the judge labels the responses, and the policy is tuned on the labels (DPO). The
     round whose responses beat the start's most often by the judge, on held-out prompts, is kept.

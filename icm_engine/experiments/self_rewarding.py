@@ -231,6 +231,7 @@ class _Driven:
 
     job: Job
     loop: Loop
+    told: str = ""
 
     @property
     def store(self) -> Store:
@@ -344,10 +345,12 @@ class _Driven:
         return name
 
     def look(self, words: str) -> None:
-        """Report progress in rounds; ends the loop if it was cancelled."""
+        """Report what is being done, once, in rounds; ends the loop if it was cancelled."""
         self.job.stop_if_cancelled()
-        rounds = sum("round" in part for part in self.job.kept())
-        self.job.progress(rounds, self.loop.settings.rounds, f"{words}; rounds done")
+        if words != self.told:
+            rounds = sum("round" in part for part in self.job.kept())
+            self.job.progress(rounds, self.loop.settings.rounds, f"{words}; rounds done")
+            self.told = words
 
 
 def _heading(number: int, held_out: bool) -> str:

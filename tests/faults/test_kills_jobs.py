@@ -19,13 +19,18 @@ from icm_engine.core.settings import SearchConfig
 from icm_engine.data import importing
 from icm_engine.data.export import export_run
 from icm_engine.data.label_export import read_label_set
-from icm_engine.jobs import batches, restarts
+from icm_engine.experiments import self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
+from icm_engine.jobs import batches, policies, restarts
+from icm_engine.jobs.policies import PreferenceSettings
+from icm_engine.jobs.scheduler import BATCH
 from icm_engine.runs import control
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
 from tests.support.faults import Fault
 from tests.support.kills import Dying, kill, searched
+from tests.support.labelled_runs import CLAIMS, SAMPLE, add, capitals
 from tests.support.paths import ROOT
 from tests.support.self_killing_worker import IMPORT_POINTS, JOB_POINTS
 from tests.support.stores import add_run
@@ -264,3 +269,44 @@ def _content(path: Path) -> dict[str, bytes]:
     if path.is_file():
         return {"": path.read_bytes()}
     return {str(one.relative_to(path)): one.read_bytes() for one in sorted(path.rglob("*")) if one.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(7200)
+@pytest.mark.fault(
+    "SIGKILL of a self-rewarding loop's job, or of the process of one of its runs and jobs, at random moments",
+    "started again it continues; its rounds equal those of an undisturbed loop, and nothing was made twice",
+)
+def test_a_self_rewarding_loop_killed_at_random_moments(store: Store, fault: Fault) -> None:
+    add(store, "capitals", CLAIMS, capitals())
+    how = LoopSettings(rounds=1, prompts=3, samples=4, test_prompts=3, test_samples=4)
+    training = PreferenceSettings(steps=3, batch_size=4, rank=2)
+    ask = partial(self_rewarding.ask, store)
+    began = time.monotonic()
+    whole = ask(Loop("whole", "capitals", None, how, training, SAMPLE))
+    jobs.start(store, whole)
+    assert jobs.wait_until_settled(store, whole).phase == "done", jobs.log_tail(store, whole)
+    length, killed, rounds = time.monotonic() - began, 0, 0
+    times, rng = fault.times(quick=1, long=30), Random(SEED)
+    while killed < times:
+        rounds += 1
+        job = ask(Loop(f"killed-{rounds}", "capitals", None, how, training, SAMPLE))
+
+        def again(job: str = job) -> str:
+            jobs.start(store, job)
+            return job
+
+        _, more = _kill_until_done(store, again, partial(jobs.names, store, BATCH), length, times - killed, rng)
+        killed += more
+        assert _rounds_of(store, job) == _rounds_of(store, whole)
+        assert len(jobs.names(store, policies.PREFER)) == rounds + 1
+    fault.tried = killed
+    fault.happened = f"{rounds} loops, processes to kill drawn with seed {SEED}: every round equal"
+
+
+def _rounds_of(store: Store, job: str) -> list[Any]:
+    """What the rounds of a loop found, names aside."""
+    found = jobs.result(store, job)
+    assert found is not None
+    return [[one[name] for name in ("pairs", "win_rate", "distinct", "cut")] for one in found["rounds"]]

@@ -25,6 +25,7 @@ NOT_TRIED = {
     "prefer": "trains a policy",
     "reinforce": "trains a policy",
     "respond": "samples from a model that generates text",
+    "self-reward": "trains policies",
     "trained NAME": "shows a model that was trained",
     "push": "uploads to the hub",
     "model fetch": "downloads a model",
