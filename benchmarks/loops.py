@@ -23,10 +23,11 @@ from benchmarks.report import reported, say
 from benchmarks.rewards import reward_job
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
+from icm_engine.analysis.tuned_models import LoopRound, loop_rounds
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold
 from icm_engine.experiments import self_rewarding
-from icm_engine.experiments.self_rewarding import Loop, LoopRound, LoopSettings, loop_rounds
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling, keep_responses

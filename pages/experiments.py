@@ -1,10 +1,12 @@
-"""Experiments: suites of runs, their tables and figures."""
+"""Experiments: suites of runs with their tables and figures, and self-rewarding loops with their rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 
 import streamlit as st
 
 from icm_engine import jobs
+from icm_engine.analysis import tuned_models
 from icm_engine.analysis.formatting import moment
 from icm_engine.analysis.run_form import (
     ABOUT,
@@ -16,10 +18,12 @@ from icm_engine.analysis.run_form import (
 )
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
-from icm_engine.experiments import runner
+from icm_engine.experiments import runner, self_rewarding
 from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.experiments.suites import SHIPPED, Suite, read_suite
+from icm_engine.jobs.policies import TRAINING_EXPLANATIONS, PreferenceSettings
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from pages.parts import charts, home, job_line, menu, session
@@ -177,12 +181,157 @@ def _runs(found: Json, job: str) -> None:
             st.page_link(menu.SEARCH, label="Open it", icon=":material/show_chart:", query_params={"run": run})
 
 
+# -- self-rewarding loops
+
+LOOP = (
+    "In each round a policy responds to prompts, a judge labels the responses, and the policy is tuned on the labels "
+    "(DPO). The round that beats the start most often on held-out prompts, by the judge, is kept. An interrupted loop "
+    "continues with what is left when started again."
+)
+JUDGES = {
+    "icm": "ICM: a search labels the responses",
+    "self-ranked": "the model ranks its own responses",
+    self_rewarding.MAJORITY: "the most frequent answer is right",
+    self_rewarding.GOLDEN: "gold: supervised, as a ceiling",
+}
+EVERY = 2.0  # seconds
+ROUND_COLUMNS = {
+    **{name: charts.SHARE for name in ("win rate", "from", "to", "right by gold", "labels right", "distinct", "cut")},
+    "judged in": st.column_config.LinkColumn(display_text=r"run=(.+)$", help="The run that labelled the responses."),
+}
+
+
+def show_loop_form(store: Store) -> None:
+    """Draw the form of a loop; Start runs it in separate processes."""
+    st.text(LOOP)
+    dataset, model, quantization, judge, rounds = st.columns([2, 2, 2, 2, 1], gap="medium")
+    names = dataset_names(store)
+    dataset.selectbox("Data set", names, key="loop_dataset", help="Its prompts are answered: questions, or queries.")
+    named = model.selectbox("Model", model_names(store), key="loop_model", help=ABOUT["model"], accept_new_options=True)
+    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="loop_quantization", help=ABOUT["quantization"])
+    judge.selectbox("Judge", list(JUDGES), key="loop_judge", format_func=JUDGES.__getitem__)
+    rounds.number_input("Rounds", 1, value=LoopSettings().rounds, key="loop_rounds")
+    with st.expander("Settings", icon=":material/tune:"):
+        st.selectbox(
+            "Test data set",
+            names,
+            None,
+            key="loop_test",
+            placeholder="the next prompts of the same data set",
+            help="Its prompts are held out: the policy is not tuned on responses to them.",
+        )
+        columns = st.columns(3, gap="medium")
+        for number, (name, value, words) in enumerate(_loop_settings()):
+            columns[number % 3].number_input(
+                name.replace("_", " ").capitalize(),
+                value=value,
+                key=f"loop_{name}",
+                help=f"{words[0].upper()}{words[1:]}.",
+                format="%g" if isinstance(value, float) else None,
+            )
+    st.button(
+        "Start the loop",
+        type="primary",
+        icon=":material/autorenew:",
+        key="loop_start",
+        on_click=_ask_loop,
+        disabled=not named or is_server(named),
+        help="Runs in separate processes; you can leave the page meanwhile. The model must be on this machine.",
+    )
+    if error := st.session_state.pop("loop_problem", None):
+        session.complain(error)
+
+
+def _loop_settings() -> Iterator[tuple[str, int | float, str]]:
+    """The settings in the drawer: name, default and explanation; those of sampling, then those of training."""
+    values = {**asdict(LoopSettings()), **asdict(PreferenceSettings())}
+    words = {**self_rewarding.EXPLANATIONS, **TRAINING_EXPLANATIONS}
+    yield from ((name, value, words[name]) for name, value in values.items() if name not in ("rounds", "judge"))
+
+
+def _ask_loop() -> None:
+    now = st.session_state
+    given = {name: now[f"loop_{name}"] for name, _, _ in _loop_settings()}
+    training = {field.name: given[field.name] for field in fields(PreferenceSettings)}
+    loop = {name: value for name, value in given.items() if name not in training}
+    try:
+        with Store() as store:
+            asked = Loop(
+                self_rewarding.free_loop_name(store, now["loop_dataset"]),
+                now["loop_dataset"],
+                now["loop_test"],
+                LoopSettings(rounds=now["loop_rounds"], judge=now["loop_judge"], **loop),
+                PreferenceSettings(**training),
+                model_choice(now["loop_model"], now["loop_quantization"]),
+            )
+            job = self_rewarding.ask(store, asked)
+            jobs.start(store, job)
+            st.query_params["job"] = job
+    except IcmError as error:
+        now["loop_problem"] = error
+
+
+def show_loops(store: Store) -> None:
+    """Draw the loop in the URL, else the last one."""
+    made = jobs.names(store, self_rewarding.KIND)
+    if not made:
+        st.info("No loop has been run yet.", icon=":material/info:")
+        return
+    job = job_line.chosen(store, made, "Rounds of", title=_loop_title)
+    if len(made) == 1:
+        st.caption(_loop_title(store, job))
+    now = job_line.show(store, job)
+    session.fragment(_rounds, None if now.settled else EVERY)(job)
+    if now.complete and (found := jobs.result(store, job)):
+        _kept(found)
+
+
+def _loop_title(store: Store, job: str) -> str:
+    loop = Loop.of(jobs.spec(store, job))
+    return f"{loop.name} · {loop.settings.judge} · {loop.model.model} · {moment(jobs.created(store, job))}"
+
+
+def _rounds(job: str) -> None:
+    with Store() as store:
+        rounds = tuned_models.loop_rounds(store, job)
+    if not rounds:
+        st.text("The curve begins once the start has responded to the held-out prompts.")
+        return
+    best = self_rewarding.best_of([{"win_rate": one.win_rate.mean} for one in rounds[1:]])
+    charts.show(tuned_models.rounds_chart(rounds, best, session.dark()), None, f"rounds_{job}")
+    st.dataframe(
+        tuned_models.rounds_frame(rounds),
+        hide_index=True,
+        height="content",
+        column_config=ROUND_COLUMNS,
+        placeholder="–",
+        alt="The rounds of the loop",
+    )
+    st.caption(
+        "Win rate: against the start, by the judge, with a 95 % interval over prompts. Right by gold: share of "
+        "responses. Labels right: share of the judge's labels on the training prompts. Pairs: preferences that the "
+        "policy was tuned on. Distinct: share of different responses to a prompt, which falls when a policy collapses. "
+        "Cut: share of responses that reached the maximum length."
+    )
+
+
+def _kept(found: Json) -> None:
+    st.text(f"Ended: {found['ended']}.")
+    if found["policy"] is None:
+        st.text("The start is kept: no round surpassed it.")
+        return
+    st.text(f"Round {found['best']} is kept. Use this name wherever a model is needed:")
+    session.plain(found["policy"])
+
+
 menu.require(home.show)
 
 st.title("Experiments")
+PARTS = {"suites": (show_form, show_results), "loop": (show_loop_form, show_loops)}
+meant = "loop" if st.query_params.get("job", "").startswith(f"{self_rewarding.KIND}.") else "suites"
 try:
     with Store() as store:
-        show_form(store)
-        show_results(store)
+        for show in PARTS[session.choice("part", {"suites": "Suites", "loop": "Self-rewarding loop"}, "part", meant)]:
+            show(store)
 except IcmError as error:
     session.complain(error)

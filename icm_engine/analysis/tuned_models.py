@@ -1,19 +1,33 @@
-"""Fine-tuning as pages and commands show it: settings, progress, loss, and the tuned model on a test part."""
+"""Training as pages and commands show it: settings, loss, the tuned model on a test part, and the rounds of a loop."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from icm_engine import jobs
-from icm_engine.analysis.evaluation import Estimate, Used, asked, estimate, unlabelled_parts, used
-from icm_engine.analysis.formatting import decimal
+from icm_engine.analysis.evaluation import (
+    Estimate,
+    Right,
+    Used,
+    asked,
+    estimate,
+    share,
+    truth_of,
+    unlabelled_parts,
+    used,
+)
+from icm_engine.analysis.formatting import decimal, percent
 from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
+from icm_engine.core.training_rows import form_of
 from icm_engine.jobs import downstream_eval, finetuning
 from icm_engine.jobs.finetuning import EXPLANATIONS, KIND
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
+from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
 
 if TYPE_CHECKING:
@@ -190,3 +204,159 @@ def lines_frame(some: Sequence[TunedAccuracy]) -> "pandas.DataFrame":
 
 def _right(line: TunedAccuracy) -> tuple[float | None, float | None, float | None]:
     return (line.right.mean, line.right.low, line.right.high) if line.right else (None, None, None)
+
+
+# -- the rounds of a self-rewarding loop, beside gold
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRound:
+    """A round of a loop; round 0 is the start. Shares are of responses to held-out prompts.
+
+    `win_rate` is against the start by the judge, and `run` labelled what the policy was tuned on. `right` is the share
+    of responses that are right by gold, by prompt, and `labels_right` that of the judge's training labels; None where
+    gold does not say.
+    """
+
+    number: int
+    policy: str
+    win_rate: Estimate
+    distinct: float
+    cut: float
+    pairs: int
+    run: str | None
+    labels_right: float | None
+    right: Right | None
+
+    @property
+    def true(self) -> Estimate | None:
+        return estimate([self.right]) if self.right else None
+
+    def to_json(self) -> Json:
+        told = asdict(replace(self, right=None))
+        del told["right"]
+        return {**told, "true": self.true.to_json() if self.true else None}
+
+
+def loop_rounds(store: Store, job: str) -> list[LoopRound]:
+    """Return the rounds of a loop that are done so far, the start first; empty while none is."""
+    body = jobs.spec(store, job).body
+    kept = [event.body["round"] for event in store.read_after(job, kinds=("part",)) if "round" in event.body]
+    return [
+        _loop_round(store, body["dataset"], body["test"] or body["dataset"], one) for one in kept if "policy" in one
+    ]
+
+
+def _loop_round(store: Store, dataset: str, held_out: str, one: Json) -> LoopRound:
+    """A round as its job kept it, and what gold says of it."""
+    return LoopRound(
+        one["number"],
+        one["policy"],
+        Estimate(one["win_rate"], one["low"], one["high"], (one["win_rate"],)),
+        one["distinct"],
+        one["cut"],
+        one["pairs"],
+        one.get("run"),
+        _labels_right(store, dataset, one) if "run" in one else None,
+        _true_share(store, held_out, jobs.result(store, one["held_out"]) or {}),
+    )
+
+
+def _true_share(store: Store, dataset: str, found: Json) -> Right | None:
+    """The share of sampled responses that are right by gold, by prompt; None where gold does not say."""
+    try:
+        return share(truth_of(store, dataset, found))
+    except SettingError:
+        return None
+
+
+def _labels_right(store: Store, dataset: str, one: Json) -> float | None:
+    """The share of a round's training labels that gold agrees with; None where it does not say, or the run is gone."""
+    sampled = jobs.result(store, one["responses"]) or {}
+    if not store.has_run(one["run"]):
+        return None
+    try:
+        truth = truth_of(store, dataset, sampled)
+    except SettingError:
+        return None
+    worth: dict[tuple[str, ...], float] = {
+        (asked, text): score
+        for asked, texts in zip(sampled["asked"], sampled["responses"], strict=True)
+        for text, score in zip(texts, truth[asked], strict=True)
+    }
+    opened = open_run(store, one["run"]).whole()
+    state, form = current_state(store, opened), form_of(opened.dataset.task)
+    labels = state.labeling if state is not None else {}
+    said = [(opened.dataset.examples[i], label) for i, label in labels.items()]
+    right = [
+        (label == opened.dataset.task.true_label) == bool(worth[form.asked(e), *form.responses(e)]) for e, label in said
+    ]
+    return fmean(right) if right else None
+
+
+def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> "Chart":
+    """Win rate by the judge, with its interval, and the share of right responses by gold, over rounds."""
+    from icm_engine.analysis.figures import ROUNDS, Chart, blank_figure, palette
+
+    colours, figure = palette(dark), blank_figure(dark, "share", ROUNDS)
+    numbers = [one.number for one in rounds]
+    rates = [one.win_rate for one in rounds]
+    figure.add_scatter(
+        x=numbers,
+        y=[rate.mean for rate in rates],
+        error_y={
+            "array": [rate.high - rate.mean for rate in rates],
+            "arrayminus": [rate.mean - rate.low for rate in rates],
+            "color": colours.strong,
+            "thickness": 1,
+        },
+        mode="lines+markers",
+        name="win rate by the judge",
+        line={"color": colours.strong, "width": 2.5},
+    )
+    known = [(one.number, one.true.mean) for one in rounds if one.true is not None]
+    if known:
+        figure.add_scatter(
+            x=[number for number, _ in known],
+            y=[share for _, share in known],
+            mode="lines+markers",
+            name="right by gold",
+            line={"color": colours.second, "width": 1.5, "dash": "dash"},
+        )
+    figure.add_scatter(
+        x=[best],
+        y=[rates[best].mean],
+        mode="markers",
+        name="kept",
+        marker={"color": colours.text, "symbol": "star", "size": 12},
+    )
+    figure.update_xaxes(rangemode="normal")
+    figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
+    caption = (
+        "Responses to held-out prompts against those of the start, which has one half. Star: the round that is kept."
+    )
+    alt = f"Win rate over rounds: {percent(rates[-1].mean)} in round {numbers[-1]}; round {best} is the best."
+    return Chart("Win rate", caption, figure, alt)
+
+
+def rounds_frame(rounds: Sequence[LoopRound]) -> "pandas.DataFrame":
+    """Return the rounds of a loop as a table; shares from 0 to 1, missing ones None."""
+    import pandas
+
+    rows = [
+        {
+            "round": one.number,
+            "policy": one.policy,
+            "win rate": one.win_rate.mean,
+            "from": one.win_rate.low,
+            "to": one.win_rate.high,
+            "right by gold": one.true.mean if one.true else None,
+            "labels right": one.labels_right,
+            "pairs": one.pairs if one.number else None,
+            "distinct": one.distinct,
+            "cut": one.cut,
+            "judged in": f"/search?run={quote(one.run)}" if one.run else None,
+        }
+        for one in rounds
+    ]
+    return pandas.DataFrame(rows).astype({"pairs": "Int64"})

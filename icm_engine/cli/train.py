@@ -21,7 +21,7 @@ from icm_engine.data.answers import extract_answer
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments import self_rewarding
-from icm_engine.experiments.self_rewarding import Loop, LoopRound, LoopSettings
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import FIT, DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS
@@ -296,14 +296,14 @@ def self_reward_command(
     if detach:
         return {"job": job, "status": "starting"}
     found = follow(store, job)
-    rounds = self_rewarding.loop_rounds(store, job)
+    rounds = tuned_models.loop_rounds(store, job)
     kept = f"kept: {found['policy']}" if found["policy"] else "kept: the start, which no round surpassed"
     lines = [*map(_round_line, rounds), f"{found['ended']}; {kept}"]
     told = {name: found[name] for name in ("name", "judge", "best", "policy", "ended")}
     return Output({"job": job, **told, "rounds": [one.to_json() for one in rounds]}, "\n".join(lines))
 
 
-def _round_line(one: LoopRound) -> str:
+def _round_line(one: tuned_models.LoopRound) -> str:
     rate = f"wins {percent(one.win_rate.mean)} [{percent(one.win_rate.low)}, {percent(one.win_rate.high)}]"
     true = "no gold" if one.true is None else f"{percent(one.true.mean)} true"
     labels = "" if one.labels_right is None else f"  labels {percent(one.labels_right)} right"

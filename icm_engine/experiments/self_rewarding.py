@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 
 from icm_engine import jobs
-from icm_engine.analysis.evaluation import Estimate, Right, above, estimate, share, truth_of, wins
+from icm_engine.analysis.evaluation import Estimate, Right, above, estimate, truth_of, wins
 from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.labeling import Example, Label
 from icm_engine.core.rng import seed_of
@@ -195,8 +195,8 @@ def self_rewarding(job: Job) -> Json:
     """Do the rounds and return them, with the number of the best. Raises RunError for a run or job that failed."""
     loop = Loop.of(job.spec)
     job.ready({"model": loop.model.model})
-    rounds, ended = list[Json](), ROUNDS_DONE
     driven = _Driven(job, loop)
+    start, rounds, ended = driven.start(), list[Json](), ROUNDS_DONE
     for number in range(1, loop.settings.rounds + 1):
         done = driven.round(number)
         if "ended" in done:
@@ -211,10 +211,10 @@ def self_rewarding(job: Job) -> Json:
         **loop.to_json(),
         "judge": loop.settings.judge,
         "model": loop.model.model,
-        "start": driven.start_responses(),
+        "start": start,
         "rounds": rounds,
         "best": best,
-        "policy": loop.named(best) if best else None,
+        "policy": loop.policy(best).model if best else None,
         "ended": ended,
     }
 
@@ -237,49 +237,61 @@ class _Driven:
     def store(self) -> Store:
         return self.job.store
 
+    def start(self) -> Json:
+        """Return round 0, the start: as it was kept, or done now."""
+        if (known := self.kept(0)) is None:
+            held_out = self.respond(0, held_out=True)
+            known = self.keep_round(0, self.loop.model.model, held_out, Estimate(0.5, 0.5, 0.5, (0.5,)))
+        return known
+
     def round(self, number: int) -> Json:
         """Return a round: as it was kept, or done now. One with nothing to prefer has only `ended`."""
-        if (known := next((part["round"] for part in self.job.kept() if _is_round(part, number)), None)) is not None:
-            return dict(known)
+        if (known := self.kept(number)) is not None:
+            return known
         sampled = self.respond(number - 1, held_out=False)
         try:
             run = self.judge(number, sampled, None)
             _, preferred = policies.preferences(self.store, run)
         except SettingError as error:
-            done: Json = {"number": number, "ended": f"{NOTHING_LEFT} ({error})"}
-        else:
-            tuning = self.tune(number, run)
-            start, now = self.start_responses(), self.respond(number, held_out=True)
-            test_run = self.judge(number, start, now)
-            right = win_rates(self.store, test_run, start, now)
-            rate = estimate([right])
-            done = {
-                "number": number,
-                "policy": self.loop.named(number),
-                "responses": sampled,
-                "run": run,
-                "tuning": tuning,
-                "held_out": now,
-                "test_run": test_run,
-                "pairs": len(preferred.rows),
-                "win_rate": rate.mean,
-                "low": rate.low,
-                "high": rate.high,
-                **variety(_found(self.store, now)),
-            }
+            done = {"number": number, "ended": f"{NOTHING_LEFT} ({error})"}
+            self.job.keep({"round": done})
+            return done
+        tuning = self.tune(number, run)
+        start, now = self.respond(0, held_out=True), self.respond(number, held_out=True)
+        test_run = self.judge(number, start, now)
+        rate = estimate([win_rates(self.store, test_run, start, now)])
+        made = {"responses": sampled, "run": run, "tuning": tuning, "test_run": test_run}
+        return self.keep_round(number, self.loop.policy(number).model, now, rate, len(preferred.rows), made)
+
+    def kept(self, number: int) -> Json | None:
+        """Return a round that this or an earlier process of the job has done."""
+        rounds = (part["round"] for part in self.job.kept() if "round" in part)
+        return next((dict(one) for one in rounds if one["number"] == number), None)
+
+    def keep_round(
+        self, number: int, policy: str, held_out: str, rate: Estimate, pairs: int = 0, made: Json | None = None
+    ) -> Json:
+        """Keep what a round came to, and return it."""
+        done = {
+            "number": number,
+            "policy": policy,
+            "held_out": held_out,
+            "pairs": pairs,
+            "win_rate": rate.mean,
+            "low": rate.low,
+            "high": rate.high,
+            **variety(_found(self.store, held_out)),
+            **(made or {}),
+        }
         self.job.keep({"round": done})
         return done
-
-    def start_responses(self) -> str:
-        """Return the job of the start's responses to the held-out prompts."""
-        return self.respond(0, held_out=True)
 
     def respond(self, number: int, held_out: bool) -> str:
         """Return the finished job of the responses of a round's policy."""
         dataset, skip, most = self.loop.source(held_out)
         policy, how = self.loop.policy(number), self.loop.sampling(number, held_out)
         return self.done(
-            _heading(number, held_out),
+            f"{'held-out ' if held_out else ''}responses of round {number}",
             lambda: policies.ask_responses(self.store, policy, [DatasetPart(dataset)], how, most=most, skip=skip),
         )
 
@@ -349,17 +361,8 @@ class _Driven:
         self.job.stop_if_cancelled()
         if words != self.told:
             rounds = sum("round" in part for part in self.job.kept())
-            self.job.progress(rounds, self.loop.settings.rounds, f"{words}; rounds done")
+            self.job.progress(max(0, rounds - 1), self.loop.settings.rounds, f"{words}; rounds done")
             self.told = words
-
-
-def _heading(number: int, held_out: bool) -> str:
-    """What the responses of a round's policy are kept under."""
-    return f"{'held-out ' if held_out else ''}responses of round {number}"
-
-
-def _is_round(part: Json, number: int) -> bool:
-    return "round" in part and part["round"]["number"] == number
 
 
 def _found(store: Store, job: str) -> Json:
@@ -430,94 +433,3 @@ def _lost(
         example, _ = pair[0]
         a, b = form.responses(example)[:: -1 if example.twin_of else 1]
         yield (form.asked(example), a, b), above(sum(first), len(first) / 2)
-
-
-# -- the rounds of a loop, beside gold
-
-
-@dataclass(frozen=True, slots=True)
-class LoopRound:
-    """A round of a loop; round 0 is the start. Shares are of responses to held-out prompts.
-
-    `win_rate` is against the start by the judge. `true` is the share of responses that are right by gold, by prompt in
-    `right`, and `labels_right` the share of the judge's training labels; None where gold does not say.
-    """
-
-    number: int
-    policy: str
-    win_rate: Estimate
-    distinct: float
-    cut: float
-    pairs: int = 0
-    labels_right: float | None = None
-    right: Right | None = None
-
-    @property
-    def true(self) -> Estimate | None:
-        return estimate([self.right]) if self.right else None
-
-    def to_json(self) -> Json:
-        told = asdict(replace(self, right=None))
-        del told["right"]
-        return {**told, "true": self.true.to_json() if self.true else None}
-
-
-def loop_rounds(store: Store, job: str) -> list[LoopRound]:
-    """Return the rounds of a loop that are done so far, the start first; empty while none is."""
-    body, kept = jobs.spec(store, job).body, [event.body for event in store.read_after(job, kinds=("part",))]
-    made = {part["made"]: part["name"] for part in kept if "made" in part}
-    done = [part["round"] for part in kept if "round" in part and "policy" in part["round"]]
-    if not done:
-        return []
-    held_out = body["test"] or body["dataset"]
-    start = jobs.result(store, made[_heading(0, held_out=True)]) or {}
-    tie = Estimate(0.5, 0.5, 0.5, (0.5,))
-    rounds = [LoopRound(0, start["model"], tie, **variety(start), right=_right(store, held_out, start))]
-    for one in done:
-        found = jobs.result(store, one["held_out"]) or {}
-        rate = Estimate(one["win_rate"], one["low"], one["high"], (one["win_rate"],))
-        rounds.append(
-            LoopRound(
-                one["number"],
-                one["policy"],
-                rate,
-                one["distinct"],
-                one["cut"],
-                one["pairs"],
-                _labels_right(store, body["dataset"], one),
-                _right(store, held_out, found),
-            )
-        )
-    return rounds
-
-
-def _right(store: Store, dataset: str, found: Json) -> Right | None:
-    """The share of sampled responses that are right by gold, by prompt; None where gold does not say."""
-    try:
-        return share(truth_of(store, dataset, found))
-    except SettingError:
-        return None
-
-
-def _labels_right(store: Store, dataset: str, one: Json) -> float | None:
-    """The share of a round's training labels that gold agrees with; None where it does not say, or the run is gone."""
-    sampled = jobs.result(store, one["responses"]) or {}
-    if not store.has_run(one["run"]):
-        return None
-    try:
-        truth = truth_of(store, dataset, sampled)
-    except SettingError:
-        return None
-    worth: dict[tuple[str, ...], float] = {
-        (asked, text): score
-        for asked, texts in zip(sampled["asked"], sampled["responses"], strict=True)
-        for text, score in zip(texts, truth[asked], strict=True)
-    }
-    opened = open_run(store, one["run"]).whole()
-    state, form = current_state(store, opened), form_of(opened.dataset.task)
-    labels = state.labeling if state is not None else {}
-    said = [(opened.dataset.examples[i], label) for i, label in labels.items()]
-    right = [
-        (label == opened.dataset.task.true_label) == bool(worth[form.asked(e), *form.responses(e)]) for e, label in said
-    ]
-    return fmean(right) if right else None

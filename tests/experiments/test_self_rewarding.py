@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from icm_engine import jobs
+from icm_engine.analysis.tuned_models import loop_rounds
 from icm_engine.cli.main import main
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
@@ -17,7 +18,7 @@ from icm_engine.data.answers import extract_answer
 from icm_engine.data.gold import add_gold, gold_of
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.experiments import self_rewarding
-from icm_engine.experiments.self_rewarding import Loop, LoopSettings, best_of, loop_rounds, majority, win_rates
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings, best_of, majority, win_rates
 from icm_engine.jobs import JobSpec, job_worker, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import perform, run_in_process
@@ -175,7 +176,7 @@ def finished(store: Store, job: str) -> Json:
 def test_a_loop_trains_a_policy_on_what_icm_says_of_its_responses(store: Store, here: None) -> None:
     found = done(store, loop(store))
     assert (found["judge"], found["ended"]) == ("icm", self_rewarding.ROUNDS_DONE)
-    assert [one["policy"] for one in found["rounds"]] == ["own-1", "own-2"]
+    assert [one["policy"] for one in found["rounds"]] == ["trained:own-1", "trained:own-2"]
     assert found["best"] == best_of(found["rounds"])
     facts = model_registry.model_facts(store, "own-2")
     assert (facts["continues"], facts["supervised"]) == ("own-1", False)
@@ -192,7 +193,7 @@ def test_a_loop_trains_a_policy_on_what_icm_says_of_its_responses(store: Store, 
     start, *rounds = loop_rounds(store, job)
     assert (start.number, start.win_rate.mean, start.pairs) == (0, 0.5, 0)
     assert all(one.true is not None and one.labels_right is not None for one in rounds)
-    assert json.loads(json.dumps([one.to_json() for one in rounds]))[0]["policy"] == "own-1"
+    assert json.loads(json.dumps([one.to_json() for one in rounds]))[0]["policy"] == "trained:own-1"
 
 
 @pytest.mark.slow
@@ -288,10 +289,10 @@ def alike(loaded: Any, form: Any, asked: Sequence[str], how: policies.Sampling) 
 def test_rounds_that_are_no_better_end_the_loop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {1: 0.6, 2: 0.5, 3: 0.6}
     monkeypatch.setattr(self_rewarding._Driven, "round", lambda self, number: {"win_rate": rates[number]})
-    monkeypatch.setattr(self_rewarding._Driven, "start_responses", lambda self: "respond.1")
+    monkeypatch.setattr(self_rewarding._Driven, "start", lambda self: {"win_rate": 0.5})
     found = done(store, loop(store, replace(SMALL, rounds=4, patience=2)))
     assert ([one["win_rate"] for one in found["rounds"]], found["best"]) == ([0.6, 0.5, 0.6], 1)
-    assert (found["policy"], found["ended"]) == ("own-1", self_rewarding.NO_BETTER)
+    assert (found["policy"], found["ended"]) == ("trained:own-1", self_rewarding.NO_BETTER)
 
 
 @pytest.mark.slow

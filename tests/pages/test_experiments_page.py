@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
+from icm_engine.data.gold import add_gold
+from icm_engine.experiments import self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.policies import PreferenceSettings
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.experiment_suites import done_suite
+from tests.support.labelled_runs import CLAIMS, SAMPLE, add, capitals
 from tests.support.stores import small_dataset
 
 
@@ -60,3 +66,66 @@ def test_results_are_tables_figures_and_a_way_to_the_runs(
     assert test.selectbox(key=f"run_{job}").value == run
     assert "No runs yet" in shown_markup(page())  # runs of suites do not crowd out those of a person
     assert not page("search", run=run).exception
+
+
+# -- self-rewarding loops
+
+
+def test_a_loop_is_asked_for_with_what_the_form_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda *unused: None)
+    add(store, "capitals", CLAIMS, capitals())
+    test = page("experiments", part="loop")
+    assert "No loop has been run yet" in shown_markup(test)
+    test.selectbox(key="loop_dataset").set_value("capitals")
+    test.selectbox(key="loop_model").set_value("sample")
+    test.selectbox(key="loop_quantization").set_value("none")
+    test.selectbox(key="loop_judge").set_value("majority")
+    test.number_input(key="loop_rounds").set_value(2)
+    test.number_input(key="loop_prompts").set_value(3)
+    test.number_input(key="loop_likelihood").set_value(1.0)
+    test.button(key="loop_start").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store)
+    loop = Loop.of(jobs.spec(store, job))
+    assert (loop.name, loop.dataset, loop.test, loop.model.model) == ("capitals-loop-1", "capitals", None, "sample")
+    assert loop.settings == LoopSettings(rounds=2, judge="majority", prompts=3)
+    assert loop.training == PreferenceSettings(likelihood=1.0)
+    test.number_input(key="loop_prompts").set_value(6)
+    test.button(key="loop_start").click().run()
+    assert "the first 6 are passed over" in texts(test)
+    assert jobs.names(store) == [job]
+
+
+def test_a_loop_is_shown_round_by_round(store: Store) -> None:
+    add(store, "capitals", CLAIMS, capitals())
+    job = self_rewarding.ask(
+        store, Loop("own", "capitals", None, LoopSettings(prompts=3), PreferenceSettings(), SAMPLE)
+    )
+    responded = jobs.create(store, JobSpec("respond", {"dataset": "capitals"}, SAMPLE))
+    found = {
+        "asked": ["What is the capital of Peru?"],
+        "responses": [["It is Lima.", "It is Rome."]],
+        "model": "sample",
+    }
+    store.append(responded, "result", found)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    store.append(job, "start", {})
+    rounds = [
+        {
+            "number": number, "policy": f"trained:own-{number}" if number else "sample", "held_out": responded,
+            "pairs": 3 * number, "win_rate": rate, "low": rate - 0.1, "high": rate + 0.1, "distinct": 1.0, "cut": 0.0,
+        }
+        for number, rate in enumerate((0.5, 0.75, 0.625))
+    ]  # fmt: skip
+    for one in rounds:
+        store.append(job, "part", {"round": one})
+    store.append(job, "part", {"round": {"number": 3, "ended": "nothing left to prefer (why)"}})
+    store.append(job, "result", {"best": 1, "policy": "trained:own-1", "ended": "nothing left to prefer (why)"})
+    test = page("experiments", job=job)
+    assert not test.exception
+    shown = frame(test, "win rate")
+    assert list(shown["win rate"]) == [0.5, 0.75, 0.625]
+    assert list(shown["right by gold"]) == [0.5] * 3
+    said = texts(test)
+    assert "Ended: nothing left to prefer (why)." in said
+    assert "Round 1 is kept." in said
