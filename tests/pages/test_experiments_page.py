@@ -92,7 +92,7 @@ def test_a_loop_is_asked_for_with_what_the_form_says(store: Store, monkeypatch: 
     assert loop.training == PreferenceSettings(likelihood=1.0)
     test.number_input(key="loop_prompts").set_value(6)
     test.button(key="loop_start").click().run()
-    assert "the first 6 are passed over" in texts(test)
+    assert "the first 6 are passed over" in test.code[0].value
     assert jobs.names(store) == [job]
 
 
