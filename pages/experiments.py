@@ -189,11 +189,15 @@ LOOP = (
     "continues with what is left when started again."
 )
 JUDGES = {
-    "icm": "ICM: a search labels the responses",
-    "self-ranked": "the model ranks its own responses",
-    self_rewarding.MAJORITY: "the most frequent answer is right",
-    self_rewarding.GOLDEN: "gold: supervised, as a ceiling",
+    "icm": "ICM",
+    "self-ranked": "the model ranks",
+    self_rewarding.MAJORITY: "majority",
+    self_rewarding.GOLDEN: "gold (supervised)",
 }
+JUDGING = (
+    "Who labels the responses: a search by ICM; the model, which takes the likeliest response to a prompt for right; the "
+    "most frequent answer; or gold, as a ceiling."
+)
 EVERY = 2.0  # seconds
 ROUND_COLUMNS = {
     **{name: charts.SHARE for name in ("win rate", "from", "to", "right by gold", "labels right", "distinct", "cut")},
@@ -209,7 +213,7 @@ def show_loop_form(store: Store) -> None:
     dataset.selectbox("Data set", names, key="loop_dataset", help="Its prompts are answered: questions, or queries.")
     named = model.selectbox("Model", model_names(store), key="loop_model", help=ABOUT["model"], accept_new_options=True)
     quantization.selectbox("Quantization", list(QUANTIZATIONS), key="loop_quantization", help=ABOUT["quantization"])
-    judge.selectbox("Judge", list(JUDGES), key="loop_judge", format_func=JUDGES.__getitem__)
+    judge.selectbox("Judge", list(JUDGES), key="loop_judge", format_func=JUDGES.__getitem__, help=JUDGING)
     rounds.number_input("Rounds", 1, value=LoopSettings().rounds, key="loop_rounds")
     with st.expander("Settings", icon=":material/tune:"):
         st.selectbox(

@@ -327,14 +327,12 @@ def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> 
         x=[best],
         y=[rates[best].mean],
         mode="markers",
-        name="kept",
+        name="best round",
         marker={"color": colours.text, "symbol": "star", "size": 12},
     )
     figure.update_xaxes(rangemode="normal")
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
-    caption = (
-        "Responses to held-out prompts against those of the start, which has one half. Star: the round that is kept."
-    )
+    caption = "Responses to held-out prompts against those of the start, which has one half. Star: the best round."
     alt = f"Win rate over rounds: {percent(rates[-1].mean)} in round {numbers[-1]}; round {best} is the best."
     return Chart("Win rate", caption, figure, alt)
 

@@ -97,6 +97,7 @@ ELSEWHERE = {
     ("compare", "job"): "pages/test_compare_page.py: a landscape by its job",
     ("training", "job"): "pages/test_training_page.py: a training by its job",
     ("experiments", "job"): "pages/test_experiments_page.py: a suite by its job",
+    ("experiments", "part"): "pages/test_experiments_page.py: suites, or the self-rewarding loop",
     ("steps", "fold"): "pages/test_folds_page.py: a fit of a round",
     ("annotate", "influence"): "pages/test_annotate_page.py: the two forks of a pin",
     ("data", "job"): "pages/test_data_page.py: an import by its job",

@@ -14,6 +14,7 @@ from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
 from tests.support.experiment_suites import done_suite
 from tests.support.finetunings import finished, labelled_run
+from tests.support.labelled_runs import stored_loop
 from tests.support.stored_logs import LOGS, put
 from tests.support.stores import CARELESS, add_batches, add_run, small_dataset
 
@@ -45,6 +46,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"tour?run={RUN}": ".st-key-station_6",
     f"training?run={TUNED}": ".st-key-try_out",
     "experiments": ".st-key-report_html",
+    "experiments?part=loop": "[data-testid=stDataFrame]",
     "data": "[data-testid=stFileUploader]",
     "data?dataset=sums": "[data-testid=stDataFrame]",
     "data?dataset=sums&view=Rule+check": ".st-key-checks",
@@ -57,7 +59,7 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One run with something to show on every page, a batched one, one that a model was tuned on, and a suite."""
+    """One run with something to show on every page, a batched one, one that a model was tuned on, a suite, a loop."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert put(store, LOGS / "arithmetic-folds.jsonl.gz") == FOLDED
@@ -67,6 +69,7 @@ def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         assert labelled_run(store) == TUNED
         finished(store, TUNED)
         done_suite(store, patch, tmp_path_factory.mktemp("suite"))
+        stored_loop(store)
 
 
 @pytest.mark.usefixtures("filled")

@@ -5,15 +5,12 @@ from pathlib import Path
 import pytest
 
 from icm_engine import jobs
-from icm_engine.data.gold import add_gold
-from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
-from icm_engine.jobs import JobSpec
 from icm_engine.jobs.policies import PreferenceSettings
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.experiment_suites import done_suite
-from tests.support.labelled_runs import CLAIMS, SAMPLE, add, capitals
+from tests.support.labelled_runs import CLAIMS, add, capitals, stored_loop
 from tests.support.stores import small_dataset
 
 
@@ -97,30 +94,7 @@ def test_a_loop_is_asked_for_with_what_the_form_says(store: Store, monkeypatch: 
 
 
 def test_a_loop_is_shown_round_by_round(store: Store) -> None:
-    add(store, "capitals", CLAIMS, capitals())
-    job = self_rewarding.ask(
-        store, Loop("own", "capitals", None, LoopSettings(prompts=3), PreferenceSettings(), SAMPLE)
-    )
-    responded = jobs.create(store, JobSpec("respond", {"dataset": "capitals"}, SAMPLE))
-    found = {
-        "asked": ["What is the capital of Peru?"],
-        "responses": [["It is Lima.", "It is Rome."]],
-        "model": "sample",
-    }
-    store.append(responded, "result", found)
-    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
-    store.append(job, "start", {})
-    rounds = [
-        {
-            "number": number, "policy": f"trained:own-{number}" if number else "sample", "held_out": responded,
-            "pairs": 3 * number, "win_rate": rate, "low": rate - 0.1, "high": rate + 0.1, "distinct": 1.0, "cut": 0.0,
-        }
-        for number, rate in enumerate((0.5, 0.75, 0.625))
-    ]  # fmt: skip
-    for one in rounds:
-        store.append(job, "part", {"round": one})
-    store.append(job, "part", {"round": {"number": 3, "ended": "nothing left to prefer (why)"}})
-    store.append(job, "result", {"best": 1, "policy": "trained:own-1", "ended": "nothing left to prefer (why)"})
+    job = stored_loop(store)
     test = page("experiments", job=job)
     assert not test.exception
     shown = frame(test, "win rate")

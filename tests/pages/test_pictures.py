@@ -14,7 +14,10 @@ from icm_engine.analysis.repairs import repair_code
 from icm_engine.analysis.run_form import FIRST_RUN, begin
 from icm_engine.analysis.views import load
 from icm_engine.core.settings import ModelChoice, SearchConfig
-from icm_engine.experiments import runner
+from icm_engine.data.importing import ensure_sample_dataset
+from icm_engine.experiments import runner, self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
+from icm_engine.jobs.policies import PreferenceSettings
 from icm_engine.runs import control
 from icm_engine.store.store import Store
 from tests.support.app_server import serving
@@ -75,7 +78,21 @@ def picture_of_a_suite(tmp_path: Path) -> None:
         picture(browser, f"{server.url}/experiments?job={job}", "experiments", ".st-key-report_html", 1900)
 
 
+def picture_of_a_loop(tmp_path: Path) -> None:
+    """Write docs/loop.png: three rounds of the self-rewarding loop on the sample model."""
+    with Store(tmp_path / "icm.db") as store:
+        ensure_sample_dataset(store, "facts")
+        small = LoopSettings(rounds=3, prompts=8, samples=4, test_prompts=8, test_samples=4)
+        model = ModelChoice("sample", "none", "float32", "cpu")
+        job = self_rewarding.ask(store, Loop("facts-loop-1", "facts", None, small, PreferenceSettings(steps=20), model))
+        jobs.start(store, job)
+        assert jobs.wait_until_settled(store, job).phase == "done"
+    with serving(tmp_path / "icm.db") as server, browsing() as browser:
+        picture(browser, f"{server.url}/experiments?job={job}", "loop", "[data-testid=stDataFrame]", 1200)
+
+
 if "ICM_SCREENSHOTS" in os.environ:  # not a skip: a browser test that skips means that there is no browser
     test_pictures_of_a_finished_run = pictures_of_a_finished_run
     test_picture_of_a_search_with_folds = picture_of_a_search_with_folds
     test_picture_of_a_suite = picture_of_a_suite
+    test_picture_of_a_loop = picture_of_a_loop

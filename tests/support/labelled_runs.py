@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 
+from icm_engine import jobs
 from icm_engine.core.labeling import Example, Flip, Label, Task
 from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
 from icm_engine.core.settings import ModelChoice
+from icm_engine.data.gold import add_gold
+from icm_engine.experiments import self_rewarding
+from icm_engine.experiments.self_rewarding import Loop, LoopSettings
+from icm_engine.jobs import JobSpec
+from icm_engine.jobs.policies import PreferenceSettings
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Cost, RunSpec
 from icm_engine.store.replay import open_run
@@ -65,3 +71,32 @@ def capitals_run(store: Store, limit: int = 8) -> str:
         add(store, "capitals", CLAIMS, capitals())
     labels = {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()[:limit]}
     return labelled(store, "capitals", labels, limit)
+
+
+def stored_loop(store: Store) -> str:
+    """A finished self-rewarding loop on the capitals, of three rounds, with nothing trained."""
+    add(store, "capitals", CLAIMS, capitals())
+    job = self_rewarding.ask(
+        store, Loop("own", "capitals", None, LoopSettings(prompts=3), PreferenceSettings(), SAMPLE)
+    )
+    responded = jobs.create(store, JobSpec("respond", {"dataset": "capitals"}, SAMPLE))
+    found = {
+        "asked": ["What is the capital of Peru?"],
+        "responses": [["It is Lima.", "It is Rome."]],
+        "model": "sample",
+    }
+    store.append(responded, "result", found)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    store.append(job, "start", {})
+    rounds = [
+        {
+            "number": number, "policy": f"trained:own-{number}" if number else "sample", "held_out": responded,
+            "pairs": 3 * number, "win_rate": rate, "low": rate - 0.1, "high": rate + 0.1, "distinct": 1.0, "cut": 0.0,
+        }
+        for number, rate in enumerate((0.5, 0.75, 0.625))
+    ]  # fmt: skip
+    for one in rounds:
+        store.append(job, "part", {"round": one})
+    store.append(job, "part", {"round": {"number": 3, "ended": "nothing left to prefer (why)"}})
+    store.append(job, "result", {"best": 1, "policy": "trained:own-1", "ended": "nothing left to prefer (why)"})
+    return job
