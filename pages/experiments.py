@@ -195,8 +195,8 @@ JUDGES = {
     self_rewarding.GOLDEN: "gold (supervised)",
 }
 JUDGING = (
-    "Who labels the responses: a search by ICM; the model, which takes the likeliest response to a prompt for right; the "
-    "most frequent answer; or gold, as a ceiling."
+    "Who labels the responses: a search by ICM; the model, which takes the likeliest response to a prompt for right; "
+    "the most frequent answer; or gold, as a ceiling."
 )
 EVERY = 2.0  # seconds
 ROUND_COLUMNS = {
