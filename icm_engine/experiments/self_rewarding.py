@@ -158,8 +158,10 @@ def ask(store: Store, loop: Loop) -> str:
     model_registry.require_installed()
     for held_out in (False, True):
         dataset, skip, most = loop.source(held_out)
-        form = policies.responding_form(store, [DatasetPart(dataset)])
-        policies.prompts_of(store, [DatasetPart(dataset).to_json()], most, skip)
+        policies.responding_form(store, [DatasetPart(dataset)])
+        form, asked = policies.prompts_of(store, [DatasetPart(dataset).to_json()], most, skip)
+        if loop.settings.judge == GOLDEN:  # gold must know what is right for every prompt
+            truth_of(store, dataset, {"asked": asked, "responses": [[] for _ in asked]})
     if loop.settings.judge == MAJORITY and form.answered != CLAIM:
         raise SettingError(f"judge {MAJORITY} counts equal answers, and {loop.dataset!r} has pairs: use another judge")
     if loop.settings.judge not in (GOLDEN, MAJORITY):
@@ -231,7 +233,6 @@ class _Driven:
 
     job: Job
     loop: Loop
-    told: str = ""
 
     @property
     def store(self) -> Store:
@@ -258,10 +259,17 @@ class _Driven:
             return done
         tuning = self.tune(number, run)
         start, now = self.respond(0, held_out=True), self.respond(number, held_out=True)
-        test_run = self.judge(number, start, now)
+        test_run = self.judge(number, start, now) if self.differ(start, now) else None
         rate = estimate([win_rates(self.store, test_run, start, now)])
         made = {"responses": sampled, "run": run, "tuning": tuning, "test_run": test_run}
         return self.keep_round(number, self.loop.policy(number).model, now, rate, len(preferred.rows), made)
+
+    def differ(self, start: str, now: str) -> bool:
+        """Whether there is anything to judge between two jobs of responses."""
+        both = (_texts(_found(self.store, job)) for job in (start, now))
+        return any(
+            len({*some, *others} - {""}) > 1 for some, others in zip(*(one.values() for one in both), strict=True)
+        )
 
     def kept(self, number: int) -> Json | None:
         """Return a round that this or an earlier process of the job has done."""
@@ -357,12 +365,12 @@ class _Driven:
         return name
 
     def look(self, words: str) -> None:
-        """Report what is being done, once, in rounds; ends the loop if it was cancelled."""
+        """Report what is being done, if that is news, in rounds; ends the loop if it was cancelled."""
         self.job.stop_if_cancelled()
-        if words != self.told:
+        last, told = self.store.last_event(self.job.name, ("start", "progress")), f"{words}; rounds done"
+        if last is None or last.body.get("words") != told:
             rounds = sum("round" in part for part in self.job.kept())
-            self.job.progress(max(0, rounds - 1), self.loop.settings.rounds, f"{words}; rounds done")
-            self.told = words
+            self.job.progress(max(0, rounds - 1), self.loop.settings.rounds, told)
 
 
 def _found(store: Store, job: str) -> Json:
@@ -398,12 +406,15 @@ def majority(form: Form, examples: Sequence[Example], found: Sequence[Json]) -> 
 # -- the win rate
 
 
-def win_rates(store: Store, run: str, start: str, now: str) -> Right:
+def win_rates(store: Store, run: str | None, start: str, now: str) -> Right:
     """Return how often a response of job `now` beats one of job `start` by a run's labels, by prompt.
 
     A claim labelled True beats one labelled False; an empty response is as good as a False one, an unlabelled one
-    stands between. In a pair the preferred response wins; equal responses, and pairs without a judgement, tie.
+    stands between. In a pair the preferred response wins; equal responses, and pairs without a judgement, tie. Without
+    a run there was nothing to judge, and all tie.
     """
+    if run is None:
+        return {asked: (0.5, 1) for asked in _found(store, now)["asked"]}
     opened = open_run(store, run).whole()
     state, task = current_state(store, opened), opened.dataset.task
     form, labels = form_of(task), state.labeling if state is not None else {}

@@ -129,6 +129,9 @@ def test_what_a_loop_cannot_do_is_refused_before_anything_is_made(store: Store) 
         self_rewarding.ask(
             store, loop(store, replace(SMALL, judge="majority", prompts=1), dataset="numbers", test="numbers")
         )
+    add(store, "unknown", CLAIMS, capitals())
+    with pytest.raises(SettingError, match="data set 'unknown' has no True claim about"):
+        self_rewarding.ask(store, loop(store, replace(SMALL, judge="golden"), dataset="unknown"))
     add(store, "own-test-2", CLAIMS, (claim("a", "Q", "x"),))
     with pytest.raises(SettingError, match="data set 'own-test-2' exists, and the loop would store another"):
         self_rewarding.ask(store, loop(store))
@@ -284,6 +287,22 @@ def alike(loaded: Any, form: Any, asked: Sequence[str], how: policies.Sampling) 
     from icm_engine.baselines.generation import Generated
 
     return [[Generated("It is so.", 4, True) for _ in range(how.samples)] for _ in asked]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_responses_that_are_all_those_of_the_start_tie(
+    store: Store, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icm_engine.training.policies import sample
+
+    held_out = replace(SMALL, rounds=1, test_samples=3)
+    monkeypatch.setattr(
+        "icm_engine.training.policies.sample", lambda *given: (alike if given[3].samples == 3 else sample)(*given)
+    )
+    (one,) = done(store, loop(store, held_out))["rounds"]
+    assert (one["win_rate"], one["low"], one["high"], one["test_run"]) == (0.5, 0.5, 0.5, None)
+    assert (one["distinct"], one["pairs"] > 0) == (1 / 3, True)
 
 
 def test_rounds_that_are_no_better_end_the_loop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
