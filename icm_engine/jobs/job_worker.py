@@ -3,6 +3,7 @@
 Like the search's worker, it gets its scorer from one factory and imports nothing that reads gold.
 """
 
+import gc
 import os
 import sys
 
@@ -25,6 +26,7 @@ def perform(job: Job) -> Json:
     kind = kind_of(job, WORKER)
     if kind.model == "trains":
         make_scorer.cache_clear()  # training needs the memory of the scorer that was kept
+        gc.collect()  # and of the last training: a trainer refers to itself
     given = (job, _scorer(job)) if kind.model == "scores" else (job,)
     found: Json = function_of(kind)(*given)
     return found

@@ -239,9 +239,16 @@ class PromptReader:
             return [list(requests)]
         return [[single] for request in requests for single in request.alone()]
 
-    @lru_cache(maxsize=64)  # noqa: B019 - a scorer lives as long as its worker
     def label_tokens(self, labels: tuple[Label, ...], lead: str = " ") -> tuple[Tokens, ...]:
         """Return the tokens of each label. Raises LabelNotTokenizable if they do not distinguish the labels."""
+        return self._label_tokens(labels, lead)
+
+    @cached_property
+    def _label_tokens(self) -> Callable[[tuple[Label, ...], str], tuple[Tokens, ...]]:
+        # of the reader, not of its class: that would hold every model that was ever loaded
+        return lru_cache(maxsize=64)(self._told_apart)
+
+    def _told_apart(self, labels: tuple[Label, ...], lead: str) -> tuple[Tokens, ...]:
         tokens = tuple(self.piece(lead + label) for label in labels)
         if empty := [label for label, ids in zip(labels, tokens, strict=True) if not ids]:
             raise LabelNotTokenizable(f"label {empty[0]!r} becomes no token with this tokenizer: use another label")

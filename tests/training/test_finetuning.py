@@ -1,5 +1,6 @@
 """Fine-tuning on labels: what is trained on, what comes of it, and that a killed training goes on as if nothing was."""
 
+import gc
 import json
 import math
 import os
@@ -425,6 +426,21 @@ def test_a_fold_is_predicted_by_a_fresh_model_that_learned_the_others(store: Sto
     other = tuning.fit(Labeling({0: "False", 1: "True", 2: "False"}), [3])
     assert other is not None
     assert other.scores[3] != fit.scores[3]
+
+
+def living_models() -> int:
+    gc.collect()
+    return sum(type(one).__name__.endswith("ForCausalLM") for one in gc.get_objects())
+
+
+@pytest.mark.model
+def test_a_fit_leaves_no_model_in_memory(store: Store) -> None:
+    """A search with folds makes dozens of fits, each with a copy of the model."""
+    tuning, _ = tuner(store)
+    before = living_models()
+    for _ in range(2):
+        assert tuning.fit(Labeling({0: "True", 1: "False"}), [3]) is not None
+    assert living_models() == before
 
 
 @pytest.mark.model
