@@ -365,12 +365,10 @@ class _Driven:
         return name
 
     def look(self, words: str) -> None:
-        """Report what is being done, if that is news, in rounds; ends the loop if it was cancelled."""
+        """Report what is being done, in rounds; ends the loop if it was cancelled."""
         self.job.stop_if_cancelled()
-        last, told = self.store.last_event(self.job.name, ("start", "progress")), f"{words}; rounds done"
-        if last is None or last.body.get("words") != told:
-            rounds = sum("round" in part for part in self.job.kept())
-            self.job.progress(max(0, rounds - 1), self.loop.settings.rounds, told)
+        rounds = sum("round" in part for part in self.job.kept())
+        self.job.progress(max(0, rounds - 1), self.loop.settings.rounds, f"{words}; rounds done")
 
 
 def _found(store: Store, job: str) -> Json:

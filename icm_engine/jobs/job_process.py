@@ -33,6 +33,7 @@ class Job:
     spec: jobs.JobSpec
     lease: str
     _told: float = 0.0
+    _news: tuple[int, int | None, str] | None = None
 
     def ready(self, facts: Mapping[str, object]) -> None:
         """Record that the job is ready, with a description of its model if it has one."""
@@ -40,12 +41,14 @@ class Job:
         self.store.update_lease(self.name, self.lease, ready=1)
 
     def progress(self, done: int, total: int | None, words: str = "") -> None:
-        """Report progress, at most once a second. Raises Cancelled."""
+        """Report progress, at most once a second, and only what has changed. Raises Cancelled."""
         if (now := time.monotonic()) - self._told < PROGRESS_EVERY:
             return
         self._told = now
         self.stop_if_cancelled()
-        self.append("progress", {"done": done, "total": total, "words": words})
+        if (news := (done, total, words)) != self._news:
+            self.append("progress", {"done": done, "total": total, "words": words})
+            self._news = news
 
     def cancelled(self) -> bool:
         """Say whether the job was cancelled since its last start."""

@@ -254,3 +254,17 @@ def test_a_killed_process_leaves_an_interrupted_job_that_starts_again(store: Sto
 def test_a_model_that_is_being_loaded_says_for_how_long() -> None:
     assert control.loading(time.time() - 12) == "loading the model, 12 s so far"
     assert control.loading(time.time() + 60) == "loading the model, 0 s so far"  # a clock that was set
+
+
+def test_progress_that_has_not_changed_is_not_stored_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver looks once a second for hours; it still learns of a cancellation."""
+    monkeypatch.setattr(job_process, "PROGRESS_EVERY", 0.0)
+    job = jobs.create(store, JobSpec("suite", {}))
+    store.append(job, "start", {})
+    held = Job(store, job, jobs.spec(store, job), lease.claim(store, job))
+    for done in (0, 0, 0, 1, 1):
+        held.progress(done, 2, "labelling")
+    assert [event.body["done"] for event in store.read_after(job, kinds=("progress",))] == [0, 1]
+    jobs.cancel(store, job)
+    with pytest.raises(job_process.Cancelled):
+        held.progress(1, 2, "labelling")
