@@ -242,9 +242,9 @@ def loop_rounds(store: Store, job: str) -> list[LoopRound]:
     """Return the rounds of a loop that are done so far, the start first; empty while none is."""
     body = jobs.spec(store, job).body
     kept = [event.body["round"] for event in store.read_after(job, kinds=("part",)) if "round" in event.body]
-    return [
-        _loop_round(store, body["dataset"], body["test"] or body["dataset"], one) for one in kept if "policy" in one
-    ]
+    held_out = body["test"] or body["dataset"]
+    done = sorted((one for one in kept if "policy" in one), key=lambda one: int(one["number"]))
+    return [_loop_round(store, body["dataset"], held_out, one) for one in done]
 
 
 def _loop_round(store: Store, dataset: str, held_out: str, one: Json) -> LoopRound:
