@@ -1,6 +1,7 @@
 """Training as pages and commands show it: settings, loss, the tuned model on a test part, and the rounds of a loop."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from icm_engine.analysis.evaluation import (
     Estimate,
     Right,
     Used,
+    accuracy,
     asked,
     estimate,
     share,
@@ -23,8 +25,10 @@ from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import form_of
-from icm_engine.jobs import downstream_eval, finetuning
+from icm_engine.jobs import downstream_eval, finetuning, policies
+from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS, KIND
+from icm_engine.jobs.policies import TRAINING_EXPLANATIONS, PreferenceSettings, RewardSettings, settings_from
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.replay import current_state, open_run
@@ -65,11 +69,20 @@ class TunedAccuracy:
     right: Estimate | None
 
 
-def settings() -> tuple[Setting, ...]:
-    """Return every setting of fine-tuning with its default."""
+REWARD, POLICY = policies.KIND, policies.PREFER  # kinds of training on a run's preferences, beside its labels
+_SETTINGS: dict[str, tuple[type, Mapping[str, str]]] = {
+    KIND: (TuneSettings, EXPLANATIONS),
+    REWARD: (RewardSettings, TRAINING_EXPLANATIONS),
+    POLICY: (PreferenceSettings, TRAINING_EXPLANATIONS),
+}
+
+
+def settings(kind: str = KIND) -> tuple[Setting, ...]:
+    """Return every setting of a kind of training with its default."""
+    declared, explanations = _SETTINGS[kind]
     return tuple(
-        Setting(field.name, field.default, (), EXPLANATIONS[field.name].capitalize() + ".")
-        for field in fields(TuneSettings)
+        Setting(field.name, field.default, (), f"{explanations[field.name][0].upper()}{explanations[field.name][1:]}.")
+        for field in fields(declared)
     )
 
 
@@ -78,9 +91,37 @@ def submit(store: Store, runs: Sequence[str], values: Mapping[str, Any], name: s
     return finetuning.request(store, runs, finetuning.settings_of(values), name or None)
 
 
-def jobs_about(store: Store, run: str) -> list[str]:
-    """Return the fine-tunings on a run's labels, newest first."""
+def submit_preferences(
+    store: Store, kind: str, run: str, values: Mapping[str, Any], name: str | None, test: str | None = None
+) -> str:
+    """Start training on the preferences in a run's labels and return the job: a reward model, or a policy (DPO).
+
+    A reward model is tested on the data set `test`. Raises NotFound, NotInstalled, SettingError.
+    """
+    if kind == REWARD:
+        parts = [DatasetPart(test)] if test else []
+        job = policies.create(store, run, settings_from(RewardSettings, values), name=name or None, test=parts)
+    else:
+        chosen = settings_from(PreferenceSettings, values)
+        job = policies.ask_preference_tuning(store, run, chosen, name=name or None)
+    jobs.start(store, job)
+    return job
+
+
+def jobs_about(store: Store, run: str, kind: str = KIND) -> list[str]:
+    """Return the trainings of a kind on a run's labels, newest first."""
+    if kind != KIND:
+        return jobs.names(store, kind, run=run)
     return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
+
+
+def test_accuracies(store: Store, facts: Json) -> dict[str, Estimate]:
+    """Return the accuracy of a reward model on its test pairs by stage; empty without a test part or gold."""
+    found = dict[str, Estimate]()
+    for stage in facts["test"]:
+        with suppress(SettingError):
+            found[stage] = accuracy(store, [facts], stage)
+    return found
 
 
 def facts_of(store: Store, job: str) -> Json | None:
@@ -113,7 +154,7 @@ def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> "Chart":
     figure.update_layout(showlegend=False)
     last = some[-1]
     alt = f"Loss over steps: {decimal(some[0].loss, 3)} at step {some[0].step}, {decimal(last.loss, 3)} at {last.step}"
-    caption = "Mean −log p of the labels in each step; two equally likely labels have 0.69."
+    caption = "Mean loss in each step; two equally likely labels or responses have 0.69."
     return Chart("Training loss", caption, figure, alt)
 
 
@@ -136,11 +177,12 @@ def card_frame(facts: Json) -> "pandas.DataFrame":
     import pandas
 
     shown = {
-        "model": how_to_use(facts),
+        "model": facts["name"] if facts["kind"] == REWARD else how_to_use(facts),
         "base": facts["base"],
+        **({"continues": facts["continues"]} if "continues" in facts else {}),
         "quantization": facts["quantization"],
         "labels of": ", ".join(run["run"] for run in facts["runs"]),
-        "labels": f"{facts['rows']:,}",
+        "labels" if facts["kind"] == KIND else "preferences": f"{facts['rows']:,}",
         "supervised": "yes" if facts["supervised"] else "no",
         "steps": f"{facts['steps']:,}",
         "first loss": decimal(facts["first_loss"], 3),

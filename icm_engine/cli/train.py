@@ -1,6 +1,5 @@
 """The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer`, `reinforce`, `self-reward`."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +8,7 @@ import click
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
-from icm_engine.analysis.evaluation import accuracy, asked, unlabelled_parts
+from icm_engine.analysis.evaluation import asked, unlabelled_parts
 from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
@@ -342,12 +341,8 @@ def _reward_found(store: Store, found: Json) -> Json:
         "rest_labelled": found["rest"]["rows"],
         "pairs_in_all": found["rows"],
     }
-    for stage in found["test"]:
-        try:
-            right = accuracy(store, [found], stage)
-            summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
-        except SettingError as error:
-            print(f"icm: {error}", file=sys.stderr)
+    for stage, right in tuned_models.test_accuracies(store, found).items():
+        summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
     return summary
 
 

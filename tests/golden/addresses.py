@@ -95,6 +95,7 @@ ADDRESSES: tuple[Address, ...] = (
 
 ELSEWHERE = {
     ("compare", "job"): "pages/test_compare_page.py: a landscape by its job",
+    ("training", "train"): "pages/test_training_page.py: labels, a reward model, or a policy",
     ("training", "job"): "pages/test_training_page.py: a training by its job",
     ("experiments", "job"): "pages/test_experiments_page.py: a suite by its job",
     ("experiments", "part"): "pages/test_experiments_page.py: suites, or the self-rewarding loop",

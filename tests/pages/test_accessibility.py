@@ -45,6 +45,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"forks?run={RUN}": ".st-key-do_fork",
     f"tour?run={RUN}": ".st-key-station_6",
     f"training?run={TUNED}": ".st-key-try_out",
+    f"training?run={TUNED}&train=reward": ".st-key-reward",
     "experiments": ".st-key-report_html",
     "experiments?part=loop": "[data-testid=stDataFrame]",
     "data": "[data-testid=stFileUploader]",

@@ -4,11 +4,14 @@ import pytest
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
+from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import TuneSettings
-from icm_engine.jobs import finetuning
+from icm_engine.data.gold import add_gold
+from icm_engine.jobs import JobSpec, finetuning
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
-from tests.support.finetunings import finished, labelled_run, logged
+from tests.support.finetunings import facts, finished, labelled_run, logged
+from tests.support.labelled_runs import SAMPLE, add, capitals, capitals_run, labelled
 from tests.support.stores import HOSTILE, add_run
 
 
@@ -116,3 +119,57 @@ def test_gold_stays_hidden_while_a_run_is_annotated_blind(store: Store, monkeypa
     assert [line.right for line in lines] == [None, None]
     monkeypatch.setattr("icm_engine.analysis.gold_agreement.gold_shown", lambda reading: False)
     assert frame(page("training", run=run), "said True")["right"].isna().all()
+
+
+# -- reward models and policies
+
+
+def test_a_reward_model_and_a_policy_are_asked_for_with_what_the_form_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda *unused: None)
+    run = capitals_run(store)
+    test = page("training", run=run, train="reward")
+    assert test.button(key="reward").label == "Train on 8 labels"
+    test.number_input(key="reward_steps").set_value(7)
+    test.selectbox(key="reward_test").set_value("capitals")
+    test.text_input(key="reward_name").set_value("judge")
+    test.button(key="reward").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store)
+    body = jobs.spec(store, job).body
+    assert (body["run"], body["name"], body["settings"]["steps"]) == (run, "judge", 7)
+    assert body["test"] == [{"dataset": "capitals", "start": 0}]
+    assert body["rest"] == [{"dataset": "capitals", "start": 8}]
+    test = page("training", run=run, train="policy")
+    test.number_input(key="policy_likelihood").set_value(0.5)
+    test.button(key="policy").click().run()
+    assert not test.exception
+    policy = jobs.spec(store, jobs.names(store, "preference-tuning")[0])
+    assert (policy.body["name"], policy.body["settings"]["likelihood"]) == (f"{run}-policy", 0.5)
+
+
+def test_what_cannot_be_a_preference_is_refused_in_words(store: Store) -> None:
+    task = Task("moods", "Text: {text}\nMood:", ("good", "bad"), "good", fields=("text",))
+    add(store, "moods", task, (Example("a", {"text": "x"}, "a"), Example("b", {"text": "y"}, "b")))
+    test = page("training", run=labelled(store, "moods", {"a": "good", "b": "bad"}), train="policy")
+    test.button(key="policy").click().run()
+    assert jobs.names(store) == []
+    assert "two labels, and pairs of responses or questions with claims" in test.code[0].value
+
+
+def test_a_reward_model_tells_how_often_it_agrees_with_gold(store: Store) -> None:
+    run = capitals_run(store)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    job = jobs.create(store, JobSpec("reward", {"run": run, "name": "judge"}, SAMPLE))
+    rewarded = [
+        {"dataset": "capitals", "example": example.id, "rewards": [float(k % 4 == 0)]}
+        for k, example in enumerate(capitals())
+    ]
+    store.append(job, "result", {**facts("judge", run), "kind": "reward", "test": {"first": rewarded}})
+    test = page("training", run=run, job=job)
+    assert not test.exception
+    assert test.header[0].value == "The reward model"
+    assert "Right on the test part, first model: 75% [58%, 92%]" in texts(test)  # three of six stand out, three tie
+    assert test.code[0].value == "python -m icm_engine reinforce judge --dataset DATASET"
+    assert dict(zip(*frame(test, "what").to_dict("list").values(), strict=True))["model"] == "judge"

@@ -55,7 +55,8 @@ def logged(store: Store, job: str, step: int, loss: float) -> None:
 
 def facts(name: str, run: str) -> dict[str, object]:
     return {
-        "name": name, "base": "sample", "quantization": "none", "runs": [{"run": run}], "rows": 6, "supervised": True,
+        "name": name, "kind": "finetune", "base": "sample", "quantization": "none", "runs": [{"run": run}], "rows": 6,
+        "supervised": True,
         "steps": 4, "first_loss": 0.75, "last_loss": 0.25, "parameters": 20_480, "settings": {"epochs": 2},
     }  # fmt: skip
 
