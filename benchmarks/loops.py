@@ -322,7 +322,9 @@ def main() -> None:
         "--dataset", choices=("comparisons", "facts", "arithmetic"), default="comparisons", help="of rl and rounds"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--questions", type=int, default=16, help="of dpo: questions that claims are sampled for")
+    parser.add_argument(
+        "--questions", type=int, default=16, help="of dpo and rounds: questions that claims are sampled for"
+    )
     parser.add_argument("--steps", type=int, default=60, help="of DPO, or of reinforcement")
     parser.add_argument("--reward-steps", type=int, default=RewardSettings().steps)
     parser.add_argument("--judges", nargs="+", default=["icm", "self-ranked", "golden"], help="of rounds")
@@ -334,7 +336,10 @@ def main() -> None:
             if given.part == "dpo":
                 say(dpo(store, given.seeds, given.questions, given.steps))
             elif given.part == "rounds":
-                how = LoopSettings(given.rounds, prompts=given.questions, patience=given.rounds)
+                how = LoopSettings(
+                    given.rounds, prompts=given.questions, test_prompts=given.questions, test_samples=4,
+                    patience=given.rounds,
+                )  # fmt: skip
                 training = PreferenceSettings(steps=given.steps, likelihood=given.likelihood)
                 say(rounds(store, given.dataset, given.judges, given.seeds, how, training))
             else:
