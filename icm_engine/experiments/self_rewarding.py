@@ -156,6 +156,7 @@ def ask(store: Store, loop: Loop) -> str:
     Raises NotFound, SettingError, NotInstalled.
     """
     model_registry.require_installed()
+    policies.local(loop.model, "trained")
     for held_out in (False, True):
         dataset, skip, most = loop.source(held_out)
         policies.responding_form(store, [DatasetPart(dataset)])

@@ -17,6 +17,7 @@ from icm_engine import jobs
 from icm_engine.core.custom_rules import rule_class
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Example, Labeling
+from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import ModelChoice, parsed
 from icm_engine.core.training_rows import (
     CLAIM,
@@ -135,9 +136,7 @@ def create(
     """
     model_registry.require_installed()
     spec = store.spec(run)
-    model = model or model_registry.base_choice(store, run)
-    if model.model == "fake":
-        raise SettingError("the fake model cannot be trained: name a real one (--model)")
+    model = local(model or model_registry.base_choice(store, run), "trained")
     parts = rest_of(store, spec) if rest is None else list(rest)
     form = form_of(store.dataset_info(spec.dataset).task)
     for part in [*parts, *test]:
@@ -227,7 +226,7 @@ def ask_responses(
         "judges": list(judges),
         "dataset": parts[0].dataset,
     }
-    return jobs.create(store, JobSpec(RESPOND, body, model))
+    return jobs.create(store, JobSpec(RESPOND, body, local(model, "sampled")))
 
 
 def ask_preference_tuning(
@@ -239,7 +238,7 @@ def ask_preference_tuning(
     """
     model_registry.require_installed()
     spec = store.spec(run)
-    model = _trainable(model or model_registry.base_choice(store, run))
+    model = local(model or model_registry.base_choice(store, run), "trained")
     form_of(store.dataset_info(spec.dataset).task)
     if (before := trained_before(store, model)) is not None and before["settings"]["rank"] != settings.rank:
         raise SettingError(
@@ -272,7 +271,7 @@ def ask_reinforcement(
         "name": free_name(store, f"{reward}-policy", name),
         "settings": asdict(settings),
     }
-    return jobs.create(store, JobSpec(REINFORCE, body, _trainable(model or model_of(facts))))
+    return jobs.create(store, JobSpec(REINFORCE, body, local(model or model_of(facts), "trained")))
 
 
 def model_of(facts: Json) -> ModelChoice:
@@ -334,9 +333,12 @@ def trained_before(store: Store, model: ModelChoice) -> Json | None:
     return facts
 
 
-def _trainable(model: ModelChoice) -> ModelChoice:
+def local(model: ModelChoice, what: str) -> ModelChoice:
+    """Return a model that can be trained or sampled by this process. Raises SettingError for any other."""
     if model.model == "fake":
-        raise SettingError("the fake model cannot be trained: name a real one (--model)")
+        raise SettingError(f"the fake model cannot be {what}: name a real one (--model)")
+    if is_server(model.model):
+        raise SettingError(f"a model behind a server cannot be {what} here: name one on this machine (--model)")
     return model
 
 

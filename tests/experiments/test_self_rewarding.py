@@ -124,6 +124,12 @@ def test_what_a_loop_cannot_do_is_refused_before_anything_is_made(store: Store) 
     ):
         with pytest.raises(SettingError, match=message):
             self_rewarding.ask(store, loop(store, replace(SMALL, **settings)))
+    for model, message in (
+        ("fake", "the fake model cannot be trained"),
+        ("http://x/v1", "behind a server cannot be trained"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            self_rewarding.ask(store, loop(store, model=ModelChoice(model)))
     add(store, "numbers", PAIRS, tuple(pair(str(k), "3", "4") for k in range(2)))
     with pytest.raises(SettingError, match="judge majority counts equal answers, and 'numbers' has pairs"):
         self_rewarding.ask(

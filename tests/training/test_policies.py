@@ -43,6 +43,8 @@ def test_what_cannot_be_asked_of_a_policy_is_refused_at_once(store: Store) -> No
         policies.ask_responses(store, SAMPLE, [], Sampling())
     with pytest.raises(SettingError, match="the fake model cannot be trained"):
         policies.ask_preference_tuning(store, run, PreferenceSettings(), model=ModelChoice("fake"))
+    with pytest.raises(SettingError, match="a model behind a server cannot be sampled here: name one on this machine"):
+        policies.ask_responses(store, ModelChoice("http://x/v1"), [DatasetPart("capitals")], Sampling())
     with pytest.raises(NotFound, match="no model named 'mine' was trained"):
         policies.ask_reinforcement(store, "mine", [DatasetPart("capitals")], ReinforceSettings())
     model_registry.put(store, "tuned", lambda place: None, {"name": "tuned", "kind": "finetune"})
