@@ -28,7 +28,7 @@ class What:
     button: str
     header: str
     use: str
-    command: str
+    name: str
 
 
 TRAININGS = {
@@ -51,8 +51,8 @@ TRAININGS = {
         "reward",
         "Train on {labels} labels",
         "The reward model",
-        "It gives rewards and no labels. The command line trains a policy against it:",
-        "python -m icm_engine reinforce {name} --dataset DATASET",
+        "It gives rewards and no labels. On the command line, reinforce trains a policy against it, by this name.",
+        "{name}",
     ),
     "policy": What(
         POLICY,
@@ -62,8 +62,8 @@ TRAININGS = {
         "policy",
         "Train on {labels} labels",
         "The policy",
-        "Use it wherever a model is needed, as trained:NAME. The command line samples its responses:",
-        "python -m icm_engine respond DATASET --model trained:{name}",
+        "Use this name wherever a model is needed; on the command line, respond samples it.",
+        "trained:{name}",
     ),
 }
 
@@ -179,7 +179,7 @@ def _curve(job: str) -> None:
 def _result(what: What, facts: Json) -> None:
     st.header(what.header)
     st.text(what.use)
-    session.plain(what.command.format(name=facts["name"]))
+    session.plain(what.name.format(name=facts["name"]))
     with st.expander("What it is", icon=":material/receipt_long:"):
         st.dataframe(tuned_models.card_frame(facts), hide_index=True, height="content", alt="What was trained")
 

@@ -171,5 +171,5 @@ def test_a_reward_model_tells_how_often_it_agrees_with_gold(store: Store) -> Non
     assert not test.exception
     assert test.header[0].value == "The reward model"
     assert "Right on the test part, first model: 75% [58%, 92%]" in texts(test)  # three of six stand out, three tie
-    assert test.code[0].value == "python -m icm_engine reinforce judge --dataset DATASET"
+    assert test.code[0].value == "judge"
     assert dict(zip(*frame(test, "what").to_dict("list").values(), strict=True))["model"] == "judge"
