@@ -331,6 +331,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="of rounds")
     parser.add_argument("--likelihood", type=float, default=0.0, help="of rounds: weight of -log p in the loss")
     with reported(parser) as given:
+        if given.part == "rounds" and given.dataset not in HELD_OUT:
+            parser.error(f"--part rounds is of claims: use --dataset {' or '.join(HELD_OUT)}")
         given.work.mkdir(parents=True, exist_ok=True)
         with Store(given.work / f"{DATABASES[given.part]}.db") as store:
             if given.part == "dpo":

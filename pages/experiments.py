@@ -1,6 +1,6 @@
 """Experiments: suites of runs with their tables and figures, and self-rewarding loops with their rounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 
 import streamlit as st
@@ -117,15 +117,23 @@ def _ask() -> None:
         now["suite_problem"] = error
 
 
+def _chosen(store: Store, kind: str, words: str, title: Callable[[Store, str], str]) -> str | None:
+    """Draw the choice of a job of this kind and return it: the one in the URL, else the last; None if there is none."""
+    made = jobs.names(store, kind)
+    if not made:
+        return None
+    job = job_line.chosen(store, made, words, title=title)
+    if len(made) == 1:
+        st.caption(title(store, job))
+    return job
+
+
 def show_results(store: Store) -> None:
     """Draw the suite in the URL, else the last one."""
-    made = jobs.names(store, runner.KIND)
-    if not made:
+    job = _chosen(store, runner.KIND, "Results of", _title)
+    if job is None:
         st.info("No suite has been run yet.", icon=":material/info:")
         return
-    job = job_line.chosen(store, made, "Results of", title=_title)
-    if len(made) == 1:
-        st.caption(_title(store, job))
     if job_line.show(store, job).complete and (found := jobs.result(store, job)):
         _found(found, job)
 
@@ -277,13 +285,10 @@ def _ask_loop() -> None:
 
 def show_loops(store: Store) -> None:
     """Draw the loop in the URL, else the last one."""
-    made = jobs.names(store, self_rewarding.KIND)
-    if not made:
+    job = _chosen(store, self_rewarding.KIND, "Rounds of", _loop_title)
+    if job is None:
         st.info("No loop has been run yet.", icon=":material/info:")
         return
-    job = job_line.chosen(store, made, "Rounds of", title=_loop_title)
-    if len(made) == 1:
-        st.caption(_loop_title(store, job))
     now = job_line.show(store, job)
     session.fragment(_rounds, None if now.settled else EVERY)(job)
     if now.complete and (found := jobs.result(store, job)):
@@ -301,7 +306,7 @@ def _rounds(job: str) -> None:
     if not rounds:
         st.text("The curve begins once the start has responded to the held-out prompts.")
         return
-    best = self_rewarding.best_of([{"win_rate": one.win_rate.mean} for one in rounds[1:]])
+    best = self_rewarding.best_of([one.win_rate.mean for one in rounds[1:]])
     charts.show(tuned_models.rounds_chart(rounds, best, session.dark()), None, f"rounds_{job}")
     st.dataframe(
         tuned_models.rounds_frame(rounds),

@@ -160,7 +160,10 @@ def _show_training(store: Store, reading: Reading, what: What, job: str) -> None
     if what.kind == KIND:
         _test(store, reading, job)
     elif what.kind == REWARD and gold_shown(reading):
-        for stage, right in tuned_models.test_accuracies(store, facts).items():
+        for stage, right in tuned_models.stage_accuracies(store, facts).items():
+            if isinstance(right, str):
+                session.message(right)
+                continue
             interval = f"[{percent(right.low)}, {percent(right.high)}]"
             st.text(f"Right on the test part, {stage} model: {percent(right.mean)} {interval}")
 

@@ -1,7 +1,6 @@
 """Training as pages and commands show it: settings, loss, the tuned model on a test part, and the rounds of a loop."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -115,12 +114,14 @@ def jobs_about(store: Store, run: str, kind: str = KIND) -> list[str]:
     return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
 
 
-def test_accuracies(store: Store, facts: Json) -> dict[str, Estimate]:
-    """Return the accuracy of a reward model on its test pairs by stage; empty without a test part or gold."""
-    found = dict[str, Estimate]()
+def stage_accuracies(store: Store, facts: Json) -> dict[str, Estimate | str]:
+    """Return the accuracy of a reward model on its test pairs by stage, or why it is not known."""
+    found = dict[str, Estimate | str]()
     for stage in facts["test"]:
-        with suppress(SettingError):
+        try:
             found[stage] = accuracy(store, [facts], stage)
+        except SettingError as error:
+            found[stage] = str(error)
     return found
 
 
@@ -275,8 +276,8 @@ class LoopRound:
         return estimate([self.right]) if self.right else None
 
     def to_json(self) -> Json:
-        told = asdict(replace(self, right=None))
-        del told["right"]
+        told = asdict(self)
+        del told["right"]  # prompt by prompt
         return {**told, "true": self.true.to_json() if self.true else None}
 
 

@@ -1,5 +1,6 @@
 """The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer`, `reinforce`, `self-reward`."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -341,7 +342,10 @@ def _reward_found(store: Store, found: Json) -> Json:
         "rest_labelled": found["rest"]["rows"],
         "pairs_in_all": found["rows"],
     }
-    for stage, right in tuned_models.test_accuracies(store, found).items():
+    for stage, right in tuned_models.stage_accuracies(store, found).items():
+        if isinstance(right, str):
+            print(f"icm: {right}", file=sys.stderr)
+            continue
         summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
     return summary
 

@@ -32,6 +32,10 @@ class SettingError(IcmError):
     """A setting that does not exist or cannot have this value."""
 
 
+class NothingToPrefer(SettingError):
+    """Responses that are all alike, or labels that prefer none of them to another."""
+
+
 class ImportRefused(IcmError):
     """A file that cannot become a data set; the message names row and column."""
 

@@ -23,7 +23,7 @@ from statistics import fmean
 
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import Estimate, Right, above, estimate, truth_of, wins
-from icm_engine.core.errors import RunError, SettingError
+from icm_engine.core.errors import NothingToPrefer, RunError, SettingError
 from icm_engine.core.labeling import Example, Label
 from icm_engine.core.rng import seed_of
 from icm_engine.core.settings import PRESETS, ModelChoice, with_settings
@@ -199,17 +199,17 @@ def self_rewarding(job: Job) -> Json:
     loop = Loop.of(job.spec)
     job.ready({"model": loop.model.model})
     driven = _Driven(job, loop)
-    start, rounds, ended = driven.start(), list[Json](), ROUNDS_DONE
+    start, rounds, best, ended = driven.start(), list[Json](), 0, ROUNDS_DONE
     for number in range(1, loop.settings.rounds + 1):
         done = driven.round(number)
         if "ended" in done:
             ended = done["ended"]
             break
         rounds.append(done)
-        if number - best_of(rounds) >= loop.settings.patience and number < loop.settings.rounds:
+        best = best_of([one["win_rate"] for one in rounds])
+        if number - best >= loop.settings.patience and number < loop.settings.rounds:
             ended = NO_BETTER
             break
-    best = best_of(rounds)
     return {
         **loop.to_json(),
         "judge": loop.settings.judge,
@@ -222,10 +222,10 @@ def self_rewarding(job: Job) -> Json:
     }
 
 
-def best_of(rounds: Sequence[Json]) -> int:
+def best_of(rates: Sequence[float]) -> int:
     """Return the number of the round with the highest win rate, the first of equals; 0 if none is above one half."""
-    rates = [0.5, *(one["win_rate"] for one in rounds)]
-    return rates.index(max(rates))
+    every = [0.5, *rates]
+    return every.index(max(every))
 
 
 @dataclass
@@ -247,14 +247,14 @@ class _Driven:
         return known
 
     def round(self, number: int) -> Json:
-        """Return a round: as it was kept, or done now. One with nothing to prefer has only `ended`."""
+        """Return a round: as it was kept, or done now. One with nothing to prefer has only its number and `ended`."""
         if (known := self.kept(number)) is not None:
             return known
         sampled = self.respond(number - 1, held_out=False)
         try:
             run = self.judge(number, sampled, None)
             _, preferred = policies.preferences(self.store, run)
-        except SettingError as error:
+        except NothingToPrefer as error:
             done = {"number": number, "ended": f"{NOTHING_LEFT} ({error})"}
             self.job.keep({"round": done})
             return done
@@ -305,7 +305,7 @@ class _Driven:
         )
 
     def judge(self, number: int, sampled: str, beside: str | None) -> str:
-        """Return the finished run that labels a round's responses, as a data set. Raises SettingError for none."""
+        """Return the finished run that labels a round's responses, as a data set. Raises NothingToPrefer."""
         held_out = beside is not None
         name = self.loop.responses(number, held_out)
         self.made(f"data set {name}", lambda: self.keep(name, sampled, beside))

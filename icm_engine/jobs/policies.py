@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from icm_engine import jobs
 from icm_engine.core.custom_rules import rule_class
-from icm_engine.core.errors import NotFound, SettingError
+from icm_engine.core.errors import NotFound, NothingToPrefer, SettingError
 from icm_engine.core.labeling import Example, Labeling
 from icm_engine.core.server_address import is_server
 from icm_engine.core.settings import ModelChoice, parsed
@@ -162,7 +162,7 @@ def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
     labelled = [(example, labeling.get(i)) for i, example in enumerate(opened.dataset.examples)]
     made = preference_rows(task, labelled, pairs)
     if not made.rows:
-        raise SettingError(f"no preference is left of the labels of run {run!r}: {dict(made.left_out)}")
+        raise NothingToPrefer(f"no preference is left of the labels of run {run!r}: {dict(made.left_out)}")
     return form, made
 
 
@@ -291,7 +291,10 @@ def prompts_of(store: Store, parts: Sequence[Json], most: int | None, skip: int 
         asked |= dict.fromkeys(form.asked(rows[i]) for i in DatasetPart.from_json(part).places(store))
     found = list(asked)[skip:][:most]
     if not found and skip:
-        raise SettingError(f"the data has {len(asked):,} prompts, and the first {skip:,} are passed over: use fewer")
+        raise SettingError(
+            f"the data has {len(asked):,} prompts, and the first {skip:,} are passed over: use fewer training "
+            "prompts, or name another test data set (--test)"
+        )
     if not found:
         raise SettingError("there is no prompt to respond to: name data with examples")
     return form, found
@@ -369,7 +372,7 @@ def keep_responses(
         for example in _examples(form, f"{name}-{number}", asked, _to_judge(form, some, other), read)
     )
     if not examples:
-        raise SettingError(f"job {job!r} has no prompt with two different responses: sample more of them")
+        raise NothingToPrefer(f"job {job!r} has no prompt with two different responses: sample more of them")
     columns = (*([form.asking] if form.asking else []), *form.answered)
     made = Dataset(
         name,

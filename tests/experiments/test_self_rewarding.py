@@ -80,10 +80,9 @@ def test_of_a_pair_the_preferred_response_wins_in_both_orders(store: Store) -> N
 
 
 def test_the_round_with_the_highest_win_rate_is_kept_and_the_start_counts_one_half() -> None:
-    rates: Callable[..., list[Json]] = lambda *some: [{"win_rate": rate} for rate in some]  # noqa: E731
     assert best_of([]) == 0
-    assert best_of(rates(0.5, 0.4)) == 0
-    assert best_of(rates(0.6, 0.8, 0.8, 0.7)) == 2
+    assert best_of([0.5, 0.4]) == 0
+    assert best_of([0.6, 0.8, 0.8, 0.7]) == 2
 
 
 # -- judges
@@ -186,7 +185,7 @@ def test_a_loop_trains_a_policy_on_what_icm_says_of_its_responses(store: Store, 
     found = done(store, loop(store))
     assert (found["judge"], found["ended"]) == ("icm", self_rewarding.ROUNDS_DONE)
     assert [one["policy"] for one in found["rounds"]] == ["trained:own-1", "trained:own-2"]
-    assert found["best"] == best_of(found["rounds"])
+    assert found["best"] == best_of([one["win_rate"] for one in found["rounds"]])
     facts = model_registry.model_facts(store, "own-2")
     assert (facts["continues"], facts["supervised"]) == ("own-1", False)
     assert [run["run"] for run in facts["runs"]] == [one["run"] for one in found["rounds"]]
@@ -286,6 +285,23 @@ def test_a_loop_with_nothing_to_prefer_ends_and_says_why(
     assert (found["rounds"], found["best"], found["policy"]) == ([], 0, None)
     assert "nothing left to prefer (job" in found["ended"]
     assert "no prompt with two different responses" in found["ended"]
+
+
+@pytest.mark.model
+def test_a_judge_that_cannot_label_is_an_error_and_no_end(
+    store: Store, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*unused: object) -> str:
+        raise SettingError("this judge cannot label them")
+
+    job = self_rewarding.ask(store, loop(store))
+    monkeypatch.setattr("icm_engine.runs.control.create_run", refusing)
+    store.append(job, "start", {})
+    assert run_in_process(store, job, perform) == 1
+    assert (jobs.status(store, job).phase, jobs.status(store, job).message) == (
+        "failed",
+        "this judge cannot label them",
+    )
 
 
 def alike(loaded: Any, form: Any, asked: Sequence[str], how: policies.Sampling) -> list[list[Any]]:

@@ -160,13 +160,15 @@ def test_what_cannot_be_a_preference_is_refused_in_words(store: Store) -> None:
 
 def test_a_reward_model_tells_how_often_it_agrees_with_gold(store: Store) -> None:
     run = capitals_run(store)
-    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
     job = jobs.create(store, JobSpec("reward", {"run": run, "name": "judge"}, SAMPLE))
     rewarded = [
         {"dataset": "capitals", "example": example.id, "rewards": [float(k % 4 == 0)]}
         for k, example in enumerate(capitals())
     ]
     store.append(job, "result", {**facts("judge", run), "kind": "reward", "test": {"first": rewarded}})
+    test = page("training", run=run, job=job)
+    assert any("has no gold: its accuracy is not known" in shown.value for shown in test.code)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
     test = page("training", run=run, job=job)
     assert not test.exception
     assert test.header[0].value == "The reward model"
