@@ -235,6 +235,10 @@ def _rate(values: Sequence[Right]) -> str:
 # -- rounds of responses, labels and DPO
 
 HELD_OUT = {"facts": "facts_test", "arithmetic": "arithmetic_test"}
+META: dict[str, dict[str, Any]] = {  # judges that are judged: what they differ in from ICM
+    "icm-3": {"judge": "icm", "judgements": 3},
+    "icm-3-tuned": {"judge": "icm", "judgements": 3, "tune_judge": True},
+}
 
 
 def rounds(
@@ -249,8 +253,8 @@ def rounds(
     workshop.ensure(store, dataset)
     loops = {
         (judge, seed): Loop(
-            f"{dataset}-{judge}-{seed}", dataset, HELD_OUT[dataset], replace(how, judge=judge),
-            replace(training, seed=seed), workshop.MODEL,
+            f"{dataset}-{judge}-{seed}", dataset, HELD_OUT[dataset],
+            replace(how, **META.get(judge, {"judge": judge})), replace(training, seed=seed), workshop.MODEL,
         )
         for judge in judges
         for seed in seeds
@@ -263,7 +267,8 @@ def rounds(
         lines += _round_rows(judge, mine)
     head = ["judge", "round", "loops", "pairs", "labels right, %", "win rate by the judge, %", "true by gold, %",
             "distinct, %"]  # fmt: skip
-    return "\n".join([workshop.table(head, lines), "", *_kept_lines(store, made, told, judges, seeds)])
+    kept, meta = _kept_lines(store, made, told, judges, seeds), _meta_lines(told, judges, seeds)
+    return "\n".join([workshop.table(head, lines), "", *kept, *meta])
 
 
 def _finished(store: Store, loop: Loop) -> str:
@@ -307,6 +312,24 @@ def _kept_lines(
     return lines
 
 
+def _meta_lines(told: dict[Any, list[LoopRound]], judges: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Whether the judgement with the highest U is the best by gold, where several judgements were compared."""
+    lines = []
+    for judge in judges:
+        compared = [one for s in seeds for one in told[judge, s] if one.judgements and one.labels_right is not None]
+        if compared:
+            shares = [[made.labels_right or 0.0 for made in one.judgements] for one in compared]
+            chosen = [one.labels_right or 0.0 for one in compared]
+            best = sum(one == max(some) for one, some in zip(chosen, shares, strict=True))
+            differed = sum(max(some) > min(some) for some in shares)
+            lines.append(
+                f"{judge}: {len(compared)} rounds; the highest U had the most labels right in {best} (the judgements "
+                f"differed in {differed}); labels right, %: {100 * fmean(chosen):.1f} of the highest, "
+                f"{100 * fmean(fmean(some) for some in shares):.1f} of all judgements"
+            )
+    return lines
+
+
 def _true(pairs: Sequence[tuple[LoopRound, LoopRound]]) -> tuple[list[Right], list[Right]]:
     return [one.right for one, _ in pairs], [other.right for _, other in pairs]
 
@@ -327,7 +350,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=60, help="of DPO, or of reinforcement")
     parser.add_argument("--reward-steps", type=int, default=RewardSettings().steps)
-    parser.add_argument("--judges", nargs="+", default=["icm", "self-ranked", "golden"], help="of rounds")
+    parser.add_argument(
+        "--judges", nargs="+", default=["icm", "self-ranked", "golden"],
+        help=f"of rounds; {' and '.join(META)}: the best of three searches by U, and the judge tuned on it each round",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=4, help="of rounds")
     parser.add_argument("--likelihood", type=float, default=0.0, help="of rounds: weight of -log p in the loss")
     with reported(parser) as given:

@@ -234,13 +234,12 @@ def show_loop_form(store: Store) -> None:
         )
         columns = st.columns(3, gap="medium")
         for number, (name, value, words) in enumerate(_loop_settings()):
-            columns[number % 3].number_input(
-                name.replace("_", " ").capitalize(),
-                value=value,
-                key=f"loop_{name}",
-                help=f"{words[0].upper()}{words[1:]}.",
-                format="%g" if isinstance(value, float) else None,
-            )
+            title, about = name.replace("_", " ").capitalize(), f"{words[0].upper()}{words[1:]}."
+            if isinstance(value, bool):
+                columns[number % 3].checkbox(title, value, key=f"loop_{name}", help=about)
+                continue
+            shown = "%g" if isinstance(value, float) else None
+            columns[number % 3].number_input(title, value=value, key=f"loop_{name}", help=about, format=shown)
     st.button(
         "Start the loop",
         type="primary",

@@ -253,12 +253,22 @@ def _right(line: TunedAccuracy) -> tuple[float | None, float | None, float | Non
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """One of several searches of a round's responses: its U, and the share of its labels that gold agrees with."""
+
+    run: str
+    utility: float
+    labels_right: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class LoopRound:
     """A round of a loop; round 0 is the start. Shares are of responses to held-out prompts.
 
     `win_rate` is against the start by the judge, and `run` labelled what the policy was tuned on. `right` is the share
     of responses that are right by gold, by prompt, and `labels_right` that of the judge's training labels; None where
-    gold does not say.
+    gold does not say. `judge` is the tuned judge that labelled (None: the start), `judgements` are what it was chosen
+    from (empty if there was one).
     """
 
     number: int
@@ -270,6 +280,8 @@ class LoopRound:
     run: str | None
     labels_right: float | None
     right: Right | None
+    judge: str | None
+    judgements: tuple[Judgement, ...]
 
     @property
     def true(self) -> Estimate | None:
@@ -300,8 +312,13 @@ def _loop_round(store: Store, dataset: str, held_out: str, one: Json) -> LoopRou
         one["cut"],
         one["pairs"],
         one.get("run"),
-        _labels_right(store, dataset, one) if "run" in one else None,
+        _labels_right(store, dataset, one["responses"], one["run"]) if "run" in one else None,
         _true_share(store, held_out, jobs.result(store, one["held_out"]) or {}),
+        one.get("judge"),
+        tuple(
+            Judgement(made["run"], made["utility"], _labels_right(store, dataset, one["responses"], made["run"]))
+            for made in one.get("judgements", ())
+        ),
     )
 
 
@@ -313,10 +330,10 @@ def _true_share(store: Store, dataset: str, found: Json) -> Right | None:
         return None
 
 
-def _labels_right(store: Store, dataset: str, one: Json) -> float | None:
-    """The share of a round's training labels that gold agrees with; None where it does not say, or the run is gone."""
-    sampled = jobs.result(store, one["responses"]) or {}
-    if not store.has_run(one["run"]):
+def _labels_right(store: Store, dataset: str, job: str, run: str) -> float | None:
+    """The share of a run's labels of sampled responses that gold agrees with; None without gold, or if it is gone."""
+    sampled = jobs.result(store, job) or {}
+    if not store.has_run(run):
         return None
     try:
         truth = truth_of(store, dataset, sampled)
@@ -327,7 +344,7 @@ def _labels_right(store: Store, dataset: str, one: Json) -> float | None:
         for asked, texts in zip(sampled["asked"], sampled["responses"], strict=True)
         for text, score in zip(texts, truth[asked], strict=True)
     }
-    opened = open_run(store, one["run"]).whole()
+    opened = open_run(store, run).whole()
     state, form = current_state(store, opened), form_of(opened.dataset.task)
     labels = state.labeling if state is not None else {}
     said = [(opened.dataset.examples[i], label) for i, label in labels.items()]
@@ -397,7 +414,11 @@ def rounds_frame(rounds: Sequence[LoopRound]) -> "pandas.DataFrame":
             "distinct": one.distinct,
             "cut": one.cut,
             "judged in": f"/search?run={quote(one.run)}" if one.run else None,
+            "U of the judgements": ", ".join(f"{made.utility:.1f}" for made in one.judgements) or None,
+            "judge": one.judge,
         }
         for one in rounds
     ]
-    return pandas.DataFrame(rows).astype({"pairs": "Int64"})
+    frame = pandas.DataFrame(rows).astype({"pairs": "Int64"})
+    unused = [name for name in ("U of the judgements", "judge") if frame[name].isna().all()]
+    return frame.drop(columns=unused)

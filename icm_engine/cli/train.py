@@ -308,7 +308,9 @@ def _round_line(one: tuned_models.LoopRound) -> str:
     true = "no gold" if one.true is None else f"{percent(one.true.mean)} true"
     labels = "" if one.labels_right is None else f"  labels {percent(one.labels_right)} right"
     pairs = f"  {one.pairs} pairs" if one.number else ""
-    return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}"
+    utilities = ", ".join(f"{made.utility:.1f}" for made in one.judgements)
+    judged = f"  best U of {utilities}" if utilities else ""
+    return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}{judged}"
 
 
 def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json]) -> Json:

@@ -11,9 +11,13 @@ A round (Yuan et al. 2024, arXiv 2401.10020, with ICM as the judge) takes four s
 Such loops rise and then fall. So the round with the highest win rate is kept, the start counting one half, and the loop
 ends after some rounds that are no better (`patience`), or when nothing is left to prefer.
 
-The judge is always the model that the loop starts from. This process drives; it has no model. Gold is read only for the
-judge `golden`, whose runs and policies are marked supervised. What was made is kept as parts of the job, so a killed
-loop continues with what is left.
+The judge is the model that the loop starts from. Two settings judge the judge, in the manner of meta-rewarding (Wu et
+al. 2024, arXiv 2407.19594): several searches of ICM label a round's responses, and the labels with the highest U count
+(`judgements`); the judge is tuned on these labels and labels the next round's responses (`tune_judge`). The win rate is
+always that of the judge at the start, so that rounds can be compared.
+
+This process drives; it has no model. Gold is read only for the judge `golden`, whose runs and policies are marked
+supervised. What was made is kept as parts of the job, so a killed loop continues with what is left.
 """
 
 from collections import Counter, defaultdict
@@ -24,12 +28,13 @@ from statistics import fmean
 from icm_engine import jobs
 from icm_engine.analysis.evaluation import Estimate, Right, above, estimate, truth_of, wins
 from icm_engine.core.errors import NothingToPrefer, RunError, SettingError
+from icm_engine.core.folds import FOLDS
 from icm_engine.core.labeling import Example, Label
 from icm_engine.core.rng import seed_of
-from icm_engine.core.settings import PRESETS, ModelChoice, with_settings
+from icm_engine.core.settings import PRESETS, ModelChoice, TuneSettings, with_settings
 from icm_engine.core.training_rows import CLAIM, Form, form_of
 from icm_engine.data.answers import extract_answer
-from icm_engine.jobs import JobSpec, policies, scheduler
+from icm_engine.jobs import JobSpec, finetuning, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.finetuning import free_name
 from icm_engine.jobs.job_process import Job
@@ -53,7 +58,8 @@ class LoopSettings:
 
     `prompts` with `samples` responses each are for training, `test_prompts` with `test_samples` for the win rate. A
     judge is `icm`, another label source, `majority` (the most frequent answer is True) or `golden` (supervised).
-    `patience` is the number of rounds without a higher win rate after which the loop ends.
+    `patience` is the number of rounds without a higher win rate after which the loop ends. `judgements` are searches
+    of each round's responses, compared by U; with `tune_judge` the judge is tuned on those that counted.
     """
 
     rounds: int = 3
@@ -65,14 +71,25 @@ class LoopSettings:
     temperature: float = 1.0
     max_tokens: int = 16
     patience: int = 2
+    judgements: int = 1
+    tune_judge: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, str) and not value > 0:
+            if not isinstance(value, str | bool) and not value > 0:
                 raise SettingError(f"{field.name} is {value}: use a value above 0")
         if self.samples < 2:
             raise SettingError("samples is 1: a preference needs two responses to a prompt, use 2 or more")
+        if self.judgements > 1 and self.judge != SEARCH:
+            raise SettingError(
+                f"judgements are compared by U, which judge {self.judge} does not raise: use judge {SEARCH}, or one "
+                "judgement"
+            )
+        if self.tune_judge and self.judge in (GOLDEN, MAJORITY, FOLDS):
+            raise SettingError(
+                f"judge {self.judge} has no model that could be tuned: use another judge, or do not tune it"
+            )
 
 
 EXPLANATIONS = {
@@ -85,6 +102,8 @@ EXPLANATIONS = {
     "temperature": "temperature of sampling",
     "max_tokens": "maximum tokens of a response",
     "patience": "rounds without a higher win rate after which the loop ends",
+    "judgements": "searches of each round's responses by ICM, of which the one with the highest U counts",
+    "tune_judge": "whether the judge is tuned on its labels after each round (true or false)",
 }
 
 
@@ -145,6 +164,16 @@ class Loop:
         """Return the name of a round's policy."""
         return f"{self.name}-{number}"
 
+    def judge_named(self, number: int) -> str:
+        """Return the name of the judge that is tuned on the labels of all rounds up to this one."""
+        return f"{self.name}-judge-{number}"
+
+    def judge_of(self, number: int) -> ModelChoice:
+        """Return the model that labels the training responses of a round."""
+        if number == 1 or not self.settings.tune_judge:
+            return self.model
+        return replace(self.model, model=f"{model_registry.PREFIX}{self.judge_named(number - 1)}")
+
     def responses(self, number: int, held_out: bool) -> str:
         """Return the name of the data set of a round's responses."""
         return f"{self.name}-{'test' if held_out else 'round'}-{number}"
@@ -166,12 +195,14 @@ def ask(store: Store, loop: Loop) -> str:
     if loop.settings.judge == MAJORITY and form.answered != CLAIM:
         raise SettingError(f"judge {MAJORITY} counts equal answers, and {loop.dataset!r} has pairs: use another judge")
     if loop.settings.judge not in (GOLDEN, MAJORITY):
-        resolved(store, _judging(loop, loop.dataset))  # an unknown label source or model is refused at once
+        resolved(store, _judging(loop, loop.dataset, loop.model))  # an unknown label source or model is refused at once
     names = [loop.responses(n, held_out) for n in range(1, loop.settings.rounds + 1) for held_out in (False, True)]
     if taken := next(filter(store.has_dataset, names), None):
         raise SettingError(f"data set {taken!r} exists, and the loop would store another: use a different --name")
     for number in range(1, loop.settings.rounds + 1):
         free_name(store, "", loop.named(number))
+        if loop.settings.tune_judge:
+            free_name(store, "", loop.judge_named(number))
     return jobs.create(store, JobSpec(KIND, loop.to_json(), loop.model))
 
 
@@ -181,10 +212,13 @@ def free_loop_name(store: Store, dataset: str) -> str:
     return next(name for k in range(1, len(taken) + 2) if (name := f"{dataset}-loop-{k}") not in taken)
 
 
-def _judging(loop: Loop, dataset: str, given: Mapping[str, Label] | None = None) -> RunSpec:
-    """The spec of the run that labels a data set of responses."""
-    model = {name: getattr(loop.model, name) for name in ("model", "quantization", "dtype", "device", "encoding")}
-    search = with_settings(PRESETS["default"], {"seed": loop.training.seed})
+def _judging(
+    loop: Loop, dataset: str, by: ModelChoice, given: Mapping[str, Label] | None = None, judgement: int = 0
+) -> RunSpec:
+    """The spec of the run that labels a data set of responses; each judgement has its own seed."""
+    model = {name: getattr(by, name) for name in ("model", "quantization", "dtype", "device", "encoding")}
+    own = loop.training.seed
+    search = with_settings(PRESETS["default"], {"seed": seed_of(own, judgement) if judgement else own})
     judge, spec = loop.settings.judge, RunSpec(dataset, experiment=f"{KIND} {loop.name}", search=search, **model)
     if given is None:
         return replace(spec, source=judge)
@@ -252,7 +286,7 @@ class _Driven:
             return known
         sampled = self.respond(number - 1, held_out=False)
         try:
-            run = self.judge(number, sampled, None)
+            run, judged = self.judge(number, sampled)
             _, preferred = policies.preferences(self.store, run)
         except NothingToPrefer as error:
             done = {"number": number, "ended": f"{NOTHING_LEFT} ({error})"}
@@ -260,9 +294,9 @@ class _Driven:
             return done
         tuning = self.tune(number, run)
         start, now = self.respond(0, held_out=True), self.respond(number, held_out=True)
-        test_run = self.judge(number, start, now) if self.differ(start, now) else None
+        test_run = self.label(number, start, now) if self.differ(start, now) else None
         rate = estimate([win_rates(self.store, test_run, start, now)])
-        made = {"responses": sampled, "run": run, "tuning": tuning, "test_run": test_run}
+        made = {"responses": sampled, "run": run, "tuning": tuning, "test_run": test_run, **judged}
         return self.keep_round(number, self.loop.policy(number).model, now, rate, len(preferred.rows), made)
 
     def differ(self, start: str, now: str) -> bool:
@@ -304,15 +338,45 @@ class _Driven:
             lambda: policies.ask_responses(self.store, policy, [DatasetPart(dataset)], how, most=most, skip=skip),
         )
 
-    def judge(self, number: int, sampled: str, beside: str | None) -> str:
-        """Return the finished run that labels a round's responses, as a data set. Raises NothingToPrefer."""
+    def judge(self, number: int, sampled: str) -> tuple[str, Json]:
+        """Return the run whose labels of a round's responses count, and what led to it. Raises NothingToPrefer."""
+        how, by = self.loop.settings, self.loop.judge_of(number)
+        told: Json = {}
+        if by != self.loop.model:
+            told = {"judge": by.model, "judge_tuning": self.tune_judge(number - 1)}
+        runs = [self.label(number, sampled, by=by, judgement=k) for k in range(how.judgements)]
+        if len(runs) == 1:
+            return runs[0], told
+        utilities = [_utility(self.store, run) for run in runs]
+        judged = [{"run": run, "utility": u} for run, u in zip(runs, utilities, strict=True)]
+        return runs[utilities.index(max(utilities))], {**told, "judgements": judged}
+
+    def tune_judge(self, number: int) -> str:
+        """Return the finished job that tunes the judge on the labels that counted in all rounds up to this one."""
+        runs = [done["run"] for k in range(1, number + 1) if (done := self.kept(k)) is not None]
+        settings, name = TuneSettings(seed=self.loop.training.seed), self.loop.judge_named(number)
+        return self.done(
+            f"tuning of judge {number}",
+            lambda: finetuning.create(self.store, runs, settings, name, self.loop.model),
+        )
+
+    def label(
+        self, number: int, sampled: str, beside: str | None = None, by: ModelChoice | None = None, judgement: int = 0
+    ) -> str:
+        """Return the finished run that labels responses, as a data set: by the start, or by another model.
+
+        Raises NothingToPrefer.
+        """
         held_out = beside is not None
         name = self.loop.responses(number, held_out)
         self.made(f"data set {name}", lambda: self.keep(name, sampled, beside))
         found = [_found(self.store, job) for job in (sampled, beside) if job is not None]
         return self.done(
-            f"run {name}",
-            lambda: control.create_run(self.store, _judging(self.loop, name, self.given(name, found, held_out))),
+            f"run {name}, judgement {judgement + 1}" if judgement else f"run {name}",
+            lambda: control.create_run(
+                self.store,
+                _judging(self.loop, name, by or self.loop.model, self.given(name, found, held_out), judgement),
+            ),
         )
 
     def keep(self, name: str, sampled: str, beside: str | None) -> str:
@@ -376,6 +440,13 @@ def _found(store: Store, job: str) -> Json:
     found = jobs.result(store, job)
     assert found is not None, job
     return found
+
+
+def _utility(store: Store, run: str) -> float:
+    """U of the labels that a run ended with."""
+    state = current_state(store, open_run(store, run).whole())
+    assert state is not None, run
+    return state.evaluation.utility
 
 
 def _texts(found: Json) -> dict[str, list[str]]:

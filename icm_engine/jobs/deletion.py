@@ -83,7 +83,8 @@ def _built_on(store: Store, runs: Sequence[str], gone: Sequence[str]) -> Iterato
             if fork not in gone:
                 yield f"run {run!r} is where {fork!r} was forked from: delete both, or neither; nothing was deleted"
         if (suite := store.spec(run).experiment if store.has_run(run) else None) is not None:
-            yield f"run {run!r} belongs to the results of the suite {suite}: it stays; nothing was deleted"
+            whose = "" if suite.startswith("self-rewarding ") else "the results of the suite "
+            yield f"run {run!r} belongs to {whose}{suite}: it stays; nothing was deleted"
         whole = batches.batched_of(store, run)
         if whole is not None and whole[0].name not in gone:
             yield f"run {run!r} is a batch of {whole[0].name!r}: delete that; nothing was deleted"

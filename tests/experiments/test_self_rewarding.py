@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from icm_engine import jobs
-from icm_engine.analysis.tuned_models import loop_rounds
+from icm_engine.analysis.tuned_models import loop_rounds, rounds_frame
 from icm_engine.cli.main import main
-from icm_engine.core.errors import SettingError
+from icm_engine.core.errors import RunError, SettingError
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import form_of
@@ -19,12 +19,13 @@ from icm_engine.data.gold import add_gold, gold_of
 from icm_engine.data.importing import ensure_sample_dataset
 from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings, best_of, majority, win_rates
-from icm_engine.jobs import JobSpec, job_worker, policies, scheduler
+from icm_engine.jobs import JobSpec, deletion, finetuning, job_worker, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import perform, run_in_process
 from icm_engine.jobs.policies import PreferenceSettings, keep_responses
 from icm_engine.runs import model_registry, worker
 from icm_engine.store.events import Json
+from icm_engine.store.replay import current_state, open_run
 from icm_engine.store.store import Store
 from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals, claim, labelled, pair
 
@@ -117,6 +118,9 @@ def test_final_answers_are_read_where_the_data_has_any(store: Store) -> None:
 def test_what_a_loop_cannot_do_is_refused_before_anything_is_made(store: Store) -> None:
     for settings, message in (
         ({"samples": 1}, "a preference needs two responses"),
+        ({"judgements": 2, "judge": "majority"}, "compared by U, which judge majority does not raise: use judge icm"),
+        ({"tune_judge": True, "judge": "golden"}, "judge golden has no model that could be tuned"),
+        ({"tune_judge": True, "judge": "folds"}, "judge folds has no model that could be tuned"),
         ({"rounds": 0}, "rounds is 0: use a value above 0"),
         ({"judge": "nobody"}, "label source 'nobody' does not exist"),
         ({"prompts": 6}, "the data has 6 prompts, and the first 6 are passed over"),
@@ -204,12 +208,56 @@ def test_a_loop_trains_a_policy_on_what_icm_says_of_its_responses(store: Store, 
     assert json.loads(json.dumps([one.to_json() for one in rounds]))[0]["policy"] == "trained:own-1"
 
 
+META = replace(SMALL, judgements=2, tune_judge=True)
+
+
 @pytest.mark.slow
 @pytest.mark.model
-def test_a_loop_that_was_cut_off_anywhere_comes_to_the_same_end(store: Store, here: None) -> None:
+def test_judgements_are_compared_by_u_and_the_judge_learns_the_better_one(store: Store, here: None) -> None:
+    found = done(store, loop(store, META))
+    first, second = found["rounds"]
+    for number, one in enumerate((first, second), 1):
+        runs, utilities = zip(*((made["run"], made["utility"]) for made in one["judgements"]), strict=True)
+        assert len({store.spec(run).search.seed for run in runs}) == 2
+        assert {store.spec(run).dataset for run in runs} == {f"own-round-{number}"}
+        assert one["run"] == runs[utilities.index(max(utilities))]
+        evaluated = [current_state(store, open_run(store, run).whole()) for run in runs]
+        assert [state.evaluation.utility for state in evaluated if state] == [*utilities]
+        assert store.spec(one["test_run"]).model == "sample"  # the win rate is always by the judge at the start
+    assert "judge" not in first
+    assert second["judge"] == "trained:own-judge-1"
+    assert {store.spec(made["run"]).model for made in second["judgements"]} == {"trained:own-judge-1"}
+    facts = model_registry.model_facts(store, "own-judge-1")
+    assert ([run["run"] for run in facts["runs"]], facts["supervised"]) == ([first["run"]], False)
+    _, *rounds = loop_rounds(store, jobs.names(store, self_rewarding.KIND)[0])
+    for one in rounds:
+        shares = {made.run: made.labels_right for made in one.judgements}
+        assert len(shares) == 2
+        assert one.run is not None
+        assert shares[one.run] == one.labels_right is not None
+    assert [one.judge for one in rounds] == [None, "trained:own-judge-1"]
+    assert list(rounds_frame(rounds)["judge"])[1:] == ["trained:own-judge-1"]
+    plain = [replace(one, judge=None, judgements=()) for one in rounds]
+    assert not {"judge", "U of the judgements"} & {*rounds_frame(plain)}
+    with pytest.raises(RunError, match="belongs to self-rewarding own: it stays"):
+        deletion.delete(store, [first["run"]])
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (replace(SMALL, rounds=1), 7),  # responses, data set, run, tuning, held-out responses, data set, run
+        (META, 2 * (7 + 1) + 1),  # a second run in each round; the judge is tuned once
+    ],
+)
+def test_a_loop_that_was_cut_off_anywhere_comes_to_the_same_end(
+    store: Store, here: None, settings: LoopSettings, expected: int
+) -> None:
     """After each thing it makes, and before each is done: whoever continues makes nothing twice."""
-    whole = done(store, loop(store, replace(SMALL, rounds=1), "whole"))
-    job, cuts = self_rewarding.ask(store, loop(store, replace(SMALL, rounds=1), "cut")), 0
+    whole = done(store, loop(store, settings, "whole"))
+    job, cuts = self_rewarding.ask(store, loop(store, settings, "cut")), 0
 
     class Cut(BaseException):
         pass
@@ -234,12 +282,13 @@ def test_a_loop_that_was_cut_off_anywhere_comes_to_the_same_end(store: Store, he
                 break
             except Cut:
                 cuts += 1
-    assert cuts == 7  # data set, run, tuning, two of held-out responses, data set, run
+    assert cuts == expected
     found = jobs.result(store, job)
     assert found is not None
     assert told(found) == told(whole)
-    assert len(jobs.names(store, policies.RESPOND)) == 2 * 3
-    assert len(jobs.names(store, policies.PREFER)) == 2
+    assert len(jobs.names(store, policies.RESPOND)) == 2 * (1 + 2 * settings.rounds)
+    assert len(jobs.names(store, policies.PREFER)) == 2 * settings.rounds
+    assert len(jobs.names(store, finetuning.KIND)) == 2 * settings.tune_judge
 
 
 def told(found: Json) -> list[Any]:
