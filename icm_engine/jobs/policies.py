@@ -9,6 +9,7 @@ other: by the search, by a baseline, or by the model itself.
 No gold is read here: `analysis` compares rewards and responses with it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
@@ -37,6 +38,8 @@ from icm_engine.store.events import Json
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Store
 
+FROM_ZERO = ("likelihood", "passes")  # settings that may be zero
+
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
@@ -49,9 +52,9 @@ class LoraSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "likelihood" and not value >= 0:
-                raise SettingError(f"likelihood is {value}: use 0 or more")
-            if field.name not in ("seed", "likelihood") and not value > 0:
+            if field.name in FROM_ZERO and not value >= 0:
+                raise SettingError(f"{field.name} is {value}: use 0 or more")
+            if field.name not in ("seed", *FROM_ZERO) and not value > 0:
                 raise SettingError(f"{field.name} is {value}: use a value above 0")
 
 
@@ -68,13 +71,21 @@ class PreferenceSettings(LoraSettings):
     """Settings of preference tuning (DPO); `beta` keeps the policy close to its start.
 
     `likelihood` weights the mean −log p per token of the chosen responses, which is added to the loss; as in iterative
-    reasoning preference optimisation (Pang et al. 2024, arXiv 2404.19733).
+    reasoning preference optimisation (Pang et al. 2024, arXiv 2404.19733). `passes` limits the steps by the number of
+    pairs, so that a few pairs are not learned by heart; 0 is no limit.
     """
 
     steps: int = 100
     batch_size: int = 8
     beta: float = 0.1
     likelihood: float = 0.0
+    passes: int = 0
+
+    def steps_for(self, pairs: int) -> int:
+        """Return the number of steps that are taken on this many pairs."""
+        if not self.passes:
+            return self.steps
+        return min(self.steps, self.passes * math.ceil(pairs / self.batch_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ TRAINING_EXPLANATIONS = {
     "batch_size": "pairs a step",
     "beta": "how strongly a policy is tied to its start",
     "likelihood": "weight of the −log p of chosen responses, which is added to the loss of DPO",
+    "passes": "how often a pair is trained on at most, whatever the steps; 0 for no limit",
     "steps": "training steps; for a reward model, per stage",
     "prompts": "prompts a step",
     "responses": "samples per prompt, whose rewards are compared",

@@ -121,9 +121,10 @@ def make_dpo_trainer(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
+    steps = settings.steps_for(len(rows))
     config = DPOConfig(
-        **trainers.arguments(loaded, folder, settings.steps, settings),
-        max_steps=settings.steps,
+        **trainers.arguments(loaded, folder, steps, settings),
+        max_steps=steps,
         per_device_train_batch_size=settings.batch_size,
         max_length=None,
         beta=settings.beta,

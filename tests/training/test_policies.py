@@ -145,7 +145,8 @@ def test_a_policy_is_trained_further_from_where_it_stood(store: Store) -> None:
     first = ModelChoice("trained:p", "none", "float32", "cpu")
     with pytest.raises(SettingError, match=r"trained:p has rank 2.* in place of rank 8"):
         policies.ask_preference_tuning(store, run, PreferenceSettings(), name="q", model=first)
-    facts = done(store, policies.ask_preference_tuning(store, run, how, name="q", model=first))
+    facts = done(store, policies.ask_preference_tuning(store, run, replace(how, passes=3), name="q", model=first))
+    assert facts["steps"] == 3  # of four pairs, four a step
     assert facts["first_loss"] == pytest.approx(0.693, abs=1e-3)
     assert (facts["base"], facts["continues"], [one["run"] for one in facts["runs"]]) == ("sample", "p", [run, run])
     assert "It continues the policy `p`." in (model_registry.folder(store, "q") / "README.md").read_text("utf-8")
@@ -155,6 +156,14 @@ def test_a_policy_is_trained_further_from_where_it_stood(store: Store) -> None:
     assert not (model_registry.folder(store, "q") / "ref").exists()
     before, middle, after = (log_odds(store, model) for model in ("sample", "trained:p", "trained:q"))
     assert before < middle < after
+
+
+def test_passes_limit_the_steps_by_the_number_of_pairs() -> None:
+    how = PreferenceSettings(steps=60, batch_size=8, passes=15)
+    assert [how.steps_for(pairs) for pairs in (1, 8, 9, 30, 40)] == [15, 15, 30, 60, 60]  # 15 passes of 5 steps are 75
+    assert PreferenceSettings(steps=60).steps_for(1) == 60
+    with pytest.raises(SettingError, match="passes is -1: use 0 or more"):
+        PreferenceSettings(passes=-1)
 
 
 @pytest.mark.model
