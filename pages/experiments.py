@@ -232,14 +232,12 @@ def show_loop_form(store: Store) -> None:
             placeholder="the next prompts of the same data set",
             help="Its prompts are held out: the policy is not tuned on responses to them.",
         )
-        columns = st.columns(3, gap="medium")
-        for number, (name, value, words) in enumerate(_loop_settings()):
-            title, about = name.replace("_", " ").capitalize(), f"{words[0].upper()}{words[1:]}."
-            if isinstance(value, bool):
-                columns[number % 3].checkbox(title, value, key=f"loop_{name}", help=about)
-                continue
-            shown = "%g" if isinstance(value, float) else None
-            columns[number % 3].number_input(title, value=value, key=f"loop_{name}", help=about, format=shown)
+        settings = list(_loop_settings())
+        for start in range(0, len(settings), 3):
+            columns = st.columns(3, gap="medium", vertical_alignment="bottom")
+            for column, (name, value, words) in zip(columns, settings[start : start + 3], strict=False):
+                with column:
+                    _loop_setting(name, value, f"{words[0].upper()}{words[1:]}.")
     st.button(
         "Start the loop",
         type="primary",
@@ -251,6 +249,16 @@ def show_loop_form(store: Store) -> None:
     )
     if error := st.session_state.pop("loop_problem", None):
         session.complain(error)
+
+
+def _loop_setting(name: str, value: float, about: str) -> None:
+    """Draw a setting: a number, or a box to tick."""
+    title = name.replace("_", " ").capitalize()
+    if isinstance(value, bool):
+        st.checkbox(title, value, key=f"loop_{name}", help=about)
+    else:
+        shown = "%g" if isinstance(value, float) else None
+        st.number_input(title, value=value, key=f"loop_{name}", help=about, format=shown)
 
 
 def _loop_settings() -> Iterator[tuple[str, int | float, str]]:
