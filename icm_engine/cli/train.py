@@ -13,7 +13,7 @@ from icm_engine.analysis.evaluation import asked, unlabelled_parts
 from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
-from icm_engine.cli.terminal import Output, follow
+from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.text import whole_number
@@ -236,27 +236,66 @@ def prefer_command(store: Store, run: str, name: str | None, model: ModelOptions
     return _done(store, job, detach, _policy_found)
 
 
+@dataclass(frozen=True, slots=True)
+class ReinforceArguments:
+    """The arguments of `reinforce`."""
+
+    reward: str
+    dataset: str
+    judge: str | None
+    test: str | None
+    limit: int | None
+    name: str | None
+    model: ModelOptions
+    training: Json
+    detach: bool
+
+
 @command("reinforce")
 @click.argument("reward", metavar="REWARD", help="Name of a reward model.")
 @click.option("--dataset", required=True, metavar="NAME", help="Whose prompts are answered.")
+@click.option("--judge", metavar="REWARD", help="Reward model that scores the checks (default: the one trained on).")
+@click.option("--test", metavar="NAME", help="Whose prompts the checks use (default: some of DATASET are held out).")
 @options.limit("The first N prompts.")
 @_training(ReinforceSettings)
-def reinforce_command(
-    store: Store,
-    reward: str,
-    dataset: str,
-    limit: int | None,
-    name: str | None,
-    model: ModelOptions,
-    training: Json,
-    detach: bool,
-) -> Json:
-    """Train a policy against a reward model (RLOO)."""
-    settings, judge = settings_from(ReinforceSettings, training), reward.removeprefix(model_registry.PREFIX)
-    base = model.instead_of(policies.model_of(model_registry.model_facts(store, judge)))
-    parts = _parts(store, [dataset])
-    job = policies.ask_reinforcement(store, judge, parts, settings, name=name, model=base, most=limit)
-    return _done(store, job, detach, _policy_found)
+def reinforce_command(store: Store, **given: Any) -> Json | Output:
+    """Train a policy against a reward model (RLOO).
+
+    The policy is checked during training, and kept as it was when the judge's reward was highest.
+    """
+    arguments = ReinforceArguments(**given)
+    settings = settings_from(ReinforceSettings, arguments.training)
+    reward = arguments.reward.removeprefix(model_registry.PREFIX)
+    base = arguments.model.instead_of(policies.model_of(model_registry.model_facts(store, reward)))
+    job = policies.ask_reinforcement(
+        store,
+        reward,
+        _parts(store, [arguments.dataset]),
+        settings,
+        name=arguments.name,
+        model=base,
+        most=arguments.limit,
+        judge=arguments.judge.removeprefix(model_registry.PREFIX) if arguments.judge else None,
+        test=_parts(store, [arguments.test] if arguments.test else []),
+    )
+    jobs.start(store, job)
+    return {"job": job, "status": "starting"} if arguments.detach else _reinforced(follow(store, job))
+
+
+def _reinforced(found: Json) -> Output:
+    """How a reinforcement went, with a line for each check; one that was done before there were checks has none."""
+    names = ("judge", "ended", "held_out", "kept_step", "checks")
+    told = {**_policy_found(found), **{name: found[name] for name in names if name in found}}
+    notes = policies.check_notes(found)
+    shown = {name: value for name, value in told.items() if name not in ("held_out", "checks")}
+    lines = [text_of(shown), *(_check_line(one, found["kept_step"]) for one in found.get("checks", ())), *notes]
+    return Output({**told, "notes": notes}, "\n".join(lines))
+
+
+def _check_line(one: Json, kept: int) -> str:
+    rewards = f"own reward {one['own']:.2f}  judged {one['judged']:.2f}"
+    line = f"step {one['step']:>5}  {rewards}  {percent(one['distinct'])} distinct  KL {one['kl']:.2f}"
+    return f"{line}  kept" if one["step"] == kept else line
 
 
 @command("self-reward")
