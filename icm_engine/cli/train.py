@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -37,6 +37,7 @@ from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
+Some = TypeVar("Some", Json, Output)
 LISTED = ("name", "kind", "base", "rows", "supervised", "last_loss")
 
 
@@ -142,7 +143,7 @@ def _line(row: Json) -> str:
 
 @command("reward")
 @click.argument("run", metavar="RUN", help="Whose labels are preferences.")
-@click.option("--test", cls=Many, default=[], metavar="DATASET...", help="Pairs to test it on.")
+@click.option("--test", cls=Many, default=[], metavar="DATASET...", help="Data to test it on, of other tasks too.")
 @click.option(
     "--rest",
     cls=Many,
@@ -162,7 +163,7 @@ def reward_command(
     model: ModelOptions,
     training: Json,
     detach: bool,
-) -> Json:
+) -> Json | Output:
     """Train a reward model on a run's preferences.
 
     A first model labels the rest of the data; the final one learns from both.
@@ -350,7 +351,7 @@ def _round_line(one: tuned_models.LoopRound) -> str:
     return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}"
 
 
-def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json]) -> Json:
+def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Some]) -> Json | Some:
     """Start the job, follow it to its end and return what came of it."""
     jobs.start(store, job)
     return {"job": job, "status": "starting"} if detach else summary(follow(store, job))
@@ -371,8 +372,8 @@ def _responses_found(store: Store, arguments: RespondArguments, job: str, found:
     }
 
 
-def _reward_found(store: Store, found: Json) -> Json:
-    """What was learned from, and the accuracy on the test part where that has gold."""
+def _reward_found(store: Store, found: Json) -> Output:
+    """What was learned from, and the accuracy on the test data where that has gold: of all, and of each data set."""
     summary = {
         "reward": found["name"],
         "supervised": found["supervised"],
@@ -386,7 +387,21 @@ def _reward_found(store: Store, found: Json) -> Json:
             print(f"icm: {right}", file=sys.stderr)
             continue
         summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
-    return summary
+    tests = tuned_models.reward_tests(store, found)
+    return Output({**summary, "tests": [one.to_json() for one in tests]}, "\n".join([text_of(summary), *_tests(tests)]))
+
+
+def _tests(tests: Sequence[tuned_models.RewardTest]) -> list[str]:
+    """A line for each test data set and stage, if there are several or one is off distribution."""
+    if len(tests) < 2 and not any(one.off_distribution for one in tests):
+        return []
+    return [
+        f"{one.dataset:<22} {stage:<5} {percent(right.mean)} [{percent(right.low)}, {percent(right.high)}]"
+        f"{'  off distribution' * one.off_distribution}"
+        for one in tests
+        for stage, right in one.right.items()
+        if not isinstance(right, str)
+    ]
 
 
 def _policy_found(found: Json) -> Json:

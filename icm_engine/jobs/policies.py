@@ -9,7 +9,7 @@ other: by the search, by a baseline, or by the model itself.
 No gold is read here: `analysis` compares rewards and responses with it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from icm_engine.jobs import JobSpec
 from icm_engine.jobs.downstream_eval import DatasetPart, rest_of
 from icm_engine.jobs.finetuning import free_name
 from icm_engine.runs import model_registry
-from icm_engine.store.datasets import Dataset
+from icm_engine.store.datasets import Dataset, DatasetInfo
 from icm_engine.store.events import Json
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Store
@@ -140,16 +140,19 @@ def create(
     NotInstalled.
 
     `rest` is the data that the first model labels: by default the examples that the run's limit left out; empty for a
-    single stage. Unless another is given, the model is the run's own, or the base of that model if it was tuned.
+    single stage. `test` can be of other tasks, each in its own template. Unless another is given, the model is the
+    run's own, or the base of that model if it was tuned.
     """
     model_registry.require_installed()
     spec = store.spec(run)
     model = local(model or model_registry.base_choice(store, run), "trained")
     parts = rest_of(store, spec) if rest is None else list(rest)
     form = form_of(store.dataset_info(spec.dataset).task)
-    for part in [*parts, *test]:
+    for part in parts:
         if form_of(store.dataset_info(part.dataset).task) != form:
             raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
+    for part in test:
+        form_of(store.dataset_info(part.dataset).task)  # any with responses can be read
     body = {
         "run": run,
         "name": free_name(store, f"{run}-reward", name),
@@ -158,6 +161,20 @@ def create(
         "test": [part.to_json() for part in test],
     }
     return jobs.create(store, JobSpec(KIND, body, model))
+
+
+RESPONSES_OF = "responses of "  # how the source of a data set of sampled responses begins
+
+
+def off_distribution(store: Store, run: str, datasets: Iterable[str]) -> list[str]:
+    """Return the data sets that do not look like a run's own: of another task, or responses sampled from a model."""
+    own = store.dataset_info(store.spec(run).dataset)
+
+    def like(other: DatasetInfo) -> bool:
+        same_task = (other.task.name, other.task.template) == (own.task.name, own.task.template)
+        return same_task and other.source.startswith(RESPONSES_OF) == own.source.startswith(RESPONSES_OF)
+
+    return [name for name in dict.fromkeys(datasets) if not like(store.dataset_info(name))]
 
 
 def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
@@ -468,7 +485,7 @@ def keep_responses(
         examples,
         tuple(dict(example.fields) for example in examples),
         columns,
-        f"responses of {found['model']} ({job})",
+        f"{RESPONSES_OF}{found['model']} ({job})",
     )
     store.add_dataset(made)
     return made

@@ -1,6 +1,7 @@
 """Policies: sampling responses, preference tuning (DPO), and training against a reward model (RLOO)."""
 
 import math
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -206,8 +207,24 @@ def reinforce(job: Job) -> Json:
             "trained_on": prompts.shared,
         },
     }
-    model_registry.put(job.store, body["name"], lambda place: save_adapter(trainer.model, place, facts), facts)
+    model_registry.put(job.store, body["name"], lambda place: _save_both(trainer, place, facts), facts)
     return facts
+
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+LAST = "last"  # folder of the policy after its last step, below the one that is kept
+
+
+def _save_both(trainer: Any, place: Path, facts: Json) -> None:
+    """Write the policy as it was at the step that is kept, and below it that of the last step if it is another."""
+    save_adapter(trainer.model, place, facts)
+    if facts["kept_step"] == facts["steps"]:
+        return
+    last = trainers.last_checkpoint(Path(trainer.args.output_dir))
+    assert last is not None  # a training ends with one
+    (place / LAST).mkdir()
+    shutil.copyfile(last / WEIGHTS, place / LAST / WEIGHTS)
+    shutil.copyfile(place / CONFIG, place / LAST / CONFIG)
 
 
 def _rewarded(store: Store, reward: str, judge: str) -> Json:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -203,6 +204,7 @@ def card(facts: Json) -> str:
         _table("Settings", {**facts["settings"], "alpha / rank": facts["scale"]}),
         _table("Training", {name: facts[name] for name in _TRAINING if name in facts}),
         *_checks(facts),
+        *_tests(facts),
         _table("Versions", facts["versions"]),
     ]
     return "\n\n".join(sections) + "\n"
@@ -229,6 +231,14 @@ def _checks(facts: Json) -> list[str]:
         for one in facts["checks"]
     ]
     return ["## Checks", " ".join([words, *check_notes(facts)]), "\n".join([head, *rows])]
+
+
+def _tests(facts: Json) -> list[str]:
+    """What a reward model gave rewards of; whether they agree with gold is not known in training, which reads none."""
+    counts = Counter(row["dataset"] for row in next(iter((facts.get("test") or {}).values()), ()))
+    off = facts.get("off_distribution", ())
+    cells = {name: f"{count} examples{', off distribution' * (name in off)}" for name, count in counts.items()}
+    return [_table("Tested on", cells)] if cells else []
 
 
 _AS_MODEL = "Use it in place of a model: `--model trained:{name}`, or `--model` with the path of this folder."

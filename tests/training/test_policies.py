@@ -428,6 +428,8 @@ def test_a_killed_reinforcement_reaches_the_same_checks_and_the_same_step(store:
     assert one_thread(killed, "whole") == 0
     facts, other = (model_registry.model_facts(store, name) for name in ("whole", "killed"))
     assert other["resumed_from"] == 4
+    last = model_registry.folder(store, "whole") / "last"
+    assert (last / WEIGHTS).is_file() is (facts["kept_step"] != facts["steps"])
     assert [one["step"] for one in facts["checks"]] == [0, 2, 4, 6]
     names = ("checks", "kept_step", "ended", "steps", "last_reward", "last_kl")
     assert [facts[name] for name in names] == [other[name] for name in names]
@@ -463,6 +465,12 @@ def test_a_reinforcement_that_was_cut_off_at_its_end_takes_no_further_step(
     assert facts["steps"] == facts["resumed_from"] == int(last.name.rpartition("-")[2])
     assert facts["kept_step"] == max(found, key=lambda one: float(one["judged"]))["step"]
     assert facts["parameters"] > 0
+    folder = model_registry.folder(store, "p")
+    assert (folder / "last").is_dir() is (facts["kept_step"] != facts["steps"])
+    last_of = folder / "last" if (folder / "last").is_dir() else folder
+    policy = ModelChoice(str(last_of), "none", "float32", "cpu")
+    sampled = done(store, policies.ask_responses(store, policy, [DatasetPart("capitals", 8)], Sampling(1)))
+    assert len(sampled["responses"]) == 2  # the policy after its last step can be sampled, by its path
 
 
 class Killed(BaseException):
