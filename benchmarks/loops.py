@@ -4,7 +4,8 @@ dpo: one iteration of sampling, judging and preference tuning, with ICM as the j
      (self-ranked) and with gold as the judge (the ceiling). Held out: the questions of facts_test; the measure is the
      share of sampled claims that gold has as True.
 rl:  a policy reinforced against the reward model from ICM's labels, and one against that from the crowd's; win rate of
-     the first by a third judge (a reward model from golden labels of other examples) and by the truth itself.
+     the first by a third judge (a reward model from golden labels of other examples) and by the truth itself. The third
+     judge also decides which step is kept: each policy at its start, at that peak and at its end, by both.
 rounds: the self-rewarding loop with each judge, without an early end; win rate by the judge and share of responses that
      are true by gold, both on held-out prompts, over rounds, and which round is kept.
 """
@@ -22,7 +23,17 @@ from benchmarks import workshop
 from benchmarks.report import reported, say
 from benchmarks.rewards import reward_job
 from icm_engine import jobs
-from icm_engine.analysis.evaluation import Right, Scores, difference, estimate, rewards_of, share, truth_of, wins
+from icm_engine.analysis.evaluation import (
+    Estimate,
+    Right,
+    Scores,
+    difference,
+    estimate,
+    rewards_of,
+    share,
+    truth_of,
+    wins,
+)
 from icm_engine.analysis.tuned_models import LoopRound, loop_rounds
 from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold
@@ -31,6 +42,7 @@ from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.jobs import policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling, keep_responses
+from icm_engine.runs import model_registry
 from icm_engine.store.store import Store
 
 JUDGES = {"ICM": "ICM", "the model itself": "self-ranked", "gold": "golden"}
@@ -149,28 +161,39 @@ def rl(store: Store, dataset: str, seeds: Sequence[int], reward_steps: int, step
         key: workshop.job_named(
             store, policies.REINFORCE, f"{name}-policy",
             lambda name=name, seed=key[1]: policies.ask_reinforcement(  # type: ignore[misc]
-                store, name, [prompts], ReinforceSettings(seed=seed, steps=steps, max_tokens=8), name=f"{name}-policy",
-                model=workshop.MODEL,
+                store, name, [prompts],
+                ReinforceSettings(seed=seed, steps=steps, max_tokens=8, patience=ReinforceSettings().checks),
+                name=f"{name}-policy", model=workshop.MODEL, judge=judge,
             ),
         )
         for key, name in names.items()
     }  # fmt: skip
     workshop.work(store, list(trained.values()))
+    told = {key: workshop.found(store, job) for key, job in trained.items()}
+    models = {
+        **{("before", seed): workshop.MODEL for seed in seeds},
+        **{key: trained_model(f"{name}-policy") for key, name in names.items()},
+        **{(f"{arm}, end", seed): _at_end(store, told[arm, seed]) for arm, seed in names},
+    }
     sampled = {
-        (arm, seed): responses(
-            store, workshop.MODEL if arm == "before" else trained_model(f"{names[arm, seed]}-policy"),
-            DatasetPart(f"{dataset}_test"), Sampling(16, max_tokens=8, seed=seed), judges=[judge],
+        key: responses(
+            store, model, DatasetPart(f"{dataset}_test"), Sampling(16, max_tokens=8, seed=key[1]), judges=[judge]
         )
-        for arm in ("before", *ARMS)
-        for seed in seeds
-    }  # fmt: skip
+        for key, model in models.items()
+    }
     workshop.work(store, list(sampled.values()))
     found = {key: workshop.found(store, job) for key, job in sampled.items()}
     true: Callable[[dict[str, Any]], Scores] = numbers if dataset == "comparisons" else (
         lambda one: truth_of(store, f"{dataset}_test", one)
     )  # fmt: skip
-    told = {key: workshop.found(store, job) for key, job in trained.items()}
-    return _rl_tables(seeds, found, told, true, judge)
+    return "\n".join([_rl_tables(seeds, found, told, true, judge), "", *_peak_tables(seeds, found, told, true, judge)])
+
+
+def _at_end(store: Store, told: dict[str, Any]) -> ModelChoice:
+    """The policy after its last step, which is below the one that is kept unless it is the same."""
+    last = model_registry.folder(store, told["name"]) / "last"
+    kept = trained_model(told["name"])
+    return replace(kept, model=str(last)) if last.is_dir() else kept
 
 
 ARMS = ("ICM", "crowd")
@@ -219,6 +242,60 @@ def _rl_tables(
             f"win rate of {one} against {other}: by the third {_rate(by_third)}, by the truth {_rate(by_truth)}"
         )
     return "\n".join(lines)
+
+
+def _peak_tables(
+    seeds: Sequence[int], found: dict[Any, Any], told: dict[Any, Any], true: Callable[[Any], Scores], judge: str
+) -> list[str]:
+    """Each policy at its start, its peak by the third judge and its end, and the checks of its training."""
+    rows, checks = [], []
+    for arm in ARMS:
+        some = {"start": "before", "peak": arm, "end": f"{arm}, end"}
+        by = {
+            name: [[share(one(found[key, seed])) for seed in seeds] for key in some.values()]
+            for name, one in (("truth", true), ("third", lambda one: rewards_of(one, judge)))
+        }
+        kept = " ".join(f"{told[arm, s]['kept_step']}/{told[arm, s]['steps']}" for s in seeds)
+        for k, place in enumerate(some):
+            steps = {"start": "0", "peak": kept, "end": ""}[place]
+            rows.append(
+                [arm, place, steps, *(_scored(by[name][k]) for name in by), *(_less(by[name], k) for name in by)]
+            )
+        checks += [_check_row(arm, seed, told[arm, seed]) for seed in seeds]
+    head = ["policy against", "at", "kept step", "true score", "reward by the third", "true, less start",
+            "third, less start"]  # fmt: skip
+    return [
+        workshop.table(head, rows), "",
+        workshop.table(["policy against", "seed", "step: own reward, judged, distinct, KL"], checks),
+    ]  # fmt: skip
+
+
+def _scored(cells: Sequence[Right]) -> str:
+    return _three(bounded(cells))
+
+
+def _less(places: Sequence[Sequence[Right]], k: int) -> str:
+    return _three(bounded(places[k], places[0])) if k else ""
+
+
+def bounded(cells: Sequence[Right], other: Sequence[Right] | None = None) -> Estimate:
+    """The mean over seeds and prompts, or the difference of two; of one prompt alone there is no interval."""
+    found = estimate(cells) if other is None else difference(cells, other)
+    return found if len(cells[0]) > 1 else replace(found, low=found.mean, high=found.mean)
+
+
+def _three(value: Estimate) -> str:
+    seeds = " ".join(f"{one:.2f}" for one in value.values)
+    interval = f" [{value.low:.2f}, {value.high:.2f}]" if value.low < value.high else ""
+    return f"{value.mean:.2f}{interval} ({seeds})"
+
+
+def _check_row(arm: str, seed: int, told: dict[str, Any]) -> list[str]:
+    checks = (
+        f"{one['step']}: {one['own']:.2f} {one['judged']:.2f} {one['distinct']:.2f} {one['kl']:.2f}"
+        for one in told["checks"]
+    )
+    return [arm, str(seed), "; ".join(checks)]
 
 
 def _means(scores: Sequence[Scores]) -> str:

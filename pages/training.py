@@ -100,13 +100,13 @@ def _form(store: Store, run: str, what: What, labels: int, busy: bool) -> None:
                 format="%g" if isinstance(setting.value, float) else None,
             )
         if what.kind == REWARD:
-            st.selectbox(
-                "Test data set",
+            st.multiselect(
+                "Test data sets",
                 store.dataset_names(),
-                None,
                 key=f"{key}_test",
                 placeholder="none",
-                help="Its pairs or claims are rewarded, to be compared with gold.",
+                help="Their pairs or claims are rewarded, to be compared with gold. Those of other tasks show how the "
+                "reward model does off its distribution.",
             )
         st.text_input(
             "Name",
@@ -137,7 +137,7 @@ def _ask(run: str, what: What) -> None:
             if what.kind == KIND:
                 job = tuned_models.submit(store, [run], values, name)
             else:
-                job = tuned_models.submit_preferences(store, what.kind, run, values, name, now.get(f"{key}_test"))
+                job = tuned_models.submit_preferences(store, what.kind, run, values, name, now.get(f"{key}_test", ()))
             st.query_params["job"] = job
     except IcmError as error:
         now["tune_problem"] = error
@@ -160,12 +160,26 @@ def _show_training(store: Store, reading: Reading, what: What, job: str) -> None
     if what.kind == KIND:
         _test(store, reading, job)
     elif what.kind == REWARD and gold_shown(reading):
-        for stage, right in tuned_models.stage_accuracies(store, facts).items():
-            if isinstance(right, str):
-                session.message(right)
-                continue
-            interval = f"[{percent(right.low)}, {percent(right.high)}]"
-            st.text(f"Right on the test part, {stage} model: {percent(right.mean)} {interval}")
+        _reward_tests(store, facts)
+
+
+def _reward_tests(store: Store, facts: Json) -> None:
+    """Draw how often a reward model agrees with gold, and for several test data sets, or one off distribution, each."""
+    for stage, right in tuned_models.stage_accuracies(store, facts).items():
+        if isinstance(right, str):
+            session.message(right)
+            continue
+        interval = f"[{percent(right.low)}, {percent(right.high)}]"
+        st.text(f"Right on the test part, {stage} model: {percent(right.mean)} {interval}")
+    tests = tuned_models.reward_tests(store, facts)
+    if len(tests) > 1 or any(one.off_distribution for one in tests):
+        st.dataframe(
+            tuned_models.reward_tests_frame(tests),
+            hide_index=True,
+            column_config=COLUMNS,
+            alt="Accuracy of the reward model by test data set",
+        )
+        st.caption("Off distribution: of another task than the labels, or responses that were sampled from a model.")
 
 
 def _curve(job: str) -> None:

@@ -244,17 +244,19 @@ def _test_gold(store: Store, examples: Sequence[Sequence[str]]) -> tuple[dict[An
 Judged = tuple[Example, Label, Sequence[float]]  # an example, its gold label, the rewards of its responses
 
 
-def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
+def agreement_with_gold(store: Store, facts: Json, stage: str, only: str | None = None) -> Right:
     """Return how many test pairs a stage's reward model orders as gold does, by data set and group.
 
-    Raises SettingError if the model was not evaluated, or only on examples without gold.
+    With `only`, those of that data set. Raises SettingError if the model was not evaluated, or only on examples without
+    gold.
     """
     rows = facts["test"].get(stage)
     if not rows:
         raise SettingError(f"reward model {facts['name']!r} has no test part of stage {stage!r}: name one (--test)")
     by_dataset: dict[str, dict[str, Sequence[float]]] = defaultdict(dict)
     for row in rows:
-        by_dataset[row["dataset"]][row["example"]] = row["rewards"]
+        if only in (None, row["dataset"]):
+            by_dataset[row["dataset"]][row["example"]] = row["rewards"]
     found: dict[str, tuple[float, int]] = {}
     for dataset, rewards in by_dataset.items():
         gold = gold_of(store, dataset, sorted(rewards))
@@ -262,7 +264,8 @@ def agreement_with_gold(store: Store, facts: Json, stage: str) -> Right:
         task = store.dataset_info(dataset).task
         found |= {f"{dataset} {group}": right for group, right in right_pairs(task, judged).items()}
     if not found:
-        raise SettingError(f"the test part of {facts['name']!r} has no gold: its accuracy is not known")
+        what = f"data set {only!r}, a test of {facts['name']!r}," if only else f"the test part of {facts['name']!r}"
+        raise SettingError(f"{what} has no gold: its accuracy is not known")
     return found
 
 
@@ -295,9 +298,12 @@ def above(one: float, other: float) -> float:
     return 1.0 if one > other else 0.5 if one == other else 0.0
 
 
-def accuracy(store: Store, models: Sequence[Json], stage: str) -> Estimate:
-    """Return the accuracy of reward models that differ in their seeds, with its interval over seeds and groups."""
-    return estimate([agreement_with_gold(store, facts, stage) for facts in models])
+def accuracy(store: Store, models: Sequence[Json], stage: str, only: str | None = None) -> Estimate:
+    """Return the accuracy of reward models that differ in their seeds, with its interval over seeds and groups.
+
+    It is over all of their test data, or `only` one data set of it. Raises SettingError if it is not known.
+    """
+    return estimate([agreement_with_gold(store, facts, stage, only) for facts in models])
 
 
 Scores = Mapping[str, Sequence[float]]  # by prompt: a score for each response, higher is better

@@ -91,14 +91,14 @@ def submit(store: Store, runs: Sequence[str], values: Mapping[str, Any], name: s
 
 
 def submit_preferences(
-    store: Store, kind: str, run: str, values: Mapping[str, Any], name: str | None, test: str | None = None
+    store: Store, kind: str, run: str, values: Mapping[str, Any], name: str | None, tests: Sequence[str] = ()
 ) -> str:
     """Start training on the preferences in a run's labels and return the job: a reward model, or a policy (DPO).
 
-    A reward model is tested on the data set `test`. Raises NotFound, NotInstalled, SettingError.
+    A reward model is tested on the data sets `tests`. Raises NotFound, NotInstalled, SettingError.
     """
     if kind == REWARD:
-        parts = [DatasetPart(test)] if test else []
+        parts = [DatasetPart(test) for test in tests]
         job = policies.create(store, run, settings_from(RewardSettings, values), name=name or None, test=parts)
     else:
         chosen = settings_from(PreferenceSettings, values)
@@ -114,15 +114,57 @@ def jobs_about(store: Store, run: str, kind: str = KIND) -> list[str]:
     return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
 
 
-def stage_accuracies(store: Store, facts: Json) -> dict[str, Estimate | str]:
-    """Return the accuracy of a reward model on its test pairs by stage, or why it is not known."""
+def stage_accuracies(store: Store, facts: Json, only: str | None = None) -> dict[str, Estimate | str]:
+    """Return the accuracy of a reward model on its test pairs by stage, or why it is not known.
+
+    It is over all of them, or over those of `only` one data set.
+    """
     found = dict[str, Estimate | str]()
     for stage in facts["test"]:
         try:
-            found[stage] = accuracy(store, [facts], stage)
+            found[stage] = accuracy(store, [facts], stage, only)
         except SettingError as error:
             found[stage] = str(error)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTest:
+    """A reward model on one test data set: its accuracy by stage, or why it is not known.
+
+    `off_distribution` says that the data set is of another task than the labels, or responses sampled from a model.
+    """
+
+    dataset: str
+    off_distribution: bool
+    right: Mapping[str, Estimate | str]
+
+    def to_json(self) -> Json:
+        told: Json = {"dataset": self.dataset, "off_distribution": self.off_distribution}
+        for stage, right in self.right.items():
+            if isinstance(right, Estimate):
+                told |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
+        return told
+
+
+def reward_tests(store: Store, facts: Json) -> list[RewardTest]:
+    """Return a reward model's accuracy by test data set, in the order in which they were named."""
+    rows, off = next(iter(facts["test"].values()), ()), facts.get("off_distribution", ())
+    names = dict.fromkeys(row["dataset"] for row in rows)
+    return [RewardTest(name, name in off, stage_accuracies(store, facts, name)) for name in names]
+
+
+def reward_tests_frame(tests: Sequence[RewardTest]) -> "pandas.DataFrame":
+    """Return the accuracies that are known as a table: a row for each data set and stage."""
+    import pandas
+
+    rows = [
+        [one.dataset, "yes" if one.off_distribution else "no", stage, right.mean, right.low, right.high]
+        for one in tests
+        for stage, right in one.right.items()
+        if isinstance(right, Estimate)
+    ]
+    return pandas.DataFrame(rows, columns=["data set", "off distribution", "model", "right", "from", "to"])
 
 
 def facts_of(store: Store, job: str) -> Json | None:

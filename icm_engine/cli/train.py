@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,7 +13,7 @@ from icm_engine.analysis.evaluation import asked, unlabelled_parts
 from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
-from icm_engine.cli.terminal import Output, follow
+from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.text import whole_number
@@ -37,6 +37,7 @@ from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 
+Some = TypeVar("Some", Json, Output)
 LISTED = ("name", "kind", "base", "rows", "supervised", "last_loss")
 
 
@@ -142,7 +143,7 @@ def _line(row: Json) -> str:
 
 @command("reward")
 @click.argument("run", metavar="RUN", help="Whose labels are preferences.")
-@click.option("--test", cls=Many, default=[], metavar="DATASET...", help="Pairs to test it on.")
+@click.option("--test", cls=Many, default=[], metavar="DATASET...", help="Data to test it on, of other tasks too.")
 @click.option(
     "--rest",
     cls=Many,
@@ -162,7 +163,7 @@ def reward_command(
     model: ModelOptions,
     training: Json,
     detach: bool,
-) -> Json:
+) -> Json | Output:
     """Train a reward model on a run's preferences.
 
     A first model labels the rest of the data; the final one learns from both.
@@ -236,27 +237,66 @@ def prefer_command(store: Store, run: str, name: str | None, model: ModelOptions
     return _done(store, job, detach, _policy_found)
 
 
+@dataclass(frozen=True, slots=True)
+class ReinforceArguments:
+    """The arguments of `reinforce`."""
+
+    reward: str
+    dataset: str
+    judge: str | None
+    test: str | None
+    limit: int | None
+    name: str | None
+    model: ModelOptions
+    training: Json
+    detach: bool
+
+
 @command("reinforce")
 @click.argument("reward", metavar="REWARD", help="Name of a reward model.")
 @click.option("--dataset", required=True, metavar="NAME", help="Whose prompts are answered.")
+@click.option("--judge", metavar="REWARD", help="Reward model that scores the checks (default: the one trained on).")
+@click.option("--test", metavar="NAME", help="Whose prompts the checks use (default: some of DATASET are held out).")
 @options.limit("The first N prompts.")
 @_training(ReinforceSettings)
-def reinforce_command(
-    store: Store,
-    reward: str,
-    dataset: str,
-    limit: int | None,
-    name: str | None,
-    model: ModelOptions,
-    training: Json,
-    detach: bool,
-) -> Json:
-    """Train a policy against a reward model (RLOO)."""
-    settings, judge = settings_from(ReinforceSettings, training), reward.removeprefix(model_registry.PREFIX)
-    base = model.instead_of(policies.model_of(model_registry.model_facts(store, judge)))
-    parts = _parts(store, [dataset])
-    job = policies.ask_reinforcement(store, judge, parts, settings, name=name, model=base, most=limit)
-    return _done(store, job, detach, _policy_found)
+def reinforce_command(store: Store, **given: Any) -> Json | Output:
+    """Train a policy against a reward model (RLOO).
+
+    The policy is checked during training, and kept as it was when the judge's reward was highest.
+    """
+    arguments = ReinforceArguments(**given)
+    settings = settings_from(ReinforceSettings, arguments.training)
+    reward = arguments.reward.removeprefix(model_registry.PREFIX)
+    base = arguments.model.instead_of(policies.model_of(model_registry.model_facts(store, reward)))
+    job = policies.ask_reinforcement(
+        store,
+        reward,
+        _parts(store, [arguments.dataset]),
+        settings,
+        name=arguments.name,
+        model=base,
+        most=arguments.limit,
+        judge=arguments.judge.removeprefix(model_registry.PREFIX) if arguments.judge else None,
+        test=_parts(store, [arguments.test] if arguments.test else []),
+    )
+    jobs.start(store, job)
+    return {"job": job, "status": "starting"} if arguments.detach else _reinforced(follow(store, job))
+
+
+def _reinforced(found: Json) -> Output:
+    """How a reinforcement went, with a line for each check; one that was done before there were checks has none."""
+    names = ("judge", "ended", "held_out", "kept_step", "checks")
+    told = {**_policy_found(found), **{name: found[name] for name in names if name in found}}
+    notes = policies.check_notes(found)
+    shown = {name: value for name, value in told.items() if name not in ("held_out", "checks")}
+    lines = [text_of(shown), *(_check_line(one, found["kept_step"]) for one in found.get("checks", ())), *notes]
+    return Output({**told, "notes": notes}, "\n".join(lines))
+
+
+def _check_line(one: Json, kept: int) -> str:
+    rewards = f"own reward {one['own']:.2f}  judged {one['judged']:.2f}"
+    line = f"step {one['step']:>5}  {rewards}  {percent(one['distinct'])} distinct  KL {one['kl']:.2f}"
+    return f"{line}  kept" if one["step"] == kept else line
 
 
 @command("self-reward")
@@ -313,7 +353,7 @@ def _round_line(one: tuned_models.LoopRound) -> str:
     return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}{judged}"
 
 
-def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Json]) -> Json:
+def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Some]) -> Json | Some:
     """Start the job, follow it to its end and return what came of it."""
     jobs.start(store, job)
     return {"job": job, "status": "starting"} if detach else summary(follow(store, job))
@@ -334,8 +374,8 @@ def _responses_found(store: Store, arguments: RespondArguments, job: str, found:
     }
 
 
-def _reward_found(store: Store, found: Json) -> Json:
-    """What was learned from, and the accuracy on the test part where that has gold."""
+def _reward_found(store: Store, found: Json) -> Output:
+    """What was learned from, and the accuracy on the test data where that has gold: of all, and of each data set."""
     summary = {
         "reward": found["name"],
         "supervised": found["supervised"],
@@ -349,7 +389,21 @@ def _reward_found(store: Store, found: Json) -> Json:
             print(f"icm: {right}", file=sys.stderr)
             continue
         summary |= {f"accuracy_{stage}": right.mean, f"interval_{stage}": [right.low, right.high]}
-    return summary
+    tests = tuned_models.reward_tests(store, found)
+    return Output({**summary, "tests": [one.to_json() for one in tests]}, "\n".join([text_of(summary), *_tests(tests)]))
+
+
+def _tests(tests: Sequence[tuned_models.RewardTest]) -> list[str]:
+    """A line for each test data set and stage, if there are several or one is off distribution."""
+    if len(tests) < 2 and not any(one.off_distribution for one in tests):
+        return []
+    return [
+        f"{one.dataset:<22} {stage:<5} {percent(right.mean)} [{percent(right.low)}, {percent(right.high)}]"
+        f"{'  off distribution' * one.off_distribution}"
+        for one in tests
+        for stage, right in one.right.items()
+        if not isinstance(right, str)
+    ]
 
 
 def _policy_found(found: Json) -> Json:

@@ -10,7 +10,7 @@ No gold is read here: `analysis` compares rewards and responses with it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from icm_engine.jobs import JobSpec
 from icm_engine.jobs.downstream_eval import DatasetPart, rest_of
 from icm_engine.jobs.finetuning import free_name
 from icm_engine.runs import model_registry
-from icm_engine.store.datasets import Dataset
+from icm_engine.store.datasets import Dataset, DatasetInfo
 from icm_engine.store.events import Json
 from icm_engine.store.replay import OpenRun, current_state, open_run
 from icm_engine.store.store import Store
@@ -92,7 +92,9 @@ class PreferenceSettings(LoraSettings):
 class ReinforceSettings(LoraSettings):
     """Settings of policy training on rewards (RLOO): steps of `prompts` prompts with `responses` samples each.
 
-    `beta` weights the divergence from the start against the reward.
+    `beta` weights the divergence from the start against the reward. The policy is checked before the first step and
+    `checks` times during training, on at most `held_out` prompts; `patience` checks without a higher reward by the
+    judge end the training.
     """
 
     steps: int = 100
@@ -100,6 +102,9 @@ class ReinforceSettings(LoraSettings):
     responses: int = 8
     beta: float = 0.05
     max_tokens: int = 16
+    checks: int = 10
+    patience: int = 3
+    held_out: int = 8
 
 
 TRAINING_EXPLANATIONS = {
@@ -114,6 +119,9 @@ TRAINING_EXPLANATIONS = {
     "prompts": "prompts a step",
     "responses": "samples per prompt, whose rewards are compared",
     "max_tokens": "maximum tokens of a response",
+    "checks": "how often the policy is checked, in equal parts of the steps",
+    "patience": "checks without a higher reward by the judge after which training ends",
+    "held_out": "prompts that the checks use, at most",
 }
 
 Some = TypeVar("Some")
@@ -144,16 +152,19 @@ def create(
     NotInstalled.
 
     `rest` is the data that the first model labels: by default the examples that the run's limit left out; empty for a
-    single stage. Unless another is given, the model is the run's own, or the base of that model if it was tuned.
+    single stage. `test` can be of other tasks, each in its own template. Unless another is given, the model is the
+    run's own, or the base of that model if it was tuned.
     """
     model_registry.require_installed()
     spec = store.spec(run)
     model = local(model or model_registry.base_choice(store, run), "trained")
     parts = rest_of(store, spec) if rest is None else list(rest)
     form = form_of(store.dataset_info(spec.dataset).task)
-    for part in [*parts, *test]:
+    for part in parts:
         if form_of(store.dataset_info(part.dataset).task) != form:
             raise SettingError(f"data set {part.dataset!r} has another template than run {run!r}: use one of its task")
+    for part in test:
+        form_of(store.dataset_info(part.dataset).task)  # any with responses can be read
     body = {
         "run": run,
         "name": free_name(store, f"{run}-reward", name),
@@ -162,6 +173,20 @@ def create(
         "test": [part.to_json() for part in test],
     }
     return jobs.create(store, JobSpec(KIND, body, model))
+
+
+RESPONSES_OF = "responses of "  # how the source of a data set of sampled responses begins
+
+
+def off_distribution(store: Store, run: str, datasets: Iterable[str]) -> list[str]:
+    """Return the data sets that do not look like a run's own: of another task, or responses sampled from a model."""
+    own = store.dataset_info(store.spec(run).dataset)
+
+    def like(other: DatasetInfo) -> bool:
+        same_task = (other.task.name, other.task.template) == (own.task.name, own.task.template)
+        return same_task and other.source.startswith(RESPONSES_OF) == own.source.startswith(RESPONSES_OF)
+
+    return [name for name in dict.fromkeys(datasets) if not like(store.dataset_info(name))]
 
 
 def preferences(store: Store, run: str) -> tuple[Form, TrainingSet]:
@@ -270,11 +295,21 @@ def ask_reinforcement(
     name: str | None = None,
     model: ModelChoice | None = None,
     most: int | None = None,
+    judge: str | None = None,
+    test: Sequence[DatasetPart] = (),
 ) -> str:
-    """Create the job that trains a policy against a reward model on prompts of some data. Raises SettingError."""
+    """Create the job that trains a policy against a reward model on prompts of some data. Raises SettingError.
+
+    Another reward model can be the `judge` of the checks; by default it is `reward` itself. The prompts of `test` are
+    those that the checks use; by default a part of the others is held out for them.
+    """
     model_registry.require_installed()
     facts = _require_reward_model(store, reward)
     responding_form(store, parts)
+    if judge is not None:
+        _require_reward_model(store, judge)
+    if test:
+        _form(store, [*parts, *test])
     body = {
         "reward": reward,
         "parts": [part.to_json() for part in parts],
@@ -282,6 +317,8 @@ def ask_reinforcement(
         "dataset": parts[0].dataset,
         "name": free_name(store, f"{reward}-policy", name),
         "settings": asdict(settings),
+        **({"judge": judge} if judge is not None else {}),
+        **({"test": [part.to_json() for part in test]} if test else {}),
     }
     return jobs.create(store, JobSpec(REINFORCE, body, local(model or model_of(facts), "trained")))
 
@@ -310,6 +347,74 @@ def prompts_of(store: Store, parts: Sequence[Json], most: int | None, skip: int 
     if not found:
         raise SettingError("there is no prompt to respond to: name data with examples")
     return form, found
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPrompts:
+    """The prompts of a reinforcement: those it trains on, and those whose responses are checked."""
+
+    form: Form
+    asked: list[str]
+    checked: list[str]
+
+    @property
+    def shared(self) -> int:
+        """The number of checked prompts that are trained on too."""
+        return len(set(self.asked) & set(self.checked))
+
+
+def checked_prompts(store: Store, body: Json, most: int) -> CheckedPrompts:
+    """Return the prompts of a reinforcement, at most `most` of them to be checked.
+
+    The checked ones come from its test data. Without any, one prompt in four is held out, at equal distances and at
+    least one; a single prompt is used for both.
+    """
+    form, asked = prompts_of(store, body["parts"], body["most"])
+    if "test" in body:
+        _, others = prompts_of(store, body["test"], None)
+        return CheckedPrompts(form, asked, _spread(others, min(most, len(others))))
+    if len(asked) == 1:
+        return CheckedPrompts(form, asked, asked)
+    held_out = _spread(asked, min(most, max(1, len(asked) // 4)))
+    return CheckedPrompts(form, [one for one in asked if one not in held_out], held_out)
+
+
+def _spread(some: Sequence[str], count: int) -> list[str]:
+    """That many, at equal distances."""
+    return [some[k * len(some) // count] for k in range(count)]
+
+
+COLLAPSED = 0.5  # of the share of distinct responses at the start: half of the variety is gone
+ALL_STEPS, NO_BETTER, HAS_COLLAPSED = "all steps taken", "no better", "collapsed"  # why a reinforcement ended
+
+
+def has_collapsed(checks: Sequence[Json]) -> bool:
+    """Say whether a policy has lost its variety for nothing: half of it is gone, and the judge's reward is not higher.
+
+    A policy that has found the one right answer to each prompt loses variety too. So a low share of distinct responses
+    counts only where the judge sees no gain in it.
+    """
+    *before, last = checks
+    better = all(last["judged"] > one["judged"] for one in before)
+    return last["distinct"] < COLLAPSED * checks[0]["distinct"] and not better
+
+
+def why_ended(checks: Sequence[Json], done: bool) -> str:
+    """Return why a reinforcement ended; `done` if it took all of its steps."""
+    return ALL_STEPS if done else HAS_COLLAPSED if has_collapsed(checks) else NO_BETTER
+
+
+def check_notes(facts: Json) -> list[str]:
+    """Return what limits the checks of a policy, in sentences; none for a model without checks."""
+    if not facts.get("checks"):
+        return []
+    held_out, notes = facts["held_out"], list[str]()
+    if facts["judge"] == facts["reward"]:
+        notes.append("The checks used the reward model of the training: a policy judged by its own reward cannot show "
+                     "over-optimisation.")  # fmt: skip
+    if held_out["trained_on"]:
+        notes.append(f"{held_out['trained_on']} of {held_out['prompts']} checked prompts were trained on too.")
+    return notes
 
 
 def responding_form(store: Store, parts: Sequence[DatasetPart]) -> Form:
@@ -392,7 +497,7 @@ def keep_responses(
         examples,
         tuple(dict(example.fields) for example in examples),
         columns,
-        f"responses of {found['model']} ({job})",
+        f"{RESPONSES_OF}{found['model']} ({job})",
     )
     store.add_dataset(made)
     return made

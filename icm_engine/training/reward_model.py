@@ -9,6 +9,8 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from icm_engine.core.errors import ModelNotUsable, PromptTooLong, ScoreNotFinite
 from icm_engine.core.labeling import Example
 from icm_engine.core.prompting import Prompt
-from icm_engine.core.training_rows import Form, Row, ranked_rows
+from icm_engine.core.training_rows import Form, Row, form_of, ranked_rows
 from icm_engine.jobs import policies
 from icm_engine.jobs.finetuning import labels_sha256
 from icm_engine.jobs.job_process import Job
@@ -164,10 +166,13 @@ class _Stages:
         return facts
 
     def score(self, stage: str, examples: Sequence[tuple[str, Example]]) -> list[list[float]]:
-        """Return the rewards of each example's responses by a stage's model."""
+        """Return the rewards of each example's responses by a stage's model; each data set in its own template."""
         loaded = self.load()
-        reader, model = RewardReader(loaded, self.form), load_rewards(loaded, self.place / f"{stage}-done")
-        return example_rewards(model, reader, [example for _, example in examples])
+        model, found = load_rewards(loaded, self.place / f"{stage}-done"), list[list[float]]()
+        for dataset, some in groupby(examples, itemgetter(0)):
+            form = form_of(self.job.store.dataset_info(dataset).task)
+            found += example_rewards(model, RewardReader(loaded, form), [example for _, example in some])
+        return found
 
 
 def reward(job: Job) -> Json:
@@ -250,6 +255,7 @@ def _facts(job: Job, left_out: Any, told: Json, labelled: Json, tested: Json) ->
         "stages": told,
         "rest": labelled,
         "test": tested,
+        "off_distribution": policies.off_distribution(job.store, body["run"], [one["dataset"] for one in body["test"]]),
     }
 
 

@@ -2,19 +2,20 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerState
 
 from icm_engine.core.errors import OutOfMemory, SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import Row
 from icm_engine.jobs.finetuning import labels_sha256
 from icm_engine.jobs.job_process import Job
-from icm_engine.jobs.policies import LoraSettings
+from icm_engine.jobs.policies import LoraSettings, check_notes
 from icm_engine.models.loading import LoadedModel, as_memory_error
 from icm_engine.runs.model_registry import require_installed
 from icm_engine.store.events import SEARCH, Json
@@ -38,7 +39,7 @@ def versions() -> dict[str, str]:
 
 CHECKPOINTS = 10  # checkpoints saved per training, of which the last two are kept
 POINTS = 200  # log entries per training at most, as many as a loss curve shows
-LOGGED = "logged"  # the kind of event
+LOGGED, CHECKED = "logged", "checked"  # the kinds of events
 STATE = "trainer_state.json"  # the last file a trainer writes into a checkpoint
 
 
@@ -80,11 +81,23 @@ def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(JobCallback(job))
     begun = last_checkpoint(folder)
+    step = int(begun.name.rpartition("-")[2]) if begun else None
+    if begun and (done := _state_at_end(begun)) is not None:  # resumed, the trainer would take a step too many
+        trainer.state = done
+        trainer.model.load_adapter(done.best_model_checkpoint or str(begun), "default", is_trainable=True)
+        return {"resumed_from": step}
     try:
         found = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     except (RuntimeError, MemoryError) as error:
         raise _as_memory_error(error) or error from error
-    return {**found.metrics, "resumed_from": int(begun.name.rpartition("-")[2]) if begun else None}
+    return {**found.metrics, "resumed_from": step}
+
+
+def _state_at_end(checkpoint: Path) -> Any:
+    """The state of a training whose last checkpoint this is; None where steps are left."""
+    state = TrainerState.load_from_json(str(checkpoint / STATE))
+    control = state.stateful_callbacks.get("TrainerControl", {})
+    return state if control.get("args", {}).get("should_training_stop") else None
 
 
 def train_at_once(trainer: Any, interrupted: Callable[[], bool]) -> bool:
@@ -128,9 +141,29 @@ class JobCallback(TrainerCallback):  # type: ignore[misc]
         self._job.progress(state.global_step, state.max_steps, "training, step")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **unused: Any) -> None:
+        for check in checks_of([{"step": state.global_step, **(logs or {})}]):
+            self._job.append(CHECKED, check)
         if logs and "loss" in logs:
             seconds = round(time.monotonic() - self._began, 3)
             self._job.append(LOGGED, {"step": state.global_step, "steps": state.max_steps, "seconds": seconds, **logs})
+
+
+OWN, JUDGED, DISTINCT = "own", "judged", "distinct"  # what a check measures, by its name in a trainer's logs
+
+
+def checks_of(logs: Sequence[Json]) -> list[Json]:
+    """Return the checks in a trainer's logs: step, mean own and judged reward, distinct responses, KL a token."""
+    return [
+        {
+            "step": log["step"],
+            OWN: log[f"eval_rewards/{OWN}/mean"],
+            JUDGED: log.get(f"eval_rewards/{JUDGED}/mean", log[f"eval_rewards/{OWN}/mean"]),
+            DISTINCT: log[f"eval_{DISTINCT}"],
+            "kl": log["eval_kl"],
+        }
+        for log in logs
+        if f"eval_{DISTINCT}" in log
+    ]
 
 
 class StopCallback(TrainerCallback):  # type: ignore[misc]
@@ -169,13 +202,43 @@ def card(facts: Json) -> str:
         *(_table(f"Labels of run {run['run']}", run) for run in facts["runs"]),
         _table("Rows", {"rows": facts["rows"], **facts["left_out"], "sha256": facts["labels_sha256"]}),
         _table("Settings", {**facts["settings"], "alpha / rank": facts["scale"]}),
-        _table("Training", {name: facts[name] for name in _TRAINING}),
+        _table("Training", {name: facts[name] for name in _TRAINING if name in facts}),
+        *_checks(facts),
+        *_tests(facts),
         _table("Versions", facts["versions"]),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-_TRAINING = ("base", "quantization", "dtype", "device", "steps", "first_loss", "last_loss", "parameters")
+_TRAINING = (
+    *("base", "quantization", "dtype", "device", "steps", "kept_step", "ended"),
+    *("first_loss", "last_loss", "parameters"),
+)
+
+
+def _checks(facts: Json) -> list[str]:
+    """The checks of a policy that was trained on rewards, and what limits them; nothing for other models."""
+    if not facts.get("checks"):
+        return []
+    held_out = facts["held_out"]
+    words = (
+        f"Prompts: {held_out['prompts']}, with {held_out['responses']} responses each, scored by `{facts['judge']}`. "
+        f"The adapter is that of step {facts['kept_step']}, where the judge's reward was highest."
+    )
+    head = "| step | own reward | judged reward | distinct responses | KL a token |\n|---|---|---|---|---|"
+    rows = [
+        f"| {one['step']} | {one[OWN]:.3f} | {one[JUDGED]:.3f} | {one[DISTINCT]:.3f} | {one['kl']:.3f} |"
+        for one in facts["checks"]
+    ]
+    return ["## Checks", " ".join([words, *check_notes(facts)]), "\n".join([head, *rows])]
+
+
+def _tests(facts: Json) -> list[str]:
+    """What a reward model gave rewards of; whether they agree with gold is not known in training, which reads none."""
+    counts = Counter(row["dataset"] for row in next(iter((facts.get("test") or {}).values()), ()))
+    off = facts.get("off_distribution", ())
+    cells = {name: f"{count} examples{', off distribution' * (name in off)}" for name, count in counts.items()}
+    return [_table("Tested on", cells)] if cells else []
 
 
 _AS_MODEL = "Use it in place of a model: `--model trained:{name}`, or `--model` with the path of this folder."

@@ -11,7 +11,7 @@ from icm_engine.jobs import JobSpec, finetuning
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.finetunings import facts, finished, labelled_run, logged
-from tests.support.labelled_runs import SAMPLE, add, capitals, capitals_run, labelled
+from tests.support.labelled_runs import PAIRS, SAMPLE, add, capitals, capitals_run, labelled, pair
 from tests.support.stores import HOSTILE, add_run
 
 
@@ -132,7 +132,7 @@ def test_a_reward_model_and_a_policy_are_asked_for_with_what_the_form_says(
     test = page("training", run=run, train="reward")
     assert test.button(key="reward").label == "Train on 8 labels"
     test.number_input(key="reward_steps").set_value(7)
-    test.selectbox(key="reward_test").set_value("capitals")
+    test.multiselect(key="reward_test").set_value(["capitals"])
     test.text_input(key="reward_name").set_value("judge")
     test.button(key="reward").click().run()
     assert not test.exception
@@ -176,3 +176,20 @@ def test_a_reward_model_tells_how_often_it_agrees_with_gold(store: Store) -> Non
     assert "Right on the test part, first model: 75% [58%, 92%]" in texts(test)  # three of six stand out, three tie
     assert test.code[0].value == "judge"
     assert dict(zip(*frame(test, "what").to_dict("list").values(), strict=True))["model"] == "judge"
+
+
+def test_a_reward_model_is_shown_on_each_test_data_set(store: Store) -> None:
+    run = capitals_run(store)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    add(store, "numbers", PAIRS, (pair("p", "3", "4"), pair("q", "9", "2")))
+    add_gold(store, "numbers", {"p": "False", "q": "True"})
+    near = [{"dataset": "capitals", "example": e.id, "rewards": [float(e.id.endswith("-0"))]} for e in capitals()]
+    far = [{"dataset": "numbers", "example": name, "rewards": [1.0, 0.0]} for name in "pq"]
+    job = jobs.create(store, JobSpec("reward", {"run": run, "name": "judge"}, SAMPLE))
+    told = {**facts("judge", run), "kind": "reward", "test": {"first": [*near, *far]}, "off_distribution": ["numbers"]}
+    store.append(job, "result", told)
+    test = page("training", run=run, job=job)
+    shown = frame(test, "off distribution")
+    assert shown["data set"].tolist() == ["capitals", "numbers"]
+    assert shown["off distribution"].tolist() == ["no", "yes"]
+    assert shown["right"].tolist() == [1.0, 0.5]

@@ -1,6 +1,14 @@
 """Policies: what can be asked, candidates for a judge, and real ones of the sample model after a few steps."""
 
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +28,7 @@ from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from tests.support.finetunings import done
 from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, pair
+from tests.support.paths import ROOT
 
 
 def answered(store: Store, dataset: str, asked: list[str], responses: list[list[str]]) -> str:
@@ -59,6 +68,57 @@ def test_prompts_are_the_distinct_questions_in_order(store: Store) -> None:
     assert policies.prompts_of(store, [{"dataset": "some", "start": 1}], 1)[1] == ["Q2"]
     with pytest.raises(SettingError, match="no prompt to respond to"):
         policies.prompts_of(store, [{"dataset": "some", "start": 3}], None)
+
+
+# -- what a reinforcement is checked on, and when it ends
+
+
+def test_some_prompts_are_held_out_for_the_checks(store: Store) -> None:
+    claims = tuple(claim(f"c{k}", f"Q{k}", "x") for k in range(12))
+    add(store, "some", CLAIMS, claims)
+    add(store, "others", CLAIMS, (claim("a", "Q3", "x"), claim("b", "R", "y")))
+    body = {"parts": [{"dataset": "some", "start": 0}], "most": None}
+    prompts = policies.checked_prompts(store, body, 8)
+    assert prompts.checked == ["Q0", "Q4", "Q8"]  # one in four, at equal distances
+    assert prompts.asked == [f"Q{k}" for k in range(12) if k % 4]
+    assert policies.checked_prompts(store, body, 2).checked == ["Q0", "Q6"]
+    assert policies.checked_prompts(store, {**body, "most": 2}, 8).checked == ["Q0"]
+    alone = policies.checked_prompts(store, {**body, "most": 1}, 8)
+    assert (alone.asked, alone.checked, alone.shared) == (["Q0"], ["Q0"], 1)
+    named = policies.checked_prompts(store, {**body, "test": [{"dataset": "others", "start": 0}]}, 8)
+    assert (len(named.asked), named.checked, named.shared) == (12, ["Q3", "R"], 1)
+
+
+def checks(*found: tuple[float, float]) -> list[Json]:
+    """Checks with these judged rewards and shares of distinct responses."""
+    return [{"step": k, "judged": judged, "distinct": distinct} for k, (judged, distinct) in enumerate(found)]
+
+
+def test_a_policy_has_collapsed_where_it_lost_its_variety_for_nothing() -> None:
+    assert policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.39)))
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.4)))  # half is left
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (1.1, 0.1)))  # it found something better
+    assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=True) == policies.ALL_STEPS
+    assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=False) == policies.HAS_COLLAPSED
+    assert policies.why_ended(checks((0.0, 0.8), (-1.0, 0.8)), done=False) == policies.NO_BETTER
+
+
+def test_what_limits_the_checks_is_said() -> None:
+    facts = {"reward": "r", "judge": "r", "checks": checks((0.0, 1.0)), "held_out": {"prompts": 1, "trained_on": 1}}
+    own, shared = policies.check_notes(facts)
+    assert "a policy judged by its own reward cannot show over-optimisation" in own
+    assert shared == "1 of 1 checked prompts were trained on too."
+    assert policies.check_notes({**facts, "judge": "other", "held_out": {"prompts": 3, "trained_on": 0}}) == []
+    assert policies.check_notes({"reward": "r"}) == []  # trained before there were checks
+
+
+def test_a_policy_from_before_the_checks_is_still_shown() -> None:
+    from icm_engine.cli.train import _reinforced
+
+    old = {"name": "p", "base": "sample", "supervised": False, "rows": 4, "steps": 9, "first_reward": 0.5}
+    told = _reinforced(old)
+    assert told.value == {**old, "notes": []}
+    assert told.text.splitlines()[-1].split() == ["first_reward", "0.5"]
 
 
 # -- candidates
@@ -217,7 +277,8 @@ def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: St
     how = ReinforceSettings(steps=2, prompts=3, responses=4, rank=2, max_tokens=8)  # more than there are prompts
     job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals", 8)], how)
     facts = done(store, job)
-    assert (facts["name"], facts["reward"], facts["prompts"]) == ("r-policy", "r", 2)
+    assert (facts["name"], facts["reward"], facts["prompts"]) == ("r-policy", "r", 1)  # the other one is checked
+    assert (facts["held_out"]["prompts"], facts["judge"], len(facts["checks"])) == (1, "r", 3)
     assert facts["runs"] == reward["runs"]
     assert abs(facts["first_reward"]) < 10
     card = (model_registry.folder(store, "r-policy") / "README.md").read_text(encoding="utf-8")
@@ -225,6 +286,200 @@ def test_reinforcement_follows_the_reward_and_the_policy_can_be_judged(store: St
     policy = ModelChoice("trained:r-policy", "none", "float32", "cpu")
     found = done(store, policies.ask_responses(store, policy, [DatasetPart("capitals", 8)], Sampling(2), ["r"]))
     assert [len(row) for row in found["responses"]] == [len(row) for row in found["rewards"]["r"]] == [2, 2]
+
+
+def by_hand(
+    store: Store, folder: Path, judged: Sequence[float], patience: int
+) -> tuple[Any, list[Json], Callable[[str], Any]]:
+    """A reinforcement of 8 steps, checked at every second one, whose judge gives these rewards check by check.
+
+    Returns the trainer after training, its checks, and how to read the weights of a folder.
+    """
+    from safetensors.torch import load_file
+
+    from icm_engine.models.loading import load
+    from icm_engine.training import trainers
+    from icm_engine.training.policies import make_rloo_trainer
+
+    given = iter(judged)
+
+    def own(completions: list[str], **unused: Any) -> list[float | None]:
+        return [float(len(text)) for text in completions]
+
+    def judge(completions: list[str], **unused: Any) -> list[float | None]:
+        return [next(given)] * len(completions)
+
+    loaded, form = load(SAMPLE), form_of(CLAIMS)
+    prompts = policies.CheckedPrompts(form, ["What is the capital of Peru?"], ["What is the capital of Ghana?"])
+    how = ReinforceSettings(steps=8, prompts=1, responses=2, rank=2, max_tokens=4, checks=4, patience=patience)
+    trainer = make_rloo_trainer(loaded, prompts, [own, judge], how, folder)
+    trainer.train()
+    return trainer, trainers.checks_of(trainer.state.log_history), lambda name: load_file(folder / name / WEIGHTS)
+
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.mark.model
+def test_a_reinforcement_keeps_the_step_that_its_judge_likes_best(store: Store, tmp_path: Path) -> None:
+    """Its own reward is the length; the judge, by hand, likes step 2 best, and two checks after it are no better."""
+    from peft import get_peft_model_state_dict
+
+    trainer, checks, weights = by_hand(store, tmp_path, [0.5, 1.0, 0.75, 0.25], patience=2)
+    assert [one["step"] for one in checks] == [0, 2, 4, 6]
+    assert [one["judged"] for one in checks] == [0.5, 1.0, 0.75, 0.25]
+    assert all(0 < one["distinct"] <= 1 and one["own"] > 1 for one in checks)
+    assert checks[0]["kl"] == pytest.approx(0, abs=1e-6)  # nothing is learned yet
+    assert (trainer.state.best_global_step, trainer.state.global_step) == (2, 6)
+    kept, best, last = get_peft_model_state_dict(trainer.model), weights("checkpoint-2"), weights("checkpoint-6")
+    assert all((kept[key] == best[key]).all() for key in best)
+    assert any((last[key] != best[key]).any() for key in best)
+
+
+@pytest.mark.model
+def test_a_reinforcement_that_its_judge_never_likes_keeps_the_start(store: Store, tmp_path: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    trainer, checks, _ = by_hand(store, tmp_path, [0.5, 0.25], patience=1)
+    assert (trainer.state.best_global_step, trainer.state.global_step, len(checks)) == (0, 2, 2)
+    kept = get_peft_model_state_dict(trainer.model)
+    assert all((kept[key] == 0).all() for key in kept if "lora_B" in key)  # what it was before the first step
+
+
+def rewarded(store: Store) -> str:
+    """A reward model r, and one of gold's, g; returns the run of the first."""
+    run = capitals_run(store)
+    done(store, policies.create(store, run, RewardSettings(steps=2, rank=2), name="r", rest=[]))
+    facts = {**model_registry.model_facts(store, "r"), "name": "g", "supervised": True}
+    folder = model_registry.folder(store, "r")
+
+    def copied(place: Path) -> None:
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+
+    model_registry.put(store, "g", copied, facts)
+    return run
+
+
+CHECKED = ReinforceSettings(steps=6, prompts=2, responses=2, rank=2, max_tokens=8, checks=3, patience=9)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    rewarded(store)
+    monkeypatch.setattr(jobs, "start", lambda s, job: done(s, job))
+    asked = ["reinforce", "r", "--dataset", "capitals", "--steps", "2", "--prompts", "2", "--responses", "2"]
+    asked += ["--rank", "2", "--max-tokens", "8", "--checks", "1", "--db", str(store.path)]
+    assert main([*asked, "--judge", "g", "--name", "p", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["supervised"], told["judge"], told["notes"]) == (True, "g", [])
+    assert [one["step"] for one in told["checks"]] == [0, 2]
+    assert told["kept_step"] in (0, 2)
+    assert told["held_out"] == {"prompts": 1, "responses": 4, "trained_on": 0}
+    assert all(one["own"] == pytest.approx(one["judged"], abs=1e-4) for one in told["checks"])  # they are equal here
+    assert main([*asked, "--name", "q"]) == 0
+    shown = capsys.readouterr().out
+    assert "a policy judged by its own reward cannot show over-optimisation" in shown
+    assert re.search(r"step     0  own reward .* distinct  KL 0\.00", shown)
+    assert not model_registry.model_facts(store, "q")["supervised"]
+    card = (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
+    assert "## Checks" in card
+    assert "scored by `g`" in card
+
+
+SELF_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from icm_engine.jobs import job_worker
+from icm_engine.jobs.job_process import run_in_process
+from icm_engine.store.store import Store
+from icm_engine.training import trainers
+
+own = trainers.JobCallback.on_step_end
+
+def killing(self, args, state, control, **more):
+    own(self, args, state, control, **more)
+    if state.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[3] == "kill":
+    trainers.JobCallback.on_step_end = killing
+with Store(Path(sys.argv[1])) as store:
+    store.append(sys.argv[2], "start", {})
+    sys.exit(run_in_process(store, sys.argv[2], job_worker.perform))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_a_killed_reinforcement_reaches_the_same_checks_and_the_same_step(store: Store) -> None:
+    """SIGKILL at step 5, after two checks; what goes on begins at the second one, and takes its counts along."""
+
+    def one_thread(job: str, how: str) -> int:
+        told = subprocess.run(
+            [sys.executable, "-c", SELF_KILLED, str(store.path), job, how], cwd=ROOT, capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        return told.returncode
+
+    rewarded(store)
+    whole, killed = (
+        policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], CHECKED, name=name, judge="g")
+        for name in ("whole", "killed")
+    )
+    assert one_thread(whole, "whole") == 0
+    assert one_thread(killed, "kill") == -signal.SIGKILL
+    assert jobs.result(store, killed) is None
+    assert one_thread(killed, "whole") == 0
+    facts, other = (model_registry.model_facts(store, name) for name in ("whole", "killed"))
+    assert other["resumed_from"] == 4
+    last = model_registry.folder(store, "whole") / "last"
+    assert (last / WEIGHTS).is_file() is (facts["kept_step"] != facts["steps"])
+    assert [one["step"] for one in facts["checks"]] == [0, 2, 4, 6]
+    names = ("checks", "kept_step", "ended", "steps", "last_reward", "last_kl")
+    assert [facts[name] for name in names] == [other[name] for name in names]
+    weights = [(model_registry.folder(store, name) / WEIGHTS).read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_a_reinforcement_that_was_cut_off_at_its_end_takes_no_further_step(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended early, its last checkpoint was saved, and then its process died before it could store the policy."""
+    from icm_engine.training import trainers
+
+    rewarded(store)
+    how = replace(CHECKED, patience=1, learning_rate=1e-9)  # nothing is learned, so the first check is one of the best
+    job = policies.ask_reinforcement(store, "r", [DatasetPart("capitals")], how, name="p", judge="g")
+
+    def killing(*unused: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as changed:
+        changed.setattr(model_registry, "put", killing)
+        store.append(job, "start", {})
+        with pytest.raises(Killed):
+            run_in_process(store, job, job_worker.perform)
+    last = trainers.last_checkpoint(model_registry.workplace(store, "p"))
+    assert last is not None
+    found = [event.body for event in store.read_after(job, kinds=(trainers.CHECKED,))]
+    facts = done(store, job)
+    assert facts["checks"] == found
+    assert facts["steps"] == facts["resumed_from"] == int(last.name.rpartition("-")[2])
+    assert facts["kept_step"] == max(found, key=lambda one: float(one["judged"]))["step"]
+    assert facts["parameters"] > 0
+    folder = model_registry.folder(store, "p")
+    assert (folder / "last").is_dir() is (facts["kept_step"] != facts["steps"])
+    last_of = folder / "last" if (folder / "last").is_dir() else folder
+    policy = ModelChoice(str(last_of), "none", "float32", "cpu")
+    sampled = done(store, policies.ask_responses(store, policy, [DatasetPart("capitals", 8)], Sampling(1)))
+    assert len(sampled["responses"]) == 2  # the policy after its last step can be sampled, by its path
 
 
 class Killed(BaseException):

@@ -4,11 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from icm_engine import jobs
+from icm_engine.analysis import tuned_models
 from icm_engine.analysis.evaluation import accuracy, agreement_with_gold, right_pairs, share, truth_of, wins
 from icm_engine.cli.main import main
 from icm_engine.core.errors import ModelNotUsable, NotFound, SettingError
@@ -25,7 +27,7 @@ from icm_engine.core.training_rows import (
     ranked_rows,
 )
 from icm_engine.data.gold import add_gold
-from icm_engine.jobs import job_worker, policies
+from icm_engine.jobs import JobSpec, job_worker, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.jobs.policies import RewardSettings, settings_from
@@ -142,7 +144,10 @@ def test_what_cannot_be_trained_is_refused_at_once(store: Store) -> None:
     run = capitals_run(store)
     add(store, "numbers", PAIRS, (pair("p", "3", "4"),))
     with pytest.raises(SettingError, match="has another template"):
-        policies.create(store, run, SHORT, test=[DatasetPart("numbers")])
+        policies.create(store, run, SHORT, rest=[DatasetPart("numbers")])
+    add(store, "moods", Task("moods", "{text} is", ("good", "bad"), "good"), (Example("a", {"text": "x"}, "a"),))
+    with pytest.raises(SettingError, match="rewards and policies need two labels, and pairs of responses or questions"):
+        policies.create(store, run, SHORT, test=[DatasetPart("moods")])
     with pytest.raises(SettingError, match="no setting 'epochs' here: use learning_rate"):
         settings_from(RewardSettings, {"epochs": 3})
     with pytest.raises(SettingError, match="steps is 0: use a value above 0"):
@@ -166,6 +171,42 @@ def test_contradictions_and_what_is_unlabelled_are_left_out_and_counted(store: S
     _, made = policies.preferences(store, run)
     assert [(row["chosen"], row["rejected"]) for row in made.rows] == [("4", "3")]
     assert made.left_out == {UNLABELLED: 1, CONTRADICTING: 1, IDENTICAL: 0}
+
+
+def test_data_of_another_task_and_sampled_responses_are_off_distribution(store: Store) -> None:
+    run = capitals_run(store)
+    add(store, "more", CLAIMS, (claim("a", "Q", "x"),))
+    add(store, "sums", replace(CLAIMS, name="sums"), (claim("a", "1 + 1?", "2"),))
+    add(store, "numbers", PAIRS, (pair("p", "3", "4"),))
+    job = jobs.create(store, JobSpec(policies.RESPOND, {"dataset": "more"}, ModelChoice("fake")))
+    store.append(job, "result", {"model": "trained:p", "asked": ["Q"], "responses": [["x", "y"]]})
+    policies.keep_responses(store, job, "drawn")
+    names = ["capitals", "more", "sums", "numbers", "drawn"]
+    assert policies.off_distribution(store, run, names) == ["sums", "numbers", "drawn"]
+
+
+def test_each_test_data_set_has_its_accuracy(store: Store) -> None:
+    add(store, "claims", CLAIMS, (claim("a", "Q1", "x"), claim("b", "Q1", "y")))
+    add(store, "numbers", PAIRS, (pair("p", "3", "4"), pair("q", "9", "2")))
+    add(store, "silent", CLAIMS, (claim("a", "Q1", "x"),))
+    add_gold(store, "claims", {"a": "True", "b": "False"})
+    add_gold(store, "numbers", {"p": "False", "q": "True"})
+    given = [("claims", "a", [1.0]), ("claims", "b", [0.0]), ("numbers", "p", [1.0, 0.0]), ("numbers", "q", [1.0, 0.0])]
+    rows = [{"dataset": name, "example": example, "rewards": rewards} for name, example, rewards in given]
+    silent = {"dataset": "silent", "example": "a", "rewards": [0.5]}
+    facts: Json = {"name": "r", "test": {"first": [*rows, silent]}, "off_distribution": ["numbers"]}
+    one, two, three = tuned_models.reward_tests(store, facts)
+    assert one.to_json() == {
+        "dataset": "claims", "off_distribution": False, "accuracy_first": 1.0, "interval_first": [0.0, 1.0],
+    }  # fmt: skip
+    assert (two.dataset, two.off_distribution, two.to_json()["accuracy_first"]) == ("numbers", True, 0.5)
+    assert "data set 'silent', a test of 'r', has no gold" in str(three.right["first"])
+    assert three.to_json() == {"dataset": "silent", "off_distribution": False}
+    assert accuracy(store, [facts], "first").mean == pytest.approx(2 / 3)  # over all of them, as ever
+    shown = tuned_models.reward_tests_frame([one, two, three])
+    assert shown["off distribution"].tolist() == ["no", "yes"]
+    old = {key: value for key, value in facts.items() if key != "off_distribution"}
+    assert [test.off_distribution for test in tuned_models.reward_tests(store, old)] == [False] * 3
 
 
 # -- real ones
@@ -323,11 +364,20 @@ def test_the_command_says_how_good_it_is(
     monkeypatch.setattr(jobs, "start", lambda s, job: done(s, job))
     add(store, "capitals_of_others", CLAIMS, tuple(store.examples("capitals"))[8:])
     add_gold(store, "capitals_of_others", {"Ghana-0": "True", "Ghana-1": "False"})
-    asked = ["reward", tested, "--no-rest", "--test", "capitals_of_others", "--steps", "2", "--rank", "2"]
+    add(store, "numbers", PAIRS, (pair("p", "3", "4"), pair("q", "9", "2")))
+    add_gold(store, "numbers", {"p": "False", "q": "True"})
+    asked = ["reward", tested, "--no-rest", "--test", "capitals_of_others", "numbers", "--steps", "2", "--rank", "2"]
     assert main([*asked, "--json", "--db", str(store.path)]) == 0
     told = json.loads(capsys.readouterr().out)
+    near, far = told["tests"]
+    assert [near["dataset"], near["off_distribution"]] == ["capitals_of_others", False]
+    assert [far["dataset"], far["off_distribution"]] == ["numbers", True]
+    assert far["accuracy_first"] in (0.0, 0.5, 1.0)
+    assert told["accuracy_first"] == pytest.approx((near["accuracy_first"] + 2 * far["accuracy_first"]) / 3)
+    card = (model_registry.folder(store, told["reward"]) / "README.md").read_text(encoding="utf-8")
+    assert "| numbers | `2 examples, off distribution` |" in card
     assert told["reward"] == f"{tested}-reward"
-    assert (told["pairs"], told["rest_labelled"], told["accuracy_first"] in (0.0, 0.5, 1.0)) == (4, 0, True)
+    assert (told["pairs"], told["rest_labelled"], near["accuracy_first"] in (0.0, 0.5, 1.0)) == (4, 0, True)
 
 
 def test_capitals_are_in_the_sample_model_s_world() -> None:
