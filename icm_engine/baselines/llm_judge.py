@@ -1,8 +1,17 @@
 """Labels from a judge: the model is asked in words, and a verdict is read from its last line.
 
-Three styles: `direct` (a verdict at once), `steps` (reasons first), `criteria` (branch, solve, merge: list criteria
-once for the task, judge every example by each, combine the verdicts). Each can be sampled several times; the most
-frequent label counts. An answer without a verdict is an abstention, as is a tie; neither becomes a guess.
+Five styles, each a small plan of requests:
+
+- `direct`: a verdict at once;
+- `steps`: reasons first;
+- `criteria` (branch, solve, merge): list criteria once for the task, judge every example by each, combine the verdicts;
+- `verified` (chain-of-verification, Dhuliawala et al. 2023, arXiv 2309.11495): a draft, questions to verify it, each
+  answered by itself, and the verdict in the light of the answers;
+- `rewritten` (system-2 attention, Weston and Sukhbaatar 2023, arXiv 2311.11829): the text rewritten without what
+  misleads, and a verdict on that alone.
+
+Each can be sampled several times; the most frequent label counts. An answer without a verdict is an abstention, as is a
+tie, and a plan that breaks off; none becomes a guess.
 
 Judges need more of a model than label log-probabilities, so they are apart from `label_sources`. A model that cannot
 serve them raises NotApplicable with the reason, and never yields a label.
@@ -10,7 +19,8 @@ serve them raises NotApplicable with the reason, and never yields a label.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Generator as Coroutine
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -35,27 +45,11 @@ from icm_engine.core.settings import parsed_options
 VERDICT = "Verdict:"
 CRITERIA = 3  # odd, so that two labels without abstentions cannot tie
 CRITERIA_TOKENS = 256
+QUESTIONS = 3  # to verify a draft with
+ANSWER = "Answer:"
+CUT = "cut off at the limit of tokens"
 TEMPERATURE = 0.7  # temperature of samples; a single answer is greedy
 _ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s+(\S.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """A way to ask: a description for people, and the maximum tokens of an answer."""
-
-    name: str
-    summary: str
-    max_tokens: int
-
-
-STYLES = {
-    style.name: style
-    for style in (
-        Style("direct", "asks for the verdict at once", 32),
-        Style("steps", "has the model reason step by step before its verdict", 512),
-        Style("criteria", f"has it name {CRITERIA} criteria, judges by each, and takes the majority", 512),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +64,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Working(Answer):
+    """An answer on the way to a verdict, and which step it is; a label that it has does not count."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A judge's label of one example, or None and the reason, with everything that led to it.
 
-    `samples` has one tuple of answers for each time the example was judged: one answer, or one per criterion. `votes`
-    has the label of each time.
+    `samples` has one tuple of answers for each time the example was judged, in the order in which they were asked for.
+    `votes` has the label of each time.
     """
 
     example: str
@@ -90,8 +91,31 @@ class Verdict:
 
     @property
     def abstentions(self) -> int:
-        """The number of answers without a verdict."""
-        return sum(answer.label is None for sample in self.samples for answer in sample)
+        """The number of verdicts that were due and not given."""
+        due = [[answer for answer in sample if not isinstance(answer, Working)] for sample in self.samples]
+        return sum(sum(answer.label is None for answer in answers) if answers else 1 for answers in due)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request of a plan; `step` names what it is for, unless it asks for a verdict that counts."""
+
+    request: GenerationRequest
+    step: str = ""
+
+
+Outcome = tuple[Label | None, str]  # a label, or None and why
+Plan = Coroutine[list[Ask], list[Answer], Outcome]  # yields requests that can be made at once, is sent their answers
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A way to ask: a description for people, the maximum tokens of an answer, and the plan for an example."""
+
+    name: str
+    summary: str
+    max_tokens: int
+    plan: "Callable[[Judge, Example], Plan]"
 
 
 def judge(
@@ -139,35 +163,52 @@ class Judge:
             why = f"the model named no criteria when asked for them, but wrote {self.branch.text[:80]!r}"
             return [Verdict(example.id, None, why, (), ()) for example in examples]
         rounds = [self._round(examples, n) for n in range(self.samples)]
-        return [self._verdict(e, tuple(one[k] for one in rounds)) for k, e in enumerate(examples)]
+        return [_verdict(example, [one[k] for one in rounds]) for k, example in enumerate(examples)]
 
-    def _round(self, examples: Sequence[Example], n: int) -> list[tuple[Answer, ...]]:
-        """Judge every example once: one answer, or one per criterion."""
-        requests = [[GenerationRequest(text, VERDICT) for text in self._questions(example)] for example in examples]
-        answers = iter(
-            self.generator.generate(
-                [request for asked in requests for request in asked],
-                self.max_tokens or STYLES[self.style].max_tokens,
-                TEMPERATURE if self.samples > 1 else 0.0,
-                seed_of(self.seed, n),
+    def _round(self, examples: Sequence[Example], n: int) -> "list[_Judging]":
+        """Judge every example once: the plans go side by side, with one call for each of their rounds."""
+        style = STYLES[self.style]
+        judgings = [_Judging(self.task, style.plan(self, example)) for example in examples]
+        while open_ones := [one for one in judgings if one.asks]:
+            answers = iter(
+                self.generator.generate(
+                    [ask.request for one in open_ones for ask in one.asks],
+                    self.max_tokens or style.max_tokens,
+                    TEMPERATURE if self.samples > 1 else 0.0,
+                    seed_of(self.seed, n),
+                )
             )
-        )
-        return [tuple(self._answer(request, next(answers)) for request in asked) for asked in requests]
+            for one in open_ones:
+                one.go_on([next(answers) for _ in one.asks])
+        return judgings
 
-    def _questions(self, example: Example) -> list[str]:
-        if self.style == "criteria":
-            return [criterion_question(self.task, example, criterion) for criterion in self.criteria]
-        return [(direct_question if self.style == "direct" else steps_question)(self.task, example)]
 
-    def _answer(self, request: GenerationRequest, got: Generated) -> Answer:
-        label = read_verdict(got.text, self.task.labels) if got.ended else None
-        return Answer(request.text, got.text, label, got.tokens, got.ended)
+class _Judging:
+    """One plan under way: what it asks next (nothing once it has ended), its answers so far, and its outcome."""
 
-    def _verdict(self, example: Example, samples: tuple[tuple[Answer, ...], ...]) -> Verdict:
-        merged = [_merge(answers) for answers in samples]
-        votes = tuple(label for label, _ in merged)
-        label, why = merged[0] if len(merged) == 1 else vote(votes)
-        return Verdict(example.id, label, why, votes, samples)
+    def __init__(self, task: Task, plan: Plan) -> None:
+        self._task, self._plan = task, plan
+        self.asks, self.answers, self.outcome = next(plan), list[Answer](), (None, "")
+
+    def go_on(self, got: Sequence[Generated]) -> None:
+        """Read the answers to what was asked, and let the plan ask again."""
+        answers = [self._answer(ask, one) for ask, one in zip(self.asks, got, strict=True)]
+        self.answers += answers
+        try:
+            self.asks = self._plan.send(answers)
+        except StopIteration as end:
+            self.asks, self.outcome = [], end.value
+
+    def _answer(self, ask: Ask, got: Generated) -> Answer:
+        label = read_verdict(got.text, self._task.labels) if got.ended and ask.request.last_line == VERDICT else None
+        read = (ask.request.text, got.text, label, got.tokens, got.ended)
+        return Working(*read, ask.step) if ask.step else Answer(*read)
+
+
+def _verdict(example: Example, times: "Sequence[_Judging]") -> Verdict:
+    votes = tuple(one.outcome[0] for one in times)
+    label, why = times[0].outcome if len(times) == 1 else vote(votes)
+    return Verdict(example.id, label, why, votes, tuple(tuple(one.answers) for one in times))
 
 
 def vote(labels: Sequence[Label | None]) -> tuple[Label | None, str]:
@@ -187,11 +228,11 @@ def vote(labels: Sequence[Label | None]) -> tuple[Label | None, str]:
     return None, "a tie: " + ", ".join([f"{count} {label}" for label, count in counts] + without)
 
 
-def _merge(answers: Sequence[Answer]) -> tuple[Label | None, str]:
+def _merge(answers: Sequence[Answer]) -> Outcome:
     """Combine the answers of one round; the reason for an abstention counts the answers that were cut off."""
     label, why = vote([answer.label for answer in answers])
     cut = sum(not answer.ended for answer in answers)
-    return label, f"{why}, {cut} cut off at the limit of tokens" if label is None and cut else why
+    return label, f"{why}, {cut} {CUT}" if label is None and cut else why
 
 
 def read_verdict(text: str, labels: Sequence[Label]) -> Label | None:
@@ -217,9 +258,67 @@ def _bare(text: str) -> str:
 
 def read_criteria(answer: Generated) -> tuple[str, ...]:
     """Return the first distinct items of a list. The last line of an answer that was cut off is not one."""
-    lines = answer.text.splitlines()
-    found = [match[1].strip() for line in lines[: None if answer.ended else -1] if (match := _ITEM.match(line))]
-    return tuple(dict.fromkeys(found))[:CRITERIA]
+    return _items(answer.text, answer.ended)[:CRITERIA]
+
+
+def _items(text: str, ended: bool) -> tuple[str, ...]:
+    lines = text.splitlines()[: None if ended else -1]
+    return tuple(dict.fromkeys(match[1].strip() for line in lines if (match := _ITEM.match(line))))
+
+
+# -- styles
+
+
+def _one_question(question: Callable[[Task, Example], str]) -> "Callable[[Judge, Example], Plan]":
+    def plan(judge: Judge, example: Example) -> Plan:
+        return _merge((yield [_for_verdict(question(judge.task, example))]))
+
+    return plan
+
+
+def _by_criteria(judge: Judge, example: Example) -> Plan:
+    asked = [criterion_question(judge.task, example, criterion) for criterion in judge.criteria]
+    return _merge((yield [_for_verdict(text) for text in asked]))
+
+
+def _verified(judge: Judge, example: Example) -> Plan:
+    """Draft, questions, answers, verdict. A draft without a verdict, no question, or an answer cut off end it."""
+    task = judge.task
+    (draft,) = yield [_for_verdict(draft_question(task, example), "draft")]
+    if draft.label is None:
+        return None, "no verdict in the draft" if draft.ended else f"the draft was {CUT}"
+    (listed,) = yield [Ask(GenerationRequest(verification_question(task, example, draft.answered)), "questions")]
+    questions = _items(listed.answered, listed.ended)[:QUESTIONS]
+    if not questions:
+        return None, f"the model listed no questions to verify its draft with, but wrote {listed.answered[:80]!r}"
+    asked = [check_question(task, example, question) for question in questions]
+    checks = yield [Ask(GenerationRequest(text, ANSWER), "answer") for text in asked]
+    if cut := sum(not check.ended for check in checks):
+        return None, f"of {len(checks)} answers to questions about the draft, {cut} {CUT}"
+    pairs = [(question, _said(check.answered)) for question, check in zip(questions, checks, strict=True)]
+    if empty := sum(not said for _, said in pairs):
+        return None, f"of {len(checks)} answers to questions about the draft, {empty} without a word"
+    return _merge((yield [_for_verdict(final_question(task, example, draft.answered, pairs))]))
+
+
+def _rewritten(judge: Judge, example: Example) -> Plan:
+    """Rewrite, then judge what was written. A rewriting that is empty or was cut off ends it."""
+    (made,) = yield [Ask(GenerationRequest(rewriting_question(judge.task, example)), "rewriting")]
+    text = made.answered.strip()
+    if not made.ended or not text:
+        return None, "the rewriting is empty" if made.ended else f"the rewriting was {CUT}"
+    _, tail = _parted(judge.task, example)
+    return _merge((yield [_for_verdict(_at_once(judge.task, text + tail))]))
+
+
+def _for_verdict(text: str, step: str = "") -> Ask:
+    return Ask(GenerationRequest(text, VERDICT), step)
+
+
+def _said(answer: str) -> str:
+    """An answer to a question about the draft, without the word that its line begins with."""
+    before, _, last = answer.strip().rpartition("\n")
+    return last.strip().removeprefix(ANSWER).strip() or before.strip()
 
 
 # -- what is asked
@@ -232,7 +331,7 @@ def label_question(task: Task, example: Example) -> str:
 
 def direct_question(task: Task, example: Example) -> str:
     """Return the question for an immediate verdict."""
-    return f"{_shown(task, render(task, example))}\n\nWhich one is right? Answer with one line, {_choice(task)}"
+    return _at_once(task, render(task, example))
 
 
 def steps_question(task: Task, example: Example) -> str:
@@ -261,6 +360,63 @@ def criterion_question(task: Task, example: Example, criterion: str) -> str:
     )
 
 
+def draft_question(task: Task, example: Example) -> str:
+    """Return the question for a draft (verified): a short reason, and a verdict."""
+    return (
+        f"{_shown(task, render(task, example))}\n\nWhich one is right? Give your reason in one or two sentences. "
+        f"Then finish with one line, {_choice(task)}"
+    )
+
+
+def verification_question(task: Task, example: Example, draft: str) -> str:
+    """Return the question for questions that would show whether a draft is right."""
+    return (
+        f"{_drafted(task, example, draft)}\n\nName {QUESTIONS} short questions whose answers would show whether this "
+        "verdict is right. They will be answered by somebody who sees the text, and not the verdict. Write each of "
+        'them on a line of its own that begins with "- ", and write nothing else.'
+    )
+
+
+def check_question(task: Task, example: Example, question: str) -> str:
+    """Return one of these questions, to be answered with neither the draft nor other answers in sight."""
+    text, _ = _parted(task, example)
+    return f'{text}\n\n{question}\n\nAnswer this question with one line, which begins with "{ANSWER}".'
+
+
+def final_question(task: Task, example: Example, draft: str, answers: Sequence[tuple[str, str]]) -> str:
+    """Return the question for the verdict after a draft was checked."""
+    shown = "\n\n".join(f"Question: {question}\n{ANSWER} {answer}" for question, answer in answers)
+    return (
+        f"{_drafted(task, example, draft)}\n\nQuestions that check it were answered without sight of it:\n\n{shown}"
+        f"\n\nIn the light of these answers, which one is right? Answer with one line, {_choice(task)}"
+    )
+
+
+def rewriting_question(task: Task, example: Example) -> str:
+    """Return the request to rewrite an example's text without what could mislead a judge."""
+    text, _ = _parted(task, example)
+    return (
+        f"Somebody will label this text with one of: {', '.join(task.labels)}.\n\n{text}\n\nRewrite the text for them. "
+        "Leave out whatever is irrelevant, misleading, or an opinion about which label is right. Keep everything that "
+        "is needed to find the right label. Write the rewritten text and nothing else."
+    )
+
+
+def _drafted(task: Task, example: Example, draft: str) -> str:
+    shown = _shown(task, render(task, example))
+    return f"{shown}\n\nThis is a first verdict on it, which may be wrong:\n\n{draft.strip()}"
+
+
+def _at_once(task: Task, text: str) -> str:
+    return f"{_shown(task, text)}\n\nWhich one is right? Answer with one line, {_choice(task)}"
+
+
+def _parted(task: Task, example: Example) -> tuple[str, str]:
+    """An example's text in two: up to the end of its last field, and the template's own words before the label."""
+    text, tail = render(task, example), FIELD.split(task.template)[-1]
+    return (text.removesuffix(tail), tail) if text.endswith(tail) else (text, "")
+
+
 def _shown(task: Task, text: str) -> str:
     return (
         f"This text breaks off where a label belongs:\n\n{text} ...\n\nThe label is one of: {', '.join(task.labels)}."
@@ -270,6 +426,19 @@ def _shown(task: Task, text: str) -> str:
 def _choice(task: Task) -> str:
     return "which is one of these:\n" + "\n".join(f"{VERDICT} {label}" for label in task.labels)
 
+
+STYLES = {
+    style.name: style
+    for style in (
+        Style("direct", "asks for the verdict at once", 32, _one_question(direct_question)),
+        Style("steps", "has the model reason step by step before its verdict", 512, _one_question(steps_question)),
+        Style(
+            "criteria", f"has it name {CRITERIA} criteria, judges by each, and takes the majority", 512, _by_criteria
+        ),
+        Style("verified", f"has it verify a draft by {QUESTIONS} questions, each answered by itself", 256, _verified),
+        Style("rewritten", "has it rewrite the text without what misleads, and judges that alone", 256, _rewritten),
+    )
+}
 
 CHAT, JUDGE = "zero-shot-chat", "judge"
 PROBED = 4  # examples tried first; a model that answers none of them will not answer the rest

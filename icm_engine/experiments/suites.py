@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "suites"
 SHIPPED = (
     "main", "objective", "alpha", "initialisation", "consistency", "perturbed", "salience", "imbalance", "spurious",
     "scaling", "persona", "noise", "landscape", "cost", "shots", "finetuned", "centred", "real", "terms",
-    "weak-to-strong", "truthfulqa", "folds",
+    "weak-to-strong", "truthfulqa", "folds", "judges",
 )  # fmt: skip
 
 

@@ -1,11 +1,21 @@
 """Every style of judge on the fake generator, with the verdicts that its answers come to by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from icm_engine.baselines.generation import Generated, GenerationRequest, TableGenerator, stand_in_reply
-from icm_engine.baselines.llm_judge import STYLES, Answer, Judge, judge, read_criteria, read_verdict, vote
+from icm_engine.baselines.llm_judge import (
+    STYLES,
+    Answer,
+    Judge,
+    Verdict,
+    Working,
+    judge,
+    read_criteria,
+    read_verdict,
+    vote,
+)
 from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Task
 
@@ -85,7 +95,7 @@ def test_styles_ask_differently_and_direct_does_not_ask_for_reasons() -> None:
     for style in STYLES:
         generator = TableGenerator(stand_in_reply)
         asked[style] = judge(TASK, EXAMPLES[:1], generator, style)[0].samples[0][0].asked
-    assert len(set(asked.values())) == 3
+    assert len(set(asked.values())) == len(STYLES)
     assert "step by step" not in asked["direct"]
 
 
@@ -204,7 +214,7 @@ def test_a_vote_needs_one_label_ahead_of_all_others() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"style": "oracle"}, "judge style is 'oracle': use one of direct, steps, criteria"),
+        ({"style": "oracle"}, "judge style is 'oracle': use one of direct, steps, criteria, verified, rewritten"),
         ({"samples": 0}, "samples is 0"),
         ({"max_tokens": 0}, "max_tokens is 0"),
     ],
@@ -225,3 +235,152 @@ def test_no_question_shows_another_example() -> None:
     for k, verdict in enumerate(found):
         for answer in verdict.samples[0]:
             assert [j for j in range(4) if f"What is {j} + 1?" in answer.asked] == [k]
+
+
+# -- styles of several rounds: whole conversations
+
+SHOWN = """This text breaks off where a label belongs:
+
+{text} ...
+
+The label is one of: True, False."""
+CHOICE = "which is one of these:\nVerdict: True\nVerdict: False"
+TEXT = "Question: What is 0 + 1?\nClaim: It is 2."
+
+
+def conversation(*pairs: tuple[str, str]) -> Callable[[GenerationRequest, int | None], str]:
+    """Answer each of these texts, and no other."""
+    return lambda request, seed: dict(pairs)[request.text]
+
+
+def spoken(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """What was asked and answered, and which step each answer was; the verdict that counts is none."""
+    (sample,) = verdict.samples
+    return [(a.step if isinstance(a, Working) else "", a.asked, a.answered) for a in sample]
+
+
+def test_a_verified_verdict_takes_a_draft_questions_answers_without_it_and_a_verdict() -> None:
+    shown = SHOWN.format(text=f"{TEXT}\nI think this claim is")
+    draft = "It looks right.\nVerdict: True"
+    drafted = f"{shown}\n\nThis is a first verdict on it, which may be wrong:\n\n{draft}"
+    told = [
+        (
+            "draft",
+            f"{shown}\n\nWhich one is right? Give your reason in one or two sentences. Then finish with one line, "
+            f"{CHOICE}",
+            draft,
+        ),
+        (
+            "questions",
+            f"{drafted}\n\nName 3 short questions whose answers would show whether this verdict is right. They will be "
+            "answered by somebody who sees the text, and not the verdict. Write each of them on a line of its own that "
+            'begins with "- ", and write nothing else.',
+            "1. What is one more than 0?\n2. Which number is claimed?\n2. Which number is claimed?",
+        ),
+        (
+            "answer",
+            f'{TEXT}\n\nWhat is one more than 0?\n\nAnswer this question with one line, which begins with "Answer:".',
+            "Let me see.\nAnswer: 1",
+        ),
+        (
+            "answer",
+            f'{TEXT}\n\nWhich number is claimed?\n\nAnswer this question with one line, which begins with "Answer:".',
+            "The number 2.",
+        ),
+        (
+            "",
+            f"{drafted}\n\nQuestions that check it were answered without sight of it:\n\n"
+            "Question: What is one more than 0?\nAnswer: 1\n\nQuestion: Which number is claimed?\nAnswer: The number 2."
+            f"\n\nIn the light of these answers, which one is right? Answer with one line, {CHOICE}",
+            "Verdict: False",
+        ),
+    ]
+    generator = TableGenerator(conversation(*((asked, answered) for _, asked, answered in told)))
+    (found,) = judge(TASK, EXAMPLES[:1], generator, "verified")
+    assert spoken(found) == told
+    assert (found.label, found.why, found.votes) == ("False", "", ("False",))
+    assert [answer.label for answer in found.samples[0]] == ["True", None, None, None, "False"]
+    assert found.abstentions == 0  # only the last answer was due a verdict
+    assert found.tokens == sum(len(answered.split()) for _, _, answered in told) == generator.usage.tokens_generated
+    assert generator.usage.requests == 5
+
+
+def test_a_rewritten_verdict_sees_the_rewriting_alone() -> None:
+    rewritten = "Question: 0 + 1?\nClaim: 2."
+    told = [
+        (
+            "rewriting",
+            f"Somebody will label this text with one of: True, False.\n\n{TEXT}\n\nRewrite the text for them. Leave "
+            "out whatever is irrelevant, misleading, or an opinion about which label is right. Keep everything that is "
+            "needed to find the right label. Write the rewritten text and nothing else.",
+            f"\n{rewritten}\n",
+        ),
+        (
+            "",
+            f"{SHOWN.format(text=rewritten + chr(10) + 'I think this claim is')}\n\nWhich one is right? Answer with "
+            f"one line, {CHOICE}",
+            "Verdict: False",
+        ),
+    ]
+    generator = TableGenerator(conversation(*((asked, answered) for _, asked, answered in told)))
+    (found,) = judge(TASK, EXAMPLES[:1], generator, "rewritten")
+    assert spoken(found) == told
+    assert (found.label, found.why, found.tokens) == ("False", "", 8)
+
+
+def breaking(words: str, answer: str) -> Callable[[GenerationRequest, int | None], str]:
+    """Answer as the stand-in does, but the first request with these words otherwise."""
+    return lambda request, seed: answer if words in request.text else stand_in_reply(request, seed)
+
+
+@pytest.mark.parametrize(
+    ("style", "words", "answer", "requests", "why"),
+    [
+        ("verified", "your reason", "Who knows.", 1, "no verdict in the draft"),
+        ("verified", "your reason", "well " * 300, 1, "the draft was cut off at the limit of tokens"),
+        ("verified", "Name 3 short", "None.", 2,
+         "the model listed no questions to verify its draft with, but wrote 'None.'"),
+        ("verified", "Answer this", "well " * 300, 4,
+         "of 2 answers to questions about the draft, 2 cut off at the limit of tokens"),
+        ("verified", "Answer this", "Answer:", 4, "of 2 answers to questions about the draft, 2 without a word"),
+        ("verified", "In the light", "Both.", 5, "no verdict"),
+        ("rewritten", "Rewrite", " ", 1, "the rewriting is empty"),
+        ("rewritten", "Rewrite", "well " * 300, 1, "the rewriting was cut off at the limit of tokens"),
+        ("rewritten", "Which one", "Verdict: Both", 2, "no verdict"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_breaks_off_is_an_abstention_and_asks_no_further(
+    style: str, words: str, answer: str, requests: int, why: str
+) -> None:
+    generator = TableGenerator(breaking(words, answer))
+    (found,) = judge(TASK, EXAMPLES[:1], generator, style)
+    assert (found.label, found.why, found.abstentions) == (None, why, 1)
+    assert (len(found.samples[0]), generator.usage.requests) == (requests, requests)
+    (thrice,) = judge(TASK, EXAMPLES[:1], TableGenerator(breaking(words, answer)), style, samples=3)
+    assert (thrice.label, thrice.why, thrice.abstentions) == (None, "none of 3 has a verdict", 3)
+
+
+def test_each_round_of_a_plan_is_one_call_for_all_examples_still_under_way() -> None:
+    calls = list[int]()
+
+    class Counting(TableGenerator):
+        def generate(
+            self, requests: Sequence[GenerationRequest], max_tokens: int, temperature: float = 0.0, seed: int = 0
+        ) -> list[Generated]:
+            calls.append(len(requests))
+            return super().generate(requests, max_tokens, temperature, seed)
+
+    def reply(request: GenerationRequest, seed: int | None) -> str:
+        silent = "your reason" in request.text and "What is 3 + 1?" in request.text
+        return "Who knows." if silent else stand_in_reply(request, seed)
+
+    found = judge(TASK, EXAMPLES, Counting(reply), "verified")
+    assert calls == [4, 3, 6, 3]  # drafts, lists of two questions, their answers, verdicts
+    assert [verdict.label is None for verdict in found] == [False, False, False, True]
+
+
+def test_a_template_without_words_before_the_label_is_rewritten_whole() -> None:
+    task = Task("bare", "{q}", labels=("True", "False"))
+    generator = TableGenerator(lambda request, seed: "0 + 1?" if "Rewrite" in request.text else "Verdict: True")
+    (found,) = judge(task, EXAMPLES[:1], generator, "rewritten")
+    assert SHOWN.format(text="0 + 1?") in found.samples[0][1].asked

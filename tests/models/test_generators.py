@@ -12,7 +12,7 @@ from icm_engine.baselines.generation import (
     TableGenerator,
     stand_in_reply,
 )
-from icm_engine.baselines.llm_judge import judge
+from icm_engine.baselines.llm_judge import Judge
 from icm_engine.core.errors import NotApplicable, PromptTooLong, ScoreNotFinite, SettingError
 from icm_engine.core.labeling import Example, Labeling, Task
 from icm_engine.core.prompting import leave_one_out_prompts
@@ -245,10 +245,11 @@ def test_chat_without_a_template_is_an_error(loaded: LoadedModel) -> None:
         TransformersGenerator(loaded, "chat").generate(REQUESTS, 5)
 
 
+@pytest.mark.parametrize("style", ["direct", "verified", "rewritten"])
 @pytest.mark.parametrize("form", ["chat", "plain"])
-def test_a_judge_takes_a_real_model_and_a_random_one_abstains(loaded: LoadedModel, form: str) -> None:
+def test_a_judge_takes_a_real_model_and_a_random_one_abstains(loaded: LoadedModel, form: str, style: str) -> None:
     task = Task("t", "Question: {q}\nI think the answer is")
     examples = [Example(str(k), {"q": f"What is {k} + {k}?"}, str(k)) for k in range(3)]
-    found = judge(task, examples, TransformersGenerator(loaded, form), "direct", samples=2)
+    found = Judge(task, TransformersGenerator(loaded, form), style, samples=2, max_tokens=32).verdicts(examples)
     assert [verdict.label for verdict in found] == [None] * 3
-    assert all(0 < verdict.tokens <= 64 for verdict in found)
+    assert all(0 < verdict.tokens <= 32 * sum(map(len, verdict.samples)) for verdict in found)
