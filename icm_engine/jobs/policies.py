@@ -112,6 +112,13 @@ TRAINING_EXPLANATIONS = {
     "held_out": "prompts that the checks use, at most",
 }
 
+SAMPLING_EXPLANATIONS = {
+    "samples": "responses to each prompt",
+    "temperature": "temperature of sampling; lower ones give likelier responses",
+    "max_tokens": "maximum tokens of a response",
+    "seed": "seed of sampling",
+}
+
 Some = TypeVar("Some")
 
 
@@ -373,7 +380,11 @@ def _spread(some: Sequence[str], count: int) -> list[str]:
 
 
 COLLAPSED = 0.5  # of the share of distinct responses at the start: half of the variety is gone
-ALL_STEPS, NO_BETTER, HAS_COLLAPSED = "all steps taken", "no better", "collapsed"  # why a reinforcement ended
+ALL_STEPS, NO_BETTER, HAS_COLLAPSED = (
+    "all steps taken",
+    "no higher judged reward",
+    "collapsed",
+)  # why a reinforcement ended
 
 
 def has_collapsed(checks: Sequence[Json]) -> bool:
@@ -489,6 +500,15 @@ def keep_responses(
     )
     store.add_dataset(made)
     return made
+
+
+RULES_OF_RESPONSES = {"exactly-one": "exclusive"}  # of sampled responses none need be right
+
+
+def rule_of_responses(store: Store, dataset: str) -> str:
+    """Return the rule for claims that were sampled from the prompts of a data set: its own, as far as it holds."""
+    own = store.dataset_info(dataset).task.rule
+    return RULES_OF_RESPONSES.get(own, own)
 
 
 def _responses(store: Store, job: str) -> tuple[Json, str]:
