@@ -379,7 +379,7 @@ def _spread(some: Sequence[str], count: int) -> list[str]:
     return [some[k * len(some) // count] for k in range(count)]
 
 
-COLLAPSED = 0.5  # of the share of distinct responses at the start: half of the variety is gone
+COLLAPSED = 0.5  # half of the variety of the start is gone, and half of the highest gain: no noise of a check does both
 ALL_STEPS, NO_BETTER, HAS_COLLAPSED = (
     "all steps taken",
     "no higher judged reward",
@@ -388,14 +388,14 @@ ALL_STEPS, NO_BETTER, HAS_COLLAPSED = (
 
 
 def has_collapsed(checks: Sequence[Json]) -> bool:
-    """Say whether a policy has lost its variety for nothing: half of it is gone, and the judge's reward is not higher.
+    """Say whether a policy has lost its variety for nothing, by its checks so far, the start first.
 
     A policy that has found the one right answer to each prompt loses variety too. So a low share of distinct responses
-    counts only where the judge sees no gain in it.
+    counts only where the judged reward has also lost its gain over the start.
     """
-    *before, last = checks
-    better = all(last["judged"] > one["judged"] for one in before)
-    return last["distinct"] < COLLAPSED * checks[0]["distinct"] and not better
+    start, last = checks[0], checks[-1]
+    gain, highest = last["judged"] - start["judged"], max(one["judged"] - start["judged"] for one in checks)
+    return bool(last["distinct"] < COLLAPSED * start["distinct"] and gain <= COLLAPSED * highest)
 
 
 def why_ended(checks: Sequence[Json], done: bool) -> str:

@@ -95,9 +95,11 @@ def checks(*found: tuple[float, float]) -> list[Json]:
 
 
 def test_a_policy_has_collapsed_where_it_lost_its_variety_for_nothing() -> None:
-    assert policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.39)))
-    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.4)))  # half is left
-    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (1.1, 0.1)))  # it found something better
+    assert policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.5, 0.39)))
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.5, 0.4)))  # half of the variety is left
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.1)))  # it found the right answers
+    assert policies.has_collapsed(checks((0.0, 0.8), (-1.0, 0.1)))  # nothing was ever gained
+    assert not policies.has_collapsed(checks((0.0, 0.8), (0.1, 0.1)))
     assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=True) == policies.ALL_STEPS
     assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=False) == policies.HAS_COLLAPSED
     assert policies.why_ended(checks((0.0, 0.8), (-1.0, 0.8)), done=False) == policies.NO_BETTER
