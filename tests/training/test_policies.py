@@ -329,6 +329,16 @@ def test_a_reinforcement_keeps_the_step_that_its_judge_likes_best(store: Store, 
     assert any((last[key] != best[key]).any() for key in best)
 
 
+def test_a_resumed_reinforcement_finds_its_best_step_where_its_folder_is_now(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from icm_engine.training.policies import CheckCallback
+
+    state = SimpleNamespace(best_global_step=4, best_model_checkpoint="/elsewhere/checkpoint-4")
+    CheckCallback().on_train_begin(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+
+
 @pytest.mark.model
 def test_a_reinforcement_that_its_judge_never_likes_keeps_the_start(store: Store, tmp_path: Path) -> None:
     from peft import get_peft_model_state_dict
@@ -382,6 +392,7 @@ def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
     card = (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
     assert "## Checks" in card
     assert "scored by `g`" in card
+    assert "It is supervised: gold or people made the labels of its reward model, or of the judge" in card
 
 
 SELF_KILLED = """
