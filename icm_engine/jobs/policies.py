@@ -404,15 +404,19 @@ def why_ended(checks: Sequence[Json], done: bool) -> str:
 
 
 def check_notes(facts: Json) -> list[str]:
-    """Return what limits the checks of a policy, in sentences; none for a model without checks."""
+    """Return how a policy was checked, and what limits that, in sentences; none for a model without checks."""
     if not facts.get("checks"):
         return []
-    held_out, notes = facts["held_out"], list[str]()
+    held_out = facts["held_out"]
+    notes = [
+        f"Checked on prompts: {held_out['prompts']}, with {held_out['responses']} responses each, scored by "
+        f"{facts['judge']!r}."
+    ]
     if facts["judge"] == facts["reward"]:
         notes.append("The checks used the reward model of the training: a policy judged by its own reward cannot show "
                      "over-optimisation.")  # fmt: skip
     if held_out["trained_on"]:
-        notes.append(f"{held_out['trained_on']} of {held_out['prompts']} checked prompts were trained on too.")
+        notes.append(f"Trained on too: {held_out['trained_on']} of the {held_out['prompts']} checked prompts.")
     return notes
 
 

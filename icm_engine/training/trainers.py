@@ -221,11 +221,7 @@ def _checks(facts: Json) -> list[str]:
     """The checks of a policy that was trained on rewards, and what limits them; nothing for other models."""
     if not facts.get("checks"):
         return []
-    held_out = facts["held_out"]
-    words = (
-        f"Prompts: {held_out['prompts']}, with {held_out['responses']} responses each, scored by `{facts['judge']}`. "
-        f"The adapter is that of step {facts['kept_step']}, where the judge's reward was highest."
-    )
+    words = f"The adapter is that of step {facts['kept_step']}, where the judge's reward was highest."
     head = "| step | own reward | judged reward | distinct responses | KL a token |\n|---|---|---|---|---|"
     rows = [
         f"| {one['step']} | {one[OWN]:.3f} | {one[JUDGED]:.3f} | {one[DISTINCT]:.3f} | {one['kl']:.3f} |"

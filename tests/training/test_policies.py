@@ -106,11 +106,14 @@ def test_a_policy_has_collapsed_where_it_lost_its_variety_for_nothing() -> None:
 
 
 def test_what_limits_the_checks_is_said() -> None:
-    facts = {"reward": "r", "judge": "r", "checks": checks((0.0, 1.0)), "held_out": {"prompts": 1, "trained_on": 1}}
-    own, shared = policies.check_notes(facts)
+    held_out = {"prompts": 1, "responses": 64, "trained_on": 1}
+    facts = {"reward": "r", "judge": "r", "checks": checks((0.0, 1.0)), "held_out": held_out}
+    how, own, shared = policies.check_notes(facts)
+    assert how == "Checked on prompts: 1, with 64 responses each, scored by 'r'."
     assert "a policy judged by its own reward cannot show over-optimisation" in own
-    assert shared == "1 of 1 checked prompts were trained on too."
-    assert policies.check_notes({**facts, "judge": "other", "held_out": {"prompts": 3, "trained_on": 0}}) == []
+    assert shared == "Trained on too: 1 of the 1 checked prompts."
+    (only,) = policies.check_notes({**facts, "judge": "other", "held_out": {**held_out, "trained_on": 0}})
+    assert "scored by 'other'" in only
     assert policies.check_notes({"reward": "r"}) == []  # trained before there were checks
 
 
@@ -379,7 +382,8 @@ def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
     asked += ["--rank", "2", "--max-tokens", "8", "--checks", "1", "--db", str(store.path)]
     assert main([*asked, "--judge", "g", "--name", "p", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["supervised"], told["judge"], told["notes"]) == (True, "g", [])
+    assert (told["supervised"], told["judge"]) == (True, "g")
+    assert told["notes"] == ["Checked on prompts: 1, with 4 responses each, scored by 'g'."]
     assert [one["step"] for one in told["checks"]] == [0, 2]
     assert told["kept_step"] in (0, 2)
     assert told["held_out"] == {"prompts": 1, "responses": 4, "trained_on": 0}
@@ -391,7 +395,7 @@ def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
     assert not model_registry.model_facts(store, "q")["supervised"]
     card = (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
     assert "## Checks" in card
-    assert "scored by `g`" in card
+    assert "scored by 'g'" in card
     assert "It is supervised: gold or people made the labels of its reward model, or of the judge" in card
 
 
