@@ -1,6 +1,7 @@
-"""Train: a model, a reward model or a policy tuned on a run's labels, its loss, and its test."""
+"""Train: models, reward models and policies from a run's labels, with their curves and tests, and their responses."""
 
 from dataclasses import dataclass
+from itertools import cycle
 
 import streamlit as st
 
@@ -9,8 +10,9 @@ from icm_engine.analysis import tuned_models
 from icm_engine.analysis.formatting import percent
 from icm_engine.analysis.gold_agreement import gold_shown
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.tuned_models import POLICY, REWARD
+from icm_engine.analysis.tuned_models import POLICY, REINFORCE, RESPOND, REWARD
 from icm_engine.core.errors import IcmError
+from icm_engine.jobs import policies
 from icm_engine.jobs.finetuning import KIND
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -51,7 +53,7 @@ TRAININGS = {
         "reward",
         "Train on {labels} labels",
         "The reward model",
-        "It gives rewards and no labels. On the command line, reinforce trains a policy against it, by this name.",
+        "It gives rewards and no labels. Under Reinforcement, a policy is trained against it.",
         "{name}",
     ),
     "policy": What(
@@ -62,8 +64,31 @@ TRAININGS = {
         "policy",
         "Train on {labels} labels",
         "The policy",
-        "Use this name wherever a model is needed; on the command line, respond samples it.",
+        "Use this name wherever a model is needed. Under Responses, it is sampled.",
         "trained:{name}",
+    ),
+    "reinforcement": What(
+        REINFORCE,
+        "Reinforcement",
+        "A policy is trained to get high rewards from a reward model (RLOO, LoRA). That reward can keep rising "
+        "while the responses get worse. So a judge, best another reward model, scores responses to held-out prompts "
+        "during training, and the step with the highest judged reward is kept.",
+        "reinforce",
+        "Train against the reward model",
+        "The policy",
+        "Use this name wherever a model is needed. Under Responses, it is sampled.",
+        "trained:{name}",
+    ),
+    "responses": What(
+        RESPOND,
+        "Responses",
+        "A model responds to the prompts of a data set, and reward models score the responses. They can be stored as a "
+        "data set of their own, to be labelled by a run.",
+        "respond",
+        "Sample responses",
+        "The responses",
+        "",
+        "",
     ),
 }
 
@@ -89,9 +114,10 @@ def show(store: Store, run: str) -> None:
 
 def _form(store: Store, run: str, what: What, labels: int, busy: bool) -> None:
     key = what.key
+    ready = _choices(store, run, what)
     with st.expander("Settings", icon=":material/tune:"):
         columns = st.columns(3, gap="medium")
-        for setting, column in zip(tuned_models.settings(what.kind), [*columns] * 3, strict=False):
+        for setting, column in zip(tuned_models.settings(what.kind), cycle(columns), strict=False):
             column.number_input(
                 setting.words.capitalize(),
                 value=setting.value,
@@ -108,39 +134,92 @@ def _form(store: Store, run: str, what: What, labels: int, busy: bool) -> None:
                 help="Their pairs or claims are rewarded, to be compared with gold. Those of other tasks show how the "
                 "reward model does off its distribution.",
             )
-        st.text_input(
-            "Name",
-            key=f"{key}_name",
-            placeholder=f"{run}-{what.key if what.kind != KIND else 'tuned'}",
-            help="Of what is trained.",
-        )
+        if what.kind != RESPOND:
+            named = what.key if what.kind != KIND else "tuned"
+            st.text_input(
+                "Name",
+                key=f"{key}_name",
+                placeholder=f"{run}-{named}" if what.kind != REINFORCE else "made from that of the reward model",
+                help="Of what is trained.",
+            )
     st.button(
         what.button.format(labels=f"{labels:,}"),
         type="primary",
-        icon=":material/model_training:",
+        icon=":material/model_training:" if what.kind != RESPOND else ":material/forum:",
         key=key,
         on_click=_ask,
         args=(run, what),
-        disabled=busy,
+        disabled=busy or not ready,
         help="Runs in a separate process; you can leave the page meanwhile.",
     )
     if error := st.session_state.pop("tune_problem", None):
         session.complain(error)
 
 
+def _choices(store: Store, run: str, what: What) -> bool:
+    """Draw the data and models that a training on rewards, or a sampling, needs; return whether there are any."""
+    if what.kind not in (REINFORCE, RESPOND):
+        return True
+    datasets, own = store.dataset_names(), store.spec(run).dataset
+    judges = tuned_models.trained_from(store, None, REWARD)
+    by = tuned_models.trained_from(store, run, REWARD)
+    columns = st.columns(4, gap="medium", vertical_alignment="bottom")
+    columns[1].selectbox(
+        "Data set", datasets, datasets.index(own), key=f"{what.key}_dataset", help="Its prompts are answered."
+    )
+    if what.kind == RESPOND:
+        models = tuned_models.responding_models(store, run)
+        columns[0].selectbox("Model", models, key="respond_model", help="The policies of this run, and its own model.")
+        columns[2].multiselect(
+            "Judges", judges, key="respond_judges", placeholder="none", help="Reward models that score the responses."
+        )
+        columns[3].number_input(
+            "Prompts at most", 1, value=None, key="respond_most", placeholder="all", help="The first ones are taken."
+        )
+        return True
+    columns[0].selectbox("Reward model", by, key="reinforce_reward", help="Learned from this run's labels.")
+    columns[2].selectbox(
+        "Judge", judges, None, key="reinforce_judge", placeholder="the reward model", help=JUDGE, width="stretch"
+    )
+    columns[3].selectbox(
+        "Checked prompts", datasets, None, key="reinforce_test", placeholder="held out", help="Whose prompts the "
+        "checks use; by default one in four of the data set's is held out for them.",
+    )  # fmt: skip
+    if not by:
+        st.text("No reward model has learned from this run's labels: train one under Reward model first.")
+    return bool(by)
+
+
+JUDGE = (
+    "Another reward model, best one from other labels. A policy that is judged by its own reward cannot show "
+    "over-optimisation. If gold or people made the judge's labels, the policy is supervised."
+)
+
+
 def _ask(run: str, what: What) -> None:
-    now, key = st.session_state, what.key
-    values = {setting.name: now[f"{key}_{setting.name}"] for setting in tuned_models.settings(what.kind)}
-    name = now[f"{key}_name"].strip()
+    now = st.session_state
     try:
         with Store() as store:
-            if what.kind == KIND:
-                job = tuned_models.submit(store, [run], values, name)
-            else:
-                job = tuned_models.submit_preferences(store, what.kind, run, values, name, now.get(f"{key}_test", ()))
-            st.query_params["job"] = job
+            st.query_params["job"] = _submitted(store, run, what)
     except IcmError as error:
         now["tune_problem"] = error
+
+
+def _submitted(store: Store, run: str, what: What) -> str:
+    """The job of what the form says."""
+    now, key = st.session_state, what.key
+    values = {setting.name: now[f"{key}_{setting.name}"] for setting in tuned_models.settings(what.kind)}
+    if what.kind == RESPOND:
+        chosen, judges = (now["respond_model"], now["respond_dataset"]), now["respond_judges"]
+        return tuned_models.submit_responses(store, run, *chosen, values, judges, now["respond_most"])
+    name = now[f"{key}_name"].strip()
+    if what.kind == REINFORCE:
+        judge, test = now["reinforce_judge"], now["reinforce_test"]
+        against = now["reinforce_reward"], now["reinforce_dataset"]
+        return tuned_models.submit_reinforcement(store, *against, values, name, judge, test)
+    if what.kind == KIND:
+        return tuned_models.submit(store, [run], values, name)
+    return tuned_models.submit_preferences(store, what.kind, run, values, name, now.get(f"{key}_test", ()))
 
 
 # -- one training
@@ -152,9 +231,12 @@ COLUMNS = {name: charts.SHARE for name in ("right", "from", "to", "said True")}
 def _show_training(store: Store, reading: Reading, what: What, job: str) -> None:
     """Draw the current state of a training."""
     now = job_line.show(store, job)
-    if what.kind != REWARD:  # whose two stages would be one curve
-        session.fragment(_curve, None if now.settled else EVERY)(job)
+    if what.kind in CURVES:
+        session.fragment(CURVES[what.kind], None if now.settled else EVERY)(job)
     if not now.complete or not (facts := tuned_models.facts_of(store, job)):
+        return
+    if what.kind == RESPOND:
+        _responses(store, reading, job, facts)
         return
     _result(what, facts)
     if what.kind == KIND:
@@ -193,8 +275,63 @@ def _curve(job: str) -> None:
     charts.show(tuned_models.loss_chart(points, session.dark()), tuned_models.points_frame(points), f"loss_{job}")
 
 
+def _checks(job: str) -> None:
+    with Store() as store:
+        checks, judged = tuned_models.checks(store, job), tuned_models.has_judge(store, job)
+        told = tuned_models.facts_of(store, job)
+    if not checks:
+        st.text("This policy was trained without checks." if told else "The curve begins with the first check.")
+        return
+    chart = tuned_models.checks_chart(checks, judged, session.dark())
+    charts.show(chart, tuned_models.checks_frame(checks), f"checks_{job}", CHECK_COLUMNS)
+
+
+# A reward model has none: its two stages would be one curve.
+CURVES = {KIND: _curve, POLICY: _curve, REINFORCE: _checks}
+CHECK_COLUMNS = {
+    **{name: st.column_config.NumberColumn(format="%.3f") for name in ("own reward", "judged reward", "KL")},
+    "distinct": st.column_config.NumberColumn(format="percent", help="Share of distinct responses to a prompt."),
+}
+
+
+def _responses(store: Store, reading: Reading, job: str, found: Json) -> None:
+    """Draw sampled responses and their rewards, and what stores them as a data set."""
+    st.header("The responses")
+    count = sum(map(len, found["responses"]))
+    st.text(f"{len(found['asked']):,} prompts · {count:,} responses · {found['cut']:,} cut off at the maximum length")
+    for judge, mean in tuned_models.mean_rewards(found).items():
+        st.text(f"Mean reward by {judge}: {mean:.2f}")
+    if gold_shown(reading) and (right := tuned_models.true_responses(store, job)) is not None:
+        st.text(f"Right by gold: {percent(right.mean)} [{percent(right.low)}, {percent(right.high)}]")
+    frame = tuned_models.responses_frame(found, charts.ROWS)
+    rewards = {judge: st.column_config.NumberColumn(format="%.2f") for judge in found["rewards"]}
+    st.dataframe(frame, hide_index=True, column_config=rewards, alt="Prompts, responses and their rewards")
+    if count > charts.ROWS:
+        st.caption(f"The first {charts.ROWS:,} responses.")
+    name, button = st.columns([3, 1], vertical_alignment="bottom")
+    name.text_input("Name of a data set", key="keep_name", help="Distinct responses are stored, without gold.")
+    button.button("Store", key="keep", icon=":material/dataset:", on_click=_keep, args=(job,), width="stretch")
+    if error := st.session_state.pop("keep_problem", None):
+        session.complain(error)
+    if kept := st.session_state.pop("kept", None):
+        st.text(f"Stored {kept:,} examples. A new run can label them.")
+
+
+def _keep(job: str) -> None:
+    now = st.session_state
+    try:
+        with Store() as store:
+            now["kept"] = tuned_models.store_responses(store, job, now["keep_name"].strip())
+    except IcmError as error:
+        now["keep_problem"] = error
+
+
 def _result(what: What, facts: Json) -> None:
     st.header(what.header)
+    for note in policies.check_notes(facts):
+        st.text(note)
+    if "kept_step" in facts:
+        st.text(f"Kept: step {facts['kept_step']:,} of {facts['steps']:,}. Ended: {facts['ended']}.")
     st.text(what.use)
     session.plain(what.name.format(name=facts["name"]))
     with st.expander("What it is", icon=":material/receipt_long:"):

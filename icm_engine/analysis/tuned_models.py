@@ -24,10 +24,19 @@ from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import form_of
+from icm_engine.data.answers import extract_answer
 from icm_engine.jobs import downstream_eval, finetuning, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS, KIND
-from icm_engine.jobs.policies import TRAINING_EXPLANATIONS, PreferenceSettings, RewardSettings, settings_from
+from icm_engine.jobs.policies import (
+    SAMPLING_EXPLANATIONS,
+    TRAINING_EXPLANATIONS,
+    PreferenceSettings,
+    ReinforceSettings,
+    RewardSettings,
+    Sampling,
+    settings_from,
+)
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.replay import current_state, open_run
@@ -69,15 +78,18 @@ class TunedAccuracy:
 
 
 REWARD, POLICY = policies.KIND, policies.PREFER  # kinds of training on a run's preferences, beside its labels
+REINFORCE, RESPOND = policies.REINFORCE, policies.RESPOND  # training on rewards, and sampling
 _SETTINGS: dict[str, tuple[type, Mapping[str, str]]] = {
     KIND: (TuneSettings, EXPLANATIONS),
     REWARD: (RewardSettings, TRAINING_EXPLANATIONS),
     POLICY: (PreferenceSettings, TRAINING_EXPLANATIONS),
+    REINFORCE: (ReinforceSettings, TRAINING_EXPLANATIONS),
+    RESPOND: (Sampling, SAMPLING_EXPLANATIONS),
 }
 
 
 def settings(kind: str = KIND) -> tuple[Setting, ...]:
-    """Return every setting of a kind of training with its default."""
+    """Return every setting of a kind of training, or of sampling, with its default."""
     declared, explanations = _SETTINGS[kind]
     return tuple(
         Setting(field.name, field.default, (), f"{explanations[field.name][0].upper()}{explanations[field.name][1:]}.")
@@ -107,11 +119,71 @@ def submit_preferences(
     return job
 
 
+def submit_reinforcement(
+    store: Store, reward: str, dataset: str, values: Mapping[str, Any], name: str, judge: str | None, test: str | None
+) -> str:
+    """Start training a policy against a reward model and return the job. Raises NotFound, NotInstalled, SettingError.
+
+    The checks use the reward model `judge`, else `reward` itself, and the prompts of `test`, else held-out ones.
+    """
+    settings, tests = settings_from(ReinforceSettings, values), [DatasetPart(test)] if test else []
+    job = policies.ask_reinforcement(
+        store, reward, [DatasetPart(dataset)], settings, name=name or None, judge=judge, test=tests
+    )
+    jobs.start(store, job)
+    return job
+
+
+def submit_responses(
+    store: Store, run: str, model: str, dataset: str, values: Mapping[str, Any], judges: Sequence[str], most: int | None
+) -> str:
+    """Start sampling a model's responses to a data set's prompts and return the job. Raises NotFound, SettingError.
+
+    The model is the run's own, or a policy by its name here; reward models `judges` score the responses.
+    """
+    how = settings_from(Sampling, values)
+    job = policies.ask_responses(store, _responding(store, run, model), [DatasetPart(dataset)], how, judges, most)
+    jobs.start(store, job)
+    return job
+
+
+def _responding(store: Store, run: str, model: str) -> ModelChoice:
+    """The model of the run, or a policy, loaded as it was in training."""
+    if (facts := policies.trained_before(store, ModelChoice(model))) is None:
+        return model_registry.base_choice(store, run)
+    return replace(policies.model_of(facts), model=model)
+
+
+def responding_models(store: Store, run: str) -> list[str]:
+    """Return the models whose responses belong to a run: policies trained on its labels, and the model it used."""
+    found = [f"{model_registry.PREFIX}{name}" for name in trained_from(store, run, POLICY, REINFORCE)]
+    return [*reversed(found), model_registry.base_choice(store, run).model]
+
+
+def trained_from(store: Store, run: str | None, *kinds: str) -> list[str]:
+    """Return what was trained here of some kinds on a run's labels, directly or by a reward model; None for all."""
+    facts = [model_registry.model_facts(store, name) for name in model_registry.names(store)]
+    some = [one for one in facts if one.get("kind") in kinds]
+    return [str(one["name"]) for one in some if run is None or run in _runs_of(one)]
+
+
+def _runs_of(facts: Json) -> list[str]:
+    return [one["run"] for one in facts.get("runs", ())]
+
+
 def jobs_about(store: Store, run: str, kind: str = KIND) -> list[str]:
-    """Return the trainings of a kind on a run's labels, newest first."""
-    if kind != KIND:
-        return jobs.names(store, kind, run=run)
-    return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
+    """Return the trainings of a kind on a run's labels, or the samplings of its models, newest first."""
+    if kind == KIND:
+        return [job for job in jobs.names(store, KIND) if run in jobs.spec(store, job).body["runs"]]
+    if kind == REINFORCE:
+        rewards = trained_from(store, run, REWARD)
+        made = {job: jobs.spec(store, job).body["reward"] for job in jobs.names(store, kind)}
+        return [job for job, by in made.items() if by in rewards or run in _runs_of(jobs.result(store, job) or {})]
+    if kind == RESPOND:
+        models = responding_models(store, run)
+        specs = {job: jobs.spec(store, job).model for job in jobs.names(store, kind)}
+        return [job for job, model in specs.items() if model is not None and model.model in models]
+    return jobs.names(store, kind, run=run)
 
 
 def stage_accuracies(store: Store, facts: Json, only: str | None = None) -> dict[str, Estimate | str]:
@@ -201,6 +273,113 @@ def loss_chart(some: Sequence[LossPoint], dark: bool = False) -> "Chart":
     return Chart("Training loss", caption, figure, alt)
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of a policy during training; rewards are means over responses to held-out prompts.
+
+    `own` is by the reward model that is trained on, `judged` by the judge; `distinct` is the share of distinct
+    responses to a prompt, and `kl` the divergence from the start, a token.
+    """
+
+    step: int
+    own: float
+    judged: float
+    distinct: float
+    kl: float
+
+
+CHECKED = "checked"
+
+
+def checks(store: Store, job: str) -> list[Check]:
+    """Return the checks of a policy so far, by step; none for one that was trained before there were checks."""
+    found = {event.body["step"]: Check(**event.body) for event in store.read_after(job, kinds=(CHECKED,))}
+    return [found[step] for step in sorted(found)]
+
+
+def kept_of(some: Sequence[Check]) -> int:
+    """Return the step with the highest judged reward, the first of equals."""
+    return max(some, key=lambda one: one.judged).step
+
+
+def has_judge(store: Store, job: str) -> bool:
+    """Say whether another reward model judges a policy than the one that it is trained on."""
+    body = jobs.spec(store, job).body
+    return bool(body.get("judge", body["reward"]) != body["reward"])
+
+
+def checks_chart(some: Sequence[Check], judged: bool, dark: bool = False) -> "Chart":
+    """Own reward over steps, that of another judge if there is one (`judged`), and the step that is kept."""
+    from icm_engine.analysis.figures import Chart, blank_figure, palette
+
+    colours, figure = palette(dark), blank_figure(dark, "mean reward")
+    steps, kept = [one.step for one in some], kept_of(some)
+    lines = [("own reward", [one.own for one in some], colours.second if judged else colours.strong, "dash")]
+    if judged:
+        lines.append(("reward by the judge", [one.judged for one in some], colours.strong, "solid"))
+    for name, values, colour, dash in lines:
+        line = {"color": colour, "width": 2.0, "dash": dash if judged else "solid"}
+        figure.add_scatter(x=steps, y=values, mode="lines+markers", name=name, line=line)
+    best = next(one.judged for one in some if one.step == kept)
+    marker = {"color": colours.text, "symbol": "star", "size": 12}
+    figure.add_scatter(x=[kept], y=[best], mode="markers", name="kept step", marker=marker)
+    figure.update_xaxes(rangemode="normal")
+    last = some[-1]
+    alt = (
+        f"Reward over steps: own {decimal(some[0].own, 2)} at step {some[0].step}, {decimal(last.own, 2)} at "
+        f"{last.step}; judged {decimal(some[0].judged, 2)} and {decimal(last.judged, 2)}; step {kept} is the best."
+    )
+    caption = "Mean rewards of responses to the checked prompts. Star: the step with the highest judged reward."
+    if judged:
+        caption += " Each reward model has a scale of its own."
+    return Chart("Checks", caption, figure, alt)
+
+
+def checks_frame(some: Sequence[Check]) -> "pandas.DataFrame":
+    """Return the checks as a table."""
+    import pandas
+
+    rows = [[one.step, one.own, one.judged, one.distinct, one.kl] for one in some]
+    return pandas.DataFrame(rows, columns=["step", "own reward", "judged reward", "distinct", "KL"])
+
+
+# -- sampled responses
+
+
+def responses_frame(found: Json, most: int) -> "pandas.DataFrame":
+    """Return the first responses as a table, with a column for each reward model that scored them."""
+    import pandas
+
+    rows = [
+        {"prompt": asked, "response": text, **{judge: scores[k][j] for judge, scores in found["rewards"].items()}}
+        for k, (asked, texts) in enumerate(zip(found["asked"], found["responses"], strict=True))
+        for j, text in enumerate(texts)
+    ]
+    return pandas.DataFrame(rows[:most])
+
+
+def mean_rewards(found: Json) -> dict[str, float]:
+    """Return the mean reward of all responses by reward model."""
+    return {judge: fmean(value for row in rows for value in row) for judge, rows in found["rewards"].items()}
+
+
+def true_responses(store: Store, job: str) -> Estimate | None:
+    """Return the share of a job's responses that are right by gold; None where gold does not say."""
+    right = _true_share(store, jobs.spec(store, job).body["dataset"], jobs.result(store, job) or {})
+    return estimate([right]) if right else None
+
+
+def store_responses(store: Store, job: str, name: str) -> int:
+    """Store the distinct responses of a job as a data set to be labelled; return the number of its examples.
+
+    Raises SettingError.
+    """
+    if not name:
+        raise SettingError("the data set of responses has no name: give it one")
+    rule = policies.rule_of_responses(store, jobs.spec(store, job).body["dataset"])
+    return len(policies.keep_responses(store, job, name, rule, read_answer=extract_answer).examples)
+
+
 def points_frame(some: Sequence[LossPoint]) -> "pandas.DataFrame":
     """Return the logs as a table."""
     import pandas
@@ -227,7 +406,9 @@ def card_frame(facts: Json) -> "pandas.DataFrame":
         "labels of": ", ".join(run["run"] for run in facts["runs"]),
         "labels" if facts["kind"] == KIND else "preferences": f"{facts['rows']:,}",
         "supervised": "yes" if facts["supervised"] else "no",
+        **({"judge": facts["judge"]} if "judge" in facts else {}),
         "steps": f"{facts['steps']:,}",
+        **({"kept step": f"{facts['kept_step']:,}", "ended": facts["ended"]} if "kept_step" in facts else {}),
         "first loss": decimal(facts["first_loss"], 3),
         "last loss": decimal(facts["last_loss"], 3),
         "trained parameters": f"{facts['parameters']:,}",

@@ -48,7 +48,6 @@ from icm_engine.store.store import Store
 
 KIND = "self-rewarding"
 GOLDEN, MAJORITY = "golden", "majority"  # judges whose labels are given to the run
-RULES = {"exactly-one": "exclusive"}  # of sampled responses none need be right
 ROUNDS_DONE, NO_BETTER, NOTHING_LEFT = "all rounds done", "no better", "nothing left to prefer"
 
 
@@ -151,8 +150,7 @@ class Loop:
 
     def rule(self, store: Store) -> str:
         """Return the rule under which responses are labelled."""
-        own = store.dataset_info(self.dataset).task.rule
-        return RULES.get(own, own)
+        return policies.rule_of_responses(store, self.dataset)
 
     def policy(self, number: int) -> ModelChoice:
         """Return the policy after a round; round 0 is the start."""

@@ -124,6 +124,13 @@ TRAINING_EXPLANATIONS = {
     "held_out": "prompts that the checks use, at most",
 }
 
+SAMPLING_EXPLANATIONS = {
+    "samples": "responses to each prompt",
+    "temperature": "temperature of sampling; lower ones give likelier responses",
+    "max_tokens": "maximum tokens of a response",
+    "seed": "seed of sampling",
+}
+
 Some = TypeVar("Some")
 
 
@@ -384,19 +391,23 @@ def _spread(some: Sequence[str], count: int) -> list[str]:
     return [some[k * len(some) // count] for k in range(count)]
 
 
-COLLAPSED = 0.5  # of the share of distinct responses at the start: half of the variety is gone
-ALL_STEPS, NO_BETTER, HAS_COLLAPSED = "all steps taken", "no better", "collapsed"  # why a reinforcement ended
+COLLAPSED = 0.5  # half of the variety of the start is gone, and half of the highest gain: no noise of a check does both
+ALL_STEPS, NO_BETTER, HAS_COLLAPSED = (
+    "all steps taken",
+    "no higher judged reward",
+    "collapsed",
+)  # why a reinforcement ended
 
 
 def has_collapsed(checks: Sequence[Json]) -> bool:
-    """Say whether a policy has lost its variety for nothing: half of it is gone, and the judge's reward is not higher.
+    """Say whether a policy has lost its variety for nothing, by its checks so far, the start first.
 
     A policy that has found the one right answer to each prompt loses variety too. So a low share of distinct responses
-    counts only where the judge sees no gain in it.
+    counts only where the judged reward has also lost its gain over the start.
     """
-    *before, last = checks
-    better = all(last["judged"] > one["judged"] for one in before)
-    return last["distinct"] < COLLAPSED * checks[0]["distinct"] and not better
+    start, last = checks[0], checks[-1]
+    gain, highest = last["judged"] - start["judged"], max(one["judged"] - start["judged"] for one in checks)
+    return bool(last["distinct"] < COLLAPSED * start["distinct"] and gain <= COLLAPSED * highest)
 
 
 def why_ended(checks: Sequence[Json], done: bool) -> str:
@@ -405,15 +416,19 @@ def why_ended(checks: Sequence[Json], done: bool) -> str:
 
 
 def check_notes(facts: Json) -> list[str]:
-    """Return what limits the checks of a policy, in sentences; none for a model without checks."""
+    """Return how a policy was checked, and what limits that, in sentences; none for a model without checks."""
     if not facts.get("checks"):
         return []
-    held_out, notes = facts["held_out"], list[str]()
+    held_out = facts["held_out"]
+    notes = [
+        f"Checked on prompts: {held_out['prompts']}, with {held_out['responses']} responses each, scored by "
+        f"{facts['judge']!r}."
+    ]
     if facts["judge"] == facts["reward"]:
         notes.append("The checks used the reward model of the training: a policy judged by its own reward cannot show "
                      "over-optimisation.")  # fmt: skip
     if held_out["trained_on"]:
-        notes.append(f"{held_out['trained_on']} of {held_out['prompts']} checked prompts were trained on too.")
+        notes.append(f"Trained on too: {held_out['trained_on']} of the {held_out['prompts']} checked prompts.")
     return notes
 
 
@@ -501,6 +516,15 @@ def keep_responses(
     )
     store.add_dataset(made)
     return made
+
+
+RULES_OF_RESPONSES = {"exactly-one": "exclusive"}  # of sampled responses none need be right
+
+
+def rule_of_responses(store: Store, dataset: str) -> str:
+    """Return the rule for claims that were sampled from the prompts of a data set: its own, as far as it holds."""
+    own = store.dataset_info(dataset).task.rule
+    return RULES_OF_RESPONSES.get(own, own)
 
 
 def _responses(store: Store, job: str) -> tuple[Json, str]:

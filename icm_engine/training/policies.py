@@ -373,6 +373,10 @@ class CheckCallback(TrainerCallback):  # type: ignore[misc]
     The trainer itself keeps the best of the later steps, and early stopping counts those that are no better.
     """
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if state.best_global_step is not None:  # a resumed training, whose folder may have been moved with its database
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
+
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Json, model: Any, **unused: Any) -> None:
         now = metrics[f"eval_{args.metric_for_best_model}"]
         if state.global_step == 0:

@@ -84,7 +84,8 @@ def train(trainer: Any, job: Job, folder: Path) -> dict[str, Any]:
     step = int(begun.name.rpartition("-")[2]) if begun else None
     if begun and (done := _state_at_end(begun)) is not None:  # resumed, the trainer would take a step too many
         trainer.state = done
-        trainer.model.load_adapter(done.best_model_checkpoint or str(begun), "default", is_trainable=True)
+        best = step if done.best_global_step is None else done.best_global_step
+        trainer.model.load_adapter(str(begun.with_name(f"checkpoint-{best}")), "default", is_trainable=True)
         return {"resumed_from": step}
     try:
         found = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
@@ -220,11 +221,7 @@ def _checks(facts: Json) -> list[str]:
     """The checks of a policy that was trained on rewards, and what limits them; nothing for other models."""
     if not facts.get("checks"):
         return []
-    held_out = facts["held_out"]
-    words = (
-        f"Prompts: {held_out['prompts']}, with {held_out['responses']} responses each, scored by `{facts['judge']}`. "
-        f"The adapter is that of step {facts['kept_step']}, where the judge's reward was highest."
-    )
+    words = f"The adapter is that of step {facts['kept_step']}, where the judge's reward was highest."
     head = "| step | own reward | judged reward | distinct responses | KL a token |\n|---|---|---|---|---|"
     rows = [
         f"| {one['step']} | {one[OWN]:.3f} | {one[JUDGED]:.3f} | {one[DISTINCT]:.3f} | {one['kl']:.3f} |"
@@ -259,11 +256,12 @@ _MADE = {
 
 
 def _opening(facts: Json) -> str:
-    how = (
-        "The labels were supervised: gold or people made them."
-        if facts["supervised"]
-        else "No gold and no human label was used."
-    )
+    whose = "The labels were supervised: gold or people made them."
+    if facts.get("judge", facts.get("reward")) != facts.get("reward"):
+        whose = (
+            "It is supervised: gold or people made the labels of its reward model, or of the judge that chose its step."
+        )
+    how = whose if facts["supervised"] else "No gold and no human label was used."
     sources = ", ".join(dict.fromkeys(_source(run) for run in facts["runs"]))
     ranked = facts.get("rest", {}).get("rows", 0)
     told = {**facts, "base": _public(facts["base"]), "sources": sources, "ranked": ranked}

@@ -13,13 +13,13 @@ from icm_engine.store.store import Store
 from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
 from tests.support.experiment_suites import done_suite
-from tests.support.finetunings import finished, labelled_run
-from tests.support.labelled_runs import stored_loop
+from tests.support.finetunings import finished, labelled_run, reinforced, responded, reward_model
+from tests.support.labelled_runs import capitals_run, stored_loop
 from tests.support.stored_logs import LOGS, put
 from tests.support.stores import CARELESS, add_batches, add_run, small_dataset
 
 pytestmark = NEEDS_BROWSER
-RUN, TUNED, FOLDED = "sums-1", "sums-2", "arithmetic-1"
+RUN, TUNED, FOLDED, ASKED = "sums-1", "sums-2", "arithmetic-1", "capitals-1"
 SEEN = {  # every page of the menu, and each view, by its link: what is there once it is drawn
     "": ".st-key-first_run",
     "search": ".st-key-start_new",
@@ -46,6 +46,8 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"tour?run={RUN}": ".st-key-station_6",
     f"training?run={TUNED}": ".st-key-try_out",
     f"training?run={TUNED}&train=reward": ".st-key-reward",
+    f"training?run={ASKED}&train=reinforcement": ".st-key-table_checks_reinforce-1",
+    f"training?run={ASKED}&train=responses": ".st-key-keep",
     "experiments": ".st-key-report_html",
     "experiments?part=loop": "[data-testid=stDataFrame]",
     "data": "[data-testid=stFileUploader]",
@@ -60,7 +62,7 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One run with something to show on every page, a batched one, one that a model was tuned on, a suite, a loop."""
+    """A run with something to show on every page, a batched one, two that models learned from, a suite, a loop."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert put(store, LOGS / "arithmetic-folds.jsonl.gz") == FOLDED
@@ -71,6 +73,11 @@ def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         finished(store, TUNED)
         done_suite(store, patch, tmp_path_factory.mktemp("suite"))
         stored_loop(store)
+        assert capitals_run(store) == ASKED
+        reward_model(store, "own", ASKED)
+        reward_model(store, "other")
+        reinforced(store, ASKED)
+        responded(store, ASKED)
 
 
 @pytest.mark.usefixtures("filled")

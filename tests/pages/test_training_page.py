@@ -1,5 +1,7 @@
 """The Train tab in Streamlit's own tester: asking for a fine-tuning, its loss, the tuned model and its test."""
 
+from dataclasses import replace
+
 import pytest
 
 from icm_engine import jobs
@@ -10,7 +12,7 @@ from icm_engine.data.gold import add_gold
 from icm_engine.jobs import JobSpec, finetuning
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
-from tests.support.finetunings import facts, finished, labelled_run, logged
+from tests.support.finetunings import facts, finished, labelled_run, logged, reinforced, reward_model
 from tests.support.labelled_runs import PAIRS, SAMPLE, add, capitals, capitals_run, labelled, pair
 from tests.support.stores import HOSTILE, add_run
 
@@ -193,3 +195,108 @@ def test_a_reward_model_is_shown_on_each_test_data_set(store: Store) -> None:
     assert shown["data set"].tolist() == ["capitals", "numbers"]
     assert shown["off distribution"].tolist() == ["no", "yes"]
     assert shown["right"].tolist() == [1.0, 0.5]
+
+
+# -- training on rewards, and responses
+
+
+def test_a_reinforcement_is_asked_for_with_what_the_form_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda *unused: None)
+    run = capitals_run(store)
+    test = page("training", run=run, train="reinforcement")
+    assert "No reward model has learned from this run's labels" in texts(test)
+    assert test.button(key="reinforce").disabled
+    reward_model(store, "own", run)
+    reward_model(store, "other")
+    test = page("training", run=run, train="reinforcement")
+    assert test.selectbox(key="reinforce_reward").options == ["own"]
+    assert test.selectbox(key="reinforce_judge").options == ["other", "own"]
+    test.selectbox(key="reinforce_judge").set_value("other")
+    test.number_input(key="reinforce_steps").set_value(20)
+    test.number_input(key="reinforce_patience").set_value(2)
+    test.text_input(key="reinforce_name").set_value("p")
+    test.button(key="reinforce").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store)
+    body = jobs.spec(store, job).body
+    assert (body["reward"], body["judge"], body["dataset"], body["name"]) == ("own", "other", "capitals", "p")
+    assert (body["settings"]["steps"], body["settings"]["patience"], "test" in body) == (20, 2, False)
+    assert jobs.spec(store, job).model == SAMPLE
+    assert "The curve begins with the first check." in texts(test)
+
+
+def test_the_checks_of_a_reinforcement_are_a_curve_with_the_kept_step(store: Store) -> None:
+    run = capitals_run(store)
+    reward_model(store, "own", run)
+    reward_model(store, "other")
+    job = reinforced(store, run)
+    test = page("training", run=run, job=job)
+    assert not test.exception
+    assert "Kept: step 2 of 4. Ended: no higher judged reward." in texts(test)
+    assert "over-optimisation" not in texts(test).partition("The policy")[2]
+    assert "trained:p" in [code.value for code in test.code]
+    shown = dict(frame(test, "what").itertuples(index=False))
+    assert (shown["judge"], shown["kept step"], shown["ended"]) == ("other", "2", "no higher judged reward")
+    test.toggle(key=f"table_checks_{job}").set_value(True).run()
+    assert list(frame(test, "judged reward")["judged reward"]) == [-0.5, 0.5, 0.25]
+    some = tuned_models.checks(store, job)
+    own, judged, kept = tuned_models.checks_chart(some, judged=True).figure.data
+    assert (list(own.y), list(judged.y)) == ([-1.0, 0.0, 1.0], [-0.5, 0.5, 0.25])
+    assert (list(kept.x), list(kept.y)) == ([2], [0.5])
+    assert [line.name for line in tuned_models.checks_chart(some, judged=False).figure.data] == [
+        "own reward",
+        "kept step",
+    ]
+
+
+def test_a_policy_judged_by_its_own_reward_says_so(store: Store) -> None:
+    run = capitals_run(store)
+    reward_model(store, "own", run)
+    test = page("training", run=run, job=reinforced(store, run, judge=None))
+    assert "a policy judged by its own reward cannot show over-optimisation" in texts(test)
+
+
+def test_a_policy_from_before_the_checks_is_still_shown(store: Store) -> None:
+    run = capitals_run(store)
+    old = {"reward": "gone", "parts": [{"dataset": "capitals", "start": 0}], "most": None, "dataset": "capitals"}
+    job = jobs.create(store, JobSpec("reinforce", {**old, "name": "p", "settings": {"steps": 4}}, SAMPLE))
+    store.append(job, "result", {**facts("p", run), "kind": "reinforce", "reward": "gone"})
+    test = page("training", run=run, job=job)
+    assert not test.exception
+    assert "This policy was trained without checks." in texts(test)
+    assert "trained:p" in [code.value for code in test.code]
+    assert "kept step" not in list(frame(test, "what")["what"])
+
+
+def test_responses_are_sampled_scored_and_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda *unused: None)
+    run = capitals_run(store)
+    add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    reward_model(store, "own", run)
+    reinforced(store, run, judge=None)
+    test = page("training", run=run, train="responses")
+    assert test.selectbox(key="respond_model").options == ["trained:p", "sample"]
+    test.number_input(key="respond_samples").set_value(3)
+    test.number_input(key="respond_most").set_value(1)
+    test.multiselect(key="respond_judges").set_value(["own"])
+    test.button(key="respond").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store, "respond")
+    spec = jobs.spec(store, job)
+    assert (spec.body["sampling"]["samples"], spec.body["most"], spec.body["judges"]) == (3, 1, ["own"])
+    assert spec.model == replace(SAMPLE, model="trained:p")
+    first = capitals()[0]
+    asked, right = first.fields["question"], first.fields["claim"]
+    found = {"model": "trained:p", "asked": [asked], "responses": [[right, "It is far.", right]], "cut": 1}
+    store.append(job, "result", {**found, "rewards": {"own": [[1.0, -1.0, 1.0]]}})
+    test = page("training", run=run, job=job)
+    assert "1 prompts · 3 responses · 1 cut off at the maximum length" in texts(test)
+    assert "Mean reward by own: 0.33" in texts(test)
+    assert "Right by gold: 67%" in texts(test)
+    assert list(frame(test, "response")["own"]) == [1.0, -1.0, 1.0]
+    test.button(key="keep").click().run()
+    assert "has no name: give it one" in test.code[-1].value
+    test.text_input(key="keep_name").set_value("drawn")
+    test.button(key="keep").click().run()
+    assert "Stored 2 examples." in texts(test)
+    assert [e.fields["claim"] for e in store.examples("drawn")] == [right, "It is far."]

@@ -43,6 +43,16 @@ def test_every_command_takes_json(name: str) -> None:
     assert name not in OWN_KEYS or '"--json"' in source
 
 
+def test_a_reward_model_is_tried_on_the_distinct_claims_that_a_policy_samples() -> None:
+    from benchmarks.rewards import sampled_pairs
+
+    responses = [["right", "wrong", "right", "odd"], ["wrong"]]
+    truth = {"Q": [1.0, 0.0, 1.0, 0.0], "R": [0.0]}
+    rewards = {"Q": [0.5, 0.1, 0.5, 0.5], "R": [2.0]}
+    # right beats wrong and ties odd; about R nothing right was sampled
+    assert sampled_pairs(responses, truth, rewards) == {"Q": (1.5, 2), "R": (0, 0)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_tells_of_json_in_its_help(name: str) -> None:

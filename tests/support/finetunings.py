@@ -9,8 +9,10 @@ from icm_engine.core.objective import Evaluation
 from icm_engine.core.scoring import LabelLogProbs, Usage
 from icm_engine.core.search import InitialInfo
 from icm_engine.core.settings import TuneSettings
-from icm_engine.jobs import finetuning, job_worker
+from icm_engine.jobs import finetuning, job_worker, policies
+from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
+from icm_engine.jobs.policies import ReinforceSettings
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Cost, Json, RunSpec
 from icm_engine.store.replay import open_run
@@ -70,4 +72,42 @@ def finished(store: Store, run: str, name: str | None = None) -> str:
     told = facts(jobs.spec(store, job).body["name"], run)
     model_registry.put(store, str(told["name"]), lambda folder: None, told)
     store.append(job, "result", told)
+    return job
+
+
+def reward_model(store: Store, name: str, *runs: str) -> None:
+    """A reward model that learned from the labels of these runs, without its weights."""
+    told = {**facts(name, ""), "kind": "reward", "runs": [{"run": run} for run in runs], "dtype": "float32"}
+    model_registry.put(store, name, lambda folder: None, {**told, "device": "cpu"})
+
+
+def reinforced(store: Store, run: str, judge: str | None = "other") -> str:
+    """A finished reinforcement against the reward model `own`, whose judge liked step 2 best."""
+    job = policies.ask_reinforcement(
+        store, "own", [DatasetPart("capitals")], ReinforceSettings(), name="p", judge=judge
+    )  # fmt: skip
+    store.append(job, "start", {})
+    checks = [
+        {"step": step, "own": own, "judged": judged, "distinct": 0.5, "kl": 0.1}
+        for step, own, judged in ((0, -1.0, -0.5), (2, 0.0, 0.5), (4, 1.0, 0.25))
+    ]
+    for check in checks:
+        store.append(job, tuned_models.CHECKED, check)
+    told = {
+        **facts("p", run), "kind": "reinforce", "reward": "own", "judge": judge or "own", "checks": checks,
+        "kept_step": 2, "ended": policies.NO_BETTER, "held_out": {"prompts": 3, "responses": 21, "trained_on": 0},
+        "dtype": "float32", "device": "cpu",
+    }  # fmt: skip
+    model_registry.put(store, "p", lambda folder: None, told)
+    store.append(job, "result", told)
+    return job
+
+
+def responded(store: Store, run: str) -> str:
+    """A finished sampling of a run's model on `capitals`, scored by the reward model `own`."""
+    parts, choice = [DatasetPart("capitals")], model_registry.base_choice(store, run)
+    job = policies.ask_responses(store, choice, parts, policies.Sampling(2), ["own"])
+    asked = list(dict.fromkeys(example.fields["question"] for example in store.examples("capitals")))
+    found = {"model": "sample", "asked": asked, "responses": [["It is here.", "It is there."]] * len(asked), "cut": 0}
+    store.append(job, "result", {**found, "rewards": {"own": [[0.5, -0.5]] * len(asked)}})
     return job

@@ -95,20 +95,25 @@ def checks(*found: tuple[float, float]) -> list[Json]:
 
 
 def test_a_policy_has_collapsed_where_it_lost_its_variety_for_nothing() -> None:
-    assert policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.39)))
-    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.4)))  # half is left
-    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (1.1, 0.1)))  # it found something better
+    assert policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.5, 0.39)))
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.5, 0.4)))  # half of the variety is left
+    assert not policies.has_collapsed(checks((0.0, 0.8), (1.0, 0.6), (0.9, 0.1)))  # it found the right answers
+    assert policies.has_collapsed(checks((0.0, 0.8), (-1.0, 0.1)))  # nothing was ever gained
+    assert not policies.has_collapsed(checks((0.0, 0.8), (0.1, 0.1)))
     assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=True) == policies.ALL_STEPS
     assert policies.why_ended(checks((0.0, 0.8), (0.0, 0.1)), done=False) == policies.HAS_COLLAPSED
     assert policies.why_ended(checks((0.0, 0.8), (-1.0, 0.8)), done=False) == policies.NO_BETTER
 
 
 def test_what_limits_the_checks_is_said() -> None:
-    facts = {"reward": "r", "judge": "r", "checks": checks((0.0, 1.0)), "held_out": {"prompts": 1, "trained_on": 1}}
-    own, shared = policies.check_notes(facts)
+    held_out = {"prompts": 1, "responses": 64, "trained_on": 1}
+    facts = {"reward": "r", "judge": "r", "checks": checks((0.0, 1.0)), "held_out": held_out}
+    how, own, shared = policies.check_notes(facts)
+    assert how == "Checked on prompts: 1, with 64 responses each, scored by 'r'."
     assert "a policy judged by its own reward cannot show over-optimisation" in own
-    assert shared == "1 of 1 checked prompts were trained on too."
-    assert policies.check_notes({**facts, "judge": "other", "held_out": {"prompts": 3, "trained_on": 0}}) == []
+    assert shared == "Trained on too: 1 of the 1 checked prompts."
+    (only,) = policies.check_notes({**facts, "judge": "other", "held_out": {**held_out, "trained_on": 0}})
+    assert "scored by 'other'" in only
     assert policies.check_notes({"reward": "r"}) == []  # trained before there were checks
 
 
@@ -336,6 +341,16 @@ def test_a_reinforcement_keeps_the_step_that_its_judge_likes_best(store: Store, 
     assert any((last[key] != best[key]).any() for key in best)
 
 
+def test_a_resumed_reinforcement_finds_its_best_step_where_its_folder_is_now(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from icm_engine.training.policies import CheckCallback
+
+    state = SimpleNamespace(best_global_step=4, best_model_checkpoint="/elsewhere/checkpoint-4")
+    CheckCallback().on_train_begin(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+
+
 @pytest.mark.model
 def test_a_reinforcement_that_its_judge_never_likes_keeps_the_start(store: Store, tmp_path: Path) -> None:
     from peft import get_peft_model_state_dict
@@ -376,7 +391,8 @@ def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
     asked += ["--rank", "2", "--max-tokens", "8", "--checks", "1", "--db", str(store.path)]
     assert main([*asked, "--judge", "g", "--name", "p", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["supervised"], told["judge"], told["notes"]) == (True, "g", [])
+    assert (told["supervised"], told["judge"]) == (True, "g")
+    assert told["notes"] == ["Checked on prompts: 1, with 4 responses each, scored by 'g'."]
     assert [one["step"] for one in told["checks"]] == [0, 2]
     assert told["kept_step"] in (0, 2)
     assert told["held_out"] == {"prompts": 1, "responses": 4, "trained_on": 0}
@@ -388,7 +404,8 @@ def test_a_policy_that_gold_s_reward_model_judged_is_supervised(
     assert not model_registry.model_facts(store, "q")["supervised"]
     card = (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
     assert "## Checks" in card
-    assert "scored by `g`" in card
+    assert "scored by 'g'" in card
+    assert "It is supervised: gold or people made the labels of its reward model, or of the judge" in card
 
 
 SELF_KILLED = """
