@@ -6,9 +6,9 @@ Streamlit serves `app`, which is this file behind the access middleware, and run
 import streamlit as st
 from starlette.middleware import Middleware
 
-from pages.parts import access, charts, home, menu
+from pages.parts import charts, home, menu
 
-app = st.App(__file__, routes=[charts.route()], middleware=[Middleware(access.guarded)])
+app = st.App(__file__, routes=[charts.route()], middleware=[Middleware(menu.guarded)])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from icm_engine.analysis.evaluation import (
     Used,
     accuracy,
     asked,
+    by_group,
     estimate,
     share,
     truth_of,
@@ -25,6 +26,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import form_of
 from icm_engine.data.answers import extract_answer
+from icm_engine.data.gold import gold_of
 from icm_engine.jobs import downstream_eval, finetuning, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS, KIND
@@ -575,6 +577,50 @@ def _labels_right(store: Store, dataset: str, job: str, run: str) -> float | Non
         (label == opened.dataset.task.true_label) == bool(worth[form.asked(e), *form.responses(e)]) for e, label in said
     ]
     return fmean(right) if right else None
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtRound:
+    """A round of a self-taught judge; round 0 is the start.
+
+    `agreement` is the share of held-out examples on which its verdict is the known label, and `abstained` the share
+    without a verdict. It was tuned on `lessons` judgements. `right` is the share of its labels of the data set's own
+    examples that gold agrees with, an abstention counting as wrong; None where there is no gold.
+    """
+
+    number: int
+    judge: str
+    lessons: int
+    agreement: Estimate
+    abstained: float
+    right: Estimate | None
+
+    def to_json(self) -> Json:
+        return {**asdict(self), "agreement": self.agreement.to_json(), "right": self.right and self.right.to_json()}
+
+
+def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
+    """Return the rounds of a self-taught judge that are done so far, the start first; empty while none is."""
+    body = jobs.spec(store, job).body
+    kept = [event.body["round"] for event in store.read_after(job, kinds=("part",)) if "round" in event.body]
+    return [
+        TaughtRound(
+            one["number"],
+            one["judge"],
+            one["lessons"],
+            estimate([{group: (float(right), of) for group, (right, of) in one["agreed"].items()}]),
+            one["abstained"],
+            _judged_right(store, body["test"] or body["dataset"], one["labels"]),
+        )
+        for one in kept
+    ]
+
+
+def _judged_right(store: Store, dataset: str, labels: Mapping[str, str | None]) -> Estimate | None:
+    """The share of labels that gold agrees with, by group, over the examples that have gold; None if none has."""
+    gold = gold_of(store, dataset, list(labels))
+    rows = [(e.group, labels[e.id] == gold[e.id]) for e in store.examples(dataset) if e.id in labels and e.id in gold]
+    return estimate([by_group(rows)]) if rows else None
 
 
 def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> "Chart":

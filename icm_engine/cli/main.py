@@ -68,6 +68,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {
         train.prefer_command,
         train.reinforce_command,
         train.self_reward_command,
+        train.self_teach_command,
         train.respond_command,
     ),
     "Experiments": (evaluate.evaluate_command, evaluate.predictors_command),

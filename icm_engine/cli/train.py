@@ -1,4 +1,6 @@
-"""The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer`, `reinforce`, `self-reward`."""
+"""The commands of training: `finetune`, `trained`, `use`, `reward`, `respond`, `prefer`, `reinforce`, `self-reward`,
+`self-teach`.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, i
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
-from icm_engine.jobs import policies
+from icm_engine.jobs import policies, self_teaching
 from icm_engine.jobs.downstream_eval import FIT, DatasetPart
 from icm_engine.jobs.finetuning import EXPLANATIONS
 from icm_engine.jobs.policies import (
@@ -33,6 +35,7 @@ from icm_engine.jobs.policies import (
     RewardSettings,
     settings_from,
 )
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
@@ -351,6 +354,44 @@ def _round_line(one: tuned_models.LoopRound) -> str:
     utilities = ", ".join(f"{made.utility:.1f}" for made in one.judgements)
     judged = f"  best U of {utilities}" if utilities else ""
     return f"round {one.number}  {rate}  {true}  {percent(one.distinct)} distinct{pairs}{labels}{judged}"
+
+
+@command("self-teach")
+@click.argument("dataset", metavar="DATASET", help="Whose prompts are answered.")
+@options.model_options(encoding=False, defaults=False, help=f"{options.MODEL_HELP.rstrip('.')} (default: sample).")
+@click.option("--test", metavar="NAME", help="Data set of the held-out prompts (default: the next ones of DATASET).")
+@click.option("--name", metavar="NAME", help="Name of the judge; those of its rounds are NAME-1, NAME-2, ...")
+@options.settings_options(TeachSettings, self_teaching.EXPLANATIONS)
+@options.detach
+def self_teach_command(
+    store: Store, dataset: str, model: ModelOptions, test: str | None, name: str | None, training: Json, detach: bool
+) -> Json | Output:
+    """Teach a judge by its own judgements, without labels.
+
+    The model's response to a prompt is better than its response to another prompt. It judges such pairs or claims with
+    reasoning, and is tuned on the judgements that came to the known side. The round that agrees with known sides most
+    often, on held-out prompts, is kept.
+    """
+    _parts(store, [dataset, *([test] if test else [])])
+    named = name or self_teaching.free_teaching_name(store, dataset)
+    settings = settings_from(TeachSettings, training)
+    job = self_teaching.ask(store, Teaching(named, dataset, test, settings, model.instead_of(ModelChoice("sample"))))
+    jobs.start(store, job)
+    if detach:
+        return {"job": job, "status": "starting"}
+    found = follow(store, job)
+    rounds = tuned_models.taught_rounds(store, job)
+    kept = f"kept: {found['judge']}" if found["judge"] else "kept: the start, which no round surpassed"
+    told = {name: found[name] for name in ("name", "best", "judge", "ended")}
+    lines = [*map(_taught_line, rounds), f"{found['ended']}; {kept}"]
+    return Output({"job": job, **told, "rounds": [one.to_json() for one in rounds]}, "\n".join(lines))
+
+
+def _taught_line(one: tuned_models.TaughtRound) -> str:
+    right = "no gold" if one.right is None else f"{percent(one.right.mean)} right by gold"
+    agrees = f"{percent(one.agreement.mean)} [{percent(one.agreement.low)}, {percent(one.agreement.high)}]"
+    lessons = f"  {one.lessons} judgements learned" if one.number else ""
+    return f"round {one.number}  agrees {agrees}  {percent(one.abstained)} abstained  {right}{lessons}"
 
 
 def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Some]) -> Json | Some:

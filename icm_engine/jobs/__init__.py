@@ -63,6 +63,7 @@ KINDS = {
         JobKind("rescore", WORKER, "icm_engine.jobs.rescoring:rescore", "scores"),
         JobKind("use", WORKER, "icm_engine.jobs.downstream_eval:use_labels", "scores"),
         JobKind("finetune", WORKER, "icm_engine.training.sft:finetune", "trains"),
+        JobKind("self-teaching", WORKER, "icm_engine.training.sft:self_teach", "trains"),
         JobKind("reward", WORKER, "icm_engine.training.reward_model:reward", "trains"),
         JobKind("preference-tuning", WORKER, "icm_engine.training.policies:prefer", "trains"),
         JobKind("reinforce", WORKER, "icm_engine.training.policies:reinforce", "trains"),

@@ -55,17 +55,29 @@ def chat_prompt(tokenizer: Any, text: str, labels: Sequence[Label]) -> Prompt:
     What stands between the start of an answer and its first word (a blank, an empty thought, a channel name) is read
     from the template; a blank before the label belongs to the label, as in plain prompts.
     """
-    asked = chat_text(tokenizer, text)
-    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": _ANSWER}]
-    answered = _apply(tokenizer, turns, add_generation_prompt=False)
-    opening, found, _ = answered.removeprefix(asked).partition(_ANSWER)
-    if not answered.startswith(asked) or not found:
-        raise NotApplicable(
-            f"the chat template of model {tokenizer.name_or_path!r} begins an answer with something other than what "
-            f"is answered ({asked[-40:]!r}): it is made for models that reason first, so use a judge that does"
-        )
+    asked, answered = _answered(tokenizer, text, _ANSWER)
+    opening, found, _ = answered.partition(_ANSWER)
+    if not found:
+        raise _other_beginning(tokenizer, asked)
     lead = " " if opening.endswith(" ") else ""
     return Prompt(((asked + opening.removesuffix(" "),),), tuple(labels), lead, whole=True, user=text)
+
+
+def _answered(tokenizer: Any, text: str, answer: str) -> tuple[str, str]:
+    """A user's text in the model's chat format, and what follows when it is answered. Raises NotApplicable."""
+    asked = chat_text(tokenizer, text)
+    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+    whole = _apply(tokenizer, turns, add_generation_prompt=False)
+    if not whole.startswith(asked):
+        raise _other_beginning(tokenizer, asked)
+    return asked, whole.removeprefix(asked)
+
+
+def _other_beginning(tokenizer: Any, asked: str) -> NotApplicable:
+    return NotApplicable(
+        f"the chat template of model {tokenizer.name_or_path!r} begins an answer with something other than what "
+        f"is answered ({asked[-40:]!r}): it is made for models that reason first, so use a judge that does"
+    )
 
 
 def chat_label_prompt(tokenizer: Any, task: Task, example: Example) -> Prompt:
@@ -135,6 +147,20 @@ class TransformersGenerator:
             return list(tokenizer(chat_text(tokenizer, request.text), add_special_tokens=False)["input_ids"])
         beginning = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         return beginning + list(tokenizer(f"{request.text}\n\nAnswer:", add_special_tokens=False)["input_ids"])
+
+    def answer_tokens(self, request: GenerationRequest, answer: str) -> list[int]:
+        """Return an answer as the model would write it, up to its end: what training on it needs.
+
+        Raises NotApplicable.
+        """
+        tokenizer = self.loaded.tokenizer
+        if self.form == "plain":
+            end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+            return list(tokenizer(f"{answer}\n", add_special_tokens=False)["input_ids"]) + end
+        _, text = _answered(tokenizer, request.text, answer)
+        tokens = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        last = next((k for k, token in enumerate(tokens) if token in self._ends), len(tokens))
+        return tokens[: last + 1]
 
     def describe(self) -> Mapping[str, object]:
         """Return facts for the record: model, dtype, device, prompt format."""

@@ -241,12 +241,15 @@ def _tests(facts: Json) -> list[str]:
 _AS_MODEL = "Use it in place of a model: `--model trained:{name}`, or `--model` with the path of this folder."
 _AS_POLICY = "Sample it with `respond DATASET --model trained:{name}`."
 _USES = {
+    "self-teaching": "Use it as a judge: `run --source judge --option style=steps --model trained:{name}`.",
     "reward": "It gives rewards and no labels: `reinforce {name} --dataset NAME`, `respond DATASET --judge {name}`.",
     "preference-tuning": _AS_POLICY,
     "reinforce": _AS_POLICY,
 }
 _MADE = {
     "finetune": "A LoRA adapter for `{base}`, tuned on {rows:,} labels ({sources}).",
+    "self-teaching": "A judge: a LoRA adapter for `{base}`, tuned in round {round} on {rows:,} of its own judgements, "
+    "those that came to the better side of pairs whose better side is known without labels.",
     "reward": "A reward model on `{base}`, from {rows:,} preferences ({sources}), {ranked:,} of them labelled by a "
     "first reward model.",
     "preference-tuning": "A policy: a LoRA adapter for `{base}`, tuned on {rows:,} preferences ({sources}) by DPO.",

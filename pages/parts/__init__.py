@@ -1,9 +1,8 @@
 """Parts shared by pages; Streamlit does not look for pages in this folder.
 
-menu                the frame of all pages
+menu                the frame of all pages: the menu, the login, and who may see a page
 workspace           the header, tabs and selection of one run
 home                the page of runs, the choice of a run, the frame of a page about one run
-access              the login, and who may see a page
 session             state of this session: database, URL, theme
 charts              charts that update in place, and tables
 job_line            the chosen job and its progress

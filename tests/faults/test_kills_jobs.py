@@ -21,10 +21,11 @@ from icm_engine.data.export import export_run
 from icm_engine.data.label_export import read_label_set
 from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
-from icm_engine.jobs import batches, policies, restarts
+from icm_engine.jobs import batches, policies, restarts, self_teaching
 from icm_engine.jobs.policies import PreferenceSettings
 from icm_engine.jobs.scheduler import BATCH
-from icm_engine.runs import control
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings
+from icm_engine.runs import control, model_registry
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import RunSpec
 from icm_engine.store.store import Store
@@ -310,3 +311,56 @@ def _rounds_of(store: Store, job: str) -> list[Any]:
     found = jobs.result(store, job)
     assert found is not None
     return [[one[name] for name in ("pairs", "win_rate", "distinct", "cut")] for one in found["rounds"]]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(7200)
+@pytest.mark.fault(
+    "SIGKILL of the job of a self-taught judge at random moments",
+    "started again it continues; its rounds and judges equal those of an undisturbed job, and nothing was made twice",
+)
+def test_a_self_taught_judge_killed_at_random_moments(
+    store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process answers as `tests.support.answering_judges` does, since the sample model gives no verdict."""
+    real = control._popen
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that adapters are equal byte for byte
+    monkeypatch.setattr(
+        control, "_popen", lambda store, module, *rest: real(store, "tests.support.answering_judges", *rest)
+    )
+    add(store, "capitals", CLAIMS, capitals())
+    how = TeachSettings(prompts=3, test_prompts=3, judgements=4, epochs=2, batch_size=2, rows_at_once=2, rank=2)
+
+    def ask(name: str) -> str:
+        return self_teaching.ask(store, Teaching(name, "capitals", None, how, SAMPLE))
+
+    began, whole = time.monotonic(), ask("whole")
+    jobs.start(store, whole)
+    assert jobs.wait_until_settled(store, whole).phase == "done", jobs.log_tail(store, whole)
+    length, killed, rounds = time.monotonic() - began, 0, 0
+    times, rng = fault.times(quick=2, long=30), Random(SEED)
+    while killed < times:
+        rounds += 1
+        job = ask(f"killed-{rounds}")
+
+        def again(job: str = job) -> str:
+            jobs.start(store, job)
+            return job
+
+        killed += _kill_until_done(store, again, list, length, times - killed, rng)[1]
+        assert _taught(store, job) == _taught(store, whole)
+    fault.tried = killed
+    fault.happened = f"{rounds} judges, moments drawn with seed {SEED}: every round equal, every adapter byte for byte"
+
+
+def _taught(store: Store, job: str) -> list[Any]:
+    """What the rounds of a self-taught judge found, their adapters, and the headings of the parts it kept."""
+    found = jobs.result(store, job)
+    assert found is not None
+    rounds = [{**one, "judge": None} for one in found["rounds"]]
+    names = [one["judge"].removeprefix("trained:") for one in found["rounds"][1:]]
+    weights = [(model_registry.folder(store, name) / "adapter_model.safetensors").read_bytes() for name in names]
+    parts = [event.body for event in store.read_after(job, kinds=("part",))]
+    return [rounds, weights, [part.get("judged", part.get("responses")) for part in parts]]

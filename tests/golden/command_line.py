@@ -26,6 +26,7 @@ NOT_TRIED = {
     "reinforce": "trains a policy",
     "respond": "samples from a model that generates text",
     "self-reward": "trains policies",
+    "self-teach": "trains judges",
     "trained NAME": "shows a model that was trained",
     "push": "uploads to the hub",
     "model fetch": "downloads a model",
