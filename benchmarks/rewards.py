@@ -145,7 +145,11 @@ def off_report(
     for test in dict.fromkeys(name for name, _ in right):
         cells = [[right[test, (arm, seed)] for seed in seeds] for arm in arms]
         pairs = [" ".join(str(sum(count for _, count in one.values())) for one in some) for some in cells]
-        less = workshop.percent(difference(cells[0], cells[1])) if _alike(cells) else ""
+        less = ""
+        if test == AFTER:  # each policy samples claims of its own, and about most questions only true ones
+            cells = [[pooled(some)] for some in cells]
+        elif len(arms) > 1:
+            less = workshop.percent(difference(cells[0], cells[1]))
         rows.append(
             [test, *(workshop.percent(estimate(some)) for some in cells), less, "; ".join(dict.fromkeys(pairs))]
         )
@@ -157,10 +161,9 @@ def off_report(
     return "\n".join([workshop.table(head, rows), "", *said])
 
 
-def _alike(cells: list[list[Right]]) -> bool:
-    """Whether the first two arms were tested on the same pairs, so that their difference means something."""
-    counts = [[{group: count for group, (_, count) in one.items()} for one in some] for some in cells[:2]]
-    return len(cells) > 1 and counts[0] == counts[1]
+def pooled(cells: Sequence[Right]) -> Right:
+    """All seeds as one, a group for each of their questions with something to compare."""
+    return {f"{seed} {name}": one for seed, cell in enumerate(cells) for name, one in cell.items() if one[1]}
 
 
 def _sampled(
