@@ -583,20 +583,23 @@ def _labels_right(store: Store, dataset: str, job: str, run: str) -> float | Non
 class TaughtRound:
     """A round of a self-taught judge; round 0 is the start.
 
-    `agreement` is the share of held-out examples on which its verdict is the known label, and `abstained` the share
-    without a verdict. It was tuned on `lessons` judgements. `right` is the share of its labels of the data set's own
-    examples that gold agrees with, an abstention counting as wrong; None where there is no gold.
+    `agreement` is the share of held-out prompts on which both verdicts are the known labels, which decides the round
+    that is kept. Of single verdicts, `verdicts` is the share that are, and `abstained` the share without one. It was
+    tuned on `lessons` judgements. `right` is the share of its labels of the data set's own examples that gold agrees
+    with, an abstention counting as wrong; None where there is no gold.
     """
 
     number: int
     judge: str
     lessons: int
     agreement: Estimate
+    verdicts: Estimate
     abstained: float
     right: Estimate | None
 
     def to_json(self) -> Json:
-        return {**asdict(self), "agreement": self.agreement.to_json(), "right": self.right and self.right.to_json()}
+        shares = {"agreement": self.agreement, "verdicts": self.verdicts, "right": self.right}
+        return {**asdict(self), **{name: one and one.to_json() for name, one in shares.items()}}
 
 
 def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
@@ -608,6 +611,7 @@ def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
             one["number"],
             one["judge"],
             one["lessons"],
+            estimate([{group: (float(right == of), 1) for group, (right, of) in one["agreed"].items()}]),
             estimate([{group: (float(right), of) for group, (right, of) in one["agreed"].items()}]),
             one["abstained"],
             _judged_right(store, body["test"] or body["dataset"], one["labels"]),

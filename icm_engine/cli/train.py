@@ -369,8 +369,8 @@ def self_teach_command(
     """Teach a judge by its own judgements, without labels.
 
     The model's response to a prompt is better than its response to another prompt. It judges such pairs or claims with
-    reasoning, and is tuned on the judgements that came to the known side. The round that agrees with known sides most
-    often, on held-out prompts, is kept.
+    reasoning, and is tuned on the judgements that came to the known side. The round that finds both known sides of most
+    held-out prompts is kept.
     """
     _parts(store, [dataset, *([test] if test else [])])
     named = name or self_teaching.free_teaching_name(store, dataset)
@@ -389,9 +389,10 @@ def self_teach_command(
 
 def _taught_line(one: tuned_models.TaughtRound) -> str:
     right = "no gold" if one.right is None else f"{percent(one.right.mean)} right by gold"
-    agrees = f"{percent(one.agreement.mean)} [{percent(one.agreement.low)}, {percent(one.agreement.high)}]"
+    both = f"{percent(one.agreement.mean)} [{percent(one.agreement.low)}, {percent(one.agreement.high)}]"
+    verdicts = f"{percent(one.verdicts.mean)} of verdicts, {percent(one.abstained)} abstained"
     lessons = f"  {one.lessons} judgements learned" if one.number else ""
-    return f"round {one.number}  agrees {agrees}  {percent(one.abstained)} abstained  {right}{lessons}"
+    return f"round {one.number}  both sides found {both}  {verdicts}  {right}{lessons}"
 
 
 def _done(store: Store, job: str, detach: bool, summary: Callable[[Json], Some]) -> Json | Some:

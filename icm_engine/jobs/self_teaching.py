@@ -40,9 +40,9 @@ class TeachSettings(LoraSettings):
     """Settings of a self-taught judge.
 
     Each training prompt gives two examples, each judged `judgements` times with `max_tokens` at most. A response has
-    `response_tokens` at most. `test_prompts` are held out, for the agreement by which a round is kept, and `examples`
-    of the data set about those prompts are judged too, for gold to be compared with. `patience` is the number of rounds
-    without a higher agreement after which it ends.
+    `response_tokens` at most. `test_prompts` are held out: the round that finds both known sides of most of them is
+    kept. `examples` of the data set about those prompts are judged too, for gold to be compared with. `patience` is the
+    number of rounds without a higher share after which it ends.
     """
 
     rounds: int = 2
@@ -77,7 +77,7 @@ EXPLANATIONS = {
     "epochs": "how often every judgement is trained on",
     "batch_size": "judgements a step",
     "rows_at_once": "judgements in memory at a time; fewer use less memory and give the same step",
-    "patience": "rounds without a higher agreement after which it ends",
+    "patience": "rounds without a higher share of known sides after which it ends",
 }
 
 
@@ -214,6 +214,15 @@ def lessons(known: Sequence[Known], verdicts: Sequence[Mapping[str, Any]]) -> Tr
     left_out[UNBALANCED] = sum(len(rows) - most for rows in by_label.values())
     kept = sorted((row for rows in by_label.values() for row in rows[:most]), key=lambda one: one[0])
     return TrainingSet(tuple(row for _, row in kept), left_out)
+
+
+def both_right(agreed: Mapping[str, Sequence[int]]) -> float:
+    """Return the share of prompts on which every verdict agrees: 0 for a judge that says one label always.
+
+    >>> both_right({"a": [2, 2], "b": [1, 2], "c": [1, 2], "d": [0, 2]})
+    0.25
+    """
+    return sum(right == of for right, of in agreed.values()) / len(agreed)
 
 
 def agreement(known: Sequence[Known], verdicts: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:

@@ -257,7 +257,7 @@ class _Taught:
             "judge": self.teaching.judge(number),
             "lessons": len(made.rows),
             "left_out": dict(made.left_out),
-            "agreement": sum(right for right, _ in agreed.values()) / len(known),
+            "agreement": self_teaching.both_right(agreed),
             "agreed": agreed,
             "abstained": sum(verdict["label"] is None for verdict in verdicts) / len(known),
             "labels": {example.id: label for example, label in zip(own, labels, strict=True)},

@@ -4,12 +4,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from icm_engine.baselines.generation import GenerationRequest
 from icm_engine.baselines.llm_judge import label_question
 from icm_engine.core.errors import NotApplicable, PromptTooLong
 from icm_engine.core.labeling import Example, Task
 from icm_engine.core.prompting import Prompt
 from icm_engine.core.settings import ModelChoice
-from icm_engine.models.generator import chat_label_prompt, chat_prompt, chat_text
+from icm_engine.models.generator import TransformersGenerator, chat_label_prompt, chat_prompt, chat_text
 from icm_engine.models.loading import SAMPLE_MODEL, load
 from icm_engine.models.transformers_scorer import TransformersScorer
 from tests.support.chat_models import LINES, save_chat_model
@@ -120,3 +121,16 @@ def test_a_template_that_cannot_ask_for_a_label_is_not_applicable(template: str,
 def test_a_chat_prompt_that_does_not_fit_is_refused(scorer: TransformersScorer) -> None:
     with pytest.raises(PromptTooLong, match=r"prompt has [\d,]+ tokens \(0 demonstrations\), the model takes 2,048"):
         scorer.score([chat_prompt(scorer.loaded.tokenizer, "2 + 2 " * 1000, TASK.labels)])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_answer_to_train_on_is_the_templates_own_up_to_its_end(scorer: TransformersScorer, name: str) -> None:
+    tokenizer, text, answer = scorer.loaded.tokenizer, "Is 4 larger than 2?", "It is.\nVerdict: True"
+    tokenizer.chat_template, _ = TEMPLATES[name]
+    generator, request = TransformersGenerator(scorer.loaded), GenerationRequest(text)
+    found = tokenizer.decode(generator.tokens(request) + generator.answer_tokens(request, answer))
+    whole = tokenizer.apply_chat_template(turns(text, answer), tokenize=False)
+    assert whole.startswith(found)
+    assert found.endswith(f"{answer} </s>" if name == "brackets" else f"{answer}{tokenizer.eos_token}")
+    plain = TransformersGenerator(scorer.loaded, "plain").answer_tokens(request, answer)
+    assert tokenizer.decode(plain) == f"{answer}\n{tokenizer.eos_token}"

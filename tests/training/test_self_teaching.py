@@ -16,7 +16,7 @@ from icm_engine.data.gold import add_gold
 from icm_engine.jobs import job_worker, self_teaching
 from icm_engine.jobs.job_process import Job, run_in_process
 from icm_engine.jobs.policies import settings_from
-from icm_engine.jobs.self_teaching import Teaching, TeachSettings, agreement, known_examples, lessons
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings, agreement, both_right, known_examples, lessons
 from icm_engine.runs import control, model_registry, worker
 from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
@@ -99,6 +99,13 @@ def test_the_first_judgement_of_the_known_side_is_learned_and_as_many_of_each_la
     assert {row["prompt"] for row in made.rows} == {"?"}
     assert made.left_out == {"no_judgement_of_the_known_side": 1, "more_of_one_label": 1}
     assert agreement(known, said) == {"t-0": [0, 2], "t-1": [1, 2], "t-2": [1, 2]}
+
+
+def test_a_judge_that_says_one_label_always_finds_both_sides_of_nothing() -> None:
+    known, _ = known_examples(CLAIMS, ["Q0", "Q1"], ["a", "b"], 0, "t")
+    assert both_right(agreement(known, [verdict("True")] * 4)) == 0.0
+    assert both_right(agreement(known, [verdict("True"), verdict("False")] * 2)) == 1.0
+    assert both_right(agreement(known, [verdict("True"), verdict("False"), verdict("True"), verdict(None)])) == 0.5
 
 
 def test_a_judge_that_says_one_label_always_teaches_nothing() -> None:
@@ -271,7 +278,8 @@ def test_the_command_says_what_came_of_it(
     assert main(["self-teach", "capitals", "--db", str(store.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "round 0  agrees 25% [0%, 50%]  50% abstained  50% right by gold",
-        "round 1  agrees 100% [100%, 100%]  0% abstained  100% right by gold  4 judgements learned",
+        "round 0  both sides found 0% [0%, 0%]  25% of verdicts, 50% abstained  50% right by gold",
+        "round 1  both sides found 100% [100%, 100%]  100% of verdicts, 0% abstained  100% right by gold  "
+        "4 judgements learned",
         "all rounds done; kept: trained:told-1",
     ]
