@@ -248,7 +248,7 @@ def _peak_tables(
     seeds: Sequence[int], found: dict[Any, Any], told: dict[Any, Any], true: Callable[[Any], Scores], judge: str
 ) -> list[str]:
     """Each policy at its start, its peak by the third judge and its end, and the checks of its training."""
-    rows, checks = [], []
+    rows, checks, lines = [], [], list[str]()
     for arm in ARMS:
         some = {"start": "before", "peak": arm, "end": f"{arm}, end"}
         by = {
@@ -261,11 +261,13 @@ def _peak_tables(
             rows.append(
                 [arm, place, steps, *(_scored(by[name][k]) for name in by), *(_less(by[name], k) for name in by)]
             )
+        less = (f"{name} {_three(bounded(cells[2], cells[1]))}" for name, cells in by.items())
+        lines.append(f"{arm}, end less peak: {', '.join(less)}")
         checks += [_check_row(arm, seed, told[arm, seed]) for seed in seeds]
     head = ["policy against", "at", "kept step", "true score", "reward by the third", "true, less start",
             "third, less start"]  # fmt: skip
     return [
-        workshop.table(head, rows), "",
+        workshop.table(head, rows), "", *lines, "",
         workshop.table(["policy against", "seed", "step: own reward, judged, distinct, KL"], checks),
     ]  # fmt: skip
 
