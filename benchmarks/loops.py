@@ -435,6 +435,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=4, help="of rounds")
     parser.add_argument("--likelihood", type=float, default=0.0, help="of rounds: weight of -log p in the loss")
+    parser.add_argument(
+        "--thought", type=int, default=0, help="of rounds: tokens of a hidden thought before a response"
+    )
     parser.add_argument("--passes", type=int, default=0, help="of rounds: how often a pair is trained on at most")
     with reported(parser) as given:
         if given.part == "rounds" and given.dataset not in HELD_OUT:
@@ -446,7 +449,7 @@ def main() -> None:
             elif given.part == "rounds":
                 how = LoopSettings(
                     given.rounds, prompts=given.questions, test_prompts=given.questions, test_samples=4,
-                    patience=given.rounds,
+                    patience=given.rounds, thought=given.thought,
                 )  # fmt: skip
                 training = PreferenceSettings(steps=given.steps, likelihood=given.likelihood, passes=given.passes)
                 say(rounds(store, given.dataset, given.judges, given.seeds, how, training))

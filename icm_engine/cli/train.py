@@ -188,6 +188,7 @@ class RespondArguments:
     temperature: float
     max_tokens: int
     seed: int
+    thought: int
     limit: int | None
     judge: list[str]
     keep: str | None
@@ -202,6 +203,9 @@ class RespondArguments:
 @click.option("--temperature", type=float, default=1.0, metavar="T", help="Temperature of sampling.")
 @click.option("--max-tokens", type=options.count, default=16, metavar="N", help="Tokens of a response at most.")
 @click.option("--seed", type=int, default=0, metavar="SEED", help="Seed of sampling.")
+@click.option(
+    "--thought", type=int, default=0, metavar="N", help="Tokens of a line of thought before each response at most."
+)
 @options.limit("The first N prompts.")
 @click.option("--judge", cls=Many, default=[], metavar="REWARD...", help="Reward models that score the responses.")
 @click.option("--keep", metavar="NAME", help="Store the distinct responses as a data set to be labelled.")
@@ -217,7 +221,9 @@ def respond_command(store: Store, **given: Any) -> Json:
         raise SettingError("--keep needs the responses: leave --detach out")
     if arguments.keep and store.has_dataset(arguments.keep):
         raise SettingError(f"data set {arguments.keep!r} exists already: keep the responses under another name")
-    how = policies.Sampling(arguments.samples, arguments.temperature, arguments.max_tokens, arguments.seed)
+    how = policies.Sampling(
+        arguments.samples, arguments.temperature, arguments.max_tokens, arguments.seed, arguments.thought
+    )
     model = arguments.model.instead_of(_as_trained(store, arguments.model.model))
     job = policies.ask_responses(
         store, model, _parts(store, [arguments.dataset]), how, arguments.judge, arguments.limit

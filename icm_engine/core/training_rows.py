@@ -18,7 +18,7 @@ break that follows it in the template.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icm_engine.core.errors import SettingError
@@ -113,6 +113,7 @@ def _of_claims(task: Task, labelled: Labelled, left_out: Counter[str]) -> Iterat
             yield {"prompt": question, "chosen": true[k % len(true)], "rejected": false[k % len(false)]}
 
 
+THOUGHT = "Thought:"
 PAIR = ("response_a", "response_b")
 CLAIM = ("claim",)
 _ASKING = {PAIR[0]: "query", CLAIM[0]: "question"}
@@ -151,6 +152,29 @@ class Form:
     def ends_with_a_line(self) -> bool:
         """Whether a response ends at a line break, so that a policy can end one."""
         return self.after.startswith("\n")
+
+    def thinking(self) -> "Form":
+        """Return the form in which a response begins with a line of thought. Raises SettingError.
+
+        >>> form = Form("Question: {question}\\nClaim:", " ", "\\n", CLAIM, "question").thinking()
+        >>> form.prompt("What is 1 + 1?"), form.lead
+        ('Question: What is 1 + 1?\\nThought:', ' ')
+        """
+        head, line, cue = self.before.rpartition("\n")
+        if not line or FIELD.search(cue):
+            raise SettingError(
+                f"the template has no line of its own for the response ({self.before!r}): a thought needs one before it"
+            )
+        return replace(self, before=f"{head}\n{THOUGHT}", lead=" ")
+
+    def thought_through(self, thought: str, response: str = "") -> str:
+        """Return a thought and what follows it, as one text in the form `thinking`; without a response, up to it.
+
+        >>> Form("Question: {question}\\nClaim:", " ", "\\n", CLAIM, "question").thought_through("Add.", "It is 2.")
+        'Add.\\nClaim: It is 2.'
+        """
+        cue = self.before.rpartition("\n")[2]
+        return f"{thought}\n{cue}{self.lead}{response}" if response else f"{thought}\n{cue}"
 
 
 def form_of(task: Task) -> Form:

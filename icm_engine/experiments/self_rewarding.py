@@ -58,7 +58,9 @@ class LoopSettings:
     `prompts` with `samples` responses each are for training, `test_prompts` with `test_samples` for the win rate. A
     judge is `icm`, another label source, `majority` (the most frequent answer is True) or `golden` (supervised).
     `patience` is the number of rounds without a higher win rate after which the loop ends. `judgements` are searches
-    of each round's responses, compared by U; with `tune_judge` the judge is tuned on those that counted.
+    of each round's responses, compared by U; with `tune_judge` the judge is tuned on those that counted. With `thought`
+    the policy writes a line of so many tokens at most before each response, which the judge does not see (thought
+    preference optimisation, Wu et al. 2024, arXiv 2410.10630): it is trained by how its responses are judged.
     """
 
     rounds: int = 3
@@ -72,11 +74,12 @@ class LoopSettings:
     patience: int = 2
     judgements: int = 1
     tune_judge: bool = False
+    thought: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, str | bool) and not value > 0:
+            if not isinstance(value, str | bool) and not value > 0 and field.name != "thought":
                 raise SettingError(f"{field.name} is {value}: use a value above 0")
         if self.samples < 2:
             raise SettingError("samples is 1: a preference needs two responses to a prompt, use 2 or more")
@@ -102,6 +105,7 @@ EXPLANATIONS = {
     "max_tokens": "maximum tokens of a response",
     "patience": "rounds without a higher win rate after which the loop ends",
     "judgements": "searches of each round's responses by ICM, of which the one with the highest U counts",
+    "thought": "maximum tokens of a hidden line of thought before each response; 0 for none",
     "tune_judge": "whether the judge is tuned on its labels after each round (true or false)",
 }
 
@@ -146,7 +150,7 @@ class Loop:
         how = self.settings
         samples = how.test_samples if held_out else how.samples
         seed = seed_of(self.training.seed, 2 * number + held_out)
-        return Sampling(samples, how.temperature, how.max_tokens, seed)
+        return Sampling(samples, how.temperature, how.max_tokens, seed, how.thought)
 
     def rule(self, store: Store) -> str:
         """Return the rule under which responses are labelled."""
@@ -188,6 +192,9 @@ def ask(store: Store, loop: Loop) -> str:
         dataset, skip, most = loop.source(held_out)
         policies.responding_form(store, [DatasetPart(dataset)])
         form, asked = policies.prompts_of(store, [DatasetPart(dataset).to_json()], most, skip)
+        loop.sampling(0, held_out)
+        if loop.settings.thought:
+            form.thinking()
         if loop.settings.judge == GOLDEN:  # gold must know what is right for every prompt
             truth_of(store, dataset, {"asked": asked, "responses": [[] for _ in asked]})
     if loop.settings.judge == MAJORITY and form.answered != CLAIM:
@@ -290,7 +297,7 @@ class _Driven:
             done = {"number": number, "ended": f"{NOTHING_LEFT} ({error})"}
             self.job.keep({"round": done})
             return done
-        tuning = self.tune(number, run)
+        tuning = self.tune(number, run, sampled)
         start, now = self.respond(0, held_out=True), self.respond(number, held_out=True)
         test_run = self.label(number, start, now) if self.differ(start, now) else None
         rate = estimate([win_rates(self.store, test_run, start, now)])
@@ -401,12 +408,15 @@ class _Driven:
         shown = form_of(task)
         return {e.id: task.true_label if (shown.asked(e), *shown.responses(e)) in true else other for e in examples}
 
-    def tune(self, number: int, run: str) -> str:
-        """Return the finished job that trains the policy further on a run's labels."""
+    def tune(self, number: int, run: str, sampled: str) -> str:
+        """Return the finished job that trains the policy further on a run's labels of sampled responses."""
         name, start = self.loop.named(number), self.loop.policy(number - 1)
+        thoughts = sampled if self.loop.settings.thought else None
         return self.done(
             f"tuning {number}",
-            lambda: policies.ask_preference_tuning(self.store, run, self.loop.training, name=name, model=start),
+            lambda: policies.ask_preference_tuning(
+                self.store, run, self.loop.training, name=name, model=start, thoughts=thoughts
+            ),
         )
 
     def made(self, what: str, make: Callable[[], str]) -> str:

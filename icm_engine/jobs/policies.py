@@ -23,6 +23,7 @@ from icm_engine.core.settings import ModelChoice, parsed
 from icm_engine.core.training_rows import (
     CLAIM,
     Form,
+    Row,
     TrainingSet,
     form_of,
     judged_examples,
@@ -129,6 +130,7 @@ SAMPLING_EXPLANATIONS = {
     "temperature": "temperature of sampling; lower ones give likelier responses",
     "max_tokens": "maximum tokens of a response",
     "seed": "seed of sampling",
+    "thought": "maximum tokens of a line of thought before each response; 0 for none",
 }
 
 Some = TypeVar("Some")
@@ -232,17 +234,28 @@ RESPOND, PREFER, REINFORCE = "respond", "preference-tuning", "reinforce"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are sampled: number per prompt and temperature; a function of the seed."""
+    """How responses are sampled: number per prompt and temperature; a function of the seed.
+
+    With `thought`, a line of so many tokens at most comes before each response.
+    """
 
     samples: int = 8
     temperature: float = 1.0
     max_tokens: int = 16
     seed: int = 0
+    thought: int = 0
 
     def __post_init__(self) -> None:
         for name in ("samples", "temperature", "max_tokens"):
             if not getattr(self, name) > 0:
                 raise SettingError(f"{name} is {getattr(self, name)}: use a value above 0")
+        if self.thought < 0:
+            raise SettingError(f"thought is {self.thought}: use 0 for none, or a number of tokens")
+
+    def to_json(self) -> Json:
+        """Return the settings as a job keeps them, without a thought as before there were any."""
+        told = asdict(self)
+        return told if self.thought else {name: value for name, value in told.items() if name != "thought"}
 
 
 def ask_responses(
@@ -260,13 +273,15 @@ def ask_responses(
     """
     model_registry.require_installed()
     responding_form(store, parts)
+    if sampling.thought:
+        _form(store, parts).thinking()
     for judge in judges:
         _require_reward_model(store, judge)
     body = {
         "parts": [part.to_json() for part in parts],
         "most": most,
         **({"skip": skip} if skip else {}),
-        "sampling": asdict(sampling),
+        "sampling": sampling.to_json(),
         "judges": list(judges),
         "dataset": parts[0].dataset,
     }
@@ -274,11 +289,18 @@ def ask_responses(
 
 
 def ask_preference_tuning(
-    store: Store, run: str, settings: PreferenceSettings, *, name: str | None = None, model: ModelChoice | None = None
+    store: Store,
+    run: str,
+    settings: PreferenceSettings,
+    *,
+    name: str | None = None,
+    model: ModelChoice | None = None,
+    thoughts: str | None = None,
 ) -> str:
     """Create the job that tunes a policy on the preferences in a run's labels (DPO). Raises NotFound, SettingError.
 
-    A model that was trained here is trained further: its adapter continues, and is the reference as it was.
+    A model that was trained here is trained further: its adapter continues, and is the reference as it was. With
+    `thoughts`, the job that sampled the run's responses, each is trained together with the thought before it.
     """
     model_registry.require_installed()
     spec = store.spec(run)
@@ -289,8 +311,40 @@ def ask_preference_tuning(
             f"{model.model} has rank {before['settings']['rank']}, and is trained further with it: "
             f"use that in place of rank {settings.rank}"
         )
-    body = {"run": run, "name": free_name(store, f"{run}-policy", name), "settings": asdict(settings)}
+    body = {
+        "run": run,
+        "name": free_name(store, f"{run}-policy", name),
+        "settings": asdict(settings),
+        **({"thoughts": thoughts} if thoughts is not None else {}),
+    }
     return jobs.create(store, JobSpec(PREFER, body, model))
+
+
+def with_thoughts(store: Store, job: str, form: Form, made: TrainingSet) -> TrainingSet:
+    """Return preference rows in the form `thinking`: each response after the first thought that led to it.
+
+    Raises SettingError if a response is not one of the job's.
+    """
+    found, _ = _responses(store, job)
+    thought = dict[tuple[str, str], str]()
+    for asked, texts, lines in zip(found["asked"], found["responses"], found["thoughts"], strict=True):
+        for text, line in zip(texts, lines, strict=True):
+            thought.setdefault((asked, text), line)
+    rows = list[Row]()
+    for row in made.rows:
+        asked = row.get("prompt", "")
+        if unknown := [row[side] for side in SIDES if (asked, row[side]) not in thought]:
+            raise SettingError(f"job {job!r} has no response {unknown[0][:60]!r}: name the one that sampled these")
+        rows.append({**row, **{side: form.thought_through(thought[asked, row[side]], row[side]) for side in SIDES}})
+    return TrainingSet(tuple(rows), made.left_out)
+
+
+SIDES = ("chosen", "rejected")
+
+
+def thought_tokens(store: Store, job: str) -> int:
+    """Return how many tokens the thoughts of a job of responses have at most."""
+    return int(_responses(store, job)[0]["sampling"]["thought"])
 
 
 def ask_reinforcement(

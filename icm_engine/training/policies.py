@@ -39,7 +39,9 @@ def respond(job: Job) -> Json:
     form, asked = policies.prompts_of(job.store, body["parts"], body["most"], body.get("skip", 0))
     loaded = load_choice(job.store, choice)
     job.ready({"model": choice.model, "prompts": len(asked)})
-    answers = sample(loaded, form, asked, Sampling(**body["sampling"]))
+    how = Sampling(**body["sampling"])
+    thoughts = think(loaded, form, asked, how) if how.thought else None
+    answers = sample(loaded, form, asked, how, thoughts)
     texts = [[answer.text for answer in some] for some in answers]
     judged: Json = {}
     for judge in body["judges"]:
@@ -52,6 +54,7 @@ def respond(job: Job) -> Json:
         "rewards": judged,
         "cut": sum(not answer.ended for some in answers for answer in some),
         "sampling": body["sampling"],
+        **({"thoughts": thoughts} if thoughts else {}),
     }
 
 
@@ -60,14 +63,35 @@ def load_choice(store: Store, choice: ModelChoice) -> LoadedModel:
     return load(model_registry.located(store, choice))
 
 
-def sample(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling) -> list[list[Generated]]:
-    """Return that many responses to each prompt, independent of what else is requested."""
+Thoughts = Sequence[Sequence[str]]  # by prompt: one for each of its responses
+
+
+def sample(
+    loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling, thoughts: Thoughts | None = None
+) -> list[list[Generated]]:
+    """Return that many responses to each prompt, after its thoughts if any; independent of what else is requested."""
+    if thoughts is None:
+        prompts = [[form.prompt(one)] * how.samples for one in asked]
+    else:
+        opened = form.thinking()
+        prompts = [
+            [opened.prompt(one) + opened.lead + form.thought_through(thought) for thought in some]
+            for one, some in zip(asked, thoughts, strict=True)
+        ]
     generator = Continuer(loaded)
-    requests = [GenerationRequest(form.prompt(one)) for one in asked]
     rounds = [
-        generator.generate(requests, how.max_tokens, how.temperature, seed_of(how.seed, k)) for k in range(how.samples)
+        generator.generate(
+            [GenerationRequest(some[k]) for some in prompts], how.max_tokens, how.temperature, seed_of(how.seed, k)
+        )
+        for k in range(how.samples)
     ]
     return [[one[k] for one in rounds] for k in range(len(asked))]
+
+
+def think(loaded: LoadedModel, form: Form, asked: Sequence[str], how: Sampling) -> list[list[str]]:
+    """Return a line of thought for each response to each prompt; one that reached its limit is cut there."""
+    lines = sample(loaded, form.thinking(), asked, replace(how, max_tokens=how.thought))
+    return [[line.text for line in some] for some in lines]
 
 
 def judge_responses(
@@ -89,6 +113,9 @@ def prefer(job: Job) -> Json:
     if body["name"] in model_registry.names(job.store):
         return model_registry.model_facts(job.store, body["name"])
     form, made = policies.preferences(job.store, body["run"])
+    if "thoughts" in body:
+        made = policies.with_thoughts(job.store, body["thoughts"], form, made)
+        form = form.thinking()
     trainers.require_same(job, made.rows)
     settings, folder = (
         settings_from(PreferenceSettings, body["settings"]),
@@ -106,6 +133,7 @@ def prefer(job: Job) -> Json:
         "runs": [*(before["runs"] if before else ()), trainers.about_run(job.store, body["run"])],
         "supervised": job.store.spec(body["run"]).supervised or bool(before and before["supervised"]),
         **({"continues": before["name"]} if before else {}),
+        **({"thought": policies.thought_tokens(job.store, body["thoughts"])} if "thoughts" in body else {}),
         "rows": len(made.rows),
         "left_out": dict(made.left_out),
         "labels_sha256": labels_sha256(made.rows),

@@ -269,6 +269,7 @@ def _opening(facts: Json) -> str:
     ranked = facts.get("rest", {}).get("rows", 0)
     told = {**facts, "base": _public(facts["base"]), "sources": sources, "ranked": ranked}
     further = f" It continues the policy `{facts['continues']}`." if "continues" in facts else ""
+    further += f" It writes a thought first: `respond --thought {facts['thought']}`." if "thought" in facts else ""
     return f"{_MADE[facts['kind']].format(**told)}{further} {how}"
 
 

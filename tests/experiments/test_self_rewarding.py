@@ -21,6 +21,7 @@ from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings, best_of, majority, win_rates
 from icm_engine.jobs import JobSpec, deletion, finetuning, job_worker, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
+from icm_engine.jobs.finetuning import labels_sha256
 from icm_engine.jobs.job_process import perform, run_in_process
 from icm_engine.jobs.policies import PreferenceSettings, keep_responses
 from icm_engine.runs import model_registry, worker
@@ -118,6 +119,7 @@ def test_final_answers_are_read_where_the_data_has_any(store: Store) -> None:
 def test_what_a_loop_cannot_do_is_refused_before_anything_is_made(store: Store) -> None:
     for settings, message in (
         ({"samples": 1}, "a preference needs two responses"),
+        ({"thought": -1}, "thought is -1: use 0 for none, or a number of tokens"),
         ({"judgements": 2, "judge": "majority"}, "compared by U, which judge majority does not raise: use judge icm"),
         ({"tune_judge": True, "judge": "golden"}, "judge golden has no model that could be tuned"),
         ({"tune_judge": True, "judge": "folds"}, "judge folds has no model that could be tuned"),
@@ -245,6 +247,34 @@ def test_judgements_are_compared_by_u_and_the_judge_learns_the_better_one(store:
 
 @pytest.mark.slow
 @pytest.mark.model
+def test_a_hidden_thought_is_trained_and_never_judged(store: Store, here: None) -> None:
+    (one,) = done(store, loop(store, replace(SMALL, rounds=1, thought=6)))["rounds"]
+    drawn, held_out = (jobs.result(store, one[name]) for name in ("responses", "held_out"))
+    for found in (drawn, held_out):
+        assert found is not None
+        assert [*map(len, found["thoughts"])] == [*map(len, found["responses"])] == [4, 4, 4]
+        assert found["sampling"]["thought"] == 6
+    assert drawn is not None
+    judged = {(e.fields["question"], e.fields["claim"]) for e in store.examples("own-round-1")}
+    said = {
+        (asked, text) for asked, some in zip(drawn["asked"], drawn["responses"], strict=True) for text in some if text
+    }
+    assert judged <= said  # responses alone
+    form, made = policies.preferences(store, one["run"])
+    rows = policies.with_thoughts(store, one["responses"], form, made).rows
+    thoughts = {line for lines in drawn["thoughts"] for line in lines}
+    for before, row in zip(made.rows, rows, strict=True):
+        for side in ("chosen", "rejected"):
+            thought, end, response = row[side].partition("\nClaim: ")
+            assert (thought in thoughts, end, response) == (True, "\nClaim: ", before[side])
+    facts = model_registry.model_facts(store, "own-1")
+    assert (facts["thought"], facts["labels_sha256"]) == (6, labels_sha256(rows))
+    card = (model_registry.folder(store, "own-1") / "README.md").read_text(encoding="utf-8")
+    assert "It writes a thought first: `respond --thought 6`." in card
+
+
+@pytest.mark.slow
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -353,7 +383,7 @@ def test_a_judge_that_cannot_label_is_an_error_and_no_end(
     )
 
 
-def alike(loaded: Any, form: Any, asked: Sequence[str], how: policies.Sampling) -> list[list[Any]]:
+def alike(loaded: Any, form: Any, asked: Sequence[str], how: policies.Sampling, *unused: Any) -> list[list[Any]]:
     """The same response to every prompt."""
     from icm_engine.baselines.generation import Generated
 

@@ -18,7 +18,7 @@ from icm_engine.cli.main import main
 from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.settings import ModelChoice
-from icm_engine.core.training_rows import form_of, preference_rows, preferences_of
+from icm_engine.core.training_rows import TrainingSet, form_of, preference_rows, preferences_of
 from icm_engine.jobs import JobSpec, job_worker, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
@@ -221,6 +221,40 @@ def test_a_policy_is_trained_further_from_where_it_stood(store: Store) -> None:
     assert not (model_registry.folder(store, "q") / "ref").exists()
     before, middle, after = (log_odds(store, model) for model in ("sample", "trained:p", "trained:q"))
     assert before < middle < after
+
+
+def test_a_thought_stands_on_the_line_before_its_response(store: Store) -> None:
+    add(store, "facts", CLAIMS, (claim("a", "Q1", "It is 2."),))
+    form = form_of(CLAIMS)
+    found = {"asked": ["Q1"], "responses": [["It is 2.", "It is 3.", "It is 2."]], "thoughts": [["Add.", "", "Guess."]]}
+    job = jobs.create(store, JobSpec(policies.RESPOND, {"dataset": "facts"}, SAMPLE))
+    store.append(job, "result", {**found, "sampling": {"thought": 8}})
+    row = {"prompt": "Q1", "chosen": "It is 2.", "rejected": "It is 3."}
+    made = policies.with_thoughts(store, job, form, TrainingSet((row,), {"unlabelled": 1}))
+    assert made.left_out == {"unlabelled": 1}
+    (told,) = made.rows  # of equal responses the first thought counts
+    assert told == {"prompt": "Q1", "chosen": "Add.\nClaim: It is 2.", "rejected": "\nClaim: It is 3."}
+    with pytest.raises(SettingError, match="has no response 'It is 4"):
+        policies.with_thoughts(store, job, form, TrainingSet(({**row, "chosen": "It is 4."},), {}))
+    with pytest.raises(SettingError, match="no line of its own for the response"):
+        form_of(replace(CLAIMS, template="Question: {question} Claim: {claim}\nIs it")).thinking()
+    assert "thought" not in Sampling().to_json()  # as jobs kept it before there were thoughts
+
+
+@pytest.mark.model
+def test_a_response_is_sampled_after_its_own_thought() -> None:
+    from icm_engine.models.loading import load
+    from icm_engine.training.policies import sample, think
+
+    loaded, form = load(SAMPLE), form_of(CLAIMS)
+    asked, how = ["What is the capital of Peru?", "What is the capital of Italy?"], Sampling(2, 0.1, 8, thought=5)
+    thoughts = think(loaded, form, asked, how)
+    assert [*map(len, thoughts)] == [2, 2]
+    assert all("\n" not in thought for some in thoughts for thought in some)
+    whole = sample(loaded, form, asked, how, thoughts)
+    assert sample(loaded, form, asked[1:], how, thoughts[1:]) == whole[1:]  # whatever else is asked
+    plain = sample(loaded, form, asked, how, [["", ""], ["", ""]])
+    assert [*map(len, plain)] == [2, 2]
 
 
 def test_passes_limit_the_steps_by_the_number_of_pairs() -> None:
