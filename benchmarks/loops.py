@@ -395,18 +395,24 @@ def _meta_lines(told: dict[Any, list[LoopRound]], judges: Sequence[str], seeds: 
     """Whether the judgement with the highest U is the best by gold, where several judgements were compared."""
     lines = []
     for judge in judges:
-        compared = [one for s in seeds for one in told[judge, s] if one.judgements and one.labels_right is not None]
+        compared = [one for s in seeds for one in told[judge, s] if one.judgements]
         if compared:
-            shares = [[made.labels_right or 0.0 for made in one.judgements] for one in compared]
-            chosen = [one.labels_right or 0.0 for one in compared]
+            shares = [[_known(made.labels_right) for made in one.judgements] for one in compared]
+            chosen = [_known(one.labels_right) for one in compared]
             best = sum(one == max(some) for one, some in zip(chosen, shares, strict=True))
-            differed = sum(max(some) > min(some) for some in shares)
+            differed = sum(max(some) > min(some) for some in shares)  # in how many are right, if not in which
             lines.append(
                 f"{judge}: {len(compared)} rounds; the highest U had the most labels right in {best} (the judgements "
                 f"differed in {differed}); labels right, %: {100 * fmean(chosen):.1f} of the highest, "
                 f"{100 * fmean(fmean(some) for some in shares):.1f} of all judgements"
             )
     return lines
+
+
+def _known(share: float | None) -> float:
+    """A share right by gold, which these data sets have."""
+    assert share is not None
+    return share
 
 
 def _true(pairs: Sequence[tuple[LoopRound, LoopRound]]) -> tuple[list[Right], list[Right]]:

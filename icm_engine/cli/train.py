@@ -3,7 +3,7 @@
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -346,10 +346,14 @@ def self_reward_command(
         return {"job": job, "status": "starting"}
     found = follow(store, job)
     rounds = tuned_models.loop_rounds(store, job)
-    kept = f"kept: {found['policy']}" if found["policy"] else "kept: the start, which no round surpassed"
-    lines = [*map(_round_line, rounds), f"{found['ended']}; {kept}"]
     told = {name: found[name] for name in ("name", "judge", "best", "policy", "ended")}
-    return Output({"job": job, **told, "rounds": [one.to_json() for one in rounds]}, "\n".join(lines))
+    whole = {"job": job, **told, "rounds": [one.to_json() for one in rounds]}
+    return Output(whole, _rounds_told(map(_round_line, rounds), found["ended"], found["policy"]))
+
+
+def _rounds_told(lines: Iterable[str], ended: str, kept: str | None) -> str:
+    """A line for each round, why there are no more, and which model is kept."""
+    return "\n".join([*lines, f"{ended}; kept: {kept or 'the start, which no round surpassed'}"])
 
 
 def _round_line(one: tuned_models.LoopRound) -> str:
@@ -387,10 +391,9 @@ def self_teach_command(
         return {"job": job, "status": "starting"}
     found = follow(store, job)
     rounds = tuned_models.taught_rounds(store, job)
-    kept = f"kept: {found['judge']}" if found["judge"] else "kept: the start, which no round surpassed"
     told = {name: found[name] for name in ("name", "best", "judge", "ended")}
-    lines = [*map(_taught_line, rounds), f"{found['ended']}; {kept}"]
-    return Output({"job": job, **told, "rounds": [one.to_json() for one in rounds]}, "\n".join(lines))
+    whole = {"job": job, **told, "rounds": [one.to_json() for one in rounds]}
+    return Output(whole, _rounds_told(map(_taught_line, rounds), found["ended"], found["judge"]))
 
 
 def _taught_line(one: tuned_models.TaughtRound) -> str:

@@ -36,7 +36,7 @@ from icm_engine.core.training_rows import CLAIM, Form, form_of
 from icm_engine.data.answers import extract_answer
 from icm_engine.jobs import JobSpec, finetuning, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
-from icm_engine.jobs.finetuning import free_name
+from icm_engine.jobs.finetuning import free_name, free_stem
 from icm_engine.jobs.job_process import Job
 from icm_engine.jobs.policies import PreferenceSettings, Sampling, keep_responses, settings_from
 from icm_engine.jobs.scheduler import SharedWorkers
@@ -192,7 +192,7 @@ def ask(store: Store, loop: Loop) -> str:
         dataset, skip, most = loop.source(held_out)
         policies.responding_form(store, [DatasetPart(dataset)])
         form, asked = policies.prompts_of(store, [DatasetPart(dataset).to_json()], most, skip)
-        loop.sampling(0, held_out)
+        loop.sampling(0, held_out)  # settings that do not go together are refused at once
         if loop.settings.thought:
             form.thinking()
         if loop.settings.judge == GOLDEN:  # gold must know what is right for every prompt
@@ -213,8 +213,7 @@ def ask(store: Store, loop: Loop) -> str:
 
 def free_loop_name(store: Store, dataset: str) -> str:
     """Return the first name for a loop on a data set that no loop has yet."""
-    taken = {jobs.spec(store, job).body["name"] for job in jobs.names(store, KIND)}
-    return next(name for k in range(1, len(taken) + 2) if (name := f"{dataset}-loop-{k}") not in taken)
+    return free_stem(store, KIND, f"{dataset}-loop")
 
 
 def _judging(

@@ -35,6 +35,12 @@ def free_name(store: Store, stem: str, asked: str | None) -> str:
     return asked
 
 
+def free_stem(store: Store, kind: str, stem: str) -> str:
+    """Return the first of STEM-1, STEM-2, ... that no job of this kind has as its name."""
+    taken = {jobs.spec(store, job).body["name"] for job in jobs.names(store, kind)}
+    return next(name for k in range(1, len(taken) + 2) if (name := f"{stem}-{k}") not in taken)
+
+
 KIND = "finetune"
 
 EXPLANATIONS = {

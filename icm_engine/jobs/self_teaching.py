@@ -22,7 +22,7 @@ from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import CLAIM, IDENTICAL, Row, TrainingSet, form_of
 from icm_engine.jobs import JobSpec, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
-from icm_engine.jobs.finetuning import free_name
+from icm_engine.jobs.finetuning import free_name, free_stem
 from icm_engine.jobs.policies import LoraSettings, settings_from
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
@@ -155,8 +155,7 @@ def _base(store: Store, model: str) -> str:
 
 def free_teaching_name(store: Store, dataset: str) -> str:
     """Return the first name for a judge taught on a data set that no such job has yet."""
-    taken = {jobs.spec(store, job).body["name"] for job in jobs.names(store, KIND)}
-    return next(name for k in range(1, len(taken) + 2) if (name := f"{dataset}-judge-{k}") not in taken)
+    return free_stem(store, KIND, f"{dataset}-judge")
 
 
 # -- examples with a known label, and what is learned from judgements of them
