@@ -56,7 +56,7 @@ def read_gguf(
 def _plain(network: Any, config: Any, quantized: BitsAndBytesConfig | None, dtype: torch.dtype, device: str) -> Any:
     """The same weights in an ordinary model, as if loaded from a directory."""
     config.architectures = [type(network).__name__]
-    return type(network).from_pretrained(
+    made = type(network).from_pretrained(
         None,
         config=config,
         state_dict=network.state_dict(),
@@ -64,6 +64,8 @@ def _plain(network: Any, config: Any, quantized: BitsAndBytesConfig | None, dtyp
         quantization_config=quantized,
         device_map={"": device},
     )
+    made.name_or_path = made.config.name_or_path = ""  # else "None", which whoever saves an adapter asks a hub for
+    return made
 
 
 def _require_causal(model: str, config: Any) -> None:

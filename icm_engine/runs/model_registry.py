@@ -9,6 +9,7 @@ A folder of this name that is there is finished: it is moved to its place whole.
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -123,7 +124,17 @@ def located(store: Store, choice: ModelChoice) -> ModelChoice:
         return replace(choice, model=fetched_models.place(store, home_expanded(choice.model)))
     name = choice.model.removeprefix(PREFIX)
     model_facts(store, name)
+    _point_to_file(store, folder(store, name) / "adapter_config.json")
     return replace(choice, model=str(folder(store, name)))
+
+
+def _point_to_file(store: Store, config: Path) -> None:
+    """Give an adapter the file of its base where it has the name of a fetched model, as policies had it at first."""
+    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if fetched_models.is_fetched(store, base := told.get("base_model_name_or_path", "")):
+        new = config.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({**told, "base_model_name_or_path": fetched_models.place(store, base)}, indent=2))
+        new.replace(config)
 
 
 def base_choice(store: Store, run: str) -> ModelChoice:

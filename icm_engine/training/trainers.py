@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from icm_engine.jobs.finetuning import labels_sha256
 from icm_engine.jobs.job_process import Job
 from icm_engine.jobs.policies import LoraSettings, check_notes
 from icm_engine.models.loading import LoadedModel, as_memory_error
+from icm_engine.runs import fetched_models
 from icm_engine.runs.model_registry import require_installed
 from icm_engine.store.events import SEARCH, Json
 from icm_engine.store.store import Store
@@ -302,10 +304,10 @@ SCALE = 2  # LoRA's alpha in units of its rank: W + 2 B A
 
 
 def require_choice(job: Job) -> ModelChoice:
-    """Return the model of a job. Raises SettingError if it names none."""
+    """Return the model of a job, a fetched one by its file. Raises SettingError if the job names none."""
     if job.spec.model is None:
         raise SettingError(f"{job.spec.kind} needs a model to begin from: name one (--model)")
-    return job.spec.model
+    return replace(job.spec.model, model=fetched_models.place(job.store, job.spec.model.model))
 
 
 def require_same(job: Job, rows: Sequence[Row]) -> None:

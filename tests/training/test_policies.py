@@ -1,5 +1,6 @@
 """Policies: what can be asked, candidates for a judge, and real ones of the sample model after a few steps."""
 
+import json
 import os
 import re
 import shutil
@@ -19,14 +20,16 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import TrainingSet, form_of, preference_rows, preferences_of
-from icm_engine.jobs import JobSpec, job_worker, policies
+from icm_engine.jobs import JobSpec, finetuning, job_worker, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling
 from icm_engine.runs import model_registry
+from icm_engine.runs.fetched_models import APACHE, FETCHABLE, Fetchable
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from tests.support.finetunings import done
+from tests.support.gguf_files import gemma3, write
 from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals, capitals_run, claim, pair
 from tests.support.paths import ROOT
 
@@ -197,6 +200,33 @@ def test_dpo_moves_a_policy_towards_what_was_chosen(store: Store) -> None:
     assert "tuned on 4 preferences" in (model_registry.folder(store, "p") / "README.md").read_text(encoding="utf-8")
     before, after = (log_odds(store, model) for model in ("sample", "trained:p"))
     assert after > before
+
+
+@pytest.mark.model
+def test_what_is_trained_from_a_fetched_model_is_used_by_its_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a model has a name that only the application knows, and an adapter has the file of its base."""
+    monkeypatch.setitem(FETCHABLE, "tiny", Fetchable("tiny", "", "", 0, (), APACHE))
+    file = store.path.parent / "models" / "tiny.gguf"
+    file.parent.mkdir()
+    write(file, gemma3())
+    run, model, part = capitals_run(store), replace(SAMPLE, model="tiny"), [DatasetPart("capitals", 8)]
+    how = PreferenceSettings(steps=1, batch_size=4, rank=2)
+    done(store, policies.ask_preference_tuning(store, run, how, name="p", model=model))
+    done(store, policies.create(store, run, RewardSettings(steps=1, rank=2), name="r", model=model, rest=[]))
+    brief = ReinforceSettings(steps=1, prompts=1, responses=2, rank=2, max_tokens=2)
+    done(store, policies.ask_reinforcement(store, "r", part, brief, name="q", model=model))
+    done(store, finetuning.create(store, [run], finetuning.settings_of({"epochs": 1, "rank": 2}), "t", model))
+    first = replace(SAMPLE, model="trained:p")
+    done(store, policies.ask_preference_tuning(store, run, how, name="p-2", model=first))
+    for name in ("p", "q", "t", "p-2"):
+        config = model_registry.folder(store, name) / "adapter_config.json"
+        assert json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] == str(file)
+        config.write_text(config.read_text(encoding="utf-8").replace(str(file), "tiny"))  # as it was once
+        tuned = replace(SAMPLE, model=f"trained:{name}")
+        found = done(store, policies.ask_responses(store, tuned, part, Sampling(1, max_tokens=2), ["r"]))
+        assert [len(rewards) for rewards in found["rewards"]["r"]] == [1, 1]
 
 
 @pytest.mark.model
