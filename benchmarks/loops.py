@@ -7,7 +7,9 @@ rl:  a policy reinforced against the reward model from ICM's labels, and one aga
      the first by a third judge (a reward model from golden labels of other examples) and by the truth itself. The third
      judge also decides which step is kept: each policy at its start, at that peak and at its end, by both.
 rounds: the self-rewarding loop with each judge, without an early end; win rate by the judge and share of responses that
-     are true by gold, both on held-out prompts, over rounds, and which round is kept.
+     are true by gold, both on held-out prompts, over rounds, and which round is kept. It can begin with another model
+     (--model; a fetched one is expected in FOLDER/models) and on plain sums (--dataset sums), which a small base model
+     can answer.
 """
 
 from __future__ import annotations
@@ -313,7 +315,7 @@ def _rate(values: Sequence[Right]) -> str:
 
 # -- rounds of responses, labels and DPO
 
-HELD_OUT = {"facts": "facts_test", "arithmetic": "arithmetic_test"}
+HELD_OUT = {"facts": "facts_test", "arithmetic": "arithmetic_test", workshop.PLAIN_SUMS: None}  # None: the next ones
 META: dict[str, dict[str, Any]] = {  # judges that are judged: what they differ in from ICM
     "icm-3": {"judge": "icm", "judgements": 3},
     "icm-3-tuned": {"judge": "icm", "judgements": 3, "tune_judge": True},
@@ -327,13 +329,14 @@ def rounds(
     seeds: Sequence[int],
     how: LoopSettings,
     training: PreferenceSettings,
+    model: ModelChoice = workshop.MODEL,
 ) -> str:
     """A loop with each judge and seed; returns the tables."""
     workshop.ensure(store, dataset)
     loops = {
         (judge, seed): Loop(
             f"{dataset}-{judge}-{seed}", dataset, HELD_OUT[dataset],
-            replace(how, **META.get(judge, {"judge": judge})), replace(training, seed=seed), workshop.MODEL,
+            replace(how, **META.get(judge, {"judge": judge})), replace(training, seed=seed), model,
         )
         for judge in judges
         for seed in seeds
@@ -426,9 +429,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the database and the models")
     parser.add_argument("--part", choices=("dpo", "rl", "rounds"), required=True)
-    parser.add_argument(
-        "--dataset", choices=("comparisons", "facts", "arithmetic"), default="comparisons", help="of rl and rounds"
-    )
+    parser.add_argument("--dataset", choices=("comparisons", *HELD_OUT), default="comparisons", help="of rl and rounds")
+    parser.add_argument("--model", default=workshop.MODEL.model, help="of rounds: the start, in float32 on the CPU")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--questions", type=int, default=16, help="of dpo and rounds: questions that claims are sampled for"
@@ -440,6 +442,12 @@ def main() -> None:
         help=f"of rounds; {' and '.join(META)}: the best of three searches by U, and the judge tuned on it each round",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=4, help="of rounds")
+    parser.add_argument("--samples", type=int, default=LoopSettings().samples, help="of rounds: of a training question")
+    parser.add_argument("--test-samples", type=int, default=4, help="of rounds: responses to a held-out question")
+    parser.add_argument("--temperature", type=float, default=LoopSettings().temperature, help="of rounds")
+    parser.add_argument(
+        "--batch-size", type=int, default=PreferenceSettings().batch_size, help="of rounds: pairs a step"
+    )
     parser.add_argument("--likelihood", type=float, default=0.0, help="of rounds: weight of -log p in the loss")
     parser.add_argument(
         "--thought", type=int, default=0, help="of rounds: tokens of a hidden thought before a response"
@@ -454,11 +462,15 @@ def main() -> None:
                 say(dpo(store, given.seeds, given.questions, given.steps))
             elif given.part == "rounds":
                 how = LoopSettings(
-                    given.rounds, prompts=given.questions, test_prompts=given.questions, test_samples=4,
-                    patience=given.rounds, thought=given.thought,
+                    given.rounds, prompts=given.questions, test_prompts=given.questions, samples=given.samples,
+                    test_samples=given.test_samples, temperature=given.temperature, patience=given.rounds,
+                    thought=given.thought,
                 )  # fmt: skip
-                training = PreferenceSettings(steps=given.steps, likelihood=given.likelihood, passes=given.passes)
-                say(rounds(store, given.dataset, given.judges, given.seeds, how, training))
+                training = PreferenceSettings(
+                    steps=given.steps, batch_size=given.batch_size, likelihood=given.likelihood, passes=given.passes
+                )
+                model = replace(workshop.MODEL, model=given.model)
+                say(rounds(store, given.dataset, given.judges, given.seeds, how, training, model))
             else:
                 say(rl(store, given.dataset, given.seeds, given.reward_steps, given.steps))
 

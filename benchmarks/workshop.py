@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,11 +26,30 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes that are started 
 MODEL = ModelChoice("sample", "none", "float32", "cpu")
 
 
+PLAIN_SUMS = "sums"  # claims that are equations alone, which a small base model can give as responses
+
+
 def ensure(store: Store, dataset: str) -> None:
-    """Import a sample data set and its test part, once."""
+    """Import a sample data set and its test part, or plain sums, once."""
+    if dataset == PLAIN_SUMS:
+        if not store.has_dataset(dataset):
+            import_file(store, f"{dataset}.csv", "arithmetic", dataset, content=plain_sums(24))
+        return
     ensure_sample_dataset(store, dataset)
     if not store.has_dataset(f"{dataset}_test"):
         import_file(store, SAMPLE_DIRECTORY / f"{dataset}_test.csv", dataset, f"{dataset}_test")
+
+
+def plain_sums(most: int) -> bytes:
+    """A CSV file of the first sums of the sample data: of each the right equation, and one that is off by one."""
+    with (SAMPLE_DIRECTORY / "arithmetic.csv").open(encoding="utf-8", newline="") as file:
+        questions = list(dict.fromkeys(row["question"] for row in csv.DictReader(file)))[:most]
+    lines = ["id,question,claim,group,gold"]
+    for k, question in enumerate(questions):
+        a, b = map(int, re.findall(r"\d+", question))
+        for off in (0, 1):
+            lines.append(f"s{k}.{off},{question},{a} + {b} = {a + b + off},s{k},{off == 0}")
+    return "\n".join(lines).encode()
 
 
 def labelled(store: Store, key: str, dataset: str, source: str, seed: int = 0, limit: int | None = None) -> str:
