@@ -419,7 +419,7 @@ def _known(share: float | None) -> float:
 
 
 def _true(pairs: Sequence[tuple[LoopRound, LoopRound]]) -> tuple[list[Right], list[Right]]:
-    return [one.right for one, _ in pairs], [other.right for _, other in pairs]
+    return [one.right or {} for one, _ in pairs], [other.right or {} for _, other in pairs]  # gold knows these data
 
 
 DATABASES = {"dpo": "dpo", "rl": "rewards", "rounds": "rounds"}

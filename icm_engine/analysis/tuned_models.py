@@ -581,25 +581,40 @@ def _labels_right(store: Store, dataset: str, job: str, run: str) -> float | Non
 
 @dataclass(frozen=True, slots=True)
 class TaughtRound:
-    """A round of a self-taught judge; round 0 is the start.
+    """A round of a self-taught judge; round 0 is the start. The shares are by prompt, or by consistency group.
 
-    `agreement` is the share of held-out prompts on which both verdicts are the known labels, which decides the round
-    that is kept. Of single verdicts, `verdicts` is the share that are, and `abstained` the share without one. It was
-    tuned on `lessons` judgements. `right` is the share of its labels of the data set's own examples that gold agrees
-    with, an abstention counting as wrong; None where there is no gold.
+    `both_sides` says whether both verdicts on a held-out prompt are the known labels, which decides the round that is
+    kept. Of single verdicts, `verdicts` is the share that are, and `abstained` the share without one. It was tuned on
+    `lessons` judgements. `by_gold` is the share of its labels of the data set's own examples that gold agrees with, an
+    abstention counting as wrong; None where there is no gold.
     """
 
     number: int
     judge: str
     lessons: int
-    agreement: Estimate
-    verdicts: Estimate
+    both_sides: Right
+    verdicts: Right
     abstained: float
-    right: Estimate | None
+    by_gold: Right | None
+
+    @property
+    def agreement(self) -> Estimate:
+        return estimate([self.both_sides])
+
+    @property
+    def right(self) -> Estimate | None:
+        return estimate([self.by_gold]) if self.by_gold else None
 
     def to_json(self) -> Json:
-        shares = {"agreement": self.agreement, "verdicts": self.verdicts, "right": self.right}
-        return {**asdict(self), **{name: one and one.to_json() for name, one in shares.items()}}
+        return {
+            "number": self.number,
+            "judge": self.judge,
+            "lessons": self.lessons,
+            "agreement": self.agreement.to_json(),
+            "verdicts": estimate([self.verdicts]).to_json(),
+            "abstained": self.abstained,
+            "right": self.right and self.right.to_json(),
+        }
 
 
 def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
@@ -611,8 +626,8 @@ def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
             one["number"],
             one["judge"],
             one["lessons"],
-            estimate([{group: (float(right == of), 1) for group, (right, of) in one["agreed"].items()}]),
-            estimate([{group: (float(right), of) for group, (right, of) in one["agreed"].items()}]),
+            {prompt: (float(right == of), 1) for prompt, (right, of) in one["agreed"].items()},
+            {prompt: (float(right), of) for prompt, (right, of) in one["agreed"].items()},
             one["abstained"],
             _judged_right(store, body["test"] or body["dataset"], one["labels"]),
         )
@@ -620,11 +635,11 @@ def taught_rounds(store: Store, job: str) -> list[TaughtRound]:
     ]
 
 
-def _judged_right(store: Store, dataset: str, labels: Mapping[str, str | None]) -> Estimate | None:
-    """The share of labels that gold agrees with, by group, over the examples that have gold; None if none has."""
+def _judged_right(store: Store, dataset: str, labels: Mapping[str, str | None]) -> Right | None:
+    """The labels that gold agrees with, by group, over the examples that have gold; None if none has."""
     gold = gold_of(store, dataset, list(labels))
     rows = [(e.group, labels[e.id] == gold[e.id]) for e in store.examples(dataset) if e.id in labels and e.id in gold]
-    return estimate([by_group(rows)]) if rows else None
+    return by_group(rows) if rows else None
 
 
 def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> "Chart":

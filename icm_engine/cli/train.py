@@ -11,7 +11,7 @@ import click
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
-from icm_engine.analysis.evaluation import asked, unlabelled_parts
+from icm_engine.analysis.evaluation import asked, estimate, unlabelled_parts
 from icm_engine.analysis.formatting import percent
 from icm_engine.cli import options
 from icm_engine.cli.options import Many, ModelOptions, command, run_argument
@@ -399,7 +399,7 @@ def self_teach_command(
 def _taught_line(one: tuned_models.TaughtRound) -> str:
     right = "no gold" if one.right is None else f"{percent(one.right.mean)} right by gold"
     both = f"{percent(one.agreement.mean)} [{percent(one.agreement.low)}, {percent(one.agreement.high)}]"
-    verdicts = f"{percent(one.verdicts.mean)} of verdicts, {percent(one.abstained)} abstained"
+    verdicts = f"{percent(estimate([one.verdicts]).mean)} of verdicts, {percent(one.abstained)} abstained"
     lessons = f"  {one.lessons} judgements learned" if one.number else ""
     return f"round {one.number}  both sides found {both}  {verdicts}  {right}{lessons}"
 

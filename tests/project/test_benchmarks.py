@@ -31,7 +31,7 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_commands_are_found() -> None:
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
     assert {"leave_one_out", "terms", "clicks", "server", "acceptance"} < {*COMMANDS}
 
 
