@@ -1,7 +1,8 @@
-"""Experiments: suites of runs with their tables and figures, and self-rewarding loops with their rounds."""
+"""Experiments: suites of runs with their tables and figures; self-rewarding loops and self-taught judges by round."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
+from itertools import islice
 
 import streamlit as st
 
@@ -23,7 +24,9 @@ from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.experiments.suites import SHIPPED, Suite, read_suite
-from icm_engine.jobs.policies import TRAINING_EXPLANATIONS, PreferenceSettings
+from icm_engine.jobs import self_teaching
+from icm_engine.jobs.policies import TRAINING_EXPLANATIONS, PreferenceSettings, settings_from
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from pages.parts import charts, home, job_line, menu, session
@@ -232,12 +235,7 @@ def show_loop_form(store: Store) -> None:
             placeholder="the next prompts of the same data set",
             help="Its prompts are held out: the policy is not tuned on responses to them.",
         )
-        settings = list(_loop_settings())
-        for start in range(0, len(settings), 3):
-            columns = st.columns(3, gap="medium", vertical_alignment="bottom")
-            for column, (name, value, words) in zip(columns, settings[start : start + 3], strict=False):
-                with column:
-                    _loop_setting(name, value, f"{words[0].upper()}{words[1:]}.")
+        _draw_settings("loop", _loop_settings())
     st.button(
         "Start the loop",
         type="primary",
@@ -251,21 +249,28 @@ def show_loop_form(store: Store) -> None:
         session.complain(error)
 
 
-def _loop_setting(name: str, value: float, about: str) -> None:
-    """Draw a setting: a number, or a box to tick."""
-    title = name.replace("_", " ").capitalize()
-    if isinstance(value, bool):
-        st.checkbox(title, value, key=f"loop_{name}", help=about)
-    else:
-        shown = "%g" if isinstance(value, float) else None
-        st.number_input(title, value=value, key=f"loop_{name}", help=about, format=shown)
+Settings = Iterable[tuple[str, int | float, str]]  # name, default and explanation
 
 
-def _loop_settings() -> Iterator[tuple[str, int | float, str]]:
-    """The settings in the drawer: name, default and explanation; those of sampling, then those of training."""
+def _draw_settings(form: str, settings: Settings) -> None:
+    """Draw settings in three columns, each a number or a box to tick with a key that begins with the form's."""
+    waiting = iter(settings)
+    while row := list(islice(waiting, 3)):
+        columns = st.columns(3, gap="medium", vertical_alignment="bottom")
+        for column, (name, value, words) in zip(columns, row, strict=False):
+            title, about = name.replace("_", " ").capitalize(), f"{words[0].upper()}{words[1:]}."
+            if isinstance(value, bool):
+                column.checkbox(title, value, key=f"{form}_{name}", help=about)
+            else:
+                shown = "%g" if isinstance(value, float) else None
+                column.number_input(title, value=value, key=f"{form}_{name}", help=about, format=shown)
+
+
+def _loop_settings() -> Settings:
+    """The settings in the drawer; those of sampling, then those of training."""
     values = {**asdict(LoopSettings()), **asdict(PreferenceSettings())}
     words = {**self_rewarding.EXPLANATIONS, **TRAINING_EXPLANATIONS}
-    yield from ((name, value, words[name]) for name, value in values.items() if name not in ("rounds", "judge"))
+    return ((name, value, words[name]) for name, value in values.items() if name not in ("rounds", "judge"))
 
 
 def _ask_loop() -> None:
@@ -299,7 +304,7 @@ def show_loops(store: Store) -> None:
     now = job_line.show(store, job)
     session.fragment(_rounds, None if now.settled else EVERY)(job)
     if now.complete and (found := jobs.result(store, job)):
-        _kept(found)
+        _kept(found, found["policy"], "Use this name wherever a model is needed")
 
 
 def _loop_title(store: Store, job: str) -> str:
@@ -331,23 +336,140 @@ def _rounds(job: str) -> None:
     )
 
 
-def _kept(found: Json) -> None:
+def _kept(found: Json, model: str | None, use: str) -> None:
+    """Draw why there are no more rounds, and the model of the round that is kept."""
     st.text(f"Ended: {found['ended']}.")
-    if found["policy"] is None:
+    if model is None:
         st.text("The start is kept: no round surpassed it.")
         return
-    st.text(f"Round {found['best']} is kept. Use this name wherever a model is needed:")
-    session.plain(found["policy"])
+    st.text(f"Round {found['best']} is kept. {use}:")
+    session.plain(model)
+
+
+# -- self-taught judges
+
+TEACHING = (
+    "A model learns to judge with reasoning, without labels. Its own response to a prompt is taken to be better than "
+    "its response to another prompt. It judges both, and is tuned on the judgements that came to the known side. The "
+    "round that finds both known sides of most held-out prompts is kept."
+)
+TAUGHT_COLUMNS = {
+    name: charts.SHARE
+    for name in ("both sides found", "from", "to", "known labels found", "abstained", "right by gold")
+}
+
+
+def show_teaching_form(store: Store) -> None:
+    """Draw the form of a self-taught judge; Start runs it in a process of its own."""
+    st.text(TEACHING)
+    dataset, model, quantization = st.columns(3, gap="medium")
+    names = dataset_names(store)
+    dataset.selectbox("Data set", names, key="taught_dataset", help="Its prompts are answered, and the answers judged.")
+    named = model.selectbox(
+        "Model", model_names(store), key="taught_model", help=ABOUT["model"], accept_new_options=True
+    )
+    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="taught_quantization", help=ABOUT["quantization"])
+    with st.expander("Settings", icon=":material/tune:"):
+        st.selectbox(
+            "Test data set",
+            names,
+            None,
+            key="taught_test",
+            placeholder="the next prompts of the same data set",
+            help="Its prompts are held out: they decide which round is kept.",
+        )
+        _draw_settings("taught", _teaching_settings())
+    st.button(
+        "Teach the judge",
+        type="primary",
+        icon=":material/school:",
+        key="taught_start",
+        on_click=_ask_teaching,
+        disabled=not named or is_server(named),
+        help="Runs in a separate process; you can leave the page meanwhile. The model must be on this machine.",
+    )
+    if error := st.session_state.pop("taught_problem", None):
+        session.complain(error)
+
+
+def _teaching_settings() -> Settings:
+    return ((name, value, self_teaching.EXPLANATIONS[name]) for name, value in asdict(TeachSettings()).items())
+
+
+def _ask_teaching() -> None:
+    now = st.session_state
+    try:
+        with Store() as store:
+            asked = Teaching(
+                self_teaching.free_teaching_name(store, now["taught_dataset"]),
+                now["taught_dataset"],
+                now["taught_test"],
+                settings_from(TeachSettings, {name: now[f"taught_{name}"] for name, _, _ in _teaching_settings()}),
+                model_choice(now["taught_model"], now["taught_quantization"]),
+            )
+            job = self_teaching.ask(store, asked)
+            jobs.start(store, job)
+            st.query_params["job"] = job
+    except IcmError as error:
+        now["taught_problem"] = error
+
+
+def show_taught(store: Store) -> None:
+    """Draw the self-taught judge in the URL, else the last one."""
+    job = _chosen(store, self_teaching.KIND, "Rounds of", _taught_title)
+    if job is None:
+        st.info("No judge has been taught yet.", icon=":material/info:")
+        return
+    now = job_line.show(store, job)
+    session.fragment(_taught_rounds, None if now.settled else EVERY)(job)
+    if now.complete and (found := jobs.result(store, job)):
+        _kept(found, found["judge"], "Use this name for the model of the label source judge, in the style steps")
+
+
+def _taught_title(store: Store, job: str) -> str:
+    teaching = Teaching.of(jobs.spec(store, job))
+    return f"{teaching.name} · {teaching.model.model} · {moment(jobs.created(store, job))}"
+
+
+def _taught_rounds(job: str) -> None:
+    with Store() as store:
+        rounds = tuned_models.taught_rounds(store, job)
+    if not rounds:
+        st.text("The curve begins once the model before any tuning has judged.")
+        return
+    agreements = [one.agreement.mean for one in rounds]
+    chart = tuned_models.taught_chart(rounds, agreements.index(max(agreements)), session.dark())
+    charts.show(chart, None, f"taught_{job}")
+    st.dataframe(
+        tuned_models.taught_frame(rounds),
+        hide_index=True,
+        height="content",
+        column_config=TAUGHT_COLUMNS,
+        placeholder="–",
+        alt="The rounds of the self-taught judge",
+    )
+    st.caption(
+        "Both sides found: held-out prompts on which the judge says that its own response is right and the one to "
+        "another prompt is not, with a 95 % interval. Known labels found, abstained: shares of single verdicts. Right "
+        "by gold: its labels of the data set's examples about these prompts. Judgements learned: what it was tuned on."
+    )
 
 
 menu.require(home.show)
 
 st.title("Experiments")
-PARTS = {"suites": (show_form, show_results), "loop": (show_loop_form, show_loops)}
-meant = "loop" if st.query_params.get("job", "").startswith(f"{self_rewarding.KIND}.") else "suites"
+LOOPS, TAUGHT = self_rewarding.KIND, self_teaching.KIND
+PARTS = {
+    "suites": (show_form, show_results),
+    "loop": (show_loop_form, show_loops),
+    "judge": (show_teaching_form, show_taught),
+}
+NAMES = {"suites": "Suites", "loop": "Self-rewarding loop", "judge": "Self-taught judge"}
+job = st.query_params.get("job", "")
+meant = next((part for part, kind in (("loop", LOOPS), ("judge", TAUGHT)) if job.startswith(f"{kind}.")), "suites")
 try:
     with Store() as store:
-        for show in PARTS[session.choice("part", {"suites": "Suites", "loop": "Self-rewarding loop"}, "part", meant)]:
+        for show in PARTS[session.choice("part", NAMES, "part", meant)]:
             show(store)
 except IcmError as error:
     session.complain(error)

@@ -644,25 +644,49 @@ def _judged_right(store: Store, dataset: str, labels: Mapping[str, str | None]) 
 
 def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> "Chart":
     """Win rate by the judge, with its interval, and the share of right responses by gold, over rounds."""
+    return _over_rounds(
+        "win rate by the judge",
+        [one.win_rate for one in rounds],
+        [one.true for one in rounds],
+        best,
+        "Responses to held-out prompts against those of the start, which has one half. Star: the best round.",
+        dark,
+    )
+
+
+def taught_chart(rounds: Sequence[TaughtRound], best: int, dark: bool = False) -> "Chart":
+    """Prompts of which a judge finds both known sides, with the interval, and its labels right by gold, over rounds."""
+    return _over_rounds(
+        "both sides found",
+        [one.agreement for one in rounds],
+        [one.right for one in rounds],
+        best,
+        "Held-out prompts whose two known sides the judge finds; a coin finds a quarter. Star: the best round.",
+        dark,
+    )
+
+
+def _over_rounds(
+    name: str, shares: Sequence[Estimate], by_gold: Sequence[Estimate | None], best: int, caption: str, dark: bool
+) -> "Chart":
+    """A share with its interval over rounds, and beside it what gold says, where it does."""
     from icm_engine.analysis.figures import ROUNDS, Chart, blank_figure, palette
 
     colours, figure = palette(dark), blank_figure(dark, "share", ROUNDS)
-    numbers = [one.number for one in rounds]
-    rates = [one.win_rate for one in rounds]
     figure.add_scatter(
-        x=numbers,
-        y=[rate.mean for rate in rates],
+        x=list(range(len(shares))),
+        y=[share.mean for share in shares],
         error_y={
-            "array": [rate.high - rate.mean for rate in rates],
-            "arrayminus": [rate.mean - rate.low for rate in rates],
+            "array": [share.high - share.mean for share in shares],
+            "arrayminus": [share.mean - share.low for share in shares],
             "color": colours.strong,
             "thickness": 1,
         },
         mode="lines+markers",
-        name="win rate by the judge",
+        name=name,
         line={"color": colours.strong, "width": 2.5},
     )
-    known = [(one.number, one.true.mean) for one in rounds if one.true is not None]
+    known = [(number, one.mean) for number, one in enumerate(by_gold) if one is not None]
     if known:
         figure.add_scatter(
             x=[number for number, _ in known],
@@ -673,16 +697,38 @@ def rounds_chart(rounds: Sequence[LoopRound], best: int, dark: bool = False) -> 
         )
     figure.add_scatter(
         x=[best],
-        y=[rates[best].mean],
+        y=[shares[best].mean],
         mode="markers",
         name="best round",
         marker={"color": colours.text, "symbol": "star", "size": 12},
     )
     figure.update_xaxes(rangemode="normal")
     figure.update_yaxes(range=[-0.02, 1.02], tickformat=".0%")
-    caption = "Responses to held-out prompts against those of the start, which has one half. Star: the best round."
-    alt = f"Win rate over rounds: {percent(rates[-1].mean)} in round {numbers[-1]}; round {best} is the best."
-    return Chart("Win rate", caption, figure, alt)
+    title = name.removesuffix(" by the judge").capitalize()
+    last = len(shares) - 1
+    alt = f"{title} over rounds: {percent(shares[last].mean)} in round {last}; round {best} is the best."
+    return Chart(title, caption, figure, alt)
+
+
+def taught_frame(rounds: Sequence[TaughtRound]) -> "pandas.DataFrame":
+    """Return the rounds of a self-taught judge as a table; shares from 0 to 1, missing ones None."""
+    import pandas
+
+    rows = [
+        {
+            "round": one.number,
+            "judge": one.judge,
+            "both sides found": one.agreement.mean,
+            "from": one.agreement.low,
+            "to": one.agreement.high,
+            "known labels found": estimate([one.verdicts]).mean,
+            "abstained": one.abstained,
+            "right by gold": one.right.mean if one.right else None,
+            "judgements learned": one.lessons if one.number else None,
+        }
+        for one in rounds
+    ]
+    return pandas.DataFrame(rows).astype({"judgements learned": "Int64"})
 
 
 def rounds_frame(rounds: Sequence[LoopRound]) -> "pandas.DataFrame":

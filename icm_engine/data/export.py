@@ -1,10 +1,6 @@
 """A run's labels as files: a table, training files, or a folder with a data card, which can go to the hub.
 
     csv, jsonl, parquet   one row an example: every input column, then ours, which begin with `icm_`, gold included
-    sft, preference       JSONL to train on, as `data.label_export` makes it; never gold
-    datasets              a folder that `datasets.load_dataset` reads: labels, sft, preference and a data card
-
-    csv, jsonl, parquet   one row an example: every input column, then ours, which begin with `icm_`, gold included
     sft, preference       JSONL to train on, from `data.label_export`; never gold
     datasets              a folder for `datasets.load_dataset`: labels, sft, preference and a data card
 

@@ -14,7 +14,7 @@ from tests.support.app_server import Server
 from tests.support.chromium import NEEDS_BROWSER, Theme, new_page, stand_still, visit
 from tests.support.experiment_suites import done_suite
 from tests.support.finetunings import finished, labelled_run, reinforced, responded, reward_model
-from tests.support.labelled_runs import capitals_run, stored_loop
+from tests.support.labelled_runs import capitals_run, stored_loop, stored_teaching
 from tests.support.stored_logs import LOGS, put
 from tests.support.stores import CARELESS, add_batches, add_run, small_dataset
 
@@ -50,6 +50,7 @@ SEEN = {  # every page of the menu, and each view, by its link: what is there on
     f"training?run={ASKED}&train=responses": ".st-key-keep",
     "experiments": ".st-key-report_html",
     "experiments?part=loop": "[data-testid=stDataFrame]",
+    "experiments?part=judge": "[data-testid=stDataFrame]",
     "data": "[data-testid=stFileUploader]",
     "data?dataset=sums": "[data-testid=stDataFrame]",
     "data?dataset=sums&view=Rule+check": ".st-key-checks",
@@ -62,7 +63,7 @@ ALLOWED: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A run with something to show on every page, a batched one, two that models learned from, a suite, a loop."""
+    """A run with something to show on every page, a batched one, two that models learned from, a suite and loops."""
     with Store(database) as store, pytest.MonkeyPatch.context() as patch:
         small_dataset(store, groups=30)
         assert put(store, LOGS / "arithmetic-folds.jsonl.gz") == FOLDED
@@ -73,6 +74,7 @@ def filled(database: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         finished(store, TUNED)
         done_suite(store, patch, tmp_path_factory.mktemp("suite"))
         stored_loop(store)
+        stored_teaching(store)
         assert capitals_run(store) == ASKED
         reward_model(store, "own", ASKED)
         reward_model(store, "other")

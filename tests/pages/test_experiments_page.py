@@ -1,4 +1,4 @@
-"""The Experiments page in Streamlit's own tester: asking for a suite, its results, the way to its runs."""
+"""The Experiments page in Streamlit's own tester: asking for a suite, a loop, a judge; what came of them."""
 
 from pathlib import Path
 
@@ -7,10 +7,11 @@ import pytest
 from icm_engine import jobs
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
 from icm_engine.jobs.policies import PreferenceSettings
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings
 from icm_engine.store.store import Store
 from tests.support.drawn_pages import frame, page, shown_markup, texts
 from tests.support.experiment_suites import done_suite
-from tests.support.labelled_runs import CLAIMS, add, capitals, stored_loop
+from tests.support.labelled_runs import CLAIMS, add, capitals, stored_loop, stored_teaching
 from tests.support.stores import small_dataset
 
 
@@ -103,3 +104,43 @@ def test_a_loop_is_shown_round_by_round(store: Store) -> None:
     said = texts(test)
     assert "Ended: nothing left to prefer (why)." in said
     assert "Round 1 is kept." in said
+
+
+# -- self-taught judges
+
+
+def test_a_judge_is_taught_as_the_form_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "spawn", lambda *unused: None)
+    add(store, "capitals", CLAIMS, capitals())
+    test = page("experiments", part="judge")
+    assert "No judge has been taught yet" in shown_markup(test)
+    test.selectbox(key="taught_dataset").set_value("capitals")
+    test.selectbox(key="taught_model").set_value("sample")
+    test.selectbox(key="taught_quantization").set_value("none")
+    test.number_input(key="taught_prompts").set_value(3)
+    test.number_input(key="taught_learning_rate").set_value(2e-3)
+    test.button(key="taught_start").click().run()
+    assert not test.exception
+    (job,) = jobs.names(store)
+    asked = Teaching.of(jobs.spec(store, job))
+    assert (asked.name, asked.dataset, asked.test, asked.model.model) == (
+        "capitals-judge-1",
+        "capitals",
+        None,
+        "sample",
+    )
+    assert asked.settings == TeachSettings(prompts=3, learning_rate=2e-3)
+    test.number_input(key="taught_rounds").set_value(0)
+    test.button(key="taught_start").click().run()
+    assert test.code[0].value == "rounds is 0: use a value above 0"
+    assert jobs.names(store) == [job]
+
+
+def test_a_self_taught_judge_is_shown_round_by_round(store: Store) -> None:
+    test = page("experiments", job=stored_teaching(store))
+    assert not test.exception
+    shown = frame(test, "both sides found")
+    assert list(shown["both sides found"]) == [0.0, 1.0]
+    assert list(shown["right by gold"]) == [0.5, 1.0]
+    assert "Ended: all rounds done." in texts(test)
+    assert test.code[0].value == "trained:told-1"

@@ -11,8 +11,9 @@ from icm_engine.core.settings import ModelChoice
 from icm_engine.data.gold import add_gold
 from icm_engine.experiments import self_rewarding
 from icm_engine.experiments.self_rewarding import Loop, LoopSettings
-from icm_engine.jobs import JobSpec
+from icm_engine.jobs import JobSpec, self_teaching
 from icm_engine.jobs.policies import PreferenceSettings
+from icm_engine.jobs.self_teaching import Teaching, TeachSettings
 from icm_engine.store.datasets import Dataset
 from icm_engine.store.events import Cost, RunSpec
 from icm_engine.store.replay import open_run
@@ -99,4 +100,24 @@ def stored_loop(store: Store) -> str:
         store.append(job, "part", {"round": one})
     store.append(job, "part", {"round": {"number": 3, "ended": "nothing left to prefer (why)"}})
     store.append(job, "result", {"best": 1, "policy": "trained:own-1", "ended": "nothing left to prefer (why)"})
+    return job
+
+
+def stored_teaching(store: Store) -> str:
+    """A finished self-taught judge on the capitals, of one round, with nothing trained."""
+    if not store.has_dataset("capitals"):
+        add(store, "capitals", CLAIMS, capitals())
+        add_gold(store, "capitals", {e.id: "True" if e.id.endswith("-0") else "False" for e in capitals()})
+    settings = TeachSettings(prompts=3, test_prompts=3, rounds=1)
+    job = self_teaching.ask(store, Teaching("told", "capitals", None, settings, SAMPLE))
+    store.append(job, "start", {})
+    rounds = [
+        {"number": 0, "judge": "sample", "lessons": 0, "agreed": {"a": [1, 2], "b": [0, 2]}, "abstained": 0.5,
+         "labels": {"Peru-0": None, "Peru-1": "False"}},
+        {"number": 1, "judge": "trained:told-1", "lessons": 4, "agreed": {"a": [2, 2], "b": [2, 2]}, "abstained": 0.0,
+         "labels": {"Peru-0": "True", "Peru-1": "False"}},
+    ]  # fmt: skip
+    for one in rounds:
+        store.append(job, "part", {"round": one})
+    store.append(job, "result", {"name": "told", "best": 1, "judge": "trained:told-1", "ended": "all rounds done"})
     return job

@@ -22,7 +22,7 @@ from icm_engine.store.events import Json, RunSpec
 from icm_engine.store.store import Store
 from tests.support.answering_judges import install
 from tests.support.finetunings import done
-from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals
+from tests.support.labelled_runs import CLAIMS, PAIRS, SAMPLE, add, capitals, stored_teaching
 
 SMALL = TeachSettings(prompts=3, test_prompts=3, judgements=4, epochs=1, batch_size=4, rows_at_once=2, rank=2)
 
@@ -262,19 +262,10 @@ def test_no_gold_decides_anything(store: Store, answering: None) -> None:
 def test_the_command_says_what_came_of_it(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = self_teaching.ask(store, taught(store, "told"))
-    rounds = [
-        {"number": 0, "judge": "sample", "lessons": 0, "agreed": {"a": [1, 2], "b": [0, 2]}, "abstained": 0.5,
-         "labels": {"Peru-0": None, "Peru-1": "False"}},
-        {"number": 1, "judge": "trained:told-1", "lessons": 4, "agreed": {"a": [2, 2], "b": [2, 2]}, "abstained": 0.0,
-         "labels": {"Peru-0": "True", "Peru-1": "False"}},
-    ]  # fmt: skip
-    for one in rounds:
-        store.append(job, "part", {"round": one})
-    found = {"name": "told", "best": 1, "judge": "trained:told-1", "ended": "all rounds done"}
+    job = stored_teaching(store)
     monkeypatch.setattr("icm_engine.cli.train.self_teaching.ask", lambda *unused: job)
     monkeypatch.setattr("icm_engine.cli.train.jobs.start", lambda *unused: None)
-    monkeypatch.setattr("icm_engine.cli.train.follow", lambda *unused: found)
+    monkeypatch.setattr("icm_engine.cli.train.follow", jobs.result)
     assert main(["self-teach", "capitals", "--db", str(store.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
