@@ -36,7 +36,7 @@ from icm_engine.core.training_rows import CLAIM, Form, form_of
 from icm_engine.data.answers import extract_answer
 from icm_engine.jobs import JobSpec, finetuning, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
-from icm_engine.jobs.finetuning import free_name, free_stem
+from icm_engine.jobs.finetuning import free_name, free_stem, require_new
 from icm_engine.jobs.job_process import Job
 from icm_engine.jobs.policies import PreferenceSettings, Sampling, keep_responses, settings_from
 from icm_engine.jobs.scheduler import SharedWorkers
@@ -201,6 +201,7 @@ def ask(store: Store, loop: Loop) -> str:
         raise SettingError(f"judge {MAJORITY} counts equal answers, and {loop.dataset!r} has pairs: use another judge")
     if loop.settings.judge not in (GOLDEN, MAJORITY):
         resolved(store, _judging(loop, loop.dataset, loop.model))  # an unknown label source or model is refused at once
+    require_new(store, KIND, loop.name)
     names = [loop.responses(n, held_out) for n in range(1, loop.settings.rounds + 1) for held_out in (False, True)]
     if taken := next(filter(store.has_dataset, names), None):
         raise SettingError(f"data set {taken!r} exists, and the loop would store another: use a different --name")

@@ -35,6 +35,14 @@ def free_name(store: Store, stem: str, asked: str | None) -> str:
     return asked
 
 
+def require_new(store: Store, kind: str, name: str) -> None:
+    """Raise SettingError if a job of this kind, whose rounds are named after it, has this name already."""
+    if twin := next((job for job in jobs.names(store, kind) if jobs.spec(store, job).body["name"] == name), None):
+        now = jobs.status(store, twin)
+        onward = "" if now.complete else f"; `jobs {twin} --again` goes on with it"
+        raise SettingError(f"{twin} has the name {name!r} and is {now.phase}: use another --name{onward}")
+
+
 def free_stem(store: Store, kind: str, stem: str) -> str:
     """Return the first of STEM-1, STEM-2, ... that no job of this kind has as its name."""
     taken = {jobs.spec(store, job).body["name"] for job in jobs.names(store, kind)}

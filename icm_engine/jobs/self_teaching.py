@@ -22,7 +22,7 @@ from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import CLAIM, IDENTICAL, Row, TrainingSet, form_of
 from icm_engine.jobs import JobSpec, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
-from icm_engine.jobs.finetuning import free_name, free_stem
+from icm_engine.jobs.finetuning import free_name, free_stem, require_new
 from icm_engine.jobs.policies import LoraSettings, settings_from
 from icm_engine.runs import model_registry
 from icm_engine.store.events import Json
@@ -144,6 +144,7 @@ def ask(store: Store, teaching: Teaching) -> str:
             raise SettingError(
                 f"there are {len(found)} {which}: a response to another prompt needs two, use more, or other data"
             )
+    require_new(store, KIND, teaching.name)
     for number in range(1, teaching.settings.rounds + 1):
         free_name(store, "", teaching.named(number))
     return jobs.create(store, JobSpec(KIND, teaching.to_json(), teaching.model))

@@ -145,6 +145,17 @@ def test_what_cannot_be_asked_is_refused_at_once(store: Store) -> None:
         ask(model=ModelChoice("trained:own-2"))
 
 
+def test_the_name_of_a_teaching_that_is_there_is_refused_with_the_way_on(store: Store) -> None:
+    job = self_teaching.ask(store, taught(store))
+    with pytest.raises(
+        SettingError, match=rf"{job} has the name 'own' and is created: use another --name; `jobs {job}"
+    ):
+        self_teaching.ask(store, taught(store))
+    store.append(job, "result", {})
+    with pytest.raises(SettingError, match=f"{job} has the name 'own' and is done: use another --name$"):
+        self_teaching.ask(store, taught(store))
+
+
 def test_names_are_numbered_by_data_set(store: Store) -> None:
     assert self_teaching.free_teaching_name(store, "capitals") == "capitals-judge-1"
     self_teaching.ask(store, taught(store, "capitals-judge-1"))
