@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +25,6 @@ from typing import Any
 from benchmarks import workshop
 from benchmarks.report import reported, say
 from benchmarks.rewards import reward_job
-from icm_engine import jobs
 from icm_engine.analysis.evaluation import (
     Estimate,
     Right,
@@ -341,7 +341,10 @@ def rounds(
         for judge in judges
         for seed in seeds
     }  # fmt: skip
-    made = {key: _finished(store, loop) for key, loop in loops.items()}
+    made = {
+        key: workshop.finished(store, self_rewarding.KIND, loop.name, partial(self_rewarding.ask, store, loop))
+        for key, loop in loops.items()
+    }
     told = {key: loop_rounds(store, job) for key, job in made.items()}
     lines = []
     for judge in judges:
@@ -351,15 +354,6 @@ def rounds(
             "distinct, %"]  # fmt: skip
     kept, meta = _kept_lines(store, made, told, judges, seeds), _meta_lines(told, judges, seeds)
     return "\n".join([workshop.table(head, lines), "", *kept, *meta])
-
-
-def _finished(store: Store, loop: Loop) -> str:
-    """The job of a loop, done."""
-    job = workshop.job_named(store, self_rewarding.KIND, loop.name, lambda: self_rewarding.ask(store, loop))
-    jobs.start(store, job)
-    if (now := jobs.wait_until_settled(store, job)).phase != "done":
-        raise RuntimeError(f"{job}: {now.message}")
-    return job
 
 
 def _round_rows(judge: str, loops: Sequence[Sequence[LoopRound]]) -> list[list[str]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks import workshop
 from benchmarks.report import reported, say
-from icm_engine import jobs
 from icm_engine.analysis.evaluation import Right, difference, estimate
 from icm_engine.analysis.tuned_models import TaughtRound, taught_rounds
 from icm_engine.core.settings import ModelChoice
@@ -34,7 +33,7 @@ SHARES: dict[str, Share] = {
 def taught(store: Store, dataset: str, model: ModelChoice, settings: TeachSettings, seeds: Sequence[int]) -> str:
     """Teach a judge with each seed; return the tables."""
     workshop.ensure(store, dataset)
-    made = [_finished(store, _teaching(dataset, model, replace(settings, seed=seed))) for seed in seeds]
+    made = [_taught(store, dataset, model, replace(settings, seed=seed)) for seed in seeds]
     told = [taught_rounds(store, job) for job in made]
     rows = [_row([one[number] for one in told if len(one) > number]) for number in range(max(map(len, told)))]
     head = ["round", "seeds", "judgements learned", *SHARES, "by seed, both sides", "abstained, %"]
@@ -48,17 +47,10 @@ def taught(store: Store, dataset: str, model: ModelChoice, settings: TeachSettin
     return "\n".join([workshop.table(head, rows), "", *lines])
 
 
-def _teaching(dataset: str, model: ModelChoice, settings: TeachSettings) -> Teaching:
-    return Teaching(f"{dataset}-judge-{settings.seed}", dataset, None, settings, model)
-
-
-def _finished(store: Store, teaching: Teaching) -> str:
-    """The job of a self-taught judge, done."""
-    job = workshop.job_named(store, self_teaching.KIND, teaching.name, lambda: self_teaching.ask(store, teaching))
-    jobs.start(store, job)
-    if (now := jobs.wait_until_settled(store, job)).phase != "done":
-        raise RuntimeError(f"{job}: {now.message}")
-    return job
+def _taught(store: Store, dataset: str, model: ModelChoice, settings: TeachSettings) -> str:
+    """The job of the judge of a seed, done."""
+    teaching = Teaching(f"{dataset}-judge-{settings.seed}", dataset, None, settings, model)
+    return workshop.finished(store, self_teaching.KIND, teaching.name, lambda: self_teaching.ask(store, teaching))
 
 
 def _row(some: Sequence[TaughtRound]) -> list[str]:

@@ -86,6 +86,18 @@ def job_named(store: Store, kind: str, name: str, make: Callable[[], str]) -> st
     return make()
 
 
+def finished(store: Store, kind: str, name: str, make: Callable[[], str]) -> str:
+    """Return the job of this name, as `job_named`, once it is done; started again, it does what is left.
+
+    Raises RuntimeError.
+    """
+    job = job_named(store, kind, name, make)
+    jobs.start(store, job)
+    if (now := jobs.wait_until_settled(store, job)).phase != "done":
+        raise RuntimeError(f"{job}: {now.message}")
+    return job
+
+
 def job_like(store: Store, key: str, make: Callable[[], str]) -> str:
     """Return the job that `make` would store, if an equal one is there: `key` is its kind."""
     made = make()

@@ -1,10 +1,12 @@
 """Experiments: suites of runs with their tables and figures; self-rewarding loops and self-taught judges by round."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from icm_engine import jobs
 from icm_engine.analysis import tuned_models
@@ -19,6 +21,7 @@ from icm_engine.analysis.run_form import (
 )
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
+from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments import runner, self_rewarding
 from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
@@ -30,6 +33,11 @@ from icm_engine.jobs.self_teaching import Teaching, TeachSettings
 from icm_engine.store.events import Json
 from icm_engine.store.store import Store
 from pages.parts import charts, home, job_line, menu, session
+
+if TYPE_CHECKING:
+    import pandas
+
+    from icm_engine.analysis.figures import Chart
 
 WHAT = (
     "A suite labels the same examples from several sources with several seeds, and reports them side by side with "
@@ -192,13 +200,127 @@ def _runs(found: Json, job: str) -> None:
             st.page_link(menu.SEARCH, label="Open it", icon=":material/show_chart:", query_params={"run": run})
 
 
+# -- what goes in rounds: self-rewarding loops and self-taught judges
+
+EVERY = 2.0  # seconds
+Settings = Iterable[tuple[str, int | float, str]]  # name, default and explanation
+
+
+@dataclass(frozen=True, slots=True)
+class InRounds:
+    """What is trained in rounds, and how the page speaks of it; `key` begins the keys of its widgets.
+
+    `fields` draws what its form has beside the data set and the model, in columns of these `widths`; `ask` stores the
+    job that the form says. `title` is that of a job, and `draw` draws its rounds. `model` is the key of the kept model
+    in its result.
+    """
+
+    kind: str
+    key: str
+    about: str
+    data: str
+    held_out: str
+    button: str
+    icon: str
+    none_yet: str
+    use: str
+    model: str
+    widths: Sequence[int]
+    fields: Callable[[Sequence[DeltaGenerator]], None]
+    settings: Callable[[], Settings]
+    ask: Callable[[Store], str]
+    title: Callable[[Store, str], str]
+    draw: Callable[[str], None]
+
+
+def show_round_form(store: Store, what: InRounds) -> None:
+    """Draw the form; the button starts the job in processes of its own."""
+    key, names = what.key, dataset_names(store)
+    st.text(what.about)
+    dataset, model, quantization, *others = st.columns([2, 2, 2, *what.widths], gap="medium")
+    dataset.selectbox("Data set", names, key=f"{key}_dataset", help=what.data)
+    models = model_names(store)
+    named = model.selectbox("Model", models, key=f"{key}_model", help=ABOUT["model"], accept_new_options=True)
+    quantization.selectbox("Quantization", list(QUANTIZATIONS), key=f"{key}_quantization", help=ABOUT["quantization"])
+    what.fields(others)
+    with st.expander("Settings", icon=":material/tune:"):
+        next_ones = "the next prompts of the same data set"
+        st.selectbox("Test data set", names, None, key=f"{key}_test", placeholder=next_ones, help=what.held_out)
+        _draw_settings(key, what.settings())
+    st.button(
+        what.button,
+        type="primary",
+        icon=what.icon,
+        key=f"{key}_start",
+        on_click=_ask_rounds,
+        args=(what,),
+        disabled=not named or is_server(named),
+        help="Runs in processes of its own; you can leave the page meanwhile. The model must be on this machine.",
+    )
+    if error := st.session_state.pop(f"{key}_problem", None):
+        session.complain(error)
+
+
+def _draw_settings(key: str, settings: Settings) -> None:
+    """Draw settings in three columns, each a number or a box to tick."""
+    waiting = iter(settings)
+    while row := list(islice(waiting, 3)):
+        columns = st.columns(3, gap="medium", vertical_alignment="bottom")
+        for column, (name, value, words) in zip(columns, row, strict=False):
+            title, about = name.replace("_", " ").capitalize(), f"{words[0].upper()}{words[1:]}."
+            if isinstance(value, bool):
+                column.checkbox(title, value, key=f"{key}_{name}", help=about)
+            else:
+                shown = "%g" if isinstance(value, float) else None
+                column.number_input(title, value=value, key=f"{key}_{name}", help=about, format=shown)
+
+
+def _ask_rounds(what: InRounds) -> None:
+    try:
+        with Store() as store:
+            job = what.ask(store)
+            jobs.start(store, job)
+            st.query_params["job"] = job
+    except IcmError as error:
+        st.session_state[f"{what.key}_problem"] = error
+
+
+def _given(what: InRounds) -> tuple[dict[str, Any], ModelChoice]:
+    """The settings and the model that the form has."""
+    now, key = st.session_state, what.key
+    model = model_choice(now[f"{key}_model"], now[f"{key}_quantization"])
+    return {name: now[f"{key}_{name}"] for name, _, _ in what.settings()}, model
+
+
+def show_rounds(store: Store, what: InRounds) -> None:
+    """Draw the rounds of the job in the URL, else of the last one, and the model that was kept."""
+    job = _chosen(store, what.kind, "Rounds of", what.title)
+    if job is None:
+        st.info(what.none_yet, icon=":material/info:")
+        return
+    now = job_line.show(store, job)
+    session.fragment(what.draw, None if now.settled else EVERY)(job)
+    if not now.complete or (found := jobs.result(store, job)) is None:
+        return
+    st.text(f"Ended: {found['ended']}.")
+    if found[what.model] is None:
+        st.text("The start is kept: no round surpassed it.")
+        return
+    st.text(f"Round {found['best']} is kept. {what.use}:")
+    session.plain(found[what.model])
+
+
+def _draw_rounds(
+    chart: "Chart", frame: "pandas.DataFrame", columns: dict[str, Any], alt: str, caption: str, key: str
+) -> None:
+    """Draw the curve of what is kept by, and under it the rounds as a table."""
+    charts.show(chart, None, key)
+    st.dataframe(frame, hide_index=True, height="content", column_config=columns, placeholder="–", alt=alt)
+    st.caption(caption)
+
+
 # -- self-rewarding loops
 
-LOOP = (
-    "In each round a policy responds to prompts, a judge labels the responses, and the policy is tuned on the labels "
-    "(DPO). The round that beats the start most often on held-out prompts, by the judge, is kept. An interrupted loop "
-    "continues with what is left when started again."
-)
 JUDGES = {
     "icm": "ICM",
     "self-ranked": "the model ranks",
@@ -209,61 +331,22 @@ JUDGING = (
     "Who labels the responses: a search by ICM; the model, which takes the likeliest response to a prompt for right; "
     "the most frequent answer; or gold, as a ceiling."
 )
-EVERY = 2.0  # seconds
-ROUND_COLUMNS = {
+LOOP_COLUMNS = {
     **{name: charts.SHARE for name in ("win rate", "from", "to", "right by gold", "labels right", "distinct", "cut")},
     "judged in": st.column_config.LinkColumn(display_text=r"run=(.+)$", help="The run that labelled the responses."),
 }
+LOOP_CAPTION = (
+    "Win rate: against the start, by the judge, with a 95 % interval over prompts. Right by gold: share of "
+    "responses. Labels right: share of the judge's labels on the training prompts. Pairs: preferences that the "
+    "policy was tuned on. Distinct: share of different responses to a prompt, which falls when a policy collapses. "
+    "Cut: share of responses that reached the maximum length."
+)
 
 
-def show_loop_form(store: Store) -> None:
-    """Draw the form of a loop; Start runs it in separate processes."""
-    st.text(LOOP)
-    dataset, model, quantization, judge, rounds = st.columns([2, 2, 2, 2, 1], gap="medium")
-    names = dataset_names(store)
-    dataset.selectbox("Data set", names, key="loop_dataset", help="Its prompts are answered: questions, or queries.")
-    named = model.selectbox("Model", model_names(store), key="loop_model", help=ABOUT["model"], accept_new_options=True)
-    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="loop_quantization", help=ABOUT["quantization"])
+def _loop_fields(columns: Sequence[DeltaGenerator]) -> None:
+    judge, rounds = columns
     judge.selectbox("Judge", list(JUDGES), key="loop_judge", format_func=JUDGES.__getitem__, help=JUDGING)
     rounds.number_input("Rounds", 1, value=LoopSettings().rounds, key="loop_rounds")
-    with st.expander("Settings", icon=":material/tune:"):
-        st.selectbox(
-            "Test data set",
-            names,
-            None,
-            key="loop_test",
-            placeholder="the next prompts of the same data set",
-            help="Its prompts are held out: the policy is not tuned on responses to them.",
-        )
-        _draw_settings("loop", _loop_settings())
-    st.button(
-        "Start the loop",
-        type="primary",
-        icon=":material/autorenew:",
-        key="loop_start",
-        on_click=_ask_loop,
-        disabled=not named or is_server(named),
-        help="Runs in separate processes; you can leave the page meanwhile. The model must be on this machine.",
-    )
-    if error := st.session_state.pop("loop_problem", None):
-        session.complain(error)
-
-
-Settings = Iterable[tuple[str, int | float, str]]  # name, default and explanation
-
-
-def _draw_settings(form: str, settings: Settings) -> None:
-    """Draw settings in three columns, each a number or a box to tick with a key that begins with the form's."""
-    waiting = iter(settings)
-    while row := list(islice(waiting, 3)):
-        columns = st.columns(3, gap="medium", vertical_alignment="bottom")
-        for column, (name, value, words) in zip(columns, row, strict=False):
-            title, about = name.replace("_", " ").capitalize(), f"{words[0].upper()}{words[1:]}."
-            if isinstance(value, bool):
-                column.checkbox(title, value, key=f"{form}_{name}", help=about)
-            else:
-                shown = "%g" if isinstance(value, float) else None
-                column.number_input(title, value=value, key=f"{form}_{name}", help=about, format=shown)
 
 
 def _loop_settings() -> Settings:
@@ -273,38 +356,13 @@ def _loop_settings() -> Settings:
     return ((name, value, words[name]) for name, value in values.items() if name not in ("rounds", "judge"))
 
 
-def _ask_loop() -> None:
-    now = st.session_state
-    given = {name: now[f"loop_{name}"] for name, _, _ in _loop_settings()}
-    training = {field.name: given[field.name] for field in fields(PreferenceSettings)}
-    loop = {name: value for name, value in given.items() if name not in training}
-    try:
-        with Store() as store:
-            asked = Loop(
-                self_rewarding.free_loop_name(store, now["loop_dataset"]),
-                now["loop_dataset"],
-                now["loop_test"],
-                LoopSettings(rounds=now["loop_rounds"], judge=now["loop_judge"], **loop),
-                PreferenceSettings(**training),
-                model_choice(now["loop_model"], now["loop_quantization"]),
-            )
-            job = self_rewarding.ask(store, asked)
-            jobs.start(store, job)
-            st.query_params["job"] = job
-    except IcmError as error:
-        now["loop_problem"] = error
-
-
-def show_loops(store: Store) -> None:
-    """Draw the loop in the URL, else the last one."""
-    job = _chosen(store, self_rewarding.KIND, "Rounds of", _loop_title)
-    if job is None:
-        st.info("No loop has been run yet.", icon=":material/info:")
-        return
-    now = job_line.show(store, job)
-    session.fragment(_rounds, None if now.settled else EVERY)(job)
-    if now.complete and (found := jobs.result(store, job)):
-        _kept(found, found["policy"], "Use this name wherever a model is needed")
+def _ask_loop(store: Store) -> str:
+    now, (given, model) = st.session_state, _given(LOOP)
+    training = {field.name: given.pop(field.name) for field in fields(PreferenceSettings)}
+    how = LoopSettings(rounds=now["loop_rounds"], judge=now["loop_judge"], **given)
+    dataset, test = now["loop_dataset"], now["loop_test"]
+    name = self_rewarding.free_loop_name(store, dataset)
+    return self_rewarding.ask(store, Loop(name, dataset, test, how, PreferenceSettings(**training), model))
 
 
 def _loop_title(store: Store, job: str) -> str:
@@ -312,118 +370,61 @@ def _loop_title(store: Store, job: str) -> str:
     return f"{loop.name} · {loop.settings.judge} · {loop.model.model} · {moment(jobs.created(store, job))}"
 
 
-def _rounds(job: str) -> None:
+def _loop_rounds(job: str) -> None:
     with Store() as store:
         rounds = tuned_models.loop_rounds(store, job)
     if not rounds:
         st.text("The curve begins once the start has responded to the held-out prompts.")
         return
     best = self_rewarding.best_of([one.win_rate.mean for one in rounds[1:]])
-    charts.show(tuned_models.rounds_chart(rounds, best, session.dark()), None, f"rounds_{job}")
-    st.dataframe(
-        tuned_models.rounds_frame(rounds),
-        hide_index=True,
-        height="content",
-        column_config=ROUND_COLUMNS,
-        placeholder="–",
-        alt="The rounds of the loop",
-    )
-    st.caption(
-        "Win rate: against the start, by the judge, with a 95 % interval over prompts. Right by gold: share of "
-        "responses. Labels right: share of the judge's labels on the training prompts. Pairs: preferences that the "
-        "policy was tuned on. Distinct: share of different responses to a prompt, which falls when a policy collapses. "
-        "Cut: share of responses that reached the maximum length."
-    )
+    chart, frame = tuned_models.rounds_chart(rounds, best, session.dark()), tuned_models.rounds_frame(rounds)
+    _draw_rounds(chart, frame, LOOP_COLUMNS, "The rounds of the loop", LOOP_CAPTION, f"rounds_{job}")
 
 
-def _kept(found: Json, model: str | None, use: str) -> None:
-    """Draw why there are no more rounds, and the model of the round that is kept."""
-    st.text(f"Ended: {found['ended']}.")
-    if model is None:
-        st.text("The start is kept: no round surpassed it.")
-        return
-    st.text(f"Round {found['best']} is kept. {use}:")
-    session.plain(model)
+LOOP = InRounds(
+    kind=self_rewarding.KIND,
+    key="loop",
+    about="In each round a policy responds to prompts, a judge labels the responses, and the policy is tuned on the "
+    "labels (DPO). The round that beats the start most often on held-out prompts, by the judge, is kept. An "
+    "interrupted loop continues with what is left when started again.",
+    data="Its prompts are answered: questions, or queries.",
+    held_out="Its prompts are held out: the policy is not tuned on responses to them.",
+    button="Start the loop",
+    icon=":material/autorenew:",
+    none_yet="No loop has been run yet.",
+    use="Use this name wherever a model is needed",
+    model="policy",
+    widths=(2, 1),
+    fields=_loop_fields,
+    settings=_loop_settings,
+    ask=_ask_loop,
+    title=_loop_title,
+    draw=_loop_rounds,
+)
 
 
 # -- self-taught judges
 
-TEACHING = (
-    "A model learns to judge with reasoning, without labels. Its own response to a prompt is taken to be better than "
-    "its response to another prompt. It judges both, and is tuned on the judgements that came to the known side. The "
-    "round that finds both known sides of most held-out prompts is kept."
-)
 TAUGHT_COLUMNS = {
     name: charts.SHARE
     for name in ("both sides found", "from", "to", "known labels found", "abstained", "right by gold")
 }
+TAUGHT_CAPTION = (
+    "Both sides found: held-out prompts on which the judge says that its own response is right and the one to "
+    "another prompt is not, with a 95 % interval. Known labels found, abstained: shares of single verdicts. Right "
+    "by gold: its labels of the data set's examples about these prompts. Judgements learned: what it was tuned on."
+)
 
 
-def show_teaching_form(store: Store) -> None:
-    """Draw the form of a self-taught judge; Start runs it in a process of its own."""
-    st.text(TEACHING)
-    dataset, model, quantization = st.columns(3, gap="medium")
-    names = dataset_names(store)
-    dataset.selectbox("Data set", names, key="taught_dataset", help="Its prompts are answered, and the answers judged.")
-    named = model.selectbox(
-        "Model", model_names(store), key="taught_model", help=ABOUT["model"], accept_new_options=True
-    )
-    quantization.selectbox("Quantization", list(QUANTIZATIONS), key="taught_quantization", help=ABOUT["quantization"])
-    with st.expander("Settings", icon=":material/tune:"):
-        st.selectbox(
-            "Test data set",
-            names,
-            None,
-            key="taught_test",
-            placeholder="the next prompts of the same data set",
-            help="Its prompts are held out: they decide which round is kept.",
-        )
-        _draw_settings("taught", _teaching_settings())
-    st.button(
-        "Teach the judge",
-        type="primary",
-        icon=":material/school:",
-        key="taught_start",
-        on_click=_ask_teaching,
-        disabled=not named or is_server(named),
-        help="Runs in a separate process; you can leave the page meanwhile. The model must be on this machine.",
-    )
-    if error := st.session_state.pop("taught_problem", None):
-        session.complain(error)
-
-
-def _teaching_settings() -> Settings:
+def _taught_settings() -> Settings:
     return ((name, value, self_teaching.EXPLANATIONS[name]) for name, value in asdict(TeachSettings()).items())
 
 
-def _ask_teaching() -> None:
-    now = st.session_state
-    try:
-        with Store() as store:
-            asked = Teaching(
-                self_teaching.free_teaching_name(store, now["taught_dataset"]),
-                now["taught_dataset"],
-                now["taught_test"],
-                settings_from(TeachSettings, {name: now[f"taught_{name}"] for name, _, _ in _teaching_settings()}),
-                model_choice(now["taught_model"], now["taught_quantization"]),
-            )
-            job = self_teaching.ask(store, asked)
-            jobs.start(store, job)
-            st.query_params["job"] = job
-    except IcmError as error:
-        now["taught_problem"] = error
-
-
-def show_taught(store: Store) -> None:
-    """Draw the self-taught judge in the URL, else the last one."""
-    job = _chosen(store, self_teaching.KIND, "Rounds of", _taught_title)
-    if job is None:
-        st.info("No judge has been taught yet.", icon=":material/info:")
-        return
-    now = job_line.show(store, job)
-    session.fragment(_taught_rounds, None if now.settled else EVERY)(job)
-    if now.complete and (found := jobs.result(store, job)):
-        _kept(found, found["judge"], "Use this name for the model of the label source judge, in the style steps")
+def _ask_teaching(store: Store) -> str:
+    now, (given, model) = st.session_state, _given(TAUGHT)
+    dataset, test = now["taught_dataset"], now["taught_test"]
+    name = self_teaching.free_teaching_name(store, dataset)
+    return self_teaching.ask(store, Teaching(name, dataset, test, settings_from(TeachSettings, given), model))
 
 
 def _taught_title(store: Store, job: str) -> str:
@@ -439,37 +440,46 @@ def _taught_rounds(job: str) -> None:
         return
     agreements = [one.agreement.mean for one in rounds]
     chart = tuned_models.taught_chart(rounds, agreements.index(max(agreements)), session.dark())
-    charts.show(chart, None, f"taught_{job}")
-    st.dataframe(
-        tuned_models.taught_frame(rounds),
-        hide_index=True,
-        height="content",
-        column_config=TAUGHT_COLUMNS,
-        placeholder="–",
-        alt="The rounds of the self-taught judge",
-    )
-    st.caption(
-        "Both sides found: held-out prompts on which the judge says that its own response is right and the one to "
-        "another prompt is not, with a 95 % interval. Known labels found, abstained: shares of single verdicts. Right "
-        "by gold: its labels of the data set's examples about these prompts. Judgements learned: what it was tuned on."
-    )
+    frame = tuned_models.taught_frame(rounds)
+    _draw_rounds(chart, frame, TAUGHT_COLUMNS, "The rounds of the self-taught judge", TAUGHT_CAPTION, f"taught_{job}")
+
+
+TAUGHT = InRounds(
+    kind=self_teaching.KIND,
+    key="taught",
+    about="A model learns to judge with reasoning, without labels. Its own response to a prompt is taken to be better "
+    "than its response to another prompt. It judges both, and is tuned on the judgements that came to the known side. "
+    "The round that finds both known sides of most held-out prompts is kept.",
+    data="Its prompts are answered, and the answers judged.",
+    held_out="Its prompts are held out: they decide which round is kept.",
+    button="Teach the judge",
+    icon=":material/school:",
+    none_yet="No judge has been taught yet.",
+    use="Use this name for the model of the label source judge, in the style steps",
+    model="judge",
+    widths=(),
+    fields=lambda columns: None,
+    settings=_taught_settings,
+    ask=_ask_teaching,
+    title=_taught_title,
+    draw=_taught_rounds,
+)
 
 
 menu.require(home.show)
 
 st.title("Experiments")
-LOOPS, TAUGHT = self_rewarding.KIND, self_teaching.KIND
-PARTS = {
-    "suites": (show_form, show_results),
-    "loop": (show_loop_form, show_loops),
-    "judge": (show_teaching_form, show_taught),
-}
+PARTS = {"suites": None, "loop": LOOP, "judge": TAUGHT}
 NAMES = {"suites": "Suites", "loop": "Self-rewarding loop", "judge": "Self-taught judge"}
 job = st.query_params.get("job", "")
-meant = next((part for part, kind in (("loop", LOOPS), ("judge", TAUGHT)) if job.startswith(f"{kind}.")), "suites")
+meant = next((part for part, what in PARTS.items() if what is not None and job.startswith(f"{what.kind}.")), "suites")
 try:
     with Store() as store:
-        for show in PARTS[session.choice("part", NAMES, "part", meant)]:
-            show(store)
+        if (what := PARTS[session.choice("part", NAMES, "part", meant)]) is None:
+            show_form(store)
+            show_results(store)
+        else:
+            show_round_form(store, what)
+            show_rounds(store, what)
 except IcmError as error:
     session.complain(error)
