@@ -21,7 +21,6 @@ from icm_engine.analysis.run_form import (
 )
 from icm_engine.core.errors import IcmError
 from icm_engine.core.server_address import is_server
-from icm_engine.core.settings import ModelChoice
 from icm_engine.experiments import runner, self_rewarding
 from icm_engine.experiments.report import as_html, as_markdown, figures
 from icm_engine.experiments.report_tables import facts, table_frame, tables
@@ -285,11 +284,9 @@ def _ask_rounds(what: InRounds) -> None:
         st.session_state[f"{what.key}_problem"] = error
 
 
-def _given(what: InRounds) -> tuple[dict[str, Any], ModelChoice]:
-    """The settings and the model that the form has."""
-    now, key = st.session_state, what.key
-    model = model_choice(now[f"{key}_model"], now[f"{key}_quantization"])
-    return {name: now[f"{key}_{name}"] for name, _, _ in what.settings()}, model
+def _given(what: InRounds) -> dict[str, Any]:
+    """The settings that the form's drawer has."""
+    return {name: st.session_state[f"{what.key}_{name}"] for name, _, _ in what.settings()}
 
 
 def show_rounds(store: Store, what: InRounds) -> None:
@@ -357,10 +354,11 @@ def _loop_settings() -> Settings:
 
 
 def _ask_loop(store: Store) -> str:
-    now, (given, model) = st.session_state, _given(LOOP)
+    now, given = st.session_state, _given(LOOP)
     training = {field.name: given.pop(field.name) for field in fields(PreferenceSettings)}
     how = LoopSettings(rounds=now["loop_rounds"], judge=now["loop_judge"], **given)
     dataset, test = now["loop_dataset"], now["loop_test"]
+    model = model_choice(now["loop_model"], now["loop_quantization"])
     name = self_rewarding.free_loop_name(store, dataset)
     return self_rewarding.ask(store, Loop(name, dataset, test, how, PreferenceSettings(**training), model))
 
@@ -421,10 +419,11 @@ def _taught_settings() -> Settings:
 
 
 def _ask_teaching(store: Store) -> str:
-    now, (given, model) = st.session_state, _given(TAUGHT)
+    now, how = st.session_state, settings_from(TeachSettings, _given(TAUGHT))
     dataset, test = now["taught_dataset"], now["taught_test"]
+    model = model_choice(now["taught_model"], now["taught_quantization"])
     name = self_teaching.free_teaching_name(store, dataset)
-    return self_teaching.ask(store, Teaching(name, dataset, test, settings_from(TeachSettings, given), model))
+    return self_teaching.ask(store, Teaching(name, dataset, test, how, model))
 
 
 def _taught_title(store: Store, job: str) -> str:

@@ -20,7 +20,7 @@ from icm_engine.core.errors import SettingError
 from icm_engine.core.labeling import Example, Label, Task
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import CLAIM, form_of
-from icm_engine.data.answers import extract_answer
+from icm_engine.data.answers import reader_for
 from icm_engine.data.gold import gold_of
 from icm_engine.data.importing import SAMPLE_DIRECTORY, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
@@ -348,12 +348,12 @@ def truth_of(store: Store, dataset: str, found: Json) -> Scores:
     gold = gold_of(store, dataset, [example.id for example in examples])
     right = [e for e in examples if gold.get(e.id) == task.true_label]
     true = {(form.asked(e), text) for e in right for text in form.responses(e)}
-    answers = {(form.asked(e), e.answer) for e in right if e.answer is not None}
+    answers, read = {(form.asked(e), e.answer) for e in right if e.answer is not None}, reader_for(examples)
     if missing := next((asked for asked in found["asked"] if asked not in {question for question, _ in true}), None):
         raise SettingError(f"data set {dataset!r} has no True claim about {missing!r}: the truth is not known")
 
     def is_true(asked: str, text: str) -> bool:
-        return (asked, text) in true or (bool(answers) and (asked, extract_answer(text)) in answers)
+        return (asked, text) in true or (bool(answers) and (asked, read(text)) in answers)
 
     return {
         asked: [float(is_true(asked, text)) for text in some]

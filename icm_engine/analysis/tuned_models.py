@@ -25,7 +25,7 @@ from icm_engine.analysis.run_form import Setting
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.training_rows import form_of
-from icm_engine.data.answers import extract_answer
+from icm_engine.data.answers import reader_for
 from icm_engine.data.gold import gold_of
 from icm_engine.jobs import downstream_eval, finetuning, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
@@ -378,8 +378,9 @@ def store_responses(store: Store, job: str, name: str) -> int:
     """
     if not name:
         raise SettingError("the data set of responses has no name: give it one")
-    rule = policies.rule_of_responses(store, jobs.spec(store, job).body["dataset"])
-    return len(policies.keep_responses(store, job, name, rule, read_answer=extract_answer).examples)
+    dataset = jobs.spec(store, job).body["dataset"]
+    rule, read = policies.rule_of_responses(store, dataset), reader_for(store.examples(dataset))
+    return len(policies.keep_responses(store, job, name, rule, read_answer=read).examples)
 
 
 def points_frame(some: Sequence[LossPoint]) -> "pandas.DataFrame":

@@ -19,7 +19,7 @@ from icm_engine.cli.terminal import Output, follow, text_of
 from icm_engine.core.errors import SettingError
 from icm_engine.core.settings import ModelChoice, TuneSettings
 from icm_engine.core.text import whole_number
-from icm_engine.data.answers import extract_answer
+from icm_engine.data.answers import reader_for
 from icm_engine.data.importing import SAMPLE_DIRECTORY, ensure_sample_dataset, import_file
 from icm_engine.data.tasks import SAMPLE_DATASETS
 from icm_engine.experiments import self_rewarding
@@ -414,7 +414,8 @@ def _responses_found(store: Store, arguments: RespondArguments, job: str, found:
     """How many responses there are and how they were scored; they are stored if requested."""
     kept = None
     if arguments.keep:
-        kept = policies.keep_responses(store, job, arguments.keep, arguments.rule, read_answer=extract_answer)
+        read = reader_for(store.examples(jobs.spec(store, job).body["dataset"]))
+        kept = policies.keep_responses(store, job, arguments.keep, arguments.rule, read_answer=read)
     return {
         "job": job,
         "prompts": len(found["asked"]),

@@ -33,7 +33,7 @@ from icm_engine.core.labeling import Example, Label
 from icm_engine.core.rng import seed_of
 from icm_engine.core.settings import PRESETS, ModelChoice, TuneSettings, with_settings
 from icm_engine.core.training_rows import CLAIM, Form, form_of
-from icm_engine.data.answers import extract_answer
+from icm_engine.data.answers import reader_for
 from icm_engine.jobs import JobSpec, finetuning, policies, scheduler
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.finetuning import free_name, free_stem, require_new
@@ -385,7 +385,8 @@ class _Driven:
         )
 
     def keep(self, name: str, sampled: str, beside: str | None) -> str:
-        return keep_responses(self.store, sampled, name, self.loop.rule(self.store), beside, extract_answer).name
+        read = reader_for(self.store.examples(jobs.spec(self.store, sampled).body["dataset"]))
+        return keep_responses(self.store, sampled, name, self.loop.rule(self.store), beside, read).name
 
     def given(self, name: str, found: Sequence[Json], held_out: bool) -> dict[str, Label] | None:
         """The labels of a judge that is no label source; None for any other judge."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icm_engine.data.answers import extract_answer, last_line, last_number, normalize_answer
+from icm_engine.core.labeling import Example
+from icm_engine.data.answers import extract_answer, last_line, last_number, normalize_answer, reader_for
 
 
 @pytest.mark.parametrize(
@@ -186,3 +187,16 @@ def test_any_text_has_an_answer_or_none_and_it_is_normal(text: str) -> None:
 def test_one_number_one_answer(number: object) -> None:
     plain = normalize_answer(str(number))
     assert normalize_answer(f"{number:,}") == normalize_answer(f"{number}00") == plain
+
+
+def test_answers_are_read_as_those_that_are_there_were() -> None:
+    def example(claim: str, answer: str | None) -> Example:
+        return Example("a", {"question": "Q", "claim": claim}, "a", answer)
+
+    worked = [example("13 + 18 = 31", "31"), example("5 apples, hence 7", "7"), example("none", None)]
+    assert reader_for(worked)("2 + 3 = 5") == "5"
+    assert reader_for([*worked, example("The answer is 7.", "7")]) is last_number
+    assert reader_for([example("1 + 1 = 2. The answer is 2.", "2")]) is extract_answer  # both read it: the first
+    assert reader_for([example("Think.\nParis", "paris")]) is last_line
+    for nothing_to_go_by in ([], [example("x", None)], [Example("a", {"response_a": "x"}, "a", "1")]):
+        assert reader_for(nothing_to_go_by) is extract_answer

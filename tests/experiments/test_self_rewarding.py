@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from icm_engine import jobs
+from icm_engine.analysis import tuned_models
+from icm_engine.analysis.evaluation import truth_of
 from icm_engine.analysis.tuned_models import loop_rounds, rounds_frame
 from icm_engine.cli.main import main
 from icm_engine.core.errors import RunError, SettingError
@@ -111,6 +113,24 @@ def test_final_answers_are_read_where_the_data_has_any(store: Store) -> None:
         job = answered(store, name, asked)
         made = keep_responses(store, job, f"{name}-kept", "same-answer", read_answer=extract_answer)
         assert [e.answer for e in made.examples] == (["7", "8"] if answer else [None, None])
+
+
+def test_a_response_is_right_by_the_answer_that_is_read_as_the_data_s_are(store: Store) -> None:
+    """Equations have no mention of a final answer: their task read the last number."""
+    sums = Task("sums", CLAIMS.template, rule="same-answer", fields=("question", "claim"))
+    texts = {"a": ("3 + 4 = 7", "7"), "b": ("3 + 4 = 8", "8")}
+    examples = tuple(
+        Example(name, {"question": "What is 3 + 4?", "claim": text}, "a", answer)
+        for name, (text, answer) in texts.items()
+    )
+    add(store, "equations", sums, examples)
+    add_gold(store, "equations", {"a": "True", "b": "False"})
+    job = answered(store, "equations", {"What is 3 + 4?": ["It makes 7", "3 + 4 = 9"]})
+    found = jobs.result(store, job)
+    assert found is not None
+    assert truth_of(store, "equations", found) == {"What is 3 + 4?": [1.0, 0.0]}
+    assert tuned_models.store_responses(store, job, "kept") == 2
+    assert [e.answer for e in store.examples("kept")] == ["7", "9"]
 
 
 # -- what cannot be asked
