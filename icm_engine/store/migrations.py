@@ -182,6 +182,10 @@ FLIPS_WITH_ROUNDS = _FLIPS.replace(
     "json_extract(body, '$.accepted'))\n            or (kind = 'round' and json_extract(body, '$.kept'))\n",
 )
 
+# labels that a source gave all at once, as those that a fork begins with: v_flips as of now
+FLIPS_WITH_SOURCES = FLIPS_WITH_ROUNDS.replace("'fork', e.number", "iif(e.kind = 'forked', 'fork', 'source'), e.number")
+FLIPS_WITH_SOURCES = FLIPS_WITH_SOURCES.replace("e.kind = 'forked'\n", "e.kind in ('forked', 'labelled')\n")
+
 ROUNDS = """
 select run, json_extract(body, '$.step') as round, json_extract(body, '$.kept') as kept,
        json_extract(body, '$.before.utility') as utility_before, json_extract(body, '$.tried.utility') as utility_tried,
@@ -372,6 +376,15 @@ def m011_rounds(db: Database) -> None:
         ("v_fits", FITS),
     ):
         db.create_view(name, query)
+
+
+@migrations()
+def m012_sources(db: Database) -> None:
+    """Views show the labels of label sources, which are no steps."""
+    for name in ("v_labels", "v_flips"):
+        db.execute(f"drop view {name}")
+    db.create_view("v_flips", FLIPS_WITH_SOURCES)
+    db.create_view("v_labels", _LABELS)
 
 
 def require_known(db: Database, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The views of the database: every one documented, every documented query run and compared with the pages' numbers."""
 
 import contextlib
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -11,15 +12,16 @@ import pytest
 from sqlite_utils import Database
 
 from icm_engine.analysis.run_history import Reading
-from icm_engine.analysis.views import load, summary
+from icm_engine.analysis.views import load, run_summary, summary
 from icm_engine.data.export import labelled_rows
 from icm_engine.data.gold import add_human
-from icm_engine.runs import control
+from icm_engine.runs import control, worker
+from icm_engine.store.events import RunSpec
 from icm_engine.store.migrations import VIEWS, migrations
 from icm_engine.store.store import Store
 from tests.support.documented_queries import SECTIONS, documented
 from tests.support.stored_logs import LOGS, put
-from tests.support.stores import add_run
+from tests.support.stores import add_run, small_dataset
 
 RUN = "arithmetic-1"
 Row = dict[str, Any]
@@ -187,6 +189,25 @@ def test_labels_flips_and_repairs_of_rounds(folds: Store) -> None:
     assert {row["accepted"] for row in rows} == {0, 1}
 
 
+def test_labels_of_a_source(store: Store) -> None:
+    """No step gave them, and so says their cause; the documented accuracy is the one that pages show."""
+    small_dataset(store)
+    run = control.create_run(store, RunSpec("sums", "fake", source="zero-shot"))
+    control.queue(store, run)
+    assert worker.run_in_process(store, run, idle=0.0) == 0
+    exported = list(labelled_rows(store, run))
+    assert sorted(tuple(row.values()) for row in view(store, "v_labels", run)) == sorted(
+        (run, row["icm_id"], row["icm_label"], 0, 0) for row in exported
+    )
+    rows = view(store, "v_flips", run)
+    assert len(rows) == len(load(store, run).history) == len(exported) > 0
+    assert {(row["step"], row["old"], row["cause"]) for row in rows} == {(0, None, "source")}
+    (query,) = re.findall(r"```sql\n(.*?)```", SECTIONS["v_gold"], re.DOTALL)
+    (found,) = store.db.query(query.replace("'arithmetic-1'", "?"), [run])
+    assert found["accuracy"] == pytest.approx(run_summary(store, run)["accuracy"])
+    assert found["accuracy"] > 0
+
+
 def test_commands_leases_and_jobs(finished: Store) -> None:
     assert documented(finished, "v_commands") == [{"verb": "start", "event": None}]
     assert documented(finished, "v_leases") == []
@@ -214,3 +235,16 @@ def test_an_older_database_gets_the_views(tmp_path: Path) -> None:
         assert (found["dataset"], found["task"], found["examples"], found["groups"]) == ("d", "t", 1, 1)
         assert found["created"] == "1970-01-01 00:00:00"
         assert set(store.db.view_names()) == set(SECTIONS)
+
+
+def test_an_older_database_shows_the_labels_of_its_sources(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
+        old = Database(connection)
+        migrations.apply(old, stop_before="m012_sources")
+        body = '{"source": "zero-shot", "step": 0, "labels": [["a", "True"], ["b", "False"]]}'
+        row = {"run": "old-1", "number": 1, "kind": "labelled", "body": body, "time": 0.0}
+        old.table("events").insert(row)
+        assert list(old.query("select * from v_labels")) == []
+    with Store(tmp_path / "old.db") as store:
+        found = view(store, "v_labels", "old-1")
+    assert [(row["example"], row["label"]) for row in found] == [("a", "True"), ("b", "False")]
