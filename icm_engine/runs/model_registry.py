@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,11 +131,14 @@ def located(store: Store, choice: ModelChoice) -> ModelChoice:
 
 def _point_to_file(store: Store, config: Path) -> None:
     """Give an adapter the file of its base where it has the name of a fetched model, as policies had it at first."""
-    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    if fetched_models.is_fetched(store, base := told.get("base_model_name_or_path", "")):
-        new = config.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({**told, "base_model_name_or_path": fetched_models.place(store, base)}, indent=2))
-        new.replace(config)
+    with suppress(OSError, ValueError):  # whoever loads it says what is wrong
+        told = json.loads(config.read_text(encoding="utf-8"))
+        base = told.get("base_model_name_or_path") if isinstance(told, dict) else None
+        if isinstance(base, str) and fetched_models.is_fetched(store, base):
+            new = config.with_suffix(f".{os.getpid()}")
+            told["base_model_name_or_path"] = fetched_models.place(store, base)
+            new.write_text(json.dumps(told, indent=2), encoding="utf-8")
+            new.replace(config)
 
 
 def base_choice(store: Store, run: str) -> ModelChoice:

@@ -20,7 +20,7 @@ from icm_engine.core.errors import NotFound, SettingError
 from icm_engine.core.labeling import Task
 from icm_engine.core.settings import ModelChoice
 from icm_engine.core.training_rows import TrainingSet, form_of, preference_rows, preferences_of
-from icm_engine.jobs import JobSpec, finetuning, job_worker, policies
+from icm_engine.jobs import JobSpec, job_worker, policies
 from icm_engine.jobs.downstream_eval import DatasetPart
 from icm_engine.jobs.job_process import run_in_process
 from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, RewardSettings, Sampling
@@ -210,23 +210,23 @@ def test_what_is_trained_from_a_fetched_model_is_used_by_its_name(
     monkeypatch.setitem(FETCHABLE, "tiny", Fetchable("tiny", "", "", 0, (), APACHE))
     file = store.path.parent / "models" / "tiny.gguf"
     file.parent.mkdir()
-    write(file, gemma3())
+    write(file, gemma3(num_hidden_layers=1))
     run, model, part = capitals_run(store), replace(SAMPLE, model="tiny"), [DatasetPart("capitals", 8)]
     how = PreferenceSettings(steps=1, batch_size=4, rank=2)
     done(store, policies.ask_preference_tuning(store, run, how, name="p", model=model))
     done(store, policies.create(store, run, RewardSettings(steps=1, rank=2), name="r", model=model, rest=[]))
     brief = ReinforceSettings(steps=1, prompts=1, responses=2, rank=2, max_tokens=2)
     done(store, policies.ask_reinforcement(store, "r", part, brief, name="q", model=model))
-    done(store, finetuning.create(store, [run], finetuning.settings_of({"epochs": 1, "rank": 2}), "t", model))
     first = replace(SAMPLE, model="trained:p")
     done(store, policies.ask_preference_tuning(store, run, how, name="p-2", model=first))
-    for name in ("p", "q", "t", "p-2"):
+    for name, judges in (("p", []), ("q", []), ("p-2", ["r"])):
         config = model_registry.folder(store, name) / "adapter_config.json"
         assert json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] == str(file)
         config.write_text(config.read_text(encoding="utf-8").replace(str(file), "tiny"))  # as it was once
         tuned = replace(SAMPLE, model=f"trained:{name}")
-        found = done(store, policies.ask_responses(store, tuned, part, Sampling(1, max_tokens=2), ["r"]))
-        assert [len(rewards) for rewards in found["rewards"]["r"]] == [1, 1]
+        found = done(store, policies.ask_responses(store, tuned, part, Sampling(1, max_tokens=2), judges))
+        assert len(found["responses"]) == 2
+    assert [len(rewards) for rewards in found["rewards"]["r"]] == [1, 1]
 
 
 @pytest.mark.model
