@@ -211,7 +211,7 @@ class InRounds:
 
     `fields` draws what its form has beside the data set and the model, in columns of these `widths`; `ask` stores the
     job that the form says. `title` is that of a job, and `draw` draws its rounds. `model` is the key of the kept model
-    in its result.
+    in its result, and `notes` is what speaks against it.
     """
 
     kind: str
@@ -230,6 +230,7 @@ class InRounds:
     ask: Callable[[Store], str]
     title: Callable[[Store, str], str]
     draw: Callable[[str], None]
+    notes: Callable[[Store, str, int], Sequence[str]]
 
 
 def show_round_form(store: Store, what: InRounds) -> None:
@@ -305,6 +306,8 @@ def show_rounds(store: Store, what: InRounds) -> None:
         return
     st.text(f"Round {found['best']} is kept. {what.use}:")
     session.plain(found[what.model])
+    for note in what.notes(store, job, found["best"]):
+        st.text(note)
 
 
 def _draw_rounds(
@@ -398,6 +401,7 @@ LOOP = InRounds(
     ask=_ask_loop,
     title=_loop_title,
     draw=_loop_rounds,
+    notes=lambda store, job, best: tuned_models.loop_notes(tuned_models.loop_rounds(store, job), best),
 )
 
 
@@ -462,6 +466,7 @@ TAUGHT = InRounds(
     ask=_ask_teaching,
     title=_taught_title,
     draw=_taught_rounds,
+    notes=lambda *unused: (),
 )
 
 

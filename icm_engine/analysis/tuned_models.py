@@ -528,6 +528,34 @@ def loop_rounds(store: Store, job: str) -> list[LoopRound]:
     return [_loop_round(store, body["dataset"], held_out, one) for one in done]
 
 
+CUT_MORE = 0.1  # a larger share of cut responses than the start has by this is a sign
+LESS_VARIED = 0.5  # of the start's share of different responses; at most this is a sign
+
+
+def loop_notes(rounds: Sequence[LoopRound], best: int) -> list[str]:
+    """Return what speaks against the policy that a loop kept, in sentences; nothing where the start was kept.
+
+    Cut and less varied responses are signs of a collapse and no proof: a policy that learned the answers is less varied
+    too.
+    """
+    if not best:
+        return []
+    start, kept, notes = rounds[0], rounds[best], list[str]()
+    if kept.win_rate.low <= 0.5:
+        shown = f"{percent(kept.win_rate.mean)} [{percent(kept.win_rate.low)}, {percent(kept.win_rate.high)}]"
+        notes.append(f"A win rate of {shown} does not show that it is better than the start.")
+    if kept.cut > start.cut + CUT_MORE:
+        notes.append(
+            f"{percent(kept.cut)} of its responses reached the maximum length, {percent(start.cut)} of the start's."
+        )
+    if kept.distinct <= LESS_VARIED * start.distinct:
+        notes.append(
+            f"Its responses to a prompt are less varied: {percent(kept.distinct)} are different, "
+            f"{percent(start.distinct)} of the start's."
+        )
+    return [*notes, "Read some of its responses before it is used."] if notes else []
+
+
 def _loop_round(store: Store, dataset: str, held_out: str, one: Json) -> LoopRound:
     """A round as its job kept it, and what gold says of it."""
     return LoopRound(

@@ -347,8 +347,10 @@ def self_reward_command(
     found = follow(store, job)
     rounds = tuned_models.loop_rounds(store, job)
     told = {name: found[name] for name in ("name", "judge", "best", "policy", "ended")}
-    whole = {"job": job, **told, "rounds": [one.to_json() for one in rounds]}
-    return Output(whole, _rounds_told(map(_round_line, rounds), found["ended"], found["policy"]))
+    notes = tuned_models.loop_notes(rounds, found["best"])
+    whole = {"job": job, **told, "rounds": [one.to_json() for one in rounds], "notes": notes}
+    lines = [_rounds_told(map(_round_line, rounds), found["ended"], found["policy"]), *notes]
+    return Output(whole, "\n".join(lines))
 
 
 def _rounds_told(lines: Iterable[str], ended: str, kept: str | None) -> str:
