@@ -39,8 +39,8 @@ def require_new(store: Store, kind: str, name: str) -> None:
     """Raise SettingError if a job of this kind, whose rounds are named after it, has this name already."""
     if twin := next((job for job in jobs.names(store, kind) if jobs.spec(store, job).body["name"] == name), None):
         now = jobs.status(store, twin)
-        onward = "" if now.complete else f"; `jobs {twin} --again` goes on with it"
-        raise SettingError(f"{twin} has the name {name!r} and is {now.phase}: use another --name{onward}")
+        onward = "" if now.complete else f", or start it again (jobs {twin} --again)"
+        raise SettingError(f"{twin} has the name {name!r} and is {now.phase}: use another name (--name){onward}")
 
 
 def free_stem(store: Store, kind: str, stem: str) -> str:

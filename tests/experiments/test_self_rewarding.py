@@ -461,7 +461,10 @@ def test_the_command_tells_of_each_round(
     assert [line.split("  ")[0] for line in lines[:2]] == ["round 0", "round 1"]
     assert lines[2].startswith("all rounds done; kept: ")
     assert main([*asked, "--name", "capitals-loop-1", "--json", "--db", str(store.path)]) == 1
-    assert "self-rewarding.1 has the name 'capitals-loop-1' and is done: use another --name" in capsys.readouterr().err
+    assert (
+        "self-rewarding.1 has the name 'capitals-loop-1' and is done: use another name (--name)"
+        in capsys.readouterr().err
+    )
 
 
 def test_held_out_prompts_are_the_next_ones_or_another_data_set(store: Store) -> None:

@@ -147,12 +147,10 @@ def test_what_cannot_be_asked_is_refused_at_once(store: Store) -> None:
 
 def test_the_name_of_a_teaching_that_is_there_is_refused_with_the_way_on(store: Store) -> None:
     job = self_teaching.ask(store, taught(store))
-    with pytest.raises(
-        SettingError, match=rf"{job} has the name 'own' and is created: use another --name; `jobs {job}"
-    ):
+    with pytest.raises(SettingError, match=rf"{job} .* is created: use another name \(--name\), or start it again"):
         self_teaching.ask(store, taught(store))
     store.append(job, "result", {})
-    with pytest.raises(SettingError, match=f"{job} has the name 'own' and is done: use another --name$"):
+    with pytest.raises(SettingError, match=rf"{job} has the name 'own' and is done: use another name \(--name\)$"):
         self_teaching.ask(store, taught(store))
 
 
