@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import workshop
 from benchmarks.report import reported, say
@@ -47,6 +47,7 @@ from icm_engine.jobs.policies import PreferenceSettings, ReinforceSettings, Rewa
 from icm_engine.runs import model_registry
 from icm_engine.store.store import Store
 
+Some = TypeVar("Some")
 JUDGES = {"ICM": "ICM", "the model itself": "self-ranked", "gold": "golden"}
 LARGEST = 40  # of the numbers in `comparisons`
 
@@ -406,14 +407,14 @@ def _meta_lines(told: dict[Any, list[LoopRound]], judges: Sequence[str], seeds: 
     return lines
 
 
-def _known(share: float | None) -> float:
-    """A share right by gold, which these data sets have."""
-    assert share is not None
-    return share
+def _known(right: Some | None) -> Some:
+    """What is right by gold, which these data sets have."""
+    assert right is not None
+    return right
 
 
 def _true(pairs: Sequence[tuple[LoopRound, LoopRound]]) -> tuple[list[Right], list[Right]]:
-    return [one.right or {} for one, _ in pairs], [other.right or {} for _, other in pairs]  # gold knows these data
+    return [_known(one.right) for one, _ in pairs], [_known(other.right) for _, other in pairs]
 
 
 DATABASES = {"dpo": "dpo", "rl": "rewards", "rounds": "rounds"}
