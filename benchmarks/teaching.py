@@ -2,9 +2,9 @@
 
     python -m benchmarks.teaching --work FOLDER --model smollm2-135m-instruct
 
-Each seed is a job of its own, as `self-teach` makes it. Round 0 is the judge before any tuning. A judge finds both known
-sides of a prompt if it says True to its own response and False to the response to another prompt; a coin finds a
-quarter. Intervals are over seeds and prompts. A fetched model is expected in FOLDER/models.
+Each seed is a job of its own, as `self-teach` makes it. Round 0 is the judge before any tuning. A judge finds both
+known sides of a prompt if it says True to its own response and False to the response to another prompt; a coin finds
+a quarter. Intervals are over seeds and prompts. A fetched model is expected in FOLDER/models.
 """
 
 import argparse
